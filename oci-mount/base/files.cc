@@ -1,0 +1,100 @@
+#include "oci-mount/base/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <system_error>
+
+namespace layerboot {
+
+static_assert(AT_FDCWD == -100);
+
+Result<UniqueFd> open_at(int dir_fd, const std::string& path, int flags, mode_t mode) {
+  UniqueFd fd(::openat(dir_fd, path.c_str(), flags | O_CLOEXEC, mode));
+  if (!fd) return errno_error("cannot open ", path);
+  return fd;
+}
+
+Result<std::string> read_all(int fd, std::size_t max_bytes) {
+  constexpr std::size_t kPiece = 64 * 1024;
+  std::string text;
+  for (;;) {
+    const std::size_t have = text.size();
+    text.resize(have + kPiece);
+    const ssize_t got = ::read(fd, text.data() + have, kPiece);
+    if (got < 0 && errno == EINTR) {
+      text.resize(have);
+      continue;
+    }
+    if (got < 0) return errno_error("read");
+    text.resize(have + static_cast<std::size_t>(got));
+    if (text.size() > max_bytes) return fail(E2BIG, "more than ", max_bytes, " bytes");
+    if (got == 0) return text;
+  }
+}
+
+Result<std::string> read_file(const std::filesystem::path& path, std::size_t max_bytes) {
+  LB_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY));
+  auto text = read_all(fd.get(), max_bytes);
+  if (!text) return while_doing(text.error(), path.string());
+  return text;
+}
+
+Result<void> write_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return errno_error("write");
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+    offset += static_cast<std::uint64_t>(put);
+  }
+  return {};
+}
+
+Result<void> make_directories(const std::filesystem::path& path, mode_t mode) {
+  if (path.empty() || path == path.root_path()) return {};
+  if (::mkdir(path.c_str(), mode) == 0) return {};
+  if (errno == ENOENT) {
+    LB_TRY(make_directories(path.parent_path(), mode));
+    if (::mkdir(path.c_str(), mode) == 0) return {};
+  }
+  struct stat st {};
+  if (errno == EEXIST && ::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) return {};
+  return errno_error("cannot make directory ", path.string());
+}
+
+Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, mode_t mode) {
+  const auto directory = path.parent_path().empty() ? std::filesystem::path(".") : path.parent_path();
+  UniqueFd fd(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
+  if (!fd) return errno_error("cannot write in ", directory.string());
+  return AtomicFile(path, std::move(fd));
+}
+
+Result<void> AtomicFile::append(std::span<const std::byte> bytes) {
+  if (auto written = write_all(fd_.get(), bytes, size_bytes_); !written) {
+    return while_doing(written.error(), path_.string());
+  }
+  size_bytes_ += bytes.size();
+  return {};
+}
+
+Result<void> AtomicFile::commit() {
+  if (::fsync(fd_.get()) != 0) return errno_error("fsync of ", path_.string());
+  const std::string self = str_cat("/proc/self/fd/", fd_.get());
+  if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path_.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
+  if (errno != EEXIST) return errno_error("cannot name ", path_.string());
+  // linkat never replaces: take a name beside it, unique to this process, and rename over.
+  const std::string beside = str_cat(path_.string(), ".", ::getpid(), ".", fd_.get(), ".new");
+  if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, beside.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+    return errno_error("cannot name ", beside);
+  }
+  if (::rename(beside.c_str(), path_.c_str()) != 0) {
+    auto error = errno_error("cannot replace ", path_.string());
+    ::unlink(beside.c_str());
+    return error;
+  }
+  return {};
+}
+
+}  // namespace layerboot

@@ -1,0 +1,58 @@
+// Small things every floor does with files.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/base/unique_fd.h"
+
+namespace layerboot {
+
+/// openat(2) with O_CLOEXEC; the error names `path`.
+Result<UniqueFd> open_at(int dir_fd, const std::string& path, int flags, mode_t mode = 0);
+inline Result<UniqueFd> open_path(const std::filesystem::path& path, int flags, mode_t mode = 0);
+
+/// The whole of a small file; E2BIG when it is larger than `max_bytes`.
+Result<std::string> read_file(const std::filesystem::path& path, std::size_t max_bytes);
+Result<std::string> read_all(int fd, std::size_t max_bytes);
+
+/// pwrite(2) until all is written.
+Result<void> write_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset);
+
+/// mkdir -p with `mode` for what is made.
+Result<void> make_directories(const std::filesystem::path& path, mode_t mode = 0755);
+
+/// A file that appears whole or not at all: written nameless (O_TMPFILE), then fsynced and given
+/// its name. Left uncommitted, nothing remains, whatever happens to the process.
+class AtomicFile {
+ public:
+  /// `path`'s directory must exist.
+  static Result<AtomicFile> create(const std::filesystem::path& path, mode_t mode = 0644);
+
+  [[nodiscard]] int fd() const { return fd_.get(); }
+  /// Appends at the end of what was appended before.
+  Result<void> append(std::span<const std::byte> bytes);
+  [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
+  /// Makes the file durable and visible, replacing what has the name. Call once.
+  Result<void> commit();
+
+ private:
+  AtomicFile(std::filesystem::path path, UniqueFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+
+  std::filesystem::path path_;
+  UniqueFd fd_;
+  std::uint64_t size_bytes_ = 0;
+};
+
+inline Result<UniqueFd> open_path(const std::filesystem::path& path, int flags, mode_t mode) {
+  constexpr int kWorkingDirectory = -100;  // AT_FDCWD
+  return open_at(kWorkingDirectory, path.string(), flags, mode);
+}
+
+}  // namespace layerboot

@@ -1,0 +1,126 @@
+// Reactor: one thread's event loop on one io_uring.
+//
+// Everything a data path waits for goes through it: reads and writes of blobs and upper files,
+// fsync, kick eventfds. One Reactor belongs to one thread; only post() and stop() may be called
+// from others. Follows io_uring(7); needs Linux 5.19 or later.
+#pragma once
+
+#include <liburing.h>
+#include <sys/uio.h>
+
+#include <coroutine>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/base/task.h"
+#include "oci-mount/base/unique_fd.h"
+
+namespace layerboot {
+
+class Reactor {
+ public:
+  /// Requests that may be prepared between two submissions; more are submitted early, never lost.
+  static constexpr unsigned kQueueEntries = 256;
+  /// Completions handled before the batch hook runs, so that one flood can't hold up replies.
+  static constexpr unsigned kMaxBatch = 256;
+
+  /// Fails where the kernel or a sandbox forbids io_uring.
+  static Result<std::unique_ptr<Reactor>> create();
+  /// REQUIRES: nothing is in flight.
+  ~Reactor();
+  Reactor(const Reactor&) = delete;
+  Reactor& operator=(const Reactor&) = delete;
+
+  /// What the ring calls with a result: a byte count or a negative errno, and the CQE's flags.
+  struct Completion {
+    virtual void complete(std::int32_t result, std::uint32_t flags) = 0;
+
+   protected:
+    ~Completion() = default;
+  };
+
+  /// An I/O to co_await; gives a byte count (0 at the end of the file) or the errno's Error.
+  /// The buffers must live until then, as they do when they belong to the awaiting coroutine.
+  class [[nodiscard]] Io final : public Completion {
+   public:
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> awaiter);
+    Result<std::size_t> await_resume() const;
+
+   private:
+    friend class Reactor;
+    Io(Reactor& reactor, io_uring_sqe prepared) : reactor_(reactor), prepared_(prepared) {}
+    void complete(std::int32_t result, std::uint32_t flags) override;
+
+    Reactor& reactor_;
+    io_uring_sqe prepared_;
+    std::coroutine_handle<> awaiter_;
+    std::int32_t result_ = 0;
+  };
+
+  /// `slices` itself must live as long as the buffers it names. At most IOV_MAX slices.
+  Io readv(int fd, std::span<const iovec> slices, std::uint64_t offset);
+  Io writev(int fd, std::span<const iovec> slices, std::uint64_t offset);
+  Io read(int fd, std::span<std::byte> buffer, std::uint64_t offset);
+  Io fsync(int fd, bool data_only);
+  Io fallocate(int fd, int mode, std::uint64_t offset, std::uint64_t length);
+  /// Waits until `fd` is readable (or in error), once.
+  Io poll_in(int fd);
+
+  /// Calls `on_readable` on this thread each time `fd` becomes readable, until unwatch(fd).
+  /// The callback must read what is there. One watch per descriptor.
+  void watch(int fd, std::function<void()> on_readable);
+  /// After this returns, the callback is not called again. Unknown descriptors are ignored.
+  void unwatch(int fd);
+
+  /// Runs `work` on the reactor's thread, soon. Thread-safe. Order is kept.
+  void post(std::function<void()> work);
+
+  /// Called after each batch of completions and posts: the place to publish replies once for all.
+  void set_after_batch(std::function<void()> hook) { after_batch_ = std::move(hook); }
+
+  /// Runs until stop(). Work posted before stop() was called is done first.
+  void run();
+  /// Thread-safe.
+  void stop();
+
+  /// Runs until `task` is done and gives its value: for programs whose whole work is one task.
+  template <typename T>
+  T block_on(Task<T> task) {
+    std::optional<T> value;
+    start(std::move(task), [&](T result) { value.emplace(std::move(result)); });
+    while (!value) run_once();
+    return std::move(*value);
+  }
+
+ private:
+  struct Watch;
+
+  Reactor() = default;
+  Result<void> init();
+  void submit(const io_uring_sqe& prepared, Completion* completion);
+  void run_once();
+  void arm(Watch& watch);
+  void run_posted();
+
+  // Declared first, destroyed last: the ring outlives whatever still names it.
+  io_uring ring_{};
+  bool ring_ready_ = false;
+  UniqueFd wake_fd_;
+  std::function<void()> after_batch_;
+  std::map<int, std::unique_ptr<Watch>> watches_;
+  std::vector<std::unique_ptr<Watch>> dying_watches_;  // unwatched, their last CQE still to come
+  bool running_ = false;
+
+  std::mutex posted_mutex_;
+  std::vector<std::function<void()>> posted_;
+};
+
+}  // namespace layerboot

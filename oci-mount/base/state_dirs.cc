@@ -1,0 +1,42 @@
+#include "oci-mount/base/state_dirs.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+
+namespace layerboot {
+
+namespace {
+
+std::filesystem::path from_variable(const char* name) {
+  const char* value = std::getenv(name);
+  // The XDG specification: a relative path is to be ignored.
+  if (value == nullptr || value[0] != '/') return {};
+  return value;
+}
+
+std::filesystem::path choose(const char* variable, const char* below_home, const char* for_root) {
+  if (auto path = from_variable(variable); !path.empty()) return path / "layerboot";
+  if (::geteuid() == 0) return for_root;
+  if (auto home = from_variable("HOME"); !home.empty() && below_home != nullptr) {
+    return home / below_home / "layerboot";
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<StateDirs> StateDirs::from_environment() {
+  StateDirs dirs;
+  dirs.data = choose("XDG_DATA_HOME", ".local/share", "/var/lib/layerboot");
+  dirs.cache = choose("XDG_CACHE_HOME", ".cache", "/var/cache/layerboot");
+  dirs.runtime = choose("XDG_RUNTIME_DIR", nullptr, "/run/layerboot");
+  if (dirs.data.empty() || dirs.cache.empty()) {
+    return fail(ENOENT, "HOME is not set: set it, or XDG_DATA_HOME and XDG_CACHE_HOME, to a directory of yours");
+  }
+  // Without a login session there is no XDG_RUNTIME_DIR; sockets then live beside the data.
+  if (dirs.runtime.empty()) dirs.runtime = dirs.data / "run";
+  return dirs;
+}
+
+}  // namespace layerboot
