@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "oci-mount/base/mapping.h"
@@ -18,7 +19,7 @@ using NodeId = std::uint32_t;
 inline constexpr NodeId kRoot = 1;
 inline constexpr NodeId kNoNode = 0;
 
-/// Thread-safe: nothing ever changes. Views it gives live as long as it does. No call allocates.
+/// Thread-safe: nothing ever changes. Views it gives live as long as it does. No call but path() allocates.
 class Tree {
  public:
   /// Maps an index file and checks it whole (every id, offset and order), so that no later access needs a
@@ -38,8 +39,12 @@ class Tree {
   [[nodiscard]] std::span<const DirentRecord> entries(NodeId directory) const;
   [[nodiscard]] std::string_view name(const DirentRecord& entry) const;
 
-  /// The directory above; the root is its own.
-  [[nodiscard]] NodeId parent(NodeId directory) const;
+  /// The directory that holds the node (of a node with several names: the first's); the root is its own.
+  [[nodiscard]] NodeId parent(NodeId id) const;
+  /// The node's entry in parent(id), found by a scan; for the root: an entry with an empty name.
+  [[nodiscard]] std::string_view name_in_parent(NodeId id) const;
+  /// "/usr/bin/env": from the root, by parent() and name_in_parent(). "/" for the root.
+  [[nodiscard]] std::string path(NodeId id) const;
 
   [[nodiscard]] std::string_view symlink_target(NodeId symlink) const;
 

@@ -42,7 +42,7 @@ struct NodeRecord {
   std::uint32_t gid;
   std::uint32_t nlink;
   std::uint32_t rdev;         // as Linux's new_encode_dev(), as FUSE carries it
-  std::uint32_t parent;       // of a directory; 0 otherwise
+  std::uint32_t parent;       // the directory that holds it (of several names: the first's); the root: itself
   std::uint32_t first_child;  // directory: into dirents; file: into extents; symlink: target in the pool
   std::uint32_t child_count;  // number of dirents or extents; length of the target
   std::uint32_t first_xattr;

@@ -66,7 +66,7 @@ class FileSystem {
   /// Gives entries from `cookie` on (0 is the start) to `add`, "." and ".." first, until `add` returns false (that
   /// entry was not taken). With `with_nodes`, each Entry is filled and carries one reference if taken,
   /// except for "." and ".."; otherwise its id is 0.
-  using AddEntry = std::function<bool(const Dirent&, const Entry&)>;
+  using AddEntry = vfs::AddEntry;
   virtual Result<void> readdir(NodeId directory, std::uint64_t cookie, bool with_nodes,
                                const AddEntry& add) = 0;
 

@@ -1,83 +1,20 @@
-// The vocabulary of the file system's operations: what crosses the seam between a door (virtqueue, libfuse) and
-// the file system. Follows fuse_attr, fuse_setattr_in and friends of <linux/fuse.h> in meaning, not in layout.
+// The file system's vocabulary, under the name that doors know it by.
 #pragma once
 
-#include <sys/types.h>
-
-#include <cstdint>
-#include <optional>
-#include <string_view>
+#include "oci-mount/overlay/types.h"
 
 namespace layerboot::vfs {
 
-/// As FUSE numbers nodes; 1 is the root. 0 is no node.
-using NodeId = std::uint64_t;
-inline constexpr NodeId kRootId = 1;
-
-struct Time {
-  std::int64_t sec = 0;
-  std::uint32_t nsec = 0;
-  friend bool operator==(const Time&, const Time&) = default;
-};
-
-struct Attr {
-  std::uint64_t ino = 0;
-  std::uint64_t size_bytes = 0;
-  std::uint64_t blocks = 0;  // of 512 bytes
-  Time atime;
-  Time mtime;
-  Time ctime;
-  std::uint32_t mode = 0;  // with the type bits
-  std::uint32_t nlink = 0;
-  std::uint32_t uid = 0;
-  std::uint32_t gid = 0;
-  std::uint32_t rdev = 0;  // new_encode_dev() form
-};
-
-/// A node given to the client, who now holds one more reference to it (FUSE's nlookup). `id` 0 with a
-/// lookup means: no such name, and the client may remember that.
-struct Entry {
-  NodeId id = 0;
-  Attr attr;
-};
-
-/// Who asks. The file system trusts the client's kernel to have checked permissions (default_permissions).
-struct Caller {
-  std::uint32_t uid = 0;
-  std::uint32_t gid = 0;
-};
-
-/// What SETATTR changes: only what has a value. kNow means the server's clock.
-struct TimeChange {
-  bool now = false;
-  Time time;
-};
-struct AttrChange {
-  std::optional<std::uint32_t> mode;  // permission bits
-  std::optional<std::uint32_t> uid;
-  std::optional<std::uint32_t> gid;
-  std::optional<std::uint64_t> size_bytes;
-  std::optional<TimeChange> atime;
-  std::optional<TimeChange> mtime;
-  std::optional<Time> ctime;
-  bool kill_suid_sgid = false;  // FATTR_KILL_SUIDGID
-};
-
-struct StatFs {
-  std::uint64_t block_size_bytes = 4096;
-  std::uint64_t blocks = 0;
-  std::uint64_t blocks_free = 0;
-  std::uint64_t inodes = 0;
-  std::uint64_t inodes_free = 0;
-  std::uint32_t name_length_max = 255;
-};
-
-/// One directory entry on its way to the client.
-struct Dirent {
-  std::string_view name;
-  std::uint64_t ino = 0;
-  std::uint32_t type = 0;      // DT_*
-  std::uint64_t next_cookie = 0;  // where a listing goes on after this entry; stable while the directory changes
-};
+using overlay::AddEntry;
+using overlay::Attr;
+using overlay::AttrChange;
+using overlay::Caller;
+using overlay::Dirent;
+using overlay::Entry;
+using overlay::kRootId;
+using overlay::NodeId;
+using overlay::StatFs;
+using overlay::Time;
+using overlay::TimeChange;
 
 }  // namespace layerboot::vfs
