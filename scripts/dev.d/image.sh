@@ -1,0 +1,79 @@
+#!/bin/bash
+# Builds the default image: a Debian 12 systemd system as an OCI layout with three gzip layers, tag `latest`.
+#
+#   image.sh OUT_DIR
+#
+# Everything comes from Debian packages, through this machine's own apt configuration. A finished OUT_DIR is kept and
+# not built again; an unfinished one never has the name. Works as root, or as a user who has user namespaces and a
+# range in /etc/subuid.
+set -euo pipefail
+
+readonly suite=bookworm
+readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+# What a systemd machine needs over the minimal base, and what a person at its console expects.
+readonly packages="systemd systemd-sysv dbus udev kmod iproute2 iputils-ping procps less nano ca-certificates login"
+
+say() { printf 'image: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# The machine's own Debian sources as one-line entries. Other origins, and other releases, stay out of the image.
+debian_sources() {
+  apt-get indextargets --format '$(CREATED_BY) $(ORIGIN) $(CODENAME) $(REPO_URI) $(RELEASE) $(COMPONENT)' |
+    awk -v keyring="$keyring" -v suite="$suite" '
+      $1 == "Packages" && $2 == "Debian" && ($3 == suite || $3 == suite "-updates" || $3 == suite "-security") &&
+      $4 !~ /^cdrom:/ && !seen[$0]++ { print "deb [signed-by=" keyring "] " $4, $5, $6 }'
+}
+
+[ $# = 1 ] || die "usage: image.sh OUT_DIR"
+out=$(realpath -m -- "$1")
+if [ -e "$out/index.json" ]; then
+  say "$out is there already; remove it to build it again"
+  exit 0
+fi
+[ ! -e "$out" ] || die "$out exists and is not an OCI layout: remove it or name another directory"
+for tool in mmdebstrap umoci tar find; do
+  command -v "$tool" > /dev/null || die "$tool is missing: run ./dev setup, or apt-get install $tool"
+done
+[ -r "$keyring" ] || die "$keyring is missing: apt-get install debian-archive-keyring"
+if [ "$(id -u)" != 0 ]; then
+  grep -q "^\($(id -un)\|$(id -u)\):" /etc/subuid 2> /dev/null && unshare --user true 2> /dev/null ||
+    die "needs root, or user namespaces and a range for $(id -un) in /etc/subuid: run it with sudo, or see subuid(5)"
+fi
+sources=$(debian_sources)
+grep -q " $suite main" <<< "$sources" ||
+  die "this machine's apt has no package lists of Debian $suite: add the release to its sources and run apt-get update"
+
+mkdir -p "$(dirname "$out")"
+work=$(mktemp -d "$out.building-XXXXXX")
+# The builder's pid namespace or signals can leave nothing behind: the directory goes, whatever stopped us.
+trap 'rm -rf --one-file-system "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+chmod 0755 "$work"
+
+say "building from the packages of Debian $suite in $work (a few minutes)"
+# Copied, because the namespace's root need not be able to read the checkout.
+install -m 0755 "$(dirname "$(realpath "$0")")/image_layers.sh" "$work/"
+printf '%s\n' "$sources" > "$work/sources.list"
+mmdebstrap --quiet --mode=auto --variant=minbase --format=null \
+  --skip=cleanup/apt,cleanup/reproducible \
+  --customize-hook="bash '$work/image_layers.sh' \"\$1\" $packages" \
+  --customize-hook="download /layers/1.tar '$work/1.tar'" \
+  --customize-hook="download /layers/2.tar '$work/2.tar'" \
+  --customize-hook="download /layers/3.tar '$work/3.tar'" \
+  "$suite" - - < "$work/sources.list" > "$work/mmdebstrap.log" \
+  2> >(tee -a "$work/mmdebstrap.err" | grep --line-buffered '^image: ' >&2) ||
+  { grep -v '^image: ' "$work/mmdebstrap.err" >&2; die "mmdebstrap failed; its messages are above"; }
+
+say "compressing the layers"
+layout=$work/layout
+umoci init --layout "$layout"
+umoci new --image "$layout:latest"
+for layer in 1 2 3; do
+  umoci raw add-layer --image "$layout:latest" --history.created_by "image.sh, layer $layer" "$work/$layer.tar"
+done
+umoci config --image "$layout:latest" --config.cmd /sbin/init --architecture amd64 --os linux \
+  --config.env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+umoci gc --layout "$layout"
+mv -T "$layout" "$out"
+say "done: oci:$out:latest, $(du -sh "$out" | cut -f1) in three layers"
