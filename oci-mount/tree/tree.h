@@ -7,9 +7,11 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "oci-mount/base/mapping.h"
 #include "oci-mount/base/result.h"
+#include "oci-mount/tree/tree_check.h"
 #include "oci-mount/tree/tree_format.h"
 
 namespace layerboot::tree {
@@ -26,11 +28,11 @@ class Tree {
   /// check. `expected_key` is what the index must have been made for (tree_builder.h).
   static Result<std::unique_ptr<const Tree>> open(int fd, std::string_view expected_key);
 
-  [[nodiscard]] NodeId node_count() const;
+  [[nodiscard]] NodeId node_count() const { return static_cast<NodeId>(tables_.nodes.size()); }
   [[nodiscard]] bool contains(std::uint64_t id) const { return id >= kRoot && id <= node_count(); }
 
   /// REQUIRES here and below: contains(id).
-  [[nodiscard]] const NodeRecord& node(NodeId id) const;
+  [[nodiscard]] const NodeRecord& node(NodeId id) const { return tables_.nodes[id - 1]; }
 
   /// The child called `name`, or kNoNode. Also for nodes that are no directories: kNoNode.
   [[nodiscard]] NodeId lookup(NodeId directory, std::string_view name) const;
@@ -61,19 +63,16 @@ class Tree {
   [[nodiscard]] std::string_view name(const LinkRecord& link) const;
 
   /// Sum of 512-byte blocks of all files, for statfs.
-  [[nodiscard]] std::uint64_t total_blocks() const;
+  [[nodiscard]] std::uint64_t total_blocks() const { return tables_.total_blocks; }
+
+  /// Every extent's layer is below this: who opens the layers checks it once.
+  [[nodiscard]] std::uint32_t layer_count() const { return tables_.layer_count; }
 
  private:
-  Tree(Mapping mapping, const TreeHeader& header);
+  Tree(Mapping mapping, const TreeTables& tables) : mapping_(std::move(mapping)), tables_(tables) {}
 
   Mapping mapping_;
-  std::span<const NodeRecord> nodes_;
-  std::span<const DirentRecord> dirents_;
-  std::span<const ExtentRecord> extents_;
-  std::span<const XattrRecord> xattrs_;
-  std::span<const LinkRecord> links_;
-  std::string_view pool_;
-  std::uint64_t total_blocks_ = 0;
+  TreeTables tables_;
 };
 
 }  // namespace layerboot::tree

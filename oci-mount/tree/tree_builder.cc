@@ -1,0 +1,66 @@
+#include "oci-mount/tree/tree_builder.h"
+
+#include <fcntl.h>
+#include <xxhash.h>
+
+#include "oci-mount/base/bytes.h"
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/tree/merge.h"
+#include "oci-mount/tree/tree_image.h"
+
+namespace layerboot::tree {
+
+namespace {
+
+Result<std::unique_ptr<const Tree>> open_tree(const std::filesystem::path& path, std::string_view key) {
+  LB_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY));
+  return Tree::open(fd.get(), key);
+}
+
+}  // namespace
+
+std::string tree_key(std::span<const LayerEntries* const> layers) {
+  std::string key;
+  for (const LayerEntries* layer : layers) {
+    key += layer->identity();
+    key += '\n';
+  }
+  return key;
+}
+
+std::filesystem::path tree_path(const std::filesystem::path& index_dir, std::string_view key) {
+  const XXH128_hash_t hash = XXH3_128bits(key.data(), key.size());
+  std::string name;
+  for (const XXH64_hash_t half : {hash.high64, hash.low64}) {
+    for (int shift = 60; shift >= 0; shift -= 4) name += "0123456789abcdef"[(half >> shift) & 0xf];
+  }
+  return index_dir / (name + ".tree");
+}
+
+Result<std::string> build_tree(std::span<const LayerEntries* const> layers, std::string_view key) {
+  Merge merge;
+  for (const LayerEntries* layer : layers) LB_TRY(merge.add(*layer));
+  LB_ASSIGN(const TreeImage image, TreeImage::lay_out(merge, layers, key));
+  return image.serialize();
+}
+
+Result<std::unique_ptr<const Tree>> open_or_build_tree(std::span<const LayerEntries* const> layers,
+                                                       const std::filesystem::path& index_dir) {
+  const std::string key = tree_key(layers);
+  const std::filesystem::path path = tree_path(index_dir, key);
+  auto opened = open_tree(path, key);
+  if (opened) return opened;
+  if (opened.error().code == ESTALE) {
+    log_debug(path.string(), ": ", opened.error().describe(), "; it is built anew");
+  } else if (opened.error().code != ENOENT) {
+    log_warn(path.string(), ": ", opened.error().describe(), "; it is built anew");
+  }
+  LB_ASSIGN(const std::string bytes, build_tree(layers, key));
+  LB_ASSIGN(AtomicFile file, AtomicFile::create(path, 0444));
+  LB_TRY(file.append(as_bytes(bytes)));
+  LB_TRY(file.commit());
+  return open_tree(path, key);
+}
+
+}  // namespace layerboot::tree

@@ -1,0 +1,270 @@
+#include "oci-mount/tree/tree_image.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "oci-mount/base/bytes.h"
+#include "oci-mount/tree/path_rules.h"
+
+namespace layerboot::tree {
+
+using layer::EntryType;
+using layer::EntryView;
+
+namespace {
+
+constexpr std::uint32_t kImplicitDirectoryMode = 0755;
+constexpr std::uint64_t kDirectorySizeBytes = 4096;
+constexpr std::uint64_t kAllocationUnitBytes = 4096;
+constexpr std::uint64_t kBlockBytes = 512;
+constexpr std::uint32_t kMaxMajor = (1U << 12) - 1;  // MINORBITS and new_encode_dev() of Linux
+constexpr std::uint32_t kMaxMinor = (1U << 20) - 1;
+
+std::optional<std::uint32_t> type_bits(EntryType type) {
+  switch (type) {
+    case EntryType::kFile: return S_IFREG;
+    case EntryType::kDirectory: return S_IFDIR;
+    case EntryType::kSymlink: return S_IFLNK;
+    case EntryType::kCharDevice: return S_IFCHR;
+    case EntryType::kBlockDevice: return S_IFBLK;
+    case EntryType::kFifo: return S_IFIFO;
+    case EntryType::kHardLink:
+    case EntryType::kWhiteout:
+    case EntryType::kOpaque: break;
+  }
+  return std::nullopt;
+}
+
+// As Linux's new_encode_dev().
+std::uint32_t encode_device(std::uint32_t major, std::uint32_t minor) {
+  return (minor & 0xff) | (major << 8) | ((minor & ~0xffU) << 12);
+}
+
+// Meant for overlayfs, not for who sees the files; as containerd does.
+bool is_dropped_xattr(std::string_view name) { return name.starts_with("trusted.overlay."); }
+
+template <typename Record>
+std::span<const std::byte> table_bytes(const std::vector<Record>& table) {
+  return std::as_bytes(std::span(table));
+}
+
+}  // namespace
+
+Result<TreeImage> TreeImage::lay_out(const Merge& merge, std::span<const LayerEntries* const> layers,
+                                     std::string_view key) {
+  TreeImage image(merge, layers);
+  LB_ASSIGN(image.key_offset_, image.put(key));
+  image.key_length_ = static_cast<std::uint32_t>(key.size());
+  LB_TRY(image.number_nodes());
+  for (std::uint32_t id = 1; id <= image.order_.size(); ++id) {
+    auto filled = image.fill_node(id);
+    if (filled) continue;
+    const MergedNode& node = merge.nodes()[image.order_[id - 1]];
+    return while_doing(filled.error(), "layer ", node.layer, " (", layers[node.layer]->identity(), "): ",
+                       layers[node.layer]->entry(node.entry).path.substr(0, 256));
+  }
+  image.fill_links();
+  return image;
+}
+
+Result<void> TreeImage::number_nodes() {
+  std::vector<std::uint32_t> id_of(merge_.nodes().size(), 0);
+  order_.push_back(Merge::kRootIndex);
+  nodes_.emplace_back().parent = 1;
+  id_of[Merge::kRootIndex] = 1;
+  for (std::uint32_t id = 1; id <= order_.size(); ++id) LB_TRY(fill_directory(id, id_of));
+  return {};
+}
+
+Result<void> TreeImage::fill_directory(std::uint32_t id, std::vector<std::uint32_t>& id_of) {
+  const MergedNode& directory = merge_.nodes()[order_[id - 1]];
+  if (!directory.children) return {};
+  nodes_[id - 1].first_child = static_cast<std::uint32_t>(dirents_.size());
+  nodes_[id - 1].child_count = static_cast<std::uint32_t>(directory.children->size());
+  nodes_[id - 1].nlink = 2;
+  for (const auto& [name, index] : *directory.children) {
+    const MergedNode& child = merge_.nodes()[index];
+    if (id_of[index] == 0) {
+      order_.push_back(index);
+      nodes_.emplace_back();
+      id_of[index] = static_cast<std::uint32_t>(order_.size());
+    }
+    NodeRecord& record = nodes_[id_of[index] - 1];
+    DirentRecord dirent{};
+    LB_ASSIGN(dirent.name_offset, put(name));
+    dirent.name_length = static_cast<std::uint16_t>(name.size());
+    dirent.node = id_of[index];
+    if (child.children) {
+      record.parent = id;
+      ++nodes_[id - 1].nlink;
+    } else {
+      ++record.nlink;
+    }
+    if (dirents_.size() >= kMaxNodes) return fail(E2BIG, "the image has more than ", kMaxNodes, " names");
+    dirents_.push_back(dirent);
+  }
+  return {};
+}
+
+Result<void> TreeImage::fill_node(std::uint32_t id) {
+  const MergedNode& node = merge_.nodes()[order_[id - 1]];
+  NodeRecord& record = nodes_[id - 1];
+  record.first_xattr = static_cast<std::uint32_t>(xattrs_.size());
+  if (node.entry == MergedNode::kImplicit) {
+    record.mode = S_IFDIR | kImplicitDirectoryMode;
+    record.size_bytes = kDirectorySizeBytes;
+    return {};
+  }
+  const EntryView entry = layers_[node.layer]->entry(node.entry);
+  const auto type = type_bits(entry.type);
+  if (!type || (*type == S_IFDIR) != (node.children != nullptr)) return fail(EINVAL, "of an unknown type");
+  if (entry.mode & ~07777U) return fail(EINVAL, "mode with more than permission bits");
+  if (entry.mtime_nsec >= 1'000'000'000) return fail(EINVAL, "mtime with over 999999999 nanoseconds");
+  record.mode = *type | entry.mode;
+  record.uid = entry.uid;
+  record.gid = entry.gid;
+  record.mtime_sec = entry.mtime_sec;
+  record.mtime_nsec = entry.mtime_nsec;
+  LB_TRY(fill_xattrs(record, entry));
+  switch (entry.type) {
+    case EntryType::kDirectory:
+      record.size_bytes = kDirectorySizeBytes;
+      return {};
+    case EntryType::kFile:
+      return fill_file(record, entry, node.layer);
+    case EntryType::kSymlink: {
+      if (!is_valid_symlink_target(entry.link)) return fail(EINVAL, "symlink target empty, too long or with a NUL");
+      LB_ASSIGN(record.first_child, put_once(entry.link));
+      record.child_count = static_cast<std::uint32_t>(entry.link.size());
+      record.size_bytes = entry.link.size();
+      return {};
+    }
+    case EntryType::kCharDevice:
+    case EntryType::kBlockDevice:
+      if (entry.rdev_major > kMaxMajor || entry.rdev_minor > kMaxMinor) {
+        return fail(EINVAL, "device number ", entry.rdev_major, ":", entry.rdev_minor, " is beyond what Linux has");
+      }
+      record.rdev = encode_device(entry.rdev_major, entry.rdev_minor);
+      return {};
+    default:
+      return {};
+  }
+}
+
+Result<void> TreeImage::fill_file(NodeRecord& record, const EntryView& entry, std::uint32_t layer) {
+  if (entry.extents.size() > kMaxExtents) return fail(E2BIG, "more than ", kMaxExtents, " pieces of data");
+  if (entry.size_bytes > INT64_MAX) return fail(EFBIG, "larger than any file can be");
+  if (extents_.size() + entry.extents.size() > UINT32_MAX) return fail(E2BIG, "the image has too many extents");
+  record.size_bytes = entry.size_bytes;
+  record.first_child = static_cast<std::uint32_t>(extents_.size());
+  std::uint64_t covered = 0;
+  for (const layer::Extent& extent : entry.extents) {
+    if (extent.length_bytes == 0) continue;
+    if (extent.file_offset < covered || extent.file_offset > entry.size_bytes ||
+        extent.length_bytes > entry.size_bytes - extent.file_offset ||
+        extent.stream_offset > INT64_MAX || extent.length_bytes > INT64_MAX - extent.stream_offset) {
+      return fail(EINVAL, "data extents that overlap or leave the file");
+    }
+    covered = extent.file_offset + extent.length_bytes;
+    record.blocks += (extent.length_bytes + kAllocationUnitBytes - 1) / kAllocationUnitBytes *
+                     (kAllocationUnitBytes / kBlockBytes);
+    extents_.push_back({.file_offset = extent.file_offset, .stream_offset = extent.stream_offset,
+                        .length_bytes = extent.length_bytes, .layer = layer, .reserved = 0});
+    ++record.child_count;
+  }
+  total_blocks_ += record.blocks;
+  return {};
+}
+
+Result<void> TreeImage::fill_xattrs(NodeRecord& record, const EntryView& entry) {
+  if (entry.xattrs.empty()) return {};
+  std::vector<layer::XattrView> sorted = entry.xattrs;
+  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  std::size_t total_bytes = 0;
+  std::string_view previous;
+  for (const layer::XattrView& xattr : sorted) {
+    if (is_dropped_xattr(xattr.name)) continue;
+    if (!is_valid_xattr_name(xattr.name)) return fail(EINVAL, "xattr name empty, too long or with a NUL");
+    if (xattr.name == previous) return fail(EINVAL, "xattr ", xattr.name, " twice");
+    previous = xattr.name;
+    total_bytes += xattr.name.size() + xattr.value.size();
+    if (total_bytes > kMaxXattrBytes) return fail(E2BIG, "xattrs over ", kMaxXattrBytes, " bytes");
+    XattrRecord stored{};
+    LB_ASSIGN(stored.name_offset, put_once(xattr.name));
+    LB_ASSIGN(stored.value_offset, put_once(xattr.value));
+    stored.name_length = static_cast<std::uint16_t>(xattr.name.size());
+    stored.value_length = static_cast<std::uint32_t>(xattr.value.size());
+    xattrs_.push_back(stored);
+    ++record.xattr_count;
+  }
+  return {};
+}
+
+// Needs nlink of every node, and the final type of every entry.
+void TreeImage::fill_links() {
+  std::uint32_t next = 0;
+  for (NodeRecord& record : nodes_) {
+    record.first_link = next;
+    if (S_ISDIR(record.mode) || record.nlink < 2) continue;
+    record.link_count = record.nlink;
+    next += record.link_count;
+  }
+  links_.resize(next);
+  std::vector<std::uint32_t> used(nodes_.size(), 0);
+  for (std::uint32_t id = 1; id <= nodes_.size(); ++id) {
+    if (!S_ISDIR(nodes_[id - 1].mode)) continue;
+    for (std::uint32_t i = 0; i < nodes_[id - 1].child_count; ++i) {
+      DirentRecord& dirent = dirents_[nodes_[id - 1].first_child + i];
+      const NodeRecord& child = nodes_[dirent.node - 1];
+      dirent.type = static_cast<std::uint8_t>(IFTODT(child.mode));
+      if (child.link_count == 0) continue;
+      links_[child.first_link + used[dirent.node - 1]++] = {
+          .parent = id, .name_offset = dirent.name_offset, .name_length = dirent.name_length, .reserved = 0};
+    }
+  }
+}
+
+Result<std::uint32_t> TreeImage::put(std::string_view text) {
+  if (text.size() > UINT32_MAX - pool_.size()) return fail(E2BIG, "names and xattrs of the image are over 4 GiB");
+  const auto offset = static_cast<std::uint32_t>(pool_.size());
+  pool_ += text;
+  return offset;
+}
+
+Result<std::uint32_t> TreeImage::put_once(std::string_view text) {
+  if (const auto found = pooled_.find(text); found != pooled_.end()) return found->second;
+  LB_ASSIGN(const std::uint32_t offset, put(text));
+  pooled_.emplace(text, offset);
+  return offset;
+}
+
+std::string TreeImage::serialize() const {
+  TreeHeader header{};
+  header.magic = kTreeMagic;
+  header.version = kTreeFormatVersion;
+  header.key_length = key_length_;
+  header.key_offset = key_offset_;
+  header.total_blocks = total_blocks_;
+  std::string file(sizeof(TreeHeader), '\0');
+  const auto append = [&file](TableRef& table, std::span<const std::byte> bytes, std::size_t count) {
+    file.resize((file.size() + 7) / 8 * 8, '\0');
+    table = {.offset = file.size(), .count = count};
+    file += as_text(bytes);
+  };
+  append(header.nodes, table_bytes(nodes_), nodes_.size());
+  append(header.dirents, table_bytes(dirents_), dirents_.size());
+  append(header.extents, table_bytes(extents_), extents_.size());
+  append(header.xattrs, table_bytes(xattrs_), xattrs_.size());
+  append(header.links, table_bytes(links_), links_.size());
+  append(header.pool, as_bytes(pool_), pool_.size());
+  header.body_hash = XXH3_64bits(file.data() + sizeof header, file.size() - sizeof header);
+  const auto bytes = object_bytes(header);
+  std::copy(bytes.begin(), bytes.end(), std::as_writable_bytes(std::span(file)).begin());
+  return file;
+}
+
+}  // namespace layerboot::tree
