@@ -1,0 +1,29 @@
+// Strict reading of one JSON document: bounded depth, no key twice, and typed access that names the
+// field in its errors. The one place where nlohmann-json's exceptions could arise; none leaves it.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "oci-mount/base/result.h"
+
+namespace layerboot::store {
+
+using Json = nlohmann::json;
+
+/// The document's top object. Errors are EINVAL and begin with `what`.
+Result<Json> parse_json_object(std::string_view text, std::size_t max_bytes, int max_depth, std::string_view what);
+
+/// A member of `object`, or nullptr when it is not there, is null, or `object` is no object.
+const Json* find_member(const Json& object, std::string_view key);
+
+/// The member `key` of `object`, "" or {} where it is absent or null; EINVAL when it is something else.
+Result<std::string> string_member(const Json& object, const char* key, std::string_view what);
+Result<std::vector<std::string>> strings_member(const Json& object, const char* key, std::string_view what);
+/// Required here.
+Result<std::uint64_t> size_member(const Json& object, const char* key, std::string_view what);
+
+}  // namespace layerboot::store

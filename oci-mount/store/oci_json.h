@@ -1,0 +1,78 @@
+// The three JSON documents of an OCI image, parsed out of untrusted bytes. Pure.
+//
+// Follows the OCI image spec v1.1 (image-index.md, manifest.md, config.md); the Docker schema 2 media
+// types, which mean the same, are taken too. A document that could be read in two ways is refused:
+// one with both `layers` and `manifests` (CVE-2021-41190), or with a key twice.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/store/digest.h"
+
+namespace layerboot::store {
+
+inline constexpr std::size_t kMaxIndexJsonBytes = 16U << 20U;
+inline constexpr std::size_t kMaxManifestJsonBytes = 8U << 20U;  // config documents too
+inline constexpr int kMaxJsonDepth = 32;
+inline constexpr std::size_t kMaxLayers = 128;
+inline constexpr std::size_t kMaxManifests = 65536;  // in one index
+
+enum class Compression : std::uint8_t { kNone = 0, kGzip = 1, kZstd = 2 };
+[[nodiscard]] std::string_view compression_name(Compression compression);
+
+enum class DocumentKind : std::uint8_t { kIndex, kManifest };
+
+struct Platform {
+  std::string os;
+  std::string architecture;
+};
+
+/// An entry of an index: a manifest, or a nested index.
+struct ManifestDescriptor {
+  DocumentKind kind = DocumentKind::kManifest;
+  Digest digest;
+  std::uint64_t size_bytes = 0;
+  std::optional<Platform> platform;
+  std::string ref_name;  // annotation org.opencontainers.image.ref.name; may be empty
+};
+
+struct IndexDocument {
+  std::vector<ManifestDescriptor> manifests;
+};
+
+struct LayerDescriptor {
+  std::string media_type;
+  Compression compression = Compression::kNone;
+  Digest digest;
+  std::uint64_t size_bytes = 0;
+};
+
+struct ManifestDocument {
+  Digest config;
+  std::uint64_t config_size_bytes = 0;
+  std::vector<LayerDescriptor> layers;  // lowest first
+};
+
+struct ImageConfig {
+  Platform platform;
+  std::vector<std::string> env;
+  std::vector<std::string> entrypoint;
+  std::vector<std::string> cmd;
+  std::string user;
+  std::string working_dir;
+  std::string stop_signal;
+  std::vector<Digest> diff_ids;  // lowest first
+};
+
+/// `what` names the document in errors, which are EINVAL and say what is wrong in it. Entries of an
+/// index that are neither manifest nor index (artifacts) are left out.
+Result<IndexDocument> parse_index(std::string_view text, std::string_view what);
+Result<ManifestDocument> parse_manifest(std::string_view text, std::string_view what);
+Result<ImageConfig> parse_config(std::string_view text, std::string_view what);
+
+}  // namespace layerboot::store
