@@ -1,0 +1,46 @@
+// LayerIndex: what is kept of one layer, mapped read-only from its index file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+
+#include "oci-mount/base/mapping.h"
+#include "oci-mount/base/result.h"
+#include "oci-mount/layer/checkpoint_table.h"
+#include "oci-mount/layer/entry_table.h"
+#include "oci-mount/layer/identity.h"
+#include "oci-mount/layer/index_format.h"
+#include "oci-mount/store/oci_json.h"
+
+namespace layerboot::layer {
+
+/// Immutable and thread-safe.
+class LayerIndex {
+ public:
+  /// Maps the file and checks it: its hash, every size, every checkpoint. EBADMSG when it is damaged, ESTALE when it
+  /// is of another version or of another layer than `expected`: then it is to be built again.
+  static Result<LayerIndex> open(const std::filesystem::path& path, const LayerIdentity& expected);
+
+  [[nodiscard]] store::Compression compression() const;
+  [[nodiscard]] std::uint64_t blob_size_bytes() const { return header_.blob_size_bytes; }
+  /// Of the uncompressed tar.
+  [[nodiscard]] std::uint64_t stream_size_bytes() const { return header_.stream_size_bytes; }
+  [[nodiscard]] std::uint64_t file_size_bytes() const { return mapping_.size_bytes(); }
+
+  /// The spans of a compressed layer; none for a plain tar.
+  [[nodiscard]] const CheckpointTable& checkpoints() const { return checkpoints_; }
+
+  /// Unpacks and checks the entries. Only who builds a tree needs them, so opening an index does not.
+  [[nodiscard]] Result<EntryTable> load_entries() const;
+
+ private:
+  LayerIndex(Mapping mapping, const IndexHeader& header, CheckpointTable checkpoints)
+      : mapping_(std::move(mapping)), header_(header), checkpoints_(checkpoints) {}
+
+  Mapping mapping_;
+  IndexHeader header_;
+  CheckpointTable checkpoints_;
+};
+
+}  // namespace layerboot::layer

@@ -1,0 +1,33 @@
+// What a layer may hold at most. Each error that comes of one names it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace layerboot::layer {
+
+inline constexpr std::uint64_t kMaxStreamBytes = 64ULL << 30U;  // one layer, uncompressed
+inline constexpr std::uint32_t kMaxEntries = 4'000'000;         // one layer
+inline constexpr std::size_t kMaxNameBytes = 255;               // one part of a path
+inline constexpr std::size_t kMaxPathBytes = 4096;
+inline constexpr std::size_t kMaxPathDepth = 1024;
+inline constexpr std::size_t kMaxSymlinkBytes = 4095;
+inline constexpr std::size_t kMaxExtendedHeaderBytes = 1U << 20U;  // one PAX header or GNU long name
+inline constexpr std::size_t kMaxXattrBytes = 64U << 10U;          // names and values of one entry
+inline constexpr std::size_t kMaxXattrNameBytes = 255;
+inline constexpr std::uint64_t kMaxEntryTableBytes = 1ULL << 30U;  // entries of one layer, as kept
+inline constexpr std::uint32_t kMaxDeviceMajor = (1U << 12U) - 1;
+inline constexpr std::uint32_t kMaxDeviceMinor = (1U << 20U) - 1;
+
+inline constexpr std::size_t kMaxGzipHeaderBytes = 128U << 10U;  // extra field, name and comment
+/// Members that may follow each other without giving a byte.
+inline constexpr std::uint32_t kMaxEmptyMembers = 1'000'000;
+
+/// Checkpoints are set at the first block boundary this far from the last one.
+inline constexpr std::uint64_t kSpanTargetBytes = 256U << 10U;
+/// A deflate block that gives more than this is refused: no checkpoint can be set within one.
+inline constexpr std::uint64_t kMaxSpanBytes = 32U << 20U;
+/// Compressed bytes of one span: stored blocks add little, empty blocks and members could add any amount.
+inline constexpr std::uint64_t kMaxSpanBlobBytes = 64U << 20U;
+
+}  // namespace layerboot::layer
