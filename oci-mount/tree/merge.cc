@@ -46,6 +46,7 @@ Result<void> Merge::add(const LayerEntries& source) {
                 kMaxEntriesPerLayer);
   }
   waiting_links_.clear();
+  left_out_count_ = 0;
   last_directory_ = {"", kRootIndex};
 
   // Marks hide what is below this layer, wherever in the layer they stand: so all of them come first.
@@ -68,6 +69,10 @@ Result<void> Merge::add(const LayerEntries& source) {
     LB_TRY(add_entry(entry, i));
   }
   LB_TRY(resolve_links());
+  if (left_out_count_ != 0) {
+    log_warn("layer ", layer_count_, " (", layer_name_, "): left out ", left_out_count_,
+             " character devices 0:0, which are no devices but marks of overlayfs; the first is ", first_left_out_);
+  }
   ++layer_count_;
   return {};
 }
@@ -91,8 +96,7 @@ Result<void> Merge::add_entry(const EntryView& entry, std::uint32_t entry_index)
     return {};
   }
   if (is_overlayfs_whiteout(entry)) {
-    log_warn("layer ", layer_count_, " (", layer_name_, "): left out ", entry.path,
-             ", a character device 0:0, which is no device but a mark of overlayfs");
+    if (left_out_count_++ == 0) first_left_out_ = entry.path;
     return {};
   }
   LB_ASSIGN(const Index parent, ensure_directory(parent_path(entry.path)));

@@ -67,6 +67,8 @@ class Merge {
   // While a layer is being added:
   std::string_view layer_name_;
   std::map<std::string_view, WaitingLink> waiting_links_;
+  std::uint32_t left_out_count_ = 0;
+  std::string_view first_left_out_;
   std::pair<std::string_view, Index> last_directory_{"", kRootIndex};  // entries come in runs of one directory
 };
 
