@@ -188,7 +188,8 @@ Result<std::string> run_tool(const ToolSpec& spec) {
   tool.argv.push_back(nullptr);
   static char locale[] = "LC_ALL=C.UTF-8";
   for (char** entry = environ; *entry; ++entry) {
-    if (std::strncmp(*entry, "PATH=", 5) != 0 && std::strncmp(*entry, "LC_ALL=", 7) != 0) tool.env.push_back(*entry);
+    if (std::strncmp(*entry, "PATH=", 5) != 0 && std::strncmp(*entry, "LC_ALL=", 7) != 0)
+      tool.env.push_back(*entry);
   }
   tool.env.insert(tool.env.end(), {tool.path_env.data(), locale, nullptr});
   tool.null_fd = null_fd.get();
@@ -208,7 +209,8 @@ Result<std::string> run_tool(const ToolSpec& spec) {
   int exec_error = 0;
   if (::read(status_pipe.read.get(), &exec_error, sizeof(exec_error)) == sizeof(exec_error)) {
     if (exec_error == ENOENT) {
-      return fail(ENOENT, "cannot run ", spec.argv[0], ": it is not installed (./dev setup installs what is needed)");
+      return fail(ENOENT, "cannot run ", spec.argv[0],
+                  ": it is not installed (./dev setup installs what is needed)");
     }
     return fail(exec_error, "cannot run ", spec.argv[0], ": ", Error{exec_error, {}}.describe());
   }
@@ -218,7 +220,8 @@ Result<std::string> run_tool(const ToolSpec& spec) {
   const int status = running.reap();
   if (WIFSIGNALED(status)) return fail(EIO, spec.argv[0], " was killed by signal ", WTERMSIG(status));
   if (WEXITSTATUS(status) != 0) {
-    return fail(EIO, spec.argv[0], " failed with exit status ", WEXITSTATUS(status), ": ", tail_of(std::move(err)));
+    return fail(EIO, spec.argv[0], " failed with exit status ", WEXITSTATUS(status), ": ",
+                tail_of(std::move(err)));
   }
   return out;
 }

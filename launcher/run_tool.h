@@ -11,9 +11,10 @@
 
 namespace layerboot::launcher {
 
-/// While one lives, SIGINT, SIGTERM and SIGHUP no longer kill this process but are noted, so that what is half made
-/// can be taken away on the way out. May be nested; belongs to the main thread, and no other thread may leave these
-/// signals unblocked. The signal stays pending, and is delivered when the outermost scope ends.
+/// While one lives, SIGINT, SIGTERM and SIGHUP no longer kill this process but are noted, so that what is
+/// half made can be taken away on the way out. May be nested; belongs to the main thread, and no other thread
+/// may leave these signals unblocked. The signal stays pending, and is delivered when the outermost scope
+/// ends.
 class InterruptScope {
  public:
   InterruptScope();
@@ -29,19 +30,20 @@ class InterruptScope {
 };
 
 struct ToolSpec {
-  std::vector<std::string> argv;            // argv[0] is a path, or a name looked up in PATH and the sbin directories
+  std::vector<std::string> argv;  // argv[0] is a path, or a name looked up in PATH and the sbin directories
   std::filesystem::path working_directory;  // empty: ours
   std::filesystem::path output_file;        // standard output goes here; empty: it is returned
-  std::function<void()> on_tick;            // called about five times a second while the tool runs; may be empty
+  std::function<void()> on_tick;  // called about five times a second while the tool runs; may be empty
 };
 
 /// What a tool may print on standard output when it is returned; past it the tool is killed and E2BIG given.
 inline constexpr std::size_t kMaxToolOutputBytes = std::size_t{256} << 20;
 
-/// Runs the tool in a process group of its own, with standard input from /dev/null and messages in C.UTF-8, and
-/// waits. Gives its standard output. An exit status other than 0 is an Error with the last lines of its standard
-/// error; ENOENT names the program that is missing; EINTR when we are interrupted, the tool's group killed. The tool
-/// does not outlive us. REQUIRES: called on the main thread (the death signal is tied to it).
+/// Runs the tool in a process group of its own, with standard input from /dev/null and messages in C.UTF-8,
+/// and waits. Gives its standard output. An exit status other than 0 is an Error with the last lines of its
+/// standard error; ENOENT names the program that is missing; EINTR when we are interrupted, the tool's group
+/// killed. The tool does not outlive us. REQUIRES: called on the main thread (the death signal is tied to
+/// it).
 Result<std::string> run_tool(const ToolSpec& spec);
 
 /// run_tool of a command line without further wishes.

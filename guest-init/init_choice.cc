@@ -1,0 +1,38 @@
+#include "guest-init/init_choice.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <climits>
+
+namespace guest_init {
+
+bool is_shell(std::string_view path) {
+  path.remove_prefix(path.rfind('/') + 1);
+  return path.size() >= 2 && path.ends_with("sh");
+}
+
+std::string resolve_program(const std::string& new_root, std::string_view path) {
+  const int directory = open(new_root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0) return {};
+  open_how how{};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = RESOLVE_IN_ROOT;
+  const std::string name(path);
+  const int file = static_cast<int>(syscall(SYS_openat2, directory, name.c_str(), &how, sizeof(how)));
+  close(directory);
+  if (file < 0) return {};
+  struct stat st{};
+  const bool program = fstat(file, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0111) != 0;
+  char target[PATH_MAX];
+  const std::string self = "/proc/self/fd/" + std::to_string(file);
+  const ssize_t size = program ? readlink(self.c_str(), target, sizeof(target)) : -1;
+  close(file);
+  if (size <= 0) return {};
+  return {target, static_cast<std::size_t>(size)};
+}
+
+}  // namespace guest_init

@@ -1,0 +1,22 @@
+// Which program becomes PID 1 after us.
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+
+namespace guest_init {
+
+/// Where images keep their init, best first.
+inline constexpr std::array kInitPaths = {"/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd",
+                                          "/bin/init"};
+
+/// Whether `path` names a shell (sh, bash, /usr/bin/zsh, …): one that a person leaves again, so that it must
+/// not be PID 1.
+[[nodiscard]] bool is_shell(std::string_view path);
+
+/// The path out of the directory `new_root` that `path` means in it: symbolic links are followed inside of
+/// it, as after chroot. Empty when that is not an executable file, or when there are more than 40 links.
+[[nodiscard]] std::string resolve_program(const std::string& new_root, std::string_view path);
+
+}  // namespace guest_init

@@ -1,0 +1,75 @@
+#include "guest-init/mounts.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <ctime>
+
+#include "guest-init/console.h"
+
+namespace guest_init {
+
+namespace {
+
+constexpr int kRootRetryMs = 20;
+
+void mount_or_stop(const char* type, const char* where, unsigned long flags, const char* data) {
+  mkdir(where, 0755);
+  if (mount(type, where, type, flags, data) == 0 || errno == EBUSY) return;
+  stop_boot(std::string("cannot mount ") + type + " on " + where + because());
+}
+
+/// Errors that end when the device or its driver arrives: virtiofs gives EINVAL for a tag it does not know
+/// yet.
+bool may_still_appear(int error) {
+  return error == EINVAL || error == ENOENT || error == ENXIO || error == ENODEV;
+}
+
+}  // namespace
+
+std::string read_text(const std::string& path) {
+  std::string text;
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return text;
+  char piece[4096];
+  ssize_t got;
+  while ((got = read(fd, piece, sizeof(piece))) > 0) text.append(piece, static_cast<std::size_t>(got));
+  close(fd);
+  return text;
+}
+
+void mount_proc() { mount_or_stop("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr); }
+
+void mount_early() {
+  mount_or_stop("sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
+  mount_or_stop("devtmpfs", "/dev", MS_NOSUID, "mode=0755");
+  mount_or_stop("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755");
+}
+
+void mount_root(const BootOptions& options) {
+  mkdir(kNewRoot, 0755);
+  const unsigned long flags = options.read_only ? static_cast<unsigned long>(MS_RDONLY) : 0;
+  for (int waited_ms = 0;; waited_ms += kRootRetryMs) {
+    if (mount(options.root.c_str(), kNewRoot, options.root_type.c_str(), flags, options.root_flags.c_str()) ==
+        0)
+      return;
+    const int error = errno;
+    if (!may_still_appear(error) || waited_ms >= kRootWaitMs) {
+      errno = error;
+      break;
+    }
+    timespec pause{0, kRootRetryMs * 1'000'000L};
+    nanosleep(&pause, nullptr);
+  }
+  std::string text = "cannot mount the root " + options.root + " (" + options.root_type + ")" + because();
+  if (errno == ENODEV) text += "; this kernel has no " + options.root_type;
+  if (errno == EINVAL && options.root_type == "virtiofs") {
+    text += "; no virtiofs device has this tag, check root= against the device's tag";
+  }
+  stop_boot(text);
+}
+
+}  // namespace guest_init

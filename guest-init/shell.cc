@@ -1,0 +1,93 @@
+#include "guest-init/shell.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+
+#include "guest-init/console.h"
+#include "guest-init/mounts.h"
+
+namespace guest_init {
+
+namespace {
+
+constexpr const char* kBusybox = "/bin/busybox";
+constexpr int kNotStarted = 127;
+
+/// The terminal behind /dev/console, which itself can't be a controlling terminal: the last one listed.
+std::string console_terminal() {
+  std::string active = read_text("/sys/class/tty/console/active");
+  while (!active.empty() && (active.back() == '\n' || active.back() == ' ')) active.pop_back();
+  return "/dev/" + (active.empty() ? "console" : active.substr(active.rfind(' ') + 1));
+}
+
+[[noreturn]] void become_shell(const std::string& program, const std::string& terminal) {
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  setsid();
+  const int fd = open(terminal.c_str(), O_RDWR | O_CLOEXEC);
+  if (fd >= 0) {
+    ioctl(fd, TIOCSCTTY, 1);
+    for (int standard = 0; standard <= 2; ++standard) dup2(fd, standard);
+  }
+  setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
+  setenv("HOME", "/root", 0);
+  setenv("TERM", "vt220", 0);
+  // argv[0] of busybox names the applet.
+  const char* name = program == kBusybox ? "sh" : program.c_str();
+  execl(program.c_str(), name, static_cast<char*>(nullptr));
+  _exit(kNotStarted);
+}
+
+/// Waits for `child`, reaping orphans, and heeds the signals that ask PID 1 for the machine's end.
+int wait_for(pid_t child, const sigset_t& signals) {
+  for (;;) {
+    int status = 0;
+    pid_t ended;
+    while ((ended = waitpid(-1, &status, WNOHANG)) > 0) {
+      if (ended == child) return status;
+    }
+    if (ended < 0 && errno == ECHILD) return 0;
+    const int number = sigwaitinfo(&signals, nullptr);
+    if (number == SIGUSR1 || number == SIGUSR2) power_off();
+    if (number == SIGTERM) restart();
+  }
+}
+
+}  // namespace
+
+bool run_shell(const std::string& program) {
+  sigset_t signals;
+  sigset_t previous;
+  sigemptyset(&signals);
+  for (const int number : {SIGCHLD, SIGUSR1, SIGUSR2, SIGTERM}) sigaddset(&signals, number);
+  sigprocmask(SIG_BLOCK, &signals, &previous);
+  const std::string terminal = console_terminal();
+  const pid_t child = fork();
+  if (child == 0) become_shell(program, terminal);
+  const int status = child > 0 ? wait_for(child, signals) : kNotStarted << 8;
+  sigprocmask(SIG_SETMASK, &previous, nullptr);
+  return !(WIFEXITED(status) && WEXITSTATUS(status) == kNotStarted);
+}
+
+void run_recovery_shell() {
+  if (access(kBusybox, X_OK) != 0) {
+    say("no recovery shell: this initrd was made without busybox (install busybox-static on the host)");
+    return;
+  }
+  const pid_t child = fork();
+  if (child == 0) {
+    execl(kBusybox, "busybox", "--install", "-s", "/bin", static_cast<char*>(nullptr));
+    _exit(kNotStarted);
+  }
+  if (child > 0) waitpid(child, nullptr, 0);
+  say("recovery shell; the root is not mounted. `exit` goes on booting, `poweroff` powers off.");
+  if (!run_shell(kBusybox)) say("the recovery shell did not start");
+}
+
+}  // namespace guest_init

@@ -1,0 +1,79 @@
+#include "guest-init/cmdline.h"
+
+#include <gtest/gtest.h>
+
+namespace guest_init {
+namespace {
+
+using Words = std::vector<std::string>;
+
+TEST(Cmdline, AnEmptyLineMeansTheVirtiofsRootWritable) {
+  const auto options = parse_command_line("");
+  EXPECT_EQ(options.root, "root");
+  EXPECT_EQ(options.root_type, "virtiofs");
+  EXPECT_FALSE(options.read_only);
+  EXPECT_FALSE(options.single);
+  EXPECT_FALSE(options.probe);
+  EXPECT_EQ(options.init, "");
+  EXPECT_TRUE(options.init_arguments.empty());
+}
+
+TEST(Cmdline, ReadsEveryParameterItHeeds) {
+  const auto options = parse_command_line(
+      "console=ttyS0 root=mytag rootfstype=virtiofs rootflags=dax=never ro single init=/bin/sh "
+      "layerboot.probe quiet\n");
+  EXPECT_EQ(options.root, "mytag");
+  EXPECT_EQ(options.root_flags, "dax=never");
+  EXPECT_TRUE(options.read_only);
+  EXPECT_TRUE(options.single);
+  EXPECT_TRUE(options.probe);
+  EXPECT_EQ(options.init, "/bin/sh");
+}
+
+TEST(Cmdline, TheLastOfRoAndRwCounts) {
+  EXPECT_FALSE(parse_command_line("ro rw").read_only);
+  EXPECT_TRUE(parse_command_line("rw ro").read_only);
+}
+
+TEST(Cmdline, ADiskIsExt4UnlessSaidOtherwise) {
+  EXPECT_EQ(parse_command_line("root=/dev/vda rw").root_type, "ext4");
+  EXPECT_EQ(parse_command_line("root=/dev/vda rootfstype=xfs").root_type, "xfs");
+  EXPECT_EQ(parse_command_line("rootfstype=xfs root=/dev/vda").root_type, "xfs");
+}
+
+TEST(Cmdline, QuotesKeepBlanksAndTakeThemselvesAway) {
+  EXPECT_EQ(parse_command_line("root=\"my tag\" rw").root, "my tag");
+  EXPECT_EQ(parse_command_line("\"root=my tag\" ro").root, "my tag");
+  EXPECT_TRUE(parse_command_line("\"root=my tag\" ro").read_only);
+  EXPECT_EQ(parse_command_line("x=\"single -- root=no\" root=yes").root, "yes");
+  EXPECT_FALSE(parse_command_line("x=\" single \"").single);
+}
+
+TEST(Cmdline, AnOpenQuoteEndsWithTheLine) {
+  EXPECT_EQ(parse_command_line("root=\"left open ro").root, "left open ro");
+}
+
+TEST(Cmdline, StopsAtTheDoubleDash) {
+  const auto options = parse_command_line("rw -- single root=other \"two words\" --");
+  EXPECT_EQ(options.root, "root");
+  EXPECT_FALSE(options.single);
+  EXPECT_EQ(options.init_arguments, (Words{"single", "root=other", "two words", "--"}));
+}
+
+TEST(Cmdline, LeavesLookalikesAlone) {
+  const auto options = parse_command_line(
+      "rootwait rootdelay=5 systemd.single init initrd=/x root= single=1 layerboot.probes");
+  EXPECT_EQ(options.root, "root");
+  EXPECT_EQ(options.init, "");
+  EXPECT_FALSE(options.single);
+  EXPECT_FALSE(options.probe);
+}
+
+TEST(Cmdline, TakesAnyBlanksBetweenParameters) {
+  const auto options = parse_command_line("  \t ro\t\tsingle \n\n");
+  EXPECT_TRUE(options.read_only);
+  EXPECT_TRUE(options.single);
+}
+
+}  // namespace
+}  // namespace guest_init
