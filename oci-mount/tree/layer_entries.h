@@ -17,8 +17,7 @@ class LayerEntries {
   [[nodiscard]] virtual std::uint32_t entry_count() const = 0;
   /// REQUIRES: index < entry_count().
   [[nodiscard]] virtual layer::EntryView entry(std::uint32_t index) const = 0;
-  /// Says what the entries are, for good: two layers with one identity have the same entries. Also what
-  /// messages call the layer. One line of text.
+  /// What messages call the layer.
   [[nodiscard]] virtual std::string_view identity() const = 0;
 };
 

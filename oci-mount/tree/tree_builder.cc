@@ -13,21 +13,12 @@ namespace layerboot::tree {
 
 namespace {
 
-Result<std::unique_ptr<const Tree>> open_tree(const std::filesystem::path& path, std::string_view key) {
+Result<std::unique_ptr<const Tree>> open_file(const std::filesystem::path& path, std::string_view key) {
   LB_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY));
   return Tree::open(fd.get(), key);
 }
 
 }  // namespace
-
-std::string tree_key(std::span<const LayerEntries* const> layers) {
-  std::string key;
-  for (const LayerEntries* layer : layers) {
-    key += layer->identity();
-    key += '\n';
-  }
-  return key;
-}
 
 std::filesystem::path tree_path(const std::filesystem::path& index_dir, std::string_view key) {
   const XXH128_hash_t hash = XXH3_128bits(key.data(), key.size());
@@ -45,22 +36,21 @@ Result<std::string> build_tree(std::span<const LayerEntries* const> layers, std:
   return image.serialize();
 }
 
-Result<std::unique_ptr<const Tree>> open_or_build_tree(std::span<const LayerEntries* const> layers,
-                                                       const std::filesystem::path& index_dir) {
-  const std::string key = tree_key(layers);
+Result<std::unique_ptr<const Tree>> open_or_build_tree(std::string_view key, const std::filesystem::path& index_dir,
+                                                       const std::function<Result<std::string>()>& build) {
   const std::filesystem::path path = tree_path(index_dir, key);
-  auto opened = open_tree(path, key);
+  auto opened = open_file(path, key);
   if (opened) return opened;
   if (opened.error().code == ESTALE) {
     log_debug(path.string(), ": ", opened.error().describe(), "; it is built anew");
   } else if (opened.error().code != ENOENT) {
     log_warn(path.string(), ": ", opened.error().describe(), "; it is built anew");
   }
-  LB_ASSIGN(const std::string bytes, build_tree(layers, key));
+  LB_ASSIGN(const std::string bytes, build());
   LB_ASSIGN(AtomicFile file, AtomicFile::create(path, 0444));
   LB_TRY(file.append(as_bytes(bytes)));
   LB_TRY(file.commit());
-  return open_tree(path, key);
+  return open_file(path, key);
 }
 
 }  // namespace layerboot::tree

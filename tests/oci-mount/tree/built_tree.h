@@ -30,6 +30,13 @@ inline std::vector<const LayerEntries*> pointers(std::span<const std::unique_ptr
   return list;
 }
 
+/// A key for a tree of these, as layer::layers_key() makes one of real layers.
+inline std::string tree_key(std::span<const LayerEntries* const> layers) {
+  std::string key;
+  for (const LayerEntries* layer : layers) key += str_cat(layer->identity(), "\n");
+  return key;
+}
+
 inline Result<std::unique_ptr<const Tree>> build_and_open(std::span<const LayerEntries* const> layers) {
   const std::string key = tree_key(layers);
   LB_ASSIGN(const std::string file, build_tree(layers, key));

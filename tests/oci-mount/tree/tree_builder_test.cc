@@ -21,8 +21,12 @@ class TreeBuilderTest : public testing::Test {
     layer_.file("f");
   }
   void TearDown() override { fs::remove_all(dir_); }
-  Result<std::unique_ptr<const Tree>> open() { return open_or_build_tree(std::span(&entries_, 1), dir_); }
-  fs::path path() const { return tree_path(dir_, tree_key(std::span(&entries_, 1))); }
+  Result<std::unique_ptr<const Tree>> open() { return open_in(dir_); }
+  Result<std::unique_ptr<const Tree>> open_in(const fs::path& dir) {
+    return open_or_build_tree(key(), dir, [this] { return build_tree(std::span(&entries_, 1), key()); });
+  }
+  std::string key() const { return tree_key(std::span(&entries_, 1)); }
+  fs::path path() const { return tree_path(dir_, key()); }
 
   fs::path dir_;
   FakeLayer layer_{"sha256:one"};
@@ -69,7 +73,7 @@ TEST_F(TreeBuilderTest, ARefusedImageLeavesNothingBehind) {
 }
 
 TEST_F(TreeBuilderTest, AMissingIndexDirectoryIsNamed) {
-  const auto tree = open_or_build_tree(std::span(&entries_, 1), dir_ / "nowhere");
+  const auto tree = open_in(dir_ / "nowhere");
   ASSERT_FALSE(tree);
   EXPECT_NE(tree.error().describe().find("nowhere"), std::string::npos);
 }
