@@ -1,0 +1,80 @@
+#include "launcher/kernel/apt_source.h"
+
+#include <array>
+#include <charconv>
+
+#include "oci-mount/base/str_cat.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+std::string_view next_piece(std::string_view& text, char end) {
+  const std::size_t length = text.find(end);
+  const std::string_view piece = text.substr(0, length);
+  text.remove_prefix(length == std::string_view::npos ? text.size() : length + 1);
+  return piece;
+}
+
+}  // namespace
+
+std::string os_codename(std::string_view os_release) {
+  constexpr std::string_view kKey = "VERSION_CODENAME=";
+  while (!os_release.empty()) {
+    std::string_view line = next_piece(os_release, '\n');
+    if (!line.starts_with(kKey)) continue;
+    line.remove_prefix(kKey.size());
+    if (line.size() >= 2 && line.front() == '"') line = line.substr(1, line.size() - 2);
+    return std::string(line);
+  }
+  return {};
+}
+
+std::optional<std::string> backports_source(std::string_view index_targets, std::string_view codename,
+                                            std::string_view keyring) {
+  while (!index_targets.empty()) {
+    std::string_view line = next_piece(index_targets, '\n');
+    std::array<std::string_view, 6> fields;
+    for (auto& field : fields) field = next_piece(line, '|');
+    const auto& [created_by, origin, label, release, uri, component] = fields;
+    if (created_by != "Packages" || origin != "Debian" || label != "Debian" || release != codename) continue;
+    if (component != "main" || uri.empty() || uri.starts_with("cdrom:") || uri.find(' ') != uri.npos)
+      continue;
+    return str_cat("deb [signed-by=", keyring, "] ", uri, ' ', codename, "-backports main\n");
+  }
+  return std::nullopt;
+}
+
+PackageInfo parse_package(std::string_view apt_cache_show) {
+  PackageInfo info;
+  while (!apt_cache_show.empty()) {
+    std::string_view line = next_piece(apt_cache_show, '\n');
+    if (line.empty()) break;
+    const std::string_view name = next_piece(line, ':');
+    if (line.starts_with(' ')) line.remove_prefix(1);
+    if (name == "Version") info.version = line;
+    if (name == "Depends") info.depends = line;
+    if (name == "Size") std::from_chars(line.data(), line.data() + line.size(), info.size_bytes);
+  }
+  return info;
+}
+
+std::string kernel_package_of(const PackageInfo& meta_package) {
+  std::string_view rest = meta_package.depends;
+  while (!rest.empty()) {
+    std::string_view package = next_piece(rest, ',');
+    while (package.starts_with(' ')) package.remove_prefix(1);
+    package = package.substr(0, package.find(' '));
+    if (package.starts_with("linux-image-")) return std::string(package);
+  }
+  return {};
+}
+
+bool version_matches(std::string_view version, std::string_view wanted) {
+  if (wanted.empty()) return true;
+  if (!version.starts_with(wanted)) return false;
+  version.remove_prefix(wanted.size());
+  return version.empty() || version.front() == '.' || version.front() == '-';
+}
+
+}  // namespace layerboot::launcher

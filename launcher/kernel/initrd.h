@@ -1,0 +1,32 @@
+// The initrd: guest-init and the modules it may need.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "launcher/kernel/modules.h"
+#include "oci-mount/base/result.h"
+
+namespace layerboot::launcher {
+
+/// Reads modules.dep, modules.alias, modules.builtin and modules.builtin.modinfo of `modules_directory`
+/// (…/lib/modules/RELEASE). Only modules.dep and modules.alias must be there: depmod makes them.
+Result<ModuleTexts> read_module_texts(const std::filesystem::path& modules_directory);
+
+/// The half of an initrd that belongs to the kernel: the modules that serve boot_aliases(), uncompressed,
+/// with their index. `release` names their directory in the guest. Runs xz or zstd for modules compressed
+/// with it.
+Result<std::string> modules_archive(const std::filesystem::path& modules_directory,
+                                    const std::string& release, const ModuleTexts& texts);
+
+/// The other half: guest-init as /init, the directories it mounts on, and busybox for the recovery shell
+/// (none when `busybox` is empty).
+Result<std::string> init_archive(std::string_view guest_init, std::string_view busybox);
+
+/// The host's busybox, if it has one that runs without libraries; empty otherwise.
+std::string read_static_busybox();
+
+/// Whether `bytes` are an ELF program that needs no loader, which is all that can run in an initrd of ours.
+[[nodiscard]] bool is_static_program(std::string_view bytes);
+
+}  // namespace layerboot::launcher

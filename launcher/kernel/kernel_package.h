@@ -1,0 +1,22 @@
+// A kernel out of Debian's packages, by apt's own tools.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "oci-mount/base/result.h"
+
+namespace layerboot::launcher {
+
+/// Fetches Debian's cloud kernel and makes `into`, which must not exist, a kernel directory as kernel_store.h
+/// describes. Without a `series` ("6.1") the one in this release's backports is taken, and if that can't be
+/// had, with a message, this machine's own release's. Packages are verified by apt as ever. `work` is an
+/// empty directory for what comes up on the way; nothing else on the machine is changed, and no privileges
+/// are needed. Shows progress. EINTR when interrupted. REQUIRES: the main thread, inside an InterruptScope.
+Result<void> fetch_debian_kernel(const std::string& series, const std::filesystem::path& work,
+                                 const std::filesystem::path& into);
+
+/// The second half: makes `into` out of an unpacked kernel package. Changes `tree`.
+Result<void> kernel_from_tree(const std::filesystem::path& tree, const std::filesystem::path& into);
+
+}  // namespace layerboot::launcher

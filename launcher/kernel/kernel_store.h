@@ -1,0 +1,56 @@
+// The kernels this machine has prepared, one directory each.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "oci-mount/base/result.h"
+
+namespace layerboot::launcher {
+
+/// Which kernel, as the person wrote it.
+struct KernelSpec {
+  enum class Kind { kDebian, kDirectory };
+  Kind kind = Kind::kDebian;
+  std::string series;               // kDebian: "6.1", "6.12"; empty: the best there is
+  std::filesystem::path directory;  // kDirectory
+
+  /// The directory's name in the store: "debian", "debian-6.12". For kDebian only.
+  [[nodiscard]] std::string store_name() const;
+};
+
+/// Parses `debian`, `debian:6.1` or a directory (anything with a slash, and `.`). EINVAL says what is
+/// understood.
+Result<KernelSpec> parse_kernel_spec(std::string_view text);
+
+/// A kernel as it lies in a directory: the store's, or one that a person names.
+///   vmlinuz      the kernel image
+///   release      its version as uname -r gives it, and a newline
+///   config       its build configuration
+///   modules.tar  its modules and configuration as a layer of the guest's root; may be missing
+///   modules.cpio the modules an initrd needs; may be missing
+struct StoredKernel {
+  std::filesystem::path directory;
+  std::string release;
+  bool has_modules = false;
+
+  [[nodiscard]] std::filesystem::path vmlinuz() const { return directory / "vmlinuz"; }
+  [[nodiscard]] std::filesystem::path modules_tar() const { return directory / "modules.tar"; }
+  [[nodiscard]] std::filesystem::path modules_cpio() const { return directory / "modules.cpio"; }
+};
+
+/// Opens a prepared kernel. ENOENT when the directory or one of its files is missing; EINVAL when `release`
+/// is no version, or when the kernel's configuration has no virtiofs. The text names the remedy.
+Result<StoredKernel> open_kernel(const std::filesystem::path& directory);
+
+/// Whether a kernel configuration has virtiofs, built in or as a module.
+[[nodiscard]] bool config_has_virtiofs(std::string_view config);
+
+/// What `uname -r` can say, and no path tricks.
+[[nodiscard]] bool is_release(std::string_view text);
+
+/// The error for a kernel that can't mount a virtiofs root.
+[[nodiscard]] Error no_virtiofs_error(std::string_view release);
+
+}  // namespace layerboot::launcher

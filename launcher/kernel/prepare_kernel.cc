@@ -1,0 +1,116 @@
+#include "launcher/kernel/prepare_kernel.h"
+
+#include <xxhash.h>
+
+#include <cstdio>
+#include <system_error>
+
+#include "launcher/kernel/initrd.h"
+#include "launcher/kernel/kernel_package.h"
+#include "launcher/kernel/kernel_store.h"
+#include "launcher/kernel/staging_directory.h"
+#include "launcher/run_tool.h"
+#include "oci-mount/base/bytes.h"
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxGuestInitBytes = std::size_t{64} << 20;
+constexpr std::size_t kMaxModulesCpioBytes = std::size_t{512} << 20;
+/// Part of an initrd's name: another layout of the archive gives another initrd.
+constexpr std::string_view kInitrdFormat = "1";
+
+std::string hash_name(std::string_view bytes) {
+  char text[17];
+  std::snprintf(text, sizeof(text), "%016llx",
+                static_cast<unsigned long long>(XXH3_64bits(bytes.data(), bytes.size())));
+  return text;
+}
+
+Result<StoredKernel> stored_or_fetched(const StateDirs& dirs, const KernelSpec& spec) {
+  if (spec.kind == KernelSpec::Kind::kDirectory) return open_kernel(spec.directory);
+  const fs::path target = dirs.kernels() / spec.store_name();
+  std::error_code ignored;
+  if (!fs::exists(target / "vmlinuz", ignored)) {
+    LB_ASSIGN(StagingDirectory staging, StagingDirectory::create(target));
+    const fs::path made = staging.path() / "kernel";
+    LB_TRY(fetch_debian_kernel(spec.series, staging.path(), made));
+    LB_TRY(staging.commit(made));
+  }
+  auto kernel = open_kernel(target);
+  if (!kernel)
+    return while_doing(kernel.error(), "the kept kernel ", target.string(), " (remove it to fetch it anew)");
+  log_debug("kernel: ", kernel->release, " in ", target.string());
+  return kernel;
+}
+
+/// Where the initrd of a kernel is kept: with a kernel of the store, but never in a person's own directory.
+fs::path initrd_directory(const StateDirs& dirs, const KernelSpec& spec, const StoredKernel& kernel) {
+  if (spec.kind == KernelSpec::Kind::kDebian) return kernel.directory;
+  std::error_code ignored;
+  return dirs.kernels() /
+         str_cat("initrd-", hash_name(fs::weakly_canonical(kernel.directory, ignored).string()));
+}
+
+/// Initrds of guest-inits that are gone. A QEMU that runs has read its own already.
+void remove_other_initrds(const fs::path& keep) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(keep.parent_path(), ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("initrd-") && name.ends_with(".img") && entry.path() != keep)
+      fs::remove(entry.path(), ignored);
+  }
+}
+
+Result<fs::path> ready_initrd(const StoredKernel& kernel, const fs::path& folder,
+                              const fs::path& guest_init_binary) {
+  auto guest_init = read_file(guest_init_binary, kMaxGuestInitBytes);
+  if (!guest_init) return while_doing(guest_init.error(), "guest-init is missing: build or install it");
+  if (!is_static_program(*guest_init))
+    return fail(EINVAL, guest_init_binary.string(), " is not a static program");
+  const std::string busybox = read_static_busybox();
+  std::error_code code;
+  std::string modules;
+  if (fs::exists(kernel.modules_cpio(), code)) {
+    LB_ASSIGN(modules, read_file(kernel.modules_cpio(), kMaxModulesCpioBytes));
+  }
+  const std::string key = hash_name(
+      str_cat(kInitrdFormat, ' ', hash_name(*guest_init), ' ', hash_name(busybox), ' ', hash_name(modules)));
+  const fs::path initrd = folder / str_cat("initrd-", key, ".img");
+  if (fs::exists(initrd, code)) return initrd;
+
+  if (busybox.empty())
+    log_info("kernel: no busybox-static on this machine: the initrd has no recovery shell");
+  LB_ASSIGN(const std::string init, init_archive(*guest_init, busybox));
+  LB_TRY(make_directories(folder));
+  LB_ASSIGN(AtomicFile file, AtomicFile::create(initrd));
+  LB_TRY(file.append(as_bytes(modules)));
+  LB_TRY(file.append(as_bytes(init)));
+  LB_TRY(file.commit());
+  remove_other_initrds(initrd);
+  return initrd;
+}
+
+}  // namespace
+
+Result<Kernel> prepare_kernel(const StateDirs& dirs, std::string_view spec_text,
+                              const fs::path& guest_init_binary) {
+  LB_ASSIGN(const KernelSpec spec, parse_kernel_spec(spec_text));
+  const InterruptScope interrupts;
+  LB_ASSIGN(const StoredKernel stored, stored_or_fetched(dirs, spec));
+  LB_ASSIGN(const fs::path initrd,
+            ready_initrd(stored, initrd_directory(dirs, spec, stored), guest_init_binary));
+  Kernel kernel;
+  kernel.release = stored.release;
+  kernel.vmlinuz = stored.vmlinuz();
+  kernel.initrd = initrd;
+  if (stored.has_modules) kernel.modules_tar = stored.modules_tar();
+  return kernel;
+}
+
+}  // namespace layerboot::launcher

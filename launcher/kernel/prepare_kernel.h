@@ -1,0 +1,28 @@
+// A kernel ready to boot with: fetched if it must be, kept ever after.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/base/state_dirs.h"
+
+namespace layerboot::launcher {
+
+struct Kernel {
+  std::string release;  // as uname -r gives it
+  std::filesystem::path vmlinuz;
+  std::filesystem::path initrd;
+  std::filesystem::path modules_tar;  // a layer for the guest's root; empty when the kernel has no modules
+  std::string append;                 // kernel arguments it needs over the usual; may be empty
+};
+
+/// Gives the kernel that `spec` names (parse_kernel_spec in kernel_store.h), with an initrd around
+/// `guest_init_binary`. What is there already is used without running any other program or asking the
+/// network; what is not is fetched into dirs.kernels(), whole or not at all. The initrd is made anew when
+/// guest-init or the host's busybox has changed. EINTR when interrupted. REQUIRES: the main thread.
+Result<Kernel> prepare_kernel(const StateDirs& dirs, std::string_view spec,
+                              const std::filesystem::path& guest_init_binary);
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,38 @@
+// StagingDirectory: a directory that appears whole or not at all.
+#pragma once
+
+#include <filesystem>
+#include <utility>
+
+#include "oci-mount/base/result.h"
+
+namespace layerboot::launcher {
+
+/// Owns a directory with a name of its own beside `target`, and removes it with all it holds on destruction.
+class StagingDirectory {
+ public:
+  /// Makes target's parents as needed.
+  static Result<StagingDirectory> create(const std::filesystem::path& target);
+
+  StagingDirectory(StagingDirectory&& other) noexcept
+      : path_(std::exchange(other.path_, {})), target_(std::move(other.target_)) {}
+  StagingDirectory& operator=(StagingDirectory&&) = delete;
+  StagingDirectory(const StagingDirectory&) = delete;
+  StagingDirectory& operator=(const StagingDirectory&) = delete;
+  ~StagingDirectory();
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+  /// Makes `inner`, a directory inside, durable and gives it the target's name. When another process was
+  /// faster, its result stays and ours goes.
+  Result<void> commit(const std::filesystem::path& inner);
+
+ private:
+  StagingDirectory(std::filesystem::path path, std::filesystem::path target)
+      : path_(std::move(path)), target_(std::move(target)) {}
+
+  std::filesystem::path path_;
+  std::filesystem::path target_;
+};
+
+}  // namespace layerboot::launcher
