@@ -59,13 +59,21 @@ inline std::size_t copy_from_slices(std::span<const iovec> from, std::size_t off
   });
 }
 
-/// The bytes [offset, offset + length) of the list, as a list. Shorter where the list ends first.
+/// Sets `part` to the bytes [offset, offset + length) of the list, fewer where the list ends first, and returns
+/// how many they are. `part` keeps its room from one use to the next.
+inline std::size_t sub_slices(std::span<const iovec> slices, std::size_t offset, std::size_t length,
+                              std::vector<iovec>& part) {
+  part.clear();
+  return io_slices_detail::for_each_piece(slices, offset, length, [&](std::byte* piece, std::size_t piece_length) {
+    part.push_back({piece, piece_length});
+  });
+}
+
+/// The same, as a list of its own.
 [[nodiscard]] inline std::vector<iovec> sub_slices(std::span<const iovec> slices, std::size_t offset,
                                                    std::size_t length) {
   std::vector<iovec> part;
-  io_slices_detail::for_each_piece(slices, offset, length, [&](std::byte* piece, std::size_t piece_length) {
-    part.push_back({piece, piece_length});
-  });
+  sub_slices(slices, offset, length, part);
   return part;
 }
 

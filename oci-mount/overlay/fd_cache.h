@@ -1,0 +1,52 @@
+// FdCache: open descriptors of upper objects, the least recently used closed first.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <unordered_map>
+#include <utility>
+
+#include "oci-mount/base/unique_fd.h"
+#include "oci-mount/overlay/types.h"
+
+namespace layerboot::overlay {
+
+/// Keeps at most kMaxOpen descriptors, whatever the client touches. A descriptor in use stays open until its
+/// user lets go, dropped from the cache or not. Not thread-safe: under the Overlay's lock.
+class FdCache {
+ public:
+  static constexpr std::size_t kMaxOpen = 128;
+  using Fd = std::shared_ptr<const UniqueFd>;
+
+  /// Null when there is none.
+  Fd get(NodeId id) {
+    const auto found = by_id_.find(id);
+    if (found == by_id_.end()) return nullptr;
+    recent_.splice(recent_.begin(), recent_, found->second);
+    return found->second->second;
+  }
+  Fd put(NodeId id, UniqueFd fd) {
+    drop(id);
+    recent_.emplace_front(id, std::make_shared<const UniqueFd>(std::move(fd)));
+    by_id_[id] = recent_.begin();
+    if (recent_.size() > kMaxOpen) drop(recent_.back().first);
+    return recent_.front().second;
+  }
+  void drop(NodeId id) {
+    const auto found = by_id_.find(id);
+    if (found == by_id_.end()) return;
+    recent_.erase(found->second);
+    by_id_.erase(found);
+  }
+  void clear() {
+    by_id_.clear();
+    recent_.clear();
+  }
+  [[nodiscard]] std::size_t size() const { return recent_.size(); }
+
+ private:
+  std::list<std::pair<NodeId, Fd>> recent_;
+  std::unordered_map<NodeId, std::list<std::pair<NodeId, Fd>>::iterator> by_id_;
+};
+
+}  // namespace layerboot::overlay

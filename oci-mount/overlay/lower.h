@@ -1,0 +1,38 @@
+// The lower tree in the vocabulary of file operations: attributes, and the data of files.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <span>
+
+#include "oci-mount/base/reactor.h"
+#include "oci-mount/base/task.h"
+#include "oci-mount/layer/span_reader.h"
+#include "oci-mount/overlay/types.h"
+#include "oci-mount/tree/tree.h"
+
+namespace layerboot::overlay {
+
+/// What the image holds: one tree and the layers its data lies in. Thread-safe, as its parts are; both
+/// outlive it.
+struct Lower {
+  const tree::Tree& tree;
+  layer::SpanReader& reader;
+
+  /// REQUIRES here and below: tree.contains(id).
+  [[nodiscard]] Attr attr(tree::NodeId id) const;
+
+  /// Bytes of a regular file from `offset` on, when no waiting is needed: their count, short only at the end
+  /// of the file, or kWouldWait. Does not allocate in the steady state.
+  static constexpr std::int64_t kWouldWait = -1;
+  [[nodiscard]] Result<std::int64_t> try_read(tree::NodeId id, std::uint64_t offset,
+                                              std::span<const iovec> into) const;
+  /// The same, waiting. `into` lives until the task ends.
+  [[nodiscard]] Task<Result<std::size_t>> read(Reactor& reactor, tree::NodeId id, std::uint64_t offset,
+                                               std::span<const iovec> into) const;
+  /// lseek(2)'s SEEK_DATA and SEEK_HOLE.
+  [[nodiscard]] Result<std::uint64_t> seek(tree::NodeId id, std::uint64_t offset, int whence) const;
+};
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,358 @@
+// The Overlay's Nodes: finding, numbering, loading and letting go of them.
+#include "oci-mount/overlay/overlay.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "oci-mount/base/log.h"
+#include "oci-mount/overlay/device_number.h"
+#include "oci-mount/overlay/marks.h"
+#include "oci-mount/tree/path_rules.h"
+
+namespace layerboot::overlay {
+
+namespace {
+
+Time time_of(const struct timespec& time) { return {time.tv_sec, static_cast<std::uint32_t>(time.tv_nsec)}; }
+
+/// The row at an absolute path, no symlink followed; kNoNode where there is none.
+tree::NodeId row_at(const tree::Tree& tree, std::string_view path) {
+  tree::NodeId at = tree::kRoot;
+  while (at != tree::kNoNode && !path.empty()) {
+    const auto end = path.find('/');
+    const auto part = path.substr(0, end);
+    if (!part.empty()) at = tree.lookup(at, part);
+    path.remove_prefix(end == std::string_view::npos ? path.size() : end + 1);
+  }
+  return at;
+}
+
+std::uint32_t type_of(std::uint32_t mode) { return mode & S_IFMT; }
+
+}  // namespace
+
+Result<void> check_name(std::string_view name) {
+  if (tree::is_valid_name(name)) return {};
+  return fail(name.size() > tree::kMaxNameBytes ? ENAMETOOLONG : EINVAL);
+}
+
+Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& options) {
+  LB_ASSIGN(Upper upper, Upper::open(options.directory, options.image_identity));
+  LB_ASSIGN(const auto used, upper.measure());
+  LB_ASSIGN(UniqueFd root, open_directory_at({upper.root_fd(), "."}));
+  LB_ASSIGN(UniqueFd work, open_directory_at({upper.work_fd(), "."}));
+  std::unique_ptr<Overlay> overlay(new Overlay(lower, std::move(upper), options.limits, used));
+  overlay->root_fd_ = std::make_shared<const UniqueFd>(std::move(root));
+  overlay->work_fd_ = std::make_shared<const UniqueFd>(std::move(work));
+  overlay->start_session();
+  return overlay;
+}
+
+Overlay::Overlay(Lower lower, Upper upper, Quota::Limits limits, Quota::Usage used)
+    : lower_(lower),
+      upper_(std::move(upper)),
+      quota_(limits, used, upper_.root_fd()),
+      lower_state_(std::make_unique<std::atomic<std::uint32_t>[]>(lower.tree.node_count() + std::size_t{1})) {}
+
+Overlay::~Overlay() = default;
+
+void Overlay::start_session() {
+  auto root = std::make_shared<Node>();
+  root->id = kRootId;
+  root->lower = tree::kRoot;
+  root->type = S_IFDIR;
+  root->never_evict = true;
+  if (auto st = stat_at({upper_.root_fd(), "."}); st) {
+    root->host_ino = st->st_ino;
+    root->charged_bytes = static_cast<std::uint64_t>(st->st_blocks) * 512;  // there is always one: free
+  }
+  nodes_[kRootId] = std::move(root);
+  touch(tree::kRoot);
+}
+
+void Overlay::reset() {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, node] : nodes_) {
+    if (node->in_work()) static_cast<void>(free_work_object(*node));
+  }
+  nodes_.clear();
+  fds_.clear();
+  for (std::size_t id = 0; id <= lower_.tree.node_count(); ++id) {
+    lower_state_[id].store(0, std::memory_order_relaxed);
+  }
+  start_session();
+}
+
+// ---- lower references and marks ------------------------------------------------------------------------------
+
+bool Overlay::untouched(NodeId id) const {
+  return lower_.tree.contains(id) && (lower_state_[id].load(std::memory_order_acquire) & kTouched) == 0;
+}
+
+void Overlay::touch(tree::NodeId id) { lower_state_[id].fetch_or(kTouched, std::memory_order_release); }
+
+void Overlay::add_lower_reference(tree::NodeId id) {
+  auto& state = lower_state_[id];
+  // Saturates: a client that never forgets keeps the object for the session.
+  if ((state.load(std::memory_order_relaxed) & kReferences) < kReferences / 2) {
+    state.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+std::uint32_t Overlay::lower_references(tree::NodeId id) const {
+  return lower_state_[id].load(std::memory_order_relaxed) & kReferences;
+}
+
+void Overlay::forget(NodeId id, std::uint64_t count) {
+  if (lower_.tree.contains(id)) {
+    auto& state = lower_state_[id];
+    std::uint32_t before = state.load(std::memory_order_relaxed);
+    std::uint32_t after = 0;
+    do {
+      const std::uint64_t taken = std::min<std::uint64_t>(count, before & kReferences);
+      after = before - static_cast<std::uint32_t>(taken);
+    } while (!state.compare_exchange_weak(before, after, std::memory_order_relaxed));
+    if (after != kTouched) return;
+  }
+  const std::lock_guard lock(mutex_);
+  const auto found = nodes_.find(id);
+  if (found == nodes_.end()) return;
+  const NodePtr node = found->second;
+  node->references -= std::min(count, node->references);
+  release_if_unused(node);
+}
+
+void Overlay::add_reference(Node& node) {
+  if (lower_.tree.contains(node.id)) {
+    add_lower_reference(static_cast<tree::NodeId>(node.id));
+  } else {
+    ++node.references;
+  }
+}
+
+// ---- Nodes -----------------------------------------------------------------------------------------------------
+
+Result<Overlay::Ref> Overlay::find(NodeId id) {
+  if (const auto found = nodes_.find(id); found != nodes_.end()) {
+    return Ref{found->second, found->second->lower};
+  }
+  if (untouched(id)) return Ref{nullptr, static_cast<tree::NodeId>(id)};
+  return fail(ESTALE);
+}
+
+Result<Overlay::Ref> Overlay::find_directory(NodeId id) {
+  LB_ASSIGN(Ref ref, find(id));
+  const std::uint32_t type = ref.node ? ref.node->type : type_of(lower_.tree.node(ref.lower).mode);
+  if (type != S_IFDIR) return fail(ENOTDIR);
+  if (ref.node && ref.node->removed) return fail(ENOENT);
+  return ref;
+}
+
+/// What an upper directory merges with: nothing, the target of its redirect, or its namesake below.
+Result<tree::NodeId> Overlay::merged_lower(const Node& directory, const std::string& name, Place place) {
+  LB_ASSIGN(const auto opaque, get_xattr_at(place, kOpaqueXattr));
+  if (opaque == "y") return tree::kNoNode;
+  LB_ASSIGN(const auto redirect, get_xattr_at(place, kRedirectXattr));
+  tree::NodeId lower = tree::kNoNode;
+  if (redirect && redirect->starts_with('/')) {
+    lower = row_at(lower_.tree, *redirect);
+  } else if (directory.lower != tree::kNoNode) {
+    lower = lower_.tree.lookup(directory.lower, redirect ? *redirect : name);
+  }
+  if (lower != tree::kNoNode && !S_ISDIR(lower_.tree.node(lower).mode)) lower = tree::kNoNode;
+  return lower;
+}
+
+/// The row the object came from keeps being its number, unless something else has that already, as after a copy made on the
+/// host by other means.
+NodeId Overlay::number_for(tree::NodeId origin, std::uint64_t host_ino) const {
+  if (origin != tree::kNoNode) {
+    const auto taken = nodes_.find(origin);
+    if (taken == nodes_.end() || (taken->second->in_upper && taken->second->host_ino == host_ino)) return origin;
+  }
+  return kUpperIdBase + host_ino;
+}
+
+Result<NodePtr> Overlay::load_child(const NodePtr& directory, const std::string& name, Child& child) {
+  if (auto node = child.node.lock(); node && !node->removed) return node;
+  LB_ASSIGN(const HeldPlace place, place_in(directory, name));
+  LB_ASSIGN(const struct stat st, stat_at(place.get()));
+  auto node = std::make_shared<Node>();
+  node->type = type_of(st.st_mode);
+  node->host_ino = st.st_ino;
+  tree::NodeId origin = tree::kNoNode;
+  if (S_ISDIR(st.st_mode)) {
+    LB_ASSIGN(origin, merged_lower(*directory, name, place.get()));
+  } else {
+    LB_ASSIGN(const auto path, get_xattr_at(place.get(), kOriginXattr));
+    if (path) origin = row_at(lower_.tree, *path);
+    if (origin != tree::kNoNode && type_of(lower_.tree.node(origin).mode) != node->type) origin = tree::kNoNode;
+  }
+  node->lower = origin;
+  node->id = number_for(origin, st.st_ino);
+  if (const auto known = nodes_.find(node->id); known != nodes_.end()) {
+    // Another name of a file that is known already.
+    const NodePtr same = known->second;
+    if (same->host_ino != st.st_ino || !same->in_upper) return fail(ESTALE);
+    if (same->in_work()) {
+      // It was kept alive there for the client; from now on this name does that.
+      LB_TRY(unlink_at({upper_.work_fd(), same->name.c_str()}));
+      move_node(same, directory, name);
+      same->attr_valid = false;
+    }
+    child.node = same;
+    return same;
+  }
+  node->charged_bytes = static_cast<std::uint64_t>(st.st_blocks) * 512;
+  node->name = name;
+  node->parent = directory;
+  book(*node, st);
+  child.node = node;
+  return add_node(std::move(node));
+}
+
+NodePtr Overlay::add_node(NodePtr node) {
+  if (node->parent) ++node->parent->loaded_children;
+  if (lower_.tree.contains(node->id)) {
+    node->never_evict = true;
+    touch(static_cast<tree::NodeId>(node->id));
+  }
+  nodes_[node->id] = node;
+  return node;
+}
+
+void Overlay::move_node(const NodePtr& node, const NodePtr& parent, std::string name) {
+  if (node->parent) --node->parent->loaded_children;
+  node->parent = parent;
+  node->name = std::move(name);
+  if (parent) ++parent->loaded_children;
+}
+
+/// Takes over what the host says of the object, and tells the quota.
+void Overlay::book(Node& node, const struct stat& st) {
+  const std::uint64_t allocated = static_cast<std::uint64_t>(st.st_blocks) * 512;
+  if (allocated != node.charged_bytes) {
+    quota_.settle_bytes(node.charged_bytes, allocated);
+    node.charged_bytes = allocated;
+  }
+  // A name in the work directory is one that the client has removed. The host knows only the upper's part of a
+  // merged directory's subdirectories: 1 means "not counted", as in overlayfs.
+  std::uint64_t nlink = st.st_nlink;
+  if (node.is_directory()) {
+    nlink = node.lower == tree::kNoNode ? nlink : 1;
+  } else if (node.in_work()) {
+    nlink = nlink > 0 ? nlink - 1 : 0;
+  }
+  node.attr = {.ino = node.id,
+               .size_bytes = static_cast<std::uint64_t>(st.st_size),
+               .blocks = static_cast<std::uint64_t>(st.st_blocks),
+               .atime = time_of(st.st_atim),
+               .mtime = time_of(st.st_mtim),
+               .ctime = time_of(st.st_ctim),
+               .mode = st.st_mode,
+               .nlink = static_cast<std::uint32_t>(nlink),
+               .uid = st.st_uid,
+               .gid = st.st_gid,
+               .rdev = encode_dev(st.st_rdev)};
+  node.attr_valid = true;
+}
+
+Result<Attr> Overlay::attr_of(Node& node) {
+  if (!node.in_upper) {
+    Attr attr = lower_.attr(node.lower);
+    attr.nlink -= std::min(attr.nlink, node.lost_names);
+    return attr;
+  }
+  if (node.attr_valid || node.removed) return node.attr;
+  const NodePtr held = nodes_.at(node.id);
+  if (const auto fd = fds_.get(node.id); fd) {
+    LB_ASSIGN(const struct stat st, stat_at({fd->get(), ""}));
+    book(node, st);
+  } else {
+    LB_ASSIGN(const HeldPlace place, place_of(held));
+    LB_ASSIGN(const struct stat st, stat_at(place.get()));
+    book(node, st);
+  }
+  return node.attr;
+}
+
+Result<Entry> Overlay::entry_for(const NodePtr& node) {
+  LB_ASSIGN(const Attr attr, attr_of(*node));
+  add_reference(*node);
+  return Entry{node->id, attr};
+}
+
+Entry Overlay::entry_for_lower(tree::NodeId id) {
+  add_lower_reference(id);
+  return Entry{id, lower_.attr(id)};
+}
+
+/// An object whose last name is gone goes with the client's last reference; others leave memory.
+void Overlay::release_if_unused(const NodePtr& node) {
+  const bool numbered_by_tree = lower_.tree.contains(node->id);
+  const std::uint64_t references =
+      numbered_by_tree ? lower_references(static_cast<tree::NodeId>(node->id)) : node->references;
+  if (references > 0 || node->loaded_children > 0) return;
+  if (node->in_work() && free_work_object(*node)) {
+    nodes_.erase(node->id);
+    return;
+  }
+  if (node->never_evict) return;
+  const NodePtr parent = node->parent;
+  move_node(node, nullptr, {});
+  fds_.drop(node->id);
+  nodes_.erase(node->id);
+  if (parent) release_if_unused(parent);
+}
+
+/// True when the object lives on by other names, where it will be met again.
+bool Overlay::free_work_object(Node& node) {
+  fds_.drop(node.id);
+  const Place place{upper_.work_fd(), node.name.c_str()};
+  const auto st = stat_at(place);
+  if (auto gone = unlink_at(place); !gone) {
+    log_warn("cannot remove an unlinked file from the work directory: ", gone.error().describe());
+  }
+  if (st && st->st_nlink > 1) return true;
+  quota_.settle_bytes(node.charged_bytes, 0);
+  quota_.remove_inode();
+  node.charged_bytes = 0;
+  node.removed = true;
+  return false;
+}
+
+// ---- operations on one node ----------------------------------------------------------------------------------
+
+Result<Attr> Overlay::getattr(NodeId id) {
+  if (untouched(id)) return lower_.attr(static_cast<tree::NodeId>(id));
+  const std::lock_guard lock(mutex_);
+  LB_ASSIGN(const Ref ref, find(id));
+  if (!ref.node) return lower_.attr(ref.lower);
+  return attr_of(*ref.node);
+}
+
+Result<std::string> Overlay::readlink(NodeId id) {
+  const std::lock_guard lock(mutex_);
+  LB_ASSIGN(const Ref ref, find(id));
+  const std::uint32_t type = ref.node ? ref.node->type : type_of(lower_.tree.node(ref.lower).mode);
+  if (type != S_IFLNK) return fail(EINVAL);
+  if (!ref.node || !ref.node->in_upper) return std::string(lower_.tree.symlink_target(ref.lower));
+  LB_ASSIGN(const HeldPlace place, place_of(ref.node));
+  return readlink_at(place.get());
+}
+
+Result<StatFs> Overlay::statfs() {
+  constexpr std::uint64_t kBlock = 4096;
+  const auto limits = quota_.limits();
+  const auto available = quota_.available();
+  return StatFs{.block_size_bytes = kBlock,
+                .blocks = limits.bytes / kBlock,
+                .blocks_free = available.bytes / kBlock,
+                .inodes = limits.inodes,
+                .inodes_free = available.inodes};
+}
+
+}  // namespace layerboot::overlay

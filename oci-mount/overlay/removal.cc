@@ -1,0 +1,173 @@
+// Removing names: unlink, rmdir, and the whiteouts that they leave.
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/stat.h>
+
+#include "oci-mount/overlay/marks.h"
+#include "oci-mount/overlay/overlay.h"
+
+namespace layerboot::overlay {
+
+/// Takes `name`, an object of the upper and no directory, away. What the client still holds moves to the work
+/// directory, until forget().
+Result<void> Overlay::remove_name(const NodePtr& directory, const std::string& name, Found found) {
+  LB_ASSIGN(const NodePtr node, load_child(directory, name, *found.child));
+  LB_ASSIGN(const HeldPlace place, place_in(directory, name));
+  LB_ASSIGN(const Attr before, attr_of(*node));
+  const bool reached_here = node->parent == directory && node->name == name;
+  const bool held = lower_.tree.contains(node->id) || node->references > 0;
+  const bool keep = reached_here && (held || before.nlink > 1);
+  const HeldPlace work = work_place();
+  if (found.lower_below != tree::kNoNode) {
+    LB_TRY(upper_.make_whiteout(work.get()));
+    if (auto swapped = rename_at(work.get(), place.get(), RENAME_EXCHANGE); !swapped) {
+      static_cast<void>(unlink_at(work.get()));
+      return swapped;
+    }
+    if (!keep) LB_TRY(unlink_at(work.get()));
+    put_child(*directory, name, whiteout_child());
+  } else {
+    LB_TRY(keep ? rename_at(place.get(), work.get(), 0) : unlink_at(place.get()));
+    erase_child(*directory, name);
+  }
+  directory->attr_valid = false;
+  node->attr_valid = false;
+  if (keep) {
+    move_node(node, nullptr, work.name);
+    release_if_unused(node);
+  } else if (reached_here) {
+    quota_.settle_bytes(node->charged_bytes, 0);
+    quota_.remove_inode();
+    node->charged_bytes = 0;
+    node->removed = true;
+    node->attr.nlink = 0;
+    release_if_unused(node);
+  }
+  return {};
+}
+
+/// Hides a name that only the lower tree has.
+Result<void> Overlay::remove_lower_name(const NodePtr& directory, const std::string& name, tree::NodeId lower) {
+  LB_ASSIGN(const HeldPlace place, place_in(directory, name));
+  LB_TRY(upper_.make_whiteout(place.get()));
+  put_child(*directory, name, whiteout_child());
+  directory->attr_valid = false;
+  lose_lower_name(lower);
+  return {};
+}
+
+/// Keeps the link count right for a client that still holds the object.
+void Overlay::lose_lower_name(tree::NodeId lower) {
+  const auto known = nodes_.find(lower);
+  if (known != nodes_.end()) {
+    ++known->second->lost_names;
+    known->second->attr_valid = false;
+    return;
+  }
+  const auto& record = lower_.tree.node(lower);
+  if (lower_references(lower) == 0 && record.nlink == 1) return;
+  auto node = std::make_shared<Node>();
+  node->id = lower;
+  node->lower = lower;
+  node->type = record.mode & S_IFMT;
+  node->in_upper = false;
+  node->lost_names = 1;
+  if (node->is_directory()) forget_removed_directory(node);
+  add_node(std::move(node));
+}
+
+void Overlay::forget_removed_directory(const NodePtr& node) {
+  node->attr = node->in_upper ? node->attr : lower_.attr(node->lower);
+  node->attr.nlink = 0;
+  node->attr_valid = true;
+  node->removed = true;
+  node->listing.reset();
+  fds_.drop(node->id);
+}
+
+Result<void> Overlay::unlink(NodeId parent, std::string_view name_view) {
+  LB_TRY(check_name(name_view));
+  const std::string name(name_view);
+  const std::lock_guard lock(mutex_);
+  LB_ASSIGN(const Ref ref, find_directory(parent));
+  {
+    LB_ASSIGN(const Found found, look(ref, name));
+    if (!found.exists()) return fail(ENOENT);
+    if (found.in_upper()) {
+      LB_ASSIGN(const NodePtr node, load_child(ref.node, name, *found.child));
+      if (node->is_directory()) return fail(EISDIR);
+      return remove_name(ref.node, name, found);
+    }
+    if (S_ISDIR(lower_.tree.node(found.lower_below).mode)) return fail(EISDIR);
+  }
+  LB_ASSIGN(const NodePtr directory, upper_directory(parent));
+  LB_ASSIGN(const Found found, look({directory, directory->lower}, name));
+  return remove_lower_name(directory, name, found.lower_below);
+}
+
+/// Removes the whiteouts of a directory that is empty to the client.
+Result<void> Overlay::clear_whiteouts(const NodePtr& directory) {
+  LB_ASSIGN(Listing* const listing, listing_of(directory));
+  LB_ASSIGN(const auto fd, directory_fd(directory));
+  while (!listing->children.empty()) {
+    const std::string name = listing->children.begin()->first;
+    LB_TRY(unlink_at({fd->get(), name.c_str()}));
+    erase_child(*directory, name);
+  }
+  return {};
+}
+
+/// Takes away `name`, an empty directory of the upper.
+Result<void> Overlay::remove_directory(const NodePtr& directory, const std::string& name, Found found) {
+  LB_ASSIGN(const NodePtr node, load_child(directory, name, *found.child));
+  LB_ASSIGN(const HeldPlace place, place_in(directory, name));
+  LB_TRY(attr_of(*node));
+  const HeldPlace work = work_place();
+  // First out of sight, then apart: a crash in between leaves nothing but a leftover in the work directory.
+  if (found.lower_below != tree::kNoNode) {
+    LB_TRY(upper_.make_whiteout(work.get()));
+    if (auto swapped = rename_at(work.get(), place.get(), RENAME_EXCHANGE); !swapped) {
+      static_cast<void>(unlink_at(work.get()));
+      return swapped;
+    }
+    put_child(*directory, name, whiteout_child());
+  } else {
+    LB_TRY(rename_at(place.get(), work.get(), 0));
+    erase_child(*directory, name);
+  }
+  directory->attr_valid = false;
+  quota_.settle_bytes(node->charged_bytes, 0);
+  quota_.remove_inode();
+  node->charged_bytes = 0;
+  forget_removed_directory(node);
+  move_node(node, nullptr, {});
+  release_if_unused(node);
+  return remove_tree_at(work.get());
+}
+
+Result<void> Overlay::rmdir(NodeId parent, std::string_view name_view) {
+  LB_TRY(check_name(name_view));
+  const std::string name(name_view);
+  const std::lock_guard lock(mutex_);
+  LB_ASSIGN(const Ref ref, find_directory(parent));
+  {
+    LB_ASSIGN(const Found found, look(ref, name));
+    if (!found.exists()) return fail(ENOENT);
+    if (found.in_upper()) {
+      LB_ASSIGN(const NodePtr node, load_child(ref.node, name, *found.child));
+      if (!node->is_directory()) return fail(ENOTDIR);
+      LB_ASSIGN(const bool empty, is_empty(node));
+      if (!empty) return fail(ENOTEMPTY);
+      return remove_directory(ref.node, name, found);
+    }
+    const auto& record = lower_.tree.node(found.lower_below);
+    if (!S_ISDIR(record.mode)) return fail(ENOTDIR);
+    if (record.child_count > 0) return fail(ENOTEMPTY);
+  }
+  LB_ASSIGN(const NodePtr directory, upper_directory(parent));
+  LB_ASSIGN(const Found found, look({directory, directory->lower}, name));
+  return remove_lower_name(directory, name, found.lower_below);
+}
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,167 @@
+// The system calls on upper objects.
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <array>
+#include <climits>
+#include <cstdio>
+#include <memory>
+
+#include "oci-mount/overlay/upper.h"
+
+namespace layerboot::overlay {
+
+namespace {
+
+/// No path of ours has more than one component, and none may leave the directory or follow a link.
+UniqueFd open_beneath(Place place, int flags) {
+  open_how how{};
+  how.flags = static_cast<unsigned>(flags | O_CLOEXEC | O_NOFOLLOW);
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
+  return UniqueFd(static_cast<int>(::syscall(SYS_openat2, place.dir_fd, place.name, &how, sizeof(how))));
+}
+
+/// The xattr calls have no *at form before Linux 6.13.
+class ProcPath {
+ public:
+  explicit ProcPath(Place place) {
+    std::snprintf(text_.data(), text_.size(), "/proc/self/fd/%d/%s", place.dir_fd, place.name);
+  }
+  [[nodiscard]] const char* c_str() const { return text_.data(); }
+
+ private:
+  std::array<char, 32 + NAME_MAX + 1> text_{};
+};
+
+Result<void> check(int status) {
+  if (status != 0) return fail(errno);
+  return {};
+}
+
+}  // namespace
+
+Result<struct stat> stat_at(Place place) {
+  struct stat st {};
+  if (::fstatat(place.dir_fd, place.name, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0) return fail(errno);
+  return st;
+}
+
+Result<UniqueFd> open_directory_at(Place place) {
+  auto fd = open_beneath(place, O_RDONLY | O_DIRECTORY);
+  if (!fd) return fail(errno);
+  return fd;
+}
+
+Result<UniqueFd> open_regular_at(Place place) {
+  LB_ASSIGN(const auto st, stat_at(place));
+  if (!S_ISREG(st.st_mode)) return fail(EINVAL);
+  auto fd = open_beneath(place, O_RDWR | O_NONBLOCK | O_NOCTTY | O_NOATIME);
+  if (!fd) return fail(errno);
+  return fd;
+}
+
+Result<std::string> readlink_at(Place place) {
+  std::array<char, PATH_MAX> target{};
+  const ssize_t length = ::readlinkat(place.dir_fd, place.name, target.data(), target.size());
+  if (length < 0) return fail(errno);
+  return std::string(target.data(), static_cast<std::size_t>(length));
+}
+
+Result<void> rename_at(Place from, Place to, unsigned flags) {
+  return check(::renameat2(from.dir_fd, from.name, to.dir_fd, to.name, flags));
+}
+
+Result<void> unlink_at(Place place, int flags) { return check(::unlinkat(place.dir_fd, place.name, flags)); }
+
+Result<void> link_at(Place from, Place to) {
+  return check(::linkat(from.dir_fd, from.name, to.dir_fd, to.name, 0));
+}
+
+Result<void> set_owner_at(Place place, std::uint32_t uid, std::uint32_t gid) {
+  return check(::fchownat(place.dir_fd, place.name, uid, gid, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH));
+}
+
+Result<void> set_mode_at(Place place, std::uint32_t mode) {
+  // Safe though fchmodat follows links: the caller knows that the object is none, and nobody else writes here.
+  return check(::fchmodat(place.dir_fd, place.name, mode & 07777U, 0));
+}
+
+Result<void> set_times_at(Place place, const struct timespec (&times)[2]) {
+  return check(::utimensat(place.dir_fd, place.name, times, AT_SYMLINK_NOFOLLOW));
+}
+
+Result<void> set_xattr_at(Place place, std::string_view name, std::string_view value, int flags) {
+  return check(::lsetxattr(ProcPath(place).c_str(), std::string(name).c_str(), value.data(), value.size(), flags));
+}
+
+Result<void> remove_xattr_at(Place place, std::string_view name) {
+  return check(::lremovexattr(ProcPath(place).c_str(), std::string(name).c_str()));
+}
+
+Result<std::optional<std::string>> get_xattr_at(Place place, std::string_view name) {
+  const ProcPath path(place);
+  const std::string key(name);
+  std::string value(256, '\0');
+  for (;;) {
+    const ssize_t length = ::lgetxattr(path.c_str(), key.c_str(), value.data(), value.size());
+    if (length >= 0) {
+      value.resize(static_cast<std::size_t>(length));
+      return value;
+    }
+    if (errno == ENODATA || errno == EOPNOTSUPP) return std::nullopt;
+    if (errno != ERANGE || value.size() >= XATTR_SIZE_MAX) return fail(errno);
+    value.resize(XATTR_SIZE_MAX);
+  }
+}
+
+Result<std::vector<std::string>> list_xattrs_at(Place place) {
+  std::string names(XATTR_LIST_MAX, '\0');
+  const ssize_t length = ::llistxattr(ProcPath(place).c_str(), names.data(), names.size());
+  if (length < 0) {
+    if (errno == EOPNOTSUPP) return std::vector<std::string>{};
+    return fail(errno);
+  }
+  std::vector<std::string> list;
+  std::string_view rest(names.data(), static_cast<std::size_t>(length));
+  while (!rest.empty()) {
+    const auto end = rest.find('\0');
+    list.emplace_back(rest.substr(0, end));
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+  }
+  return list;
+}
+
+Result<std::vector<HostDirent>> list_directory(int dir_fd) {
+  UniqueFd own(::openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!own) return fail(errno);
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(own.get()), &::closedir);
+  if (!stream) return fail(errno);
+  static_cast<void>(own.release());
+  std::vector<HostDirent> list;
+  for (;;) {
+    errno = 0;
+    const dirent* entry = ::readdir(stream.get());
+    if (entry == nullptr) {
+      if (errno != 0) return fail(errno);
+      return list;
+    }
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") list.push_back({std::string(name), entry->d_type, entry->d_ino});
+  }
+}
+
+Result<void> remove_tree_at(Place place) {
+  if (auto removed = unlink_at(place); removed || removed.error().code != EISDIR) return removed;
+  {
+    LB_ASSIGN(const UniqueFd directory, open_directory_at(place));
+    LB_ASSIGN(const auto entries, list_directory(directory.get()));
+    for (const auto& entry : entries) LB_TRY(remove_tree_at({directory.get(), entry.name.c_str()}));
+  }
+  return unlink_at(place, AT_REMOVEDIR);
+}
+
+}  // namespace layerboot::overlay
