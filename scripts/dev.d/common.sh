@@ -1,0 +1,65 @@
+# What the verbs of ./dev share. Sourced, with $root set and the repository as the working directory.
+# shellcheck shell=bash
+
+# Where the programs that users run are built.
+programs="$root/build/release"
+readonly programs
+
+die() {
+  printf 'dev: %s\n' "$*" >&2
+  exit 1
+}
+
+# The state directory of the programs (oci-mount/base/state_dirs.h).
+data_dir() {
+  if [[ ${XDG_DATA_HOME:-} == /* ]]; then
+    echo "$XDG_DATA_HOME/layerboot"
+  elif [ "$(id -u)" = 0 ]; then
+    echo /var/lib/layerboot
+  else
+    echo "$HOME/.local/share/layerboot"
+  fi
+}
+
+runtime_dir() {
+  if [[ ${XDG_RUNTIME_DIR:-} == /* ]]; then
+    echo "$XDG_RUNTIME_DIR/layerboot"
+  elif [ "$(id -u)" = 0 ]; then
+    echo /run/layerboot
+  else
+    echo "$(data_dir)/run"
+  fi
+}
+
+serving_socket() { echo "$(runtime_dir)/virtiofs.sock"; }
+
+# Installs only when something is missing, so that everyday runs need neither apt nor root.
+ensure_setup() { "$root/scripts/dev.d/setup.sh" --if-missing >&2; }
+
+# build PRESET [TARGET…]
+build() {
+  local preset=$1
+  shift
+  if [ ! -f "$root/build/$preset/build.ninja" ]; then
+    cmake --preset "$preset" >"$root/build-$preset.log" 2>&1 || {
+      cat "$root/build-$preset.log" >&2
+      rm -f "$root/build-$preset.log"
+      die "configuring failed: see above"
+    }
+    rm -f "$root/build-$preset.log"
+  fi
+  cmake --build --preset "$preset" ${1:+--target "$@"} >&2
+}
+
+prepare_programs() {
+  ensure_setup
+  build release layerboot vfsd oci-mount guest-init
+}
+
+# Builds the default image unless it is there; prints its reference.
+default_image() {
+  local directory
+  directory="$(data_dir)/images/demo"
+  [ -e "$directory/index.json" ] || "$root/scripts/dev.d/image.sh" "$directory" >&2
+  echo "oci:$directory:latest"
+}
