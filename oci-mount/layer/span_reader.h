@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -12,35 +13,69 @@
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/task.h"
 #include "oci-mount/base/worker_pool.h"
+#include "oci-mount/layer/span_cache.h"
 
 namespace layerboot::layer {
 
-class Layer;      // layer.h: one blob and its index
-class SpanCache;  // span_cache.h
+class Layer;  // layer.h: one blob and its index
 
 /// A layer's place in its image: 0 is the lowest.
 using LayerNumber = std::uint32_t;
 
 /// Reads any range of any layer of one image. Thread-safe; each call works on the reactor it is given.
+///
+/// A plain tar is read straight into the caller's memory. Of a compressed layer the span that holds the bytes is
+/// taken from the cache, or read, decoded on a worker, checked against its hash and kept; who reads on where
+/// a read ended has the next spans prefetched.
 class SpanReader {
  public:
+  /// Spans decoded ahead of a sequential reader.
+  static constexpr std::uint32_t kPrefetchSpans = 2;
+
   /// `cache` and `workers` outlive the reader and may serve several.
   SpanReader(std::vector<std::shared_ptr<const Layer>> layers, SpanCache& cache, WorkerPool& workers);
+  /// REQUIRES: no read() is under way, and drain() was awaited on each reactor that read.
   ~SpanReader();
+  SpanReader(const SpanReader&) = delete;
+  SpanReader& operator=(const SpanReader&) = delete;
 
   /// Fills all of `into` with the stream's bytes from `stream_offset` on, if that needs no waiting and no
   /// decoding: then true. Otherwise false, and `into` may hold part of the bytes. Does not allocate.
   bool try_read(LayerNumber layer, std::uint64_t stream_offset, std::span<const iovec> into);
 
   /// Fills all of `into`, or fails with EIO where the blob ends early, can't be decoded, or does not
-  /// give the bytes that were indexed. `into` and its buffers live until the task ends.
+  /// give the bytes that were indexed; EINVAL outside the stream. `into` and its buffers live until the task ends.
   Task<Result<void>> read(Reactor& reactor, LayerNumber layer, std::uint64_t stream_offset,
                           std::span<const iovec> into);
 
+  /// Waits for the prefetches that read() left behind on this reactor: before that reactor ends.
+  Task<Result<void>> drain(Reactor& reactor);
+
  private:
-  std::vector<std::shared_ptr<const Layer>> layers_;
+  struct LayerState;
+
+  Task<Result<void>> read_plain(Reactor& reactor, LayerState& state, std::uint64_t stream_offset,
+                                std::span<const iovec> into);
+  Task<Result<void>> read_spans(Reactor& reactor, LayerState& state, std::uint64_t stream_offset,
+                                std::span<const iovec> into);
+  Task<Result<SpanPtr>> load_span(Reactor& reactor, LayerState& state, std::uint32_t span);
+  Task<Result<SpanPtr>> make_span(Reactor& reactor, LayerState& state, std::uint32_t span);
+  void prefetch(Reactor& reactor, LayerState& state, std::uint32_t first_span);
+  void report(LayerState& state, const Error& error);
+
+  std::vector<std::unique_ptr<LayerState>> layers_;
   SpanCache& cache_;
   WorkerPool& workers_;
+
+  struct Prefetch {
+    Reactor* reactor;
+    LayerState* state;
+    std::uint32_t span;
+
+    friend bool operator==(const Prefetch&, const Prefetch&) = default;
+  };
+  std::mutex prefetches_mutex_;
+  std::vector<Prefetch> prefetches_;  // under way
 };
 
 }  // namespace layerboot::layer

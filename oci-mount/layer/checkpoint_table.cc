@@ -1,0 +1,119 @@
+#include "oci-mount/layer/checkpoint_table.h"
+
+#include <zstd.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "oci-mount/layer/limits.h"
+
+namespace layerboot::layer {
+
+namespace {
+
+/// The cheapest level: what is left of a window after packing is small whatever the level.
+constexpr int kPackLevel = 1;
+
+std::uint64_t end_byte(std::uint64_t bit_offset) { return bit_offset / 8 + (bit_offset % 8 != 0 ? 1 : 0); }
+
+bool is_span_good(const CheckpointRecord& from, const CheckpointRecord& to, std::size_t windows_size_bytes) {
+  return from.stream_offset < to.stream_offset && to.stream_offset - from.stream_offset <= kMaxSpanBytes &&
+         from.blob_bit_offset < to.blob_bit_offset &&
+         end_byte(to.blob_bit_offset) - from.blob_bit_offset / 8 <= kMaxSpanBlobBytes &&
+         (from.flags & ~kCheckpointKnownFlags) == 0 && from.window_offset <= windows_size_bytes &&
+         from.window_packed_bytes <= windows_size_bytes - from.window_offset;
+}
+
+}  // namespace
+
+Result<CheckpointTable> CheckpointTable::parse(std::span<const CheckpointRecord> records,
+                                               std::span<const std::byte> windows, std::uint64_t blob_size_bytes,
+                                               std::uint64_t stream_size_bytes) {
+  const auto bad = [](const char* what) { return fail(EBADMSG, "a checkpoint table with ", what); };
+  CheckpointTable table;
+  table.records_ = records;
+  table.windows_ = windows;
+  if (records.empty()) return stream_size_bytes == 0 ? Result<CheckpointTable>(table) : bad("no checkpoints");
+  if (records.size() < 2) return bad("a single checkpoint");
+  if (records.size() > std::numeric_limits<std::uint32_t>::max()) return bad("too many checkpoints");
+  for (std::size_t i = 0; i + 1 < records.size(); ++i) {
+    if (!is_span_good(records[i], records[i + 1], windows.size())) return bad("a bad span");
+  }
+  if (records.front().stream_offset != 0 || records.back().stream_offset != stream_size_bytes ||
+      end_byte(records.back().blob_bit_offset) > blob_size_bytes) {
+    return bad("bad ends");
+  }
+  return table;
+}
+
+SpanInfo CheckpointTable::span(std::uint32_t i) const {
+  const CheckpointRecord& from = records_[i];
+  const CheckpointRecord& to = records_[i + 1];
+  SpanInfo span;
+  span.stream_offset = from.stream_offset;
+  span.size_bytes = static_cast<std::uint32_t>(to.stream_offset - from.stream_offset);
+  span.blob_offset = from.blob_bit_offset / 8;
+  span.first_bit = static_cast<unsigned>(from.blob_bit_offset % 8);
+  span.blob_bytes = static_cast<std::uint32_t>(end_byte(to.blob_bit_offset) - span.blob_offset);
+  span.member_start = (from.flags & kCheckpointMemberStart) != 0;
+  span.hash = from.span_hash;
+  span.packed_window = windows_.subspan(from.window_offset, from.window_packed_bytes);
+  return span;
+}
+
+std::uint32_t CheckpointTable::find(std::uint64_t stream_offset) const {
+  const auto after = std::upper_bound(records_.begin(), records_.end(), stream_offset,
+                                      [](std::uint64_t offset, const CheckpointRecord& record) {
+                                        return offset < record.stream_offset;
+                                      });
+  return static_cast<std::uint32_t>(after - records_.begin() - 1);
+}
+
+Result<void> CheckpointTableBuilder::add(std::uint64_t stream_offset, std::uint64_t blob_bit_offset, bool member_start,
+                                         std::span<const std::byte> packed_window) {
+  if (!records_.empty()) {
+    const CheckpointRecord& last = records_.back();
+    if (stream_offset - last.stream_offset > kMaxSpanBytes) {
+      return fail(ENOTSUP, "a deflate block that gives ", stream_offset - last.stream_offset,
+                  " bytes is over the limit of ", kMaxSpanBytes, ": compress the layer with another tool");
+    }
+    if (end_byte(blob_bit_offset) - last.blob_bit_offset / 8 > kMaxSpanBlobBytes) {
+      return fail(EINVAL, "more than ", kMaxSpanBlobBytes, " compressed bytes that give next to nothing: over the limit");
+    }
+  }
+  if (windows_.size() + packed_window.size() > std::numeric_limits<std::uint32_t>::max()) {
+    return fail(E2BIG, "checkpoint windows are over the limit of 4 GiB");
+  }
+  CheckpointRecord record;
+  record.stream_offset = stream_offset;
+  record.blob_bit_offset = blob_bit_offset;
+  record.window_offset = static_cast<std::uint32_t>(windows_.size());
+  record.window_packed_bytes = static_cast<std::uint16_t>(packed_window.size());
+  record.flags = member_start ? kCheckpointMemberStart : 0;
+  records_.push_back(record);
+  windows_.insert(windows_.end(), packed_window.begin(), packed_window.end());
+  return {};
+}
+
+void CheckpointTableBuilder::close_at_last(std::uint64_t blob_bit_offset) {
+  CheckpointRecord& last = records_.back();
+  windows_.resize(last.window_offset);
+  last = {last.stream_offset, blob_bit_offset, 0, last.window_offset, 0, 0};
+}
+
+Result<std::vector<std::byte>> pack_window(const Window& window) {
+  std::vector<std::byte> packed(ZSTD_COMPRESSBOUND(kWindowBytes));
+  static_assert(ZSTD_COMPRESSBOUND(kWindowBytes) <= std::numeric_limits<std::uint16_t>::max());
+  const std::size_t size = ::ZSTD_compress(packed.data(), packed.size(), window.data(), window.size(), kPackLevel);
+  if (::ZSTD_isError(size) != 0) return fail(ENOMEM, "zstd: ", ::ZSTD_getErrorName(size));
+  packed.resize(size);
+  return packed;
+}
+
+Result<void> unpack_window(std::span<const std::byte> packed, Window& window) {
+  const std::size_t size = ::ZSTD_decompress(window.data(), window.size(), packed.data(), packed.size());
+  if (size != window.size()) return fail(EBADMSG, "a checkpoint's window can't be unpacked");
+  return {};
+}
+
+}  // namespace layerboot::layer

@@ -1,0 +1,177 @@
+#include "oci-mount/layer/index_builder.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "oci-mount/base/files.h"
+#include "oci-mount/layer/digest_pipe.h"
+#include "oci-mount/layer/entry_table_builder.h"
+#include "oci-mount/layer/gzip_codec.h"
+#include "oci-mount/layer/index_file.h"
+#include "oci-mount/layer/limits.h"
+#include "oci-mount/layer/tar_scanner.h"
+
+namespace layerboot::layer {
+
+namespace {
+
+/// The uncompressed stream: its entries, and its hash.
+class TarPass final : public StreamSink {
+ public:
+  TarPass(DigestPipe& pipe, store::Hasher hasher)
+      : pipe_(pipe), hasher_(std::move(hasher)), scanner_([this](const TarEntry& entry) { return entries_.add(entry); }) {}
+
+  std::span<std::byte> room() override {
+    if (!buffer_) buffer_ = pipe_.acquire();
+    return {buffer_.get() + filled_, DigestPipe::kBufferBytes - filled_};
+  }
+  Result<void> take(std::size_t size_bytes) override {
+    const std::span<const std::byte> bytes(buffer_.get() + filled_, size_bytes);
+    filled_ += size_bytes;
+    size_bytes_ += size_bytes;
+    LB_TRY(scanner_.push(bytes));
+    if (filled_ == DigestPipe::kBufferBytes) flush();
+    return {};
+  }
+  /// A piece of a plain tar, which is hashed as the blob it is; `hash` says that it is to be hashed here too.
+  Result<void> take_plain(std::span<const std::byte> bytes, bool hash) {
+    if (hash) hasher_.update(bytes);
+    size_bytes_ += bytes.size();
+    if (size_bytes_ > kMaxStreamBytes) return fail(E2BIG, "it has more than the limit of ", kMaxStreamBytes, " bytes for a layer");
+    return scanner_.push(bytes);
+  }
+  Result<void> finish() {
+    flush();
+    return scanner_.finish();
+  }
+
+  store::Hasher& hasher() { return hasher_; }
+  EntryTableBuilder& entries() { return entries_; }
+  [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
+
+ private:
+  void flush() {
+    if (buffer_ && filled_ != 0) pipe_.submit(hasher_, std::move(buffer_), filled_);
+    filled_ = 0;
+  }
+
+  DigestPipe& pipe_;
+  store::Hasher hasher_;
+  DigestPipe::Buffer buffer_;
+  std::size_t filled_ = 0;
+  std::uint64_t size_bytes_ = 0;
+  EntryTableBuilder entries_;
+  TarScanner scanner_;
+};
+
+class IndexBuild {
+ public:
+  IndexBuild(const store::Blob& blob, const ExpectedLayer& expected, store::Hasher blob_hasher, store::Hasher tar_hasher)
+      : blob_(blob), expected_(expected), blob_hasher_(std::move(blob_hasher)), tar_(pipe_, std::move(tar_hasher)) {}
+
+  // The pipe's thread may still be at work with the hashers, which go before the pipe does.
+  ~IndexBuild() { pipe_.drain(); }
+  IndexBuild(const IndexBuild&) = delete;
+  IndexBuild& operator=(const IndexBuild&) = delete;
+
+  Result<void> run(const std::function<void(std::uint64_t)>& on_progress) {
+    if (expected_.digests && blob_.size_bytes() != expected_.digests->size_bytes) {
+      return fail(EBADMSG, blob_.name(), " has ", blob_.size_bytes(), " of ", expected_.digests->size_bytes,
+                  " bytes: it was cut short or is another file; fetch the image again");
+    }
+    if (expected_.compression == store::Compression::kGzip) {
+      LB_ASSIGN(gzip_, GzipScanner::create(tar_));
+    }
+    LB_TRY(read_through(on_progress));
+    return judge();
+  }
+
+  Result<void> write(AtomicFile& file) {
+    IndexHeader header;
+    header.compression = static_cast<std::uint32_t>(expected_.compression);
+    header.blob = expected_.identity.record();
+    if (expected_.digests) header.diff_id = identity_record(expected_.digests->diff_id);
+    header.blob_size_bytes = blob_.size_bytes();
+    header.stream_size_bytes = tar_.size_bytes();
+    LB_ASSIGN(const auto table, tar_.entries().finish());
+    if (!gzip_) return write_index(file, header, {}, {}, table);
+    return write_index(file, header, gzip_->checkpoints().records(), gzip_->checkpoints().windows(), table);
+  }
+
+ private:
+  /// Reads all of the blob, even past an error in what it decodes to: whether the blob is damaged, or was made
+  /// so, only its digest can tell. The error that comes back is one of reading.
+  Result<void> read_through(const std::function<void(std::uint64_t)>& on_progress) {
+    std::uint64_t offset = 0;
+    while (offset < blob_.size_bytes()) {
+      auto buffer = pipe_.acquire();
+      const auto wanted = std::min<std::uint64_t>(DigestPipe::kBufferBytes, blob_.size_bytes() - offset);
+      LB_ASSIGN(const std::size_t got, blob_.read_blocking(offset, {buffer.get(), static_cast<std::size_t>(wanted)}));
+      if (got == 0) return fail(EBADMSG, blob_.name(), " became shorter while it was read; fetch the image again");
+      const std::span<const std::byte> bytes(buffer.get(), got);
+      if (decoded_) decoded_ = gzip_ ? gzip_->push(bytes) : tar_.take_plain(bytes, is_tar_hashed());
+      if (!decoded_ && !expected_.digests) return {};
+      pipe_.submit(blob_hasher_, std::move(buffer), got);
+      offset += got;
+      on_progress(offset);
+    }
+    if (decoded_ && gzip_) decoded_ = gzip_->finish();
+    if (decoded_) decoded_ = tar_.finish();
+    pipe_.drain();
+    return {};
+  }
+
+  /// A plain tar's DiffID is its blob's digest, unless the two are of different algorithms.
+  [[nodiscard]] bool is_tar_hashed() const {
+    return gzip_ != nullptr ||
+           (expected_.digests && expected_.digests->blob.algorithm() != expected_.digests->diff_id.algorithm());
+  }
+
+  Result<void> judge() {
+    if (!expected_.digests) {
+      if (!decoded_) return while_doing(decoded_.error(), blob_.name());
+      return {};
+    }
+    const store::Digest found = blob_hasher_.finish();
+    if (found != expected_.digests->blob) {
+      return fail(EBADMSG, blob_.name(), " is damaged: its bytes hash to ", found.text(), "; fetch the image again");
+    }
+    if (!decoded_) return while_doing(decoded_.error(), blob_.name(), " is whole, but can't be served");
+    const store::Digest diff_id = is_tar_hashed() ? tar_.hasher().finish() : found;
+    if (diff_id != expected_.digests->diff_id) {
+      return fail(EBADMSG, blob_.name(), " unpacks to ", diff_id.text(), ", but the image's config has ",
+                  expected_.digests->diff_id.text(), " as its DiffID: the image was put together wrong; fetch or build it again");
+    }
+    return {};
+  }
+
+  const store::Blob& blob_;
+  const ExpectedLayer& expected_;
+  store::Hasher blob_hasher_;
+  DigestPipe pipe_;
+  TarPass tar_;
+  std::unique_ptr<GzipScanner> gzip_;
+  Result<void> decoded_;
+};
+
+}  // namespace
+
+Result<void> build_index(const store::Blob& blob, const ExpectedLayer& expected, const std::filesystem::path& path,
+                         const std::function<void(std::uint64_t)>& on_progress) {
+  if (expected.compression == store::Compression::kZstd) {
+    return fail(ENOTSUP, blob.name(), " is compressed with zstd, which is not supported yet; convert the image with: "
+                "skopeo copy --dest-compress-format gzip SOURCE oci:DIR:TAG");
+  }
+  const auto blob_algorithm = expected.digests ? expected.digests->blob.algorithm() : store::HashAlgorithm::kSha256;
+  const auto diff_algorithm = expected.digests ? expected.digests->diff_id.algorithm() : store::HashAlgorithm::kSha256;
+  LB_ASSIGN(auto blob_hasher, store::Hasher::create(blob_algorithm));
+  LB_ASSIGN(auto tar_hasher, store::Hasher::create(diff_algorithm));
+  IndexBuild build(blob, expected, std::move(blob_hasher), std::move(tar_hasher));
+  LB_TRY(build.run(on_progress));
+  LB_ASSIGN(AtomicFile file, AtomicFile::create(path, 0444));
+  LB_TRY(build.write(file));
+  return file.commit();
+}
+
+}  // namespace layerboot::layer

@@ -1,0 +1,37 @@
+// The layer index as a file: its parts put together, and taken apart again. FORMAT.md describes it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/result.h"
+#include "oci-mount/layer/checkpoint_table.h"
+#include "oci-mount/layer/entry_table.h"
+#include "oci-mount/layer/entry_table_builder.h"
+#include "oci-mount/layer/index_format.h"
+
+namespace layerboot::layer {
+
+/// Writes the whole index into `file`, which the caller commits. `header` says what the layer is; the counts
+/// and sizes of the parts are filled in here.
+Result<void> write_index(AtomicFile& file, IndexHeader header, std::span<const CheckpointRecord> checkpoints,
+                         std::span<const std::byte> windows, const EntryTableBuilder::Table& entries);
+
+/// An index's parts, as views of its bytes.
+struct IndexParts {
+  IndexHeader header;
+  std::span<const CheckpointRecord> checkpoints;
+  std::span<const std::byte> windows;
+  std::span<const std::byte> packed_entries;
+};
+
+/// ESTALE for another version, EBADMSG for what is damaged or no index. Pure. `bytes` begin on an 8-byte boundary.
+Result<IndexParts> parse_index_file(std::span<const std::byte> bytes);
+
+/// Unpacks and checks the entries of a parsed index.
+Result<EntryTable> unpack_entries(const IndexHeader& header, std::span<const std::byte> packed);
+
+}  // namespace layerboot::layer

@@ -1,0 +1,105 @@
+#include "oci-mount/layer/layer.h"
+
+#include <sys/stat.h>
+
+#include <atomic>
+#include <functional>
+
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/base/progress.h"
+#include "oci-mount/layer/index_builder.h"
+#include "oci-mount/layer/index_format.h"
+
+namespace layerboot::layer {
+
+namespace {
+
+std::uint64_t next_number() {
+  static std::atomic<std::uint64_t> next{1};
+  return next.fetch_add(1, std::memory_order_relaxed);
+}
+
+Result<LayerIndex> build_and_open(const store::Blob& blob, const ExpectedLayer& expected,
+                                  const std::filesystem::path& path, const OpenOptions& options) {
+  LB_TRY(make_directories(options.index_dir));
+  std::optional<Progress> progress;
+  if (options.show_progress) progress.emplace(str_cat("indexing ", blob.name()), blob.size_bytes());
+  LB_TRY(build_index(blob, expected, path, [&](std::uint64_t done_bytes) {
+    if (progress) progress->update(done_bytes);
+  }));
+  return LayerIndex::open(path, expected.identity);
+}
+
+Result<std::shared_ptr<const Layer>> open_with_index(std::shared_ptr<const store::Blob> blob,
+                                                     const ExpectedLayer& expected, const OpenOptions& options) {
+  const auto path = options.index_dir / expected.identity.index_file_name();
+  auto index = LayerIndex::open(path, expected.identity);
+  if (!index && (index.error().code == EBADMSG || index.error().code == ESTALE)) {
+    log_info(index.error().describe(), "; building it again");
+  }
+  if (index && index->blob_size_bytes() != blob->size_bytes()) {
+    return fail(EBADMSG, blob->name(), " has ", blob->size_bytes(), " of ", index->blob_size_bytes(),
+                " bytes: it was cut short or is another file; fetch the image again");
+  }
+  if (!index) {
+    if (index.error().code != ENOENT && index.error().code != EBADMSG && index.error().code != ESTALE) {
+      return std::unexpected(index.error());
+    }
+    index = build_and_open(*blob, expected, path, options);
+  }
+  if (!index) return std::unexpected(index.error());
+  return std::make_shared<const Layer>(std::move(blob), expected.identity, std::move(*index));
+}
+
+}  // namespace
+
+Layer::Layer(std::shared_ptr<const store::Blob> blob, LayerIdentity identity, LayerIndex index)
+    : blob_(std::move(blob)), identity_(identity), index_(std::move(index)), number_(next_number()) {}
+
+Result<std::shared_ptr<const Layer>> open_layer(const store::ImageLayer& layer, const OpenOptions& options) {
+  const std::string name = str_cat("layer ", layer.blob.text());
+  auto blob = store::FileBlob::open(layer.path, name);
+  if (!blob && blob.error().code == ENOENT) {
+    return fail(ENOENT, name, " is missing (", layer.path.string(), "): fetch the image again");
+  }
+  if (!blob) return std::unexpected(blob.error());
+  ExpectedLayer expected;
+  expected.identity = LayerIdentity::of_blob(layer.blob);
+  expected.compression = layer.compression;
+  expected.digests = ExpectedLayer::Digests{layer.blob, layer.size_bytes, layer.diff_id};
+  return open_with_index(std::move(*blob), expected, options);
+}
+
+Result<std::shared_ptr<const Layer>> open_layer(const std::filesystem::path& tar_file, const OpenOptions& options) {
+  LB_ASSIGN(auto blob, store::FileBlob::open(tar_file, str_cat("layer ", tar_file.string())));
+  struct stat st {};
+  if (::fstat(blob->fd(), &st) != 0) return errno_error("fstat of ", tar_file.string());
+  ExpectedLayer expected;
+  expected.identity = LayerIdentity::of_file(st);
+  return open_with_index(std::move(blob), expected, options);
+}
+
+Result<std::vector<std::shared_ptr<const Layer>>> open_layers(const store::Image& image,
+                                                              std::span<const std::filesystem::path> add_layers,
+                                                              const OpenOptions& options) {
+  std::vector<std::shared_ptr<const Layer>> layers;
+  for (const store::ImageLayer& image_layer : image.layers) {
+    auto layer = open_layer(image_layer, options);
+    if (!layer) return while_doing(layer.error(), "image \"", image.reference, "\"");
+    layers.push_back(std::move(*layer));
+  }
+  for (const auto& tar_file : add_layers) {
+    LB_ASSIGN(auto layer, open_layer(tar_file, options));
+    layers.push_back(std::move(layer));
+  }
+  return layers;
+}
+
+std::string layers_key(std::span<const std::shared_ptr<const Layer>> layers) {
+  std::string key = str_cat("layers ", kIndexFormatVersion, ".", kIndexPolicyVersion);
+  for (const auto& layer : layers) key += str_cat("\n", layer->identity().text());
+  return key;
+}
+
+}  // namespace layerboot::layer

@@ -1,0 +1,36 @@
+#include "oci-mount/layer/layer_index.h"
+
+#include <fcntl.h>
+
+#include "oci-mount/base/files.h"
+#include "oci-mount/layer/index_file.h"
+
+namespace layerboot::layer {
+
+Result<LayerIndex> LayerIndex::open(const std::filesystem::path& path, const LayerIdentity& expected) {
+  LB_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY));
+  LB_ASSIGN(Mapping mapping, Mapping::read_only(fd.get()));
+  auto parts = parse_index_file(mapping.bytes());
+  if (!parts) return while_doing(parts.error(), "index ", path.string());
+  const IndexHeader& header = parts->header;
+  if (header.blob != expected.record()) return fail(ESTALE, "index ", path.string(), ": it is of another layer");
+  CheckpointTable checkpoints;
+  if (header.compression != static_cast<std::uint32_t>(store::Compression::kNone)) {
+    auto parsed = CheckpointTable::parse(parts->checkpoints, parts->windows, header.blob_size_bytes,
+                                         header.stream_size_bytes);
+    if (!parsed) return while_doing(parsed.error(), "index ", path.string());
+    checkpoints = *parsed;
+  } else if (header.blob_size_bytes != header.stream_size_bytes) {
+    return fail(EBADMSG, "index ", path.string(), ": a plain tar of two sizes");
+  }
+  return LayerIndex(std::move(mapping), header, checkpoints);
+}
+
+store::Compression LayerIndex::compression() const { return static_cast<store::Compression>(header_.compression); }
+
+Result<EntryTable> LayerIndex::load_entries() const {
+  const auto packed = mapping_.bytes().last(header_.entries_packed_bytes);
+  return unpack_entries(header_, packed);
+}
+
+}  // namespace layerboot::layer

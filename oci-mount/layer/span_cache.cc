@@ -1,0 +1,85 @@
+#include "oci-mount/layer/span_cache.h"
+
+#include <utility>
+
+namespace layerboot::layer {
+
+SpanCache::SpanCache(std::size_t max_bytes) : max_shard_bytes_(max_bytes / kShards) {}
+SpanCache::~SpanCache() = default;
+
+SpanCache::Shard& SpanCache::shard(const SpanKey& key) {
+  // Neighbouring spans, which are read together, go to different shards.
+  return shards_[(key.span + key.layer * 3) % kShards];
+}
+
+SpanPtr SpanCache::find_locked(Shard& shard, const SpanKey& key) {
+  const auto found = shard.kept.find(key);
+  if (found == shard.kept.end()) return nullptr;
+  shard.by_age.splice(shard.by_age.begin(), shard.by_age, found->second);
+  return found->second->span;
+}
+
+SpanPtr SpanCache::find(const SpanKey& key) {
+  Shard& owner = shard(key);
+  const std::lock_guard lock(owner.mutex);
+  return find_locked(owner, key);
+}
+
+void SpanCache::keep_locked(Shard& shard, const SpanKey& key, SpanPtr span) {
+  const std::size_t size_bytes = span->bytes().size();
+  if (size_bytes > max_shard_bytes_ || shard.kept.contains(key)) return;
+  while (shard.used_bytes + size_bytes > max_shard_bytes_) {
+    const Kept& oldest = shard.by_age.back();
+    shard.used_bytes -= oldest.span->bytes().size();
+    shard.kept.erase(oldest.key);
+    shard.by_age.pop_back();
+  }
+  shard.by_age.push_front({key, std::move(span)});
+  shard.kept.emplace(key, shard.by_age.begin());
+  shard.used_bytes += size_bytes;
+}
+
+SpanCache::Acquire SpanCache::acquire(Reactor& reactor, const SpanKey& key) { return {*this, reactor, key}; }
+
+bool SpanCache::Acquire::await_suspend(std::coroutine_handle<> awaiter) {
+  awaiter_ = awaiter;
+  Shard& owner = cache_.shard(key_);
+  const std::lock_guard lock(owner.mutex);
+  if (SpanPtr span = find_locked(owner, key_)) {
+    result_ = std::move(span);
+    return false;
+  }
+  const auto [flight, first] = owner.in_flight.try_emplace(key_);
+  if (first) return false;
+  flight->second.push_back(this);
+  return true;
+}
+
+void SpanCache::finish(const SpanKey& key, Result<SpanPtr> span) {
+  Shard& owner = shard(key);
+  std::vector<Acquire*> waiting;
+  {
+    const std::lock_guard lock(owner.mutex);
+    if (const auto flight = owner.in_flight.find(key); flight != owner.in_flight.end()) {
+      waiting = std::move(flight->second);
+      owner.in_flight.erase(flight);
+    }
+    if (span) keep_locked(owner, key, *span);
+  }
+  for (Acquire* const waiter : waiting) {
+    // From here on the waiter is its reactor's: it may be gone as soon as the post is made.
+    waiter->result_ = span;
+    waiter->reactor_.post([handle = waiter->awaiter_] { handle.resume(); });
+  }
+}
+
+std::size_t SpanCache::used_bytes() const {
+  std::size_t total = 0;
+  for (const Shard& one : shards_) {
+    const std::lock_guard lock(one.mutex);
+    total += one.used_bytes;
+  }
+  return total;
+}
+
+}  // namespace layerboot::layer

@@ -1,0 +1,210 @@
+#include "oci-mount/layer/span_reader.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <optional>
+
+#include "oci-mount/base/io_slices.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/layer/gzip_codec.h"
+#include "oci-mount/layer/layer.h"
+#include "oci-mount/layer/plain_read.h"
+
+namespace layerboot::layer {
+
+namespace {
+
+/// Knows a reader that goes on where it, or one of the last few others, stopped.
+class SequentialWatch {
+ public:
+  /// Notes a read of [offset, end); true when it goes on from an earlier one.
+  bool note(std::uint64_t offset, std::uint64_t end) {
+    for (auto& expected : ends_) {
+      if (expected.load(std::memory_order_relaxed) != offset) continue;
+      expected.store(end, std::memory_order_relaxed);
+      return true;
+    }
+    ends_[next_.fetch_add(1, std::memory_order_relaxed) % ends_.size()].store(end, std::memory_order_relaxed);
+    return false;
+  }
+
+ private:
+  static constexpr std::uint64_t kNone = ~std::uint64_t{0};
+  std::array<std::atomic<std::uint64_t>, 8> ends_{kNone, kNone, kNone, kNone, kNone, kNone, kNone, kNone};
+  std::atomic<unsigned> next_{0};
+};
+
+/// Lets the reactor do what else is waiting.
+struct Yield {
+  Reactor& reactor;
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> awaiter) { reactor.post([awaiter] { awaiter.resume(); }); }
+  void await_resume() const noexcept {}
+};
+
+}  // namespace
+
+struct SpanReader::LayerState {
+  std::shared_ptr<const Layer> layer;
+  SequentialWatch sequential;
+  std::atomic<bool> reported{false};
+
+  [[nodiscard]] bool holds(std::uint64_t offset, std::size_t size_bytes) const {
+    const auto end = layer->index().stream_size_bytes();
+    return offset <= end && size_bytes <= end - offset;
+  }
+  [[nodiscard]] bool plain() const { return layer->index().compression() == store::Compression::kNone; }
+};
+
+SpanReader::SpanReader(std::vector<std::shared_ptr<const Layer>> layers, SpanCache& cache, WorkerPool& workers)
+    : cache_(cache), workers_(workers) {
+  for (auto& layer : layers) {
+    layers_.push_back(std::make_unique<LayerState>());
+    layers_.back()->layer = std::move(layer);
+  }
+}
+
+SpanReader::~SpanReader() = default;
+
+bool SpanReader::try_read(LayerNumber layer, std::uint64_t stream_offset, std::span<const iovec> into) {
+  if (layer >= layers_.size()) return false;
+  LayerState& state = *layers_[layer];
+  const std::size_t wanted = total_bytes(into);
+  if (!state.holds(stream_offset, wanted)) return false;
+  if (state.plain()) return read_plain_now(state.layer->blob().fd(), stream_offset, into, wanted);
+  const CheckpointTable& checkpoints = state.layer->index().checkpoints();
+  std::size_t done = 0;
+  while (done < wanted) {
+    const std::uint64_t at = stream_offset + done;
+    const std::uint32_t number = checkpoints.find(at);
+    const SpanPtr span = cache_.find({state.layer->number(), number});
+    if (!span) return false;
+    const auto bytes = span->bytes().subspan(at - checkpoints.span(number).stream_offset);
+    done += copy_into_slices(into, done, bytes.first(std::min(bytes.size(), wanted - done)));
+  }
+  state.sequential.note(stream_offset, stream_offset + wanted);
+  return true;
+}
+
+Task<Result<void>> SpanReader::read(Reactor& reactor, LayerNumber layer, std::uint64_t stream_offset,
+                                    std::span<const iovec> into) {
+  if (layer >= layers_.size()) co_return fail(EINVAL, "no layer ", layer);
+  LayerState& state = *layers_[layer];
+  if (!state.holds(stream_offset, total_bytes(into))) {
+    co_return fail(EINVAL, "a read beyond the end of ", state.layer->blob().name());
+  }
+  auto task = state.plain() ? read_plain(reactor, state, stream_offset, into)
+                            : read_spans(reactor, state, stream_offset, into);
+  auto done = co_await std::move(task);
+  if (!done) report(state, done.error());
+  co_return done;
+}
+
+/// Once a blob: a damaged one would fill the log.
+void SpanReader::report(LayerState& state, const Error& error) {
+  if (state.reported.exchange(true, std::memory_order_relaxed)) return;
+  log_error(state.layer->blob().name(), ": ", error.describe(),
+            "; the image's store changed under us or its disk fails: fetch the image again");
+}
+
+Task<Result<void>> SpanReader::read_plain(Reactor& reactor, LayerState& state, std::uint64_t stream_offset,
+                                          std::span<const iovec> into) {
+  const std::size_t wanted = total_bytes(into);
+  const store::Blob& blob = state.layer->blob();
+  std::size_t done = 0;
+  std::vector<iovec> rest;  // used only after a short read
+  while (done < wanted) {
+    if (done != 0) rest = sub_slices(into, done, wanted - done);
+    const std::span<const iovec> slices = done == 0 ? into : std::span<const iovec>(rest);
+    auto got = co_await blob.read_at(reactor, stream_offset + done, slices);
+    if (!got) co_return fail(EIO, got.error().describe());
+    if (*got == 0) co_return fail(EIO, "it ends early, at byte ", stream_offset + done);
+    done += *got;
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> SpanReader::read_spans(Reactor& reactor, LayerState& state, std::uint64_t stream_offset,
+                                          std::span<const iovec> into) {
+  const CheckpointTable& checkpoints = state.layer->index().checkpoints();
+  const std::size_t wanted = total_bytes(into);
+  std::size_t done = 0;
+  std::uint32_t number = 0;
+  while (done < wanted) {
+    const std::uint64_t at = stream_offset + done;
+    number = checkpoints.find(at);
+    auto span = co_await load_span(reactor, state, number);
+    if (!span) co_return std::unexpected(span.error());
+    const auto bytes = (*span)->bytes().subspan(at - checkpoints.span(number).stream_offset);
+    done += copy_into_slices(into, done, bytes.first(std::min(bytes.size(), wanted - done)));
+  }
+  if (state.sequential.note(stream_offset, stream_offset + wanted)) prefetch(reactor, state, number + 1);
+  co_return Result<void>();
+}
+
+Task<Result<SpanPtr>> SpanReader::load_span(Reactor& reactor, LayerState& state, std::uint32_t number) {
+  const SpanKey key{state.layer->number(), number};
+  auto held = co_await cache_.acquire(reactor, key);
+  if (!held || *held) co_return held;
+  auto made = co_await make_span(reactor, state, number);
+  cache_.finish(key, made);
+  co_return made;
+}
+
+Task<Result<SpanPtr>> SpanReader::make_span(Reactor& reactor, LayerState& state, std::uint32_t number) {
+  const store::Blob& blob = state.layer->blob();
+  const SpanInfo info = state.layer->index().checkpoints().span(number);
+  DecodedSpan compressed(info.blob_bytes);
+  std::size_t done = 0;
+  while (done < info.blob_bytes) {
+    const auto room = compressed.bytes().subspan(done);
+    const iovec slice{room.data(), room.size()};
+    auto got = co_await blob.read_at(reactor, info.blob_offset + done, std::span(&slice, 1));
+    if (!got) co_return fail(EIO, got.error().describe());
+    if (*got == 0) co_return fail(EIO, "it ends early, at byte ", info.blob_offset + done);
+    done += *got;
+  }
+  auto decoded = std::make_shared<DecodedSpan>(info.size_bytes);
+  Result<void> outcome;
+  auto work = [&] { outcome = decode_gzip_span(info, compressed.bytes(), decoded->bytes()); };
+  co_await workers_.run(reactor, work);
+  if (!outcome) co_return fail(EIO, outcome.error().describe());
+  co_return SpanPtr(std::move(decoded));
+}
+
+void SpanReader::prefetch(Reactor& reactor, LayerState& state, std::uint32_t first_span) {
+  const std::uint32_t end = std::min(first_span + kPrefetchSpans, state.layer->index().checkpoints().span_count());
+  for (std::uint32_t number = first_span; number < end; ++number) {
+    if (cache_.find({state.layer->number(), number})) continue;
+    const Prefetch one{&reactor, &state, number};
+    {
+      const std::lock_guard lock(prefetches_mutex_);
+      prefetches_.push_back(one);
+    }
+    start(load_span(reactor, state, number), [this, one](const Result<SpanPtr>&) {
+      // An error is not lost: who needs the span will meet it.
+      const std::lock_guard lock(prefetches_mutex_);
+      prefetches_.erase(std::find(prefetches_.begin(), prefetches_.end(), one));
+    });
+  }
+}
+
+Task<Result<void>> SpanReader::drain(Reactor& reactor) {
+  for (;;) {
+    std::optional<Prefetch> one;
+    {
+      const std::lock_guard lock(prefetches_mutex_);
+      const auto mine = std::find_if(prefetches_.begin(), prefetches_.end(),
+                                     [&](const Prefetch& prefetch) { return prefetch.reactor == &reactor; });
+      if (mine != prefetches_.end()) one = *mine;
+    }
+    if (!one) co_return Result<void>();
+    auto ended = co_await load_span(reactor, *one->state, one->span);
+    static_cast<void>(ended);
+    // Whoever made the span, the prefetch itself may be resumed only now.
+    co_await Yield{reactor};
+  }
+}
+
+}  // namespace layerboot::layer

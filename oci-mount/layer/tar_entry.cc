@@ -1,0 +1,200 @@
+#include "oci-mount/layer/tar_entry.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "oci-mount/layer/limits.h"
+
+namespace layerboot::layer {
+
+namespace {
+
+constexpr std::string_view kWhiteoutPrefix = ".wh.";
+constexpr std::string_view kMetaPrefix = ".wh..wh.";
+constexpr std::string_view kOpaqueName = ".wh..wh..opq";
+
+/// For messages: a name may be long, and hold what a terminal should not see.
+std::string shown(std::string_view name) {
+  constexpr std::size_t kShown = 120;
+  std::string text(name.substr(0, kShown));
+  std::replace_if(text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 127; }, '?');
+  return text;
+}
+
+bool has_data(char type) { return type == '0' || type == '\0' || type == '7' || type == 'S'; }
+
+Result<EntryType> type_of(const TarHeader& header) {
+  switch (header.type) {
+    case '\0': return header.name.ends_with('/') ? EntryType::kDirectory : EntryType::kFile;
+    case '0':
+    case '7': return EntryType::kFile;
+    case '1': return EntryType::kHardLink;
+    case '2': return EntryType::kSymlink;
+    case '3': return EntryType::kCharDevice;
+    case '4': return EntryType::kBlockDevice;
+    case '5': return EntryType::kDirectory;
+    case '6': return EntryType::kFifo;
+    case 'S':
+      return fail(ENOTSUP, "\"", shown(header.name), "\" is a GNU sparse file, which is not supported yet: make the tar without --sparse");
+    default:
+      return fail(ENOTSUP, "\"", shown(header.name), "\" is of the unknown tar type ",
+                  static_cast<unsigned>(static_cast<unsigned char>(header.type)));
+  }
+}
+
+/// What a path says by its name alone.
+struct NameMeaning {
+  bool hidden = false;  // no entry at all
+  std::optional<EntryType> mark;
+  std::string path;
+};
+
+Result<NameMeaning> meaning_of(std::string path) {
+  const auto slash = path.rfind('/');
+  const std::string directory = slash == std::string::npos ? "" : path.substr(0, slash);
+  const std::string_view base = std::string_view(path).substr(slash == std::string::npos ? 0 : slash + 1);
+  // Nothing can be within a whiteout, and aufs's own directories (.wh..wh.plnk) are no part of an image.
+  if (directory.starts_with(kWhiteoutPrefix) || directory.find("/.wh.") != std::string::npos) return NameMeaning{true, {}, {}};
+  if (!base.starts_with(kWhiteoutPrefix)) return NameMeaning{false, {}, std::move(path)};
+  if (base == kOpaqueName) return NameMeaning{false, EntryType::kOpaque, directory};
+  if (base.starts_with(kMetaPrefix)) return NameMeaning{true, {}, {}};
+  const auto name = base.substr(kWhiteoutPrefix.size());
+  if (name.empty() || name == "." || name == "..") {
+    return fail(EINVAL, "\"", shown(path), "\" is a whiteout that names nothing");
+  }
+  return NameMeaning{false, EntryType::kWhiteout, directory.empty() ? std::string(name) : str_cat(directory, "/", name)};
+}
+
+Result<std::uint32_t> owner_id(std::int64_t id, std::string_view what, std::string_view name) {
+  if (id < 0 || id >= std::numeric_limits<std::uint32_t>::max()) {
+    return fail(EINVAL, "\"", shown(name), "\" has the ", what, " ", id, ", which no file can have");
+  }
+  return static_cast<std::uint32_t>(id);
+}
+
+Result<void> fill_device(TarEntry& entry, const TarHeader& header) {
+  if (header.device_major < 0 || header.device_major > kMaxDeviceMajor || header.device_minor < 0 ||
+      header.device_minor > kMaxDeviceMinor) {
+    return fail(EINVAL, "\"", shown(entry.path), "\" has the device number ", header.device_major, ":",
+                header.device_minor, "; the limit is ", kMaxDeviceMajor, ":", kMaxDeviceMinor);
+  }
+  entry.rdev_major = static_cast<std::uint32_t>(header.device_major);
+  entry.rdev_minor = static_cast<std::uint32_t>(header.device_minor);
+  return {};
+}
+
+Result<void> fill_link(TarEntry& entry, const TarHeader& header) {
+  if (entry.type == EntryType::kHardLink) {
+    LB_ASSIGN(entry.link, clean_path(header.link));
+    if (entry.link.empty()) return fail(EINVAL, "\"", shown(entry.path), "\" is a hard link to the root");
+    return {};
+  }
+  if (header.link.empty() || header.link.size() > kMaxSymlinkBytes) {
+    return fail(EINVAL, "\"", shown(entry.path), "\" is a symlink to a target of ", header.link.size(),
+                " bytes; 1 to ", kMaxSymlinkBytes, " are the limit");
+  }
+  entry.link = header.link;
+  entry.size_bytes = header.link.size();
+  return {};
+}
+
+/// trusted.* is the host overlayfs's own business (trusted.overlay.*) and is dropped, as runtimes do.
+Result<void> fill_xattrs(TarEntry& entry, std::vector<std::pair<std::string, std::string>> xattrs) {
+  std::size_t total_bytes = 0;
+  for (auto& [name, value] : xattrs) {
+    if (name.starts_with("trusted.")) continue;
+    total_bytes += name.size() + value.size();
+    if (name.size() > kMaxXattrNameBytes) {
+      return fail(EINVAL, "\"", shown(entry.path), "\" has an xattr whose name is over the limit of ", kMaxXattrNameBytes, " bytes");
+    }
+    if (total_bytes > kMaxXattrBytes) {
+      return fail(EINVAL, "\"", shown(entry.path), "\" has xattrs over the limit of ", kMaxXattrBytes, " bytes");
+    }
+    entry.xattrs.emplace_back(std::move(name), std::move(value));
+  }
+  std::sort(entry.xattrs.begin(), entry.xattrs.end());
+  return {};
+}
+
+}  // namespace
+
+Result<std::string> clean_path(std::string_view name) {
+  if (name.find('\0') != std::string_view::npos) return fail(EINVAL, "\"", shown(name), "\" holds a NUL");
+  // Before "." and ".." are taken away: the work here is to be bounded too.
+  if (name.size() > 2 * kMaxPathBytes) {
+    return fail(EINVAL, "\"", shown(name), "…\" is over the limit of ", kMaxPathBytes, " bytes for a path");
+  }
+  std::vector<std::string_view> parts;
+  while (!name.empty()) {
+    const auto slash = name.find('/');
+    const auto part = name.substr(0, slash);
+    name.remove_prefix(slash == std::string_view::npos ? name.size() : slash + 1);
+    if (part.empty() || part == ".") continue;
+    if (part == "..") {
+      if (!parts.empty()) parts.pop_back();
+      continue;
+    }
+    if (part.size() > kMaxNameBytes) {
+      return fail(EINVAL, "\"", shown(part), "…\" is over the limit of ", kMaxNameBytes, " bytes for a name");
+    }
+    parts.push_back(part);
+  }
+  if (parts.size() > kMaxPathDepth) {
+    return fail(EINVAL, "\"", shown(parts.front()), "/…\" is nested deeper than the limit of ", kMaxPathDepth);
+  }
+  std::string path;
+  for (const auto part : parts) {
+    if (!path.empty()) path += '/';
+    path += part;
+  }
+  if (path.size() > kMaxPathBytes) {
+    return fail(EINVAL, "\"", shown(path), "…\" is over the limit of ", kMaxPathBytes, " bytes for a path");
+  }
+  return path;
+}
+
+Result<std::uint64_t> data_bytes(const TarHeader& header) {
+  if (header.size_bytes < 0) return fail(EBADMSG, "\"", shown(header.name), "\" has the size ", header.size_bytes);
+  // A directory in the old style, told by its trailing slash, may have a body; a typed one has none.
+  const bool header_only = header.type >= '1' && header.type <= '6';
+  const auto size_bytes = header_only ? 0 : static_cast<std::uint64_t>(header.size_bytes);
+  if (size_bytes > kMaxStreamBytes) {
+    return fail(EINVAL, "\"", shown(header.name), "\" has ", size_bytes, " bytes; a layer's limit is ", kMaxStreamBytes);
+  }
+  return size_bytes;
+}
+
+Result<std::optional<TarEntry>> make_entry(const TarHeader& header,
+                                           std::vector<std::pair<std::string, std::string>> xattrs,
+                                           std::uint64_t stream_offset) {
+  TarEntry entry;
+  LB_ASSIGN(std::string path, clean_path(header.name));
+  LB_ASSIGN(NameMeaning meaning, meaning_of(std::move(path)));
+  if (meaning.hidden) return std::optional<TarEntry>();
+  entry.path = std::move(meaning.path);
+  // The name decides: a whiteout may be of any type (real images have them as hard links).
+  if (meaning.mark) {
+    entry.type = *meaning.mark;
+    return std::optional(std::move(entry));
+  }
+  LB_ASSIGN(entry.type, type_of(header));
+  if (entry.path.empty() && entry.type != EntryType::kDirectory) {
+    return fail(EINVAL, "\"", shown(header.name), "\" would replace the root directory by something else");
+  }
+  constexpr std::int64_t kModeBits = 07777;
+  entry.mode = static_cast<std::uint32_t>(header.mode & kModeBits);
+  LB_ASSIGN(entry.uid, owner_id(header.uid, "owner", header.name));
+  LB_ASSIGN(entry.gid, owner_id(header.gid, "group", header.name));
+  entry.mtime_sec = header.mtime_sec;
+  entry.mtime_nsec = header.mtime_nsec;
+  LB_TRY(fill_xattrs(entry, std::move(xattrs)));
+  if (entry.type == EntryType::kCharDevice || entry.type == EntryType::kBlockDevice) LB_TRY(fill_device(entry, header));
+  if (entry.type == EntryType::kHardLink || entry.type == EntryType::kSymlink) LB_TRY(fill_link(entry, header));
+  if (entry.type == EntryType::kFile && has_data(header.type)) {
+    LB_ASSIGN(entry.size_bytes, data_bytes(header));
+    if (entry.size_bytes != 0) entry.extents.push_back({0, stream_offset, entry.size_bytes});
+  }
+  return std::optional(std::move(entry));
+}
+
+}  // namespace layerboot::layer

@@ -1,0 +1,142 @@
+#include "oci-mount/layer/tar_scanner.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "oci-mount/base/bytes.h"
+#include "oci-mount/layer/limits.h"
+
+namespace layerboot::layer {
+
+namespace {
+
+constexpr char kPaxHeader = 'x';
+constexpr char kPaxGlobalHeader = 'g';
+constexpr char kGnuLongName = 'L';
+constexpr char kGnuLongLink = 'K';
+
+bool is_extension(char type) {
+  return type == kPaxHeader || type == kPaxGlobalHeader || type == kGnuLongName || type == kGnuLongLink;
+}
+
+std::uint64_t padding_after(std::uint64_t size_bytes) { return (0 - size_bytes) % kTarBlockBytes; }
+
+}  // namespace
+
+Result<void> TarScanner::push(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    std::size_t taken = 0;
+    switch (state_) {
+      case State::kEnded:
+        return {};
+      case State::kData:
+        taken = static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), data_left_ + padding_left_));
+        skip_data(taken);
+        if (data_left_ + padding_left_ == 0) state_ = State::kHeader;
+        break;
+      case State::kExtension: {
+        taken = static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), data_left_));
+        extension_ += as_text(bytes.first(taken));
+        skip_data(taken);
+        break;
+      }
+      case State::kHeader:
+        taken = std::min(bytes.size(), kTarBlockBytes - block_filled_);
+        std::memcpy(block_.data() + block_filled_, bytes.data(), taken);
+        block_filled_ += taken;
+        break;
+    }
+    stream_offset_ += taken;
+    bytes = bytes.subspan(taken);
+    if (state_ == State::kExtension && data_left_ == 0) LB_TRY(on_extension_end());
+    if (state_ == State::kHeader && block_filled_ == kTarBlockBytes) LB_TRY(on_block());
+  }
+  return {};
+}
+
+void TarScanner::skip_data(std::uint64_t size_bytes) {
+  const auto data = std::min(size_bytes, data_left_);
+  data_left_ -= data;
+  padding_left_ -= size_bytes - data;
+}
+
+Result<void> TarScanner::finish() {
+  if (state_ == State::kExtension || (state_ == State::kData && data_left_ != 0)) {
+    return fail(EBADMSG, "the tar ends within an entry's data");
+  }
+  if (state_ == State::kHeader && block_filled_ != 0) return fail(EBADMSG, "the tar ends within a header");
+  if (state_ != State::kEnded && extension_pending_) return fail(EBADMSG, "the tar ends after an extended header");
+  return {};
+}
+
+Result<void> TarScanner::on_block() {
+  block_filled_ = 0;
+  const TarBlock block(block_);
+  if (is_zero_block(block)) {
+    if (zero_block_seen_) state_ = State::kEnded;
+    zero_block_seen_ = true;
+    return {};
+  }
+  if (zero_block_seen_) return fail(EBADMSG, "the tar has one zero block between entries: it is damaged");
+  LB_ASSIGN(TarHeader header, parse_tar_header(block));
+  if (is_extension(header.type)) return begin_extension(header);
+  return on_entry(std::move(header));
+}
+
+Result<void> TarScanner::begin_extension(const TarHeader& header) {
+  LB_ASSIGN(const std::uint64_t size_bytes, data_bytes(header));
+  if (size_bytes > kMaxExtendedHeaderBytes) {
+    return fail(EINVAL, "an extended tar header of ", size_bytes, " bytes is over the limit of ", kMaxExtendedHeaderBytes);
+  }
+  extension_type_ = header.type;
+  extension_.clear();
+  data_left_ = size_bytes;
+  padding_left_ = padding_after(size_bytes);
+  state_ = State::kExtension;
+  return size_bytes == 0 ? on_extension_end() : Result<void>();
+}
+
+Result<void> TarScanner::on_extension_end() {
+  state_ = padding_left_ == 0 ? State::kHeader : State::kData;
+  switch (extension_type_) {
+    case kGnuLongName:
+      long_name_ = extension_.substr(0, extension_.find('\0'));
+      break;
+    case kGnuLongLink:
+      long_link_ = extension_.substr(0, extension_.find('\0'));
+      break;
+    case kPaxHeader: {
+      LB_ASSIGN(pax_, parse_pax_records(extension_));
+      break;
+    }
+    default: {
+      // Global records are read and ignored, as Go does: they belong to the archive, not to a file.
+      LB_TRY(parse_pax_records(extension_));
+      return {};
+    }
+  }
+  extension_pending_ = true;
+  return {};
+}
+
+Result<void> TarScanner::on_entry(TarHeader header) {
+  apply_pax(header, pax_);
+  if (!long_name_.empty()) header.name = long_name_;
+  if (!long_link_.empty()) header.link = long_link_;
+  if (pax_.sparse) {
+    return fail(ENOTSUP, "\"", header.name, "\" is a sparse file in the PAX form, which is not supported yet: make the tar without --sparse");
+  }
+  LB_ASSIGN(const std::uint64_t size_bytes, data_bytes(header));
+  LB_ASSIGN(auto entry, make_entry(header, std::move(pax_.xattrs), stream_offset_));
+  pax_ = {};
+  long_name_.clear();
+  long_link_.clear();
+  extension_pending_ = false;
+  data_left_ = size_bytes;
+  padding_left_ = padding_after(size_bytes);
+  state_ = size_bytes == 0 ? State::kHeader : State::kData;
+  return entry ? sink_(std::move(*entry)) : Result<void>();
+}
+
+}  // namespace layerboot::layer
