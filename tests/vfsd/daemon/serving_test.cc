@@ -1,0 +1,60 @@
+// The daemon's parts together, driven by a fake guest over vhost-user: the life of a request, and of a VM.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "tests/support/fake_guest_fuse.h"
+#include "tests/vfsd/daemon/guest_on_fake.h"
+
+namespace layerboot::vfsd {
+namespace {
+
+using tests::FakeGuestOptions;
+using tests::FuseClient;
+
+struct Shape {
+  const char* name;
+  FakeGuestOptions options;
+};
+
+class Serving : public testing::TestWithParam<Shape> {};
+
+TEST_P(Serving, DoesWhatAGuestDoes) {
+  DaemonOnFake daemon(GetParam().options.request_queues);
+  const auto guest = daemon.guest(GetParam().options);
+  ASSERT_TRUE(guest);
+  const auto booted = guest->boot();
+  ASSERT_TRUE(booted) << booted.error().describe();
+  FuseClient client(*guest, 1);
+  const auto init = client.init();
+  ASSERT_TRUE(init) << init.error().describe();
+
+  const auto made = client.create(1, "file", 0644, 0);
+  ASSERT_TRUE(made) << made.error().describe();
+  std::string data(300'000, 'x');
+  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 7 % 251);
+  EXPECT_EQ(client.write(made->nodeid, 5, data).value_or(0), data.size());
+  const auto back = client.read(made->nodeid, 0, 400'000);
+  ASSERT_TRUE(back) << back.error().describe();
+  EXPECT_EQ(*back, std::string(5, '\0') + data);
+  EXPECT_EQ(client.getattr(made->nodeid)->size, data.size() + 5);
+
+  ASSERT_TRUE(client.mkdir(1, "dir", 0755));
+  ASSERT_TRUE(client.rename(1, "file", client.lookup(1, "dir")->nodeid, "moved"));
+  EXPECT_EQ(client.lookup(1, "file")->nodeid, 0U) << "a negative entry";
+  FuseClient hiprio(*guest, 0);
+  EXPECT_TRUE(hiprio.forget(made->nodeid, 1));
+}
+
+constexpr std::uint16_t kQueueSize = 128;
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, Serving,
+    testing::Values(Shape{"Usual", {.queue_size = kQueueSize}},
+                    Shape{"NoEventIdx", {.queue_size = kQueueSize, .event_idx = false}},
+                    Shape{"NoIndirect", {.queue_size = 256, .indirect = false}},
+                    Shape{"MemTable", {.queue_size = kQueueSize, .memory_slots = false}},
+                    Shape{"TwoRegions", {.queue_size = kQueueSize, .two_regions = true}},
+                    Shape{"ManyQueues", {.request_queues = 4, .queue_size = 1024}}),
+    [](const auto& shape) { return std::string(shape.param.name); });
+
+}  // namespace
+}  // namespace layerboot::vfsd

@@ -1,0 +1,99 @@
+#include "vfsd/daemon/options.h"
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <iostream>
+#include <limits>
+
+namespace layerboot::vfsd {
+
+namespace {
+
+constexpr int kUsageExitCode = 2;
+
+/// A CLI11 callback that takes a size.
+auto size_into(std::uint64_t& size_bytes) {
+  return [&size_bytes](const std::string& text) {
+    const auto parsed = parse_size(text);
+    if (!parsed) throw CLI::ValidationError(parsed.error().text);
+    size_bytes = *parsed;
+  };
+}
+
+void declare(CLI::App& app, Options& options) {
+  auto* socket = app.add_option("--socket-path", options.socket_path, "Unix socket to listen on");
+  auto* socket_fd = app.add_option("--fd", options.socket_fd, "inherited socket, listening or connected");
+  socket->excludes(socket_fd);
+  app.add_option("--image", options.image, "image to serve, for example oci:DIR:TAG");
+  app.add_option("--upper", options.upper, "directory that takes what the guest writes");
+  app.add_option_function<std::string>("--quota", size_into(options.quota_bytes),
+                                       "most bytes that the upper may hold, for example 4G");
+  app.add_option("--inodes", options.quota_inodes, "most files that the upper may hold");
+  app.add_option("--add-layer", options.add_layers, "tar to put on top of the image (may be repeated)")
+      ->allow_extra_args(false);
+  app.add_option("--index-dir", options.index_dir, "where layer and tree indexes are kept");
+  app.add_option("--request-queues", options.request_queues, "request queues")
+      ->check(CLI::Range(1U, Options::kMaxRequestQueues))
+      ->capture_default_str();
+  app.add_option_function<std::string>("--cache-size", size_into(options.cache_bytes),
+                                       "memory for decoded data (default 256M)");
+  app.add_option("--ready-fd", options.ready_fd, "descriptor that gets \"ready\\n\" when listening");
+  app.add_flag("--once", options.once, "exit when the front end disconnects");
+  app.add_flag("--read-only", options.read_only, "refuse every change");
+  auto* quiet = app.add_flag("--quiet", options.quiet, "only warnings and errors");
+  app.add_flag("--debug", options.debug, "everything")->excludes(quiet);
+  app.add_flag("--print-capabilities", options.print_capabilities, "describe this back end in JSON, and exit");
+}
+
+/// What the options must be together; empty if they are.
+std::string complaint(const Options& options) {
+  if (options.socket_path.empty() && options.socket_fd < 0) return "--socket-path or --fd is required";
+  if (options.image.empty()) return "--image is required";
+  if (options.upper.empty()) return "--upper is required";
+  if (options.quota_bytes == 0) return "--quota is required, for example --quota 4G";
+  return "";
+}
+
+}  // namespace
+
+Result<std::uint64_t> parse_size(std::string_view text) {
+  std::uint64_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  if (rest == text.data() || error == std::errc::invalid_argument) {
+    return fail(EINVAL, "'", text, "' is not a size such as 512M or 4G");
+  }
+  unsigned shift = 0;
+  if (rest != end) {
+    constexpr std::string_view kUnits = "KMGT";
+    const auto unit = kUnits.find(*rest);
+    if (rest + 1 != end || unit == std::string_view::npos) {
+      return fail(EINVAL, "'", text, "' is not a size such as 512M or 4G");
+    }
+    shift = static_cast<unsigned>(unit + 1) * 10;
+  }
+  constexpr auto kMax = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  if (error != std::errc{} || number > kMax >> shift) return fail(ERANGE, "'", text, "' is too large a size");
+  return number << shift;
+}
+
+ParsedOptions parse_options(int argc, const char* const* argv) {
+  ParsedOptions parsed;
+  CLI::App app("Serves a container image, out of its compressed layers, as a virtual machine's file system.", "vfsd");
+  app.set_version_flag("--version", std::string("vfsd ") + LAYERBOOT_VERSION);
+  try {
+    declare(app, parsed.options);
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    parsed.exit_code = app.exit(error) == 0 ? 0 : kUsageExitCode;
+    return parsed;
+  }
+  if (parsed.options.print_capabilities) return parsed;
+  if (const auto wrong = complaint(parsed.options); !wrong.empty()) {
+    std::cerr << "vfsd: " << wrong << "; see vfsd --help\n";
+    parsed.exit_code = kUsageExitCode;
+  }
+  return parsed;
+}
+
+}  // namespace layerboot::vfsd

@@ -1,0 +1,47 @@
+// vfsd's command line.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "oci-mount/base/result.h"
+
+namespace layerboot::vfsd {
+
+struct Options {
+  static constexpr unsigned kMaxRequestQueues = 16;
+
+  std::filesystem::path socket_path;  // empty with socket_fd
+  int socket_fd = -1;                 // a listening or connected socket, inherited
+  std::string image;
+  std::filesystem::path upper;
+  std::uint64_t quota_bytes = 0;
+  std::uint64_t quota_inodes = 0;  // 0: as many as the file system has by default
+  std::vector<std::filesystem::path> add_layers;
+  std::filesystem::path index_dir;  // empty: the user's cache
+  unsigned request_queues = 4;
+  std::uint64_t cache_bytes = 256U << 20;
+  int ready_fd = -1;
+  bool once = false;
+  bool read_only = false;
+  bool quiet = false;
+  bool debug = false;
+  bool print_capabilities = false;
+};
+
+/// `text` of digits and one of K, M, G, T (powers of 1024) or nothing, in bytes; EINVAL for anything else, ERANGE
+/// beyond 2^63 - 1.
+Result<std::uint64_t> parse_size(std::string_view text);
+
+/// What main does next: go on with `options`, or leave with `exit_code`, having printed help or an error.
+struct ParsedOptions {
+  Options options;
+  std::optional<int> exit_code;
+};
+ParsedOptions parse_options(int argc, const char* const* argv);
+
+}  // namespace layerboot::vfsd

@@ -1,0 +1,53 @@
+#include "vfsd/daemon/queue_set.h"
+
+namespace layerboot::vfsd {
+
+Result<std::unique_ptr<QueueSet>> QueueSet::create(fuse::Session& session, unsigned request_queues) {
+  std::unique_ptr<QueueSet> set(new QueueSet);
+  for (unsigned i = 0; i < request_queues; ++i) {
+    LB_ASSIGN(auto worker, QueueWorker::create(session, i == 0 ? 2 : 1));
+    set->workers_.push_back(std::move(worker));
+  }
+  return set;
+}
+
+template <typename Work>
+void QueueSet::run(unsigned index, Work work) {
+  const unsigned worker = index == 0 ? 0 : index - 1;
+  workers_[worker]->run(index == 1 ? 1 : 0, work);
+}
+
+void QueueSet::start(unsigned index, vhost::Rings rings, bool event_idx, std::uint16_t next_available,
+                     int kick_fd) {
+  run(index, [&](ServedQueue& queue, const std::function<void()>& done) {
+    queue.start(std::move(rings), event_idx, next_available, kick_fd);
+    done();
+  });
+}
+
+std::uint16_t QueueSet::stop(unsigned index) {
+  std::uint16_t next_available = 0;
+  run(index, [&](ServedQueue& queue, std::function<void()> done) {
+    queue.stop([&next_available, done = std::move(done)](std::uint16_t next) {
+      next_available = next;
+      done();
+    });
+  });
+  return next_available;
+}
+
+void QueueSet::move_to(unsigned index, vhost::Rings rings) {
+  run(index, [&](ServedQueue& queue, const std::function<void()>& done) {
+    queue.move_to(std::move(rings));
+    done();
+  });
+}
+
+void QueueSet::set_call(unsigned index, UniqueFd call_fd) {
+  run(index, [&](ServedQueue& queue, const std::function<void()>& done) {
+    queue.set_call(std::move(call_fd));
+    done();
+  });
+}
+
+}  // namespace layerboot::vfsd

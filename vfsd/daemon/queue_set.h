@@ -1,0 +1,35 @@
+// QueueSet: all queues of the device, spread over their workers.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "vfsd/daemon/queue_worker.h"
+#include "vfsd/vhost/backend.h"
+
+namespace layerboot::vfsd {
+
+/// Queue 0 is the high-priority one and shares the worker of queue 1; every other has its own. A stop waits
+/// for what is in flight, and with it the calling thread.
+class QueueSet final : public vhost::QueueHost {
+ public:
+  /// `session` must outlive the set.
+  static Result<std::unique_ptr<QueueSet>> create(fuse::Session& session, unsigned request_queues);
+
+  [[nodiscard]] unsigned queue_count() const override { return static_cast<unsigned>(workers_.size()) + 1; }
+  void start(unsigned index, vhost::Rings rings, bool event_idx, std::uint16_t next_available,
+             int kick_fd) override;
+  std::uint16_t stop(unsigned index) override;
+  void move_to(unsigned index, vhost::Rings rings) override;
+  void set_call(unsigned index, UniqueFd call_fd) override;
+
+ private:
+  QueueSet() = default;
+  /// Runs `work(queue, done)` on the thread of queue `index`.
+  template <typename Work>
+  void run(unsigned index, Work work);
+
+  std::vector<std::unique_ptr<QueueWorker>> workers_;
+};
+
+}  // namespace layerboot::vfsd

@@ -1,0 +1,32 @@
+#include "vfsd/daemon/queue_worker.h"
+
+#include <latch>
+
+namespace layerboot::vfsd {
+
+Result<std::unique_ptr<QueueWorker>> QueueWorker::create(fuse::Session& session, unsigned queue_count) {
+  LB_ASSIGN(auto reactor, Reactor::create());
+  std::unique_ptr<QueueWorker> worker(new QueueWorker(std::move(reactor)));
+  for (unsigned i = 0; i < queue_count; ++i) {
+    worker->queues_.push_back(std::make_unique<ServedQueue>(*worker->reactor_, session));
+  }
+  worker->reactor_->set_after_batch([queues = &worker->queues_] {
+    for (auto& queue : *queues) queue->after_batch();
+  });
+  worker->thread_ = std::thread([reactor_in = worker->reactor_.get()] { reactor_in->run(); });
+  return worker;
+}
+
+QueueWorker::~QueueWorker() {
+  if (!thread_.joinable()) return;
+  reactor_->stop();
+  thread_.join();
+}
+
+void QueueWorker::run(unsigned queue, const std::function<void(ServedQueue&, std::function<void()>)>& work) {
+  std::latch done(1);
+  reactor_->post([&] { work(*queues_[queue], [&done] { done.count_down(); }); });
+  done.wait();
+}
+
+}  // namespace layerboot::vfsd

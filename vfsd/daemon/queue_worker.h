@@ -1,0 +1,35 @@
+// QueueWorker: the thread and reactor of one request queue.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "oci-mount/base/reactor.h"
+#include "vfsd/daemon/served_queue.h"
+
+namespace layerboot::vfsd {
+
+class QueueWorker {
+ public:
+  /// A worker with `queue_count` queues (the first has the high-priority queue as well), running.
+  static Result<std::unique_ptr<QueueWorker>> create(fuse::Session& session, unsigned queue_count);
+  /// REQUIRES: its queues are stopped.
+  ~QueueWorker();
+  QueueWorker(const QueueWorker&) = delete;
+  QueueWorker& operator=(const QueueWorker&) = delete;
+
+  /// Runs `work(queue, done)` on the worker's thread and returns when `done` has been called there. For threads
+  /// other than the worker's.
+  void run(unsigned queue, const std::function<void(ServedQueue&, std::function<void()>)>& work);
+
+ private:
+  explicit QueueWorker(std::unique_ptr<Reactor> reactor) : reactor_(std::move(reactor)) {}
+
+  std::unique_ptr<Reactor> reactor_;
+  std::vector<std::unique_ptr<ServedQueue>> queues_;
+  std::thread thread_;
+};
+
+}  // namespace layerboot::vfsd

@@ -1,0 +1,135 @@
+#include "vfsd/daemon/served_queue.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+
+#include <utility>
+
+#include "oci-mount/base/log.h"
+
+namespace layerboot::vfsd {
+
+/// One request in work, with its working memory.
+struct ServedQueue::Slot final : fuse::Exchange {
+  explicit Slot(ServedQueue& queue_in) : queue(queue_in) {}
+
+  [[nodiscard]] std::span<const iovec> readable() const override { return chain.readable; }
+  [[nodiscard]] std::span<const iovec> writable() const override { return chain.writable; }
+  void complete(std::size_t reply_bytes) override { queue.finish(*this, reply_bytes); }
+
+  ServedQueue& queue;
+  vhost::Chain chain;
+  std::shared_ptr<const vhost::GuestMemory> memory;  // keeps the iovecs mapped
+};
+
+ServedQueue::ServedQueue(Reactor& reactor, fuse::Session& session) : reactor_(reactor), session_(session) {}
+
+ServedQueue::~ServedQueue() = default;
+
+void ServedQueue::start(vhost::Rings rings, bool event_idx, std::uint16_t next_available, int kick_fd) {
+  virtqueue_.emplace(std::move(rings), event_idx, next_available);
+  broken_ = false;
+  kick_fd_ = kick_fd;
+  ::fcntl(kick_fd, F_SETFL, ::fcntl(kick_fd, F_GETFL) | O_NONBLOCK);
+  reactor_.watch(kick_fd, [this] {
+    eventfd_t count = 0;
+    ::eventfd_read(kick_fd_, &count);
+    take_requests();
+  });
+  take_requests();  // what came while nobody served the queue
+}
+
+void ServedQueue::stop(std::function<void(std::uint16_t)> stopped) {
+  if (!virtqueue_) return stopped(0);
+  reactor_.unwatch(kick_fd_);
+  wants_more_ = false;
+  stopped_ = std::move(stopped);
+}
+
+void ServedQueue::move_to(vhost::Rings rings) {
+  if (virtqueue_) virtqueue_->move_to(std::move(rings));
+}
+
+void ServedQueue::set_call(UniqueFd call_fd) {
+  call_ = std::move(call_fd);
+  if (virtqueue_) tell_guest();
+}
+
+void ServedQueue::take_requests() {
+  if (!virtqueue_ || stopped_ || broken_) return;
+  wants_more_ = false;
+  virtqueue_->disable_kicks();
+  for (unsigned taken = 0; taken < kMaxBatch; ++taken) {
+    if (!take_one()) return;
+  }
+  wants_more_ = true;
+  reactor_.post([] {});  // the hook after that batch goes on
+}
+
+ServedQueue::Slot* ServedQueue::free_slot() {
+  if (free_.empty()) {
+    if (slots_.size() == kMaxInFlight) return nullptr;
+    slots_.push_back(std::make_unique<Slot>(*this));
+    free_.reserve(kMaxInFlight);
+    free_.push_back(slots_.back().get());
+  }
+  return free_.back();
+}
+
+bool ServedQueue::take_one() {
+  Slot* slot = free_slot();
+  if (slot == nullptr) {
+    wants_more_ = true;  // the batch in which a request ends goes on
+    return false;
+  }
+  Error why;
+  auto popped = virtqueue_->pop(slot->chain, &why);
+  while (popped && *popped == vhost::Virtqueue::Pop::kEmpty) {
+    if (!virtqueue_->enable_kicks()) return false;
+    virtqueue_->disable_kicks();
+    popped = virtqueue_->pop(slot->chain, &why);
+  }
+  if (!popped) {
+    log_warn(popped.error().describe(), "; the queue is not served until the guest restarts it");
+    broken_ = true;
+    return false;
+  }
+  if (*popped == vhost::Virtqueue::Pop::kBadChain) {
+    log_debug(why.describe());
+    virtqueue_->push(slot->chain.head, 0);
+    return true;
+  }
+  free_.pop_back();
+  slot->memory = virtqueue_->memory();
+  session_.handle(reactor_, *slot);
+  return true;
+}
+
+void ServedQueue::finish(Slot& slot, std::size_t reply_bytes) {
+  virtqueue_->push(slot.chain.head, static_cast<std::uint32_t>(reply_bytes));
+  slot.memory.reset();
+  free_.push_back(&slot);
+  unpublished_bytes_ += reply_bytes;
+  if (unpublished_bytes_ >= kEarlyPublishBytes) publish();
+}
+
+void ServedQueue::publish() {
+  unpublished_bytes_ = 0;
+  if (virtqueue_->has_unpublished() && virtqueue_->publish()) tell_guest();
+}
+
+void ServedQueue::tell_guest() {
+  if (call_) ::eventfd_write(call_.get(), 1);
+}
+
+void ServedQueue::after_batch() {
+  if (!virtqueue_) return;
+  if (wants_more_ && (!free_.empty() || slots_.size() < kMaxInFlight)) take_requests();
+  publish();
+  if (!stopped_ || free_.size() != slots_.size()) return;
+  const auto next_available = virtqueue_->next_available();
+  virtqueue_.reset();
+  std::exchange(stopped_, nullptr)(next_available);
+}
+
+}  // namespace layerboot::vfsd

@@ -1,0 +1,68 @@
+// ServedQueue: one virtqueue's requests, from the kick to the used ring.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "oci-mount/base/reactor.h"
+#include "oci-mount/base/unique_fd.h"
+#include "vfsd/fuse/session.h"
+#include "vfsd/vhost/virtqueue.h"
+
+namespace layerboot::vfsd {
+
+/// Belongs to the thread of its reactor. Replies are shown to the guest once for each batch of the reactor (or
+/// after kEarlyPublishBytes, so that a small reply does not wait behind large copies), with one interrupt.
+class ServedQueue {
+ public:
+  /// Requests in work at a time. At the bound, more stay in the available ring until one is done.
+  static constexpr std::size_t kMaxInFlight = 256;
+  /// Requests handled before the reactor gets to other work.
+  static constexpr unsigned kMaxBatch = 128;
+  static constexpr std::size_t kEarlyPublishBytes = 128U << 10;
+
+  ServedQueue(Reactor& reactor, fuse::Session& session);
+  /// REQUIRES: stopped.
+  ~ServedQueue();
+  ServedQueue(const ServedQueue&) = delete;
+  ServedQueue& operator=(const ServedQueue&) = delete;
+
+  /// `kick_fd` is lent until the queue has stopped.
+  void start(vhost::Rings rings, bool event_idx, std::uint16_t next_available, int kick_fd);
+  /// Takes no more requests; calls `stopped` with the next available index when none is in flight.
+  void stop(std::function<void(std::uint16_t)> stopped);
+  void move_to(vhost::Rings rings);
+  /// Signals the new one once if the queue runs: replies may have been announced on the old one.
+  void set_call(UniqueFd call_fd);
+
+  /// The reactor's batch hook: publishes, goes on where a bound stopped it, ends a stop.
+  void after_batch();
+
+ private:
+  struct Slot;
+
+  void take_requests();
+  /// One request; false when there is none, or no room for one.
+  bool take_one();
+  Slot* free_slot();
+  void finish(Slot& slot, std::size_t reply_bytes);
+  void publish();
+  void tell_guest();
+
+  Reactor& reactor_;
+  fuse::Session& session_;
+  std::optional<vhost::Virtqueue> virtqueue_;
+  UniqueFd call_;
+  int kick_fd_ = -1;
+  std::vector<std::unique_ptr<Slot>> slots_;  // made as needed, kept for good
+  std::vector<Slot*> free_;
+  std::size_t unpublished_bytes_ = 0;
+  bool broken_ = false;   // the ring made no sense; nothing more is taken from it
+  bool wants_more_ = false;  // a bound was reached: go on after the batch
+  std::function<void(std::uint16_t)> stopped_;  // set while stopping
+};
+
+}  // namespace layerboot::vfsd

@@ -1,0 +1,48 @@
+// Server: the control plane. Front ends come and go on the socket; signals end it.
+//
+// On Boost.Asio, on one thread, and apart from the queues: nothing here is on the way of a request.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <optional>
+
+#include "oci-mount/base/result.h"
+#include "vfsd/daemon/listener.h"
+#include "vfsd/fuse/session.h"
+#include "vfsd/vhost/backend.h"
+#include "vfsd/vhost/channel.h"
+
+namespace layerboot::vfsd {
+
+class Server {
+ public:
+  /// All of these must outlive the server. With `once`, the first front end is the last.
+  Server(Listener& listener, vhost::Backend& backend, fuse::Session& session, bool once);
+
+  /// Serves one front end after the other until SIGTERM, SIGINT, stop(), or the end of the only one. All queues
+  /// are stopped when it returns.
+  void run();
+  /// Thread-safe.
+  void stop();
+
+ private:
+  void wait_for_front_end();
+  void accept_front_end();
+  void adopt_front_end(UniqueFd socket);
+  void wait_for_message();
+  Result<void> handle_messages();
+  void end_connection(const Error& why);
+
+  vhost::Backend& backend_;
+  fuse::Session& session_;
+  const bool once_;
+  boost::asio::io_context io_{1};
+  boost::asio::signal_set signals_{io_};
+  boost::asio::posix::stream_descriptor listening_{io_};
+  boost::asio::posix::stream_descriptor watched_{io_};  // the channel's descriptor, which the channel owns
+  std::optional<vhost::Channel> channel_;
+};
+
+}  // namespace layerboot::vfsd

@@ -1,0 +1,121 @@
+#include "vfsd/fuse/session.h"
+
+#include <algorithm>
+
+#include "oci-mount/base/io_slices.h"
+#include "oci-mount/base/log.h"
+#include "vfsd/fuse/ops.h"
+#include "vfsd/fuse/wire.h"
+
+namespace layerboot::vfsd::fuse {
+
+namespace {
+
+/// What is agreed to, of what the client offers. Left out on purpose: ATOMIC_O_TRUNC (nobody would truncate,
+/// as OPEN is never sent), AUTO_INVAL_DATA, READDIRPLUS_AUTO, WRITEBACK_CACHE, POSIX_LOCKS, FLOCK_LOCKS,
+/// EXPORT_SUPPORT, POSIX_ACL, HANDLE_KILLPRIV (contradicts V2).
+constexpr std::uint64_t kWanted =
+    FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_HAS_IOCTL_DIR | FUSE_DO_READDIRPLUS | FUSE_ASYNC_DIO |
+    FUSE_NO_OPEN_SUPPORT | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS |
+    FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPLICIT_INVAL_DATA | FUSE_HANDLE_KILLPRIV_V2 | FUSE_INIT_EXT |
+    kInitDirectIoAllowMmap | kInitAllowIdmap;
+
+const Operation* find_operation(std::uint32_t opcode) {
+  const Operation* found = find_io_operation(opcode);
+  return found != nullptr ? found : find_namespace_operation(opcode);
+}
+
+bool is_silent(const Operation* operation) { return operation != nullptr && operation->no_reply; }
+
+/// Copies the header and the part of the body that is not file data; 0, or the errno to reply.
+int copy_request(Exchange& exchange, const Operation*& operation) {
+  const auto readable = exchange.readable();
+  exchange.header = {};
+  auto& header = exchange.header;
+  const std::span into(reinterpret_cast<std::byte*>(&header), sizeof(header));
+  if (copy_from_slices(readable, 0, into) != sizeof(header)) {
+    header = {};
+    return EINVAL;
+  }
+  operation = find_operation(header.opcode);
+  if (header.len < sizeof(header) || header.len > total_bytes(readable)) return EINVAL;
+  std::size_t body_bytes = header.len - sizeof(header);
+  if (operation != nullptr && operation->copied_bytes != 0) {
+    body_bytes = std::min<std::size_t>(body_bytes, operation->copied_bytes);
+  }
+  if (body_bytes > kMaxBodyBytes) return EINVAL;
+  exchange.body.resize(body_bytes);
+  copy_from_slices(readable, sizeof(header), exchange.body);  // as long as header.len says, checked above
+  return 0;
+}
+
+}  // namespace
+
+void Session::handle(Reactor& reactor, Exchange& exchange) {
+  const Operation* operation = nullptr;
+  int refused = copy_request(exchange, operation);
+  const auto opcode = exchange.header.opcode;
+  const std::size_t room = total_bytes(exchange.writable());
+  if (is_silent(operation)) {
+    if (refused != 0 || !initialised()) return reply_none(exchange);
+  } else {
+    // Without room for a header nothing is done: its outcome could not be told.
+    if (room < sizeof(fuse_out_header)) return reply_none(exchange);
+    if (refused != 0) return reply_errno(exchange, refused);
+    if (opcode == FUSE_INIT) return handle_init(exchange);
+    if (!initialised()) return reply_errno(exchange, EIO);
+    if (opcode == FUSE_DESTROY) return handle_destroy(reactor, exchange);
+    if (operation == nullptr) return reply_errno(exchange, ENOSYS);
+    if (room - sizeof(fuse_out_header) < operation->reply_bytes) return reply_errno(exchange, EINVAL);
+    if (operation->mutates && options_.read_only) return reply_errno(exchange, EROFS);
+  }
+  Call call{fs_, reactor, exchange, BodyReader(exchange.body)};
+  operation->handle(call);
+}
+
+void Session::handle_init(Exchange& exchange) {
+  BodyReader body(exchange.body);
+  struct Oldest {
+    std::uint32_t major, minor, max_readahead, flags;
+  };
+  const auto in = body.take<Oldest>();
+  if (!body.ok()) return reply_errno(exchange, EINVAL);
+  fuse_init_out out{};
+  out.major = kMajor;
+  out.minor = kMinor;
+  // A client of a later major asks again with ours.
+  if (in.major > kMajor) return reply_object(exchange, out);
+  if (in.major < kMajor || in.minor < kOldestMinor) {
+    log_warn("the guest's FUSE ", in.major, ".", in.minor, " is too old: it needs Linux 5.4 or later");
+    return reply_errno(exchange, EPROTO);
+  }
+  std::uint64_t offered = in.flags;
+  if ((in.flags & FUSE_INIT_EXT) != 0 && body.rest_bytes() >= sizeof(std::uint32_t)) {
+    offered |= static_cast<std::uint64_t>(body.take<std::uint32_t>()) << 32;
+  }
+  if (total_bytes(exchange.writable()) < sizeof(fuse_out_header) + sizeof(out)) {
+    return reply_errno(exchange, EINVAL);
+  }
+  // A guest that was reset says INIT again without DESTROY: whatever it held is gone.
+  fs_.reset();
+  const std::uint64_t agreed = offered & kWanted;
+  out.minor = std::min(in.minor, kMinor);
+  out.max_readahead = in.max_readahead;
+  out.flags = static_cast<std::uint32_t>(agreed);
+  out.flags2 = static_cast<std::uint32_t>(agreed >> 32);
+  out.max_background = kMaxBackground;
+  out.congestion_threshold = kCongestionThreshold;
+  out.max_write = kMaxWriteBytes;
+  out.max_pages = kMaxPages;
+  out.time_gran = 1;
+  initialised_.store(true, std::memory_order_relaxed);
+  log_info("the guest's first sign of life: FUSE ", in.major, ".", in.minor);
+  reply_object(exchange, out);
+}
+
+void Session::handle_destroy(Reactor& reactor, Exchange& exchange) {
+  initialised_.store(false, std::memory_order_relaxed);
+  reply_when_done(exchange, fs_.syncfs(reactor), reply_ok);
+}
+
+}  // namespace layerboot::vfsd::fuse

@@ -1,0 +1,43 @@
+// Session: FUSE requests in, calls of the file system, replies out.
+//
+// Every byte of a request is untrusted: a malformed one gets EINVAL, a malformed FORGET gets nothing, and none
+// stops the process. What can't wait is answered before handle() returns; the rest when its Task ends.
+// Decisions on what is negotiated and why: vfsd/DESIGN.md.
+#pragma once
+
+#include <atomic>
+
+#include "oci-mount/base/reactor.h"
+#include "oci-mount/vfs/file_system.h"
+#include "vfsd/fuse/exchange.h"
+
+namespace layerboot::vfsd::fuse {
+
+struct SessionOptions {
+  bool read_only = false;  // every operation that would change something fails with EROFS
+};
+
+/// One for a client, driven by all its queues. Thread-safe.
+class Session {
+ public:
+  /// `file_system` must outlive the session and every exchange given to it.
+  Session(vfs::FileSystem& file_system, SessionOptions options) : fs_(file_system), options_(options) {}
+
+  /// Handles one request; `exchange` is completed now or later on this thread, which runs `reactor`.
+  void handle(Reactor& reactor, Exchange& exchange);
+
+  /// A client has introduced itself (FUSE_INIT) and not said goodbye (FUSE_DESTROY).
+  [[nodiscard]] bool initialised() const { return initialised_.load(std::memory_order_relaxed); }
+  /// Forgets the client, as at a disconnect: the next one has to introduce itself.
+  void forget_client() { initialised_.store(false, std::memory_order_relaxed); }
+
+ private:
+  void handle_init(Exchange& exchange);
+  void handle_destroy(Reactor& reactor, Exchange& exchange);
+
+  vfs::FileSystem& fs_;
+  const SessionOptions options_;
+  std::atomic<bool> initialised_ = false;
+};
+
+}  // namespace layerboot::vfsd::fuse
