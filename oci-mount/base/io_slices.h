@@ -59,6 +59,12 @@ inline std::size_t copy_from_slices(std::span<const iovec> from, std::size_t off
   });
 }
 
+/// Zeroes the bytes [offset, offset + length) of the list. Returns how many those were, as above.
+inline std::size_t zero_slices(std::span<const iovec> into, std::size_t offset, std::size_t length) {
+  return io_slices_detail::for_each_piece(
+      into, offset, length, [](std::byte* piece, std::size_t piece_length) { std::memset(piece, 0, piece_length); });
+}
+
 /// Sets `part` to the bytes [offset, offset + length) of the list, fewer where the list ends first, and returns
 /// how many they are. `part` keeps its room from one use to the next.
 inline std::size_t sub_slices(std::span<const iovec> slices, std::size_t offset, std::size_t length,

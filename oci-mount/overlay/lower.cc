@@ -67,7 +67,7 @@ Result<std::int64_t> Lower::try_read(tree::NodeId id, std::uint64_t offset, std:
     const Stretch stretch = stretch_at(extents, offset + done, offset + count);
     const std::uint64_t length = stretch.end - stretch.begin;
     if (stretch.extent == nullptr) {
-      zero_range(into, done, length);
+      zero_slices(into, done, length);
     } else {
       sub_slices(into, done, length, part);
       const std::uint64_t at = stretch.extent->stream_offset + (stretch.begin - stretch.extent->file_offset);
@@ -89,7 +89,7 @@ Task<Result<std::size_t>> Lower::read(Reactor& reactor, tree::NodeId id, std::ui
     const Stretch stretch = stretch_at(extents, offset + done, offset + count);
     const std::uint64_t length = stretch.end - stretch.begin;
     if (stretch.extent == nullptr) {
-      zero_range(into, done, length);
+      zero_slices(into, done, length);
     } else {
       sub_slices(into, done, length, part);
       const std::uint64_t at = stretch.extent->stream_offset + (stretch.begin - stretch.extent->file_offset);

@@ -15,6 +15,7 @@ awk_levels='
     if (f ~ /^vfsd\/(fuse|vhost)\//) return 6
     if (f ~ /^(vfsd\/daemon|oci-mount\/mount)\//) return 7
     if (f ~ /^launcher\//) return 7
+    if (f ~ /^guest-init\//) return 0
     return -1
   }
   function folder(f) { if (f ~ /^launcher\//) return "launcher"; sub(/\/[^\/]*$/, "", f); return f }
@@ -23,7 +24,7 @@ awk_levels='
     a = level(from); b = level(to)
     bad = 0
     if (folder(from) != folder(to)) bad = (b < 0 || b >= a)
-    if (from ~ /^launcher\// && to !~ /^(launcher|oci-mount\/base|oci-mount\/store)\//) bad = 1
+    if (from ~ /^launcher\// && to !~ /^(launcher|guest-init|oci-mount\/base|oci-mount\/store)\//) bad = 1
     if (from ~ /^guest-init\// && to !~ /^guest-init\//) bad = 1
     if (bad) { print from ": includes " to ", which is not below it"; failed = 1 }
   }

@@ -41,12 +41,8 @@ build() {
   local preset=$1
   shift
   if [ ! -f "$root/build/$preset/build.ninja" ]; then
-    cmake --preset "$preset" >"$root/build-$preset.log" 2>&1 || {
-      cat "$root/build-$preset.log" >&2
-      rm -f "$root/build-$preset.log"
-      die "configuring failed: see above"
-    }
-    rm -f "$root/build-$preset.log"
+    local output
+    output=$(cmake --preset "$preset" 2>&1) || die "configuring failed:"$'\n'"$output"
   fi
   cmake --build --preset "$preset" ${1:+--target "$@"} >&2
 }
