@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <vector>
 
 namespace layerboot::tree {
 
@@ -30,7 +31,24 @@ std::string_view Tree::name(const DirentRecord& entry) const {
   return tables_.pool.substr(entry.name_offset, entry.name_length);
 }
 
-NodeId Tree::parent(NodeId directory) const { return node(directory).parent; }
+NodeId Tree::parent(NodeId id) const { return node(id).parent; }
+
+std::string_view Tree::name_in_parent(NodeId id) const {
+  if (id == kRoot) return {};
+  for (const DirentRecord& entry : entries(parent(id))) {
+    if (entry.node == id) return name(entry);
+  }
+  return {};
+}
+
+std::string Tree::path(NodeId id) const {
+  if (id == kRoot) return "/";
+  std::vector<std::string_view> names;
+  for (; id != kRoot; id = parent(id)) names.push_back(name_in_parent(id));
+  std::string text;
+  for (auto part = names.rbegin(); part != names.rend(); ++part) text.append("/").append(*part);
+  return text;
+}
 
 std::string_view Tree::symlink_target(NodeId symlink) const {
   const NodeRecord& record = node(symlink);

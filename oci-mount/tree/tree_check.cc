@@ -94,12 +94,15 @@ class Checker {
       if (dirent.node < 2 || dirent.node > t_.nodes.size() || dirent.node > next_new_id_ || dirent.reserved != 0) {
         return broken("node of an entry");
       }
-      if (dirent.node == next_new_id_) ++next_new_id_;
       const NodeRecord& child = t_.nodes[dirent.node - 1];
+      if (dirent.node == next_new_id_) {
+        if (child.parent != id) return broken("parent of a node");
+        ++next_new_id_;
+      }
       if (dirent.type != IFTODT(child.mode)) return broken("type of an entry");
       ++names_of_[dirent.node - 1];
       if (!S_ISDIR(child.mode)) continue;
-      if (names_of_[dirent.node - 1] != 1 || child.parent != id) return broken("a directory with two parents");
+      if (names_of_[dirent.node - 1] != 1) return broken("a directory with two parents");
       ++subdirectories;
     }
     return node.nlink == 2 + subdirectories ? Result<void>() : broken("link count of a directory");
@@ -164,7 +167,7 @@ class Checker {
     next_link_ += node.link_count;
     if (S_ISDIR(node.mode)) return node.link_count == 0 ? Result<void>() : broken("links of a directory");
     const std::uint32_t names = names_of_[id - 1];
-    if (node.nlink != names || node.parent != 0) return broken("link count of a node");
+    if (node.nlink != names) return broken("link count of a node");
     return node.link_count == (names > 1 ? names : 0) ? Result<void>() : broken("links of a node");
   }
 

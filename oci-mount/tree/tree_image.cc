@@ -90,7 +90,7 @@ Result<void> TreeImage::fill_directory(std::uint32_t id, std::vector<std::uint32
     const MergedNode& child = merge_.nodes()[index];
     if (id_of[index] == 0) {
       order_.push_back(index);
-      nodes_.emplace_back();
+      nodes_.emplace_back().parent = id;
       id_of[index] = static_cast<std::uint32_t>(order_.size());
     }
     NodeRecord& record = nodes_[id_of[index] - 1];
@@ -98,12 +98,7 @@ Result<void> TreeImage::fill_directory(std::uint32_t id, std::vector<std::uint32
     LB_ASSIGN(dirent.name_offset, put(name));
     dirent.name_length = static_cast<std::uint16_t>(name.size());
     dirent.node = id_of[index];
-    if (child.children) {
-      record.parent = id;
-      ++nodes_[id - 1].nlink;
-    } else {
-      ++record.nlink;
-    }
+    ++(child.children ? nodes_[id - 1] : record).nlink;
     if (dirents_.size() >= kMaxNodes) return fail(E2BIG, "the image has more than ", kMaxNodes, " names");
     dirents_.push_back(dirent);
   }

@@ -92,6 +92,7 @@ TEST_F(TreeCheckTest, WrongRecordsUnderARightHashAreRefused) {
   expect_refused(with(h.nodes, 0, &NodeRecord::parent, 2U), "root with a parent");
   expect_refused(with(h.nodes, 0, &NodeRecord::nlink, 9U), "directory's nlink");
   expect_refused(with(h.nodes, 1, &NodeRecord::parent, 3U), "directory's parent");
+  expect_refused(with(h.nodes, 4, &NodeRecord::parent, 3U), "file's parent");
   expect_refused(with(h.nodes, 1, &NodeRecord::child_count, 0xffffffffU), "child count");
   expect_refused(with(h.nodes, 1, &NodeRecord::first_child, 0U), "children of another");
   expect_refused(with(h.nodes, 4, &NodeRecord::nlink, 1U), "file's nlink");

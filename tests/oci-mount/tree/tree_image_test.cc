@@ -89,6 +89,11 @@ TEST(TreeImage, NumbersBreadthFirstAndSortsEntries) {
   EXPECT_EQ(node_at(**tree, "a/x/deep"), 8U);
   EXPECT_EQ((*tree)->parent(6), 2U);
   EXPECT_EQ((*tree)->parent(kRoot), kRoot);
+  EXPECT_EQ((*tree)->parent(8), 6U);
+  EXPECT_EQ((*tree)->name_in_parent(8), "deep");
+  EXPECT_EQ((*tree)->name_in_parent(kRoot), "");
+  EXPECT_EQ((*tree)->path(8), "/a/x/deep");
+  EXPECT_EQ((*tree)->path(kRoot), "/");
   EXPECT_EQ((*tree)->entries(kRoot)[0].type, DT_DIR);
   EXPECT_EQ((*tree)->node(kRoot).nlink, 4U);
   EXPECT_FALSE((*tree)->contains(0));
