@@ -1,12 +1,20 @@
 #include "oci-mount/base/worker_pool.h"
 
+#include <signal.h>
+
 namespace layerboot {
 
 WorkerPool::WorkerPool(unsigned thread_count) {
   threads_.reserve(thread_count);
+  // Inherited by the workers: signals are for the program's own threads to take.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
   for (unsigned i = 0; i < thread_count; ++i) {
     threads_.emplace_back([this] { work_until_stopped(); });
   }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 WorkerPool::~WorkerPool() {

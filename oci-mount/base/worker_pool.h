@@ -20,6 +20,7 @@ class WorkerPool {
   /// slows the source down, which is what a full queue should do.
   static constexpr std::size_t kMaxQueued = 1024;
 
+  /// The threads have every signal blocked.
   explicit WorkerPool(unsigned thread_count);
   /// Runs what is queued, then joins.
   ~WorkerPool();
