@@ -45,7 +45,7 @@ struct ImageSource {
 };
 
 /// Finds the image, opens its layers and its tree, and indexes what has no index yet: that reads whole blobs,
-/// and blocks. Starts threads: fork and block signals before. An error names the reference, blob or path.
+/// and blocks. Starts threads: fork before. An error names the reference, blob or path.
 Result<std::unique_ptr<ImageSource>> open_image_source(std::string_view reference,
                                                        const ImageSourceOptions& options);
 

@@ -1,0 +1,194 @@
+#include "oci-mount/mount/fuse_ops.h"
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "oci-mount/mount/fuse_reply.h"
+
+namespace layerboot::mount {
+
+namespace {
+
+constexpr unsigned kMaxBackground = 64;  // requests the kernel may have open for read-ahead and the like
+constexpr std::uint32_t kPermissionBits = 07777;
+
+// What libfuse 3.14 would switch on by itself and must not, and what it leaves off:
+// - with ATOMIC_O_TRUNC the kernel would leave truncating to an OPEN that never comes;
+// - HANDLE_KILLPRIV would make us clear setuid bits; without it the kernel sends a SETATTR;
+// - splicing gains nothing where replies come from our own memory.
+void init(void* userdata, fuse_conn_info* connection) {
+  Door& door = *static_cast<Door*>(userdata);
+  door.fs.reset();
+  connection->want &= ~static_cast<unsigned>(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_HANDLE_KILLPRIV |
+                                             FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
+                                             FUSE_CAP_AUTO_INVAL_DATA);
+  connection->want |= connection->capable & static_cast<unsigned>(FUSE_CAP_EXPLICIT_INVAL_DATA |
+                                                                  FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_READDIRPLUS |
+                                                                  FUSE_CAP_READDIRPLUS_AUTO |
+                                                                  FUSE_CAP_PARALLEL_DIROPS);
+  connection->max_background = kMaxBackground;
+  connection->time_gran = 1;
+  door.opens_without_asking = (connection->capable & FUSE_CAP_NO_OPEN_SUPPORT) != 0;
+  door.lists_without_asking = (connection->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) != 0;
+  door.initialised = true;
+}
+
+vfs::Caller caller_of(fuse_req_t request) {
+  const fuse_ctx* context = ::fuse_req_ctx(request);
+  return {.uid = context->uid, .gid = context->gid};
+}
+
+void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  reply_entry(request, door_of(request).fs.lookup(parent, name));
+}
+
+void forget(fuse_req_t request, fuse_ino_t node, std::uint64_t count) {
+  door_of(request).fs.forget(node, count);
+  ::fuse_reply_none(request);
+}
+
+void forget_multi(fuse_req_t request, std::size_t count, fuse_forget_data* forgets) {
+  for (std::size_t i = 0; i < count; ++i) door_of(request).fs.forget(forgets[i].ino, forgets[i].nlookup);
+  ::fuse_reply_none(request);
+}
+
+void getattr(fuse_req_t request, fuse_ino_t node, fuse_file_info*) {
+  reply_attr(request, door_of(request).fs.getattr(node));
+}
+
+vfs::TimeChange time_change(bool now, const timespec& time) {
+  return {.now = now, .time = {.sec = time.tv_sec, .nsec = static_cast<std::uint32_t>(time.tv_nsec)}};
+}
+
+void setattr(fuse_req_t request, fuse_ino_t node, struct stat* wanted, int to_set, fuse_file_info*) {
+  vfs::AttrChange change;
+  if (to_set & FUSE_SET_ATTR_MODE) change.mode = wanted->st_mode & kPermissionBits;
+  if (to_set & FUSE_SET_ATTR_UID) change.uid = wanted->st_uid;
+  if (to_set & FUSE_SET_ATTR_GID) change.gid = wanted->st_gid;
+  if (to_set & FUSE_SET_ATTR_SIZE) change.size_bytes = static_cast<std::uint64_t>(wanted->st_size);
+  const bool atime_now = (to_set & FUSE_SET_ATTR_ATIME_NOW) != 0;
+  const bool mtime_now = (to_set & FUSE_SET_ATTR_MTIME_NOW) != 0;
+  if (atime_now || (to_set & FUSE_SET_ATTR_ATIME)) change.atime = time_change(atime_now, wanted->st_atim);
+  if (mtime_now || (to_set & FUSE_SET_ATTR_MTIME)) change.mtime = time_change(mtime_now, wanted->st_mtim);
+  if (to_set & FUSE_SET_ATTR_CTIME) change.ctime = time_change(false, wanted->st_ctim).time;
+  Door& door = door_of(request);
+  run(door, door.fs.setattr(door.reactor, node, change),
+      [request](const Result<vfs::Attr>& attr) { reply_attr(request, attr); });
+}
+
+void readlink(fuse_req_t request, fuse_ino_t node) {
+  const auto target = door_of(request).fs.readlink(node);
+  if (!target) return reply_error(request, target.error());
+  ::fuse_reply_readlink(request, target->c_str());
+}
+
+void mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) {
+  // libfuse hands on the kernel's number, which is in new_encode_dev() form.
+  reply_entry(request, door_of(request).fs.mknod(parent, name, mode, static_cast<std::uint32_t>(rdev),
+                                                 caller_of(request)));
+}
+
+void mkdir(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode) {
+  reply_entry(request, door_of(request).fs.mkdir(parent, name, mode & kPermissionBits, caller_of(request)));
+}
+
+void symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const char* name) {
+  reply_entry(request, door_of(request).fs.symlink(parent, name, target, caller_of(request)));
+}
+
+void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* file) {
+  const auto entry = door_of(request).fs.create(parent, name, mode & kPermissionBits, (file->flags & O_EXCL) != 0,
+                                                caller_of(request));
+  if (!entry) return reply_error(request, entry.error());
+  const fuse_entry_param param = entry_param_of(*entry);
+  file->keep_cache = 1;
+  ::fuse_reply_create(request, &param, file);
+}
+
+void unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  reply_done(request, door_of(request).fs.unlink(parent, name));
+}
+
+void rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  reply_done(request, door_of(request).fs.rmdir(parent, name));
+}
+
+void link(fuse_req_t request, fuse_ino_t node, fuse_ino_t new_parent, const char* new_name) {
+  Door& door = door_of(request);
+  auto kept = std::make_shared<const std::string>(new_name);
+  auto task = door.fs.link(door.reactor, node, new_parent, *kept);
+  run(door, std::move(task), [request, kept](const Result<vfs::Entry>& entry) { reply_entry(request, entry); });
+}
+
+void rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name,
+            unsigned flags) {
+  struct Names {
+    std::string from;
+    std::string to;
+  };
+  Door& door = door_of(request);
+  auto kept = std::make_shared<const Names>(name, new_name);
+  auto task = door.fs.rename(door.reactor, parent, kept->from, new_parent, kept->to, flags);
+  run(door, std::move(task), [request, kept](const Result<void>& done) { reply_done(request, done); });
+}
+
+void getxattr(fuse_req_t request, fuse_ino_t node, const char* name, std::size_t room_bytes) {
+  reply_xattr(request, door_of(request).fs.getxattr(node, name), room_bytes);
+}
+
+void listxattr(fuse_req_t request, fuse_ino_t node, std::size_t room_bytes) {
+  reply_xattr(request, door_of(request).fs.listxattr(node), room_bytes);
+}
+
+void setxattr(fuse_req_t request, fuse_ino_t node, const char* name, const char* value, std::size_t size_bytes,
+              int flags) {
+  struct Pair {
+    std::string name;
+    std::string value;
+  };
+  Door& door = door_of(request);
+  auto kept = std::make_shared<const Pair>(name, std::string(value, size_bytes));
+  auto task = door.fs.setxattr(door.reactor, node, kept->name, kept->value, static_cast<std::uint32_t>(flags));
+  run(door, std::move(task), [request, kept](const Result<void>& done) { reply_done(request, done); });
+}
+
+void removexattr(fuse_req_t request, fuse_ino_t node, const char* name) {
+  Door& door = door_of(request);
+  auto kept = std::make_shared<const std::string>(name);
+  auto task = door.fs.removexattr(door.reactor, node, *kept);
+  run(door, std::move(task), [request, kept](const Result<void>& done) { reply_done(request, done); });
+}
+
+}  // namespace
+
+void set_name_operations(fuse_lowlevel_ops& operations) {
+  operations.init = init;
+  operations.lookup = lookup;
+  operations.forget = forget;
+  operations.forget_multi = forget_multi;
+  operations.getattr = getattr;
+  operations.setattr = setattr;
+  operations.readlink = readlink;
+  operations.mknod = mknod;
+  operations.mkdir = mkdir;
+  operations.symlink = symlink;
+  operations.create = create;
+  operations.unlink = unlink;
+  operations.rmdir = rmdir;
+  operations.link = link;
+  operations.rename = rename;
+  operations.getxattr = getxattr;
+  operations.listxattr = listxattr;
+  operations.setxattr = setxattr;
+  operations.removexattr = removexattr;
+}
+
+fuse_lowlevel_ops fuse_operations() {
+  fuse_lowlevel_ops operations{};
+  set_name_operations(operations);
+  set_data_operations(operations);
+  return operations;
+}
+
+}  // namespace layerboot::mount

@@ -1,0 +1,19 @@
+#include <cstdio>
+
+#include "oci-mount/base/log.h"
+#include "oci-mount/mount/commands.h"
+#include "oci-mount/mount/options.h"
+
+int main(int argc, char** argv) {
+  using namespace layerboot;
+  const mount::ParsedOptions parsed = mount::parse_options(argc, argv);
+  if (parsed.leave) {
+    std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
+    return parsed.exit_code;
+  }
+  log_setup("oci-mount", parsed.options.log_level);
+  const auto exit_code = mount::run_command(parsed.options);
+  if (exit_code) return *exit_code;
+  log_error(exit_code.error().describe());
+  return 1;
+}

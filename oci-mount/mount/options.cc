@@ -1,0 +1,81 @@
+#include "oci-mount/mount/options.h"
+
+#include <CLI/CLI.hpp>
+
+#include <sstream>
+
+namespace layerboot::mount {
+
+namespace {
+
+constexpr const char* kImageHelp =
+    "the image: oci:DIR[:TAG], or the name of one in the local store, such as debian:12";
+
+void add_mount(CLI::App& app, MountCommand& command) {
+  CLI::App* sub = app.add_subcommand("mount", "mount an image on a directory, by FUSE; unpacks nothing");
+  sub->add_option("IMAGE", command.image, kImageHelp)->required();
+  sub->add_option("MOUNTPOINT", command.mountpoint, "an existing directory")->required();
+  CLI::Option* upper = sub->add_option("--upper", command.upper,
+                                       "keep what is written in this directory; without it nothing can be written");
+  sub->add_option("--quota", command.quota_bytes, "the most that may be written, such as 512M (if not said: 4G)")
+      ->transform(CLI::AsSizeValue(false))
+      ->needs(upper);
+  sub->add_flag("-f,--foreground", command.foreground, "stay, and end the mount with this process");
+  sub->add_flag("--allow-other", command.allow_other, "let other users in (as FUSE's allow_other)");
+}
+
+void add_list(CLI::App& app, ListCommand& command) {
+  CLI::App* sub = app.add_subcommand("ls", "list what is in an image");
+  sub->add_option("IMAGE", command.image, kImageHelp)->required();
+  sub->add_option("PATH", command.path, "where to start")->capture_default_str();
+  sub->add_flag("-R,--recursive", command.recursive, "everything below, each with its path");
+  sub->add_flag("-l,--long", command.details, "mode, names, owner, group, size, time (UTC) and target");
+}
+
+void add_cat(CLI::App& app, CatCommand& command) {
+  CLI::App* sub = app.add_subcommand("cat", "write files of an image to standard output");
+  sub->add_option("IMAGE", command.image, kImageHelp)->required();
+  sub->add_option("PATH", command.paths, "files; symlinks are followed inside the image")->required();
+}
+
+}  // namespace
+
+ParsedOptions parse_options(int argc, const char* const* argv) {
+  ParsedOptions parsed;
+  MountCommand mount;
+  ListCommand list;
+  CatCommand cat;
+  bool quiet = false;
+  bool debug = false;
+  CLI::App app("Looks into container images where they lie: mounts them, lists them, prints their files.",
+               "oci-mount");
+  app.set_version_flag("--version", LAYERBOOT_VERSION);
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.add_option("--index-dir", parsed.options.index_dir, "where indexes are kept")->envname("LAYERBOOT_INDEX_DIR");
+  app.add_option("--add-layer", parsed.options.add_layers, "a plain tar to put on top of the image; may be repeated")
+      ->allow_extra_args(false);
+  app.add_flag("-q,--quiet", quiet, "say only what is wrong");
+  app.add_flag("--debug", debug, "say everything");
+  add_mount(app, mount);
+  add_list(app, list);
+  add_cat(app, cat);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream out;
+    std::ostringstream err;
+    parsed.leave = true;
+    parsed.exit_code = app.exit(error, out, err);
+    if (parsed.exit_code != 0) parsed.exit_code = 2;
+    parsed.text = out.str() + err.str();
+    return parsed;
+  }
+  parsed.options.log_level = debug ? LogLevel::kDebug : quiet ? LogLevel::kWarn : LogLevel::kInfo;
+  if (app.got_subcommand("mount")) parsed.options.command = std::move(mount);
+  if (app.got_subcommand("ls")) parsed.options.command = std::move(list);
+  if (app.got_subcommand("cat")) parsed.options.command = std::move(cat);
+  return parsed;
+}
+
+}  // namespace layerboot::mount

@@ -1,0 +1,54 @@
+// What a user may say to oci-mount.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "oci-mount/base/log.h"
+#include "oci-mount/base/result.h"
+
+namespace layerboot::mount {
+
+struct MountCommand {
+  static constexpr std::uint64_t kDefaultQuotaBytes = 4ULL << 30;
+
+  std::string image;
+  std::string mountpoint;
+  std::filesystem::path upper;    // empty: read-only
+  std::uint64_t quota_bytes = kDefaultQuotaBytes;
+  bool foreground = false;
+  bool allow_other = false;
+};
+struct ListCommand {
+  std::string image;
+  std::string path = "/";
+  bool recursive = false;
+  bool details = false;
+};
+struct CatCommand {
+  std::string image;
+  std::vector<std::string> paths;
+};
+
+struct Options {
+  std::variant<MountCommand, ListCommand, CatCommand> command;
+  std::filesystem::path index_dir;                // empty: the usual one
+  std::vector<std::filesystem::path> add_layers;  // plain tars, on top of the image's layers
+  LogLevel log_level = LogLevel::kInfo;
+};
+
+/// The options; or, when there is nothing more to do than to print `text` and leave with `exit_code`
+/// (--help, --version, a wrong option), that.
+struct ParsedOptions {
+  Options options;
+  bool leave = false;
+  int exit_code = 0;
+  std::string text;
+};
+
+ParsedOptions parse_options(int argc, const char* const* argv);
+
+}  // namespace layerboot::mount
