@@ -49,7 +49,8 @@ void declare(CLI::App& app, Options& options) {
 std::string complaint(const Options& options) {
   if (options.socket_path.empty() && options.socket_fd < 0) return "--socket-path or --fd is required";
   if (options.image.empty()) return "--image is required";
-  if (options.upper.empty()) return "--upper is required";
+  if (options.read_only) return "";
+  if (options.upper.empty()) return "--upper is required (or --read-only)";
   if (options.quota_bytes == 0) return "--quota is required, for example --quota 4G";
   return "";
 }

@@ -1,0 +1,23 @@
+// From the options to the file system that is served.
+#pragma once
+
+#include <memory>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/vfs/file_system.h"
+#include "oci-mount/vfs/image_source.h"
+#include "vfsd/daemon/options.h"
+
+namespace layerboot::vfsd {
+
+/// The file system and what it reads from, which goes after it.
+struct ServedImage {
+  std::unique_ptr<vfs::ImageSource> source;
+  std::unique_ptr<vfs::FileSystem> file_system;
+};
+
+/// Opens the image, its indexes (made now where missing, which takes a while and shows progress), the upper and its
+/// quota. Everything that a request may need is open afterwards.
+Result<ServedImage> serve_image(const Options& options);
+
+}  // namespace layerboot::vfsd
