@@ -1,0 +1,75 @@
+#include "oci-mount/base/files.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "oci-mount/base/bytes.h"
+#include "tests/support/image_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot {
+namespace {
+
+std::size_t count_files(const std::filesystem::path& directory) {
+  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(directory), {}));
+}
+
+TEST(OpenPath, NamesThePathInItsError) {
+  const auto fd = open_path("/nonexistent/file", O_RDONLY);
+  ASSERT_FALSE(fd);
+  EXPECT_EQ(fd.error().code, ENOENT);
+  EXPECT_NE(fd.error().text.find("/nonexistent/file"), std::string::npos);
+}
+
+TEST(OpenPath, ClosesOnExec) {
+  const auto fd = open_path("/dev/null", O_RDONLY);
+  ASSERT_TRUE(fd);
+  EXPECT_NE(::fcntl(fd->get(), F_GETFD) & FD_CLOEXEC, 0);
+}
+
+TEST(ReadFile, HasALimit) {
+  const test::TempDir dir;
+  test::write_text(dir / "file", std::string(100, 'x'));
+  EXPECT_EQ(read_file(dir / "file", 100)->size(), 100U);
+  const auto over = read_file(dir / "file", 99);
+  ASSERT_FALSE(over);
+  EXPECT_EQ(over.error().code, E2BIG);
+}
+
+TEST(MakeDirectories, MakesParentsAndTakesWhatIsThere) {
+  const test::TempDir dir;
+  EXPECT_TRUE(make_directories(dir / "a/b/c"));
+  EXPECT_TRUE(make_directories(dir / "a/b/c"));
+  EXPECT_TRUE(std::filesystem::is_directory(dir / "a/b/c"));
+  test::write_text(dir / "file", "");
+  EXPECT_FALSE(make_directories(dir / "file"));
+  EXPECT_FALSE(make_directories(dir / "file/below"));
+}
+
+TEST(AtomicFile, LeavesNothingWhenNotCommitted) {
+  const test::TempDir dir;
+  {
+    auto file = AtomicFile::create(dir / "file");
+    ASSERT_TRUE(file);
+    ASSERT_TRUE(file->append(as_bytes("half")));
+  }
+  EXPECT_EQ(count_files(dir.path()), 0U);
+}
+
+TEST(AtomicFile, AppearsWholeAndReplaces) {
+  const test::TempDir dir;
+  for (const std::string text : {"first", "second"}) {
+    auto file = AtomicFile::create(dir / "file", 0444);
+    ASSERT_TRUE(file);
+    ASSERT_TRUE(file->append(as_bytes(text.substr(0, 3))));
+    ASSERT_TRUE(file->append(as_bytes(text.substr(3))));
+    EXPECT_EQ(file->size_bytes(), text.size());
+    ASSERT_TRUE(file->commit());
+    EXPECT_EQ(test::read_text(dir / "file"), text);
+  }
+  EXPECT_EQ(count_files(dir.path()), 1U);
+}
+
+}  // namespace
+}  // namespace layerboot

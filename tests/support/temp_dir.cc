@@ -1,0 +1,24 @@
+#include "tests/support/temp_dir.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <system_error>
+
+namespace layerboot::test {
+
+TempDir::TempDir() {
+  std::string name = (std::filesystem::temp_directory_path() / "layerboot-test-XXXXXX").string();
+  if (::mkdtemp(name.data()) == nullptr) {
+    std::perror("mkdtemp");
+    std::abort();
+  }
+  path_ = name;
+}
+
+TempDir::~TempDir() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+}  // namespace layerboot::test
