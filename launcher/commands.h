@@ -1,0 +1,12 @@
+// What each of layerboot's commands does.
+#pragma once
+
+#include "launcher/options.h"
+#include "oci-mount/base/result.h"
+
+namespace layerboot::launcher {
+
+/// Carries out the command on the main thread. An Error without text: a child has said why on standard error.
+Result<void> carry_out(const Options& options);
+
+}  // namespace layerboot::launcher

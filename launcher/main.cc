@@ -1,0 +1,24 @@
+// layerboot: boots virtual machines straight from stock container images.
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "launcher/commands.h"
+#include "launcher/options.h"
+#include "oci-mount/base/log.h"
+
+int main(int argc, char** argv) {
+  using namespace layerboot;
+  using namespace layerboot::launcher;
+  const ParsedCommandLine parsed = parse_command_line(argc, argv);
+  if (!parsed.options) {
+    std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
+    return parsed.exit_code;
+  }
+  log_setup("layerboot", parsed.options->log_level);
+  const auto done = carry_out(*parsed.options);
+  if (done) return 0;
+  if (!done.error().text.empty()) log_error(done.error().text);
+  return 1;
+}

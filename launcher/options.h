@@ -1,0 +1,51 @@
+// layerboot's command line.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "launcher/vm_config.h"
+#include "oci-mount/base/log.h"
+
+namespace layerboot::launcher {
+
+enum class Command { kRun, kServe, kKernel, kDoctor };
+enum class AccelChoice { kAuto, kKvm, kTcg };
+enum class MachineChoice { kAuto, kQ35, kMicrovm };
+
+struct Options {
+  Command command = Command::kRun;
+  LogLevel log_level = LogLevel::kInfo;
+  std::string image;                  // empty with run --socket-path
+  std::filesystem::path socket_path;  // empty: ours
+  std::string name;                   // never empty for run and serve
+  unsigned cpus = 1;
+  std::uint64_t memory_bytes = kDefaultMemoryBytes;
+  std::optional<std::uint64_t> quota_bytes;  // none: as the VM had it, kDefaultQuotaBytes at first
+  std::string kernel = "debian";
+  std::string append;
+  AccelChoice accel = AccelChoice::kAuto;
+  bool require_kvm = false;
+  MachineChoice machine = MachineChoice::kAuto;
+  Net net = Net::kUser;
+  std::filesystem::path vfsd;
+  std::filesystem::path guest_init;
+  std::filesystem::path qemu;
+};
+
+/// What parsing ends with: options to act on, or a text to print and an exit status (0 for --help, 2 for
+/// misuse).
+struct ParsedCommandLine {
+  std::optional<Options> options;
+  std::string text;
+  int exit_code = 0;
+};
+
+inline constexpr int kExitUsage = 2;
+
+/// Pure but for the number of processors, from which --cpus has its default.
+ParsedCommandLine parse_command_line(int argc, const char* const* argv);
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,31 @@
+// QEMU's command line.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "launcher/child.h"
+#include "launcher/vm_config.h"
+
+namespace layerboot::launcher {
+
+// Sockets that QEMU finds open, connected by us: no path to collide on, no moment in which it could not
+// connect.
+inline constexpr int kQemuVirtiofsFd = kFirstInheritedFd;
+inline constexpr int kQemuConsoleFd = kFirstInheritedFd + 1;
+inline constexpr int kQemuQmpFd = kFirstInheritedFd + 2;
+
+/// Pure. `qemu` is argv[0]; the guest's console also goes to `console_log`.
+std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem::path& qemu,
+                                   const std::filesystem::path& console_log);
+
+/// The VM that tells whether KVM runs a guest: kernel and initrd, the console on descriptor 3 and no other
+/// device.
+std::vector<std::string> probe_args(const std::filesystem::path& qemu, const std::filesystem::path& vmlinuz,
+                                    const std::filesystem::path& initrd);
+
+/// The kernel's command line. x86 keeps 2047 bytes of it: E2BIG past that.
+Result<std::string> kernel_command_line(const VmConfig& config);
+
+}  // namespace layerboot::launcher

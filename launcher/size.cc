@@ -1,0 +1,35 @@
+#include "launcher/size.h"
+
+#include <charconv>
+#include <limits>
+
+namespace layerboot::launcher {
+
+namespace {
+
+/// The power of two a suffix stands for, or -1.
+int suffix_shift(std::string_view suffix) {
+  if (suffix.empty() || suffix == "B") return 0;
+  static constexpr std::string_view kUnits = "KMGT";
+  const char letter = suffix.front() == 'k' ? 'K' : suffix.front();
+  const auto unit = kUnits.find(letter);
+  const std::string_view rest = suffix.substr(1);
+  if (unit == std::string_view::npos || !(rest.empty() || rest == "B" || rest == "iB")) return -1;
+  return static_cast<int>(unit + 1) * 10;
+}
+
+}  // namespace
+
+Result<std::uint64_t> parse_size(std::string_view text) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const auto digits = static_cast<std::size_t>(end - text.data());
+  const int shift = error == std::errc{} ? suffix_shift(text.substr(digits)) : -1;
+  if (error == std::errc::result_out_of_range) return fail(ERANGE, "size ", text, " is too large");
+  if (shift < 0 || number == 0) return fail(EINVAL, "'", text, "' is not a size: write 512M or 4G");
+  constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  if (number > (kMost >> shift)) return fail(ERANGE, "size ", text, " is too large");
+  return number << shift;
+}
+
+}  // namespace layerboot::launcher

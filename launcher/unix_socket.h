@@ -1,0 +1,25 @@
+// Unix sockets as the launcher needs them.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <utility>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/base/unique_fd.h"
+
+namespace layerboot::launcher {
+
+/// A connected pair of stream sockets, close-on-exec.
+Result<std::pair<UniqueFd, UniqueFd>> socket_pair();
+
+struct DaemonConnection {
+  UniqueFd socket;
+  pid_t daemon = 0;  // who listens; 0 when it is outside our PID namespace
+};
+
+/// Connects to the vhost-user daemon that listens at `path`. The error says what to do when nobody does.
+Result<DaemonConnection> connect_daemon(const std::filesystem::path& path);
+
+}  // namespace layerboot::launcher

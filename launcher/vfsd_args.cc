@@ -1,0 +1,31 @@
+#include "launcher/vfsd_args.h"
+
+#include "oci-mount/base/str_cat.h"
+
+namespace layerboot::launcher {
+
+std::vector<std::string> vfsd_args(const VmConfig& config, const VfsdPaths& paths, bool once) {
+  std::vector<std::string> args = {paths.vfsd.string(),
+                                   "--socket-path",
+                                   paths.socket.string(),
+                                   "--image",
+                                   config.image,
+                                   "--upper",
+                                   paths.upper.string(),
+                                   "--quota",
+                                   str_cat(config.quota_bytes),
+                                   "--index-dir",
+                                   paths.index.string()};
+  for (const auto& layer : paths.added_layers) {
+    args.emplace_back("--add-layer");
+    args.push_back(layer.string());
+  }
+  args.insert(args.end(),
+              {"--request-queues", str_cat(config.request_queues), "--ready-fd", str_cat(kVfsdReadyFd)});
+  if (once) args.emplace_back("--once");
+  if (config.quiet) args.emplace_back("--quiet");
+  if (config.debug) args.emplace_back("--debug");
+  return args;
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,27 @@
+// vfsd's command line.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "launcher/child.h"
+#include "launcher/vm_config.h"
+
+namespace layerboot::launcher {
+
+/// Where a vfsd started by us says "ready".
+inline constexpr int kVfsdReadyFd = kFirstInheritedFd;
+
+struct VfsdPaths {
+  std::filesystem::path vfsd;
+  std::filesystem::path socket;
+  std::filesystem::path upper;
+  std::filesystem::path index;
+  std::vector<std::filesystem::path> added_layers;  // lowest first, all above the image's own
+};
+
+/// Pure. With `once` the daemon ends when the VM does, even if nobody is left to tell it.
+std::vector<std::string> vfsd_args(const VmConfig& config, const VfsdPaths& paths, bool once);
+
+}  // namespace layerboot::launcher

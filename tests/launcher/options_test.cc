@@ -1,0 +1,120 @@
+#include "launcher/options.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace layerboot::launcher {
+namespace {
+
+ParsedCommandLine parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "layerboot");
+  return parse_command_line(static_cast<int>(arguments.size()), arguments.data());
+}
+
+void expect_misuse(const std::vector<const char*>& arguments, const std::string& about) {
+  const auto parsed = parse(arguments);
+  EXPECT_FALSE(parsed.options);
+  EXPECT_EQ(parsed.exit_code, kExitUsage);
+  EXPECT_NE(parsed.text.find(about), std::string::npos) << parsed.text;
+  EXPECT_EQ(std::count(parsed.text.begin(), parsed.text.end(), '\n'), 1) << parsed.text;
+}
+
+TEST(Options, RunHasDefaults) {
+  const auto parsed = parse({"run", "oci:/images/debian:12"});
+  ASSERT_TRUE(parsed.options) << parsed.text;
+  const Options& options = *parsed.options;
+  EXPECT_EQ(options.command, Command::kRun);
+  EXPECT_EQ(options.image, "oci:/images/debian:12");
+  EXPECT_EQ(options.name, "debian-12");
+  EXPECT_EQ(options.memory_bytes, kDefaultMemoryBytes);
+  EXPECT_FALSE(options.quota_bytes);
+  EXPECT_EQ(options.kernel, "debian");
+  EXPECT_EQ(options.accel, AccelChoice::kAuto);
+  EXPECT_EQ(options.net, Net::kUser);
+  EXPECT_EQ(options.log_level, LogLevel::kInfo);
+  EXPECT_GE(options.cpus, 1U);
+}
+
+TEST(Options, RunTakesAll) {
+  const auto parsed =
+      parse({"run",        "debian:12", "--name",       "web",      "--cpus", "3",        "--memory",
+             "2000000000", "--disk",    "8G",           "--kernel", "host",   "--append", "single debug",
+             "--accel",    "kvm",       "--machine",    "microvm",  "--net",  "none",     "--debug",
+             "--vfsd",     "/v",        "--guest-init", "/g",       "--qemu", "/q"});
+  ASSERT_TRUE(parsed.options) << parsed.text;
+  const Options& options = *parsed.options;
+  EXPECT_EQ(options.name, "web");
+  EXPECT_EQ(options.cpus, 3U);
+  EXPECT_EQ(options.memory_bytes, 1908U << 20U) << "rounded up to whole MiB";
+  EXPECT_EQ(options.quota_bytes, std::uint64_t{8} << 30U);
+  EXPECT_EQ(options.kernel, "host");
+  EXPECT_EQ(options.append, "single debug");
+  EXPECT_EQ(options.accel, AccelChoice::kKvm);
+  EXPECT_EQ(options.machine, MachineChoice::kMicrovm);
+  EXPECT_EQ(options.net, Net::kNone);
+  EXPECT_EQ(options.log_level, LogLevel::kDebug);
+  EXPECT_EQ(options.vfsd, "/v");
+  EXPECT_EQ(options.guest_init, "/g");
+  EXPECT_EQ(options.qemu, "/q");
+}
+
+TEST(Options, RunOnADaemonThatServes) {
+  const auto parsed = parse({"run", "--socket-path", "/run/s.sock"});
+  ASSERT_TRUE(parsed.options) << parsed.text;
+  EXPECT_EQ(parsed.options->socket_path, "/run/s.sock");
+  EXPECT_EQ(parsed.options->name, "virtiofs");
+}
+
+TEST(Options, OtherCommands) {
+  const auto serve = parse({"serve", "oci:/i", "--quota", "1G", "-q"});
+  ASSERT_TRUE(serve.options) << serve.text;
+  EXPECT_EQ(serve.options->command, Command::kServe);
+  EXPECT_EQ(serve.options->quota_bytes, std::uint64_t{1} << 30U);
+  EXPECT_EQ(serve.options->log_level, LogLevel::kWarn);
+  const auto kernel = parse({"kernel", "--kernel", "debian"});
+  ASSERT_TRUE(kernel.options) << kernel.text;
+  EXPECT_EQ(kernel.options->command, Command::kKernel);
+  const auto doctor = parse({"doctor"});
+  ASSERT_TRUE(doctor.options) << doctor.text;
+  EXPECT_EQ(doctor.options->command, Command::kDoctor);
+}
+
+TEST(Options, HelpAndVersionAreNoErrors) {
+  for (const char* flag : {"--help", "--version"}) {
+    const auto parsed = parse({flag});
+    EXPECT_FALSE(parsed.options);
+    EXPECT_EQ(parsed.exit_code, 0);
+    EXPECT_FALSE(parsed.text.empty());
+  }
+  const auto run = parse({"run", "--help"});
+  EXPECT_EQ(run.exit_code, 0);
+  for (const char* option :
+       {"--name", "--cpus", "--memory", "--quota", "--kernel", "--append", "--accel", "--require-kvm",
+        "--machine", "--net", "--quiet", "--debug", "--vfsd", "--guest-init", "--socket-path"}) {
+    EXPECT_NE(run.text.find(option), std::string::npos) << option;
+  }
+}
+
+TEST(Options, MisuseIsOneLineAndStatus2) {
+  expect_misuse({}, "run, serve");
+  expect_misuse({"run"}, "IMAGE");
+  expect_misuse({"serve"}, "IMAGE");
+  expect_misuse({"fly"}, "fly");
+  expect_misuse({"run", "i", "--wings"}, "--wings");
+  expect_misuse({"run", "i", "--socket-path", "/s"}, "--socket-path");
+  expect_misuse({"run", "i", "--cpus", "0"}, "--cpus");
+  expect_misuse({"run", "i", "--cpus", "two"}, "--cpus");
+  expect_misuse({"run", "i", "--memory", "4X"}, "4X");
+  expect_misuse({"run", "i", "--memory", "1M"}, "64M");
+  expect_misuse({"run", "i", "--disk", "0"}, "'0'");
+  expect_misuse({"run", "i", "--accel", "xen"}, "xen");
+  expect_misuse({"run", "i", "--name", "../up"}, "../up");
+  expect_misuse({"run", "i", "--quiet", "--debug"}, "--debug");
+  expect_misuse({"run", "i", "--accel", "tcg", "--require-kvm"}, "--require-kvm");
+  expect_misuse({"run", "i", "--accel", "tcg", "--machine", "microvm"}, "microvm");
+}
+
+}  // namespace
+}  // namespace layerboot::launcher
