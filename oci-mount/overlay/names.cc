@@ -170,20 +170,29 @@ Result<Entry> Overlay::tmpfile(NodeId parent, std::uint32_t mode, Caller caller)
 
 Task<Result<Entry>> Overlay::link(Reactor& reactor, NodeId id, NodeId new_parent, std::string_view new_name) {
   LB_CO_TRY(check_name(new_name));
+  {
+    const std::lock_guard lock(mutex_);
+    LB_CO_TRY(check_link(id, new_parent, new_name));
+  }
   auto copied = co_await copy_up(reactor, id, kAllData);
   if (!copied) co_return std::unexpected(copied.error());
   const std::lock_guard lock(mutex_);
   co_return link_now(*copied, new_parent, new_name);
 }
 
+/// What can be said before anything is copied up.
+Result<void> Overlay::check_link(NodeId id, NodeId new_parent, std::string_view new_name) {
+  LB_ASSIGN(const Ref directory, find_directory(new_parent));
+  LB_ASSIGN(const Found found, look(directory, new_name));
+  if (found.exists()) return fail(EEXIST);
+  LB_ASSIGN(const Ref ref, find(id));
+  if (ref.node && ref.node->removed) return fail(ENOENT);
+  if (ref.node ? ref.node->is_directory() : S_ISDIR(lower_.tree.node(ref.lower).mode)) return fail(EPERM);
+  return {};
+}
+
 Result<Entry> Overlay::link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name) {
-  if (node->is_directory()) return fail(EPERM);
-  if (node->removed) return fail(ENOENT);
-  LB_ASSIGN(const Ref ref, find_directory(new_parent));
-  {
-    LB_ASSIGN(const Found before, look(ref, new_name));
-    if (before.exists()) return fail(EEXIST);
-  }
+  LB_TRY(check_link(node->id, new_parent, new_name));
   LB_ASSIGN(const NodePtr directory, upper_directory(new_parent));
   LB_ASSIGN(const Found found, look({directory, directory->lower}, new_name));
   LB_ASSIGN(const HeldPlace from, place_of(node));

@@ -198,6 +198,7 @@ class Overlay {
   Result<void> exchange(const RenameSide& from, const RenameSide& to);
   Result<void> move_over(const RenameSide& from, const RenameSide& to);
   Result<void> move_onto_host(const RenameSide& from, const RenameSide& to);
+  Result<void> check_link(NodeId id, NodeId new_parent, std::string_view new_name);
   Result<Entry> link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name);
 
   // Copy-up (copy_up.cc)

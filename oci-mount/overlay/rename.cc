@@ -35,6 +35,11 @@ Task<Result<void>> Overlay::rename(Reactor& reactor, NodeId parent, std::string_
                                    std::string_view new_name, std::uint32_t flags) {
   LB_CO_TRY(check_name(new_name));
   if (flags != 0 && flags != RENAME_NOREPLACE && flags != RENAME_EXCHANGE) co_return fail(EINVAL);
+  {
+    const std::lock_guard lock(mutex_);
+    LB_CO_TRY(find_directory(parent));
+    LB_CO_TRY(find_directory(new_parent));
+  }
   LB_CO_ASSIGN(const NodeId source, file_to_copy_up(parent, name));
   if (source != 0) {
     auto copied = co_await copy_up(reactor, source, kAllData);
@@ -97,6 +102,7 @@ Result<void> Overlay::check_rename_target(const RenameSide& from, const RenameSi
     if (to.node->is_directory() && is_inside(from.directory, to.node)) return fail(EINVAL);
     return {};
   }
+  if (to.node && is_inside(from.directory, to.node)) return fail(ENOTEMPTY);
   const tree::NodeId lower = to.found.visible_lower();
   if (!to.node && lower == tree::kNoNode) return {};
   const bool target_is_directory = to.node ? to.node->is_directory() : S_ISDIR(lower_.tree.node(lower).mode);
