@@ -11,7 +11,7 @@
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/io_slices.h"
 
-namespace layerboot::tests {
+namespace layerboot::test {
 
 using vfs::Entry;
 using vfs::NodeId;
@@ -461,4 +461,4 @@ Result<vfs::StatFs> FakeFileSystem::statfs() {
   return vfs::StatFs{.blocks = 1ULL << 40, .blocks_free = 1ULL << 39, .inodes = 1000, .inodes_free = 500};
 }
 
-}  // namespace layerboot::tests
+}  // namespace layerboot::test

@@ -10,7 +10,7 @@
 
 #include "oci-mount/vfs/file_system.h"
 
-namespace layerboot::tests {
+namespace layerboot::test {
 
 /// Thread-safe. Real enough for names, attributes, data, links and xattrs; no quota, no permissions.
 class FakeFileSystem final : public vfs::FileSystem {
@@ -114,4 +114,4 @@ class FakeFileSystem final : public vfs::FileSystem {
   std::vector<HeldRead> held_;
 };
 
-}  // namespace layerboot::tests
+}  // namespace layerboot::test

@@ -12,7 +12,7 @@
 
 #include "oci-mount/base/bytes.h"
 
-namespace layerboot::tests {
+namespace layerboot::test {
 
 using vfsd::vhost::Header;
 using vfsd::vhost::MemoryRegion;
@@ -263,4 +263,4 @@ Result<void> FakeGuest::replace_call(unsigned index, bool with_fd) {
   return status == 0 ? Result<void>() : fail(EPROTO, "the back end refused a call descriptor");
 }
 
-}  // namespace layerboot::tests
+}  // namespace layerboot::test

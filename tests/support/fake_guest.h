@@ -13,7 +13,7 @@
 #include "tests/support/fake_guest_queue.h"
 #include "vfsd/vhost/message.h"
 
-namespace layerboot::tests {
+namespace layerboot::test {
 
 struct FakeGuestOptions {
   unsigned request_queues = 1;
@@ -78,4 +78,4 @@ class FakeGuest {
   bool has_memory_ = false;
 };
 
-}  // namespace layerboot::tests
+}  // namespace layerboot::test

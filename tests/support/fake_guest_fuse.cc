@@ -6,7 +6,7 @@
 
 #include "oci-mount/base/bytes.h"
 
-namespace layerboot::tests {
+namespace layerboot::test {
 
 namespace {
 
@@ -275,4 +275,4 @@ Result<std::vector<FuseClient::Listed>> FuseClient::readdirplus(std::uint64_t no
   }
 }
 
-}  // namespace layerboot::tests
+}  // namespace layerboot::test

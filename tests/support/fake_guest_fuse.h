@@ -10,7 +10,7 @@
 #include "tests/support/fake_guest.h"
 #include "vfsd/fuse/wire.h"
 
-namespace layerboot::tests {
+namespace layerboot::test {
 
 /// On one queue of a guest. An error of the server arrives as Error{its errno}; one of the protocol (out.len is not
 /// what the queue says was written, a foreign unique) as EBADMSG with a text.
@@ -88,4 +88,4 @@ class FuseClient {
 /// `text` and its NUL, as FUSE carries names.
 [[nodiscard]] std::vector<std::byte> with_nul(std::string_view text);
 
-}  // namespace layerboot::tests
+}  // namespace layerboot::test

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
-namespace layerboot::tests {
+namespace layerboot::test {
 
 using vfsd::vhost::Descriptor;
 using vfsd::vhost::UsedElement;
@@ -220,4 +220,4 @@ void FakeQueue::abandon(const Request& request) {
   free_address(request.address, request.allocated_bytes);
 }
 
-}  // namespace layerboot::tests
+}  // namespace layerboot::test

@@ -12,7 +12,7 @@
 #include "oci-mount/base/unique_fd.h"
 #include "vfsd/vhost/ring_layout.h"
 
-namespace layerboot::tests {
+namespace layerboot::test {
 
 /// Belongs to one thread. Chains are laid out as Linux does it: a descriptor for each 4 KiB page.
 class FakeQueue {
@@ -106,4 +106,4 @@ class FakeQueue {
   std::uint64_t interrupts_ = 0;
 };
 
-}  // namespace layerboot::tests
+}  // namespace layerboot::test

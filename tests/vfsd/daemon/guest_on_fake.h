@@ -33,12 +33,12 @@ class DaemonOnFake {
     thread.join();
   }
 
-  std::unique_ptr<tests::FakeGuest> guest(tests::FakeGuestOptions options) {
-    auto made = tests::FakeGuest::adopt(std::move(front_end_socket), options);
+  std::unique_ptr<test::FakeGuest> guest(test::FakeGuestOptions options) {
+    auto made = test::FakeGuest::adopt(std::move(front_end_socket), options);
     return made ? std::move(*made) : nullptr;
   }
 
-  tests::FakeFileSystem fs;
+  test::FakeFileSystem fs;
   fuse::Session session;
   std::unique_ptr<QueueSet> queues;
   std::unique_ptr<vhost::Backend> backend;

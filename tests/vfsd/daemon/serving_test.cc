@@ -8,8 +8,8 @@
 namespace layerboot::vfsd {
 namespace {
 
-using tests::FakeGuestOptions;
-using tests::FuseClient;
+using test::FakeGuestOptions;
+using test::FuseClient;
 
 struct Shape {
   const char* name;

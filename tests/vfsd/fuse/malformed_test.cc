@@ -6,7 +6,7 @@
 namespace layerboot::vfsd::fuse {
 namespace {
 
-using tests::with_nul;
+using test::with_nul;
 
 constexpr std::uint32_t kOpcodes = 56;
 constexpr std::uint64_t kBadNode = 0xdead'beef'0000;
@@ -25,7 +25,7 @@ class MalformedTest : public SessionTest {
     session.handle(*reactor, exchange);
     EXPECT_TRUE(exchange.completed());
     if (exchange.reply().empty()) return ENOMSG;
-    const auto judged = tests::FuseClient::judge(
+    const auto judged = test::FuseClient::judge(
         request.size() < sizeof(fuse_in_header) ? std::vector<std::byte>(sizeof(fuse_in_header))
                                                 : std::vector(request.begin(), request.end()),
         exchange.reply());

@@ -77,7 +77,7 @@ class SessionTest : public testing::Test {
     session.handle(*reactor, exchange);
     EXPECT_TRUE(exchange.completed());
     if (exchange.reply().empty()) return fail(ENOMSG);
-    return tests::FuseClient::judge(request, exchange.reply());
+    return test::FuseClient::judge(request, exchange.reply());
   }
   Result<std::vector<std::byte>> call(std::uint32_t opcode, std::uint64_t node, Parts parts,
                                       std::size_t payload_bytes = 4096, std::size_t slice_bytes = 4096) {
@@ -92,7 +92,7 @@ class SessionTest : public testing::Test {
     EXPECT_TRUE(payload) << payload.error().describe();
     return payload ? ByteReader(*payload).read<T>() : T{};
   }
-  Result<fuse_init_out> init(std::uint32_t minor = 38, std::uint32_t flags = tests::FuseClient::kEveryFlag,
+  Result<fuse_init_out> init(std::uint32_t minor = 38, std::uint32_t flags = test::FuseClient::kEveryFlag,
                              std::uint32_t flags2 = ~0U, std::uint32_t major = 7) {
     fuse_init_in in{};
     in.major = major;
@@ -105,7 +105,7 @@ class SessionTest : public testing::Test {
     return ByteReader(*payload).read<fuse_init_out>();
   }
 
-  tests::FakeFileSystem fs;
+  test::FakeFileSystem fs;
   Session session;
   std::unique_ptr<Reactor> reactor;
   std::uint64_t unique = 0;

@@ -9,7 +9,7 @@
 namespace layerboot::vfsd::fuse {
 namespace {
 
-using tests::with_nul;
+using test::with_nul;
 
 TEST_F(SessionTest, NegotiatesWhatIsAdvised) {
   const auto out = init();
@@ -141,7 +141,7 @@ TEST_F(SessionTest, AReadThatWaitsIsAnsweredLater) {
   reactor->stop();
   reactor->run();
   ASSERT_TRUE(waiting.completed());
-  EXPECT_EQ(as_text(*tests::FuseClient::judge(waiting.request(), waiting.reply())), "late");
+  EXPECT_EQ(as_text(*test::FuseClient::judge(waiting.request(), waiting.reply())), "late");
 }
 
 TEST_F(SessionTest, WritesWhatIsBehindTheHeader) {

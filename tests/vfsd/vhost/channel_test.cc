@@ -56,7 +56,7 @@ TEST_F(ChannelTest, KeepsMessagesApart) {
 }
 
 TEST_F(ChannelTest, TakesDescriptorsCloseOnExec) {
-  auto guest = tests::FakeGuest::adopt(std::move(front), {});
+  auto guest = test::FakeGuest::adopt(std::move(front), {});
   ASSERT_TRUE(guest);
   const UniqueFd event(::eventfd(0, 0));
   const int fds[] = {event.get(), event.get()};
@@ -78,7 +78,7 @@ TEST_F(ChannelTest, EndsAtAnotherVersion) {
 }
 
 TEST_F(ChannelTest, EndsAtTooManyDescriptors) {
-  auto guest = tests::FakeGuest::adopt(std::move(front), {});
+  auto guest = test::FakeGuest::adopt(std::move(front), {});
   const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
   const std::vector<int> fds(kMaxMessageFds + 1, event.get());
   ASSERT_TRUE((*guest)->send(Request::kSetMemTable, {}, fds));

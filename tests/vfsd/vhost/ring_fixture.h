@@ -20,7 +20,7 @@ struct RingFixture {
     EXPECT_EQ(::ftruncate(fd.get(), kBytes), 0);
     driver_memory = std::move(*Mapping::shared(fd.get(), 0, kBytes));
     memory = *GuestMemory().with({kGuest, kBytes, kGuest, 0}, std::move(fd));
-    driver = std::make_unique<tests::FakeQueue>(std::span(driver_memory.data(), kBytes), kGuest, size, event_idx,
+    driver = std::make_unique<test::FakeQueue>(std::span(driver_memory.data(), kBytes), kGuest, size, event_idx,
                                                 indirect);
   }
   Rings rings() const {
@@ -31,7 +31,7 @@ struct RingFixture {
 
   Mapping driver_memory;
   std::shared_ptr<const GuestMemory> memory;
-  std::unique_ptr<tests::FakeQueue> driver;
+  std::unique_ptr<test::FakeQueue> driver;
 };
 
 }  // namespace layerboot::vfsd::vhost

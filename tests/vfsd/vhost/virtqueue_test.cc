@@ -11,7 +11,7 @@ class VirtqueueTest : public testing::TestWithParam<bool> {  // EVENT_IDX
  protected:
   VirtqueueTest() : ring(8, GetParam()), device(ring.rings(), GetParam(), 0) {}
 
-  tests::FakeQueue::Request offer() {
+  test::FakeQueue::Request offer() {
     auto request = *ring.driver->prepare(std::vector<std::byte>(40), 16);
     ring.driver->offer(request.head);
     return request;

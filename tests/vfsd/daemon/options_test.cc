@@ -1,0 +1,61 @@
+#include "vfsd/daemon/options.h"
+
+#include <gtest/gtest.h>
+
+namespace layerboot::vfsd {
+namespace {
+
+ParsedOptions parse(std::initializer_list<const char*> arguments) {
+  std::vector<const char*> argv{"vfsd"};
+  argv.insert(argv.end(), arguments.begin(), arguments.end());
+  testing::internal::CaptureStderr();
+  testing::internal::CaptureStdout();
+  auto parsed = parse_options(static_cast<int>(argv.size()), argv.data());
+  testing::internal::GetCapturedStdout();
+  testing::internal::GetCapturedStderr();
+  return parsed;
+}
+
+TEST(ParseSize, KnowsItsUnits) {
+  EXPECT_EQ(parse_size("0").value_or(1), 0U);
+  EXPECT_EQ(parse_size("4096").value_or(0), 4096U);
+  EXPECT_EQ(parse_size("3K").value_or(0), 3U << 10);
+  EXPECT_EQ(parse_size("512M").value_or(0), 512U << 20);
+  EXPECT_EQ(parse_size("4G").value_or(0), 4ULL << 30);
+  EXPECT_EQ(parse_size("2T").value_or(0), 2ULL << 40);
+}
+
+TEST(ParseSize, RefusesTheRest) {
+  for (const auto* text : {"", "G", "4g", "4GB", "-1", " 4", "4 G", "0x4", "1.5G"}) {
+    EXPECT_FALSE(parse_size(text)) << text;
+  }
+  EXPECT_EQ(parse_size("99999999999999999999").error().code, ERANGE);
+  EXPECT_EQ(parse_size("9999999999T").error().code, ERANGE);
+}
+
+TEST(ParseOptions, TakesWhatTheLauncherGives) {
+  const auto parsed =
+      parse({"--socket-path", "/tmp/s", "--image", "oci:dir:tag", "--upper", "/tmp/u", "--quota", "4G", "--add-layer",
+             "/tmp/a.tar", "--add-layer", "/tmp/b.tar", "--ready-fd", "5", "--once", "--request-queues", "2"});
+  ASSERT_FALSE(parsed.exit_code);
+  EXPECT_EQ(parsed.options.quota_bytes, 4ULL << 30);
+  EXPECT_EQ(parsed.options.add_layers.size(), 2U);
+  EXPECT_EQ(parsed.options.ready_fd, 5);
+  EXPECT_EQ(parsed.options.request_queues, 2U);
+  EXPECT_TRUE(parsed.options.once);
+}
+
+TEST(ParseOptions, UsageErrorsAreTwo) {
+  EXPECT_EQ(parse({}).exit_code, 2);
+  EXPECT_EQ(parse({"--nonsense"}).exit_code, 2);
+  EXPECT_EQ(parse({"--socket-path", "/tmp/s", "--image", "x", "--upper", "u", "--quota", "lots"}).exit_code, 2);
+  EXPECT_EQ(parse({"--socket-path", "/tmp/s", "--image", "x", "--upper", "u"}).exit_code, 2) << "no quota";
+  EXPECT_EQ(parse({"--socket-path", "/tmp/s", "--fd", "3", "--image", "x", "--read-only"}).exit_code, 2);
+  EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only", "--request-queues", "17"}).exit_code, 2);
+  EXPECT_EQ(parse({"--help"}).exit_code, 0);
+  EXPECT_EQ(parse({"--version"}).exit_code, 0);
+  EXPECT_FALSE(parse({"--fd", "3", "--image", "x", "--read-only"}).exit_code);
+}
+
+}  // namespace
+}  // namespace layerboot::vfsd
