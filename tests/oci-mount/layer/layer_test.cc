@@ -1,0 +1,98 @@
+#include "oci-mount/layer/layer.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/image_builder.h"
+#include "tests/support/tar_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot::layer {
+namespace {
+
+class LayerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    builder_.add_gzip_layer(tar_a_).add_plain_layer(tar_b_).write();
+    auto image = store::open_image(str_cat("oci:", builder_.layout().string()), dirs_);
+    ASSERT_TRUE(image) << image.error().text;
+    image_ = std::move(*image);
+    test::write_text(added_, tar_b_);
+  }
+  auto open(bool with_added = false) {
+    const std::vector<std::filesystem::path> added = with_added ? std::vector{added_} : std::vector<std::filesystem::path>{};
+    return open_layers(image_, added, {dirs_.index(), false});
+  }
+  [[nodiscard]] std::size_t index_count() const {
+    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(dirs_.index()), {}));
+  }
+  test::TempDir dir_;
+  StateDirs dirs_{dir_ / "data", dir_ / "cache", dir_ / "run"};
+  std::string tar_a_ = test::TarBuilder().file("a", test::sample_bytes(400'000, 1)).finish();
+  std::string tar_b_ = test::TarBuilder().file("b", "B").finish();
+  std::filesystem::path added_ = dir_ / "added.tar";
+  test::ImageBuilder builder_{dir_ / "layout"};
+  store::Image image_;
+};
+
+TEST_F(LayerTest, BuildsWhatIsMissingOnce) {
+  const auto layers = open();
+  ASSERT_TRUE(layers) << layers.error().text;
+  ASSERT_EQ(layers->size(), 2U);
+  EXPECT_EQ(index_count(), 2U);
+  const auto path = dirs_.index() / (*layers)[0]->identity().index_file_name();
+  const auto written = std::filesystem::last_write_time(path);
+  ASSERT_TRUE(open());
+  EXPECT_EQ(std::filesystem::last_write_time(path), written);
+  EXPECT_EQ(std::filesystem::status(path).permissions(), std::filesystem::perms(0444));
+}
+
+TEST_F(LayerTest, AddedLayersLieOnTop) {
+  const auto layers = open(true);
+  ASSERT_TRUE(layers) << layers.error().text;
+  ASSERT_EQ(layers->size(), 3U);
+  EXPECT_TRUE((*layers)[2]->identity().text().starts_with("file:"));
+  EXPECT_EQ((*layers)[2]->index().load_entries()->entry(0).path, "b");
+  EXPECT_NE((*layers)[1]->number(), (*layers)[2]->number());
+  EXPECT_NE(layers_key(*layers), layers_key(*open()));
+  EXPECT_EQ(layers_key(*layers), layers_key(*open(true)));
+}
+
+TEST_F(LayerTest, AnAddedLayerThatChangedIsIndexedAnew) {
+  ASSERT_TRUE(open(true));
+  test::write_text(added_, test::TarBuilder().file("other", std::string(1000, 'x')).finish());
+  const auto layers = open(true);
+  ASSERT_TRUE(layers);
+  EXPECT_EQ((*layers)[2]->index().load_entries()->entry(0).path, "other");
+}
+
+TEST_F(LayerTest, ADamagedIndexIsBuiltAgain) {
+  ASSERT_TRUE(open());
+  for (const auto& file : std::filesystem::directory_iterator(dirs_.index())) {
+    std::string bytes = test::read_text(file.path());
+    bytes[bytes.size() / 2] ^= 1;
+    std::filesystem::remove(file.path());
+    test::write_text(file.path(), bytes);
+  }
+  const auto layers = open();
+  ASSERT_TRUE(layers) << layers.error().text;
+  EXPECT_TRUE((*layers)[0]->index().load_entries());
+  EXPECT_EQ(index_count(), 2U);
+}
+
+TEST_F(LayerTest, ABlobThatIsMissingOrCutShortIsNamed) {
+  ASSERT_TRUE(open());
+  const auto path = image_.layers[0].path;
+  std::filesystem::resize_file(path, 100);
+  const auto cut = open();
+  ASSERT_FALSE(cut);
+  EXPECT_NE(cut.error().text.find(image_.layers[0].blob.text()), std::string::npos) << cut.error().text;
+  EXPECT_NE(cut.error().text.find("fetch the image again"), std::string::npos) << cut.error().text;
+  std::filesystem::remove(path);
+  const auto missing = open();
+  ASSERT_FALSE(missing);
+  EXPECT_NE(missing.error().text.find("is missing"), std::string::npos) << missing.error().text;
+  EXPECT_NE(missing.error().text.find("fetch the image again"), std::string::npos) << missing.error().text;
+}
+
+}  // namespace
+}  // namespace layerboot::layer

@@ -1,0 +1,135 @@
+#include "oci-mount/layer/span_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "oci-mount/base/task.h"
+
+namespace layerboot::layer {
+namespace {
+
+SpanPtr span_of(std::size_t size_bytes) { return std::make_shared<DecodedSpan>(size_bytes); }
+
+Task<Result<SpanPtr>> get(SpanCache& cache, Reactor& reactor, SpanKey key) {
+  auto span = co_await cache.acquire(reactor, key);
+  co_return span;
+}
+
+class SpanCacheTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto created = Reactor::create();
+    ASSERT_TRUE(created) << created.error().describe();
+    reactor_ = std::move(*created);
+  }
+  /// As who asks first would: takes the order to make the span, and makes it.
+  void put(SpanCache& cache, SpanKey key, std::size_t size_bytes) {
+    const auto order = reactor_->block_on(get(cache, *reactor_, key));
+    ASSERT_TRUE(order && !*order);
+    cache.finish(key, span_of(size_bytes));
+  }
+  std::unique_ptr<Reactor> reactor_;
+};
+
+TEST_F(SpanCacheTest, FirstIsToldToMakeItThenAllFindIt) {
+  SpanCache cache;
+  const SpanKey key{1, 2};
+  EXPECT_FALSE(cache.find(key));
+  put(cache, key, 100);
+  EXPECT_TRUE(cache.find(key));
+  EXPECT_EQ(cache.used_bytes(), 100U);
+  const auto found = reactor_->block_on(get(cache, *reactor_, key));
+  ASSERT_TRUE(found);
+  EXPECT_EQ(*found, cache.find(key));
+}
+
+TEST_F(SpanCacheTest, StaysWithinItsBytes) {
+  constexpr std::size_t kMax = 8000;
+  SpanCache cache(kMax);
+  for (std::uint32_t i = 0; i < 1000; ++i) {
+    put(cache, {1, i}, 300);
+    EXPECT_LE(cache.used_bytes(), kMax);
+  }
+  EXPECT_TRUE(cache.find({1, 999}));
+  EXPECT_FALSE(cache.find({1, 0}));
+}
+
+TEST_F(SpanCacheTest, TheLeastRecentlyUsedGoesFirst) {
+  SpanCache cache(1000 * SpanCache::kShards);
+  // One shard: neighbours kShards apart.
+  const auto key = [](std::uint32_t i) { return SpanKey{1, i * static_cast<std::uint32_t>(SpanCache::kShards)}; };
+  put(cache, key(0), 400);
+  put(cache, key(1), 400);
+  EXPECT_TRUE(cache.find(key(0)));
+  put(cache, key(2), 400);
+  EXPECT_TRUE(cache.find(key(0)));
+  EXPECT_FALSE(cache.find(key(1)));
+}
+
+TEST_F(SpanCacheTest, TooLargeASpanIsHandedOutButNotKept) {
+  SpanCache cache(1000 * SpanCache::kShards);
+  put(cache, {1, 1}, 500);
+  put(cache, {1, 2}, 1001);
+  EXPECT_FALSE(cache.find({1, 2}));
+  EXPECT_TRUE(cache.find({1, 1}));
+}
+
+TEST_F(SpanCacheTest, WaitersGetTheSpanOrTheError) {
+  for (const bool good : {true, false}) {
+    SpanCache cache;
+    const SpanKey key{1, 1};
+    ASSERT_TRUE(reactor_->block_on(get(cache, *reactor_, key)));
+    int resumed = 0;
+    for (int i = 0; i < 10; ++i) {
+      start(get(cache, *reactor_, key), [&](const Result<SpanPtr>& span) {
+        EXPECT_EQ(span.has_value(), good);
+        if (++resumed == 10) reactor_->stop();
+      });
+    }
+    EXPECT_EQ(resumed, 0);
+    if (good) {
+      cache.finish(key, span_of(5));
+    } else {
+      cache.finish(key, fail(EIO, "the maker's error"));
+    }
+    EXPECT_EQ(resumed, 0) << "they are resumed by their reactor, not by the maker";
+    reactor_->run();
+    EXPECT_EQ(resumed, 10);
+    EXPECT_EQ(cache.find(key) != nullptr, good) << "an error is not kept: the next one tries again";
+  }
+}
+
+TEST_F(SpanCacheTest, WaitersResumeOnTheirOwnReactor) {
+  SpanCache cache;
+  constexpr std::uint32_t kKeys = 500;
+  constexpr int kThreads = 3;
+  std::atomic<int> made{0};
+  const auto one_thread = [&] {
+    auto reactor = Reactor::create();
+    ASSERT_TRUE(reactor);
+    const auto self = std::this_thread::get_id();
+    auto body = [&](SpanKey key) -> Task<Result<SpanPtr>> {
+      auto span = co_await cache.acquire(**reactor, key);
+      EXPECT_EQ(std::this_thread::get_id(), self);
+      if (span && !*span) {
+        ++made;
+        span = span_of(64);
+        cache.finish(key, span);
+      }
+      co_return span;
+    };
+    for (std::uint32_t i = 0; i < kKeys; ++i) {
+      const auto span = (*reactor)->block_on(body({1, i}));
+      EXPECT_TRUE(span && *span);
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) threads.emplace_back(one_thread);
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(made, static_cast<int>(kKeys));
+}
+
+}  // namespace
+}  // namespace layerboot::layer
