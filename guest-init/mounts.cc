@@ -15,6 +15,7 @@ namespace guest_init {
 namespace {
 
 constexpr int kRootRetryMs = 20;
+constexpr int kSayWaitingMs = 2'000;  // past this a person wonders
 
 void mount_or_stop(const char* type, const char* where, unsigned long flags, const char* data) {
   mkdir(where, 0755);
@@ -61,6 +62,8 @@ void mount_root(const BootOptions& options) {
       errno = error;
       break;
     }
+    if (waited_ms == kSayWaitingMs)
+      say("waiting for the root " + options.root + " (" + options.root_type + ")");
     timespec pause{0, kRootRetryMs * 1'000'000L};
     nanosleep(&pause, nullptr);
   }

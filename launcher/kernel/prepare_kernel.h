@@ -15,7 +15,9 @@ struct Kernel {
   std::filesystem::path vmlinuz;
   std::filesystem::path initrd;
   std::filesystem::path modules_tar;  // a layer for the guest's root; empty when the kernel has no modules
-  std::string append;                 // kernel arguments it needs over the usual; may be empty
+  /// Kernel arguments that it needs under TCG, and only there: without them the guest's memory is corrupted
+  /// (kernel/ DESIGN.md, "Emulated machines"). May be empty.
+  std::string tcg_append;
 };
 
 /// Gives the kernel that `spec` names (parse_kernel_spec in kernel_store.h), with an initrd around

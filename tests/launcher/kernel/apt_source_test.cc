@@ -1,0 +1,59 @@
+#include "launcher/kernel/apt_source.h"
+
+#include <gtest/gtest.h>
+
+namespace layerboot::launcher {
+namespace {
+
+constexpr const char* kTargets =
+    "Packages|Vendor|Vendor|bookworm|https://vendor.example/|main\n"
+    "Translations|Debian|Debian|bookworm|http://mirror.example/debian/|main\n"
+    "Packages|Debian|Debian-Security|bookworm-security|http://mirror.example/security/|main\n"
+    "Packages|Debian|Debian|bookworm-updates|http://mirror.example/debian/|main\n"
+    "Packages|Debian|Debian|bookworm|http://mirror.example/debian/|contrib\n"
+    "Packages|Debian|Debian|bookworm|http://mirror.example/debian/|main\n";
+
+TEST(AptSource, TakesTheMachinesOwnPlaceForBackports) {
+  EXPECT_EQ(backports_source(kTargets, "bookworm", "/keys.gpg"),
+            "deb [signed-by=/keys.gpg] http://mirror.example/debian/ bookworm-backports main\n");
+}
+
+TEST(AptSource, NothingWithoutASourceOfTheRelease) {
+  EXPECT_EQ(backports_source(kTargets, "trixie", "/keys.gpg"), std::nullopt);
+  EXPECT_EQ(backports_source("", "bookworm", "/keys.gpg"), std::nullopt);
+  EXPECT_EQ(backports_source("Packages|Debian|Debian|bookworm|cdrom://disc/|main", "bookworm", "/k"),
+            std::nullopt);
+  EXPECT_EQ(backports_source("Packages|Debian|Debian|bookworm|http://a b/|main", "bookworm", "/k"),
+            std::nullopt);
+  EXPECT_EQ(backports_source("Packages|Debian", "bookworm", "/k"), std::nullopt);
+}
+
+TEST(AptSource, ReadsTheReleasesCodename) {
+  EXPECT_EQ(os_codename("ID=debian\nVERSION_CODENAME=bookworm\nX=y\n"), "bookworm");
+  EXPECT_EQ(os_codename("VERSION_CODENAME=\"trixie\""), "trixie");
+  EXPECT_EQ(os_codename("ID=other\nOLD_VERSION_CODENAME=x\n"), "");
+}
+
+TEST(AptSource, ReadsTheCandidateOnly) {
+  const auto info = parse_package(
+      "Package: linux-image-cloud-amd64\nVersion: 6.1.192-2\nSize: 1484\n"
+      "Depends: initramfs | x, linux-image-6.1.0-56-cloud-amd64 (= 6.1.192-2)\n\n"
+      "Package: linux-image-cloud-amd64\nVersion: 6.1.176-1\n");
+  EXPECT_EQ(info.version, "6.1.192-2");
+  EXPECT_EQ(info.size_bytes, 1484U);
+  EXPECT_EQ(kernel_package_of(info), "linux-image-6.1.0-56-cloud-amd64");
+  EXPECT_EQ(kernel_package_of(parse_package("Version: 1\nDepends: libc6\n")), "");
+  EXPECT_EQ(parse_package("").version, "");
+}
+
+TEST(AptSource, ASeriesIsNoPrefixOfNumbers) {
+  EXPECT_TRUE(version_matches("6.1.192-2", "6.1"));
+  EXPECT_TRUE(version_matches("6.1-1", "6.1"));
+  EXPECT_FALSE(version_matches("6.12.95-1~bpo12+1", "6.1"));
+  EXPECT_TRUE(version_matches("6.12.95-1~bpo12+1", "6.12"));
+  EXPECT_TRUE(version_matches("anything", ""));
+  EXPECT_FALSE(version_matches("", "6.1"));
+}
+
+}  // namespace
+}  // namespace layerboot::launcher

@@ -1,0 +1,53 @@
+// The kernel package path on real packages: needs apt with Debian's package lists, and the network the first
+// time.
+#include "launcher/kernel/kernel_package.h"
+
+#include "launcher/kernel/kernel_store.h"
+#include "launcher/kernel/prepare_kernel.h"
+#include "launcher/run_tool.h"
+#include "tests/launcher/kernel/scratch.h"
+
+namespace layerboot::launcher {
+namespace {
+
+class KernelProcess : public ScratchTest {};
+
+TEST_F(KernelProcess, FetchesDebiansKernelOnceAndWhole) {
+  const std::filesystem::path state = LAYERBOOT_TEST_STATE;
+  const StateDirs dirs{state / "data", state / "cache", state / "run"};
+  const auto kernel = prepare_kernel(dirs, "debian", LAYERBOOT_GUEST_INIT);
+  if (!kernel) GTEST_SKIP() << "no kernel package to be had here: " << kernel.error().describe();
+  EXPECT_EQ(entries(dirs.kernels()), 1U) << "something half-made is left in " << dirs.kernels();
+
+  const auto listing = run_tool({"tar", "--numeric-owner", "-tvf", kernel->modules_tar.string()});
+  ASSERT_TRUE(listing) << listing.error().text;
+  EXPECT_NE(listing->find(" usr/lib/modules/" + kernel->release + "/modules.dep\n"), std::string::npos);
+  EXPECT_NE(listing->find(" boot/config-" + kernel->release + "\n"), std::string::npos);
+  EXPECT_EQ(listing->find(" usr/\n"), std::string::npos)
+      << "the image's own directories must keep their attributes";
+  std::istringstream lines(*listing);
+  for (std::string line; std::getline(lines, line);) {
+    ASSERT_NE(line.find(" 0/0 "), std::string::npos) << line;
+    ASSERT_NE(line.find(" 1970-01-01 "), std::string::npos) << line;
+  }
+}
+
+TEST_F(KernelProcess, ATreeWithoutVirtiofsIsRefused) {
+  const auto tree = scratch_ / "tree";
+  write(tree / "boot/vmlinuz-4.9-old", "image");
+  write(tree / "boot/config-4.9-old", "");
+  write(tree / "lib/modules/4.9-old/modules.builtin", "kernel/fs/ext4/ext4.ko\n");
+  write(tree / "lib/modules/4.9-old/modules.order", "");
+  const auto made = kernel_from_tree(tree, scratch_ / "kernel");
+  ASSERT_FALSE(made);
+  EXPECT_NE(made.error().text.find("4.9-old has no virtiofs"), std::string::npos) << made.error().text;
+  EXPECT_FALSE(std::filesystem::exists(scratch_ / "kernel"));
+}
+
+TEST_F(KernelProcess, ATreeWithoutModulesIsRefused) {
+  write(scratch_ / "tree/boot/vmlinuz", "image");
+  EXPECT_FALSE(kernel_from_tree(scratch_ / "tree", scratch_ / "kernel"));
+}
+
+}  // namespace
+}  // namespace layerboot::launcher
