@@ -95,12 +95,6 @@ Result<void> CheckpointTableBuilder::add(std::uint64_t stream_offset, std::uint6
   return {};
 }
 
-void CheckpointTableBuilder::close_at_last(std::uint64_t blob_bit_offset) {
-  CheckpointRecord& last = records_.back();
-  windows_.resize(last.window_offset);
-  last = {last.stream_offset, blob_bit_offset, 0, last.window_offset, 0, 0};
-}
-
 Result<std::vector<std::byte>> pack_window(const Window& window) {
   std::vector<std::byte> packed(ZSTD_COMPRESSBOUND(kWindowBytes));
   static_assert(ZSTD_COMPRESSBOUND(kWindowBytes) <= std::numeric_limits<std::uint16_t>::max());

@@ -57,9 +57,6 @@ class CheckpointTableBuilder {
   /// The hash of the span that the last checkpoint begins.
   void set_span_hash(std::uint64_t hash) { records_.back().span_hash = hash; }
 
-  /// The last checkpoint turns out to be the closing one: it lies at the end of the data, and needs no window.
-  void close_at_last(std::uint64_t blob_bit_offset);
-
   [[nodiscard]] std::span<const CheckpointRecord> records() const { return records_; }
   [[nodiscard]] std::span<const std::byte> windows() const { return windows_; }
 

@@ -7,7 +7,7 @@
 #include "oci-mount/base/files.h"
 #include "oci-mount/layer/digest_pipe.h"
 #include "oci-mount/layer/entry_table_builder.h"
-#include "oci-mount/layer/gzip_codec.h"
+#include "oci-mount/layer/gzip_scanner.h"
 #include "oci-mount/layer/index_file.h"
 #include "oci-mount/layer/limits.h"
 #include "oci-mount/layer/tar_scanner.h"
@@ -70,8 +70,8 @@ class IndexBuild {
   IndexBuild(const store::Blob& blob, const ExpectedLayer& expected, store::Hasher blob_hasher, store::Hasher tar_hasher)
       : blob_(blob), expected_(expected), blob_hasher_(std::move(blob_hasher)), tar_(pipe_, std::move(tar_hasher)) {}
 
-  // The pipe's thread may still be at work with the hashers, which go before the pipe does.
-  ~IndexBuild() { pipe_.drain(); }
+  // The side thread may still be at work with what goes before it does.
+  ~IndexBuild() { side_.drain(); }
   IndexBuild(const IndexBuild&) = delete;
   IndexBuild& operator=(const IndexBuild&) = delete;
 
@@ -81,7 +81,7 @@ class IndexBuild {
                   " bytes: it was cut short or is another file; fetch the image again");
     }
     if (expected_.compression == store::Compression::kGzip) {
-      LB_ASSIGN(gzip_, GzipScanner::create(tar_));
+      LB_ASSIGN(gzip_, GzipScanner::create(tar_, side_));
     }
     LB_TRY(read_through(on_progress));
     return judge();
@@ -118,7 +118,7 @@ class IndexBuild {
     }
     if (decoded_ && gzip_) decoded_ = gzip_->finish();
     if (decoded_) decoded_ = tar_.finish();
-    pipe_.drain();
+    side_.drain();
     return {};
   }
 
@@ -149,7 +149,8 @@ class IndexBuild {
   const store::Blob& blob_;
   const ExpectedLayer& expected_;
   store::Hasher blob_hasher_;
-  DigestPipe pipe_;
+  SideThread side_;
+  DigestPipe pipe_{side_};
   TarPass tar_;
   std::unique_ptr<GzipScanner> gzip_;
   Result<void> decoded_;

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/layer/gzip_scanner.h"
 #include "oci-mount/layer/limits.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/temp_dir.h"
@@ -38,7 +39,10 @@ struct Scanned {
 
 Result<Scanned> scan(std::string_view blob, std::size_t piece_bytes = 1 << 20, std::size_t room_bytes = 1 << 16) {
   StringSink sink(room_bytes);
-  LB_ASSIGN(auto scanner, GzipScanner::create(sink));
+  // Declared after the scanner, so that it has ended before that goes.
+  std::unique_ptr<GzipScanner> scanner;
+  SideThread side;
+  LB_ASSIGN(scanner, GzipScanner::create(sink, side));
   for (std::size_t offset = 0; offset < blob.size(); offset += piece_bytes) {
     LB_TRY(scanner->push(as_bytes(blob.substr(offset, piece_bytes))));
   }

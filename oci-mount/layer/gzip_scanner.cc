@@ -1,0 +1,116 @@
+#include "oci-mount/layer/gzip_scanner.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "oci-mount/layer/limits.h"
+
+namespace layerboot::layer {
+
+struct GzipScanner::HashState {
+  XXH3_state_t* state = ::XXH3_createState();
+  HashState() = default;
+  HashState(const HashState&) = delete;
+  HashState& operator=(const HashState&) = delete;
+  ~HashState() { ::XXH3_freeState(state); }
+};
+
+GzipScanner::GzipScanner(StreamSink& sink, SideThread& side)
+    : sink_(sink), side_(side), span_hash_(std::make_unique<HashState>()) {}
+GzipScanner::~GzipScanner() = default;
+
+Result<std::unique_ptr<GzipScanner>> GzipScanner::create(StreamSink& sink, SideThread& side) {
+  std::unique_ptr<GzipScanner> scanner(new GzipScanner(sink, side));
+  if (scanner->span_hash_->state == nullptr) return fail(ENOMEM, "no memory for a hash");
+  ::XXH3_64bits_reset(scanner->span_hash_->state);
+  LB_ASSIGN(scanner->stream_, GzipStream::create());
+  LB_TRY(scanner->stream_->start_at_member(0));
+  return scanner;
+}
+
+Result<void> GzipScanner::push(std::span<const std::byte> blob_bytes) {
+  while (!trailing_) {
+    const auto room = sink_.room();
+    LB_ASSIGN(const auto step, stream_->step(blob_bytes, room));
+    if (trace_) follow(blob_bytes.first(step.consumed), room.first(step.produced));
+    if (step.consumed != 0) last_byte_ = blob_bytes[step.consumed - 1];
+    blob_bytes = blob_bytes.subspan(step.consumed);
+    if (step.produced != 0) LB_TRY(take_output(room.first(step.produced)));
+    if (step.stop == GzipStream::Stop::kBoundary) at_boundary();
+    if (step.stop == GzipStream::Stop::kTrailing) trailing_ = true;
+    const bool room_was_full = step.produced == room.size();
+    if (step.stop == GzipStream::Stop::kMore && !room_was_full) return {};
+  }
+  return {};
+}
+
+Result<void> GzipScanner::take_output(std::span<const std::byte> bytes) {
+  ::XXH3_64bits_update(span_hash_->state, bytes.data(), bytes.size());
+  stream_offset_ += bytes.size();
+  if (stream_offset_ > kMaxStreamBytes) {
+    return fail(E2BIG, "it gives more than the limit of ", kMaxStreamBytes, " bytes for a layer");
+  }
+  if (stream_offset_ - checkpoints_.back().stream_offset > kMaxSpanBytes) {
+    return fail(ENOTSUP, "it has a deflate block over the limit of ", kMaxSpanBytes,
+                " bytes: compress the layer with another tool");
+  }
+  return sink_.take(bytes.size());
+}
+
+void GzipScanner::at_boundary() {
+  const auto& boundary = stream_->boundary();
+  const bool first = checkpoints_.empty();
+  if (!first && stream_offset_ - checkpoints_.back().stream_offset < kSpanTargetBytes) return;
+  close_span();
+  checkpoints_.push_back({stream_offset_, boundary, 0, {}});
+  if (boundary.member_start) return;
+  auto trace = std::make_shared<WindowTrace>();
+  if (stream_->copy_window(trace->window) == 0) return;
+  trace->first_bit = static_cast<unsigned>(boundary.blob_bit_offset % 8);
+  // The block begins within a byte that is consumed already.
+  if (trace->first_bit != 0) trace->compressed.push_back(last_byte_);
+  trace_ = std::move(trace);
+}
+
+void GzipScanner::close_span() {
+  if (trace_) end_trace();
+  if (!checkpoints_.empty()) checkpoints_.back().span_hash = ::XXH3_64bits_digest(span_hash_->state);
+  ::XXH3_64bits_reset(span_hash_->state);
+}
+
+void GzipScanner::follow(std::span<const std::byte> consumed, std::span<const std::byte> produced) {
+  const auto append = [](std::vector<std::byte>& to, std::span<const std::byte> from, std::size_t max_bytes) {
+    const auto part = from.first(std::min(from.size(), max_bytes - to.size()));
+    to.insert(to.end(), part.begin(), part.end());
+  };
+  append(trace_->compressed, consumed, kMaxTraceBytes);
+  append(trace_->output, produced, kWindowBytes);
+  if (trace_->output.size() == kWindowBytes) end_trace();
+}
+
+void GzipScanner::end_trace() {
+  Checkpoint& checkpoint = checkpoints_.back();
+  side_.submit([&checkpoint, trace = std::exchange(trace_, nullptr)] {
+    checkpoint.packed_window = pack_traced_window(*trace);
+  });
+}
+
+Result<void> GzipScanner::finish() {
+  LB_TRY(stream_->finish());
+  if (stream_offset_ == 0) return {};
+  close_span();
+  side_.drain();
+  // A checkpoint at the very end has no span: the closing one takes its place.
+  if (checkpoints_.back().stream_offset == stream_offset_) checkpoints_.pop_back();
+  for (const Checkpoint& checkpoint : checkpoints_) {
+    if (!checkpoint.packed_window) return std::unexpected(checkpoint.packed_window.error());
+    LB_TRY(table_.add(checkpoint.stream_offset, checkpoint.boundary.blob_bit_offset, checkpoint.boundary.member_start,
+                      *checkpoint.packed_window));
+    table_.set_span_hash(checkpoint.span_hash);
+  }
+  return table_.add(stream_offset_, stream_->end_offset() * 8, false, {});
+}
+
+}  // namespace layerboot::layer

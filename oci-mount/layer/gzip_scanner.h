@@ -1,0 +1,73 @@
+// GzipScanner: one pass over a gzip blob, setting checkpoints on the way.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/layer/checkpoint_table.h"
+#include "oci-mount/layer/gzip_stream.h"
+#include "oci-mount/layer/side_thread.h"
+#include "oci-mount/layer/window_trace.h"
+
+namespace layerboot::layer {
+
+/// Where a scan puts what it decodes.
+class StreamSink {
+ public:
+  virtual ~StreamSink() = default;
+  /// Room for the next bytes, at least one; the same until take() is called.
+  virtual std::span<std::byte> room() = 0;
+  /// The room's first `size_bytes` bytes are filled now.
+  virtual Result<void> take(std::size_t size_bytes) = 0;
+};
+
+/// Used by one thread, with `side` for tracing windows.
+class GzipScanner {
+ public:
+  /// `sink` and `side` outlive the scanner; before it goes, `side` is drained.
+  static Result<std::unique_ptr<GzipScanner>> create(StreamSink& sink, SideThread& side);
+  ~GzipScanner();
+
+  Result<void> push(std::span<const std::byte> blob_bytes);
+  /// At the blob's end: sets the closing checkpoint, and drains the side thread.
+  Result<void> finish();
+
+  /// Whole after finish().
+  [[nodiscard]] const CheckpointTableBuilder& checkpoints() const { return table_; }
+  [[nodiscard]] std::uint64_t stream_size_bytes() const { return stream_offset_; }
+
+ private:
+  struct HashState;
+  struct Checkpoint {
+    std::uint64_t stream_offset;
+    GzipStream::Boundary boundary;
+    std::uint64_t span_hash;
+    Result<std::vector<std::byte>> packed_window;  // the side thread's until it is drained
+  };
+
+  GzipScanner(StreamSink& sink, SideThread& side);
+  Result<void> take_output(std::span<const std::byte> bytes);
+  void at_boundary();
+  void close_span();
+  void follow(std::span<const std::byte> consumed, std::span<const std::byte> produced);
+  void end_trace();
+
+  StreamSink& sink_;
+  SideThread& side_;
+  std::unique_ptr<GzipStream> stream_;
+  std::unique_ptr<HashState> span_hash_;
+  std::deque<Checkpoint> checkpoints_;  // a deque: jobs hold on to its elements
+  CheckpointTableBuilder table_;
+  std::shared_ptr<WindowTrace> trace_;  // of the last checkpoint, while it is gathered
+  std::byte last_byte_{};               // of what was consumed
+  std::uint64_t stream_offset_ = 0;
+  bool trailing_ = false;
+};
+
+}  // namespace layerboot::layer
