@@ -178,7 +178,7 @@ Result<void> TreeImage::fill_file(NodeRecord& record, const EntryView& entry, st
 Result<void> TreeImage::fill_xattrs(NodeRecord& record, const EntryView& entry) {
   if (entry.xattrs.empty()) return {};
   std::vector<layer::XattrView> sorted = entry.xattrs;
-  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   std::size_t total_bytes = 0;
   std::string_view previous;
   for (const layer::XattrView& xattr : sorted) {

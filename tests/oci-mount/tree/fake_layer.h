@@ -58,8 +58,8 @@ class FakeLayer final : public LayerEntries {
 
   /// As a layer index orders them. Views into entries are stale after it.
   void sort() {
-    std::stable_sort(entries_.begin(), entries_.end(),
-                     [](const auto& a, const auto& b) { return a.path < b.path; });
+    std::sort(entries_.begin(), entries_.end(),
+              [](const auto& a, const auto& b) { return a.path != b.path ? a.path < b.path : a.type < b.type; });
   }
 
  private:
