@@ -1,0 +1,235 @@
+// vfsd as a launcher and a VM meet it: the POSIX suite through a fake guest (and, for the suite's own sake,
+// through the host's file system), and how it starts, ends and refuses.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "tests/process/vfsd_door.h"
+#include "tests/process/vfsd_posix_suite.h"
+#include "tests/process/vfsd_process.h"
+#include "tests/support/image_builder.h"
+#include "tests/support/tar_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// An image of two layers that makes the suite's tree.
+void build_image(const fs::path& layout) {
+  TarBuilder lower;
+  lower.directory("etc").file("etc/hostname", "older\n").file("etc/gone", "x").symlink("etc/conf", "hostname");
+  lower.directory("dir").file("dir/a", "a").file("dir/b", "b").file("dir/c", "c").file("dir/whited", "out");
+  TarBuilder upper;
+  upper.file("etc/hostname", "lower\n").whiteout("dir/whited").file("big", big_content());
+  ImageBuilder image(layout);
+  image.add_gzip_layer(lower.finish()).add_gzip_layer(upper.finish());
+  image.write();
+}
+
+class VfsdTest : public testing::Test {
+ protected:
+  void SetUp() override { build_image(dir_ / "image"); }
+
+  std::string image() const { return "oci:" + (dir_ / "image").string(); }
+  fs::path socket() const { return dir_ / "s"; }
+  std::vector<std::string> arguments(std::vector<std::string> more = {}) const {
+    std::vector<std::string> words{"--socket-path", socket(), "--image", image(), "--upper", dir_ / "upper",
+                                   "--quota",       "64M"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  void start(std::vector<std::string> more = {}) {
+    vfsd_ = std::make_unique<VfsdProcess>(arguments(std::move(more)), dir_ / "cache");
+    ASSERT_TRUE(vfsd_->ready()) << vfsd_->messages();
+  }
+  void boot(FakeGuestOptions options = {}) {
+    auto guest = FakeGuest::connect(socket(), options);
+    ASSERT_TRUE(guest) << guest.error().describe();
+    guest_ = std::move(*guest);
+    const auto booted = guest_->boot();
+    ASSERT_TRUE(booted) << booted.error().describe();
+    client_.emplace(*guest_, 1);
+    const auto init = client_->init();
+    ASSERT_TRUE(init) << init.error().describe();
+  }
+  /// vfsd with these arguments ends with exit code 1 and one line that names `what`.
+  void expect_refused(std::vector<std::string> words, const std::string& what) {
+    VfsdProcess refused(std::move(words), dir_ / "cache");
+    EXPECT_FALSE(refused.ready());
+    EXPECT_EQ(refused.wait(), 1);
+    const std::string said = refused.messages();
+    EXPECT_NE(said.find(what), std::string::npos) << said;
+    EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+  }
+
+  TempDir dir_;
+  std::unique_ptr<VfsdProcess> vfsd_;
+  std::unique_ptr<FakeGuest> guest_;
+  std::optional<FuseClient> client_;
+};
+
+// ---- the suite -------------------------------------------------------------------------------------------------
+
+class VfsdPosixTest : public VfsdTest, public testing::WithParamInterface<PosixCheck> {};
+
+TEST_P(VfsdPosixTest, Passes) {
+  start({"--quiet"});
+  boot();
+  GuestDoor door(*client_);
+  GetParam().run(door);
+  EXPECT_EQ(vfsd_->messages(), "");
+}
+
+class HostPosixTest : public testing::TestWithParam<PosixCheck> {};
+
+TEST_P(HostPosixTest, Agrees) {
+  const TempDir dir;
+  fs::create_directories(dir / "etc");
+  fs::create_directories(dir / "dir");
+  write_text(dir / "etc/hostname", "lower\n");
+  write_text(dir / "etc/gone", "x");
+  write_text(dir / "big", big_content());
+  for (const auto* name : {"a", "b", "c"}) write_text(dir / "dir" / name, name);
+  fs::create_symlink("hostname", dir / "etc/conf");
+  const mode_t mask = ::umask(0);  // a guest's kernel applies its own
+  DirectoryDoor door(dir.path());
+  GetParam().run(door);
+  ::umask(mask);
+}
+
+const auto kName = [](const auto& check) { return std::string(check.param.name); };
+INSTANTIATE_TEST_SUITE_P(Posix, VfsdPosixTest, testing::ValuesIn(posix_checks()), kName);
+INSTANTIATE_TEST_SUITE_P(Posix, HostPosixTest, testing::ValuesIn(posix_checks()), kName);
+
+// ---- life ------------------------------------------------------------------------------------------------------
+
+TEST_F(VfsdTest, KeepsWhatWasWrittenForTheNextOne) {
+  for (const bool first : {true, false}) {
+    start();
+    boot();
+    GuestDoor door(*client_);
+    std::string back;
+    if (first) {
+      EXPECT_EQ(door.create("kept", 0644, true), 0);
+      EXPECT_EQ(door.write("kept", 0, "kept"), 0);
+      EXPECT_EQ(door.unlink("etc/gone"), 0);
+    }
+    EXPECT_EQ(door.read("kept", 0, 100, back), 0);
+    EXPECT_EQ(back, "kept");
+    Door::Stat stat;
+    EXPECT_EQ(door.stat("etc/gone", stat), ENOENT);
+    vfsd_->signal(first ? SIGTERM : SIGINT);
+    EXPECT_EQ(vfsd_->wait(), 0) << vfsd_->messages();
+    EXPECT_FALSE(fs::exists(socket()));
+  }
+}
+
+TEST_F(VfsdTest, KeepsListeningAfterAFrontEndHasGone) {
+  start();
+  for (int i = 0; i < 3; ++i) {
+    boot({.request_queues = 1});
+    EXPECT_TRUE(client_->lookup(1, "etc"));
+    guest_->hang_up();
+  }
+}
+
+TEST_F(VfsdTest, OnceEndsWithItsFrontEnd) {
+  start({"--once"});
+  boot();
+  guest_->hang_up();
+  EXPECT_EQ(vfsd_->wait(), 0);
+  EXPECT_FALSE(fs::exists(socket()));
+}
+
+TEST_F(VfsdTest, TakesAnInheritedSocket) {
+  int pair[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  UniqueFd ours(pair[0]);
+  UniqueFd theirs(pair[1]);
+  VfsdProcess vfsd({"--fd", std::to_string(theirs.get()), "--image", image(), "--read-only"}, dir_ / "cache",
+                   theirs.get());
+  theirs.reset();
+  ASSERT_TRUE(vfsd.ready()) << vfsd.messages();
+  auto guest = *FakeGuest::adopt(std::move(ours), {});
+  ASSERT_TRUE(guest->boot());
+  FuseClient client(*guest, 1);
+  ASSERT_TRUE(client.init());
+  const auto etc = client.lookup(1, "etc");
+  ASSERT_TRUE(etc);
+  EXPECT_EQ(client.read(client.lookup(etc->nodeid, "hostname")->nodeid, 0, 100).value_or(""), "lower\n");
+  EXPECT_EQ(client.mkdir(1, "d", 0755).error().code, EROFS);
+  guest->hang_up();
+  EXPECT_EQ(vfsd.wait(), 0);
+}
+
+TEST_F(VfsdTest, TheQuotaIsTheGuestsDisk) {
+  start();
+  boot();
+  const auto before = client_->statfs();
+  ASSERT_TRUE(before);
+  EXPECT_EQ(before->blocks * before->bsize, 64U << 20);
+  GuestDoor door(*client_);
+  ASSERT_EQ(door.create("hog", 0644, true), 0);
+  const std::string chunk(1 << 20, 'x');
+  int code = 0;
+  std::uint64_t written = 0;
+  while (code == 0 && written < (128U << 20)) {
+    code = door.write("hog", written, chunk);
+    if (code == 0) written += chunk.size();
+  }
+  EXPECT_EQ(code, ENOSPC);
+  EXPECT_GT(written, 56U << 20);
+  EXPECT_LE(written, 64U << 20);
+  EXPECT_LT(client_->statfs()->bfree * 4096, 4U << 20);
+  EXPECT_EQ(door.unlink("hog"), 0);
+}
+
+// ---- refusals --------------------------------------------------------------------------------------------------
+
+TEST_F(VfsdTest, RefusesASocketInUse) {
+  start({"--quiet"});
+  expect_refused(arguments(), "in use");
+  boot();
+  EXPECT_TRUE(client_->lookup(1, "etc")) << "the first one goes on";
+}
+
+TEST_F(VfsdTest, ReplacesAStaleSocket) {
+  start({"--quiet"});
+  vfsd_->signal(SIGKILL);
+  EXPECT_EQ(vfsd_->wait(), -SIGKILL);
+  ASSERT_TRUE(fs::exists(socket()));
+  start({"--quiet"});
+}
+
+TEST_F(VfsdTest, RefusesASecondDaemonOnOneUpper) {
+  start({"--quiet"});
+  auto words = arguments();
+  words[1] = dir_ / "other";
+  expect_refused(words, "upper");
+  EXPECT_FALSE(fs::exists(dir_ / "other"));
+}
+
+TEST_F(VfsdTest, RefusesWhatIsNotThere) {
+  auto words = arguments({"--quiet"});
+  words[3] = "oci:" + (dir_ / "nowhere").string();
+  expect_refused(words, "nowhere");
+  words = arguments({"--quiet"});
+  words[1] = dir_ / std::string(150, 'x');
+  expect_refused(words, "107");
+  EXPECT_FALSE(fs::exists(socket()));
+}
+
+TEST_F(VfsdTest, UsageErrorsExitWithTwo) {
+  VfsdProcess usage({"--image", image()}, dir_ / "cache");
+  EXPECT_EQ(usage.wait(), 2);
+}
+
+}  // namespace
+}  // namespace layerboot::test
