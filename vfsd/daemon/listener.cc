@@ -19,6 +19,9 @@ Result<UniqueFd> make_socket() {
   return socket;
 }
 
+/// A front end may be gone again when it is accepted.
+void set_nonblocking(int fd) { ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK); }
+
 /// Removes a socket file that a dead daemon left.
 Result<void> remove_stale(const std::filesystem::path& path, const sockaddr_un& address) {
   struct stat status {};
@@ -56,6 +59,7 @@ Result<Listener> Listener::bind(const std::filesystem::path& path) {
     return errno_error("socket ", text);
   }
   Listener listener(std::move(socket), path, false);
+  set_nonblocking(listener.socket_.get());
   if (::listen(listener.socket_.get(), kBacklog) < 0) return errno_error("socket ", text);
   return listener;
 }
@@ -67,6 +71,7 @@ Result<Listener> Listener::adopt(int fd) {
     return errno_error("--fd ", fd, " is not an open socket");
   }
   ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  set_nonblocking(fd);
   return Listener(UniqueFd(fd), {}, listening == 0);
 }
 

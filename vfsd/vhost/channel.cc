@@ -11,6 +11,13 @@
 
 namespace layerboot::vfsd::vhost {
 
+namespace {
+
+/// A front end that does not take a reply for so long is as good as gone.
+constexpr int kReplyPatienceMilliseconds = 5000;
+
+}  // namespace
+
 Result<Channel> Channel::adopt(UniqueFd socket) {
   const int flags = ::fcntl(socket.get(), F_GETFL);
   if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) < 0) {
@@ -94,7 +101,9 @@ Result<void> Channel::reply(const Header& request, std::span<const std::byte> pa
       rest = rest.subspan(static_cast<std::size_t>(count));
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       pollfd writable{socket_.get(), POLLOUT, 0};
-      ::poll(&writable, 1, -1);
+      if (::poll(&writable, 1, kReplyPatienceMilliseconds) == 0) {
+        return fail(ETIMEDOUT, "the vhost-user front end does not read its replies");
+      }
     } else if (errno != EINTR) {
       return errno_error("replying to the vhost-user front end");
     }

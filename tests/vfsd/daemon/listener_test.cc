@@ -6,21 +6,15 @@
 #include <fstream>
 
 #include "tests/support/fake_guest.h"
+#include "tests/support/temp_dir.h"
 
 namespace layerboot::vfsd {
 namespace {
 
 class ListenerTest : public testing::Test {
  protected:
-  ListenerTest() {
-    std::string pattern = testing::TempDir() + "listener-XXXXXX";
-    directory = ::mkdtemp(pattern.data());
-    path = directory / "s";
-  }
-  ~ListenerTest() override { std::filesystem::remove_all(directory); }
-
-  std::filesystem::path directory;
-  std::filesystem::path path;
+  test::TempDir directory;
+  const std::filesystem::path path = directory / "s";
 };
 
 TEST_F(ListenerTest, ListensAndCleansUp) {
@@ -63,7 +57,7 @@ TEST_F(ListenerTest, TouchesNoOtherFile) {
 
 TEST_F(ListenerTest, RefusesPathsThatNoSocketCanHave) {
   EXPECT_EQ(Listener::bind(directory / std::string(120, 'x')).error().code, ENAMETOOLONG);
-  EXPECT_EQ(Listener::bind(directory / "none" / "s").error().code, ENOENT);
+  EXPECT_EQ(Listener::bind(path.parent_path() / "none" / "s").error().code, ENOENT);
 }
 
 TEST_F(ListenerTest, TakesInheritedSockets) {
