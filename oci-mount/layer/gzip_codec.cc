@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "oci-mount/layer/fast_inflate.h"
 #include "oci-mount/layer/gzip_stream.h"
 
 namespace layerboot::layer {
@@ -35,6 +36,7 @@ Result<void> decode_gzip_span(const SpanInfo& span, std::span<const std::byte> c
     LB_TRY(unpack_window(span.packed_window, window));
     start.window = &window;
   }
+  if (fast_decode_gzip(start, compressed, out) && span_hash(out) == span.hash) return {};
   LB_TRY(decode_gzip(start, compressed, out));
   if (span_hash(out) != span.hash) {
     return fail(EIO, "the data from byte ", span.blob_offset, " on are not those that were indexed");

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/layer/fast_inflate.h"
 #include "oci-mount/layer/gzip_scanner.h"
 #include "oci-mount/layer/limits.h"
 #include "tests/support/image_builder.h"
@@ -53,6 +54,22 @@ Result<Scanned> scan(std::string_view blob, std::size_t piece_bytes = 1 << 20, s
   return Scanned{std::move(sink.text_), {records.begin(), records.end()}, {windows.begin(), windows.end()}};
 }
 
+/// The fast decoder must not live on the slow one's help; and the slow one must do without it.
+void expect_both_decoders(const SpanInfo& span, std::span<const std::byte> compressed, std::string_view text) {
+  Window window;
+  GzipStart start{span.blob_offset, span.first_bit, span.member_start, nullptr};
+  if (!span.packed_window.empty()) {
+    ASSERT_TRUE(unpack_window(span.packed_window, window));
+    start.window = &window;
+  }
+  std::string out(text.size(), '.');
+  EXPECT_TRUE(fast_decode_gzip(start, compressed, std::as_writable_bytes(std::span(out))));
+  EXPECT_TRUE(out == text) << "ISA-L";
+  out.assign(text.size(), '.');
+  EXPECT_TRUE(decode_gzip(start, compressed, std::as_writable_bytes(std::span(out))));
+  EXPECT_TRUE(out == text) << "zlib";
+}
+
 /// The property everything rests on: decoding from each checkpoint gives what decoding from the start gave.
 void expect_every_span(std::string_view blob, std::string_view text, const Scanned& scanned) {
   const auto table = CheckpointTable::parse(scanned.records, scanned.windows, blob.size(), text.size());
@@ -66,6 +83,7 @@ void expect_every_span(std::string_view blob, std::string_view text, const Scann
                                        std::as_writable_bytes(std::span(out)));
     ASSERT_TRUE(done) << "span " << i << ": " << done.error().text;
     ASSERT_EQ(out, text.substr(at, span.size_bytes)) << "span " << i;
+    expect_both_decoders(span, as_bytes(blob.substr(span.blob_offset, span.blob_bytes)), out);
     at += span.size_bytes;
   }
   EXPECT_EQ(at, text.size());
