@@ -6,6 +6,7 @@
 # Leaves the image's three layers as tars in ROOT/layers. It is root there, so owners and modes are the image's own.
 set -euo pipefail
 
+umask 022
 root=$(realpath -e -- "$1")
 shift
 packages=("$@")
@@ -70,7 +71,7 @@ tar -C "$root/layers/2" --no-recursion --numeric-owner -rf "$root/layers/2.tar" 
 
 echo "image: layer 3 of 3: configuration" >&2
 layer=$root/layers/3
-mkdir -p -m 0755 "$layer/etc/systemd/network" "$layer/etc/systemd/system/multi-user.target.wants" \
+mkdir -p "$layer/etc/systemd/network" "$layer/etc/systemd/system/multi-user.target.wants" \
   "$layer/etc/update-motd.d" "$layer/var/log/apt"
 echo layerboot > "$layer/etc/hostname"
 printf '127.0.0.1 localhost\n127.0.1.1 layerboot\n::1 localhost ip6-localhost ip6-loopback\n' > "$layer/etc/hosts"
