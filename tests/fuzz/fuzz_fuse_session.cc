@@ -1,6 +1,7 @@
 // Any bytes as FUSE requests, in sequence, to one session on the file system in memory.
 //
-// Input: for each request one byte of slice size, two bytes of reply room, two bytes of length, and the request.
+// Input: for each request one byte of slice size, two bytes of reply room, two bytes of length, and the
+// request.
 #include <cstdint>
 #include <cstdlib>
 #include <memory>

@@ -1,6 +1,7 @@
 // Any bytes as vhost-user messages, in sequence, to one back end, with memory and events as descriptors.
 //
-// Input: for each message one byte of request, one of flags and descriptor count, one of length, and the payload.
+// Input: for each message one byte of request, one of flags and descriptor count, one of length, and the
+// payload.
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 

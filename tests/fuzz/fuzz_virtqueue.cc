@@ -44,7 +44,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
           if (list->size() > kMaxChainDescriptors) std::abort();
           for (const auto& slice : *list) {
             const auto* begin = static_cast<const std::byte*>(slice.iov_base);
-            if (begin < bytes || slice.iov_len > static_cast<std::size_t>(bytes + kMemoryBytes - begin)) std::abort();
+            if (begin < bytes || slice.iov_len > static_cast<std::size_t>(bytes + kMemoryBytes - begin))
+              std::abort();
           }
         }
       }

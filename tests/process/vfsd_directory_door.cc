@@ -23,14 +23,10 @@ UniqueFd open_nofollow(const std::string& path, int flags) {
 }  // namespace
 
 int DirectoryDoor::stat(const std::string& path, Stat& out) {
-  struct stat status {};
+  struct stat status{};
   if (::lstat(at(path).c_str(), &status) < 0) return errno;
-  out = {status.st_mode,
-         static_cast<std::uint32_t>(status.st_nlink),
-         status.st_uid,
-         status.st_ino,
-         static_cast<std::uint64_t>(status.st_size),
-         status.st_mtim.tv_sec};
+  out = {status.st_mode, static_cast<std::uint32_t>(status.st_nlink), status.st_uid,
+         status.st_ino,  static_cast<std::uint64_t>(status.st_size),  status.st_mtim.tv_sec};
   return 0;
 }
 

@@ -52,7 +52,8 @@ int GuestDoor::stat(const std::string& path, Stat& out) {
   return on_node(path, [&](std::uint64_t id) {
     const auto attr = client_.getattr(id);
     if (attr) {
-      out = {attr->mode, attr->nlink, attr->uid, attr->ino, attr->size, static_cast<std::int64_t>(attr->mtime)};
+      out = {attr->mode, attr->nlink, attr->uid,
+             attr->ino,  attr->size,  static_cast<std::int64_t>(attr->mtime)};
     }
     return attr;
   });
@@ -69,8 +70,8 @@ int GuestDoor::mkdir(const std::string& path, std::uint32_t mode) {
 }
 
 int GuestDoor::mkfifo(const std::string& path, std::uint32_t mode) {
-  return on_place(path,
-                  [&](auto parent, const auto& name) { return client_.mknod(parent, name, S_IFIFO | mode, 0); });
+  return on_place(
+      path, [&](auto parent, const auto& name) { return client_.mknod(parent, name, S_IFIFO | mode, 0); });
 }
 
 int GuestDoor::symlink(const std::string& path, const std::string& target) {
@@ -137,7 +138,8 @@ int GuestDoor::write(const std::string& path, std::uint64_t offset, const std::s
   return on_node(path, [&](auto id) -> Result<void> {
     for (std::size_t done = 0; done < data.size();) {
       const std::size_t part = std::min<std::size_t>(data.size() - done, 1U << 20);
-      LB_ASSIGN(const auto written, client_.write(id, offset + done, std::string_view(data).substr(done, part)));
+      LB_ASSIGN(const auto written,
+                client_.write(id, offset + done, std::string_view(data).substr(done, part)));
       done += written;
     }
     return {};

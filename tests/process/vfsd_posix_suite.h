@@ -1,5 +1,6 @@
 // The suite that runs through every door, on a tree with:
-//   etc/hostname "lower\n"   etc/gone "x"   etc/conf -> hostname   big (big_content())   dir/{a,b,c} "a","b","c"
+//   etc/hostname "lower\n"   etc/gone "x"   etc/conf -> hostname   big (big_content())   dir/{a,b,c}
+//   "a","b","c"
 #pragma once
 
 #include <string>

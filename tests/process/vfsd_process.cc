@@ -28,7 +28,8 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
 
 }  // namespace
 
-VfsdProcess::VfsdProcess(std::vector<std::string> arguments, const std::filesystem::path& cache_home, int inherited)
+VfsdProcess::VfsdProcess(std::vector<std::string> arguments, const std::filesystem::path& cache_home,
+                         int inherited)
     : output_(::memfd_create("vfsd-output", MFD_CLOEXEC)) {
   arguments.insert(arguments.begin(), LAYERBOOT_VFSD);
   arguments.insert(arguments.end(), {"--ready-fd", std::to_string(kReadyFd)});
@@ -46,7 +47,8 @@ VfsdProcess::VfsdProcess(std::vector<std::string> arguments, const std::filesyst
   ::posix_spawn_file_actions_adddup2(&actions, output_.get(), 1);
   ::posix_spawn_file_actions_adddup2(&actions, output_.get(), 2);
   ::posix_spawn_file_actions_adddup2(&actions, write_end.get(), kReadyFd);
-  if (inherited >= 0) ::posix_spawn_file_actions_adddup2(&actions, inherited, inherited);  // clears close-on-exec
+  if (inherited >= 0)
+    ::posix_spawn_file_actions_adddup2(&actions, inherited, inherited);  // clears close-on-exec
   const int failed = ::posix_spawn(&pid_, LAYERBOOT_VFSD, &actions, nullptr, pointers(arguments).data(),
                                    pointers(environment).data());
   ::posix_spawn_file_actions_destroy(&actions);

@@ -16,7 +16,8 @@ class VfsdProcess {
  public:
   /// `arguments` come after the program's name. Returns when it is ready, or has ended. `inherited`: a
   /// descriptor that it gets under the same number; -1 for none.
-  VfsdProcess(std::vector<std::string> arguments, const std::filesystem::path& cache_home, int inherited = -1);
+  VfsdProcess(std::vector<std::string> arguments, const std::filesystem::path& cache_home,
+              int inherited = -1);
   ~VfsdProcess();
   VfsdProcess(const VfsdProcess&) = delete;
   VfsdProcess& operator=(const VfsdProcess&) = delete;

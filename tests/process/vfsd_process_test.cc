@@ -24,7 +24,10 @@ namespace fs = std::filesystem;
 /// An image of two layers that makes the suite's tree.
 void build_image(const fs::path& layout) {
   TarBuilder lower;
-  lower.directory("etc").file("etc/hostname", "older\n").file("etc/gone", "x").symlink("etc/conf", "hostname");
+  lower.directory("etc")
+      .file("etc/hostname", "older\n")
+      .file("etc/gone", "x")
+      .symlink("etc/conf", "hostname");
   lower.directory("dir").file("dir/a", "a").file("dir/b", "b").file("dir/c", "c").file("dir/whited", "out");
   TarBuilder upper;
   upper.file("etc/hostname", "lower\n").whiteout("dir/whited").file("big", big_content());
@@ -40,8 +43,8 @@ class VfsdTest : public testing::Test {
   std::string image() const { return "oci:" + (dir_ / "image").string(); }
   fs::path socket() const { return dir_ / "s"; }
   std::vector<std::string> arguments(std::vector<std::string> more = {}) const {
-    std::vector<std::string> words{"--socket-path", socket(), "--image", image(), "--upper", dir_ / "upper",
-                                   "--quota",       "64M"};
+    std::vector<std::string> words{"--socket-path", socket(),       "--image", image(),
+                                   "--upper",       dir_ / "upper", "--quota", "64M"};
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
@@ -75,7 +78,8 @@ class VfsdTest : public testing::Test {
   std::optional<FuseClient> client_;
 };
 
-// ---- the suite -------------------------------------------------------------------------------------------------
+// ---- the suite
+// -------------------------------------------------------------------------------------------------
 
 class VfsdPosixTest : public VfsdTest, public testing::WithParamInterface<PosixCheck> {};
 
@@ -108,7 +112,8 @@ const auto kName = [](const auto& check) { return std::string(check.param.name);
 INSTANTIATE_TEST_SUITE_P(Posix, VfsdPosixTest, testing::ValuesIn(posix_checks()), kName);
 INSTANTIATE_TEST_SUITE_P(Posix, HostPosixTest, testing::ValuesIn(posix_checks()), kName);
 
-// ---- life ------------------------------------------------------------------------------------------------------
+// ---- life
+// ------------------------------------------------------------------------------------------------------
 
 TEST_F(VfsdTest, KeepsWhatWasWrittenForTheNextOne) {
   for (const bool first : {true, false}) {
@@ -191,7 +196,8 @@ TEST_F(VfsdTest, TheQuotaIsTheGuestsDisk) {
   EXPECT_EQ(door.unlink("hog"), 0);
 }
 
-// ---- refusals --------------------------------------------------------------------------------------------------
+// ---- refusals
+// --------------------------------------------------------------------------------------------------
 
 TEST_F(VfsdTest, RefusesASocketInUse) {
   start({"--quiet"});

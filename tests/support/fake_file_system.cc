@@ -32,7 +32,8 @@ FakeFileSystem::FakeFileSystem() {
   nodes_[next_id_++] = std::move(root);
 }
 
-// ---- for tests -------------------------------------------------------------------------------------------------
+// ---- for tests
+// -------------------------------------------------------------------------------------------------
 
 NodeId FakeFileSystem::add_file(NodeId parent, const std::string& name, std::string content) {
   const std::lock_guard lock(mutex_);
@@ -89,7 +90,8 @@ void FakeFileSystem::fail_with(int code) {
   fail_code_ = code;
 }
 
-// ---- helpers, with the mutex held ------------------------------------------------------------------------------
+// ---- helpers, with the mutex held
+// ------------------------------------------------------------------------------
 
 Result<FakeFileSystem::Node*> FakeFileSystem::node(NodeId id) {
   if (fail_code_ != 0) return fail(fail_code_);
@@ -113,7 +115,8 @@ Result<void> FakeFileSystem::check_name(std::string_view name) const {
   return {};
 }
 
-Result<Entry> FakeFileSystem::add(NodeId parent, std::string_view name, std::uint32_t mode, vfs::Caller caller) {
+Result<Entry> FakeFileSystem::add(NodeId parent, std::string_view name, std::uint32_t mode,
+                                  vfs::Caller caller) {
   LB_TRY(check_name(name));
   LB_ASSIGN(Node * into, directory(parent));
   if (into->children.contains(name)) return fail(EEXIST);
@@ -189,7 +192,8 @@ Result<void> FakeFileSystem::move(NodeId parent, std::string_view name, NodeId n
   return {};
 }
 
-// ---- vfs::FileSystem -------------------------------------------------------------------------------------------
+// ---- vfs::FileSystem
+// -------------------------------------------------------------------------------------------
 
 void FakeFileSystem::reset() {
   const std::lock_guard lock(mutex_);
@@ -236,8 +240,8 @@ Result<std::string> FakeFileSystem::readlink(NodeId id) {
   return found->content;
 }
 
-Result<Entry> FakeFileSystem::mknod(NodeId parent, std::string_view name, std::uint32_t mode, std::uint32_t rdev,
-                                    vfs::Caller caller) {
+Result<Entry> FakeFileSystem::mknod(NodeId parent, std::string_view name, std::uint32_t mode,
+                                    std::uint32_t rdev, vfs::Caller caller) {
   const std::lock_guard lock(mutex_);
   LB_ASSIGN(auto entry, add(parent, name, mode, caller));
   nodes_.at(entry.id).attr.rdev = rdev;

@@ -17,7 +17,8 @@ class FakeFileSystem final : public vfs::FileSystem {
  public:
   FakeFileSystem();
 
-  // ---- for tests -------------------------------------------------------------------------------------------
+  // ---- for tests
+  // -------------------------------------------------------------------------------------------
   /// Makes a file under `parent` without a client; gives its id.
   vfs::NodeId add_file(vfs::NodeId parent, const std::string& name, std::string content);
   vfs::NodeId add_directory(vfs::NodeId parent, const std::string& name);
@@ -31,7 +32,8 @@ class FakeFileSystem final : public vfs::FileSystem {
   /// Every operation that can fail fails with this errno, until 0.
   void fail_with(int code);
 
-  // ---- vfs::FileSystem ---------------------------------------------------------------------------------------
+  // ---- vfs::FileSystem
+  // ---------------------------------------------------------------------------------------
   void reset() override;
   Result<vfs::Entry> lookup(vfs::NodeId parent, std::string_view name) override;
   void forget(vfs::NodeId node, std::uint64_t count) override;
@@ -51,8 +53,8 @@ class FakeFileSystem final : public vfs::FileSystem {
   Result<void> rmdir(vfs::NodeId parent, std::string_view name) override;
   Task<Result<vfs::Entry>> link(Reactor& reactor, vfs::NodeId node, vfs::NodeId new_parent,
                                 std::string_view new_name) override;
-  Task<Result<void>> rename(Reactor& reactor, vfs::NodeId parent, std::string_view name, vfs::NodeId new_parent,
-                            std::string_view new_name, std::uint32_t flags) override;
+  Task<Result<void>> rename(Reactor& reactor, vfs::NodeId parent, std::string_view name,
+                            vfs::NodeId new_parent, std::string_view new_name, std::uint32_t flags) override;
   Result<void> readdir(vfs::NodeId directory, std::uint64_t cookie, bool with_nodes,
                        const AddEntry& add) override;
   Result<std::int64_t> try_read(vfs::NodeId node, std::uint64_t offset, std::span<const iovec> into) override;
@@ -68,8 +70,8 @@ class FakeFileSystem final : public vfs::FileSystem {
   Result<std::uint64_t> lseek(vfs::NodeId node, std::uint64_t offset, std::uint32_t whence) override;
   Result<std::string> getxattr(vfs::NodeId node, std::string_view name) override;
   Result<std::string> listxattr(vfs::NodeId node) override;
-  Task<Result<void>> setxattr(Reactor& reactor, vfs::NodeId node, std::string_view name, std::string_view value,
-                              std::uint32_t flags) override;
+  Task<Result<void>> setxattr(Reactor& reactor, vfs::NodeId node, std::string_view name,
+                              std::string_view value, std::uint32_t flags) override;
   Task<Result<void>> removexattr(Reactor& reactor, vfs::NodeId node, std::string_view name) override;
   Result<vfs::StatFs> statfs() override;
 
@@ -100,8 +102,8 @@ class FakeFileSystem final : public vfs::FileSystem {
   void drop_if_gone(vfs::NodeId id);
   Result<void> remove(vfs::NodeId parent, std::string_view name, bool is_directory);
   Result<void> change(vfs::NodeId node, const vfs::AttrChange& change);
-  Result<void> move(vfs::NodeId parent, std::string_view name, vfs::NodeId new_parent, std::string_view new_name,
-                    std::uint32_t flags);
+  Result<void> move(vfs::NodeId parent, std::string_view name, vfs::NodeId new_parent,
+                    std::string_view new_name, std::uint32_t flags);
   Result<std::size_t> copy_out(vfs::NodeId node, std::uint64_t offset, std::span<const iovec> into);
 
   mutable std::mutex mutex_;

@@ -113,8 +113,8 @@ Result<std::string> FakeFileSystem::listxattr(NodeId id) {
   return names;
 }
 
-Task<Result<void>> FakeFileSystem::setxattr(Reactor&, NodeId id, std::string_view name, std::string_view value,
-                                            std::uint32_t flags) {
+Task<Result<void>> FakeFileSystem::setxattr(Reactor&, NodeId id, std::string_view name,
+                                            std::string_view value, std::uint32_t flags) {
   const std::lock_guard lock(mutex_);
   LB_CO_ASSIGN(Node * found, node(id));
   const bool exists = found->xattrs.contains(name);

@@ -59,9 +59,9 @@ Result<void> FakeGuest::make_memory() {
   LB_ASSIGN(memory_, Mapping::shared(memory_fd_.get(), 0, total_bytes));
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t offset = i * options_.queue_memory_bytes;
-    queues_.push_back(std::make_unique<FakeQueue>(std::span(memory_.data() + offset, options_.queue_memory_bytes),
-                                                  kGuestBase + offset, options_.queue_size, options_.event_idx,
-                                                  options_.indirect));
+    queues_.push_back(std::make_unique<FakeQueue>(
+        std::span(memory_.data() + offset, options_.queue_memory_bytes), kGuestBase + offset,
+        options_.queue_size, options_.event_idx, options_.indirect));
   }
   return {};
 }
@@ -107,7 +107,8 @@ Result<std::vector<std::byte>> FakeGuest::receive_reply(Request request) {
   const auto receive = [&](std::span<std::byte> into) -> Result<void> {
     while (!into.empty()) {
       pollfd readable{socket_.get(), POLLIN, 0};
-      if (::poll(&readable, 1, kPatienceMilliseconds) == 0) return fail(ETIMEDOUT, "the back end does not answer");
+      if (::poll(&readable, 1, kPatienceMilliseconds) == 0)
+        return fail(ETIMEDOUT, "the back end does not answer");
       const ssize_t count = ::recv(socket_.get(), into.data(), into.size(), 0);
       if (count < 0) return errno_error("reading from the back end");
       if (count == 0) return fail(ENOTCONN, "the back end has closed the connection");

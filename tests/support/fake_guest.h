@@ -28,11 +28,13 @@ struct FakeGuestOptions {
 /// One connection. The front end's part belongs to one thread; each queue to one thread.
 class FakeGuest {
  public:
-  static Result<std::unique_ptr<FakeGuest>> connect(const std::filesystem::path& socket, FakeGuestOptions options);
+  static Result<std::unique_ptr<FakeGuest>> connect(const std::filesystem::path& socket,
+                                                    FakeGuestOptions options);
   /// Takes a connected socket.
   static Result<std::unique_ptr<FakeGuest>> adopt(UniqueFd socket, FakeGuestOptions options);
 
-  // ---- what QEMU does, in the order in which 7.2 does it -------------------------------------------------------
+  // ---- what QEMU does, in the order in which 7.2 does it
+  // -------------------------------------------------------
   /// At realize: features, protocol features, queue count, owner.
   Result<void> negotiate();
   /// At DRIVER_OK: memory, rings, events. The rings are empty again, as after a boot.
@@ -42,9 +44,10 @@ class FakeGuest {
   /// negotiate() and start().
   Result<void> boot();
 
-  // ---- one message -------------------------------------------------------------------------------------------
-  Result<void> send(vfsd::vhost::Request request, std::span<const std::byte> payload, std::span<const int> fds = {},
-                    bool need_reply = false);
+  // ---- one message
+  // -------------------------------------------------------------------------------------------
+  Result<void> send(vfsd::vhost::Request request, std::span<const std::byte> payload,
+                    std::span<const int> fds = {}, bool need_reply = false);
   Result<std::vector<std::byte>> receive_reply(vfsd::vhost::Request request);
   /// Sends with need_reply and gives the answer: 0 is success.
   Result<std::uint64_t> send_acked(vfsd::vhost::Request request, std::span<const std::byte> payload,

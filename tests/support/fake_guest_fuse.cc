@@ -54,7 +54,8 @@ Result<std::vector<std::byte>> FuseClient::judge(std::span<const std::byte> requ
   return std::vector(reader.rest().begin(), reader.rest().end());
 }
 
-Result<std::vector<std::byte>> FuseClient::exchange(std::span<const std::byte> request, std::size_t reply_bytes) {
+Result<std::vector<std::byte>> FuseClient::exchange(std::span<const std::byte> request,
+                                                    std::size_t reply_bytes) {
   FakeQueue& queue = guest_.queue(queue_);
   LB_ASSIGN(const auto prepared, queue.prepare(request, reply_bytes));
   queue.offer(prepared.head);
@@ -124,11 +125,13 @@ Result<fuse_entry_out> FuseClient::mknod(std::uint64_t parent, std::string_view 
   return call_for<fuse_entry_out>(FUSE_MKNOD, parent, {object_bytes(in), with_nul(name)});
 }
 
-Result<fuse_entry_out> FuseClient::symlink(std::uint64_t parent, std::string_view name, std::string_view target) {
+Result<fuse_entry_out> FuseClient::symlink(std::uint64_t parent, std::string_view name,
+                                           std::string_view target) {
   return call_for<fuse_entry_out>(FUSE_SYMLINK, parent, {with_nul(name), with_nul(target)});
 }
 
-Result<fuse_entry_out> FuseClient::link(std::uint64_t node, std::uint64_t new_parent, std::string_view new_name) {
+Result<fuse_entry_out> FuseClient::link(std::uint64_t node, std::uint64_t new_parent,
+                                        std::string_view new_name) {
   const fuse_link_in in{node};
   return call_for<fuse_entry_out>(FUSE_LINK, new_parent, {object_bytes(in), with_nul(new_name)});
 }
@@ -252,8 +255,8 @@ Result<std::vector<FuseClient::Listed>> FuseClient::readdir_page(std::uint64_t n
     if (plus) entry.entry = reader.read<fuse_entry_out>();
     const auto dirent = reader.read<fuse_dirent>();
     entry.name = as_string(reader.take(dirent.namelen));
-    const auto padding = reader.take(FUSE_DIRENT_ALIGN(sizeof(dirent) + dirent.namelen) - sizeof(dirent) -
-                                     dirent.namelen);
+    const auto padding =
+        reader.take(FUSE_DIRENT_ALIGN(sizeof(dirent) + dirent.namelen) - sizeof(dirent) - dirent.namelen);
     if (!reader.ok()) return fail(EBADMSG, "a directory entry that is cut short");
     for (const auto byte : padding) {
       if (byte != std::byte{0}) return fail(EBADMSG, "garbage in the padding of ", entry.name);

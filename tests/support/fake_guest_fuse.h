@@ -12,22 +12,24 @@
 
 namespace layerboot::test {
 
-/// On one queue of a guest. An error of the server arrives as Error{its errno}; one of the protocol (out.len is not
-/// what the queue says was written, a foreign unique) as EBADMSG with a text.
+/// On one queue of a guest. An error of the server arrives as Error{its errno}; one of the protocol (out.len
+/// is not what the queue says was written, a foreign unique) as EBADMSG with a text.
 class FuseClient {
  public:
   FuseClient(FakeGuest& guest, unsigned queue) : guest_(guest), queue_(queue) {}
 
   /// As a Linux 6.1 or 6.12 guest offers everything.
   static constexpr std::uint32_t kEveryFlag = 0x7bfffffb;
-  Result<fuse_init_out> init(std::uint32_t minor = 38, std::uint32_t flags = kEveryFlag, std::uint32_t flags2 = 0xb);
+  Result<fuse_init_out> init(std::uint32_t minor = 38, std::uint32_t flags = kEveryFlag,
+                             std::uint32_t flags2 = 0xb);
 
   Result<fuse_entry_out> lookup(std::uint64_t parent, std::string_view name);
   Result<fuse_attr> getattr(std::uint64_t node);
   Result<fuse_attr> setattr(std::uint64_t node, const fuse_setattr_in& in);
   Result<std::string> readlink(std::uint64_t node);
   Result<fuse_entry_out> mkdir(std::uint64_t parent, std::string_view name, std::uint32_t mode);
-  Result<fuse_entry_out> mknod(std::uint64_t parent, std::string_view name, std::uint32_t mode, std::uint32_t rdev);
+  Result<fuse_entry_out> mknod(std::uint64_t parent, std::string_view name, std::uint32_t mode,
+                               std::uint32_t rdev);
   Result<fuse_entry_out> symlink(std::uint64_t parent, std::string_view name, std::string_view target);
   Result<fuse_entry_out> link(std::uint64_t node, std::uint64_t new_parent, std::string_view new_name);
   Result<fuse_entry_out> create(std::uint64_t parent, std::string_view name, std::uint32_t mode,
@@ -42,7 +44,8 @@ class FuseClient {
   Result<void> fallocate(std::uint64_t node, std::uint32_t mode, std::uint64_t offset, std::uint64_t length);
   Result<std::uint64_t> lseek(std::uint64_t node, std::uint64_t offset, std::uint32_t whence);
   Result<void> fsync(std::uint64_t node);
-  Result<void> setxattr(std::uint64_t node, std::string_view name, std::string_view value, std::uint32_t flags = 0);
+  Result<void> setxattr(std::uint64_t node, std::string_view name, std::string_view value,
+                        std::uint32_t flags = 0);
   Result<std::string> getxattr(std::uint64_t node, std::string_view name, std::uint32_t size = 65536);
   Result<std::string> listxattr(std::uint64_t node, std::uint32_t size = 65536);
   Result<void> removexattr(std::uint64_t node, std::string_view name);
@@ -57,11 +60,13 @@ class FuseClient {
     fuse_entry_out entry{};  // with READDIRPLUS
   };
   /// One page of a listing.
-  Result<std::vector<Listed>> readdir_page(std::uint64_t node, std::uint64_t cookie, std::uint32_t size, bool plus);
+  Result<std::vector<Listed>> readdir_page(std::uint64_t node, std::uint64_t cookie, std::uint32_t size,
+                                           bool plus);
   /// All of it, "." and ".." too, page by page as a guest does.
   Result<std::vector<Listed>> readdirplus(std::uint64_t node);
 
-  // ---- any request -----------------------------------------------------------------------------------------
+  // ---- any request
+  // -----------------------------------------------------------------------------------------
   [[nodiscard]] std::vector<std::byte> encode(std::uint32_t opcode, std::uint64_t node,
                                               std::initializer_list<std::span<const std::byte>> parts);
   /// The payload of a good reply, checked as Linux checks it.
@@ -71,7 +76,8 @@ class FuseClient {
   /// The same for a request that is laid out already.
   Result<std::vector<std::byte>> exchange(std::span<const std::byte> request, std::size_t reply_bytes);
   /// Judges a raw reply to `request`.
-  static Result<std::vector<std::byte>> judge(std::span<const std::byte> request, std::span<const std::byte> reply);
+  static Result<std::vector<std::byte>> judge(std::span<const std::byte> request,
+                                              std::span<const std::byte> reply);
 
  private:
   template <typename T>

@@ -19,8 +19,8 @@ constexpr std::size_t round_up(std::size_t value, std::size_t to) { return (valu
 
 }  // namespace
 
-FakeQueue::FakeQueue(std::span<std::byte> zone, std::uint64_t guest_address, std::uint16_t size, bool event_idx,
-                     bool indirect)
+FakeQueue::FakeQueue(std::span<std::byte> zone, std::uint64_t guest_address, std::uint16_t size,
+                     bool event_idx, bool indirect)
     : zone_(zone), guest_address_(guest_address), size_(size), event_idx_(event_idx), indirect_(indirect) {
   available_offset_ = vfsd::vhost::descriptors_bytes(size);
   used_offset_ = round_up(available_offset_ + vfsd::vhost::available_bytes(size), 64);
@@ -80,8 +80,8 @@ std::byte* FakeQueue::allocate(std::size_t length) {
 }
 
 Result<FakeQueue::Request> FakeQueue::prepare(std::span<const std::byte> out, std::size_t reply_bytes) {
-  const std::size_t pages = round_up(out.size(), kPageBytes) / kPageBytes +
-                            round_up(reply_bytes, kPageBytes) / kPageBytes + 4;
+  const std::size_t pages =
+      round_up(out.size(), kPageBytes) / kPageBytes + round_up(reply_bytes, kPageBytes) / kPageBytes + 4;
   const std::size_t table_bytes = round_up(pages * sizeof(Descriptor), 64);
   Request request;
   request.allocated_bytes = table_bytes + round_up(out.size(), 64) + reply_bytes + 64;
@@ -146,7 +146,8 @@ void FakeQueue::lay_out(Request& request, std::span<const Descriptor> pieces) {
 
 void FakeQueue::offer(std::uint16_t head) {
   const std::size_t slot = available_index_ % size_;
-  shared(available_offset_ + vfsd::vhost::kRingElementsOffset + slot * 2).store(head, std::memory_order_relaxed);
+  shared(available_offset_ + vfsd::vhost::kRingElementsOffset + slot * 2)
+      .store(head, std::memory_order_relaxed);
   set_available_index(static_cast<std::uint16_t>(available_index_ + 1));
 }
 
@@ -161,7 +162,8 @@ void FakeQueue::kick() {
   kicked_index_ = available_index_;
   bool wanted = false;
   if (event_idx_) {
-    const auto event = shared(used_offset_ + vfsd::vhost::avail_event_offset(size_)).load(std::memory_order_relaxed);
+    const auto event =
+        shared(used_offset_ + vfsd::vhost::avail_event_offset(size_)).load(std::memory_order_relaxed);
     wanted = vfsd::vhost::passes_event(event, available_index_, before);
   } else {
     const auto flags = shared(used_offset_ + vfsd::vhost::kRingFlagsOffset).load(std::memory_order_relaxed);
@@ -182,8 +184,8 @@ std::uint16_t FakeQueue::used_index() {
 void FakeQueue::collect() {
   for (const std::uint16_t end = used_index(); seen_used_ != end; ++seen_used_) {
     const std::size_t slot = seen_used_ % size_;
-    auto* element = reinterpret_cast<UsedElement*>(zone_.data() + used_offset_ + vfsd::vhost::kRingElementsOffset +
-                                                   slot * sizeof(UsedElement));
+    auto* element = reinterpret_cast<UsedElement*>(
+        zone_.data() + used_offset_ + vfsd::vhost::kRingElementsOffset + slot * sizeof(UsedElement));
     const auto id = std::atomic_ref(element->id).load(std::memory_order_relaxed);
     done_[static_cast<std::uint16_t>(id)] = std::atomic_ref(element->length).load(std::memory_order_relaxed);
   }
@@ -197,7 +199,8 @@ bool FakeQueue::is_done(const Request& request) {
 Result<std::vector<std::byte>> FakeQueue::wait(const Request& request) {
   while (!is_done(request)) {
     if (event_idx_) {
-      shared(available_offset_ + vfsd::vhost::used_event_offset(size_)).store(seen_used_, std::memory_order_relaxed);
+      shared(available_offset_ + vfsd::vhost::used_event_offset(size_))
+          .store(seen_used_, std::memory_order_relaxed);
     }
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (is_done(request)) break;

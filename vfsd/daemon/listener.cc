@@ -24,13 +24,14 @@ void set_nonblocking(int fd) { ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NON
 
 /// Removes a socket file that a dead daemon left.
 Result<void> remove_stale(const std::filesystem::path& path, const sockaddr_un& address) {
-  struct stat status {};
+  struct stat status{};
   if (::lstat(path.c_str(), &status) < 0) {
     if (errno == ENOENT) return {};
     return errno_error("socket ", path.native());
   }
   if (!S_ISSOCK(status.st_mode)) {
-    return fail(EEXIST, "socket ", path.native(), ": there is a file of that name; choose another --socket-path");
+    return fail(EEXIST, "socket ", path.native(),
+                ": there is a file of that name; choose another --socket-path");
   }
   LB_ASSIGN(const auto probe, make_socket());
   if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {

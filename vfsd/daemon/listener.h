@@ -12,14 +12,16 @@ namespace layerboot::vfsd {
 /// A listening Unix socket. Removes its file, if it made one, when it goes.
 class Listener {
  public:
-  /// Binds `path`. A socket file that nobody listens on any more is replaced; EADDRINUSE if somebody does, EEXIST
-  /// if something else has the name, ENAMETOOLONG if no socket can have it.
+  /// Binds `path`. A socket file that nobody listens on any more is replaced; EADDRINUSE if somebody does,
+  /// EEXIST if something else has the name, ENAMETOOLONG if no socket can have it.
   static Result<Listener> bind(const std::filesystem::path& path);
   /// Takes an inherited socket, which need not be a listening one: see is_connected().
   static Result<Listener> adopt(int fd);
 
   Listener(Listener&& other) noexcept
-      : socket_(std::move(other.socket_)), path_(std::exchange(other.path_, {})), connected_(other.connected_) {}
+      : socket_(std::move(other.socket_)),
+        path_(std::exchange(other.path_, {})),
+        connected_(other.connected_) {}
   Listener& operator=(Listener&&) = delete;
   ~Listener();
 

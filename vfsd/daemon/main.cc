@@ -33,8 +33,8 @@ Result<void> announce_ready(int ready_fd) {
 
 Result<void> serve(const Options& options) {
   // First of all, so that a socket in use is reported before an image is indexed.
-  LB_ASSIGN(auto listener,
-            options.socket_fd >= 0 ? Listener::adopt(options.socket_fd) : Listener::bind(options.socket_path));
+  LB_ASSIGN(auto listener, options.socket_fd >= 0 ? Listener::adopt(options.socket_fd)
+                                                  : Listener::bind(options.socket_path));
   LB_ASSIGN(const auto image, serve_image(options));
   LB_ASSIGN(const auto reactor, Reactor::create());
   {
@@ -43,8 +43,9 @@ Result<void> serve(const Options& options) {
     vhost::Backend backend(*queues);
     Server server(listener, backend, session, options.once);
     LB_TRY(announce_ready(options.ready_fd));
-    log_info("serving ", options.image, " on ",
-             options.socket_fd >= 0 ? str_cat("descriptor ", options.socket_fd) : options.socket_path.native());
+    log_info(
+        "serving ", options.image, " on ",
+        options.socket_fd >= 0 ? str_cat("descriptor ", options.socket_fd) : options.socket_path.native());
     server.run();
   }
   auto synced = reactor->block_on(image.file_system->syncfs(*reactor));

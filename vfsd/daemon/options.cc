@@ -42,7 +42,8 @@ void declare(CLI::App& app, Options& options) {
   app.add_flag("--read-only", options.read_only, "refuse every change");
   auto* quiet = app.add_flag("--quiet", options.quiet, "only warnings and errors");
   app.add_flag("--debug", options.debug, "everything")->excludes(quiet);
-  app.add_flag("--print-capabilities", options.print_capabilities, "describe this back end in JSON, and exit");
+  app.add_flag("--print-capabilities", options.print_capabilities,
+               "describe this back end in JSON, and exit");
 }
 
 /// What the options must be together; empty if they are.
@@ -80,7 +81,8 @@ Result<std::uint64_t> parse_size(std::string_view text) {
 
 ParsedOptions parse_options(int argc, const char* const* argv) {
   ParsedOptions parsed;
-  CLI::App app("Serves a container image, out of its compressed layers, as a virtual machine's file system.", "vfsd");
+  CLI::App app("Serves a container image, out of its compressed layers, as a virtual machine's file system.",
+               "vfsd");
   app.set_version_flag("--version", std::string("vfsd ") + LAYERBOOT_VERSION);
   try {
     declare(app, parsed.options);

@@ -20,8 +20,8 @@ class QueueWorker {
   QueueWorker(const QueueWorker&) = delete;
   QueueWorker& operator=(const QueueWorker&) = delete;
 
-  /// Runs `work(queue, done)` on the worker's thread and returns when `done` has been called there. For threads
-  /// other than the worker's.
+  /// Runs `work(queue, done)` on the worker's thread and returns when `done` has been called there. For
+  /// threads other than the worker's.
   void run(unsigned queue, const std::function<void(ServedQueue&, std::function<void()>)>& work);
 
  private:

@@ -16,8 +16,8 @@ struct ServedImage {
   std::unique_ptr<vfs::FileSystem> file_system;
 };
 
-/// Opens the image, its indexes (made now where missing, which takes a while and shows progress), the upper and its
-/// quota. Everything that a request may need is open afterwards.
+/// Opens the image, its indexes (made now where missing, which takes a while and shows progress), the upper
+/// and its quota. Everything that a request may need is open afterwards.
 Result<ServedImage> serve_image(const Options& options);
 
 }  // namespace layerboot::vfsd

@@ -14,8 +14,9 @@
 
 namespace layerboot::vfsd {
 
-/// Belongs to the thread of its reactor. Replies are shown to the guest once for each batch of the reactor (or
-/// after kEarlyPublishBytes, so that a small reply does not wait behind large copies), with one interrupt.
+/// Belongs to the thread of its reactor. Replies are shown to the guest once for each batch of the reactor
+/// (or after kEarlyPublishBytes, so that a small reply does not wait behind large copies), with one
+/// interrupt.
 class ServedQueue {
  public:
   /// Requests in work at a time. At the bound, more stay in the available ring until one is done.
@@ -60,8 +61,8 @@ class ServedQueue {
   std::vector<std::unique_ptr<Slot>> slots_;  // made as needed, kept for good
   std::vector<Slot*> free_;
   std::size_t unpublished_bytes_ = 0;
-  bool broken_ = false;   // the ring made no sense; nothing more is taken from it
-  bool wants_more_ = false;  // a bound was reached: go on after the batch
+  bool broken_ = false;                         // the ring made no sense; nothing more is taken from it
+  bool wants_more_ = false;                     // a bound was reached: go on after the batch
   std::function<void(std::uint16_t)> stopped_;  // set while stopping
 };
 

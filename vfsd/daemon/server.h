@@ -21,8 +21,8 @@ class Server {
   /// All of these must outlive the server. With `once`, the first front end is the last.
   Server(Listener& listener, vhost::Backend& backend, fuse::Session& session, bool once);
 
-  /// Serves one front end after the other until SIGTERM, SIGINT, stop(), or the end of the only one. All queues
-  /// are stopped when it returns.
+  /// Serves one front end after the other until SIGTERM, SIGINT, stop(), or the end of the only one. All
+  /// queues are stopped when it returns.
   void run();
   /// Thread-safe.
   void stop();

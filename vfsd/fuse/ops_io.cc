@@ -21,7 +21,8 @@ bool range_is_sane(std::uint64_t offset, std::uint64_t size) {
   return offset <= kMaxOffset && size <= kMaxOffset - offset;
 }
 
-// ---- attributes ----------------------------------------------------------------------------------------------
+// ---- attributes
+// ----------------------------------------------------------------------------------------------
 
 void reply_attr(Exchange& exchange, const vfs::Attr& attr) {
   fuse_attr_out out{};
@@ -80,7 +81,8 @@ void statfs(Call& call) {
   reply_object(call.exchange, out);
 }
 
-// ---- data ----------------------------------------------------------------------------------------------------
+// ---- data
+// ----------------------------------------------------------------------------------------------------
 
 void read(Call& call) {
   const auto in = call.body.take<fuse_read_in>();
@@ -113,7 +115,8 @@ void write(Call& call) {
   auto& from = call.exchange.data;
   sub_slices(call.exchange.readable(), kDataOffset, in.size, from);
   const bool kill = (in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
-  reply_when_done(call.exchange, call.fs.write(call.reactor, call.node(), in.offset, from, kill), reply_written);
+  reply_when_done(call.exchange, call.fs.write(call.reactor, call.node(), in.offset, from, kill),
+                  reply_written);
 }
 
 void fsync(Call& call) {
@@ -136,8 +139,8 @@ void fallocate(Call& call) {
   const auto in = call.body.take<fuse_fallocate_in>();
   if (!call.body.ok() || in.length == 0 || !range_is_sane(in.offset, 0)) return call.malformed();
   if (!range_is_sane(in.offset, in.length)) return reply_errno(call.exchange, EFBIG);
-  reply_when_done(call.exchange,
-                  call.fs.fallocate(call.reactor, call.node(), in.mode, in.offset, in.length), reply_ok);
+  reply_when_done(call.exchange, call.fs.fallocate(call.reactor, call.node(), in.mode, in.offset, in.length),
+                  reply_ok);
 }
 
 void lseek(Call& call) {
@@ -158,12 +161,14 @@ void copy_file_range(Call& call) {
   // The reply counts in 32 bits, so no more is copied at once; the client goes on from there.
   constexpr std::uint64_t kMaxCopyBytes = 1U << 30;
   const std::uint64_t length = std::min<std::uint64_t>(in.len, kMaxCopyBytes);
-  reply_when_done(call.exchange,
-                  call.fs.copy_file_range(call.reactor, call.node(), in.off_in, in.nodeid_out, in.off_out, length),
-                  reply_written);
+  reply_when_done(
+      call.exchange,
+      call.fs.copy_file_range(call.reactor, call.node(), in.off_in, in.nodeid_out, in.off_out, length),
+      reply_written);
 }
 
-// ---- extended attributes -------------------------------------------------------------------------------------
+// ---- extended attributes
+// -------------------------------------------------------------------------------------
 
 /// 0, or the errno for a name that no file system gets to see.
 int refused_xattr(std::string_view name) {
@@ -211,7 +216,8 @@ void setxattr(Call& call) {
   if (!call.body.done() || (in.flags & ~kKnownFlags) != 0) return call.malformed();
   if (const int code = refused_xattr(name); code != 0) return reply_errno(call.exchange, code);
   if (value.size() > XATTR_SIZE_MAX) return reply_errno(call.exchange, E2BIG);
-  reply_when_done(call.exchange, call.fs.setxattr(call.reactor, call.node(), name, value, in.flags), reply_ok);
+  reply_when_done(call.exchange, call.fs.setxattr(call.reactor, call.node(), name, value, in.flags),
+                  reply_ok);
 }
 
 void removexattr(Call& call) {
@@ -221,7 +227,8 @@ void removexattr(Call& call) {
   reply_when_done(call.exchange, call.fs.removexattr(call.reactor, call.node(), name), reply_ok);
 }
 
-// ---- answered without the file system ------------------------------------------------------------------------
+// ---- answered without the file system
+// ------------------------------------------------------------------------
 
 void succeed(Call& call) { reply_ok(call.exchange); }
 void stay_silent(Call& call) { reply_none(call.exchange); }
@@ -255,7 +262,8 @@ constexpr std::array<Operation, kOpcodes> make_table() {
   table[FUSE_REMOVEXATTR] = {.handle = removexattr, .mutates = true};
   for (const std::uint32_t opcode : {FUSE_RELEASE, FUSE_RELEASEDIR}) table[opcode] = {.handle = succeed};
   table[FUSE_INTERRUPT] = {.handle = stay_silent, .no_reply = true};
-  for (const std::uint32_t opcode : {FUSE_OPEN, FUSE_OPENDIR, FUSE_FLUSH, FUSE_POLL, FUSE_ACCESS, FUSE_BMAP}) {
+  for (const std::uint32_t opcode :
+       {FUSE_OPEN, FUSE_OPENDIR, FUSE_FLUSH, FUSE_POLL, FUSE_ACCESS, FUSE_BMAP}) {
     table[opcode] = {.handle = never_ask_again};
   }
   table[kOpStatx] = {.handle = never_ask_again};

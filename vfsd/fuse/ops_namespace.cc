@@ -12,8 +12,8 @@ namespace layerboot::vfsd::fuse {
 
 namespace {
 
-// A name may be longer than a file system's: the client sends up to 1024 bytes and expects ENAMETOOLONG, which
-// is the file system's to say.
+// A name may be longer than a file system's: the client sends up to 1024 bytes and expects ENAMETOOLONG,
+// which is the file system's to say.
 std::string_view take_name(Call& call) { return call.body.take_string(kMaxBodyBytes); }
 
 void reply_entry(Exchange& exchange, const vfs::Entry& entry) { reply_object(exchange, to_wire(entry)); }
@@ -95,8 +95,8 @@ void rename_to(Call& call, vfs::NodeId new_parent, std::uint32_t flags) {
   const auto name = take_name(call);
   const auto new_name = take_name(call);
   if (!call.body.done()) return call.malformed();
-  reply_when_done(call.exchange,
-                  call.fs.rename(call.reactor, call.node(), name, new_parent, new_name, flags), reply_ok);
+  reply_when_done(call.exchange, call.fs.rename(call.reactor, call.node(), name, new_parent, new_name, flags),
+                  reply_ok);
 }
 
 void rename(Call& call) {
@@ -130,7 +130,8 @@ void reply_created(Exchange& exchange, const vfs::Entry& entry) {
 }
 
 /// The client's kernel takes a file from CREATE for new and does not truncate it afterwards.
-Task<Result<vfs::Entry>> truncate_created(vfs::FileSystem& fs, Reactor& reactor, vfs::Entry entry, bool kill) {
+Task<Result<vfs::Entry>> truncate_created(vfs::FileSystem& fs, Reactor& reactor, vfs::Entry entry,
+                                          bool kill) {
   vfs::AttrChange change;
   change.size_bytes = 0;
   change.kill_suid_sgid = kill;

@@ -1,7 +1,8 @@
 // Replies: the out header and what follows it, written into scattered guest memory.
 //
-// The only door of vfsd where an Error becomes an errno that a guest sees. Each function completes the exchange;
-// out.len is always what is reported as used (Linux checks it since 2026), and never more than there is room for.
+// The only door of vfsd where an Error becomes an errno that a guest sees. Each function completes the
+// exchange; out.len is always what is reported as used (Linux checks it since 2026), and never more than
+// there is room for.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // Session: FUSE requests in, calls of the file system, replies out.
 //
-// Every byte of a request is untrusted: a malformed one gets EINVAL, a malformed FORGET gets nothing, and none
-// stops the process. What can't wait is answered before handle() returns; the rest when its Task ends.
+// Every byte of a request is untrusted: a malformed one gets EINVAL, a malformed FORGET gets nothing, and
+// none stops the process. What can't wait is answered before handle() returns; the rest when its Task ends.
 // Decisions on what is negotiated and why: vfsd/DESIGN.md.
 #pragma once
 

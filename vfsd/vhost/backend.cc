@@ -91,7 +91,8 @@ Result<std::optional<Backend::Payload>> Backend::dispatch(Message& message) {
     case Request::kSetProtocolFeatures: {
       LB_ASSIGN(const auto bits, from_payload<std::uint64_t>(message));
       if (request == Request::kSetFeatures) return nothing(set_features(bits));
-      if ((bits & ~kProtocolFeatures) != 0) return fail(EINVAL, "protocol features that were not offered: ", bits);
+      if ((bits & ~kProtocolFeatures) != 0)
+        return fail(EINVAL, "protocol features that were not offered: ", bits);
       protocol_features_ = bits;
       return std::nullopt;
     }
@@ -145,7 +146,8 @@ Result<void> Backend::change_memory(Message& message, bool add) {
     LB_ASSIGN(auto memory, memory_->without(single.region));
     return adopt_memory(std::move(memory));
   }
-  if (message.fds.size() != 1) return fail(EINVAL, "a memory region with ", message.fds.size(), " descriptors");
+  if (message.fds.size() != 1)
+    return fail(EINVAL, "a memory region with ", message.fds.size(), " descriptors");
   LB_ASSIGN(auto memory, memory_->with(single.region, std::move(message.fds[0])));
   return adopt_memory(std::move(memory));
 }
@@ -160,7 +162,8 @@ Result<void> Backend::adopt_memory(std::shared_ptr<const GuestMemory> memory) {
       host_.move_to(index_of(vring), std::move(*rings));
     } else {
       stop(vring);
-      outcome = while_doing(std::move(rings).error(), "queue ", index_of(vring), " lost its memory and was stopped");
+      outcome = while_doing(std::move(rings).error(), "queue ", index_of(vring),
+                            " lost its memory and was stopped");
     }
   }
   return outcome;

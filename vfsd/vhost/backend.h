@@ -23,9 +23,10 @@ class QueueHost {
  public:
   [[nodiscard]] virtual unsigned queue_count() const = 0;
   /// Starts to serve queue `index`. `kick_fd` is lent until stop() returns.
-  virtual void start(unsigned index, Rings rings, bool event_idx, std::uint16_t next_available, int kick_fd) = 0;
-  /// Stops, having finished what is in flight; gives where the available ring was left. Nothing is written to the
-  /// guest's memory for this queue afterwards.
+  virtual void start(unsigned index, Rings rings, bool event_idx, std::uint16_t next_available,
+                     int kick_fd) = 0;
+  /// Stops, having finished what is in flight; gives where the available ring was left. Nothing is written to
+  /// the guest's memory for this queue afterwards.
   virtual std::uint16_t stop(unsigned index) = 0;
   /// The same queue, running, through a new memory table.
   virtual void move_to(unsigned index, Rings rings) = 0;
@@ -41,9 +42,9 @@ class Backend {
  public:
   explicit Backend(QueueHost& host) : host_(host), vrings_(host.queue_count()) {}
 
-  /// Does what `message` says and gives the payload of the reply, if there is to be one. A request that can't be
-  /// done is answered with an error where the front end wants an answer, and logged where not; it never ends
-  /// the connection, which only broken framing does.
+  /// Does what `message` says and gives the payload of the reply, if there is to be one. A request that can't
+  /// be done is answered with an error where the front end wants an answer, and logged where not; it never
+  /// ends the connection, which only broken framing does.
   std::optional<std::vector<std::byte>> handle(Message message);
 
   /// The front end is gone: stops every queue and forgets everything.

@@ -54,7 +54,8 @@ Result<void> read_chain(const GuestMemory& memory, std::span<const Descriptor> t
     }
     if (descriptor.length == 0) return bad_chain(head, "an empty buffer");
     const bool writable = (descriptor.flags & kDescriptorWrite) != 0;
-    if (!writable && !chain.writable.empty()) return bad_chain(head, "a readable buffer after a writable one");
+    if (!writable && !chain.writable.empty())
+      return bad_chain(head, "a readable buffer after a writable one");
     auto& slices = writable ? chain.writable : chain.readable;
     if (!memory.translate(descriptor.address, descriptor.length, slices)) {
       return bad_chain(head, "a buffer outside the guest's memory");

@@ -23,8 +23,8 @@ class Channel {
   /// ENOTCONN when the front end has closed the connection. Call again until there is nothing.
   Result<std::optional<Message>> receive();
 
-  /// Answers `request` with `payload` (at most kMaxPayloadBytes). Waits some seconds for a front end that does not
-  /// read, then fails with ETIMEDOUT.
+  /// Answers `request` with `payload` (at most kMaxPayloadBytes). Waits some seconds for a front end that
+  /// does not read, then fails with ETIMEDOUT.
   Result<void> reply(const Header& request, std::span<const std::byte> payload);
 
  private:

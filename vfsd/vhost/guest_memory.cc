@@ -20,7 +20,7 @@ bool overlap(std::uint64_t a, std::uint64_t a_size, std::uint64_t b, std::uint64
 
 /// A region beyond the end of its file would be a SIGBUS at the first touch.
 Result<void> check_file(int fd, const MemoryRegion& region) {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd, &status) < 0) return errno_error("guest memory descriptor");
   const auto file_bytes = static_cast<std::uint64_t>(status.st_size);
   if (region.fd_offset > file_bytes || region.size_bytes > file_bytes - region.fd_offset) {
@@ -52,7 +52,8 @@ Result<std::shared_ptr<const GuestMemory>> GuestMemory::with(const MemoryRegion&
   auto table = std::make_shared<GuestMemory>(*this);
   Region added{region.guest_address, region.user_address, region.size_bytes, mapping.data() + slack, nullptr};
   added.mapping = std::make_shared<Mapping>(std::move(mapping));
-  const auto place = std::ranges::upper_bound(table->regions_, added.guest_address, {}, &Region::guest_address);
+  const auto place =
+      std::ranges::upper_bound(table->regions_, added.guest_address, {}, &Region::guest_address);
   table->regions_.insert(place, std::move(added));
   return table;
 }

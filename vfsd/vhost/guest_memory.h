@@ -25,15 +25,15 @@ class GuestMemory {
 
   GuestMemory() = default;
 
-  /// A table with one region more. Fails if the region is empty, wraps around, overlaps another, reaches beyond
-  /// the end of its file, or is one too many.
+  /// A table with one region more. Fails if the region is empty, wraps around, overlaps another, reaches
+  /// beyond the end of its file, or is one too many.
   Result<std::shared_ptr<const GuestMemory>> with(const MemoryRegion& region, UniqueFd fd) const;
   /// A table without the region at these addresses; ENOENT if there is none.
   Result<std::shared_ptr<const GuestMemory>> without(const MemoryRegion& region) const;
 
-  /// Appends to `out` where the guest's [address, address + length) lies: one slice for each region it crosses,
-  /// joined to the last one of `out` if they are neighbours. False, with anything in `out`, when a part of it is
-  /// nowhere.
+  /// Appends to `out` where the guest's [address, address + length) lies: one slice for each region it
+  /// crosses, joined to the last one of `out` if they are neighbours. False, with anything in `out`, when a
+  /// part of it is nowhere.
   [[nodiscard]] bool translate(std::uint64_t address, std::uint64_t length, std::vector<iovec>& out) const;
 
   /// Where the guest's [address, address + length) lies, if all of it lies in one region; else null.

@@ -26,7 +26,7 @@ struct UsedElement {
 };
 static_assert(sizeof(UsedElement) == 8);
 
-inline constexpr std::uint16_t kUsedNoNotify = 1;       // in the used ring's flags
+inline constexpr std::uint16_t kUsedNoNotify = 1;      // in the used ring's flags
 inline constexpr std::uint16_t kAvailNoInterrupt = 1;  // in the available ring's flags
 
 // Both rings: flags, index, elements, and at the end the event index that the other side reads.

@@ -26,8 +26,7 @@ Result<Rings> Rings::locate(std::shared_ptr<const GuestMemory> memory, std::uint
   }
   Rings rings;
   rings.size = static_cast<std::uint16_t>(size);
-  rings.descriptors =
-      aligned(memory->from_user(descriptors, descriptors_bytes(size)), 16);
+  rings.descriptors = aligned(memory->from_user(descriptors, descriptors_bytes(size)), 16);
   rings.available = aligned(memory->from_user(available, available_bytes(size)), 2);
   rings.used = aligned(memory->from_user(used, used_bytes(size)), 4);
   if (rings.descriptors == nullptr || rings.available == nullptr || rings.used == nullptr) {
@@ -102,7 +101,8 @@ void Virtqueue::disable_kicks() {
 
 bool Virtqueue::enable_kicks() {
   if (event_idx_) {
-    shared_u16(rings_.used, avail_event_offset(rings_.size)).store(next_available_, std::memory_order_relaxed);
+    shared_u16(rings_.used, avail_event_offset(rings_.size))
+        .store(next_available_, std::memory_order_relaxed);
   } else {
     shared_u16(rings_.used, kRingFlagsOffset).store(0, std::memory_order_relaxed);
   }

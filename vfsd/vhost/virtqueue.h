@@ -1,7 +1,7 @@
 // Virtqueue: the device's side of one split virtqueue.
 //
-// Follows Virtual I/O Device 1.2, section 2.7. Replies are appended to the used ring one by one and made visible
-// all at once by publish(), with one decision on whether the guest is to be told.
+// Follows Virtual I/O Device 1.2, section 2.7. Replies are appended to the used ring one by one and made
+// visible all at once by publish(), with one decision on whether the guest is to be told.
 #pragma once
 
 #include <cstdint>
@@ -33,12 +33,13 @@ struct Rings {
 /// Belongs to one thread.
 class Virtqueue {
  public:
-  /// Takes up at `next_available` of the available ring; where the used ring stands is read from guest memory.
+  /// Takes up at `next_available` of the available ring; where the used ring stands is read from guest
+  /// memory.
   Virtqueue(Rings rings, bool event_idx, std::uint16_t next_available);
 
   enum class Pop { kEmpty, kChain, kBadChain };
-  /// The next request. kBadChain: `chain.head` is to be given back, with nothing written; `why` says what was wrong.
-  /// An Error means that the ring itself makes no sense, and the queue can't go on.
+  /// The next request. kBadChain: `chain.head` is to be given back, with nothing written; `why` says what was
+  /// wrong. An Error means that the ring itself makes no sense, and the queue can't go on.
   Result<Pop> pop(Chain& chain, Error* why);
 
   /// Appends a reply; the guest does not see it before publish().

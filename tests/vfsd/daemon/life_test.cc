@@ -116,7 +116,8 @@ TEST_F(Life, ASwappedCallIsSignalledOnce) {
   wait_until_reads_wait(1);
   ASSERT_TRUE(guest->replace_call(1, true));
   eventfd_t count = 0;
-  EXPECT_EQ(::eventfd_read(guest->queue(1).call_fd(), &count), 0) << "something may have been told to the old one";
+  EXPECT_EQ(::eventfd_read(guest->queue(1).call_fd(), &count), 0)
+      << "something may have been told to the old one";
   daemon->fs.release_reads();
   EXPECT_TRUE(guest->queue(1).wait(waiting));
 }

@@ -34,9 +34,9 @@ TEST(ParseSize, RefusesTheRest) {
 }
 
 TEST(ParseOptions, TakesWhatTheLauncherGives) {
-  const auto parsed =
-      parse({"--socket-path", "/tmp/s", "--image", "oci:dir:tag", "--upper", "/tmp/u", "--quota", "4G", "--add-layer",
-             "/tmp/a.tar", "--add-layer", "/tmp/b.tar", "--ready-fd", "5", "--once", "--request-queues", "2"});
+  const auto parsed = parse({"--socket-path", "/tmp/s", "--image", "oci:dir:tag", "--upper", "/tmp/u",
+                             "--quota", "4G", "--add-layer", "/tmp/a.tar", "--add-layer", "/tmp/b.tar",
+                             "--ready-fd", "5", "--once", "--request-queues", "2"});
   ASSERT_FALSE(parsed.exit_code);
   EXPECT_EQ(parsed.options.quota_bytes, 4ULL << 30);
   EXPECT_EQ(parsed.options.add_layers.size(), 2U);
@@ -48,7 +48,8 @@ TEST(ParseOptions, TakesWhatTheLauncherGives) {
 TEST(ParseOptions, UsageErrorsAreTwo) {
   EXPECT_EQ(parse({}).exit_code, 2);
   EXPECT_EQ(parse({"--nonsense"}).exit_code, 2);
-  EXPECT_EQ(parse({"--socket-path", "/tmp/s", "--image", "x", "--upper", "u", "--quota", "lots"}).exit_code, 2);
+  EXPECT_EQ(parse({"--socket-path", "/tmp/s", "--image", "x", "--upper", "u", "--quota", "lots"}).exit_code,
+            2);
   EXPECT_EQ(parse({"--socket-path", "/tmp/s", "--image", "x", "--upper", "u"}).exit_code, 2) << "no quota";
   EXPECT_EQ(parse({"--socket-path", "/tmp/s", "--fd", "3", "--image", "x", "--read-only"}).exit_code, 2);
   EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only", "--request-queues", "17"}).exit_code, 2);

@@ -46,15 +46,14 @@ TEST_P(Serving, DoesWhatAGuestDoes) {
 }
 
 constexpr std::uint16_t kQueueSize = 128;
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, Serving,
-    testing::Values(Shape{"Usual", {.queue_size = kQueueSize}},
-                    Shape{"NoEventIdx", {.queue_size = kQueueSize, .event_idx = false}},
-                    Shape{"NoIndirect", {.queue_size = 256, .indirect = false}},
-                    Shape{"MemTable", {.queue_size = kQueueSize, .memory_slots = false}},
-                    Shape{"TwoRegions", {.queue_size = kQueueSize, .two_regions = true}},
-                    Shape{"ManyQueues", {.request_queues = 4, .queue_size = 1024}}),
-    [](const auto& shape) { return std::string(shape.param.name); });
+INSTANTIATE_TEST_SUITE_P(Shapes, Serving,
+                         testing::Values(Shape{"Usual", {.queue_size = kQueueSize}},
+                                         Shape{"NoEventIdx", {.queue_size = kQueueSize, .event_idx = false}},
+                                         Shape{"NoIndirect", {.queue_size = 256, .indirect = false}},
+                                         Shape{"MemTable", {.queue_size = kQueueSize, .memory_slots = false}},
+                                         Shape{"TwoRegions", {.queue_size = kQueueSize, .two_regions = true}},
+                                         Shape{"ManyQueues", {.request_queues = 4, .queue_size = 1024}}),
+                         [](const auto& shape) { return std::string(shape.param.name); });
 
 }  // namespace
 }  // namespace layerboot::vfsd

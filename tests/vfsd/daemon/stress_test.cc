@@ -20,11 +20,13 @@ class Stress : public testing::TestWithParam<FakeGuestOptions> {};
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Stress,
                          testing::Values(FakeGuestOptions{.request_queues = 3, .queue_size = 64},
-                                         FakeGuestOptions{.request_queues = 3, .queue_size = 64, .event_idx = false},
+                                         FakeGuestOptions{
+                                             .request_queues = 3, .queue_size = 64, .event_idx = false},
                                          FakeGuestOptions{.request_queues = 2, .queue_size = 8}));
 
 /// Keeps a random number of requests in flight on one queue.
-void drive(test::FakeGuest& guest, unsigned index, std::uint64_t node, unsigned seed, std::atomic<unsigned>& good) {
+void drive(test::FakeGuest& guest, unsigned index, std::uint64_t node, unsigned seed,
+           std::atomic<unsigned>& good) {
   constexpr unsigned kRounds = 1500;
   std::mt19937 random(seed + index);
   FuseClient client(guest, index);

@@ -1,4 +1,5 @@
-// Every opcode with every kind of malformed request: an error or silence, never a crash, never a wrong length.
+// Every opcode with every kind of malformed request: an error or silence, never a crash, never a wrong
+// length.
 #include <random>
 
 #include "tests/vfsd/fuse/session_fixture.h"
@@ -25,10 +26,10 @@ class MalformedTest : public SessionTest {
     session.handle(*reactor, exchange);
     EXPECT_TRUE(exchange.completed());
     if (exchange.reply().empty()) return ENOMSG;
-    const auto judged = test::FuseClient::judge(
-        request.size() < sizeof(fuse_in_header) ? std::vector<std::byte>(sizeof(fuse_in_header))
-                                                : std::vector(request.begin(), request.end()),
-        exchange.reply());
+    const auto judged = test::FuseClient::judge(request.size() < sizeof(fuse_in_header)
+                                                    ? std::vector<std::byte>(sizeof(fuse_in_header))
+                                                    : std::vector(request.begin(), request.end()),
+                                                exchange.reply());
     if (judged) return 0;
     EXPECT_NE(judged.error().code, EBADMSG) << judged.error().describe();
     return judged.error().code;
@@ -47,10 +48,11 @@ TEST_F(MalformedTest, ShortBodies) {
   }
   // Those that need a body say so.
   for (const std::uint32_t opcode :
-       {FUSE_LOOKUP, FUSE_SETATTR, FUSE_SYMLINK, FUSE_MKNOD, FUSE_MKDIR, FUSE_UNLINK, FUSE_RMDIR, FUSE_RENAME,
-        FUSE_RENAME2, FUSE_LINK, FUSE_READ, FUSE_WRITE, FUSE_FSYNC, FUSE_SETXATTR, FUSE_GETXATTR, FUSE_LISTXATTR,
-        FUSE_REMOVEXATTR, FUSE_INIT, FUSE_READDIR, FUSE_READDIRPLUS, FUSE_FSYNCDIR, FUSE_CREATE, FUSE_FALLOCATE,
-        FUSE_LSEEK, FUSE_COPY_FILE_RANGE, FUSE_TMPFILE}) {
+       {FUSE_LOOKUP,          FUSE_SETATTR,     FUSE_SYMLINK,  FUSE_MKNOD,     FUSE_MKDIR,       FUSE_UNLINK,
+        FUSE_RMDIR,           FUSE_RENAME,      FUSE_RENAME2,  FUSE_LINK,      FUSE_READ,        FUSE_WRITE,
+        FUSE_FSYNC,           FUSE_SETXATTR,    FUSE_GETXATTR, FUSE_LISTXATTR, FUSE_REMOVEXATTR, FUSE_INIT,
+        FUSE_READDIR,         FUSE_READDIRPLUS, FUSE_FSYNCDIR, FUSE_CREATE,    FUSE_FALLOCATE,   FUSE_LSEEK,
+        FUSE_COPY_FILE_RANGE, FUSE_TMPFILE}) {
     EXPECT_EQ(survive(encode(opcode, 1, {}), 4096), EINVAL) << opcode;
   }
 }
@@ -61,7 +63,8 @@ TEST_F(MalformedTest, NamesWithoutAnEnd) {
   EXPECT_EQ(survive(encode(FUSE_LOOKUP, 1, {endless}), 4096), EINVAL);
   EXPECT_EQ(survive(encode(FUSE_UNLINK, 1, {endless}), 4096), EINVAL);
   EXPECT_EQ(survive(encode(FUSE_SYMLINK, 1, {with_nul("a"), endless}), 4096), EINVAL);
-  EXPECT_EQ(survive(encode(FUSE_RENAME, 1, {std::span(zeros).first(8), with_nul("a"), endless}), 4096), EINVAL);
+  EXPECT_EQ(survive(encode(FUSE_RENAME, 1, {std::span(zeros).first(8), with_nul("a"), endless}), 4096),
+            EINVAL);
   EXPECT_EQ(survive(encode(FUSE_MKDIR, 1, {std::span(zeros).first(8), endless}), 4096), EINVAL);
   EXPECT_EQ(survive(encode(FUSE_LOOKUP, 1, {with_nul("")}), 4096), EINVAL) << "an empty name";
   EXPECT_EQ(survive(encode(FUSE_LOOKUP, 1, {with_nul("a"), with_nul("b")}), 4096), EINVAL) << "two names";
@@ -102,8 +105,9 @@ TEST_F(MalformedTest, CountsThatOverflow) {
   }
   for (const std::uint32_t size : {6U, 0x8000'0000U, ~0U}) {
     const std::uint32_t set[2] = {size, 0};
-    EXPECT_EQ(survive(encode(FUSE_SETXATTR, id, {object_bytes(set), with_nul("user.a"), as_bytes("value")}), 64),
-              EINVAL);
+    EXPECT_EQ(
+        survive(encode(FUSE_SETXATTR, id, {object_bytes(set), with_nul("user.a"), as_bytes("value")}), 64),
+        EINVAL);
   }
 }
 

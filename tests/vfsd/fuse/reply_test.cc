@@ -5,7 +5,9 @@
 namespace layerboot::vfsd::fuse {
 namespace {
 
-fuse_out_header header_of(const TestExchange& exchange) { return ByteReader(exchange.reply()).read<fuse_out_header>(); }
+fuse_out_header header_of(const TestExchange& exchange) {
+  return ByteReader(exchange.reply()).read<fuse_out_header>();
+}
 
 TEST(Reply, LengthIsWhatIsReportedAsUsed) {
   for (const std::size_t slice : {1U, 5U, 16U, 100U}) {

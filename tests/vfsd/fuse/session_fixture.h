@@ -32,7 +32,9 @@ class TestExchange final : public Exchange {
     used_ = reply_bytes;
   }
   [[nodiscard]] bool completed() const { return used_.has_value(); }
-  [[nodiscard]] std::span<const std::byte> reply() const { return std::span(reply_).first(used_.value_or(0)); }
+  [[nodiscard]] std::span<const std::byte> reply() const {
+    return std::span(reply_).first(used_.value_or(0));
+  }
   [[nodiscard]] const std::vector<std::byte>& request() const { return request_; }
 
  private:
@@ -57,7 +59,9 @@ class SessionTest : public testing::Test {
  protected:
   using Parts = std::initializer_list<std::span<const std::byte>>;
 
-  explicit SessionTest(SessionOptions options = {}) : session(fs, options) { reactor = std::move(*Reactor::create()); }
+  explicit SessionTest(SessionOptions options = {}) : session(fs, options) {
+    reactor = std::move(*Reactor::create());
+  }
 
   std::vector<std::byte> encode(std::uint32_t opcode, std::uint64_t node, Parts parts) {
     fuse_in_header header{};

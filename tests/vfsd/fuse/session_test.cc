@@ -22,15 +22,15 @@ TEST_F(SessionTest, NegotiatesWhatIsAdvised) {
   EXPECT_EQ(out->congestion_threshold, 49151);
   EXPECT_EQ(out->max_readahead, 128U << 10);
   EXPECT_EQ(out->time_gran, 1U);
-  for (const int yes :
-       {FUSE_ASYNC_READ, FUSE_BIG_WRITES, FUSE_MAX_PAGES, FUSE_PARALLEL_DIROPS, FUSE_ASYNC_DIO, FUSE_DO_READDIRPLUS,
-        FUSE_EXPLICIT_INVAL_DATA, FUSE_CACHE_SYMLINKS, FUSE_HANDLE_KILLPRIV_V2, FUSE_INIT_EXT}) {
+  for (const int yes : {FUSE_ASYNC_READ, FUSE_BIG_WRITES, FUSE_MAX_PAGES, FUSE_PARALLEL_DIROPS,
+                        FUSE_ASYNC_DIO, FUSE_DO_READDIRPLUS, FUSE_EXPLICIT_INVAL_DATA, FUSE_CACHE_SYMLINKS,
+                        FUSE_HANDLE_KILLPRIV_V2, FUSE_INIT_EXT}) {
     EXPECT_NE(out->flags & static_cast<std::uint32_t>(yes), 0U) << std::hex << yes;
   }
   for (const int no :
-       {FUSE_ATOMIC_O_TRUNC, FUSE_READDIRPLUS_AUTO, FUSE_AUTO_INVAL_DATA, FUSE_WRITEBACK_CACHE, FUSE_POSIX_LOCKS,
-        FUSE_FLOCK_LOCKS, FUSE_EXPORT_SUPPORT, FUSE_POSIX_ACL, FUSE_HANDLE_KILLPRIV, FUSE_DONT_MASK,
-        FUSE_SETXATTR_EXT, FUSE_MAP_ALIGNMENT, FUSE_SUBMOUNTS, FUSE_SPLICE_READ}) {
+       {FUSE_ATOMIC_O_TRUNC, FUSE_READDIRPLUS_AUTO, FUSE_AUTO_INVAL_DATA, FUSE_WRITEBACK_CACHE,
+        FUSE_POSIX_LOCKS, FUSE_FLOCK_LOCKS, FUSE_EXPORT_SUPPORT, FUSE_POSIX_ACL, FUSE_HANDLE_KILLPRIV,
+        FUSE_DONT_MASK, FUSE_SETXATTR_EXT, FUSE_MAP_ALIGNMENT, FUSE_SUBMOUNTS, FUSE_SPLICE_READ}) {
     EXPECT_EQ(out->flags & static_cast<std::uint32_t>(no), 0U) << std::hex << no;
   }
   EXPECT_EQ(out->flags2, (kInitDirectIoAllowMmap | kInitAllowIdmap) >> 32);
@@ -56,7 +56,8 @@ TEST_F(SessionTest, RefusesWhatIsTooOldAndAnswersWhatIsTooNew) {
 
 TEST_F(SessionTest, EveryInitWipesTheFormerGuest) {
   ASSERT_TRUE(init());
-  const auto made = as<fuse_entry_out>(call(FUSE_MKDIR, 1, {object_bytes(fuse_mkdir_in{0755, 0}), with_nul("d")}));
+  const auto made =
+      as<fuse_entry_out>(call(FUSE_MKDIR, 1, {object_bytes(fuse_mkdir_in{0755, 0}), with_nul("d")}));
   EXPECT_EQ(fs.references(made.nodeid), 1U);
   for (unsigned i = 2; i < 102; ++i) {  // a guest that is reset says no DESTROY
     ASSERT_TRUE(init());
@@ -89,7 +90,8 @@ TEST_F(SessionTest, SomeQuestionsAreNeverAskedAgain) {
   EXPECT_EQ(code(kOpStatx, 1, {}), ENOSYS);
   EXPECT_EQ(code(4000, 1, {}), ENOSYS);
   EXPECT_EQ(code(FUSE_IOCTL, 1, {}), ENOTTY);
-  for (const std::uint32_t opcode : {FUSE_GETLK, FUSE_SETLK, FUSE_SETLKW}) EXPECT_EQ(code(opcode, 1, {}), EOPNOTSUPP);
+  for (const std::uint32_t opcode : {FUSE_GETLK, FUSE_SETLK, FUSE_SETLKW})
+    EXPECT_EQ(code(opcode, 1, {}), EOPNOTSUPP);
   EXPECT_EQ(code(FUSE_RELEASE, 1, {}), 0);
   EXPECT_EQ(code(FUSE_RELEASEDIR, 1, {}), 0);
 }
@@ -98,7 +100,8 @@ TEST_F(SessionTest, AHostsEnosysNeverLeaks) {
   ASSERT_TRUE(init());
   fs.fail_with(ENOSYS);
   const std::vector<std::byte> zeros(64);
-  for (const std::uint32_t opcode : {FUSE_GETATTR, FUSE_READ, FUSE_LSEEK, FUSE_FSYNC, FUSE_STATFS, FUSE_LISTXATTR}) {
+  for (const std::uint32_t opcode :
+       {FUSE_GETATTR, FUSE_READ, FUSE_LSEEK, FUSE_FSYNC, FUSE_STATFS, FUSE_LISTXATTR}) {
     fuse_lseek_in seek{};
     seek.whence = SEEK_DATA;
     const auto got = opcode == FUSE_LSEEK ? code(opcode, 1, {object_bytes(seek)}) : code(opcode, 1, {zeros});

@@ -68,7 +68,9 @@ class BackendTest : public testing::Test {
     EXPECT_EQ(::ftruncate(fds[0].get(), kBytes), 0);
     return fds;
   }
-  static SingleMemoryRegion region(std::uint64_t guest, std::uint64_t user) { return {0, {guest, kBytes, user, 0}}; }
+  static SingleMemoryRegion region(std::uint64_t guest, std::uint64_t user) {
+    return {0, {guest, kBytes, user, 0}};
+  }
   static VringAddresses addresses(std::uint32_t index, std::uint64_t user) {
     return {index, 0, user, user + 0x4000, user + 0x2000, 0};
   }

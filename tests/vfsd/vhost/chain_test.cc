@@ -15,7 +15,8 @@ class ChainTest : public testing::Test {
   Result<void> read(std::uint16_t head) { return read_chain(*ring.memory, ring.table(), head, chain); }
   /// Puts a table of `descriptors` into memory; gives its address.
   std::uint64_t table(std::initializer_list<Descriptor> descriptors) {
-    auto* where = reinterpret_cast<Descriptor*>(ring.driver->allocate(descriptors.size() * sizeof(Descriptor)));
+    auto* where =
+        reinterpret_cast<Descriptor*>(ring.driver->allocate(descriptors.size() * sizeof(Descriptor)));
     std::copy(descriptors.begin(), descriptors.end(), where);
     return ring.driver->guest_address_of(reinterpret_cast<std::byte*>(where));
   }
@@ -80,9 +81,11 @@ TEST_F(ChainTest, RefusesBadIndirectTables) {
   refused({kData + (8U << 20), sizeof(Descriptor), kDescriptorIndirect, 0}, "nowhere");
   refused({good + 1, sizeof(Descriptor), kDescriptorIndirect, 0}, "not aligned");
   refused({kData, (kMaxChainDescriptors + 1) * sizeof(Descriptor), kDescriptorIndirect, 0}, "too long");
-  refused({table({{good, 16, kDescriptorIndirect, 0}}), sizeof(Descriptor), kDescriptorIndirect, 0}, "nested");
+  refused({table({{good, 16, kDescriptorIndirect, 0}}), sizeof(Descriptor), kDescriptorIndirect, 0},
+          "nested");
   refused({table({{kData, 8, kDescriptorNext, 0}}), sizeof(Descriptor), kDescriptorIndirect, 0}, "a loop");
-  refused({table({{kData, 8, kDescriptorNext, 7}}), sizeof(Descriptor), kDescriptorIndirect, 0}, "next beyond it");
+  refused({table({{kData, 8, kDescriptorNext, 7}}), sizeof(Descriptor), kDescriptorIndirect, 0},
+          "next beyond it");
 }
 
 TEST_F(ChainTest, ReusesItsRoom) {

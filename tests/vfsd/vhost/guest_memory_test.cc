@@ -14,7 +14,8 @@ UniqueFd memfd(std::size_t size_bytes) {
   return fd;
 }
 
-MemoryRegion region(std::uint64_t guest, std::uint64_t size, std::uint64_t user = 0, std::uint64_t offset = 0) {
+MemoryRegion region(std::uint64_t guest, std::uint64_t size, std::uint64_t user = 0,
+                    std::uint64_t offset = 0) {
   return {guest, size, user, offset};
 }
 

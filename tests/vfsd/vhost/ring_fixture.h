@@ -20,8 +20,8 @@ struct RingFixture {
     EXPECT_EQ(::ftruncate(fd.get(), kBytes), 0);
     driver_memory = std::move(*Mapping::shared(fd.get(), 0, kBytes));
     memory = *GuestMemory().with({kGuest, kBytes, kGuest, 0}, std::move(fd));
-    driver = std::make_unique<test::FakeQueue>(std::span(driver_memory.data(), kBytes), kGuest, size, event_idx,
-                                                indirect);
+    driver = std::make_unique<test::FakeQueue>(std::span(driver_memory.data(), kBytes), kGuest, size,
+                                               event_idx, indirect);
   }
   Rings rings() const {
     return *Rings::locate(memory, driver->size(), driver->descriptors_address(), driver->available_address(),

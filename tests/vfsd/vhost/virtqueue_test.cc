@@ -130,11 +130,13 @@ TEST(Rings, RefusesBadSizesAndPlaces) {
   for (const std::uint32_t size : {0U, 3U, 65536U, ~0U}) {
     EXPECT_FALSE(Rings::locate(ring.memory, size, base, base + 4096, base + 8192)) << size;
   }
-  EXPECT_FALSE(Rings::locate(ring.memory, 8, base + 8, base + 4096, base + 8192)) << "descriptors not aligned";
+  EXPECT_FALSE(Rings::locate(ring.memory, 8, base + 8, base + 4096, base + 8192))
+      << "descriptors not aligned";
   EXPECT_FALSE(Rings::locate(ring.memory, 8, base, base + 4097, base + 8192)) << "available not aligned";
   EXPECT_FALSE(Rings::locate(ring.memory, 8, base, base + 4096, base + 8194)) << "used not aligned";
   EXPECT_FALSE(Rings::locate(ring.memory, 8, base - 64, base + 4096, base + 8192)) << "outside memory";
-  EXPECT_FALSE(Rings::locate(ring.memory, 8, base, base + 4096, base + RingFixture::kBytes - 16)) << "over its end";
+  EXPECT_FALSE(Rings::locate(ring.memory, 8, base, base + 4096, base + RingFixture::kBytes - 16))
+      << "over its end";
   EXPECT_TRUE(Rings::locate(ring.memory, 32768, base, base + (1 << 20), base + (2 << 20)));
 }
 
