@@ -6,8 +6,8 @@
 
 namespace layerboot::mount {
 
-/// fork() gives two: in the parent, which() is kParent and exit_code() waits for the child's word; in the child all
-/// work is done, messages still reach the terminal, and ready() sends it to the background.
+/// fork() gives two: in the parent, which() is kParent and exit_code() waits for the child's word; in the
+/// child all work is done, messages still reach the terminal, and ready() sends it to the background.
 class Background {
  public:
   enum class Which { kParent, kChild };

@@ -20,7 +20,8 @@ Result<void> cat(const overlay::Lower& lower, Reactor& reactor, std::string_view
   LB_ASSIGN(const tree::NodeId id, resolve(lower.tree, path, LastSymlink::kFollow));
   const tree::NodeRecord& node = lower.tree.node(id);
   if (S_ISDIR(node.mode)) return fail(EISDIR, path, ": is a directory");
-  if (!S_ISREG(node.mode)) return fail(EINVAL, path, ": is no file but a device or a pipe, which has no bytes here");
+  if (!S_ISREG(node.mode))
+    return fail(EINVAL, path, ": is no file but a device or a pipe, which has no bytes here");
   std::vector<std::byte> piece(kPieceBytes);
   const iovec slice{piece.data(), piece.size()};
   for (std::uint64_t offset = 0; offset < node.size_bytes;) {

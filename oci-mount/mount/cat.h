@@ -10,8 +10,8 @@
 
 namespace layerboot::mount {
 
-/// Writes the file at `path` (symlinks followed inside the image) to `out_fd`, to its last byte. EISDIR, or EINVAL for
-/// what has no bytes of its own. The error names `path`; EPIPE when nobody reads any more.
+/// Writes the file at `path` (symlinks followed inside the image) to `out_fd`, to its last byte. EISDIR, or
+/// EINVAL for what has no bytes of its own. The error names `path`; EPIPE when nobody reads any more.
 Result<void> cat(const overlay::Lower& lower, Reactor& reactor, std::string_view path, int out_fd);
 
 }  // namespace layerboot::mount

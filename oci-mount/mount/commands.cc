@@ -45,7 +45,8 @@ Result<int> serve(const Options& options, const MountCommand& command, Backgroun
   if (command.upper.empty()) {
     LB_ASSIGN(fs, vfs::make_read_only_fs(*source));
   } else {
-    LB_ASSIGN(fs, vfs::make_writable_fs(*source, {.directory = command.upper, .quota_bytes = command.quota_bytes}));
+    LB_ASSIGN(
+        fs, vfs::make_writable_fs(*source, {.directory = command.upper, .quota_bytes = command.quota_bytes}));
   }
   block_ending_signals();
   LB_ASSIGN(const auto reactor, Reactor::create());
@@ -56,7 +57,8 @@ Result<int> serve(const Options& options, const MountCommand& command, Backgroun
                                                 .allow_other = command.allow_other}));
   LB_TRY(session->serve([&] {
     if (background == nullptr) return log_info(command.image, " is mounted on ", command.mountpoint);
-    if (const auto gone = background->ready(); !gone) log_warn("cannot go to the background: ", gone.error().text);
+    if (const auto gone = background->ready(); !gone)
+      log_warn("cannot go to the background: ", gone.error().text);
   }));
   return 0;
 }
@@ -83,9 +85,8 @@ Result<int> run(const Options& options, const ListCommand& command) {
     output.clear();
     return done;
   };
-  const ListOptions list_options{.recursive = command.recursive,
-                                 .details = command.details,
-                                 .escape = ::isatty(STDOUT_FILENO) == 1};
+  const ListOptions list_options{
+      .recursive = command.recursive, .details = command.details, .escape = ::isatty(STDOUT_FILENO) == 1};
   auto done = list(*source->tree, command.path, list_options, [&](std::string_view line) -> Result<void> {
     output += line;
     return output.size() < kOutputBytes ? Result<void>() : flush();

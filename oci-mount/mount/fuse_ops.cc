@@ -20,13 +20,13 @@ constexpr std::uint32_t kPermissionBits = 07777;
 void init(void* userdata, fuse_conn_info* connection) {
   Door& door = *static_cast<Door*>(userdata);
   door.fs.reset();
-  connection->want &= ~static_cast<unsigned>(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_HANDLE_KILLPRIV |
-                                             FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
-                                             FUSE_CAP_AUTO_INVAL_DATA);
-  connection->want |= connection->capable & static_cast<unsigned>(FUSE_CAP_EXPLICIT_INVAL_DATA |
-                                                                  FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_READDIRPLUS |
-                                                                  FUSE_CAP_READDIRPLUS_AUTO |
-                                                                  FUSE_CAP_PARALLEL_DIROPS);
+  connection->want &=
+      ~static_cast<unsigned>(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_SPLICE_READ |
+                             FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_AUTO_INVAL_DATA);
+  connection->want |=
+      connection->capable &
+      static_cast<unsigned>(FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_READDIRPLUS |
+                            FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS);
   connection->max_background = kMaxBackground;
   connection->time_gran = 1;
   door.opens_without_asking = (connection->capable & FUSE_CAP_NO_OPEN_SUPPORT) != 0;
@@ -98,8 +98,8 @@ void symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const ch
 }
 
 void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* file) {
-  const auto entry = door_of(request).fs.create(parent, name, mode & kPermissionBits, (file->flags & O_EXCL) != 0,
-                                                caller_of(request));
+  const auto entry = door_of(request).fs.create(parent, name, mode & kPermissionBits,
+                                                (file->flags & O_EXCL) != 0, caller_of(request));
   if (!entry) return reply_error(request, entry.error());
   const fuse_entry_param param = entry_param_of(*entry);
   file->keep_cache = 1;
@@ -118,11 +118,12 @@ void link(fuse_req_t request, fuse_ino_t node, fuse_ino_t new_parent, const char
   Door& door = door_of(request);
   auto kept = std::make_shared<const std::string>(new_name);
   auto task = door.fs.link(door.reactor, node, new_parent, *kept);
-  run(door, std::move(task), [request, kept](const Result<vfs::Entry>& entry) { reply_entry(request, entry); });
+  run(door, std::move(task),
+      [request, kept](const Result<vfs::Entry>& entry) { reply_entry(request, entry); });
 }
 
-void rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name,
-            unsigned flags) {
+void rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
+            const char* new_name, unsigned flags) {
   struct Names {
     std::string from;
     std::string to;
@@ -141,15 +142,16 @@ void listxattr(fuse_req_t request, fuse_ino_t node, std::size_t room_bytes) {
   reply_xattr(request, door_of(request).fs.listxattr(node), room_bytes);
 }
 
-void setxattr(fuse_req_t request, fuse_ino_t node, const char* name, const char* value, std::size_t size_bytes,
-              int flags) {
+void setxattr(fuse_req_t request, fuse_ino_t node, const char* name, const char* value,
+              std::size_t size_bytes, int flags) {
   struct Pair {
     std::string name;
     std::string value;
   };
   Door& door = door_of(request);
   auto kept = std::make_shared<const Pair>(name, std::string(value, size_bytes));
-  auto task = door.fs.setxattr(door.reactor, node, kept->name, kept->value, static_cast<std::uint32_t>(flags));
+  auto task =
+      door.fs.setxattr(door.reactor, node, kept->name, kept->value, static_cast<std::uint32_t>(flags));
   run(door, std::move(task), [request, kept](const Result<void>& done) { reply_done(request, done); });
 }
 

@@ -18,12 +18,12 @@ namespace layerboot::mount {
 struct Door {
   vfs::FileSystem& fs;
   Reactor& reactor;
-  bool initialised = false;            // the kernel has said FUSE_INIT
-  bool opens_without_asking = false;   // the kernel takes ENOSYS to OPEN as "never ask again"
-  bool lists_without_asking = false;   // the same for OPENDIR
-  std::size_t in_flight = 0;           // tasks that have yet to reply
-  std::function<void()> on_idle;       // called when the last of them has
-  std::vector<std::byte> scratch;      // for replies that are sent before the callback returns
+  bool initialised = false;           // the kernel has said FUSE_INIT
+  bool opens_without_asking = false;  // the kernel takes ENOSYS to OPEN as "never ask again"
+  bool lists_without_asking = false;  // the same for OPENDIR
+  std::size_t in_flight = 0;          // tasks that have yet to reply
+  std::function<void()> on_idle;      // called when the last of them has
+  std::vector<std::byte> scratch;     // for replies that are sent before the callback returns
 };
 
 /// Runs `task` and gives its result to `reply`, which also keeps alive what the task borrows.

@@ -44,7 +44,8 @@ char* scratch_of(Door& door, std::size_t size_bytes) {
 
 // libfuse packs one entry into [at, at + room) and says what it would have taken.
 template <bool kWithNodes>
-std::size_t pack(fuse_req_t request, char* at, std::size_t room, const vfs::Dirent& dirent, const vfs::Entry& entry) {
+std::size_t pack(fuse_req_t request, char* at, std::size_t room, const vfs::Dirent& dirent,
+                 const vfs::Entry& entry) {
   std::array<char, NAME_MAX + 1> name{};
   const std::size_t length = std::min<std::size_t>(dirent.name.size(), NAME_MAX);
   std::memcpy(name.data(), dirent.name.data(), length);
@@ -59,14 +60,15 @@ std::size_t pack(fuse_req_t request, char* at, std::size_t room, const vfs::Dire
 }
 
 template <bool kWithNodes>
-void read_directory(fuse_req_t request, fuse_ino_t node, std::size_t size_bytes, off_t cookie, fuse_file_info*) {
+void read_directory(fuse_req_t request, fuse_ino_t node, std::size_t size_bytes, off_t cookie,
+                    fuse_file_info*) {
   Door& door = door_of(request);
   char* const page = scratch_of(door, size_bytes);
   std::size_t used = 0;
   const auto done = door.fs.readdir(node, static_cast<std::uint64_t>(cookie), kWithNodes,
                                     [&](const vfs::Dirent& dirent, const vfs::Entry& entry) {
-                                      const std::size_t needed =
-                                          pack<kWithNodes>(request, page + used, size_bytes - used, dirent, entry);
+                                      const std::size_t needed = pack<kWithNodes>(
+                                          request, page + used, size_bytes - used, dirent, entry);
                                       if (needed > size_bytes - used) return false;
                                       used += needed;
                                       return true;
@@ -116,7 +118,8 @@ void write(fuse_req_t request, fuse_ino_t node, const char* bytes, std::size_t s
   kept->slice = {kept->bytes.data(), kept->bytes.size()};
   auto task = door.fs.write(door.reactor, node, static_cast<std::uint64_t>(offset),
                             std::span<const iovec>(&kept->slice, 1), false);
-  run(door, std::move(task), [request, kept](const Result<std::size_t>& count) { reply_count(request, count); });
+  run(door, std::move(task),
+      [request, kept](const Result<std::size_t>& count) { reply_count(request, count); });
 }
 
 void fsync(fuse_req_t request, fuse_ino_t node, int data_only, fuse_file_info*) {
@@ -134,8 +137,8 @@ void fsyncdir(fuse_req_t request, fuse_ino_t node, int data_only, fuse_file_info
 void fallocate(fuse_req_t request, fuse_ino_t node, int mode, off_t offset, off_t length, fuse_file_info*) {
   Door& door = door_of(request);
   run(door,
-      door.fs.fallocate(door.reactor, node, static_cast<std::uint32_t>(mode), static_cast<std::uint64_t>(offset),
-                        static_cast<std::uint64_t>(length)),
+      door.fs.fallocate(door.reactor, node, static_cast<std::uint32_t>(mode),
+                        static_cast<std::uint64_t>(offset), static_cast<std::uint64_t>(length)),
       [request](const Result<void>& done) { reply_done(request, done); });
 }
 
@@ -150,8 +153,8 @@ void copy_file_range(fuse_req_t request, fuse_ino_t from, off_t from_offset, fus
 }
 
 void lseek(fuse_req_t request, fuse_ino_t node, off_t offset, int whence, fuse_file_info*) {
-  const auto found = door_of(request).fs.lseek(node, static_cast<std::uint64_t>(offset),
-                                               static_cast<std::uint32_t>(whence));
+  const auto found =
+      door_of(request).fs.lseek(node, static_cast<std::uint64_t>(offset), static_cast<std::uint32_t>(whence));
   if (!found) return reply_error(request, found.error());
   ::fuse_reply_lseek(request, static_cast<off_t>(*found));
 }
@@ -159,7 +162,7 @@ void lseek(fuse_req_t request, fuse_ino_t node, off_t offset, int whence, fuse_f
 void statfs(fuse_req_t request, fuse_ino_t) {
   const auto whole = door_of(request).fs.statfs();
   if (!whole) return reply_error(request, whole.error());
-  struct statvfs st {};
+  struct statvfs st{};
   st.f_bsize = whole->block_size_bytes;
   st.f_frsize = whole->block_size_bytes;
   st.f_blocks = whole->blocks;

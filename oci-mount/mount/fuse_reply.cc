@@ -13,7 +13,7 @@ timespec timespec_of(const vfs::Time& time) { return {.tv_sec = time.sec, .tv_ns
 }  // namespace
 
 struct stat stat_of(const vfs::Attr& attr) {
-  struct stat st {};
+  struct stat st{};
   st.st_ino = attr.ino;
   st.st_mode = attr.mode;
   st.st_nlink = attr.nlink;

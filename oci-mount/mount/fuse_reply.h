@@ -21,7 +21,8 @@ void reply_error(fuse_req_t request, const Error& error);
 void reply_entry(fuse_req_t request, const Result<vfs::Entry>& entry);
 void reply_attr(fuse_req_t request, const Result<vfs::Attr>& attr);
 void reply_done(fuse_req_t request, const Result<void>& done);
-/// getxattr and listxattr: the bytes, or their count when `room_bytes` is 0; ERANGE when there is too little room.
+/// getxattr and listxattr: the bytes, or their count when `room_bytes` is 0; ERANGE when there is too little
+/// room.
 void reply_xattr(fuse_req_t request, const Result<std::string>& value, std::size_t room_bytes);
 
 }  // namespace layerboot::mount

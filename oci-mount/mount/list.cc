@@ -15,19 +15,26 @@ namespace {
 
 char type_letter(std::uint32_t mode) {
   switch (mode & S_IFMT) {
-    case S_IFDIR: return 'd';
-    case S_IFLNK: return 'l';
-    case S_IFCHR: return 'c';
-    case S_IFBLK: return 'b';
-    case S_IFIFO: return 'p';
-    case S_IFSOCK: return 's';
-    default: return '-';
+    case S_IFDIR:
+      return 'd';
+    case S_IFLNK:
+      return 'l';
+    case S_IFCHR:
+      return 'c';
+    case S_IFBLK:
+      return 'b';
+    case S_IFIFO:
+      return 'p';
+    case S_IFSOCK:
+      return 's';
+    default:
+      return '-';
   }
 }
 
 std::string time_text(std::int64_t seconds) {
   const time_t time = seconds;
-  struct tm parts {};
+  struct tm parts{};
   std::array<char, 40> text{};
   if (::gmtime_r(&time, &parts) == nullptr) return str_cat(seconds);
   return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S", &parts)};
@@ -42,12 +49,15 @@ std::string details(const tree::NodeRecord& node) {
   const std::uint32_t major = (node.rdev >> 8) & 0xfff;
   const std::uint32_t minor = (node.rdev & 0xff) | ((node.rdev >> 12) & 0xfff00);
   const std::string size = device ? str_cat(major, ", ", minor) : str_cat(node.size_bytes);
-  return str_cat(mode_text(node.mode), " ", padded(str_cat(node.nlink), 3), " ", padded(str_cat(node.uid), 5), " ",
-                 padded(str_cat(node.gid), 5), " ", padded(size, 10), " ", time_text(node.mtime_sec), " ");
+  return str_cat(mode_text(node.mode), " ", padded(str_cat(node.nlink), 3), " ", padded(str_cat(node.uid), 5),
+                 " ", padded(str_cat(node.gid), 5), " ", padded(size, 10), " ", time_text(node.mtime_sec),
+                 " ");
 }
 
 std::string line(const tree::Tree& tree, tree::NodeId id, std::string_view name, const ListOptions& options) {
-  const auto shown = [&](std::string_view text) { return options.escape ? printable(text) : std::string(text); };
+  const auto shown = [&](std::string_view text) {
+    return options.escape ? printable(text) : std::string(text);
+  };
   if (!options.details) return str_cat(shown(name), "\n");
   const tree::NodeRecord& node = tree.node(id);
   std::string text = details(node) + shown(name);
@@ -101,7 +111,8 @@ std::string mode_text(std::uint32_t mode) {
   return text;
 }
 
-Result<void> list(const tree::Tree& tree, std::string_view path, const ListOptions& options, const TakeLine& take) {
+Result<void> list(const tree::Tree& tree, std::string_view path, const ListOptions& options,
+                  const TakeLine& take) {
   const auto last = options.details ? LastSymlink::kKeep : LastSymlink::kFollow;
   auto found = resolve(tree, path, last);
   // What ls(1) does with a symlink that leads nowhere.

@@ -15,9 +15,10 @@ void add_mount(CLI::App& app, MountCommand& command) {
   CLI::App* sub = app.add_subcommand("mount", "mount an image on a directory, by FUSE; unpacks nothing");
   sub->add_option("IMAGE", command.image, kImageHelp)->required();
   sub->add_option("MOUNTPOINT", command.mountpoint, "an existing directory")->required();
-  CLI::Option* upper = sub->add_option("--upper", command.upper,
-                                       "keep what is written in this directory; without it nothing can be written");
-  sub->add_option("--quota", command.quota_bytes, "the most that may be written, such as 512M (if not said: 4G)")
+  CLI::Option* upper = sub->add_option(
+      "--upper", command.upper, "keep what is written in this directory; without it nothing can be written");
+  sub->add_option("--quota", command.quota_bytes,
+                  "the most that may be written, such as 512M (if not said: 4G)")
       ->transform(CLI::AsSizeValue(false))
       ->needs(upper);
   sub->add_flag("-f,--foreground", command.foreground, "stay, and end the mount with this process");
@@ -52,8 +53,10 @@ ParsedOptions parse_options(int argc, const char* const* argv) {
   app.set_version_flag("--version", LAYERBOOT_VERSION);
   app.require_subcommand(1);
   app.fallthrough();
-  app.add_option("--index-dir", parsed.options.index_dir, "where indexes are kept")->envname("LAYERBOOT_INDEX_DIR");
-  app.add_option("--add-layer", parsed.options.add_layers, "a plain tar to put on top of the image; may be repeated")
+  app.add_option("--index-dir", parsed.options.index_dir, "where indexes are kept")
+      ->envname("LAYERBOOT_INDEX_DIR");
+  app.add_option("--add-layer", parsed.options.add_layers,
+                 "a plain tar to put on top of the image; may be repeated")
       ->allow_extra_args(false);
   app.add_flag("-q,--quiet", quiet, "say only what is wrong");
   app.add_flag("--debug", debug, "say everything");

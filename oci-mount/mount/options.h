@@ -17,7 +17,7 @@ struct MountCommand {
 
   std::string image;
   std::string mountpoint;
-  std::filesystem::path upper;    // empty: read-only
+  std::filesystem::path upper;  // empty: read-only
   std::uint64_t quota_bytes = kDefaultQuotaBytes;
   bool foreground = false;
   bool allow_other = false;

@@ -35,11 +35,18 @@ void keep_message(fuse_log_level level, const char* format, va_list arguments) {
   }
 }
 
-Result<void> check_mountpoint(const std::string& path) {
-  struct stat st {};
-  if (::stat(path.c_str(), &st) != 0) return errno_error("cannot mount on ", path);
+// Its absolute path: unmounting happens from another working directory.
+Result<std::string> check_mountpoint(const std::string& path) {
+  const std::unique_ptr<char, decltype(&std::free)> absolute(::realpath(path.c_str(), nullptr), &std::free);
+  if (!absolute && errno == ENOTCONN) {
+    return fail(ENOTCONN, "cannot mount on ", path,
+                ": a mount whose server is gone is still there; remove it with fusermount3 -u");
+  }
+  if (!absolute) return errno_error("cannot mount on ", path);
+  struct stat st{};
+  if (::stat(absolute.get(), &st) != 0) return errno_error("cannot mount on ", path);
   if (!S_ISDIR(st.st_mode)) return fail(ENOTDIR, "cannot mount on ", path, ": it is no directory");
-  return {};
+  return std::string(absolute.get());
 }
 
 // Commas part mount options, and a backslash escapes; df shows neither the worse for an underscore.
@@ -49,7 +56,8 @@ std::string option_text(std::string text) {
 }
 
 std::string mount_options(const SessionOptions& options) {
-  std::string text = str_cat("default_permissions,subtype=oci-mount,fsname=", option_text(options.source_name));
+  std::string text =
+      str_cat("default_permissions,subtype=oci-mount,fsname=", option_text(options.source_name));
   if (options.read_only) text += ",ro";
   if (options.allow_other) text += ",allow_other";
   return text;
@@ -65,15 +73,16 @@ struct Session::Buffer {
 void Session::SessionDeleter::operator()(fuse_session* session) const { ::fuse_session_destroy(session); }
 
 Session::Session(Reactor& reactor, vfs::FileSystem& fs)
-    : reactor_(reactor), door_{.fs = fs, .reactor = reactor, .on_idle = {}, .scratch = {}},
+    : reactor_(reactor),
+      door_{.fs = fs, .reactor = reactor, .on_idle = {}, .scratch = {}},
       buffer_(std::make_unique<Buffer>()) {}
 
 Result<std::unique_ptr<Session>> Session::mount(Reactor& reactor, vfs::FileSystem& fs,
                                                 const SessionOptions& options) {
-  LB_TRY(check_mountpoint(options.mountpoint));
+  LB_ASSIGN(std::string mountpoint, check_mountpoint(options.mountpoint));
   ::fuse_set_log_func(keep_message);
   std::unique_ptr<Session> session(new Session(reactor, fs));
-  session->mountpoint_ = options.mountpoint;
+  session->mountpoint_ = std::move(mountpoint);
 
   std::string program = "oci-mount";
   std::string dash_o = "-o";
@@ -91,13 +100,14 @@ Result<std::unique_ptr<Session>> Session::mount(Reactor& reactor, vfs::FileSyste
   session->signals_ = UniqueFd(::signalfd(-1, &ending, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!session->signals_) return errno_error("signalfd");
 
-  if (::fuse_session_mount(session->session_.get(), options.mountpoint.c_str()) != 0) {
+  if (::fuse_session_mount(session->session_.get(), session->mountpoint_.c_str()) != 0) {
     return fail(EIO, "cannot mount on ", options.mountpoint, ": ", last_message,
                 " (FUSE needs /dev/fuse, and root or the program fusermount3)");
   }
   session->mounted_ = true;
   const int fd = ::fuse_session_fd(session->session_.get());
-  if (::fcntl(fd, F_SETFL, O_NONBLOCK) != 0 || ::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return errno_error("fcntl");
+  if (::fcntl(fd, F_SETFL, O_NONBLOCK) != 0 || ::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+    return errno_error("fcntl");
   return session;
 }
 
@@ -116,7 +126,9 @@ Result<void> Session::serve(std::function<void()> on_ready) {
   reactor_.run();
   reactor_.unwatch(fd);
   reactor_.unwatch(signals_.get());
-  if (failure_ != 0) return fail(failure_, mountpoint_, ": lost the connection to the kernel: ", Error{failure_, {}}.describe());
+  if (failure_ != 0)
+    return fail(failure_, mountpoint_,
+                ": lost the connection to the kernel: ", Error{failure_, {}}.describe());
   return {};
 }
 

@@ -71,7 +71,8 @@ Result<void> Merge::add(const LayerEntries& source) {
   LB_TRY(resolve_links());
   if (left_out_count_ != 0) {
     log_warn("layer ", layer_count_, " (", layer_name_, "): left out ", left_out_count_,
-             " character devices 0:0, which are no devices but marks of overlayfs; the first is ", first_left_out_);
+             " character devices 0:0, which are no devices but marks of overlayfs; the first is ",
+             first_left_out_);
   }
   ++layer_count_;
   return {};
@@ -122,8 +123,8 @@ Result<void> Merge::add_entry(const EntryView& entry, std::uint32_t entry_index)
   return {};
 }
 
-// A hard link's target may be another hard link of this layer, before or after it: each chain is resolved from
-// its end, once.
+// A hard link's target may be another hard link of this layer, before or after it: each chain is resolved
+// from its end, once.
 Result<void> Merge::resolve_links() {
   while (!waiting_links_.empty()) LB_TRY(resolve_link_chain(waiting_links_.begin()->first));
   return {};
@@ -132,7 +133,8 @@ Result<void> Merge::resolve_links() {
 Result<void> Merge::resolve_link_chain(std::string_view path) {
   std::vector<std::string_view> chain;
   std::string_view target = path;
-  for (auto link = waiting_links_.find(target); link != waiting_links_.end(); link = waiting_links_.find(target)) {
+  for (auto link = waiting_links_.find(target); link != waiting_links_.end();
+       link = waiting_links_.find(target)) {
     if (link->second.state == LinkState::kInProgress) {
       return error_at(EINVAL, path, "a hard link that leads back to itself");
     }
@@ -161,7 +163,8 @@ Result<MergedNode::Index> Merge::make_node(std::uint32_t entry_index, bool direc
   return static_cast<Index>(nodes_.size() - 1);
 }
 
-// A symlink on the way is never followed: what is there and is no directory, of a lower layer, gives way to one.
+// A symlink on the way is never followed: what is there and is no directory, of a lower layer, gives way to
+// one.
 Result<MergedNode::Index> Merge::ensure_directory(std::string_view path) {
   if (path == last_directory_.first) return last_directory_.second;
   Index at = kRootIndex;
@@ -173,7 +176,8 @@ Result<MergedNode::Index> Merge::ensure_directory(std::string_view path) {
       continue;
     }
     if (child != nodes_[at].children->end() && nodes_[child->second].layer == layer_count_) {
-      return error_at(ENOTDIR, path, "should be a directory, but the same layer makes a part of it something else");
+      return error_at(ENOTDIR, path,
+                      "should be a directory, but the same layer makes a part of it something else");
     }
     LB_ASSIGN(const Index made, make_node(MergedNode::kImplicit, true));
     (*nodes_[at].children)[name] = made;

@@ -69,7 +69,8 @@ class Merge {
   std::map<std::string_view, WaitingLink> waiting_links_;
   std::uint32_t left_out_count_ = 0;
   std::string_view first_left_out_;
-  std::pair<std::string_view, Index> last_directory_{"", kRootIndex};  // entries come in runs of one directory
+  std::pair<std::string_view, Index> last_directory_{"",
+                                                     kRootIndex};  // entries come in runs of one directory
 };
 
 }  // namespace layerboot::tree

@@ -23,7 +23,8 @@ Result<void> check_path(std::string_view path) {
     const std::string_view name = rest.substr(0, slash);
     if (name.size() > kMaxNameBytes) return fail(ENAMETOOLONG, "name over ", kMaxNameBytes, " bytes");
     if (!is_valid_name(name)) return fail(EINVAL, "path with an empty, \".\" or \"..\" component");
-    if (++depth > kMaxPathDepth) return fail(ENAMETOOLONG, "path deeper than ", kMaxPathDepth, " directories");
+    if (++depth > kMaxPathDepth)
+      return fail(ENAMETOOLONG, "path deeper than ", kMaxPathDepth, " directories");
     if (slash == std::string_view::npos) return {};
     rest.remove_prefix(slash + 1);
   }

@@ -14,8 +14,9 @@ inline constexpr std::size_t kMaxPathBytes = 4096;      // PATH_MAX of Linux
 inline constexpr std::size_t kMaxPathDepth = 1024;      // components
 inline constexpr std::size_t kMaxSymlinkBytes = 4095;   // PATH_MAX without its NUL
 inline constexpr std::size_t kMaxXattrNameBytes = 255;  // XATTR_NAME_MAX of Linux
-inline constexpr std::size_t kMaxXattrBytes = 64 * 1024;  // names and values of one node; listxattr's bound too
-inline constexpr std::size_t kMaxExtents = 64 * 1024;     // of one file
+inline constexpr std::size_t kMaxXattrBytes =
+    64 * 1024;                                         // names and values of one node; listxattr's bound too
+inline constexpr std::size_t kMaxExtents = 64 * 1024;  // of one file
 
 inline constexpr std::uint32_t kMaxLayers = 128;
 inline constexpr std::uint32_t kMaxEntriesPerLayer = 4'000'000;

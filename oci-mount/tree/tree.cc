@@ -15,9 +15,9 @@ Result<std::unique_ptr<const Tree>> Tree::open(int fd, std::string_view expected
 
 NodeId Tree::lookup(NodeId directory, std::string_view name) const {
   const auto all = entries(directory);
-  const auto found = std::lower_bound(all.begin(), all.end(), name, [this](const DirentRecord& entry, auto wanted) {
-    return this->name(entry) < wanted;
-  });
+  const auto found =
+      std::lower_bound(all.begin(), all.end(), name,
+                       [this](const DirentRecord& entry, auto wanted) { return this->name(entry) < wanted; });
   return found != all.end() && this->name(*found) == name ? found->node : kNoNode;
 }
 

@@ -36,7 +36,8 @@ Result<std::string> build_tree(std::span<const LayerEntries* const> layers, std:
   return image.serialize();
 }
 
-Result<std::unique_ptr<const Tree>> open_or_build_tree(std::string_view key, const std::filesystem::path& index_dir,
+Result<std::unique_ptr<const Tree>> open_or_build_tree(std::string_view key,
+                                                       const std::filesystem::path& index_dir,
                                                        const std::function<Result<std::string>()>& build) {
   const std::filesystem::path path = tree_path(index_dir, key);
   auto opened = open_file(path, key);

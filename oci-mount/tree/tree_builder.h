@@ -21,13 +21,14 @@ namespace layerboot::tree {
 /// Where the tree index of `key` lies in `index_dir`.
 std::filesystem::path tree_path(const std::filesystem::path& index_dir, std::string_view key);
 
-/// The file of a tree index: `layers`, lowest first, merged. `key` says what the tree is made of. Errors name the layer
-/// and the path at fault.
+/// The file of a tree index: `layers`, lowest first, merged. `key` says what the tree is made of. Errors name
+/// the layer and the path at fault.
 Result<std::string> build_tree(std::span<const LayerEntries* const> layers, std::string_view key);
 
 /// Opens the tree index of `key` in `index_dir`, which must exist. One that is missing, torn or of an older
 /// version is replaced, whole or not at all, by what `build` gives. Several may do so at once.
-Result<std::unique_ptr<const Tree>> open_or_build_tree(std::string_view key, const std::filesystem::path& index_dir,
+Result<std::unique_ptr<const Tree>> open_or_build_tree(std::string_view key,
+                                                       const std::filesystem::path& index_dir,
                                                        const std::function<Result<std::string>()>& build);
 
 /// The tree of these layers, lowest first: reads their entries only if the tree has to be built.

@@ -58,8 +58,8 @@ class Checker {
   }
 
  private:
-  // Nodes are numbered breadth first, so a directory's entries name only nodes already named or the next new one:
-  // thus every node is reached, and no directory lies below itself.
+  // Nodes are numbered breadth first, so a directory's entries name only nodes already named or the next new
+  // one: thus every node is reached, and no directory lies below itself.
   Result<void> check_node(std::uint32_t id) {
     const NodeRecord& node = t_.nodes[id - 1];
     if (id >= next_new_id_) return broken("a node without a name");
@@ -68,13 +68,18 @@ class Checker {
     LB_TRY(check_xattrs(node));
     if (!S_ISREG(node.mode) && node.blocks != 0) return broken("blocks of a node that is no file");
     switch (node.mode & ~07777U) {
-      case S_IFDIR: return check_directory(id);
-      case S_IFREG: return check_file(node);
-      case S_IFLNK: return check_symlink(node);
+      case S_IFDIR:
+        return check_directory(id);
+      case S_IFREG:
+        return check_file(node);
+      case S_IFLNK:
+        return check_symlink(node);
       case S_IFCHR:
       case S_IFBLK:
-      case S_IFIFO: return node.child_count == 0 ? Result<void>() : broken("children of a device");
-      default: return broken("type of a node");
+      case S_IFIFO:
+        return node.child_count == 0 ? Result<void>() : broken("children of a device");
+      default:
+        return broken("type of a node");
     }
   }
 
@@ -91,7 +96,8 @@ class Checker {
       const std::string_view name = text(dirent.name_offset, dirent.name_length);
       if (!is_valid_name(name) || name <= previous) return broken("name or order of an entry");
       previous = name;
-      if (dirent.node < 2 || dirent.node > t_.nodes.size() || dirent.node > next_new_id_ || dirent.reserved != 0) {
+      if (dirent.node < 2 || dirent.node > t_.nodes.size() || dirent.node > next_new_id_ ||
+          dirent.reserved != 0) {
         return broken("node of an entry");
       }
       const NodeRecord& child = t_.nodes[dirent.node - 1];
@@ -132,7 +138,8 @@ class Checker {
 
   Result<void> check_symlink(const NodeRecord& node) {
     if (!in_pool(node.first_child, node.child_count)) return broken("place of a symlink's target");
-    if (!is_valid_symlink_target(text(node.first_child, node.child_count)) || node.size_bytes != node.child_count) {
+    if (!is_valid_symlink_target(text(node.first_child, node.child_count)) ||
+        node.size_bytes != node.child_count) {
       return broken("target of a symlink");
     }
     return {};
@@ -146,11 +153,13 @@ class Checker {
     std::uint64_t total_bytes = 0;
     std::string_view previous;
     for (const XattrRecord& xattr : t_.xattrs.subspan(node.first_xattr, node.xattr_count)) {
-      if (!in_pool(xattr.name_offset, xattr.name_length) || !in_pool(xattr.value_offset, xattr.value_length)) {
+      if (!in_pool(xattr.name_offset, xattr.name_length) ||
+          !in_pool(xattr.value_offset, xattr.value_length)) {
         return broken("place of an xattr");
       }
       const std::string_view name = text(xattr.name_offset, xattr.name_length);
-      if (!is_valid_xattr_name(name) || name <= previous || xattr.reserved != 0) return broken("name of an xattr");
+      if (!is_valid_xattr_name(name) || name <= previous || xattr.reserved != 0)
+        return broken("name of an xattr");
       previous = name;
       total_bytes += std::uint64_t{xattr.name_length} + xattr.value_length;
       if (total_bytes > kMaxXattrBytes) return broken("size of a node's xattrs");
@@ -181,8 +190,8 @@ class Checker {
         const NodeRecord& child = t_.nodes[dirent.node - 1];
         if (child.link_count == 0) continue;
         const LinkRecord& link = t_.links[child.first_link + seen[dirent.node - 1]++];
-        if (link.parent != id || link.name_offset != dirent.name_offset || link.name_length != dirent.name_length ||
-            link.reserved != 0) {
+        if (link.parent != id || link.name_offset != dirent.name_offset ||
+            link.name_length != dirent.name_length || link.reserved != 0) {
           return broken("a link");
         }
       }

@@ -26,15 +26,22 @@ constexpr std::uint32_t kMaxMinor = (1U << 20) - 1;
 
 std::optional<std::uint32_t> type_bits(EntryType type) {
   switch (type) {
-    case EntryType::kFile: return S_IFREG;
-    case EntryType::kDirectory: return S_IFDIR;
-    case EntryType::kSymlink: return S_IFLNK;
-    case EntryType::kCharDevice: return S_IFCHR;
-    case EntryType::kBlockDevice: return S_IFBLK;
-    case EntryType::kFifo: return S_IFIFO;
+    case EntryType::kFile:
+      return S_IFREG;
+    case EntryType::kDirectory:
+      return S_IFDIR;
+    case EntryType::kSymlink:
+      return S_IFLNK;
+    case EntryType::kCharDevice:
+      return S_IFCHR;
+    case EntryType::kBlockDevice:
+      return S_IFBLK;
+    case EntryType::kFifo:
+      return S_IFIFO;
     case EntryType::kHardLink:
     case EntryType::kWhiteout:
-    case EntryType::kOpaque: break;
+    case EntryType::kOpaque:
+      break;
   }
   return std::nullopt;
 }
@@ -64,8 +71,8 @@ Result<TreeImage> TreeImage::lay_out(const Merge& merge, std::span<const LayerEn
     auto filled = image.fill_node(id);
     if (filled) continue;
     const MergedNode& node = merge.nodes()[image.order_[id - 1]];
-    return while_doing(filled.error(), "layer ", node.layer, " (", layers[node.layer]->identity(), "): ",
-                       layers[node.layer]->entry(node.entry).path.substr(0, 256));
+    return while_doing(filled.error(), "layer ", node.layer, " (", layers[node.layer]->identity(),
+                       "): ", layers[node.layer]->entry(node.entry).path.substr(0, 256));
   }
   image.fill_links();
   return image;
@@ -132,7 +139,8 @@ Result<void> TreeImage::fill_node(std::uint32_t id) {
     case EntryType::kFile:
       return fill_file(record, entry, node.layer);
     case EntryType::kSymlink: {
-      if (!is_valid_symlink_target(entry.link)) return fail(EINVAL, "symlink target empty, too long or with a NUL");
+      if (!is_valid_symlink_target(entry.link))
+        return fail(EINVAL, "symlink target empty, too long or with a NUL");
       LB_ASSIGN(record.first_child, put_once(entry.link));
       record.child_count = static_cast<std::uint32_t>(entry.link.size());
       record.size_bytes = entry.link.size();
@@ -141,7 +149,8 @@ Result<void> TreeImage::fill_node(std::uint32_t id) {
     case EntryType::kCharDevice:
     case EntryType::kBlockDevice:
       if (entry.rdev_major > kMaxMajor || entry.rdev_minor > kMaxMinor) {
-        return fail(EINVAL, "device number ", entry.rdev_major, ":", entry.rdev_minor, " is beyond what Linux has");
+        return fail(EINVAL, "device number ", entry.rdev_major, ":", entry.rdev_minor,
+                    " is beyond what Linux has");
       }
       record.rdev = encode_device(entry.rdev_major, entry.rdev_minor);
       return {};
@@ -153,22 +162,26 @@ Result<void> TreeImage::fill_node(std::uint32_t id) {
 Result<void> TreeImage::fill_file(NodeRecord& record, const EntryView& entry, std::uint32_t layer) {
   if (entry.extents.size() > kMaxExtents) return fail(E2BIG, "more than ", kMaxExtents, " pieces of data");
   if (entry.size_bytes > INT64_MAX) return fail(EFBIG, "larger than any file can be");
-  if (extents_.size() + entry.extents.size() > UINT32_MAX) return fail(E2BIG, "the image has too many extents");
+  if (extents_.size() + entry.extents.size() > UINT32_MAX)
+    return fail(E2BIG, "the image has too many extents");
   record.size_bytes = entry.size_bytes;
   record.first_child = static_cast<std::uint32_t>(extents_.size());
   std::uint64_t covered = 0;
   for (const layer::Extent& extent : entry.extents) {
     if (extent.length_bytes == 0) continue;
     if (extent.file_offset < covered || extent.file_offset > entry.size_bytes ||
-        extent.length_bytes > entry.size_bytes - extent.file_offset ||
-        extent.stream_offset > INT64_MAX || extent.length_bytes > INT64_MAX - extent.stream_offset) {
+        extent.length_bytes > entry.size_bytes - extent.file_offset || extent.stream_offset > INT64_MAX ||
+        extent.length_bytes > INT64_MAX - extent.stream_offset) {
       return fail(EINVAL, "data extents that overlap or leave the file");
     }
     covered = extent.file_offset + extent.length_bytes;
     record.blocks += (extent.length_bytes + kAllocationUnitBytes - 1) / kAllocationUnitBytes *
                      (kAllocationUnitBytes / kBlockBytes);
-    extents_.push_back({.file_offset = extent.file_offset, .stream_offset = extent.stream_offset,
-                        .length_bytes = extent.length_bytes, .layer = layer, .reserved = 0});
+    extents_.push_back({.file_offset = extent.file_offset,
+                        .stream_offset = extent.stream_offset,
+                        .length_bytes = extent.length_bytes,
+                        .layer = layer,
+                        .reserved = 0});
     ++record.child_count;
   }
   total_blocks_ += record.blocks;
@@ -224,7 +237,8 @@ void TreeImage::fill_links() {
 }
 
 Result<std::uint32_t> TreeImage::put(std::string_view text) {
-  if (text.size() > UINT32_MAX - pool_.size()) return fail(E2BIG, "names and xattrs of the image are over 4 GiB");
+  if (text.size() > UINT32_MAX - pool_.size())
+    return fail(E2BIG, "names and xattrs of the image are over 4 GiB");
   const auto offset = static_cast<std::uint32_t>(pool_.size());
   pool_ += text;
   return offset;

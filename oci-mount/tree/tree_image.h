@@ -32,7 +32,8 @@ class TreeImage {
     std::uint16_t name_length;
   };
 
-  TreeImage(const Merge& merge, std::span<const LayerEntries* const> layers) : merge_(merge), layers_(layers) {}
+  TreeImage(const Merge& merge, std::span<const LayerEntries* const> layers)
+      : merge_(merge), layers_(layers) {}
   Result<void> number_nodes();
   Result<void> fill_directory(std::uint32_t id, std::vector<std::uint32_t>& id_of);
   Result<void> fill_node(std::uint32_t id);

@@ -30,14 +30,17 @@ ImageSource::ImageSource(const ImageSourceOptions& options, store::Image opened,
 
 Result<std::unique_ptr<ImageSource>> open_image_source(std::string_view reference,
                                                        const ImageSourceOptions& options) {
-  const std::filesystem::path index_dir = options.index_dir.empty() ? options.dirs.index() : options.index_dir;
+  const std::filesystem::path index_dir =
+      options.index_dir.empty() ? options.dirs.index() : options.index_dir;
   LB_ASSIGN(store::Image image, store::open_image(reference, options.dirs));
   LB_TRY(make_directories(index_dir));
-  LB_ASSIGN(auto layers, layer::open_layers(image, options.add_layers,
-                                            {.index_dir = index_dir, .show_progress = options.show_progress}));
+  LB_ASSIGN(auto layers,
+            layer::open_layers(image, options.add_layers,
+                               {.index_dir = index_dir, .show_progress = options.show_progress}));
   LB_ASSIGN(std::shared_ptr<const tree::Tree> tree, tree::open_tree(layers, index_dir));
   // The tree's key names these layers, so only a forged file gets here.
-  if (tree->layer_count() > layers.size()) return fail(EBADMSG, reference, ": its tree index names more layers than it has");
+  if (tree->layer_count() > layers.size())
+    return fail(EBADMSG, reference, ": its tree index names more layers than it has");
   return std::make_unique<ImageSource>(options, std::move(image), std::move(layers), std::move(tree));
 }
 

@@ -22,7 +22,8 @@ void touch(const layerboot::tree::TreeTables& tables) {
     for (const char c : tables.pool.substr(offset, length)) sum += static_cast<unsigned char>(c);
   };
   for (const auto& node : tables.nodes) {
-    for (const auto& xattr : tables.xattrs.subspan(node.first_xattr, node.xattr_count)) sum += xattr.value_length;
+    for (const auto& xattr : tables.xattrs.subspan(node.first_xattr, node.xattr_count))
+      sum += xattr.value_length;
     for (const auto& link : tables.links.subspan(node.first_link, node.link_count)) sum += link.parent;
   }
   for (const auto& dirent : tables.dirents) {
@@ -50,8 +51,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     header.version = layerboot::tree::kTreeFormatVersion;
     header.body_hash = XXH3_64bits(bytes + sizeof header, size - sizeof header);
     std::memcpy(bytes, &header, sizeof header);
-    const std::string_view pool = layerboot::as_text({bytes, size}).substr(
-        std::min<std::uint64_t>(header.pool.offset, size));
+    const std::string_view pool =
+        layerboot::as_text({bytes, size}).substr(std::min<std::uint64_t>(header.pool.offset, size));
     if (header.key_offset <= pool.size()) key = pool.substr(header.key_offset, header.key_length);
   }
   const auto tables = layerboot::tree::check_tree_file({bytes, size}, key);

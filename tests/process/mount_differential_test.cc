@@ -1,4 +1,5 @@
-// The default image through `oci-mount mount` is what `umoci unpack` makes of it, to the last attribute and byte.
+// The default image through `oci-mount mount` is what `umoci unpack` makes of it, to the last attribute and
+// byte.
 #include <dirent.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -30,7 +31,8 @@ std::string xattrs_text(const fs::path& path) {
   const ssize_t length = ::llistxattr(path.c_str(), names.data(), names.size());
   if (length < 0) return str_cat("unreadable ", errno);
   std::map<std::string, std::string> sorted;
-  for (const char* name = names.data(); name < names.data() + length; name += std::string_view(name).size() + 1) {
+  for (const char* name = names.data(); name < names.data() + length;
+       name += std::string_view(name).size() + 1) {
     std::string value(64 * 1024, '\0');
     const ssize_t size = ::lgetxattr(path.c_str(), name, value.data(), value.size());
     value.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
@@ -42,8 +44,8 @@ std::string xattrs_text(const fs::path& path) {
 }
 
 std::string describe(const fs::path& path, const struct stat& st) {
-  std::string text = str_cat("mode ", st.st_mode, " owner ", st.st_uid, ":", st.st_gid, " mtime ", st.st_mtim.tv_sec,
-                             ".", st.st_mtim.tv_nsec, " xattrs", xattrs_text(path));
+  std::string text = str_cat("mode ", st.st_mode, " owner ", st.st_uid, ":", st.st_gid, " mtime ",
+                             st.st_mtim.tv_sec, ".", st.st_mtim.tv_nsec, " xattrs", xattrs_text(path));
   // A directory's size and link count are its file system's own affair.
   if (S_ISDIR(st.st_mode)) return text;
   text += str_cat(" size ", st.st_size, " names ", st.st_nlink);
@@ -59,7 +61,7 @@ Listing list_tree(const fs::path& root) {
   Listing listing;
   std::map<ino_t, std::string> first_name;  // of what has several
   const auto add = [&](const fs::path& path) {
-    struct stat st {};
+    struct stat st{};
     if (::lstat(path.c_str(), &st) != 0) return;
     const std::string name = "/" + path.lexically_relative(root).string();
     std::string& line = listing[name] = describe(path, st);
@@ -84,7 +86,8 @@ Listing list_tree(const fs::path& root) {
 void expect_same(const Listing& mounted, const Listing& unpacked) {
   std::size_t differences = 0;
   const auto differ = [&](const std::string& name, const std::string& here, const std::string& there) {
-    if (++differences <= kMaxShown) ADD_FAILURE() << name << "\n  mounted:  " << here << "\n  unpacked: " << there;
+    if (++differences <= kMaxShown)
+      ADD_FAILURE() << name << "\n  mounted:  " << here << "\n  unpacked: " << there;
   };
   for (const auto& [name, line] : mounted) {
     const auto other = unpacked.find(name);
@@ -105,10 +108,12 @@ TEST(MountDifferential, TheDefaultImageIsAsUmociUnpacksIt) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can unpack owners and devices to compare with";
   const char* const layout = std::getenv("LAYERBOOT_TEST_IMAGE");
   ASSERT_TRUE(layout != nullptr && fs::exists(fs::path(layout) / "index.json"))
-      << "the default image is missing: run `./dev test`, which builds it, or set LAYERBOOT_TEST_IMAGE to an OCI layout";
+      << "the default image is missing: run `./dev test`, which builds it, or set LAYERBOOT_TEST_IMAGE to an "
+         "OCI layout";
   const TempDir dir;
-  const Outcome unpacked = run_program({"umoci", "unpack", "--image", std::string(layout) + ":latest", (dir / "bundle").string()},
-                                       dir / "cache");
+  const Outcome unpacked =
+      run_program({"umoci", "unpack", "--image", std::string(layout) + ":latest", (dir / "bundle").string()},
+                  dir / "cache");
   ASSERT_EQ(unpacked.exit_code, 0) << unpacked.err << "\n(umoci is in the Debian package of that name)";
   fs::create_directories(dir / "mnt");
   const Mounted mounted({str_cat("oci:", layout)}, dir / "cache", dir / "mnt");

@@ -57,7 +57,8 @@ std::string contents(int fd) {
 
 }  // namespace
 
-Outcome run_program(const std::vector<std::string>& words, const std::filesystem::path& cache_home, int out_fd) {
+Outcome run_program(const std::vector<std::string>& words, const std::filesystem::path& cache_home,
+                    int out_fd) {
   const UniqueFd out(::memfd_create("out", MFD_CLOEXEC));
   const UniqueFd err(::memfd_create("err", MFD_CLOEXEC));
   Outcome outcome;
@@ -86,7 +87,8 @@ Mounted::Mounted(std::vector<std::string> arguments, const std::filesystem::path
   write_end.reset();
   // "… is mounted on …", or the end of the program.
   char c = 0;
-  while (messages_.find("is mounted on") == std::string::npos && ::read(messages_fd_.get(), &c, 1) == 1) messages_ += c;
+  while (messages_.find("is mounted on") == std::string::npos && ::read(messages_fd_.get(), &c, 1) == 1)
+    messages_ += c;
 }
 
 Mounted::~Mounted() {
@@ -108,8 +110,8 @@ int Mounted::stop(int signal) {
 }
 
 bool is_mountpoint(const std::filesystem::path& directory) {
-  struct stat here {};
-  struct stat above {};
+  struct stat here{};
+  struct stat above{};
   if (::lstat(directory.c_str(), &here) != 0) return errno == ENOTCONN;  // a mount whose server is gone
   if (::lstat(directory.parent_path().c_str(), &above) != 0) return false;
   return here.st_dev != above.st_dev;

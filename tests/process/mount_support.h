@@ -17,14 +17,17 @@ struct Outcome {
   std::string err;
 };
 
-/// Runs a program to its end. `cache_home` is its XDG_CACHE_HOME. `out_fd`: its standard output, instead of Outcome's.
-Outcome run_program(const std::vector<std::string>& words, const std::filesystem::path& cache_home, int out_fd = -1);
+/// Runs a program to its end. `cache_home` is its XDG_CACHE_HOME. `out_fd`: its standard output, instead of
+/// Outcome's.
+Outcome run_program(const std::vector<std::string>& words, const std::filesystem::path& cache_home,
+                    int out_fd = -1);
 
 /// `oci-mount mount --foreground …`, ended with this object at the latest.
 class Mounted {
  public:
   /// Returns when the mount is of use; or when the program has ended, with exit_code() set.
-  Mounted(std::vector<std::string> arguments, const std::filesystem::path& cache_home, std::filesystem::path mountpoint);
+  Mounted(std::vector<std::string> arguments, const std::filesystem::path& cache_home,
+          std::filesystem::path mountpoint);
   ~Mounted();
   Mounted(const Mounted&) = delete;
   Mounted& operator=(const Mounted&) = delete;

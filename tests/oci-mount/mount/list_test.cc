@@ -57,11 +57,14 @@ TEST_F(ListTest, ShowsDetails) {
             "drwxrwxrwt   3     0     0       4096 1970-01-01 00:00:00 d\n"
             "lrwxrwxrwx   1     0     0          1 1970-01-01 00:00:00 link -> d\n"
             "crw-r--r--   1     7     0       1, 3 1970-01-01 00:00:00 null\n");
-  EXPECT_EQ(listed("link", {.details = true}), "lrwxrwxrwx   1     0     0          1 1970-01-01 00:00:00 link -> d\n");
+  EXPECT_EQ(listed("link", {.details = true}),
+            "lrwxrwxrwx   1     0     0          1 1970-01-01 00:00:00 link -> d\n");
   EXPECT_NE(listed("d", {.details = true}).find("1234 2023-11-14 22:13:20 b\n"), std::string::npos);
 }
 
-TEST_F(ListTest, AMissingPathIsNamed) { EXPECT_EQ(listed("d/none", {}), "error: d/none: No such file or directory"); }
+TEST_F(ListTest, AMissingPathIsNamed) {
+  EXPECT_EQ(listed("d/none", {}), "error: d/none: No such file or directory");
+}
 
 TEST_F(ListTest, StopsWhenTheLineIsNotTaken) {
   int lines = 0;

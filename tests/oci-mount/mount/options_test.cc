@@ -11,7 +11,8 @@ ParsedOptions parse(std::vector<const char*> words) {
 }
 
 TEST(MountOptions, Mount) {
-  const auto parsed = parse({"mount", "oci:/i:t", "/m", "--upper", "/u", "--quota", "512M", "-f", "--allow-other"});
+  const auto parsed =
+      parse({"mount", "oci:/i:t", "/m", "--upper", "/u", "--quota", "512M", "-f", "--allow-other"});
   ASSERT_FALSE(parsed.leave) << parsed.text;
   const auto& mount = std::get<MountCommand>(parsed.options.command);
   EXPECT_EQ(mount.image, "oci:/i:t");
@@ -31,7 +32,8 @@ TEST(MountOptions, MountIsReadOnlyAndInTheBackgroundUnlessSaid) {
 }
 
 TEST(MountOptions, ListAndCat) {
-  const auto list = parse({"ls", "-lR", "i", "/etc", "--index-dir", "/x", "--add-layer", "/one.tar", "--add-layer", "/two.tar"});
+  const auto list = parse(
+      {"ls", "-lR", "i", "/etc", "--index-dir", "/x", "--add-layer", "/one.tar", "--add-layer", "/two.tar"});
   ASSERT_FALSE(list.leave) << list.text;
   EXPECT_TRUE(std::get<ListCommand>(list.options.command).recursive);
   EXPECT_TRUE(std::get<ListCommand>(list.options.command).details);
@@ -45,7 +47,11 @@ TEST(MountOptions, ListAndCat) {
 
 TEST(MountOptions, WhatIsWrongIsSaidWithExitCodeTwo) {
   for (const std::vector<const char*>& words :
-       std::vector<std::vector<const char*>>{{}, {"nonsense"}, {"mount", "i"}, {"cat", "i"}, {"ls", "--no-such"},
+       std::vector<std::vector<const char*>>{{},
+                                             {"nonsense"},
+                                             {"mount", "i"},
+                                             {"cat", "i"},
+                                             {"ls", "--no-such"},
                                              {"mount", "i", "/m", "--quota", "1G"},
                                              {"mount", "i", "/m", "--upper", "u", "--quota", "lots"}}) {
     const auto parsed = parse(words);

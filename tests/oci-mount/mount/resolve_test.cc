@@ -47,11 +47,12 @@ class ResolveTest : public testing::Test {
 
 TEST_F(ResolveTest, WalksAsAProcessRootedThereWould) {
   const NodeId env = tree::node_at(*tree_, "usr/bin/env");
-  for (const std::string_view path : {"/usr/bin/env", "usr/bin/env", "//usr/./bin//env", "/../../usr/bin/env", "bin/env",
-                                      "absolute", "escape", "usr/up/env", "bin/../bin/env"}) {
+  for (const std::string_view path : {"/usr/bin/env", "usr/bin/env", "//usr/./bin//env", "/../../usr/bin/env",
+                                      "bin/env", "absolute", "escape", "usr/up/env", "bin/../bin/env"}) {
     EXPECT_EQ(at(path), env) << path;
   }
-  for (const std::string_view path : {"", "/", "..", "usr/..", "/."}) EXPECT_EQ(at(path), tree::kRoot) << path;
+  for (const std::string_view path : {"", "/", "..", "usr/..", "/."})
+    EXPECT_EQ(at(path), tree::kRoot) << path;
 }
 
 TEST_F(ResolveTest, KeepsTheLastSymlinkWhenAsked) {

@@ -24,7 +24,8 @@ class FakeLayer final : public LayerEntries {
     entry.mode = type == layer::EntryType::kDirectory ? 0755 : 0644;
     return entry;
   }
-  layer::EntryView& file(std::string_view path, std::uint64_t size_bytes = 0, std::uint64_t stream_offset = 0) {
+  layer::EntryView& file(std::string_view path, std::uint64_t size_bytes = 0,
+                         std::uint64_t stream_offset = 0) {
     layer::EntryView& entry = add(layer::EntryType::kFile, path);
     entry.size_bytes = size_bytes;
     if (size_bytes != 0) entry.extents = extents({{0, stream_offset, size_bytes}});
@@ -52,14 +53,17 @@ class FakeLayer final : public LayerEntries {
     return extents_.emplace_back(std::move(list));
   }
 
-  [[nodiscard]] std::uint32_t entry_count() const override { return static_cast<std::uint32_t>(entries_.size()); }
+  [[nodiscard]] std::uint32_t entry_count() const override {
+    return static_cast<std::uint32_t>(entries_.size());
+  }
   [[nodiscard]] layer::EntryView entry(std::uint32_t index) const override { return entries_[index]; }
   [[nodiscard]] std::string_view identity() const override { return identity_; }
 
   /// As a layer index orders them. Views into entries are stale after it.
   void sort() {
-    std::sort(entries_.begin(), entries_.end(),
-              [](const auto& a, const auto& b) { return a.path != b.path ? a.path < b.path : a.type < b.type; });
+    std::sort(entries_.begin(), entries_.end(), [](const auto& a, const auto& b) {
+      return a.path != b.path ? a.path < b.path : a.type < b.type;
+    });
   }
 
  private:

@@ -19,7 +19,8 @@ namespace {
 using layer::EntryType;
 using layer::EntryView;
 
-// ---- the model: a map from path to a shared file; no tree, no order, no cleverness ---------------------------
+// ---- the model: a map from path to a shared file; no tree, no order, no cleverness
+// ---------------------------
 
 struct ModelFile {
   EntryType type = EntryType::kDirectory;
@@ -51,7 +52,9 @@ void make_directory(Model& model, const std::string& path) {
 }
 
 bool model_apply(Model& model, std::size_t number, const std::vector<EntryView>& entries) {
-  const auto is_mark = [](const EntryView& e) { return e.type == EntryType::kWhiteout || e.type == EntryType::kOpaque; };
+  const auto is_mark = [](const EntryView& e) {
+    return e.type == EntryType::kWhiteout || e.type == EntryType::kOpaque;
+  };
   const auto is_left_out = [](const EntryView& e) {
     return e.type == EntryType::kCharDevice && e.rdev_major == 0 && e.rdev_minor == 0;
   };
@@ -84,8 +87,8 @@ bool model_apply(Model& model, std::size_t number, const std::vector<EntryView>&
       links[path] = std::string(e.link);
       continue;
     }
-    const bool stays = e.type == EntryType::kDirectory && model.contains(path) &&
-                       model[path]->type == EntryType::kDirectory;
+    const bool stays =
+        e.type == EntryType::kDirectory && model.contains(path) && model[path]->type == EntryType::kDirectory;
     if (!stays) erase(model, path);
     model[path] = std::make_shared<ModelFile>(ModelFile{e.type, e.mode, e.uid, number});
   }
@@ -106,7 +109,8 @@ bool model_apply(Model& model, std::size_t number, const std::vector<EntryView>&
   return links.empty();
 }
 
-// ---- comparing ------------------------------------------------------------------------------------------------
+// ---- comparing
+// ------------------------------------------------------------------------------------------------
 
 // One line a path: what it is, and the first of all names of the same file.
 using Listing = std::map<std::string, std::string>;
@@ -127,10 +131,14 @@ Listing list(const Model& model) {
 
 EntryType type_of(std::uint32_t mode) {
   switch (mode & S_IFMT) {
-    case S_IFDIR: return EntryType::kDirectory;
-    case S_IFLNK: return EntryType::kSymlink;
-    case S_IFCHR: return EntryType::kCharDevice;
-    default: return EntryType::kFile;
+    case S_IFDIR:
+      return EntryType::kDirectory;
+    case S_IFLNK:
+      return EntryType::kSymlink;
+    case S_IFCHR:
+      return EntryType::kCharDevice;
+    default:
+      return EntryType::kFile;
   }
 }
 
@@ -160,7 +168,8 @@ Listing list(const Tree& tree) {
   return listing;
 }
 
-// ---- random images ----------------------------------------------------------------------------------------------
+// ---- random images
+// ----------------------------------------------------------------------------------------------
 
 class Random {
  public:

@@ -14,7 +14,8 @@ TEST(PathRules, NamesAreSingleComponents) {
   EXPECT_TRUE(is_valid_name("..."));
   EXPECT_TRUE(is_valid_name("\xff\n"));
   EXPECT_TRUE(is_valid_name(std::string(255, 'x')));
-  for (const std::string_view bad : {""sv, "."sv, ".."sv, "a/b"sv, "a\0b"sv}) EXPECT_FALSE(is_valid_name(bad));
+  for (const std::string_view bad : {""sv, "."sv, ".."sv, "a/b"sv, "a\0b"sv})
+    EXPECT_FALSE(is_valid_name(bad));
   EXPECT_FALSE(is_valid_name(std::string(256, 'x')));
 }
 

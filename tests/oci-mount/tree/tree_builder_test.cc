@@ -36,9 +36,13 @@ class TreeBuilderTest : public testing::Test {
 TEST_F(TreeBuilderTest, BuildsOnceAndThenOpens) {
   ASSERT_TRUE(open());
   const auto written = fs::last_write_time(path());
-  const auto inode_before = [this] { struct stat st {}; ::stat(path().c_str(), &st); return st.st_ino; }();
+  const auto inode_before = [this] {
+    struct stat st{};
+    ::stat(path().c_str(), &st);
+    return st.st_ino;
+  }();
   ASSERT_TRUE(open());
-  struct stat st {};
+  struct stat st{};
   ASSERT_EQ(::stat(path().c_str(), &st), 0);
   EXPECT_EQ(st.st_ino, inode_before);
   EXPECT_EQ(fs::last_write_time(path()), written);

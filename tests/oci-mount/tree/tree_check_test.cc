@@ -35,12 +35,13 @@ class TreeCheckTest : public testing::Test {
   }
   // With the hash made right, so that what it guards is checked.
   static std::string rehashed(std::string file) {
-    const std::uint64_t hash = XXH3_64bits(file.data() + sizeof(TreeHeader), file.size() - sizeof(TreeHeader));
+    const std::uint64_t hash =
+        XXH3_64bits(file.data() + sizeof(TreeHeader), file.size() - sizeof(TreeHeader));
     std::memcpy(file.data() + offsetof(TreeHeader, body_hash), &hash, sizeof hash);
     return file;
   }
   template <typename Record, typename Value>
-  std::string with(TableRef table, std::size_t index, Value Record::*field, Value value) const {
+  std::string with(TableRef table, std::size_t index, Value Record::* field, Value value) const {
     std::string file = file_;
     Record record;
     char* at = file.data() + table.offset + index * sizeof record;
@@ -73,7 +74,8 @@ TEST_F(TreeCheckTest, AnotherKeyOrVersionIsStale) {
 
 TEST_F(TreeCheckTest, EveryShorterFileIsRefused) {
   for (std::size_t size = 0; size < file_.size(); ++size) {
-    EXPECT_FALSE(open_bytes(rehashed(file_.substr(0, size) + std::string(sizeof(TreeHeader), 0)).substr(0, size), key_))
+    EXPECT_FALSE(open_bytes(
+        rehashed(file_.substr(0, size) + std::string(sizeof(TreeHeader), 0)).substr(0, size), key_))
         << size;
   }
 }
@@ -132,8 +134,10 @@ TEST_F(TreeCheckTest, RandomDamageUnderARightHashNeverCrashes) {
     if (!opened) continue;
     const Tree& tree = **opened;
     for (NodeId id = kRoot; id <= tree.node_count(); ++id) {
-      for (const DirentRecord& entry : tree.entries(id)) EXPECT_EQ(tree.lookup(id, tree.name(entry)), entry.node);
-      for (const XattrRecord& xattr : tree.xattrs(id)) EXPECT_EQ(tree.xattr(id, tree.xattr_name(xattr)), tree.xattr_value(xattr));
+      for (const DirentRecord& entry : tree.entries(id))
+        EXPECT_EQ(tree.lookup(id, tree.name(entry)), entry.node);
+      for (const XattrRecord& xattr : tree.xattrs(id))
+        EXPECT_EQ(tree.xattr(id, tree.xattr_name(xattr)), tree.xattr_value(xattr));
       for (const LinkRecord& link : tree.links(id)) EXPECT_EQ(tree.lookup(link.parent, tree.name(link)), id);
     }
   }

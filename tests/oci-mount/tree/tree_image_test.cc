@@ -25,7 +25,8 @@ TEST(TreeImage, KeepsEveryAttribute) {
   file.gid = 5;
   file.mtime_sec = -1;
   file.mtime_nsec = 999'999'999;
-  file.xattrs = {{"user.b", "2"}, {"security.capability", std::string_view("\0\1", 2)}, {"trusted.overlay.opaque", "y"}};
+  file.xattrs = {
+      {"user.b", "2"}, {"security.capability", std::string_view("\0\1", 2)}, {"trusted.overlay.opaque", "y"}};
   const auto tree = tree_of(layer);
   ASSERT_TRUE(tree) << tree.error().describe();
   const NodeId id = node_at(**tree, "f");
@@ -82,7 +83,8 @@ TEST(TreeImage, NumbersBreadthFirstAndSortsEntries) {
   const auto tree = tree_of(layer);
   ASSERT_TRUE(tree) << tree.error().describe();
   std::string names;
-  for (const DirentRecord& entry : (*tree)->entries(kRoot)) names += str_cat((*tree)->name(entry), ":", entry.node, " ");
+  for (const DirentRecord& entry : (*tree)->entries(kRoot))
+    names += str_cat((*tree)->name(entry), ":", entry.node, " ");
   EXPECT_EQ(names, "a:2 a-:3 b:4 c:5 ");
   EXPECT_EQ(node_at(**tree, "a/x"), 6U);
   EXPECT_EQ(node_at(**tree, "b/y"), 7U);
@@ -112,14 +114,17 @@ TEST(TreeImage, RefusesWhatNoFileCanBe) {
             std::string::npos);
   EXPECT_NE(error_of([](FakeLayer& l) { l.symlink("s", std::string(4096, 'x')); }).find("symlink target"),
             std::string::npos);
-  EXPECT_NE(error_of([](FakeLayer& l) { l.add(EntryType::kCharDevice, "c").rdev_major = 4096; }).find("4096:0"),
-            std::string::npos);
+  EXPECT_NE(
+      error_of([](FakeLayer& l) { l.add(EntryType::kCharDevice, "c").rdev_major = 4096; }).find("4096:0"),
+      std::string::npos);
   EXPECT_NE(error_of([](FakeLayer& l) { l.file("f").mtime_nsec = 1'000'000'000; }).find("nanoseconds"),
             std::string::npos);
   EXPECT_NE(error_of([](FakeLayer& l) { l.file("f").mode = 0100644; }).find("permission"), std::string::npos);
-  EXPECT_NE(error_of([](FakeLayer& l) { l.file("f", 10).size_bytes = 9; }).find("extents"), std::string::npos);
-  EXPECT_NE(error_of([](FakeLayer& l) { l.file("f").xattrs = {{"user.a", "1"}, {"user.a", "2"}}; }).find("twice"),
+  EXPECT_NE(error_of([](FakeLayer& l) { l.file("f", 10).size_bytes = 9; }).find("extents"),
             std::string::npos);
+  EXPECT_NE(
+      error_of([](FakeLayer& l) { l.file("f").xattrs = {{"user.a", "1"}, {"user.a", "2"}}; }).find("twice"),
+      std::string::npos);
   EXPECT_NE(error_of([](FakeLayer& l) {
               l.file("f").xattrs = {{"user.a", l.keep(std::string(65536, 'v'))}};
             }).find("65536"),
