@@ -42,7 +42,6 @@ Result<std::optional<RawTerminal>> RawTerminal::enter(int fd) {
   set_fault_handler(restore_after_fault);
   termios raw = saved;
   ::cfmakeraw(&raw);
-  raw.c_oflag |= OPOST;
   if (::tcsetattr(fd, TCSANOW, &raw) != 0) {
     auto error = errno_error("cannot set the terminal to raw mode");
     set_fault_handler(SIG_DFL);

@@ -36,7 +36,10 @@ bool log_enabled(LogLevel level) { return level <= chattiest; }
 
 void log_line(LogLevel level, std::string_view text) {
   if (!log_enabled(level)) return;
-  const std::string line = str_cat(program_name, ": ", level_word(level), text, '\n');
+  // A terminal may be in raw mode, for a guest's console: then only a carriage return leads to the margin.
+  static const bool terminal = ::isatty(STDERR_FILENO) != 0;
+  const std::string line =
+      str_cat(terminal ? "\r" : "", program_name, ": ", level_word(level), text, terminal ? "\r\n" : "\n");
   // A log that can't be written has nowhere to say so.
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
 }
