@@ -27,9 +27,12 @@ struct RawOptions {
 template <typename Choice>
 void add_choice(CLI::App* command, const char* option, Choice& value,
                 const std::map<std::string, Choice>& names, const char* help) {
-  command->add_option(option, value, help)
-      ->transform(CLI::CheckedTransformer(names, CLI::ignore_case))
-      ->type_name("");
+  std::string words;
+  for (const auto& [name, choice] : names) words += str_cat(words.empty() ? "" : "|", name);
+  CLI::CheckedTransformer transformer(names);
+  // Without it the help shows the enumerators' numbers.
+  transformer.description("");
+  command->add_option(option, value, help)->transform(transformer)->type_name(words);
 }
 
 void add_verbosity(CLI::App* command, RawOptions& raw) {
