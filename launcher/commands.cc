@@ -94,12 +94,13 @@ Result<void> prepare_console_log(const std::filesystem::path& path) {
 
 Result<void> run(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
-  LB_ASSIGN(const VmDirectory directory, VmDirectory::open(dirs, options.name));
+  LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
   LB_ASSIGN(VmConfig config, config_for(options, directory, kernel));
   LB_TRY(decide_accelerator(dirs, options, qemu, config));
   LB_TRY(prepare_console_log(directory.console_log()));
   SupervisorPlan plan;
+  plan.on_ready = [&directory] { directory.keep(); };
   plan.socket = options.socket_path;
   if (plan.socket.empty()) {
     // A daemon that is not ours may have one queue only; ours is told.
@@ -115,8 +116,9 @@ Result<void> run(const StateDirs& dirs, const Options& options) {
 }
 
 Result<void> serve(const StateDirs& dirs, const Options& options) {
-  LB_ASSIGN(const VmDirectory directory, VmDirectory::open(dirs, options.name));
+  LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
   SupervisorPlan plan;
+  plan.on_ready = [&directory] { directory.keep(); };
   plan.socket = options.socket_path.empty() ? dirs.runtime / "virtiofs.sock" : options.socket_path;
   LB_TRY(check_socket_path(plan.socket));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));

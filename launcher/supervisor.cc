@@ -182,6 +182,7 @@ void Supervision::ready_pipe_closed() {
 }
 
 void Supervision::daemon_ready() {
+  if (plan_.on_ready) plan_.on_ready();
   if (!plan_.vmm) {
     log_info("serving at ", plan_.socket.string(), ", Ctrl-C ends it");
     return;

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <optional>
 
 #include "launcher/child.h"
@@ -26,6 +27,8 @@ struct SupervisorPlan {
   std::filesystem::path socket;
   /// Started when the daemon is ready, with the descriptors of qemu_args.h; none to serve only.
   std::optional<ChildSpec> vmm;
+  /// Called once, when the daemon is ready; may be empty.
+  std::function<void()> on_ready;
   int console_input = 0;  // lent
   int console_output = 1;
   SupervisorBounds bounds;

@@ -2,8 +2,11 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include <system_error>
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
@@ -40,6 +43,8 @@ Result<VmDirectory> VmDirectory::open(const StateDirs& dirs, const std::string& 
   const auto state = dirs.vms() / name;
   const auto runtime = dirs.runtime / name;
   LB_TRY(check_socket_path(runtime / "virtiofs.sock"));
+  LB_TRY(make_directories(dirs.vms(), kPrivateDirectory));
+  const bool fresh = ::mkdir(state.c_str(), kPrivateDirectory) == 0;
   LB_TRY(make_directories(state, kPrivateDirectory));
   LB_ASSIGN(UniqueFd lock, open_path(state / "lock", O_RDWR | O_CREAT, kPrivateFile));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -48,6 +53,7 @@ Result<VmDirectory> VmDirectory::open(const StateDirs& dirs, const std::string& 
   }
   // A launcher that was killed may have left its socket; with the lock held it is nobody's.
   VmDirectory directory(name, state, runtime, std::move(lock));
+  directory.fresh_ = fresh;
   LB_TRY(make_directories(runtime, kPrivateDirectory));
   LB_TRY(make_directories(directory.upper(), kPrivateDirectory));
   if (::unlink(directory.virtiofs_socket().c_str()) != 0 && errno != ENOENT) {
@@ -60,6 +66,8 @@ VmDirectory::~VmDirectory() {
   if (!lock_) return;  // moved from
   ::unlink(virtiofs_socket().c_str());
   ::rmdir(runtime_.c_str());
+  std::error_code ignored;
+  if (fresh_) std::filesystem::remove_all(state_, ignored);
 }
 
 Result<VmRecord> VmDirectory::load_record() const {

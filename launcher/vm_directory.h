@@ -23,8 +23,11 @@ class VmDirectory {
   VmDirectory& operator=(VmDirectory&&) = delete;
   VmDirectory(const VmDirectory&) = delete;
   VmDirectory& operator=(const VmDirectory&) = delete;
-  /// Removes the sockets.
+  /// Removes the sockets, and the state too when this run made it and nobody said keep().
   ~VmDirectory();
+
+  /// The VM has come to something: its state stays.
+  void keep() { fresh_ = false; }
 
   [[nodiscard]] std::filesystem::path upper() const { return state_ / "disk"; }
   [[nodiscard]] std::filesystem::path layer() const { return state_ / "vm-layer.tar"; }
@@ -44,6 +47,7 @@ class VmDirectory {
   std::filesystem::path state_;
   std::filesystem::path runtime_;
   UniqueFd lock_;
+  bool fresh_ = false;  // the state directory was made by this run
 };
 
 /// ENAMETOOLONG, with the remedy, when `path` does not fit sockaddr_un (107 bytes and a NUL).

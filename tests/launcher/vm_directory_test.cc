@@ -68,15 +68,24 @@ TEST_F(VmDirectoryTest, ClearsSocketsAtBothEnds) {
 TEST_F(VmDirectoryTest, TheRecordOutlivesTheRun) {
   VmRecord saved;
   {
-    const auto directory = VmDirectory::open(dirs(), "a");
+    auto directory = VmDirectory::open(dirs(), "a");
     ASSERT_TRUE(directory);
     saved = *directory->load_record();
     saved.quota_bytes = 77;
     ASSERT_TRUE(directory->save_record(saved));
+    directory->keep();
   }
   const auto directory = VmDirectory::open(dirs(), "a");
   ASSERT_TRUE(directory);
   EXPECT_EQ(*directory->load_record(), saved);
+}
+
+TEST_F(VmDirectoryTest, WhatCameToNothingLeavesNothing) {
+  ASSERT_TRUE(VmDirectory::open(dirs(), "a"));
+  EXPECT_FALSE(std::filesystem::exists(dirs().vms() / "a"));
+  std::filesystem::create_directories(dirs().vms() / "old" / "disk");
+  ASSERT_TRUE(VmDirectory::open(dirs(), "old"));
+  EXPECT_TRUE(std::filesystem::exists(dirs().vms() / "old" / "disk")) << "it was there before";
 }
 
 TEST_F(VmDirectoryTest, ADamagedRecordIsNamed) {
