@@ -3,6 +3,7 @@
 //   "a","b","c"
 #pragma once
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -18,5 +19,7 @@ struct PosixCheck {
   void (*run)(Door&);
 };
 std::vector<PosixCheck> posix_checks();
+/// What GoogleTest shows of its parameter.
+inline void PrintTo(const PosixCheck& check, std::ostream* out) { *out << check.name; }
 
 }  // namespace layerboot::test

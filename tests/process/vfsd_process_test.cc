@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -78,8 +79,7 @@ class VfsdTest : public testing::Test {
   std::optional<FuseClient> client_;
 };
 
-// ---- the suite
-// -------------------------------------------------------------------------------------------------
+// ---- the suite ----------------------------------------------------------------------------------
 
 class VfsdPosixTest : public VfsdTest, public testing::WithParamInterface<PosixCheck> {};
 
@@ -112,8 +112,7 @@ const auto kName = [](const auto& check) { return std::string(check.param.name);
 INSTANTIATE_TEST_SUITE_P(Posix, VfsdPosixTest, testing::ValuesIn(posix_checks()), kName);
 INSTANTIATE_TEST_SUITE_P(Posix, HostPosixTest, testing::ValuesIn(posix_checks()), kName);
 
-// ---- life
-// ------------------------------------------------------------------------------------------------------
+// ---- life ---------------------------------------------------------------------------------------
 
 TEST_F(VfsdTest, KeepsWhatWasWrittenForTheNextOne) {
   for (const bool first : {true, false}) {
@@ -196,8 +195,67 @@ TEST_F(VfsdTest, TheQuotaIsTheGuestsDisk) {
   EXPECT_EQ(door.unlink("hog"), 0);
 }
 
-// ---- refusals
-// --------------------------------------------------------------------------------------------------
+// ---- what only a malicious or unusual guest does ---
+
+TEST_F(VfsdTest, OpensNoSpecialFileOnTheGuestsWord) {
+  start({"--quiet"});
+  boot();
+  const std::uint32_t kNull = 0x103;  // the host's /dev/null, were it opened
+  const struct {
+    const char* name;
+    std::uint32_t mode;
+  } kinds[] = {{"fifo", S_IFIFO}, {"socket", S_IFSOCK}, {"character", S_IFCHR}, {"block", S_IFBLK}};
+  for (const auto& [name, mode] : kinds) {
+    const auto made = client_->mknod(1, name, mode | 0666, kNull);
+    if (!made && made.error().code == EPERM) continue;  // no right to make devices on this host
+    ASSERT_TRUE(made) << name << ": " << made.error().describe();
+    // Each of these would block for ever, or reach the host's device, were the node opened.
+    EXPECT_FALSE(client_->read(made->nodeid, 0, 100)) << name;
+    EXPECT_FALSE(client_->write(made->nodeid, 0, "x")) << name;
+    EXPECT_FALSE(client_->fallocate(made->nodeid, 0, 0, 100)) << name;
+    EXPECT_FALSE(client_->lseek(made->nodeid, 0, SEEK_DATA)) << name;
+    fuse_setattr_in truncate{};
+    truncate.valid = FATTR_SIZE;
+    EXPECT_FALSE(client_->setattr(made->nodeid, truncate)) << name;
+    EXPECT_TRUE(client_->getattr(made->nodeid)) << name;
+    EXPECT_TRUE(client_->unlink(1, name)) << name;
+  }
+}
+
+TEST_F(VfsdTest, AnUnlinkedFileLivesUntilItIsForgotten) {
+  start({"--quiet"});
+  boot();
+  FuseClient hiprio(*guest_, 0);
+  for (const bool of_the_image : {true, false}) {
+    const auto node = of_the_image ? client_->lookup(client_->lookup(1, "etc")->nodeid, "hostname")->nodeid
+                                   : client_->create(1, "new", 0644, 0)->nodeid;
+    EXPECT_EQ(client_->write(node, 0, "still here").value_or(0), 10U);
+    EXPECT_TRUE(of_the_image ? client_->unlink(client_->lookup(1, "etc")->nodeid, "hostname")
+                             : client_->unlink(1, "new"));
+    EXPECT_EQ(client_->read(node, 0, 10).value_or(""), "still here");
+    EXPECT_EQ(client_->write(node, 6, "HERE").value_or(0), 4U);
+    EXPECT_EQ(client_->read(node, 0, 10).value_or(""), "still HERE");
+    EXPECT_EQ(client_->getattr(node)->nlink, 0U);
+    EXPECT_TRUE(hiprio.forget(node, 100));
+  }
+}
+
+TEST_F(VfsdTest, DescriptorsStayFewWhateverTheGuestHolds) {
+  start({"--quiet"});
+  boot({.queue_size = 128});
+  const auto directory = client_->mkdir(1, "many", 0755);
+  ASSERT_TRUE(directory);
+  for (int i = 0; i < 2000; ++i) {  // created, written, never forgotten
+    const auto made = client_->create(directory->nodeid, std::to_string(i), 0644, O_EXCL);
+    ASSERT_TRUE(made) << i << ": " << made.error().describe();
+    ASSERT_TRUE(client_->write(made->nodeid, 0, "x"));
+  }
+  const fs::path fds = "/proc/" + std::to_string(vfsd_->pid()) + "/fd";
+  const auto count = std::distance(fs::directory_iterator(fds), fs::directory_iterator());
+  EXPECT_LE(count, 256);
+}
+
+// ---- refusals -----------------------------------------------------------------------------------
 
 TEST_F(VfsdTest, RefusesASocketInUse) {
   start({"--quiet"});

@@ -32,8 +32,7 @@ FakeFileSystem::FakeFileSystem() {
   nodes_[next_id_++] = std::move(root);
 }
 
-// ---- for tests
-// -------------------------------------------------------------------------------------------------
+// ---- for tests ----------------------------------------------------------------------------------
 
 NodeId FakeFileSystem::add_file(NodeId parent, const std::string& name, std::string content) {
   const std::lock_guard lock(mutex_);
@@ -90,8 +89,7 @@ void FakeFileSystem::fail_with(int code) {
   fail_code_ = code;
 }
 
-// ---- helpers, with the mutex held
-// ------------------------------------------------------------------------------
+// ---- helpers, with the mutex held ---------------------------------------------------------------
 
 Result<FakeFileSystem::Node*> FakeFileSystem::node(NodeId id) {
   if (fail_code_ != 0) return fail(fail_code_);
@@ -192,8 +190,7 @@ Result<void> FakeFileSystem::move(NodeId parent, std::string_view name, NodeId n
   return {};
 }
 
-// ---- vfs::FileSystem
-// -------------------------------------------------------------------------------------------
+// ---- vfs::FileSystem ----------------------------------------------------------------------------
 
 void FakeFileSystem::reset() {
   const std::lock_guard lock(mutex_);

@@ -17,8 +17,7 @@ class FakeFileSystem final : public vfs::FileSystem {
  public:
   FakeFileSystem();
 
-  // ---- for tests
-  // -------------------------------------------------------------------------------------------
+  // ---- for tests --------------------------------------------------------------------------------
   /// Makes a file under `parent` without a client; gives its id.
   vfs::NodeId add_file(vfs::NodeId parent, const std::string& name, std::string content);
   vfs::NodeId add_directory(vfs::NodeId parent, const std::string& name);
@@ -32,8 +31,7 @@ class FakeFileSystem final : public vfs::FileSystem {
   /// Every operation that can fail fails with this errno, until 0.
   void fail_with(int code);
 
-  // ---- vfs::FileSystem
-  // ---------------------------------------------------------------------------------------
+  // ---- vfs::FileSystem --------------------------------------------------------------------------
   void reset() override;
   Result<vfs::Entry> lookup(vfs::NodeId parent, std::string_view name) override;
   void forget(vfs::NodeId node, std::uint64_t count) override;

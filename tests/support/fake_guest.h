@@ -33,8 +33,7 @@ class FakeGuest {
   /// Takes a connected socket.
   static Result<std::unique_ptr<FakeGuest>> adopt(UniqueFd socket, FakeGuestOptions options);
 
-  // ---- what QEMU does, in the order in which 7.2 does it
-  // -------------------------------------------------------
+  // ---- what QEMU does, in the order in which 7.2 does it ----------------------------------------
   /// At realize: features, protocol features, queue count, owner.
   Result<void> negotiate();
   /// At DRIVER_OK: memory, rings, events. The rings are empty again, as after a boot.
@@ -44,8 +43,7 @@ class FakeGuest {
   /// negotiate() and start().
   Result<void> boot();
 
-  // ---- one message
-  // -------------------------------------------------------------------------------------------
+  // ---- one message ------------------------------------------------------------------------------
   Result<void> send(vfsd::vhost::Request request, std::span<const std::byte> payload,
                     std::span<const int> fds = {}, bool need_reply = false);
   Result<std::vector<std::byte>> receive_reply(vfsd::vhost::Request request);

@@ -65,8 +65,7 @@ class FuseClient {
   /// All of it, "." and ".." too, page by page as a guest does.
   Result<std::vector<Listed>> readdirplus(std::uint64_t node);
 
-  // ---- any request
-  // -----------------------------------------------------------------------------------------
+  // ---- any request ------------------------------------------------------------------------------
   [[nodiscard]] std::vector<std::byte> encode(std::uint32_t opcode, std::uint64_t node,
                                               std::initializer_list<std::span<const std::byte>> parts);
   /// The payload of a good reply, checked as Linux checks it.

@@ -26,8 +26,7 @@ class FakeQueue {
   /// Empties the rings, as a guest does that boots.
   void reset();
 
-  // ---- requests
-  // --------------------------------------------------------------------------------------------
+  // ---- requests ---------------------------------------------------------------------------------
   struct Request {
     std::uint16_t head = 0;
     std::uint64_t address = 0;  // of everything: descriptors, then what is read, then what is written
@@ -48,8 +47,7 @@ class FakeQueue {
   /// Whether the device has answered it.
   bool is_done(const Request& request);
 
-  // ---- the raw ring, for those who break it
-  // -------------------------------------------------------------------
+  // ---- the raw ring, for those who break it -----------------------------------------------------
   [[nodiscard]] vfsd::vhost::Descriptor& descriptor(std::size_t index) {
     return reinterpret_cast<vfsd::vhost::Descriptor*>(zone_.data())[index];
   }
@@ -69,8 +67,7 @@ class FakeQueue {
   void collect();
   [[nodiscard]] bool has_answer(std::uint16_t head) const { return done_.contains(head); }
 
-  // ---- for the front end
-  // -----------------------------------------------------------------------------------
+  // ---- for the front end ------------------------------------------------------------------------
   [[nodiscard]] std::uint64_t descriptors_address() const { return guest_address_; }
   [[nodiscard]] std::uint64_t available_address() const { return guest_address_ + available_offset_; }
   [[nodiscard]] std::uint64_t used_address() const { return guest_address_ + used_offset_; }

@@ -21,8 +21,7 @@ bool range_is_sane(std::uint64_t offset, std::uint64_t size) {
   return offset <= kMaxOffset && size <= kMaxOffset - offset;
 }
 
-// ---- attributes
-// ----------------------------------------------------------------------------------------------
+// ---- attributes ---------------------------------------------------------------------------------
 
 void reply_attr(Exchange& exchange, const vfs::Attr& attr) {
   fuse_attr_out out{};
@@ -81,8 +80,7 @@ void statfs(Call& call) {
   reply_object(call.exchange, out);
 }
 
-// ---- data
-// ----------------------------------------------------------------------------------------------------
+// ---- data ---------------------------------------------------------------------------------------
 
 void read(Call& call) {
   const auto in = call.body.take<fuse_read_in>();
@@ -167,8 +165,7 @@ void copy_file_range(Call& call) {
       reply_written);
 }
 
-// ---- extended attributes
-// -------------------------------------------------------------------------------------
+// ---- extended attributes ------------------------------------------------------------------------
 
 /// 0, or the errno for a name that no file system gets to see.
 int refused_xattr(std::string_view name) {
@@ -227,8 +224,7 @@ void removexattr(Call& call) {
   reply_when_done(call.exchange, call.fs.removexattr(call.reactor, call.node(), name), reply_ok);
 }
 
-// ---- answered without the file system
-// ------------------------------------------------------------------------
+// ---- answered without the file system -----------------------------------------------------------
 
 void succeed(Call& call) { reply_ok(call.exchange); }
 void stay_silent(Call& call) { reply_none(call.exchange); }

@@ -10,14 +10,12 @@
 
 namespace layerboot::vfsd::fuse {
 
-// ---- what the host's header may lack
-// -----------------------------------------------------------------------
+// ---- what the host's header may lack ------------------------------------------------------------
 inline constexpr std::uint32_t kOpStatx = 52;                        // 7.39
 inline constexpr std::uint64_t kInitDirectIoAllowMmap = 1ULL << 36;  // 7.39
 inline constexpr std::uint64_t kInitAllowIdmap = 1ULL << 40;         // 7.40
 
-// ---- what this server speaks
-// -------------------------------------------------------------------------------
+// ---- what this server speaks --------------------------------------------------------------------
 inline constexpr std::uint32_t kMajor = 7;
 inline constexpr std::uint32_t kMinor = 41;
 /// virtiofs came with 7.31; every structure has had its present size since.
