@@ -27,7 +27,8 @@ bool is_span_good(const CheckpointRecord& from, const CheckpointRecord& to, std:
 }  // namespace
 
 Result<CheckpointTable> CheckpointTable::parse(std::span<const CheckpointRecord> records,
-                                               std::span<const std::byte> windows, std::uint64_t blob_size_bytes,
+                                               std::span<const std::byte> windows,
+                                               std::uint64_t blob_size_bytes,
                                                std::uint64_t stream_size_bytes) {
   const auto bad = [](const char* what) { return fail(EBADMSG, "a checkpoint table with ", what); };
   CheckpointTable table;
@@ -62,15 +63,14 @@ SpanInfo CheckpointTable::span(std::uint32_t i) const {
 }
 
 std::uint32_t CheckpointTable::find(std::uint64_t stream_offset) const {
-  const auto after = std::upper_bound(records_.begin(), records_.end(), stream_offset,
-                                      [](std::uint64_t offset, const CheckpointRecord& record) {
-                                        return offset < record.stream_offset;
-                                      });
+  const auto after = std::upper_bound(
+      records_.begin(), records_.end(), stream_offset,
+      [](std::uint64_t offset, const CheckpointRecord& record) { return offset < record.stream_offset; });
   return static_cast<std::uint32_t>(after - records_.begin() - 1);
 }
 
-Result<void> CheckpointTableBuilder::add(std::uint64_t stream_offset, std::uint64_t blob_bit_offset, bool member_start,
-                                         std::span<const std::byte> packed_window) {
+Result<void> CheckpointTableBuilder::add(std::uint64_t stream_offset, std::uint64_t blob_bit_offset,
+                                         bool member_start, std::span<const std::byte> packed_window) {
   if (!records_.empty()) {
     const CheckpointRecord& last = records_.back();
     if (stream_offset - last.stream_offset > kMaxSpanBytes) {
@@ -78,7 +78,8 @@ Result<void> CheckpointTableBuilder::add(std::uint64_t stream_offset, std::uint6
                   " bytes is over the limit of ", kMaxSpanBytes, ": compress the layer with another tool");
     }
     if (end_byte(blob_bit_offset) - last.blob_bit_offset / 8 > kMaxSpanBlobBytes) {
-      return fail(EINVAL, "more than ", kMaxSpanBlobBytes, " compressed bytes that give next to nothing: over the limit");
+      return fail(EINVAL, "more than ", kMaxSpanBlobBytes,
+                  " compressed bytes that give next to nothing: over the limit");
     }
   }
   if (windows_.size() + packed_window.size() > std::numeric_limits<std::uint32_t>::max()) {
@@ -98,7 +99,8 @@ Result<void> CheckpointTableBuilder::add(std::uint64_t stream_offset, std::uint6
 Result<std::vector<std::byte>> pack_window(const Window& window) {
   std::vector<std::byte> packed(ZSTD_COMPRESSBOUND(kWindowBytes));
   static_assert(ZSTD_COMPRESSBOUND(kWindowBytes) <= std::numeric_limits<std::uint16_t>::max());
-  const std::size_t size = ::ZSTD_compress(packed.data(), packed.size(), window.data(), window.size(), kPackLevel);
+  const std::size_t size =
+      ::ZSTD_compress(packed.data(), packed.size(), window.data(), window.size(), kPackLevel);
   if (::ZSTD_isError(size) != 0) return fail(ENOMEM, "zstd: ", ::ZSTD_getErrorName(size));
   packed.resize(size);
   return packed;

@@ -32,8 +32,9 @@ class CheckpointTable {
  public:
   CheckpointTable() = default;
   /// Checks order, ranges and sizes, so that no later access needs a check.
-  static Result<CheckpointTable> parse(std::span<const CheckpointRecord> records, std::span<const std::byte> windows,
-                                       std::uint64_t blob_size_bytes, std::uint64_t stream_size_bytes);
+  static Result<CheckpointTable> parse(std::span<const CheckpointRecord> records,
+                                       std::span<const std::byte> windows, std::uint64_t blob_size_bytes,
+                                       std::uint64_t stream_size_bytes);
 
   [[nodiscard]] std::uint32_t span_count() const {
     return records_.empty() ? 0 : static_cast<std::uint32_t>(records_.size() - 1);

@@ -28,8 +28,8 @@ class DigestPipe {
 
   /// A buffer of kBufferBytes, from submit()'s used ones.
   Buffer acquire();
-  /// Pushes the buffer's first `size_bytes` bytes into `hasher`, in the order of the calls. `hasher` is the side
-  /// thread's until that is drained. The buffer comes back through acquire().
+  /// Pushes the buffer's first `size_bytes` bytes into `hasher`, in the order of the calls. `hasher` is the
+  /// side thread's until that is drained. The buffer comes back through acquire().
   void submit(store::Hasher& hasher, Buffer buffer, std::size_t size_bytes);
 
  private:

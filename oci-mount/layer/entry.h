@@ -45,7 +45,7 @@ struct EntryView {
   std::uint32_t rdev_major = 0;
   std::uint32_t rdev_minor = 0;
   std::uint64_t size_bytes = 0;
-  std::string_view link;  // a symlink's target as it stands; a hard link's target, clean as `path`
+  std::string_view link;            // a symlink's target as it stands; a hard link's target, clean as `path`
   std::span<const Extent> extents;  // of a file, by file_offset, not overlapping
   std::vector<XattrView> xattrs;
 };

@@ -19,7 +19,8 @@ bool is_clean(std::string_view path) {
   while (true) {
     const auto slash = path.find('/');
     const auto part = path.substr(0, slash);
-    if (part.empty() || part == "." || part == ".." || part.size() > kMaxNameBytes || ++depth > kMaxPathDepth) return false;
+    if (part.empty() || part == "." || part == ".." || part.size() > kMaxNameBytes || ++depth > kMaxPathDepth)
+      return false;
     if (slash == std::string_view::npos) return true;
     path.remove_prefix(slash + 1);
   }
@@ -30,7 +31,8 @@ bool lies_within(std::uint64_t offset, std::uint64_t length, std::uint64_t size)
 }
 
 bool is_known_type(std::uint8_t type) {
-  return type >= static_cast<std::uint8_t>(EntryType::kFile) && type <= static_cast<std::uint8_t>(EntryType::kOpaque);
+  return type >= static_cast<std::uint8_t>(EntryType::kFile) &&
+         type <= static_cast<std::uint8_t>(EntryType::kOpaque);
 }
 
 }  // namespace
@@ -50,7 +52,8 @@ int sort_of(EntryType type) {
 
 Result<std::size_t> EntryTable::Shape::size_bytes() const {
   const std::array parts{std::pair(entry_count, sizeof(EntryRecord)), std::pair(extent_count, sizeof(Extent)),
-                         std::pair(xattr_count, sizeof(EntryXattrRecord)), std::pair(strings_size_bytes, std::size_t{1})};
+                         std::pair(xattr_count, sizeof(EntryXattrRecord)),
+                         std::pair(strings_size_bytes, std::size_t{1})};
   std::uint64_t total = 0;
   for (const auto& [count, size] : parts) {
     if (count > (kMaxEntryTableBytes - total) / size) {
@@ -64,7 +67,8 @@ Result<std::size_t> EntryTable::Shape::size_bytes() const {
   return static_cast<std::size_t>(total);
 }
 
-Result<EntryTable> EntryTable::parse(std::vector<std::byte> bytes, const Shape& shape, std::uint64_t stream_size_bytes) {
+Result<EntryTable> EntryTable::parse(std::vector<std::byte> bytes, const Shape& shape,
+                                     std::uint64_t stream_size_bytes) {
   LB_ASSIGN(const std::size_t expected, shape.size_bytes());
   if (bytes.size() != expected) return fail(EBADMSG, "an entry table of the wrong size");
   EntryTable table;
@@ -95,13 +99,15 @@ bool EntryTable::entry_fits(const EntryRecord& record, std::uint64_t stream_size
   const auto link = strings_.substr(record.link_offset, record.link_length);
   if (!is_clean(strings_.substr(record.path_offset, record.path_length))) return false;
   if (type == EntryType::kHardLink && (link.empty() || !is_clean(link))) return false;
-  if (type == EntryType::kSymlink && (link.empty() || link.size() > kMaxSymlinkBytes || link.find('\0') != link.npos)) {
+  if (type == EntryType::kSymlink &&
+      (link.empty() || link.size() > kMaxSymlinkBytes || link.find('\0') != link.npos)) {
     return false;
   }
   if (type != EntryType::kFile && record.extent_count != 0) return false;
   std::uint64_t file_end = 0;
   for (const Extent& extent : extents_.subspan(record.first_extent, record.extent_count)) {
-    if (extent.file_offset < file_end || !lies_within(extent.file_offset, extent.length_bytes, record.size_bytes) ||
+    if (extent.file_offset < file_end ||
+        !lies_within(extent.file_offset, extent.length_bytes, record.size_bytes) ||
         !lies_within(extent.stream_offset, extent.length_bytes, stream_size_bytes)) {
       return false;
     }

@@ -18,8 +18,9 @@ namespace layerboot::layer {
 /// The order of what has one path: a whiteout, an opaque mark, anything else.
 [[nodiscard]] int sort_of(EntryType type);
 
-/// Immutable and thread-safe. Sorted by path, part by part (path_before), so that a directory comes before what is in
-/// it, and that follows at once. One path has at most a whiteout, then an opaque mark, then an entry of another kind: of several of one sort the tar's last.
+/// Immutable and thread-safe. Sorted by path, part by part (path_before), so that a directory comes before
+/// what is in it, and that follows at once. One path has at most a whiteout, then an opaque mark, then an
+/// entry of another kind: of several of one sort the tar's last.
 class EntryTable {
  public:
   /// The sizes of the table's four parts, which lie one after the other.
@@ -35,7 +36,8 @@ class EntryTable {
 
   /// Takes the table's bytes and checks every offset, count and order in them, so that no later access
   /// needs a check; extents must lie within `stream_size_bytes`.
-  static Result<EntryTable> parse(std::vector<std::byte> bytes, const Shape& shape, std::uint64_t stream_size_bytes);
+  static Result<EntryTable> parse(std::vector<std::byte> bytes, const Shape& shape,
+                                  std::uint64_t stream_size_bytes);
 
   [[nodiscard]] std::uint32_t entry_count() const { return static_cast<std::uint32_t>(entries_.size()); }
   /// REQUIRES: i < entry_count(). The view lives as long as the table.

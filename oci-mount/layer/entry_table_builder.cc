@@ -20,7 +20,8 @@ std::string_view EntryTableBuilder::path_of(const EntryRecord& record) const {
 
 Result<void> EntryTableBuilder::add(const TarEntry& entry) {
   const EntryTable::Shape shape{entries_.size() + 1, extents_.size() + entry.extents.size(),
-                                xattrs_.size() + entry.xattrs.size(), strings_.size() + entry.path.size() + entry.link.size()};
+                                xattrs_.size() + entry.xattrs.size(),
+                                strings_.size() + entry.path.size() + entry.link.size()};
   if (auto size = shape.size_bytes(); !size) return std::unexpected(size.error());
   EntryRecord record;
   record.size_bytes = entry.size_bytes;

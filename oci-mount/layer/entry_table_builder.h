@@ -23,8 +23,8 @@ class EntryTableBuilder {
     EntryTable::Shape shape;
     std::vector<std::byte> bytes;
   };
-  /// Of several entries with one path the last stays, as if each had been unpacked over those before it: so a file
-  /// takes with it what was earlier put below its path as a directory. Call once.
+  /// Of several entries with one path the last stays, as if each had been unpacked over those before it: so a
+  /// file takes with it what was earlier put below its path as a directory. Call once.
   Result<Table> finish();
 
  private:

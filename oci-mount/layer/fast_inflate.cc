@@ -26,7 +26,8 @@ std::span<const std::byte> after_header(std::span<const std::byte> in) {
 /// Decodes one member, or the rest of one, and takes what it read off `in` and what it wrote off `out`.
 /// False when the data are bad, or end before the member or the room does.
 bool inflate_member(inflate_state& state, std::span<const std::byte>& in, std::span<std::byte>& out) {
-  state.next_in = const_cast<std::uint8_t*>(reinterpret_cast<const std::uint8_t*>(in.data()));  // it reads only
+  state.next_in =
+      const_cast<std::uint8_t*>(reinterpret_cast<const std::uint8_t*>(in.data()));  // it reads only
   state.avail_in = static_cast<std::uint32_t>(in.size());
   state.next_out = reinterpret_cast<std::uint8_t*>(out.data());
   state.avail_out = static_cast<std::uint32_t>(out.size());
@@ -45,7 +46,8 @@ bool inflate_member(inflate_state& state, std::span<const std::byte>& in, std::s
 
 }  // namespace
 
-bool fast_decode_gzip(const GzipStart& start, std::span<const std::byte> compressed, std::span<std::byte> out) {
+bool fast_decode_gzip(const GzipStart& start, std::span<const std::byte> compressed,
+                      std::span<std::byte> out) {
   constexpr std::size_t kMaxBytes = std::numeric_limits<std::uint32_t>::max();
   if (compressed.size() > kMaxBytes || out.size() > kMaxBytes) return false;
   thread_local auto state = std::make_unique<inflate_state>();  // 85 KiB
@@ -59,8 +61,10 @@ bool fast_decode_gzip(const GzipStart& start, std::span<const std::byte> compres
       compressed = compressed.subspan(1);
     }
     if (start.window != nullptr &&
-        ::isal_inflate_set_dict(state.get(), const_cast<std::uint8_t*>(reinterpret_cast<const std::uint8_t*>(start.window->data())),
-                                static_cast<std::uint32_t>(kWindowBytes)) != ISAL_DECOMP_OK) {
+        ::isal_inflate_set_dict(
+            state.get(),
+            const_cast<std::uint8_t*>(reinterpret_cast<const std::uint8_t*>(start.window->data())),
+            static_cast<std::uint32_t>(kWindowBytes)) != ISAL_DECOMP_OK) {
       return false;
     }
   }

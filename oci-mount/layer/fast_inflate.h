@@ -11,8 +11,9 @@
 
 namespace layerboot::layer {
 
-/// Fills `out` as decode_gzip() would. False when it could not; `out` then holds anything. Who calls must check what came
-/// out, and decode with zlib where it is wrong. Thread-safe.
-bool fast_decode_gzip(const GzipStart& start, std::span<const std::byte> compressed, std::span<std::byte> out);
+/// Fills `out` as decode_gzip() would. False when it could not; `out` then holds anything. Who calls must
+/// check what came out, and decode with zlib where it is wrong. Thread-safe.
+bool fast_decode_gzip(const GzipStart& start, std::span<const std::byte> compressed,
+                      std::span<std::byte> out);
 
 }  // namespace layerboot::layer

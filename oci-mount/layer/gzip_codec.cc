@@ -9,9 +9,12 @@
 
 namespace layerboot::layer {
 
-std::uint64_t span_hash(std::span<const std::byte> bytes) { return ::XXH3_64bits(bytes.data(), bytes.size()); }
+std::uint64_t span_hash(std::span<const std::byte> bytes) {
+  return ::XXH3_64bits(bytes.data(), bytes.size());
+}
 
-Result<void> decode_gzip(const GzipStart& start, std::span<const std::byte> compressed, std::span<std::byte> out) {
+Result<void> decode_gzip(const GzipStart& start, std::span<const std::byte> compressed,
+                         std::span<std::byte> out) {
   // One decoder a thread: its 40 KiB are made once.
   thread_local std::unique_ptr<GzipStream> stream;
   if (!stream) {
@@ -23,13 +26,15 @@ Result<void> decode_gzip(const GzipStart& start, std::span<const std::byte> comp
     LB_ASSIGN(const auto step, stream->step(compressed, out));
     compressed = compressed.subspan(step.consumed);
     out = out.subspan(step.produced);
-    if (step.stop != GzipStream::Stop::kBoundary) break;  // no more input, no more room, or behind the last member
+    if (step.stop != GzipStream::Stop::kBoundary)
+      break;  // no more input, no more room, or behind the last member
   }
   if (!out.empty()) return fail(EIO, "the compressed data from byte ", start.blob_offset, " on end early");
   return {};
 }
 
-Result<void> decode_gzip_span(const SpanInfo& span, std::span<const std::byte> compressed, std::span<std::byte> out) {
+Result<void> decode_gzip_span(const SpanInfo& span, std::span<const std::byte> compressed,
+                              std::span<std::byte> out) {
   GzipStart start{span.blob_offset, span.first_bit, span.member_start, nullptr};
   Window window;
   if (!span.packed_window.empty()) {

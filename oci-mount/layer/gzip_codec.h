@@ -1,4 +1,5 @@
-// The reading half of the gzip codec: one span decoded from its checkpoint. gzip_scanner.h sets the checkpoints.
+// The reading half of the gzip codec: one span decoded from its checkpoint. gzip_scanner.h sets the
+// checkpoints.
 #pragma once
 
 #include <cstddef>
@@ -22,10 +23,13 @@ struct GzipStart {
 };
 
 /// Decodes from `start` until `out` is full; EIO when the data end before. Thread-safe.
-Result<void> decode_gzip(const GzipStart& start, std::span<const std::byte> compressed, std::span<std::byte> out);
+Result<void> decode_gzip(const GzipStart& start, std::span<const std::byte> compressed,
+                         std::span<std::byte> out);
 
-/// Decodes one span out of its compressed bytes (span.blob_bytes of them, from span.blob_offset on) into `out`
-/// (span.size_bytes) and checks its hash: an error when the blob does not give what was indexed. Thread-safe.
-Result<void> decode_gzip_span(const SpanInfo& span, std::span<const std::byte> compressed, std::span<std::byte> out);
+/// Decodes one span out of its compressed bytes (span.blob_bytes of them, from span.blob_offset on) into
+/// `out` (span.size_bytes) and checks its hash: an error when the blob does not give what was indexed.
+/// Thread-safe.
+Result<void> decode_gzip_span(const SpanInfo& span, std::span<const std::byte> compressed,
+                              std::span<std::byte> out);
 
 }  // namespace layerboot::layer

@@ -32,9 +32,11 @@ Result<void> GzipHeaderParser::push_byte(unsigned byte) {
   ++in_part_;
   switch (part_) {
     case Part::kFixed:
-      if (in_part_ == 1 && byte != kDeflate) return fail(EBADMSG, "a gzip member with the unknown method ", byte);
+      if (in_part_ == 1 && byte != kDeflate)
+        return fail(EBADMSG, "a gzip member with the unknown method ", byte);
       if (in_part_ == 2) flags_ = byte;
-      if ((flags_ & kReservedFlags) != 0) return fail(EBADMSG, "a gzip member with the unknown flags ", flags_);
+      if ((flags_ & kReservedFlags) != 0)
+        return fail(EBADMSG, "a gzip member with the unknown flags ", flags_);
       if (in_part_ == kFixedBytes) next_part();
       break;
     case Part::kExtraLength:

@@ -106,8 +106,8 @@ Result<void> GzipScanner::finish() {
   if (checkpoints_.back().stream_offset == stream_offset_) checkpoints_.pop_back();
   for (const Checkpoint& checkpoint : checkpoints_) {
     if (!checkpoint.packed_window) return std::unexpected(checkpoint.packed_window.error());
-    LB_TRY(table_.add(checkpoint.stream_offset, checkpoint.boundary.blob_bit_offset, checkpoint.boundary.member_start,
-                      *checkpoint.packed_window));
+    LB_TRY(table_.add(checkpoint.stream_offset, checkpoint.boundary.blob_bit_offset,
+                      checkpoint.boundary.member_start, *checkpoint.packed_window));
     table_.set_span_hash(checkpoint.span_hash);
   }
   return table_.add(stream_offset_, stream_->end_offset() * 8, false, {});

@@ -38,7 +38,8 @@ GzipStream::~GzipStream() = default;
 
 Result<std::unique_ptr<GzipStream>> GzipStream::create() {
   std::unique_ptr<GzipStream> stream(new GzipStream);
-  if (::inflateInit2(&stream->zlib_->stream, kRawDeflate) != Z_OK) return fail(ENOMEM, "zlib gives no decoder");
+  if (::inflateInit2(&stream->zlib_->stream, kRawDeflate) != Z_OK)
+    return fail(ENOMEM, "zlib gives no decoder");
   stream->zlib_->ready = true;
   return stream;
 }
@@ -66,7 +67,8 @@ Result<void> GzipStream::start_at_block(std::uint64_t blob_offset, unsigned firs
   member_output_bytes_ = 1;  // some of this member's output came before
   empty_members_ = 0;
   if (window != nullptr &&
-      ::inflateSetDictionary(&zlib_->stream, reinterpret_cast<const Bytef*>(window->data()), kWindowBytes) != Z_OK) {
+      ::inflateSetDictionary(&zlib_->stream, reinterpret_cast<const Bytef*>(window->data()), kWindowBytes) !=
+          Z_OK) {
     return fail(EIO, "zlib does not take a window");
   }
   return {};
@@ -79,12 +81,24 @@ Result<GzipStream::Step> GzipStream::step(std::span<const std::byte> in, std::sp
     const Phase phase_before = phase_;
     Result<Step> step = Step();
     switch (phase_) {
-      case Phase::kMagic: step = step_magic(rest); break;
-      case Phase::kHeader: step = step_header(rest); break;
-      case Phase::kFirstBits: step = step_first_bits(rest); break;
-      case Phase::kBody: step = step_body(rest, out.subspan(total.produced)); break;
-      case Phase::kTrailer: step = step_trailer(rest); break;
-      case Phase::kTrailing: step = Step{rest.size(), 0, Stop::kTrailing}; break;
+      case Phase::kMagic:
+        step = step_magic(rest);
+        break;
+      case Phase::kHeader:
+        step = step_header(rest);
+        break;
+      case Phase::kFirstBits:
+        step = step_first_bits(rest);
+        break;
+      case Phase::kBody:
+        step = step_body(rest, out.subspan(total.produced));
+        break;
+      case Phase::kTrailer:
+        step = step_trailer(rest);
+        break;
+      case Phase::kTrailing:
+        step = Step{rest.size(), 0, Stop::kTrailing};
+        break;
     }
     if (!step) return step;
     total.consumed += step->consumed;
@@ -129,7 +143,8 @@ Result<GzipStream::Step> GzipStream::step_header(std::span<const std::byte> in) 
 Result<GzipStream::Step> GzipStream::step_first_bits(std::span<const std::byte> in) {
   if (in.empty()) return Step();
   const int bits = static_cast<int>(8 - first_bit_);
-  if (::inflatePrime(&zlib_->stream, bits, std::to_integer<int>(in.front() >> static_cast<int>(first_bit_))) != Z_OK) {
+  if (::inflatePrime(&zlib_->stream, bits,
+                     std::to_integer<int>(in.front() >> static_cast<int>(first_bit_))) != Z_OK) {
     return fail(EIO, "zlib does not take single bits");
   }
   phase_ = Phase::kBody;

@@ -27,8 +27,8 @@ class GzipStream {
 
   /// The next input byte is the first of a member's header, at `blob_offset`.
   Result<void> start_at_member(std::uint64_t blob_offset);
-  /// The next input byte is at `blob_offset`, and holds, from bit `first_bit` on, the first bit of a deflate block.
-  /// `window` are the 32 KiB before it, null when the data refer to nothing before it.
+  /// The next input byte is at `blob_offset`, and holds, from bit `first_bit` on, the first bit of a deflate
+  /// block. `window` are the 32 KiB before it, null when the data refer to nothing before it.
   Result<void> start_at_block(std::uint64_t blob_offset, unsigned first_bit, const Window* window);
 
   enum class Stop {

@@ -27,7 +27,8 @@ std::string hash_text(std::span<const std::byte> bytes) {
   const XXH128_hash_t hash = ::XXH3_128bits(bytes.data(), bytes.size());
   std::string text;
   for (const std::uint64_t half : {hash.high64, hash.low64}) {
-    for (int shift = 60; shift >= 0; shift -= 4) text += "0123456789abcdef"[half >> static_cast<unsigned>(shift) & 15U];
+    for (int shift = 60; shift >= 0; shift -= 4)
+      text += "0123456789abcdef"[half >> static_cast<unsigned>(shift) & 15U];
   }
   return text;
 }
@@ -36,7 +37,8 @@ std::string hash_text(std::span<const std::byte> bytes) {
 
 IdentityRecord identity_record(const store::Digest& digest) {
   IdentityRecord record;
-  record.kind = digest.algorithm() == store::HashAlgorithm::kSha256 ? IdentityKind::kSha256 : IdentityKind::kSha512;
+  record.kind =
+      digest.algorithm() == store::HashAlgorithm::kSha256 ? IdentityKind::kSha256 : IdentityKind::kSha512;
   std::copy(digest.bytes().begin(), digest.bytes().end(), record.bytes.begin());
   return record;
 }
@@ -49,8 +51,9 @@ LayerIdentity LayerIdentity::of_blob(const store::Digest& digest) {
 
 LayerIdentity LayerIdentity::of_file(const struct stat& st) {
   const std::array<std::uint64_t, 5> parts{
-      static_cast<std::uint64_t>(st.st_dev), static_cast<std::uint64_t>(st.st_ino), static_cast<std::uint64_t>(st.st_size),
-      static_cast<std::uint64_t>(st.st_mtim.tv_sec), static_cast<std::uint64_t>(st.st_mtim.tv_nsec)};
+      static_cast<std::uint64_t>(st.st_dev), static_cast<std::uint64_t>(st.st_ino),
+      static_cast<std::uint64_t>(st.st_size), static_cast<std::uint64_t>(st.st_mtim.tv_sec),
+      static_cast<std::uint64_t>(st.st_mtim.tv_nsec)};
   LayerIdentity identity;
   identity.record_.kind = IdentityKind::kLocalFile;
   std::memcpy(identity.record_.bytes.data(), parts.data(), sizeof(parts));

@@ -11,7 +11,8 @@
 
 namespace layerboot::layer {
 
-/// A blob's digest; or, for a file that nobody gave a digest, its place and its times: it is not hashed at each start.
+/// A blob's digest; or, for a file that nobody gave a digest, its place and its times: it is not hashed at
+/// each start.
 class LayerIdentity {
  public:
   static LayerIdentity of_blob(const store::Digest& digest);

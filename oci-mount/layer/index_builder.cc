@@ -20,7 +20,9 @@ namespace {
 class TarPass final : public StreamSink {
  public:
   TarPass(DigestPipe& pipe, store::Hasher hasher)
-      : pipe_(pipe), hasher_(std::move(hasher)), scanner_([this](const TarEntry& entry) { return entries_.add(entry); }) {}
+      : pipe_(pipe),
+        hasher_(std::move(hasher)),
+        scanner_([this](const TarEntry& entry) { return entries_.add(entry); }) {}
 
   std::span<std::byte> room() override {
     if (!buffer_) buffer_ = pipe_.acquire();
@@ -38,7 +40,8 @@ class TarPass final : public StreamSink {
   Result<void> take_plain(std::span<const std::byte> bytes, bool hash) {
     if (hash) hasher_.update(bytes);
     size_bytes_ += bytes.size();
-    if (size_bytes_ > kMaxStreamBytes) return fail(E2BIG, "it has more than the limit of ", kMaxStreamBytes, " bytes for a layer");
+    if (size_bytes_ > kMaxStreamBytes)
+      return fail(E2BIG, "it has more than the limit of ", kMaxStreamBytes, " bytes for a layer");
     return scanner_.push(bytes);
   }
   Result<void> finish() {
@@ -67,8 +70,12 @@ class TarPass final : public StreamSink {
 
 class IndexBuild {
  public:
-  IndexBuild(const store::Blob& blob, const ExpectedLayer& expected, store::Hasher blob_hasher, store::Hasher tar_hasher)
-      : blob_(blob), expected_(expected), blob_hasher_(std::move(blob_hasher)), tar_(pipe_, std::move(tar_hasher)) {}
+  IndexBuild(const store::Blob& blob, const ExpectedLayer& expected, store::Hasher blob_hasher,
+             store::Hasher tar_hasher)
+      : blob_(blob),
+        expected_(expected),
+        blob_hasher_(std::move(blob_hasher)),
+        tar_(pipe_, std::move(tar_hasher)) {}
 
   // The side thread may still be at work with what goes before it does.
   ~IndexBuild() { side_.drain(); }
@@ -100,15 +107,17 @@ class IndexBuild {
   }
 
  private:
-  /// Reads all of the blob, even past an error in what it decodes to: whether the blob is damaged, or was made
-  /// so, only its digest can tell. The error that comes back is one of reading.
+  /// Reads all of the blob, even past an error in what it decodes to: whether the blob is damaged, or was
+  /// made so, only its digest can tell. The error that comes back is one of reading.
   Result<void> read_through(const std::function<void(std::uint64_t)>& on_progress) {
     std::uint64_t offset = 0;
     while (offset < blob_.size_bytes()) {
       auto buffer = pipe_.acquire();
       const auto wanted = std::min<std::uint64_t>(DigestPipe::kBufferBytes, blob_.size_bytes() - offset);
-      LB_ASSIGN(const std::size_t got, blob_.read_blocking(offset, {buffer.get(), static_cast<std::size_t>(wanted)}));
-      if (got == 0) return fail(EBADMSG, blob_.name(), " became shorter while it was read; fetch the image again");
+      LB_ASSIGN(const std::size_t got,
+                blob_.read_blocking(offset, {buffer.get(), static_cast<std::size_t>(wanted)}));
+      if (got == 0)
+        return fail(EBADMSG, blob_.name(), " became shorter while it was read; fetch the image again");
       const std::span<const std::byte> bytes(buffer.get(), got);
       if (decoded_) decoded_ = gzip_ ? gzip_->push(bytes) : tar_.take_plain(bytes, is_tar_hashed());
       if (!decoded_ && !expected_.digests) return {};
@@ -124,8 +133,8 @@ class IndexBuild {
 
   /// A plain tar's DiffID is its blob's digest, unless the two are of different algorithms.
   [[nodiscard]] bool is_tar_hashed() const {
-    return gzip_ != nullptr ||
-           (expected_.digests && expected_.digests->blob.algorithm() != expected_.digests->diff_id.algorithm());
+    return gzip_ != nullptr || (expected_.digests && expected_.digests->blob.algorithm() !=
+                                                         expected_.digests->diff_id.algorithm());
   }
 
   Result<void> judge() {
@@ -135,13 +144,15 @@ class IndexBuild {
     }
     const store::Digest found = blob_hasher_.finish();
     if (found != expected_.digests->blob) {
-      return fail(EBADMSG, blob_.name(), " is damaged: its bytes hash to ", found.text(), "; fetch the image again");
+      return fail(EBADMSG, blob_.name(), " is damaged: its bytes hash to ", found.text(),
+                  "; fetch the image again");
     }
     if (!decoded_) return while_doing(decoded_.error(), blob_.name(), " is whole, but can't be served");
     const store::Digest diff_id = is_tar_hashed() ? tar_.hasher().finish() : found;
     if (diff_id != expected_.digests->diff_id) {
       return fail(EBADMSG, blob_.name(), " unpacks to ", diff_id.text(), ", but the image's config has ",
-                  expected_.digests->diff_id.text(), " as its DiffID: the image was put together wrong; fetch or build it again");
+                  expected_.digests->diff_id.text(),
+                  " as its DiffID: the image was put together wrong; fetch or build it again");
     }
     return {};
   }
@@ -158,14 +169,18 @@ class IndexBuild {
 
 }  // namespace
 
-Result<void> build_index(const store::Blob& blob, const ExpectedLayer& expected, const std::filesystem::path& path,
+Result<void> build_index(const store::Blob& blob, const ExpectedLayer& expected,
+                         const std::filesystem::path& path,
                          const std::function<void(std::uint64_t)>& on_progress) {
   if (expected.compression == store::Compression::kZstd) {
-    return fail(ENOTSUP, blob.name(), " is compressed with zstd, which is not supported yet; convert the image with: "
+    return fail(ENOTSUP, blob.name(),
+                " is compressed with zstd, which is not supported yet; convert the image with: "
                 "skopeo copy --dest-compress-format gzip SOURCE oci:DIR:TAG");
   }
-  const auto blob_algorithm = expected.digests ? expected.digests->blob.algorithm() : store::HashAlgorithm::kSha256;
-  const auto diff_algorithm = expected.digests ? expected.digests->diff_id.algorithm() : store::HashAlgorithm::kSha256;
+  const auto blob_algorithm =
+      expected.digests ? expected.digests->blob.algorithm() : store::HashAlgorithm::kSha256;
+  const auto diff_algorithm =
+      expected.digests ? expected.digests->diff_id.algorithm() : store::HashAlgorithm::kSha256;
   LB_ASSIGN(auto blob_hasher, store::Hasher::create(blob_algorithm));
   LB_ASSIGN(auto tar_hasher, store::Hasher::create(diff_algorithm));
   IndexBuild build(blob, expected, std::move(blob_hasher), std::move(tar_hasher));

@@ -19,7 +19,8 @@ EntryTable::Shape shape_of(const IndexHeader& header) {
 
 Result<std::vector<std::byte>> pack_entries(std::span<const std::byte> bytes) {
   std::vector<std::byte> packed(::ZSTD_compressBound(bytes.size()));
-  const std::size_t size = ::ZSTD_compress(packed.data(), packed.size(), bytes.data(), bytes.size(), kEntriesLevel);
+  const std::size_t size =
+      ::ZSTD_compress(packed.data(), packed.size(), bytes.data(), bytes.size(), kEntriesLevel);
   if (::ZSTD_isError(size) != 0) return fail(ENOMEM, "zstd: ", ::ZSTD_getErrorName(size));
   packed.resize(size);
   return packed;

@@ -28,7 +28,8 @@ struct IndexParts {
   std::span<const std::byte> packed_entries;
 };
 
-/// ESTALE for another version, EBADMSG for what is damaged or no index. Pure. `bytes` begin on an 8-byte boundary.
+/// ESTALE for another version, EBADMSG for what is damaged or no index. Pure. `bytes` begin on an 8-byte
+/// boundary.
 Result<IndexParts> parse_index_file(std::span<const std::byte> bytes);
 
 /// Unpacks and checks the entries of a parsed index.

@@ -54,8 +54,8 @@ static_assert(sizeof(IndexHeader) == 256);
 struct CheckpointRecord {
   std::uint64_t stream_offset = 0;
   std::uint64_t blob_bit_offset = 0;
-  std::uint64_t span_hash = 0;     // XXH3-64 of the span's uncompressed bytes
-  std::uint32_t window_offset = 0;  // into the window area
+  std::uint64_t span_hash = 0;            // XXH3-64 of the span's uncompressed bytes
+  std::uint32_t window_offset = 0;        // into the window area
   std::uint16_t window_packed_bytes = 0;  // 0: what follows refers to nothing before it
   std::uint16_t flags = 0;
 };

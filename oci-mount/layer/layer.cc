@@ -32,7 +32,8 @@ Result<LayerIndex> build_and_open(const store::Blob& blob, const ExpectedLayer& 
 }
 
 Result<std::shared_ptr<const Layer>> open_with_index(std::shared_ptr<const store::Blob> blob,
-                                                     const ExpectedLayer& expected, const OpenOptions& options) {
+                                                     const ExpectedLayer& expected,
+                                                     const OpenOptions& options) {
   const auto path = options.index_dir / expected.identity.index_file_name();
   auto index = LayerIndex::open(path, expected.identity);
   if (!index && (index.error().code == EBADMSG || index.error().code == ESTALE)) {
@@ -71,18 +72,19 @@ Result<std::shared_ptr<const Layer>> open_layer(const store::ImageLayer& layer, 
   return open_with_index(std::move(*blob), expected, options);
 }
 
-Result<std::shared_ptr<const Layer>> open_layer(const std::filesystem::path& tar_file, const OpenOptions& options) {
+Result<std::shared_ptr<const Layer>> open_layer(const std::filesystem::path& tar_file,
+                                                const OpenOptions& options) {
   LB_ASSIGN(auto blob, store::FileBlob::open(tar_file, str_cat("layer ", tar_file.string())));
-  struct stat st {};
+  struct stat st{};
   if (::fstat(blob->fd(), &st) != 0) return errno_error("fstat of ", tar_file.string());
   ExpectedLayer expected;
   expected.identity = LayerIdentity::of_file(st);
   return open_with_index(std::move(blob), expected, options);
 }
 
-Result<std::vector<std::shared_ptr<const Layer>>> open_layers(const store::Image& image,
-                                                              std::span<const std::filesystem::path> add_layers,
-                                                              const OpenOptions& options) {
+Result<std::vector<std::shared_ptr<const Layer>>> open_layers(
+    const store::Image& image, std::span<const std::filesystem::path> add_layers,
+    const OpenOptions& options) {
   std::vector<std::shared_ptr<const Layer>> layers;
   for (const store::ImageLayer& image_layer : image.layers) {
     auto layer = open_layer(image_layer, options);

@@ -39,17 +39,18 @@ struct OpenOptions {
   bool show_progress = false;       // of building, on standard error
 };
 
-/// Opens a blob of an image with its index, building the index if there is none that fits: then the whole blob is
-/// read and checked against its digest, its size and its DiffID. An error names the blob and the remedy.
+/// Opens a blob of an image with its index, building the index if there is none that fits: then the whole
+/// blob is read and checked against its digest, its size and its DiffID. An error names the blob and the
+/// remedy.
 Result<std::shared_ptr<const Layer>> open_layer(const store::ImageLayer& layer, const OpenOptions& options);
 
 /// The same for a plain tar on this machine that is no image's. It has no digest to be checked against.
-Result<std::shared_ptr<const Layer>> open_layer(const std::filesystem::path& tar_file, const OpenOptions& options);
+Result<std::shared_ptr<const Layer>> open_layer(const std::filesystem::path& tar_file,
+                                                const OpenOptions& options);
 
 /// An image's layers, lowest first, and `add_layers` (plain tars) on top of them in their order.
-Result<std::vector<std::shared_ptr<const Layer>>> open_layers(const store::Image& image,
-                                                              std::span<const std::filesystem::path> add_layers,
-                                                              const OpenOptions& options);
+Result<std::vector<std::shared_ptr<const Layer>>> open_layers(
+    const store::Image& image, std::span<const std::filesystem::path> add_layers, const OpenOptions& options);
 
 /// What names exactly these layers in this order, as read by this version: the tree index's key.
 std::string layers_key(std::span<const std::shared_ptr<const Layer>> layers);

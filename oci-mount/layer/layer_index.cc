@@ -13,7 +13,8 @@ Result<LayerIndex> LayerIndex::open(const std::filesystem::path& path, const Lay
   auto parts = parse_index_file(mapping.bytes());
   if (!parts) return while_doing(parts.error(), "index ", path.string());
   const IndexHeader& header = parts->header;
-  if (header.blob != expected.record()) return fail(ESTALE, "index ", path.string(), ": it is of another layer");
+  if (header.blob != expected.record())
+    return fail(ESTALE, "index ", path.string(), ": it is of another layer");
   CheckpointTable checkpoints;
   if (header.compression != static_cast<std::uint32_t>(store::Compression::kNone)) {
     auto parsed = CheckpointTable::parse(parts->checkpoints, parts->windows, header.blob_size_bytes,
@@ -26,7 +27,9 @@ Result<LayerIndex> LayerIndex::open(const std::filesystem::path& path, const Lay
   return LayerIndex(std::move(mapping), header, checkpoints);
 }
 
-store::Compression LayerIndex::compression() const { return static_cast<store::Compression>(header_.compression); }
+store::Compression LayerIndex::compression() const {
+  return static_cast<store::Compression>(header_.compression);
+}
 
 Result<EntryTable> LayerIndex::load_entries() const {
   const auto packed = mapping_.bytes().last(header_.entries_packed_bytes);

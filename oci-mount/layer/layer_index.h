@@ -18,8 +18,8 @@ namespace layerboot::layer {
 /// Immutable and thread-safe.
 class LayerIndex {
  public:
-  /// Maps the file and checks it: its hash, every size, every checkpoint. EBADMSG when it is damaged, ESTALE when it
-  /// is of another version or of another layer than `expected`: then it is to be built again.
+  /// Maps the file and checks it: its hash, every size, every checkpoint. EBADMSG when it is damaged, ESTALE
+  /// when it is of another version or of another layer than `expected`: then it is to be built again.
   static Result<LayerIndex> open(const std::filesystem::path& path, const LayerIdentity& expected);
 
   [[nodiscard]] store::Compression compression() const;

@@ -9,7 +9,8 @@
 
 namespace layerboot::layer {
 
-/// True when all `wanted` bytes of `into` were filled from `fd` at `offset` without waiting. False for fd -1 too.
+/// True when all `wanted` bytes of `into` were filled from `fd` at `offset` without waiting. False for fd -1
+/// too.
 bool read_plain_now(int fd, std::uint64_t offset, std::span<const iovec> into, std::size_t wanted);
 
 }  // namespace layerboot::layer

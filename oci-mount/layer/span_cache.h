@@ -46,7 +46,8 @@ class SpanCache {
   static constexpr std::size_t kDefaultBytes = 64U << 20U;
   static constexpr std::size_t kShards = 8;
 
-  /// `max_bytes` bounds what the cache itself holds on to; a span over max_bytes / kShards is handed out but not kept.
+  /// `max_bytes` bounds what the cache itself holds on to; a span over max_bytes / kShards is handed out but
+  /// not kept.
   explicit SpanCache(std::size_t max_bytes = kDefaultBytes);
   ~SpanCache();
   SpanCache(const SpanCache&) = delete;
@@ -67,7 +68,8 @@ class SpanCache {
  private:
   struct KeyHash {
     std::size_t operator()(const SpanKey& key) const {
-      return static_cast<std::size_t>((key.layer * 0x9E3779B97F4A7C15ULL) ^ (key.span * 0xC2B2AE3D27D4EB4FULL));
+      return static_cast<std::size_t>((key.layer * 0x9E3779B97F4A7C15ULL) ^
+                                      (key.span * 0xC2B2AE3D27D4EB4FULL));
     }
   };
   struct Kept {
@@ -92,7 +94,8 @@ class SpanCache {
 
 class [[nodiscard]] SpanCache::Acquire {
  public:
-  Acquire(SpanCache& cache, Reactor& reactor, const SpanKey& key) : cache_(cache), reactor_(reactor), key_(key) {}
+  Acquire(SpanCache& cache, Reactor& reactor, const SpanKey& key)
+      : cache_(cache), reactor_(reactor), key_(key) {}
 
   bool await_ready() const noexcept { return false; }
   bool await_suspend(std::coroutine_handle<> awaiter);

@@ -39,7 +39,9 @@ class SequentialWatch {
 struct Yield {
   Reactor& reactor;
   bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> awaiter) { reactor.post([awaiter] { awaiter.resume(); }); }
+  void await_suspend(std::coroutine_handle<> awaiter) {
+    reactor.post([awaiter] { awaiter.resume(); });
+  }
   void await_resume() const noexcept {}
 };
 
@@ -57,7 +59,8 @@ struct SpanReader::LayerState {
   [[nodiscard]] bool plain() const { return layer->index().compression() == store::Compression::kNone; }
 };
 
-SpanReader::SpanReader(std::vector<std::shared_ptr<const Layer>> layers, SpanCache& cache, WorkerPool& workers)
+SpanReader::SpanReader(std::vector<std::shared_ptr<const Layer>> layers, SpanCache& cache,
+                       WorkerPool& workers)
     : cache_(cache), workers_(workers) {
   for (auto& layer : layers) {
     layers_.push_back(std::make_unique<LayerState>());
@@ -174,7 +177,8 @@ Task<Result<SpanPtr>> SpanReader::make_span(Reactor& reactor, LayerState& state,
 }
 
 void SpanReader::prefetch(Reactor& reactor, LayerState& state, std::uint32_t first_span) {
-  const std::uint32_t end = std::min(first_span + kPrefetchSpans, state.layer->index().checkpoints().span_count());
+  const std::uint32_t end =
+      std::min(first_span + kPrefetchSpans, state.layer->index().checkpoints().span_count());
   for (std::uint32_t number = first_span; number < end; ++number) {
     if (cache_.find({state.layer->number(), number})) continue;
     const Prefetch one{&reactor, &state, number};

@@ -24,9 +24,9 @@ using LayerNumber = std::uint32_t;
 
 /// Reads any range of any layer of one image. Thread-safe; each call works on the reactor it is given.
 ///
-/// A plain tar is read straight into the caller's memory. Of a compressed layer the span that holds the bytes is
-/// taken from the cache, or read, decoded on a worker, checked against its hash and kept; who reads on where
-/// a read ended has the next spans prefetched.
+/// A plain tar is read straight into the caller's memory. Of a compressed layer the span that holds the bytes
+/// is taken from the cache, or read, decoded on a worker, checked against its hash and kept; who reads on
+/// where a read ended has the next spans prefetched.
 class SpanReader {
  public:
   /// Spans decoded ahead of a sequential reader.
@@ -44,7 +44,8 @@ class SpanReader {
   bool try_read(LayerNumber layer, std::uint64_t stream_offset, std::span<const iovec> into);
 
   /// Fills all of `into`, or fails with EIO where the blob ends early, can't be decoded, or does not
-  /// give the bytes that were indexed; EINVAL outside the stream. `into` and its buffers live until the task ends.
+  /// give the bytes that were indexed; EINVAL outside the stream. `into` and its buffers live until the task
+  /// ends.
   Task<Result<void>> read(Reactor& reactor, LayerNumber layer, std::uint64_t stream_offset,
                           std::span<const iovec> into);
 

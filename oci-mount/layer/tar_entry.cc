@@ -25,17 +25,26 @@ bool has_data(char type) { return type == '0' || type == '\0' || type == '7' || 
 
 Result<EntryType> type_of(const TarHeader& header) {
   switch (header.type) {
-    case '\0': return header.name.ends_with('/') ? EntryType::kDirectory : EntryType::kFile;
+    case '\0':
+      return header.name.ends_with('/') ? EntryType::kDirectory : EntryType::kFile;
     case '0':
-    case '7': return EntryType::kFile;
-    case '1': return EntryType::kHardLink;
-    case '2': return EntryType::kSymlink;
-    case '3': return EntryType::kCharDevice;
-    case '4': return EntryType::kBlockDevice;
-    case '5': return EntryType::kDirectory;
-    case '6': return EntryType::kFifo;
+    case '7':
+      return EntryType::kFile;
+    case '1':
+      return EntryType::kHardLink;
+    case '2':
+      return EntryType::kSymlink;
+    case '3':
+      return EntryType::kCharDevice;
+    case '4':
+      return EntryType::kBlockDevice;
+    case '5':
+      return EntryType::kDirectory;
+    case '6':
+      return EntryType::kFifo;
     case 'S':
-      return fail(ENOTSUP, "\"", shown(header.name), "\" is a GNU sparse file, which is not supported yet: make the tar without --sparse");
+      return fail(ENOTSUP, "\"", shown(header.name),
+                  "\" is a GNU sparse file, which is not supported yet: make the tar without --sparse");
     default:
       return fail(ENOTSUP, "\"", shown(header.name), "\" is of the unknown tar type ",
                   static_cast<unsigned>(static_cast<unsigned char>(header.type)));
@@ -54,7 +63,8 @@ Result<NameMeaning> meaning_of(std::string path) {
   const std::string directory = slash == std::string::npos ? "" : path.substr(0, slash);
   const std::string_view base = std::string_view(path).substr(slash == std::string::npos ? 0 : slash + 1);
   // Nothing can be within a whiteout, and aufs's own directories (.wh..wh.plnk) are no part of an image.
-  if (directory.starts_with(kWhiteoutPrefix) || directory.find("/.wh.") != std::string::npos) return NameMeaning{true, {}, {}};
+  if (directory.starts_with(kWhiteoutPrefix) || directory.find("/.wh.") != std::string::npos)
+    return NameMeaning{true, {}, {}};
   if (!base.starts_with(kWhiteoutPrefix)) return NameMeaning{false, {}, std::move(path)};
   if (base == kOpaqueName) return NameMeaning{false, EntryType::kOpaque, directory};
   if (base.starts_with(kMetaPrefix)) return NameMeaning{true, {}, {}};
@@ -62,7 +72,8 @@ Result<NameMeaning> meaning_of(std::string path) {
   if (name.empty() || name == "." || name == "..") {
     return fail(EINVAL, "\"", shown(path), "\" is a whiteout that names nothing");
   }
-  return NameMeaning{false, EntryType::kWhiteout, directory.empty() ? std::string(name) : str_cat(directory, "/", name)};
+  return NameMeaning{false, EntryType::kWhiteout,
+                     directory.empty() ? std::string(name) : str_cat(directory, "/", name)};
 }
 
 Result<std::uint32_t> owner_id(std::int64_t id, std::string_view what, std::string_view name) {
@@ -105,10 +116,12 @@ Result<void> fill_xattrs(TarEntry& entry, std::vector<std::pair<std::string, std
     if (name.starts_with("trusted.")) continue;
     total_bytes += name.size() + value.size();
     if (name.size() > kMaxXattrNameBytes) {
-      return fail(EINVAL, "\"", shown(entry.path), "\" has an xattr whose name is over the limit of ", kMaxXattrNameBytes, " bytes");
+      return fail(EINVAL, "\"", shown(entry.path), "\" has an xattr whose name is over the limit of ",
+                  kMaxXattrNameBytes, " bytes");
     }
     if (total_bytes > kMaxXattrBytes) {
-      return fail(EINVAL, "\"", shown(entry.path), "\" has xattrs over the limit of ", kMaxXattrBytes, " bytes");
+      return fail(EINVAL, "\"", shown(entry.path), "\" has xattrs over the limit of ", kMaxXattrBytes,
+                  " bytes");
     }
     entry.xattrs.emplace_back(std::move(name), std::move(value));
   }
@@ -140,7 +153,8 @@ Result<std::string> clean_path(std::string_view name) {
     parts.push_back(part);
   }
   if (parts.size() > kMaxPathDepth) {
-    return fail(EINVAL, "\"", shown(parts.front()), "/…\" is nested deeper than the limit of ", kMaxPathDepth);
+    return fail(EINVAL, "\"", shown(parts.front()), "/…\" is nested deeper than the limit of ",
+                kMaxPathDepth);
   }
   std::string path;
   for (const auto part : parts) {
@@ -154,12 +168,14 @@ Result<std::string> clean_path(std::string_view name) {
 }
 
 Result<std::uint64_t> data_bytes(const TarHeader& header) {
-  if (header.size_bytes < 0) return fail(EBADMSG, "\"", shown(header.name), "\" has the size ", header.size_bytes);
+  if (header.size_bytes < 0)
+    return fail(EBADMSG, "\"", shown(header.name), "\" has the size ", header.size_bytes);
   // A directory in the old style, told by its trailing slash, may have a body; a typed one has none.
   const bool header_only = header.type >= '1' && header.type <= '6';
   const auto size_bytes = header_only ? 0 : static_cast<std::uint64_t>(header.size_bytes);
   if (size_bytes > kMaxStreamBytes) {
-    return fail(EINVAL, "\"", shown(header.name), "\" has ", size_bytes, " bytes; a layer's limit is ", kMaxStreamBytes);
+    return fail(EINVAL, "\"", shown(header.name), "\" has ", size_bytes, " bytes; a layer's limit is ",
+                kMaxStreamBytes);
   }
   return size_bytes;
 }
@@ -188,8 +204,10 @@ Result<std::optional<TarEntry>> make_entry(const TarHeader& header,
   entry.mtime_sec = header.mtime_sec;
   entry.mtime_nsec = header.mtime_nsec;
   LB_TRY(fill_xattrs(entry, std::move(xattrs)));
-  if (entry.type == EntryType::kCharDevice || entry.type == EntryType::kBlockDevice) LB_TRY(fill_device(entry, header));
-  if (entry.type == EntryType::kHardLink || entry.type == EntryType::kSymlink) LB_TRY(fill_link(entry, header));
+  if (entry.type == EntryType::kCharDevice || entry.type == EntryType::kBlockDevice)
+    LB_TRY(fill_device(entry, header));
+  if (entry.type == EntryType::kHardLink || entry.type == EntryType::kSymlink)
+    LB_TRY(fill_link(entry, header));
   if (entry.type == EntryType::kFile && has_data(header.type)) {
     LB_ASSIGN(entry.size_bytes, data_bytes(header));
     if (entry.size_bytes != 0) entry.extents.push_back({0, stream_offset, entry.size_bytes});

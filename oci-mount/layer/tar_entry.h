@@ -1,6 +1,7 @@
 // What a tar's headers mean as an entry of a layer: names, kinds, whiteouts, limits. Pure.
 //
-// Follows the OCI image spec, layer.md ("Whiteouts", "Opaque Whiteout"); where runtimes differ, FORMAT.md has our rule.
+// Follows the OCI image spec, layer.md ("Whiteouts", "Opaque Whiteout"); where runtimes differ, FORMAT.md has
+// our rule.
 #pragma once
 
 #include <cstdint>
@@ -33,14 +34,17 @@ struct TarEntry {
   std::vector<std::pair<std::string, std::string>> xattrs;
 };
 
-/// A name made clean and relative, ".." held at the root, as EntryView has it; EINVAL with the limit it breaks.
+/// A name made clean and relative, ".." held at the root, as EntryView has it; EINVAL with the limit it
+/// breaks.
 Result<std::string> clean_path(std::string_view name);
 
-/// How many bytes of data follow a header of this kind: nothing follows a link, a device or a directory, whatever its size says.
+/// How many bytes of data follow a header of this kind: nothing follows a link, a device or a directory,
+/// whatever its size says.
 Result<std::uint64_t> data_bytes(const TarHeader& header);
 
-/// The entry that `header` (all extensions applied) stands for, its data at `stream_offset`; nothing for what an image
-/// cannot have (names that begin with .wh..wh.). EINVAL for what breaks a rule or a limit, naming it.
+/// The entry that `header` (all extensions applied) stands for, its data at `stream_offset`; nothing for what
+/// an image cannot have (names that begin with .wh..wh.). EINVAL for what breaks a rule or a limit, naming
+/// it.
 Result<std::optional<TarEntry>> make_entry(const TarHeader& header,
                                            std::vector<std::pair<std::string, std::string>> xattrs,
                                            std::uint64_t stream_offset);

@@ -96,10 +96,14 @@ Format format_of(TarBlock block) {
 /// Early Go releases wrote long names ustar's way under GNU's magic; their prefix lies where GNU has times.
 std::string_view prefix_of(TarBlock block, Format format) {
   switch (format) {
-    case Format::kV7: return {};
-    case Format::kUstar: return until_nul(field_of(block, kUstarPrefix));
-    case Format::kStar: return until_nul(field_of(block, kStarPrefix));
-    case Format::kGnu: break;
+    case Format::kV7:
+      return {};
+    case Format::kUstar:
+      return until_nul(field_of(block, kUstarPrefix));
+    case Format::kStar:
+      return until_nul(field_of(block, kStarPrefix));
+    case Format::kGnu:
+      break;
   }
   const auto is_time = [&](Field field) {
     const auto text = field_of(block, field);
@@ -107,7 +111,8 @@ std::string_view prefix_of(TarBlock block, Format format) {
   };
   if (is_time(kGnuAccessTime) && is_time(kGnuChangeTime)) return {};
   const auto prefix = until_nul(field_of(block, kUstarPrefix));
-  const bool ascii = std::all_of(prefix.begin(), prefix.end(), [](char c) { return static_cast<signed char>(c) >= 0; });
+  const bool ascii =
+      std::all_of(prefix.begin(), prefix.end(), [](char c) { return static_cast<signed char>(c) >= 0; });
   return ascii ? prefix : std::string_view();
 }
 
@@ -132,7 +137,8 @@ std::optional<PaxRecord> take_record(std::string_view& text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + space, length);
   if (error != std::errc() || end != text.data() + space) return std::nullopt;
   constexpr std::size_t kShortest = 5;  // "5 k=\n"
-  if (length < kShortest || length > text.size() || length < space + 2 || text[length - 1] != '\n') return std::nullopt;
+  if (length < kShortest || length > text.size() || length < space + 2 || text[length - 1] != '\n')
+    return std::nullopt;
   const auto record = text.substr(space + 1, length - space - 2);
   const auto equals = record.find('=');
   if (equals == std::string_view::npos || equals == 0) return std::nullopt;
@@ -141,7 +147,8 @@ std::optional<PaxRecord> take_record(std::string_view& text) {
 }
 
 void set_xattr(PaxRecords& pax, std::string_view name, std::string_view value) {
-  const auto same = std::find_if(pax.xattrs.begin(), pax.xattrs.end(), [&](const auto& x) { return x.first == name; });
+  const auto same =
+      std::find_if(pax.xattrs.begin(), pax.xattrs.end(), [&](const auto& x) { return x.first == name; });
   if (same != pax.xattrs.end()) {
     same->second = value;
   } else {
@@ -191,7 +198,8 @@ bool is_zero_block(TarBlock block) {
 }
 
 Result<TarHeader> parse_tar_header(TarBlock block) {
-  if (!checksum_fits(block)) return fail(EBADMSG, "a tar header's checksum is wrong: this is no tar, or a damaged one");
+  if (!checksum_fits(block))
+    return fail(EBADMSG, "a tar header's checksum is wrong: this is no tar, or a damaged one");
   const Format format = format_of(block);
   TarHeader header;
   bool good = true;
@@ -212,7 +220,8 @@ Result<TarHeader> parse_tar_header(TarBlock block) {
   header.type = static_cast<char>(block[kTypeOffset]);
   header.name = until_nul(field_of(block, kName));
   header.link = until_nul(field_of(block, kLink));
-  if (const auto prefix = prefix_of(block, format); !prefix.empty()) header.name = str_cat(prefix, "/", header.name);
+  if (const auto prefix = prefix_of(block, format); !prefix.empty())
+    header.name = str_cat(prefix, "/", header.name);
   if (!good) return fail(EBADMSG, "the tar header of \"", header.name, "\" has a field that is no number");
   return header;
 }

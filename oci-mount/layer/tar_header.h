@@ -1,7 +1,8 @@
 // One 512-byte tar header, and the records of a PAX header, out of untrusted bytes. Pure.
 //
 // Reads what Go's archive/tar reads (reader.go, strconv.go), because that is what makes and unpacks
-// container images: V7, ustar, star and GNU headers; octal or base-256 numbers; PAX records as POSIX.1-2001 has them.
+// container images: V7, ustar, star and GNU headers; octal or base-256 numbers; PAX records as POSIX.1-2001
+// has them.
 #pragma once
 
 #include <cstddef>

@@ -66,7 +66,8 @@ Result<void> TarScanner::finish() {
     return fail(EBADMSG, "the tar ends within an entry's data");
   }
   if (state_ == State::kHeader && block_filled_ != 0) return fail(EBADMSG, "the tar ends within a header");
-  if (state_ != State::kEnded && extension_pending_) return fail(EBADMSG, "the tar ends after an extended header");
+  if (state_ != State::kEnded && extension_pending_)
+    return fail(EBADMSG, "the tar ends after an extended header");
   return {};
 }
 
@@ -87,7 +88,8 @@ Result<void> TarScanner::on_block() {
 Result<void> TarScanner::begin_extension(const TarHeader& header) {
   LB_ASSIGN(const std::uint64_t size_bytes, data_bytes(header));
   if (size_bytes > kMaxExtendedHeaderBytes) {
-    return fail(EINVAL, "an extended tar header of ", size_bytes, " bytes is over the limit of ", kMaxExtendedHeaderBytes);
+    return fail(EINVAL, "an extended tar header of ", size_bytes, " bytes is over the limit of ",
+                kMaxExtendedHeaderBytes);
   }
   extension_type_ = header.type;
   extension_.clear();
@@ -125,7 +127,9 @@ Result<void> TarScanner::on_entry(TarHeader header) {
   if (!long_name_.empty()) header.name = long_name_;
   if (!long_link_.empty()) header.link = long_link_;
   if (pax_.sparse) {
-    return fail(ENOTSUP, "\"", header.name, "\" is a sparse file in the PAX form, which is not supported yet: make the tar without --sparse");
+    return fail(
+        ENOTSUP, "\"", header.name,
+        "\" is a sparse file in the PAX form, which is not supported yet: make the tar without --sparse");
   }
   LB_ASSIGN(const std::uint64_t size_bytes, data_bytes(header));
   LB_ASSIGN(auto entry, make_entry(header, std::move(pax_.xattrs), stream_offset_));

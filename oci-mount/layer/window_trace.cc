@@ -14,8 +14,9 @@ constexpr unsigned kFromWindow = 0x80;
 
 using Needed = std::vector<bool>;
 
-/// The output when the window's byte i is changed by `change(i)`. What deflate does with a window does not depend
-/// on the bytes in it, so each byte that is copied out of the window carries the change of where it came from.
+/// The output when the window's byte i is changed by `change(i)`. What deflate does with a window does not
+/// depend on the bytes in it, so each byte that is copied out of the window carries the change of where it
+/// came from.
 template <typename Change>
 std::optional<std::vector<std::byte>> probe(const WindowTrace& trace, Change change) {
   Window window = trace.window;

@@ -15,7 +15,7 @@ Result<std::shared_ptr<const FileBlob>> FileBlob::open(const std::filesystem::pa
   // O_NONBLOCK: a fifo in a blob's place must not hold us up.
   auto fd = open_path(path, O_RDONLY | O_NONBLOCK);
   if (!fd) return while_doing(fd.error(), name);
-  struct stat st {};
+  struct stat st{};
   if (::fstat(fd->get(), &st) != 0) return errno_error("fstat of ", path.string());
   if (!S_ISREG(st.st_mode)) return fail(EINVAL, name, ": ", path.string(), " is not a regular file");
   return std::shared_ptr<const FileBlob>(

@@ -31,7 +31,8 @@ Result<Digest> Digest::parse(std::string_view text) {
   if (text.starts_with(kSha512Prefix)) {
     digest.algorithm_ = HashAlgorithm::kSha512;
   } else if (!text.starts_with(kSha256Prefix)) {
-    return fail(EINVAL, "\"", text.substr(0, kShown), "\" is no digest: it must begin with sha256: or sha512:");
+    return fail(EINVAL, "\"", text.substr(0, kShown),
+                "\" is no digest: it must begin with sha256: or sha512:");
   }
   const auto hex = text.substr(kSha256Prefix.size());
   const auto size_bytes = digest_bytes(digest.algorithm_);
@@ -60,9 +61,7 @@ Result<Digest> Digest::from_bytes(HashAlgorithm algorithm, std::span<const std::
   return digest;
 }
 
-std::span<const std::byte> Digest::bytes() const {
-  return std::span(bytes_).first(digest_bytes(algorithm_));
-}
+std::span<const std::byte> Digest::bytes() const { return std::span(bytes_).first(digest_bytes(algorithm_)); }
 
 std::string_view Digest::algorithm_name() const {
   return algorithm_ == HashAlgorithm::kSha256 ? "sha256" : "sha512";

@@ -33,7 +33,8 @@ class LayoutReader {
       return fail(EINVAL, name, ": ", size_bytes, " bytes are over the limit of ", max_bytes);
     }
     auto text = read_file(blob_path(digest), max_bytes);
-    if (!text) return while_doing(text.error(), name, " is not in ", layout_.string(), ": fetch the image again");
+    if (!text)
+      return while_doing(text.error(), name, " is not in ", layout_.string(), ": fetch the image again");
     LB_ASSIGN(const Digest found, digest_of(digest.algorithm(), as_bytes(*text)));
     if (found != digest || text->size() != size_bytes) {
       return fail(EBADMSG, name, " is damaged: its bytes hash to ", found.text(), "; fetch the image again");
@@ -67,7 +68,8 @@ Result<IndexDocument> read_top_index(const Reference& reference) {
   auto text = read_file(path, kMaxIndexJsonBytes);
   if (!text && text.error().code == ENOENT && reference.in_store) {
     return fail(ENOENT, "no image \"", reference.text, "\": the local store ", reference.layout.string(),
-                " is empty; put one in with: skopeo copy docker://NAME oci:", reference.layout.string(), ":NAME");
+                " is empty; put one in with: skopeo copy docker://NAME oci:", reference.layout.string(),
+                ":NAME");
   }
   if (!text && text.error().code == ENOENT) {
     return fail(ENOENT, "no image \"", reference.text, "\": ", reference.layout.string(),
@@ -79,7 +81,8 @@ Result<IndexDocument> read_top_index(const Reference& reference) {
 }
 
 /// The entries that the reference means: one image, perhaps for several platforms.
-Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& index, const Reference& reference) {
+Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& index,
+                                                       const Reference& reference) {
   std::vector<std::string> names = reference.names;
   if (names.empty()) {
     if (index.manifests.size() == 1) return index.manifests;
@@ -91,8 +94,8 @@ Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& inde
                  [&](const auto& entry) { return entry.ref_name == name; });
     if (!chosen.empty()) return chosen;
   }
-  return fail(ENOENT, "no image \"", reference.text, "\" in ", reference.layout.string(), ": ", list_tags(index),
-              reference.in_store ? "" : "; name one as oci:DIR:TAG");
+  return fail(ENOENT, "no image \"", reference.text, "\" in ", reference.layout.string(), ": ",
+              list_tags(index), reference.in_store ? "" : "; name one as oci:DIR:TAG");
 }
 
 bool fits_host(const ManifestDescriptor& entry) {
@@ -102,7 +105,8 @@ bool fits_host(const ManifestDescriptor& entry) {
 
 /// Follows nested indexes down to one manifest. The last of several with one name wins: tools that
 /// replace a tag append.
-Result<ManifestDescriptor> choose_manifest(const LayoutReader& layout, std::vector<ManifestDescriptor> candidates,
+Result<ManifestDescriptor> choose_manifest(const LayoutReader& layout,
+                                           std::vector<ManifestDescriptor> candidates,
                                            const Reference& reference) {
   for (int nesting = 0; nesting < kMaxIndexNesting; ++nesting) {
     std::optional<ManifestDescriptor> chosen;
@@ -121,15 +125,17 @@ Result<ManifestDescriptor> choose_manifest(const LayoutReader& layout, std::vect
     LB_ASSIGN(auto nested, parse_index(text, str_cat("index ", chosen->digest.text())));
     candidates = std::move(nested.manifests);
   }
-  return fail(EINVAL, "image \"", reference.text, "\": indexes are nested deeper than the limit of ", kMaxIndexNesting);
+  return fail(EINVAL, "image \"", reference.text, "\": indexes are nested deeper than the limit of ",
+              kMaxIndexNesting);
 }
 
-Result<Image> assemble(const LayoutReader& layout, const ManifestDescriptor& chosen, const Reference& reference) {
+Result<Image> assemble(const LayoutReader& layout, const ManifestDescriptor& chosen,
+                       const Reference& reference) {
   LB_ASSIGN(const std::string manifest_text,
             layout.read_document(chosen.digest, chosen.size_bytes, kMaxManifestJsonBytes, "manifest"));
   LB_ASSIGN(const auto manifest, parse_manifest(manifest_text, str_cat("manifest ", chosen.digest.text())));
-  LB_ASSIGN(const std::string config_text,
-            layout.read_document(manifest.config, manifest.config_size_bytes, kMaxManifestJsonBytes, "config"));
+  LB_ASSIGN(const std::string config_text, layout.read_document(manifest.config, manifest.config_size_bytes,
+                                                                kMaxManifestJsonBytes, "config"));
   Image image;
   image.reference = reference.text;
   image.manifest_digest = chosen.digest;

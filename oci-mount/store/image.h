@@ -28,16 +28,17 @@ struct Image {
   Digest manifest_digest;
   ImageConfig config;
   std::vector<ImageLayer> layers;  // lowest first
-  /// The ChainID of the whole (OCI image spec, config.md "Layer ChainID"); the zero digest when there is no layer.
+  /// The ChainID of the whole (OCI image spec, config.md "Layer ChainID"); the zero digest when there is no
+  /// layer.
   Digest chain_id;
 };
 
 /// The architecture images are chosen for, in OCI's words (amd64, arm64): the host's.
 [[nodiscard]] std::string_view host_architecture();
 
-/// Finds `reference` (see reference.h), chooses linux on `host_architecture()`, and checks manifest and config against
-/// their digests. Blobs are not read here: their digests are checked when they are indexed. An error names
-/// the reference and what to do, with the tags that exist where the tag does not.
+/// Finds `reference` (see reference.h), chooses linux on `host_architecture()`, and checks manifest and
+/// config against their digests. Blobs are not read here: their digests are checked when they are indexed. An
+/// error names the reference and what to do, with the tags that exist where the tag does not.
 Result<Image> open_image(std::string_view reference, const StateDirs& dirs);
 
 /// Exposed for its test: the ChainID of layers with these DiffIDs, lowest first.

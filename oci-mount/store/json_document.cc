@@ -33,7 +33,8 @@ class StrictWatch {
 
 }  // namespace
 
-Result<Json> parse_json_object(std::string_view text, std::size_t max_bytes, int max_depth, std::string_view what) {
+Result<Json> parse_json_object(std::string_view text, std::size_t max_bytes, int max_depth,
+                               std::string_view what) {
   if (text.size() > max_bytes) {
     return fail(EINVAL, what, ": ", text.size(), " bytes are over the limit of ", max_bytes);
   }

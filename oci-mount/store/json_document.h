@@ -15,7 +15,8 @@ namespace layerboot::store {
 using Json = nlohmann::json;
 
 /// The document's top object. Errors are EINVAL and begin with `what`.
-Result<Json> parse_json_object(std::string_view text, std::size_t max_bytes, int max_depth, std::string_view what);
+Result<Json> parse_json_object(std::string_view text, std::size_t max_bytes, int max_depth,
+                               std::string_view what);
 
 /// A member of `object`, or nullptr when it is not there, is null, or `object` is no object.
 const Json* find_member(const Json& object, std::string_view key);

@@ -50,14 +50,16 @@ Result<BlobRef> parse_descriptor(const Json& json, std::string_view what) {
 /// EINVAL unless the document says, or leaves open, that it is what it was taken for.
 Result<void> check_kind(const Json& document, DocumentKind kind, std::string_view what) {
   if (find_member(document, "layers") != nullptr && find_member(document, "manifests") != nullptr) {
-    return fail(EINVAL, what, ": has both \"layers\" and \"manifests\", so it could be read in two ways: refused");
+    return fail(EINVAL, what,
+                ": has both \"layers\" and \"manifests\", so it could be read in two ways: refused");
   }
   LB_ASSIGN(const std::string media_type, string_member(document, "mediaType", what));
   const bool index = kind == DocumentKind::kIndex;
   const bool fits = media_type.empty() || media_type == (index ? kOciIndex : kOciManifest) ||
                     media_type == (index ? kDockerIndex : kDockerManifest);
   if (!fits) {
-    return fail(EINVAL, what, ": is of type ", media_type, ", not ", index ? "an image index" : "an image manifest",
+    return fail(EINVAL, what, ": is of type ", media_type, ", not ",
+                index ? "an image index" : "an image manifest",
                 "; it is no image of this kind: copy it with skopeo to an OCI layout");
   }
   const auto* const list = find_member(document, index ? "manifests" : "layers");
@@ -75,11 +77,13 @@ Result<LayerDescriptor> parse_layer(const Json& json, std::string_view what) {
     }
   }
   if (ref.media_type.find("+encrypted") != std::string::npos) {
-    return fail(ENOTSUP, what, ": layer ", ref.digest.text(), " is encrypted: decrypt the image first (skopeo copy)");
+    return fail(ENOTSUP, what, ": layer ", ref.digest.text(),
+                " is encrypted: decrypt the image first (skopeo copy)");
   }
   if (ref.media_type.find("nondistributable") != std::string::npos ||
       ref.media_type.find("foreign") != std::string::npos) {
-    return fail(ENOTSUP, what, ": layer ", ref.digest.text(), " is a foreign layer, which an image does not carry");
+    return fail(ENOTSUP, what, ": layer ", ref.digest.text(),
+                " is a foreign layer, which an image does not carry");
   }
   return fail(ENOTSUP, what, ": layer ", ref.digest.text(), " has the unknown type \"", ref.media_type,
               "\"; tar, tar+gzip and tar+zstd are known");
@@ -98,9 +102,12 @@ Result<std::optional<Platform>> parse_platform(const Json& descriptor, std::stri
 
 std::string_view compression_name(Compression compression) {
   switch (compression) {
-    case Compression::kNone: return "plain tar";
-    case Compression::kGzip: return "gzip";
-    case Compression::kZstd: return "zstd";
+    case Compression::kNone:
+      return "plain tar";
+    case Compression::kGzip:
+      return "gzip";
+    case Compression::kZstd:
+      return "zstd";
   }
   return "unknown";
 }

@@ -18,9 +18,12 @@ constexpr std::array kOtherNotations{
     OtherNotation{"docker-archive:", "convert it with: skopeo copy docker-archive:FILE oci:DIR:TAG"},
     OtherNotation{"docker-daemon:", "convert it with: skopeo copy docker-daemon:NAME oci:DIR:TAG"},
     OtherNotation{"containers-storage:", "convert it with: skopeo copy containers-storage:NAME oci:DIR:TAG"},
-    OtherNotation{"containerd:", "export it with: ctr images export FILE NAME; then skopeo copy oci-archive:FILE oci:DIR:TAG"},
+    OtherNotation{
+        "containerd:",
+        "export it with: ctr images export FILE NAME; then skopeo copy oci-archive:FILE oci:DIR:TAG"},
     OtherNotation{"docker://", "fetch it with: skopeo copy docker://NAME oci:DIR:TAG"},
-    OtherNotation{"dir:", "serve a directory with another program, or make it a layer of an OCI layout with umoci"},
+    OtherNotation{"dir:",
+                  "serve a directory with another program, or make it a layer of an OCI layout with umoci"},
 };
 
 bool is_name(std::string_view text) {
@@ -76,8 +79,8 @@ Result<Reference> parse_reference(std::string_view text, const StateDirs& dirs) 
   }
   for (const OtherNotation& other : kOtherNotations) {
     if (text.starts_with(other.prefix)) {
-      return fail(ENOTSUP, "\"", text, "\": the notation ", other.prefix, " is not supported yet; ", other.instead,
-                  ", and name oci:DIR:TAG");
+      return fail(ENOTSUP, "\"", text, "\": the notation ", other.prefix, " is not supported yet; ",
+                  other.instead, ", and name oci:DIR:TAG");
     }
   }
   if (text.find('@') != std::string_view::npos) {

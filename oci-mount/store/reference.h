@@ -22,8 +22,8 @@ struct Reference {
 };
 
 /// Takes `oci:DIR[:TAG]` (split at the first colon after DIR's begin, as skopeo does) and image names
-/// (`debian:12`, `docker.io/library/debian:12`; no tag means `latest`), which are looked up in the local store.
-/// ENOTSUP for the ecosystem's other notations, with what to use instead; EINVAL for what is none.
+/// (`debian:12`, `docker.io/library/debian:12`; no tag means `latest`), which are looked up in the local
+/// store. ENOTSUP for the ecosystem's other notations, with what to use instead; EINVAL for what is none.
 Result<Reference> parse_reference(std::string_view text, const StateDirs& dirs);
 
 }  // namespace layerboot::store

@@ -1,5 +1,5 @@
-// Gzip data of any content, and any content compressed in many ways: whatever the scanner takes, decoding from each
-// checkpoint gives what decoding from the start gave.
+// Gzip data of any content, and any content compressed in many ways: whatever the scanner takes, decoding
+// from each checkpoint gives what decoding from the start gave.
 #include <zlib.h>
 
 #include <algorithm>
@@ -46,14 +46,16 @@ void check(std::string_view blob, std::size_t piece_bytes, std::size_t room_byte
     if (!scanner->push(as_bytes(blob.substr(at, piece_bytes)))) return side.drain();
   }
   if (!scanner->finish()) return side.drain();
-  const auto table = CheckpointTable::parse(scanner->checkpoints().records(), scanner->checkpoints().windows(), blob.size(),
-                                            sink.stream_.size());
+  const auto table = CheckpointTable::parse(
+      scanner->checkpoints().records(), scanner->checkpoints().windows(), blob.size(), sink.stream_.size());
   if (!table) std::abort();
   for (std::uint32_t i = 0; i < table->span_count(); ++i) {
     const SpanInfo span = table->span(i);
     std::vector<std::byte> out(span.size_bytes);
     if (!decode_gzip_span(span, as_bytes(blob).subspan(span.blob_offset, span.blob_bytes), out)) std::abort();
-    if (!std::equal(out.begin(), out.end(), sink.stream_.begin() + static_cast<std::ptrdiff_t>(span.stream_offset))) std::abort();
+    if (!std::equal(out.begin(), out.end(),
+                    sink.stream_.begin() + static_cast<std::ptrdiff_t>(span.stream_offset)))
+      std::abort();
   }
 }
 

@@ -1,5 +1,5 @@
-// Layer index files of any content, with the hash made right so that what lies behind it is reached; and spans of a
-// hostile table decoded from hostile bytes.
+// Layer index files of any content, with the hash made right so that what lies behind it is reached; and
+// spans of a hostile table decoded from hostile bytes.
 #include <xxhash.h>
 
 #include <algorithm>

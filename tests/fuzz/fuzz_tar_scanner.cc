@@ -1,4 +1,5 @@
-// Tars of any content, in pieces of any size. What the scanner takes must make an entry table that passes its own check.
+// Tars of any content, in pieces of any size. What the scanner takes must make an entry table that passes its
+// own check.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>

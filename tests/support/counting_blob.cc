@@ -41,7 +41,8 @@ Task<Result<std::size_t>> CountingBlob::read_at(Reactor& reactor, std::uint64_t 
   std::size_t size = offset < bytes_.size() ? bytes_.size() - static_cast<std::size_t>(offset) : 0;
   if (const std::size_t limit = max_read_bytes_; limit != 0) size = std::min(size, limit);
   std::size_t copied = 0;
-  if (size != 0) copied = copy_into_slices(into, 0, as_bytes(bytes_).subspan(static_cast<std::size_t>(offset), size));
+  if (size != 0)
+    copied = copy_into_slices(into, 0, as_bytes(bytes_).subspan(static_cast<std::size_t>(offset), size));
   bytes_read_ += copied;
   co_return copied;
 }

@@ -31,7 +31,8 @@ std::string gzip(std::string_view bytes, int level) {
 
 std::string gzip_members(std::string_view bytes, std::size_t piece_bytes) {
   std::string out;
-  for (std::size_t offset = 0; offset < bytes.size(); offset += piece_bytes) out += gzip(bytes.substr(offset, piece_bytes));
+  for (std::size_t offset = 0; offset < bytes.size(); offset += piece_bytes)
+    out += gzip(bytes.substr(offset, piece_bytes));
   return out;
 }
 
@@ -114,20 +115,21 @@ void ImageBuilder::write(std::string_view tag) {
   std::string layer_list;
   for (const Layer& layer : layers) {
     diff_ids += str_cat(diff_ids.empty() ? "\"" : ",\"", layer.diff_id, "\"");
-    layer_list += str_cat(layer_list.empty() ? "" : ",", R"({"mediaType":")", layer.media_type, R"(","digest":")",
-                          add_blob(layer.blob), R"(","size":)", layer.blob.size(), "}");
+    layer_list += str_cat(layer_list.empty() ? "" : ",", R"({"mediaType":")", layer.media_type,
+                          R"(","digest":")", add_blob(layer.blob), R"(","size":)", layer.blob.size(), "}");
   }
-  const std::string config = str_cat(R"({"architecture":")", architecture, R"(","os":")", os, R"(","config":)", config_json,
-                                     R"(,"rootfs":{"type":"layers","diff_ids":[)", diff_ids, "]}}");
+  const std::string config =
+      str_cat(R"({"architecture":")", architecture, R"(","os":")", os, R"(","config":)", config_json,
+              R"(,"rootfs":{"type":"layers","diff_ids":[)", diff_ids, "]}}");
   const std::string config_digest = add_blob(config);
   const std::string manifest =
       str_cat(R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":)",
-              R"({"mediaType":"application/vnd.oci.image.config.v1+json","digest":")", config_digest, R"(","size":)",
-              config.size(), R"(},"layers":[)", layer_list, "]}");
+              R"({"mediaType":"application/vnd.oci.image.config.v1+json","digest":")", config_digest,
+              R"(","size":)", config.size(), R"(},"layers":[)", layer_list, "]}");
   const std::string manifest_digest = add_blob(manifest);
-  add_to_index(str_cat(R"({"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")", manifest_digest,
-                       R"(","size":)", manifest.size(), R"(,"annotations":{"org.opencontainers.image.ref.name":")", tag,
-                       R"("}})"));
+  add_to_index(str_cat(R"({"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")",
+                       manifest_digest, R"(","size":)", manifest.size(),
+                       R"(,"annotations":{"org.opencontainers.image.ref.name":")", tag, R"("}})"));
 }
 
 }  // namespace layerboot::test

@@ -36,7 +36,8 @@ class ImageBuilder {
   ImageBuilder& add_plain_layer(std::string_view tar);
   ImageBuilder& add_layer(Layer layer);
 
-  /// Writes blobs, config, manifest and index.json with the image as the tag `tag`, beside those written before.
+  /// Writes blobs, config, manifest and index.json with the image as the tag `tag`, beside those written
+  /// before.
   void write(std::string_view tag = "latest");
 
   std::vector<Layer> layers;

@@ -59,7 +59,8 @@ constexpr int kAwaits = 100'000;
 #endif
 
 TEST(Task, ManyAwaitsKeepTheStackFlat) {
-  if (kAwaits < 100'000) std::cout << "only " << kAwaits << " awaits: this compiler makes no tail calls under ASan\n";
+  if (kAwaits < 100'000)
+    std::cout << "only " << kAwaits << " awaits: this compiler makes no tail calls under ASan\n";
   int result = 0;
   start(count_to(kAwaits), [&](int value) { result = value; });
   EXPECT_EQ(result, kAwaits);

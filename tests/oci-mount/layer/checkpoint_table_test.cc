@@ -14,7 +14,8 @@ std::vector<CheckpointRecord> good_records() {
 constexpr std::uint64_t kBlobBytes = 1000;
 constexpr std::uint64_t kStreamBytes = 2500;
 
-Result<CheckpointTable> parse(const std::vector<CheckpointRecord>& records, std::uint64_t blob_bytes = kBlobBytes,
+Result<CheckpointTable> parse(const std::vector<CheckpointRecord>& records,
+                              std::uint64_t blob_bytes = kBlobBytes,
                               std::uint64_t stream_bytes = kStreamBytes) {
   static const std::vector<std::byte> windows(40);
   return CheckpointTable::parse(records, windows, blob_bytes, stream_bytes);

@@ -73,8 +73,9 @@ TEST(EntryTable, KeepsEveryField) {
 }
 
 TEST(EntryTable, SortsByPartsParentsFirst) {
-  EXPECT_EQ(listed(build({entry(kFile, "a/z"), entry(kFile, "a-b"), entry(kFile, "a/b/c"), entry(kDirectory, "a/b"),
-                          entry(kDirectory, "a"), entry(kDirectory, ""), entry(kFile, "a/b-c"), entry(kFile, "B")})),
+  EXPECT_EQ(listed(build({entry(kFile, "a/z"), entry(kFile, "a-b"), entry(kFile, "a/b/c"),
+                          entry(kDirectory, "a/b"), entry(kDirectory, "a"), entry(kDirectory, ""),
+                          entry(kFile, "a/b-c"), entry(kFile, "B")})),
             ":0 B:0 a:0 a/b:0 a/b/c:0 a/b-c:0 a/z:0 a-b:0");
 }
 
@@ -83,16 +84,21 @@ TEST(EntryTable, OfOnePathTheLastStays) {
 }
 
 TEST(EntryTable, MarksStandBesideEntries) {
-  EXPECT_EQ(listed(build({entry(kDirectory, "d", 1), entry(EntryType::kOpaque, "d", 2), entry(EntryType::kWhiteout, "d", 3),
-                          entry(EntryType::kWhiteout, "d", 4)})),
+  EXPECT_EQ(listed(build({entry(kDirectory, "d", 1), entry(EntryType::kOpaque, "d", 2),
+                          entry(EntryType::kWhiteout, "d", 3), entry(EntryType::kWhiteout, "d", 4)})),
             "W-d:4 O-d:2 d:1");
 }
 
 TEST(EntryTable, AFileTakesTheDirectoryBeforeItAway) {
-  EXPECT_EQ(listed(build({entry(kDirectory, "a", 1), entry(kFile, "a/b", 2), entry(kFile, "a", 3), entry(kFile, "ab", 4)})), "a:3 ab:4");
-  EXPECT_EQ(listed(build({entry(kFile, "a/b", 1), entry(EntryType::kSymlink, "a", 2), entry(kFile, "a/c", 3)})), "a/c:3")
+  EXPECT_EQ(listed(build({entry(kDirectory, "a", 1), entry(kFile, "a/b", 2), entry(kFile, "a", 3),
+                          entry(kFile, "ab", 4)})),
+            "a:3 ab:4");
+  EXPECT_EQ(
+      listed(build({entry(kFile, "a/b", 1), entry(EntryType::kSymlink, "a", 2), entry(kFile, "a/c", 3)})),
+      "a/c:3")
       << "and what comes later below it takes the file's place";
-  EXPECT_EQ(listed(build({entry(kFile, "a", 1), entry(kDirectory, "a", 2), entry(kFile, "a/b", 3)})), "a:2 a/b:3");
+  EXPECT_EQ(listed(build({entry(kFile, "a", 1), entry(kDirectory, "a", 2), entry(kFile, "a/b", 3)})),
+            "a:2 a/b:3");
 }
 
 TEST(EntryTable, AnEmptyLayer) { EXPECT_EQ(build({})->entry_count(), 0U); }
@@ -139,11 +145,16 @@ TEST_F(EntryTableDamage, EveryBadFieldIsRefused) {
   EXPECT_TRUE(refused<Record>(0, [](Record& r) { r.first_extent = 0xffffffff; }));
   EXPECT_TRUE(refused<Record>(0, [](Record& r) { r.xattr_count = 2; }));
   EXPECT_TRUE(refused<Record>(0, [](Record& r) { r.size_bytes = 99; })) << "an extent beyond the file";
-  EXPECT_TRUE(refused<Record>(0, [](Record& r) { std::swap(r.path_offset, r.link_offset), r.path_length = 0, r.type = 5, r.link_length = 0; }));
-  EXPECT_TRUE(refused<Record>(sizeof(Record), [](Record& r) { r.path_offset = 0, r.path_length = 3; })) << "the same path twice";
-  EXPECT_TRUE(refused<Extent>(2 * sizeof(Record), [](Extent& e) { e.stream_offset = 9'901; })) << "beyond the stream";
+  EXPECT_TRUE(refused<Record>(0, [](Record& r) {
+    std::swap(r.path_offset, r.link_offset), r.path_length = 0, r.type = 5, r.link_length = 0;
+  }));
+  EXPECT_TRUE(refused<Record>(sizeof(Record), [](Record& r) { r.path_offset = 0, r.path_length = 3; }))
+      << "the same path twice";
+  EXPECT_TRUE(refused<Extent>(2 * sizeof(Record), [](Extent& e) { e.stream_offset = 9'901; }))
+      << "beyond the stream";
   EXPECT_TRUE(refused<Extent>(2 * sizeof(Record), [](Extent& e) { e.length_bytes = ~0ULL; }));
-  EXPECT_TRUE(refused<EntryXattrRecord>(2 * sizeof(Record) + sizeof(Extent), [](EntryXattrRecord& x) { x.value_length = 100; }));
+  EXPECT_TRUE(refused<EntryXattrRecord>(2 * sizeof(Record) + sizeof(Extent),
+                                        [](EntryXattrRecord& x) { x.value_length = 100; }));
 }
 
 TEST_F(EntryTableDamage, TheSizeMustFit) {

@@ -38,7 +38,8 @@ struct Scanned {
   std::vector<std::byte> windows;
 };
 
-Result<Scanned> scan(std::string_view blob, std::size_t piece_bytes = 1 << 20, std::size_t room_bytes = 1 << 16) {
+Result<Scanned> scan(std::string_view blob, std::size_t piece_bytes = 1 << 20,
+                     std::size_t room_bytes = 1 << 16) {
   StringSink sink(room_bytes);
   // Declared after the scanner, so that it has ended before that goes.
   std::unique_ptr<GzipScanner> scanner;
@@ -55,7 +56,8 @@ Result<Scanned> scan(std::string_view blob, std::size_t piece_bytes = 1 << 20, s
 }
 
 /// The fast decoder must not live on the slow one's help; and the slow one must do without it.
-void expect_both_decoders(const SpanInfo& span, std::span<const std::byte> compressed, std::string_view text) {
+void expect_both_decoders(const SpanInfo& span, std::span<const std::byte> compressed,
+                          std::string_view text) {
   Window window;
   GzipStart start{span.blob_offset, span.first_bit, span.member_start, nullptr};
   if (!span.packed_window.empty()) {
@@ -128,8 +130,10 @@ TEST(GzipCodec, StoredBlocks) {
 
 TEST(GzipCodec, ManyMembers) {
   const std::string text = sample_bytes(2 << 20, 4);
-  for (const std::size_t piece : {1000U, 100'000U, 300'000U, 700'000U}) expect_round_trip(test::gzip_members(text, piece), text);
-  const std::string with_empty = gzip("") + gzip(text.substr(0, 500'000)) + gzip("") + gzip("") + gzip(text.substr(500'000)) + gzip("");
+  for (const std::size_t piece : {1000U, 100'000U, 300'000U, 700'000U})
+    expect_round_trip(test::gzip_members(text, piece), text);
+  const std::string with_empty =
+      gzip("") + gzip(text.substr(0, 500'000)) + gzip("") + gzip("") + gzip(text.substr(500'000)) + gzip("");
   expect_round_trip(with_empty, text);
 }
 
@@ -146,7 +150,8 @@ TEST(GzipCodec, EmptyStream) {
 
 TEST(GzipCodec, TrailingBytesAreIgnored) {
   const std::string text = sample_bytes(600'000, 5);
-  for (const std::string& tail : {std::string(1000, '\0'), std::string("\x1f"), std::string("\x1f\x8c garbage"), random_bytes(70'000, 6)}) {
+  for (const std::string& tail : {std::string(1000, '\0'), std::string("\x1f"),
+                                  std::string("\x1f\x8c garbage"), random_bytes(70'000, 6)}) {
     expect_round_trip(gzip(text) + tail, text);
   }
 }
@@ -156,7 +161,8 @@ TEST(GzipCodec, PiecesOfAnySizeMakeTheSameTable) {
   const std::string blob = test::gzip_members(text, 400'000) + "tail";
   const auto whole = scan(blob);
   ASSERT_TRUE(whole);
-  for (const auto& [piece, room] : std::vector<std::pair<std::size_t, std::size_t>>{{1, 1000}, {13, 1}, {4096, 50'000}, {100'000, 7}}) {
+  for (const auto& [piece, room] :
+       std::vector<std::pair<std::size_t, std::size_t>>{{1, 1000}, {13, 1}, {4096, 50'000}, {100'000, 7}}) {
     const auto pieces = scan(blob, piece, room);
     ASSERT_TRUE(pieces) << pieces.error().text;
     EXPECT_EQ(pieces->text, text);
@@ -173,14 +179,16 @@ TEST(GzipCodec, RealCompressors) {
   const test::TempDir dir;
   const std::string text = sample_bytes(3 << 20, 8) + random_bytes(300'000, 9);
   test::write_text(dir / "in", text);
-  for (const std::string command : {"gzip -c", "gzip -1 -c", "gzip -9 -c", "pigz -p 2 -c", "pigz -p 2 -i -b 128 -c", "pigz -11 -c"}) {
+  for (const std::string command :
+       {"gzip -c", "gzip -1 -c", "gzip -9 -c", "pigz -p 2 -c", "pigz -p 2 -i -b 128 -c", "pigz -11 -c"}) {
     const std::string tool = command.substr(0, command.find(' '));
     if (std::system(("command -v " + tool + " > /dev/null").c_str()) != 0) {
       std::cout << "left out: " << command << ", which is not installed\n";
       continue;
     }
     SCOPED_TRACE(command);
-    ASSERT_EQ(std::system((command + " < " + (dir / "in").string() + " > " + (dir / "out").string()).c_str()), 0);
+    ASSERT_EQ(std::system((command + " < " + (dir / "in").string() + " > " + (dir / "out").string()).c_str()),
+              0);
     expect_round_trip(test::read_text(dir / "out"), text);
   }
 }
@@ -193,7 +201,8 @@ TEST(GzipCodec, RefusesWhatIsNoGzipOrEndsEarly) {
   EXPECT_NE(error_of("plain text").find("does not begin as gzip"), std::string::npos);
   EXPECT_NE(error_of("").find("end early"), std::string::npos);
   const std::string blob = gzip(sample_bytes(100'000, 10));
-  for (const std::size_t size : {std::size_t{1}, std::size_t{5}, std::size_t{10}, blob.size() / 2, blob.size() - 9, blob.size() - 1}) {
+  for (const std::size_t size :
+       {std::size_t{1}, std::size_t{5}, std::size_t{10}, blob.size() / 2, blob.size() - 9, blob.size() - 1}) {
     EXPECT_NE(error_of(std::string_view(blob).substr(0, size)).find("end early"), std::string::npos) << size;
   }
   const std::string unknown_block = blob.substr(0, 10) + '\x07' + blob.substr(11);

@@ -17,8 +17,14 @@ TEST(GzipHeader, ReadsEveryOptionalPart) {
   const std::string_view comment("comment\0", 8);
   const std::string_view extra("\x03\0abc", 5);
   const std::vector<std::string> headers = {
-      header(0, ""), header(1, ""), header(2, "cc"), header(4, extra), header(4, std::string_view("\0\0", 2)),
-      header(8, name), header(16, comment), header(31, std::string(extra) + std::string(name) + std::string(comment) + "cc")};
+      header(0, ""),
+      header(1, ""),
+      header(2, "cc"),
+      header(4, extra),
+      header(4, std::string_view("\0\0", 2)),
+      header(8, name),
+      header(16, comment),
+      header(31, std::string(extra) + std::string(name) + std::string(comment) + "cc")};
   for (const std::string& text : headers) {
     GzipHeaderParser whole;
     const auto taken = whole.push(as_bytes(text + "deflate"));

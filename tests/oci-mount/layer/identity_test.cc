@@ -14,7 +14,7 @@ TEST(LayerIdentity, OfABlobIsItsDigest) {
 }
 
 TEST(LayerIdentity, OfAFileChangesWithTheFile) {
-  struct stat st {};
+  struct stat st{};
   st.st_dev = 1;
   st.st_ino = 2;
   st.st_size = 3;

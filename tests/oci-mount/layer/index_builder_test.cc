@@ -18,7 +18,8 @@ store::Digest digest(std::string_view bytes) { return *store::Digest::parse(test
 
 class IndexBuilderTest : public testing::Test {
  protected:
-  [[nodiscard]] static ExpectedLayer expect(std::string_view blob, std::string_view tar, store::Compression compression) {
+  [[nodiscard]] static ExpectedLayer expect(std::string_view blob, std::string_view tar,
+                                            store::Compression compression) {
     ExpectedLayer expected;
     expected.identity = LayerIdentity::of_blob(digest(blob));
     expected.compression = compression;
@@ -34,14 +35,19 @@ class IndexBuilderTest : public testing::Test {
   void expect_failure(const Result<void>& built, int code, std::initializer_list<std::string_view> parts) {
     ASSERT_FALSE(built);
     EXPECT_EQ(built.error().code, code) << built.error().text;
-    for (const auto part : parts) EXPECT_NE(built.error().text.find(part), std::string::npos) << built.error().text;
+    for (const auto part : parts)
+      EXPECT_NE(built.error().text.find(part), std::string::npos) << built.error().text;
     EXPECT_EQ(built.error().text.find('\n'), std::string::npos);
     EXPECT_TRUE(std::filesystem::is_empty(dir_.path())) << "something half-made was left behind";
   }
 
   test::TempDir dir_;
   std::filesystem::path path_ = dir_ / "x.lidx";
-  std::string tar_ = TarBuilder().directory("d").file("d/big", test::sample_bytes(2'500'000, 1)).symlink("d/s", "big").finish();
+  std::string tar_ = TarBuilder()
+                         .directory("d")
+                         .file("d/big", test::sample_bytes(2'500'000, 1))
+                         .symlink("d/s", "big")
+                         .finish();
   std::string blob_ = test::gzip(tar_);
   std::uint64_t progress_ = 0;
 };
@@ -72,7 +78,8 @@ TEST_F(IndexBuilderTest, IndexesAPlainLayer) {
 
 TEST_F(IndexBuilderTest, DigestsMayBeOfTwoAlgorithms) {
   ExpectedLayer expected = expect(tar_, tar_, store::Compression::kNone);
-  expected.digests->diff_id = *store::digest_of(store::HashAlgorithm::kSha512, std::as_bytes(std::span(tar_)));
+  expected.digests->diff_id =
+      *store::digest_of(store::HashAlgorithm::kSha512, std::as_bytes(std::span(tar_)));
   EXPECT_TRUE(build(CountingBlob(tar_), expected));
   expected.digests->diff_id = *store::digest_of(store::HashAlgorithm::kSha512, {});
   EXPECT_FALSE(build(CountingBlob(tar_), expected));
@@ -95,7 +102,8 @@ TEST_F(IndexBuilderTest, ABlobCutShort) {
 TEST_F(IndexBuilderTest, ABlobThatShrinksWhileItIsRead) {
   CountingBlob blob(blob_, "layer X");
   blob.bytes().resize(blob_.size() / 2);
-  expect_failure(build(blob, expect(blob_, tar_, store::Compression::kGzip)), EBADMSG, {"layer X", "shorter"});
+  expect_failure(build(blob, expect(blob_, tar_, store::Compression::kGzip)), EBADMSG,
+                 {"layer X", "shorter"});
 }
 
 // Wherever the byte is, in what can still be decoded or not: the digest says that the blob is at fault.
@@ -108,18 +116,21 @@ TEST_F(IndexBuilderTest, ABlobWithOneFlippedByte) {
 }
 
 TEST_F(IndexBuilderTest, AWrongDiffId) {
-  expect_failure(build(CountingBlob(blob_, "layer X"), expect(blob_, "another tar", store::Compression::kGzip)), EBADMSG,
-                 {"layer X", "DiffID", "again"});
-  expect_failure(build(CountingBlob(tar_, "layer X"), expect(tar_, "another tar", store::Compression::kNone)), EBADMSG, {"DiffID"});
+  expect_failure(
+      build(CountingBlob(blob_, "layer X"), expect(blob_, "another tar", store::Compression::kGzip)), EBADMSG,
+      {"layer X", "DiffID", "again"});
+  expect_failure(build(CountingBlob(tar_, "layer X"), expect(tar_, "another tar", store::Compression::kNone)),
+                 EBADMSG, {"DiffID"});
 }
 
 TEST_F(IndexBuilderTest, AWholeBlobThatHoldsNoTar) {
   const std::string text = test::sample_bytes(10'000, 2);
   const std::string stored = test::gzip(text);
-  expect_failure(build(CountingBlob(stored, "layer X"), expect(stored, text, store::Compression::kGzip)), EBADMSG,
-                 {"layer X is whole", "no tar"});
+  expect_failure(build(CountingBlob(stored, "layer X"), expect(stored, text, store::Compression::kGzip)),
+                 EBADMSG, {"layer X is whole", "no tar"});
   const std::string bad = TarBuilder().file(".wh.", "").finish();
-  expect_failure(build(CountingBlob(bad, "layer X"), expect(bad, bad, store::Compression::kNone)), EINVAL, {"names nothing"});
+  expect_failure(build(CountingBlob(bad, "layer X"), expect(bad, bad, store::Compression::kNone)), EINVAL,
+                 {"names nothing"});
 }
 
 TEST_F(IndexBuilderTest, ALayerOfTheWrongCompression) {
@@ -128,8 +139,8 @@ TEST_F(IndexBuilderTest, ALayerOfTheWrongCompression) {
 }
 
 TEST_F(IndexBuilderTest, ZstdIsRefusedWithARemedy) {
-  expect_failure(build(CountingBlob(blob_, "layer X"), expect(blob_, tar_, store::Compression::kZstd)), ENOTSUP,
-                 {"layer X", "zstd", "skopeo copy"});
+  expect_failure(build(CountingBlob(blob_, "layer X"), expect(blob_, tar_, store::Compression::kZstd)),
+                 ENOTSUP, {"layer X", "zstd", "skopeo copy"});
 }
 
 TEST_F(IndexBuilderTest, AnIndexDirectoryThatCannotBeWritten) {

@@ -21,7 +21,8 @@ class IndexFileTest : public testing::Test {
     ASSERT_TRUE(builder.add(entry));
     const auto table = builder.finish();
     ASSERT_TRUE(table);
-    const std::vector<CheckpointRecord> records{{0, 0, 1, 0, 0, kCheckpointMemberStart}, {1000, 4000, 0, 0, 0, 0}};
+    const std::vector<CheckpointRecord> records{{0, 0, 1, 0, 0, kCheckpointMemberStart},
+                                                {1000, 4000, 0, 0, 0, 0}};
     IndexHeader header;
     header.compression = static_cast<std::uint32_t>(store::Compression::kGzip);
     header.blob = identity_.record();

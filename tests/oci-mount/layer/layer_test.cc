@@ -19,7 +19,8 @@ class LayerTest : public testing::Test {
     test::write_text(added_, tar_b_);
   }
   auto open(bool with_added = false) {
-    const std::vector<std::filesystem::path> added = with_added ? std::vector{added_} : std::vector<std::filesystem::path>{};
+    const std::vector<std::filesystem::path> added =
+        with_added ? std::vector{added_} : std::vector<std::filesystem::path>{};
     return open_layers(image_, added, {dirs_.index(), false});
   }
   [[nodiscard]] std::size_t index_count() const {

@@ -59,7 +59,9 @@ TEST_F(SpanCacheTest, StaysWithinItsBytes) {
 TEST_F(SpanCacheTest, TheLeastRecentlyUsedGoesFirst) {
   SpanCache cache(1000 * SpanCache::kShards);
   // One shard: neighbours kShards apart.
-  const auto key = [](std::uint32_t i) { return SpanKey{1, i * static_cast<std::uint32_t>(SpanCache::kShards)}; };
+  const auto key = [](std::uint32_t i) {
+    return SpanKey{1, i * static_cast<std::uint32_t>(SpanCache::kShards)};
+  };
   put(cache, key(0), 400);
   put(cache, key(1), 400);
   EXPECT_TRUE(cache.find(key(0)));
@@ -123,7 +125,8 @@ TEST_F(SpanCacheTest, WaitersResumeOnTheirOwnReactor) {
       EXPECT_TRUE(span && *span);
     }
   };
-  // Made before and gone after all threads: ThreadSanitizer does not see a ring unmapped and its place mapped anew.
+  // Made before and gone after all threads: ThreadSanitizer does not see a ring unmapped and its place mapped
+  // anew.
   std::vector<std::unique_ptr<Reactor>> reactors;
   for (int i = 0; i < kThreads; ++i) reactors.push_back(std::move(Reactor::create().value()));
   std::vector<std::thread> threads;

@@ -39,9 +39,10 @@ class SpanReaderTest : public testing::Test {
     cache_ = std::make_unique<SpanCache>(cache_bytes);
     reader_ = std::make_unique<SpanReader>(layers_, *cache_, workers_);
   }
-  std::shared_ptr<const Layer> index(const std::shared_ptr<CountingBlob>& blob, store::Compression compression) {
+  std::shared_ptr<const Layer> index(const std::shared_ptr<CountingBlob>& blob,
+                                     store::Compression compression) {
     ExpectedLayer expected;
-    struct stat st {};
+    struct stat st{};
     st.st_ino = ++inode_;
     expected.identity = LayerIdentity::of_file(st);
     expected.compression = compression;
@@ -165,10 +166,11 @@ TEST_F(SpanReaderTest, AHundredMissesOnOneSpanAreOneBlobRead) {
   const std::uint64_t base = spans().span(3).stream_offset;
   for (auto& text : texts) slices.push_back({text.data(), text.size()});
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    start(reader_->read(*reactor_, kPacked, base + i * 1000, std::span(&slices[i], 1)), [&](const Result<void>& done) {
-      EXPECT_TRUE(done);
-      if (--left == 0) reactor_->stop();
-    });
+    start(reader_->read(*reactor_, kPacked, base + i * 1000, std::span(&slices[i], 1)),
+          [&](const Result<void>& done) {
+            EXPECT_TRUE(done);
+            if (--left == 0) reactor_->stop();
+          });
   }
   EXPECT_EQ(left, texts.size());
   packed_->release();
@@ -220,7 +222,8 @@ TEST_F(SpanReaderTest, ABlobThatChangedGivesEioNeverWrongBytes) {
   EXPECT_EQ(read(kPacked, span.stream_offset + 10, 10).error().code, EIO);
   EXPECT_TRUE(read(kPacked, spans().span(1).stream_offset, 10)) << "its neighbours are served on";
   bytes = good;
-  EXPECT_EQ(*read(kPacked, span.stream_offset + 10, 10), tar_.substr(span.stream_offset + 10, 10)) << "and nothing bad is kept";
+  EXPECT_EQ(*read(kPacked, span.stream_offset + 10, 10), tar_.substr(span.stream_offset + 10, 10))
+      << "and nothing bad is kept";
 }
 
 TEST_F(SpanReaderTest, ABlobThatEndsEarlyOrFailsGivesEio) {

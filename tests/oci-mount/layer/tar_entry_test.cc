@@ -24,9 +24,17 @@ void expect_refused(const TarHeader& made, std::string_view reason) {
 }
 
 TEST(CleanPath, ClampsToTheRoot) {
-  for (const auto& [name, clean] : std::vector<std::pair<std::string, std::string>>{
-           {"a/b", "a/b"}, {"/a//b/", "a/b"}, {"./a/./b", "a/b"}, {"../../etc/passwd", "etc/passwd"}, {"a/../../b", "b"},
-           {"a/../b/..", ""}, {"/", ""}, {".", ""}, {"", ""}, {"..a/...", "..a/..."}}) {
+  for (const auto& [name, clean] :
+       std::vector<std::pair<std::string, std::string>>{{"a/b", "a/b"},
+                                                        {"/a//b/", "a/b"},
+                                                        {"./a/./b", "a/b"},
+                                                        {"../../etc/passwd", "etc/passwd"},
+                                                        {"a/../../b", "b"},
+                                                        {"a/../b/..", ""},
+                                                        {"/", ""},
+                                                        {".", ""},
+                                                        {"", ""},
+                                                        {"..a/...", "..a/..."}}) {
     EXPECT_EQ(*clean_path(name), clean) << name;
   }
 }
@@ -44,11 +52,14 @@ TEST(CleanPath, NamesTheLimitItBreaks) {
   for (int i = 0; i < 33; ++i) wide += std::string(127, 'b') + "/";
   EXPECT_NE(error_of(wide).find("limit of 4096"), std::string::npos);
   EXPECT_FALSE(clean_path(std::string("a\0b", 3)));
-  EXPECT_EQ(error_of(std::string(300, '\n')).find('\n'), std::string::npos) << "no control bytes in a message";
+  EXPECT_EQ(error_of(std::string(300, '\n')).find('\n'), std::string::npos)
+      << "no control bytes in a message";
 }
 
 TEST(MakeEntry, GivesEachKind) {
-  const auto type_of = [](char type, const std::string& name) { return make(header(type, name, "target")).value()->type; };
+  const auto type_of = [](char type, const std::string& name) {
+    return make(header(type, name, "target")).value()->type;
+  };
   EXPECT_EQ(type_of('0', "f"), EntryType::kFile);
   EXPECT_EQ(type_of('\0', "f"), EntryType::kFile);
   EXPECT_EQ(type_of('7', "f"), EntryType::kFile);
@@ -116,11 +127,13 @@ TEST(MakeEntry, HidesAufsMetadata) {
 }
 
 TEST(MakeEntry, RefusesWhiteoutsThatNameNothing) {
-  for (const char* name : {".wh.", "a/.wh.", ".wh..", "a/.wh..."}) expect_refused(header('0', name), "names nothing");
+  for (const char* name : {".wh.", "a/.wh.", ".wh..", "a/.wh..."})
+    expect_refused(header('0', name), "names nothing");
 }
 
 TEST(MakeEntry, XattrsOfTheHostsOverlayAreDropped) {
-  const auto entry = make_entry(header('0', "f"), {{"user.b", "2"}, {"trusted.overlay.opaque", "y"}, {"security.capability", "c"}}, 0);
+  const auto entry = make_entry(
+      header('0', "f"), {{"user.b", "2"}, {"trusted.overlay.opaque", "y"}, {"security.capability", "c"}}, 0);
   ASSERT_TRUE(entry && *entry);
   ASSERT_EQ((*entry)->xattrs.size(), 2U);
   EXPECT_EQ((*entry)->xattrs[0].first, "security.capability");

@@ -89,7 +89,9 @@ TEST(ParseTarHeader, Numbers) {
   EXPECT_EQ(with_size_field("")->size_bytes, 0);
   EXPECT_EQ(with_size_field("777777777777")->size_bytes, 0777777777777);
   EXPECT_EQ(with_size_field(std::string_view("\x80\0\0\0\0\0\0\1\0\0\0\0", 12))->size_bytes, 1LL << 32);
-  EXPECT_EQ(with_size_field(std::string_view("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe", 12))->size_bytes, -2);
+  EXPECT_EQ(
+      with_size_field(std::string_view("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe", 12))->size_bytes,
+      -2);
   EXPECT_FALSE(with_size_field("18"));
   EXPECT_FALSE(with_size_field("-1"));
   EXPECT_FALSE(with_size_field("1 2"));
@@ -98,10 +100,10 @@ TEST(ParseTarHeader, Numbers) {
 }
 
 TEST(ParsePaxRecords, ReadsWhatItKnows) {
-  const auto pax = parse_pax_records(pax_record("path", "p") + pax_record("linkpath", "l") + pax_record("size", "10000000000") +
-                                     pax_record("uid", "1") + pax_record("gid", "2") + pax_record("mtime", "3.5") +
-                                     pax_record("comment", std::string("any\0thing", 9)) +
-                                     pax_record("SCHILY.xattr.user.a=b", "x\n=y"));
+  const auto pax = parse_pax_records(
+      pax_record("path", "p") + pax_record("linkpath", "l") + pax_record("size", "10000000000") +
+      pax_record("uid", "1") + pax_record("gid", "2") + pax_record("mtime", "3.5") +
+      pax_record("comment", std::string("any\0thing", 9)) + pax_record("SCHILY.xattr.user.a=b", "x\n=y"));
   ASSERT_TRUE(pax) << pax.error().text;
   EXPECT_EQ(pax->path, "p");
   EXPECT_EQ(pax->linkpath, "l");
@@ -116,8 +118,9 @@ TEST(ParsePaxRecords, ReadsWhatItKnows) {
 }
 
 TEST(ParsePaxRecords, LastWinsAndEmptyTakesBack) {
-  const auto pax = parse_pax_records(pax_record("path", "a") + pax_record("path", "b") + pax_record("size", "7") +
-                                     pax_record("size", "") + pax_record("SCHILY.xattr.u", "1") + pax_record("SCHILY.xattr.u", "2"));
+  const auto pax = parse_pax_records(pax_record("path", "a") + pax_record("path", "b") +
+                                     pax_record("size", "7") + pax_record("size", "") +
+                                     pax_record("SCHILY.xattr.u", "1") + pax_record("SCHILY.xattr.u", "2"));
   ASSERT_TRUE(pax);
   EXPECT_EQ(pax->path, "b");
   EXPECT_FALSE(pax->size_bytes);
@@ -127,11 +130,26 @@ TEST(ParsePaxRecords, LastWinsAndEmptyTakesBack) {
 
 // CVE-2025-62518: a record that is skipped in silence leaves two readers with two sizes.
 TEST(ParsePaxRecords, RefusesMalformedOnes) {
-  const std::vector<std::string> bad = {"x", "5", "5 ", " 5 a=\n", "4 a=\n", "99 a=b\n", "6 a=bc", "7 ab=\n", "5 ab\n", "6 =ab\n",
-                                        "06 a=b\nx", "-6 a=b\n", "99999999999999999999 a=b\n", pax_record("size", "1x"),
-                                        pax_record("size", "1 "), pax_record("uid", "9223372036854775808"),
-                                        pax_record("path", std::string("a\0b", 3)), pax_record("mtime", "1.x"),
-                                        pax_record("SCHILY.xattr.", "x"), pax_record(std::string("k\0", 2), "v"),
+  const std::vector<std::string> bad = {"x",
+                                        "5",
+                                        "5 ",
+                                        " 5 a=\n",
+                                        "4 a=\n",
+                                        "99 a=b\n",
+                                        "6 a=bc",
+                                        "7 ab=\n",
+                                        "5 ab\n",
+                                        "6 =ab\n",
+                                        "06 a=b\nx",
+                                        "-6 a=b\n",
+                                        "99999999999999999999 a=b\n",
+                                        pax_record("size", "1x"),
+                                        pax_record("size", "1 "),
+                                        pax_record("uid", "9223372036854775808"),
+                                        pax_record("path", std::string("a\0b", 3)),
+                                        pax_record("mtime", "1.x"),
+                                        pax_record("SCHILY.xattr.", "x"),
+                                        pax_record(std::string("k\0", 2), "v"),
                                         pax_record("path", "good") + "trailing"};
   for (const std::string& text : bad) {
     const auto pax = parse_pax_records(text);

@@ -35,7 +35,8 @@ void expect_refused(std::string_view tar, std::string_view reason) {
 }
 
 std::string data_of(const std::string& tar, const TarEntry& entry) {
-  return entry.extents.empty() ? "" : tar.substr(entry.extents[0].stream_offset, entry.extents[0].length_bytes);
+  return entry.extents.empty() ? ""
+                               : tar.substr(entry.extents[0].stream_offset, entry.extents[0].length_bytes);
 }
 
 TEST(TarScanner, FindsEntriesAndTheirDataInAnyPieces) {
@@ -66,7 +67,8 @@ TEST(TarScanner, PaxSpeaksForTheNextEntryOnly) {
   TarMember member;
   member.name = "short";
   member.content = "12345";
-  member.pax = {{"path", "real"}, {"uid", "3000000"}, {"mtime", "1.5"}, {"SCHILY.xattr.security.capability", "cap"}};
+  member.pax = {
+      {"path", "real"}, {"uid", "3000000"}, {"mtime", "1.5"}, {"SCHILY.xattr.security.capability", "cap"}};
   const std::string tar = TarBuilder().add(member).file("next", "x").finish();
   const auto entries = scan(tar);
   ASSERT_TRUE(entries) << entries.error().text;
@@ -79,7 +81,8 @@ TEST(TarScanner, PaxSpeaksForTheNextEntryOnly) {
   EXPECT_TRUE((*entries)[1].xattrs.empty());
 }
 
-// CVE-2025-62518 (TARmageddon): the header says 0, PAX says 1024, and what lies in the data looks like an entry.
+// CVE-2025-62518 (TARmageddon): the header says 0, PAX says 1024, and what lies in the data looks like an
+// entry.
 TEST(TarScanner, ThePaxSizeAloneDecidesWhereTheNextHeaderIs) {
   const std::string smuggled = TarBuilder().file("smuggled", "").without_end() + std::string(512, 'x');
   TarMember outer;
@@ -108,7 +111,8 @@ TEST(TarScanner, GlobalPaxRecordsAreIgnored) {
 }
 
 TEST(TarScanner, StopsAtTheEndMarker) {
-  const auto entries = scan(TarBuilder().file("seen", "").finish() + TarBuilder().file("unseen", "").finish() + "garbage");
+  const auto entries =
+      scan(TarBuilder().file("seen", "").finish() + TarBuilder().file("unseen", "").finish() + "garbage");
   ASSERT_TRUE(entries) << entries.error().text;
   EXPECT_EQ(entries->size(), 1U);
 }
@@ -130,7 +134,8 @@ TEST(TarScanner, RefusesATarCutShort) {
   TarMember member;
   member.name = "f";
   member.pax = {{"uid", "1"}};
-  expect_refused(std::string_view(TarBuilder().add(member).without_end()).substr(0, 1024), "after an extended header");
+  expect_refused(std::string_view(TarBuilder().add(member).without_end()).substr(0, 1024),
+                 "after an extended header");
 }
 
 TEST(TarScanner, RefusesGarbage) {
@@ -168,7 +173,8 @@ TEST(TarScanner, SurvivesFlippedBytes) {
   for (int round = 0; round < 3000; ++round) {
     std::string tar = good;
     for (int flips = 0; flips < 3; ++flips) tar[random() % tar.size()] = static_cast<char>(random());
-    for (std::size_t block = 0; block < 4; ++block) test::fix_checksum(tar, (random() % (tar.size() / 512)) * 512);
+    for (std::size_t block = 0; block < 4; ++block)
+      test::fix_checksum(tar, (random() % (tar.size() / 512)) * 512);
     const auto entries = scan(tar, 1 + random() % 700);
     if (!entries) continue;
     for (const TarEntry& entry : *entries) {

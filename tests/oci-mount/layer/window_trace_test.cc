@@ -16,7 +16,8 @@ std::string deflate_after(std::string_view dictionary, std::string_view text) {
   z_stream stream{};
   EXPECT_EQ(::deflateInit2(&stream, 9, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY), Z_OK);
   if (!dictionary.empty()) {
-    ::deflateSetDictionary(&stream, reinterpret_cast<const Bytef*>(dictionary.data()), static_cast<uInt>(dictionary.size()));
+    ::deflateSetDictionary(&stream, reinterpret_cast<const Bytef*>(dictionary.data()),
+                           static_cast<uInt>(dictionary.size()));
   }
   std::string out(text.size() + 1000, '\0');
   stream.next_in = const_cast<Bytef*>(reinterpret_cast<const Bytef*>(text.data()));
@@ -49,7 +50,8 @@ TEST(WindowTrace, KeepsWhatIsReferredToAndNothingElse) {
   std::vector<std::byte> out(text.size());
   ASSERT_TRUE(decode_gzip({0, 0, false, &window}, trace.compressed, out));
   EXPECT_EQ(out, trace.output);
-  const auto kept = std::count_if(window.begin(), window.end(), [](std::byte byte) { return byte != std::byte{0}; });
+  const auto kept =
+      std::count_if(window.begin(), window.end(), [](std::byte byte) { return byte != std::byte{0}; });
   EXPECT_GE(kept, 70);
   EXPECT_LE(kept, 80);
 }

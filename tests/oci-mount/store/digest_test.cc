@@ -24,11 +24,22 @@ TEST(Digest, TakesBothAlgorithmsAndGivesThemBack) {
 // CVE-2024-3727: whatever is not exactly a digest may never become a path or a request.
 TEST(Digest, RefusesEverythingElse) {
   const std::string upper(64, 'A');
-  const std::vector<std::string> texts = {
-       std::string(), std::string("sha256"), std::string("sha256:"), "sha256:" + kHex64.substr(1), "sha256:" + kHex64 + "a",
-        "sha256:" + upper, "SHA256:" + kHex64, "md5:" + kHex64, "sha384:" + kHex64, "sha512:" + kHex64,
-        "sha256:../../../../etc/passwd", "sha256:" + kHex64.substr(3) + "../", " sha256:" + kHex64, "sha256:" + kHex64 + "\n",
-        "sha256:" + kHex64.substr(1) + std::string(1, '\0'), kHex64};
+  const std::vector<std::string> texts = {std::string(),
+                                          std::string("sha256"),
+                                          std::string("sha256:"),
+                                          "sha256:" + kHex64.substr(1),
+                                          "sha256:" + kHex64 + "a",
+                                          "sha256:" + upper,
+                                          "SHA256:" + kHex64,
+                                          "md5:" + kHex64,
+                                          "sha384:" + kHex64,
+                                          "sha512:" + kHex64,
+                                          "sha256:../../../../etc/passwd",
+                                          "sha256:" + kHex64.substr(3) + "../",
+                                          " sha256:" + kHex64,
+                                          "sha256:" + kHex64 + "\n",
+                                          "sha256:" + kHex64.substr(1) + std::string(1, '\0'),
+                                          kHex64};
   for (const std::string& text : texts) {
     const auto digest = Digest::parse(text);
     EXPECT_FALSE(digest) << text;
@@ -51,7 +62,9 @@ TEST(Hasher, GivesTheKnownValues) {
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   EXPECT_EQ(digest_of(HashAlgorithm::kSha256, as_bytes("abc"))->hex(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-  EXPECT_TRUE(digest_of(HashAlgorithm::kSha512, as_bytes("abc"))->hex().starts_with("ddaf35a193617abacc417349ae204131"));
+  EXPECT_TRUE(digest_of(HashAlgorithm::kSha512, as_bytes("abc"))
+                  ->hex()
+                  .starts_with("ddaf35a193617abacc417349ae204131"));
 }
 
 TEST(Hasher, PiecesAreTheWhole) {

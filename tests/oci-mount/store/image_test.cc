@@ -19,10 +19,13 @@ class ImageTest : public testing::Test {
     return str_cat("oci:", layout().string(), tag.empty() ? "" : ":", tag);
   }
   [[nodiscard]] std::filesystem::path layout() const { return dir_ / "layout"; }
-  [[nodiscard]] Result<Image> open(std::string_view tag = "") const { return open_image(reference(tag), dirs_); }
+  [[nodiscard]] Result<Image> open(std::string_view tag = "") const {
+    return open_image(reference(tag), dirs_);
+  }
   void expect_error(const Result<Image>& image, std::initializer_list<std::string_view> parts) const {
     ASSERT_FALSE(image);
-    for (const auto part : parts) EXPECT_NE(image.error().text.find(part), std::string::npos) << image.error().text;
+    for (const auto part : parts)
+      EXPECT_NE(image.error().text.find(part), std::string::npos) << image.error().text;
     EXPECT_EQ(image.error().text.find('\n'), std::string::npos) << "one line: " << image.error().text;
   }
   test::TempDir dir_;
@@ -43,7 +46,8 @@ TEST_F(ImageTest, OpensTheOnlyImage) {
   EXPECT_EQ(test::read_text(image->layers[0].path), builder.layers[0].blob);
   EXPECT_EQ(image->layers[1].compression, Compression::kNone);
   EXPECT_EQ(image->config.cmd, std::vector<std::string>{"/bin/sh"});
-  EXPECT_EQ(image->chain_id.text(), test::sha256_text(test::sha256_text(tar_a_) + " " + test::sha256_text(tar_b_)));
+  EXPECT_EQ(image->chain_id.text(),
+            test::sha256_text(test::sha256_text(tar_a_) + " " + test::sha256_text(tar_b_)));
 }
 
 TEST_F(ImageTest, ChoosesByTag) {
@@ -91,14 +95,15 @@ TEST_F(ImageTest, ChoosesTheHostsPlatformFromANestedIndex) {
   ImageBuilder outer(layout());
   const std::string manifest = test::read_text(outer.blob_path(inner_image->manifest_digest.text()));
   const auto entry = [&](std::string_view digest, std::string_view architecture) {
-    return str_cat(R"({"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")", digest, R"(","size":)",
-                   manifest.size(), R"(,"platform":{"os":"linux","architecture":")", architecture, R"("}})");
+    return str_cat(R"({"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")", digest,
+                   R"(","size":)", manifest.size(), R"(,"platform":{"os":"linux","architecture":")",
+                   architecture, R"("}})");
   };
   const auto write_nested = [&](std::string_view list) {
     const std::string nested = str_cat(R"({"schemaVersion":2,"manifests":[)", list, "]}");
     ImageBuilder fresh(layout());
-    fresh.add_to_index(str_cat(R"({"mediaType":"application/vnd.oci.image.index.v1+json","digest":")", fresh.add_blob(nested),
-                               R"(","size":)", nested.size(), "}"));
+    fresh.add_to_index(str_cat(R"({"mediaType":"application/vnd.oci.image.index.v1+json","digest":")",
+                               fresh.add_blob(nested), R"(","size":)", nested.size(), "}"));
   };
   const std::string host = entry(inner_image->manifest_digest.text(), host_architecture());
   const std::string other = entry("sha256:" + std::string(64, '0'), "s390x");

@@ -39,7 +39,8 @@ TEST(JsonDocument, RefusesAKeyTwice) {
 
 TEST(JsonDocument, BoundsDepthAndSize) {
   const auto nested = [](int depth) {
-    return R"({"a":)" + std::string(static_cast<std::size_t>(depth), '[') + std::string(static_cast<std::size_t>(depth), ']') + "}";
+    return R"({"a":)" + std::string(static_cast<std::size_t>(depth), '[') +
+           std::string(static_cast<std::size_t>(depth), ']') + "}";
   };
   EXPECT_TRUE(parse(nested(kDepth - 1)));
   expect_refused(nested(kDepth + 2), "deeper than the limit of 8");
@@ -48,7 +49,8 @@ TEST(JsonDocument, BoundsDepthAndSize) {
 }
 
 TEST(JsonDocument, MembersHaveTheirTypes) {
-  const auto document = parse(R"({"text": "x", "list": ["a", "b"], "mixed": ["a", 1], "size": 7, "less": -1, "none": null})");
+  const auto document =
+      parse(R"({"text": "x", "list": ["a", "b"], "mixed": ["a", 1], "size": 7, "less": -1, "none": null})");
   ASSERT_TRUE(document);
   EXPECT_EQ(*string_member(*document, "text", "it"), "x");
   EXPECT_EQ(*string_member(*document, "absent", "it"), "");

@@ -30,12 +30,12 @@ void expect_error(const Result<T>& result, std::string_view reason) {
 }
 
 TEST(ParseIndex, ReadsNamesAndPlatforms) {
-  const std::string text = str_cat(
-      R"({"schemaVersion":2,"manifests":[)",
-      descriptor(kOciManifest, kDigestA, R"(,"platform":{"os":"linux","architecture":"arm64"})"), ",",
-      descriptor("application/vnd.oci.image.index.v1+json", kDigestB,
-                 R"(,"annotations":{"org.opencontainers.image.ref.name":"v1"})"), ",",
-      descriptor("application/vnd.example.sbom", kDigestB), "]}");
+  const std::string text =
+      str_cat(R"({"schemaVersion":2,"manifests":[)",
+              descriptor(kOciManifest, kDigestA, R"(,"platform":{"os":"linux","architecture":"arm64"})"), ",",
+              descriptor("application/vnd.oci.image.index.v1+json", kDigestB,
+                         R"(,"annotations":{"org.opencontainers.image.ref.name":"v1"})"),
+              ",", descriptor("application/vnd.example.sbom", kDigestB), "]}");
   const auto index = parse_index(text, "doc");
   ASSERT_TRUE(index) << index.error().text;
   ASSERT_EQ(index->manifests.size(), 2U) << "the artifact is left out";
@@ -48,21 +48,27 @@ TEST(ParseIndex, ReadsNamesAndPlatforms) {
 
 TEST(ParseIndex, RefusesWhatIsNoIndex) {
   expect_error(parse_index(manifest_with(kOciLayer), "doc"), "no list \"manifests\"");
-  expect_error(parse_index(str_cat(R"({"mediaType":")", kOciManifest, R"(","manifests":[]})"), "doc"), "not an image index");
+  expect_error(parse_index(str_cat(R"({"mediaType":")", kOciManifest, R"(","manifests":[]})"), "doc"),
+               "not an image index");
   expect_error(parse_index(R"({"manifests":{}})", "doc"), "no list");
   expect_error(parse_index(R"({"manifests":[1]})", "doc"), "no object");
-  expect_error(parse_index(str_cat(R"({"manifests":[)", descriptor(kOciManifest, "sha256:../x"), "]}"), "doc"), "no digest");
+  expect_error(
+      parse_index(str_cat(R"({"manifests":[)", descriptor(kOciManifest, "sha256:../x"), "]}"), "doc"),
+      "no digest");
 }
 
 // CVE-2021-41190: one document, two meanings.
 TEST(ParseBoth, RefuseADocumentThatIsIndexAndManifest) {
-  const std::string both = str_cat(R"({"config":)", descriptor(kOciConfig, kDigestA), R"(,"layers":[],"manifests":[]})");
+  const std::string both =
+      str_cat(R"({"config":)", descriptor(kOciConfig, kDigestA), R"(,"layers":[],"manifests":[]})");
   expect_error(parse_index(both, "doc"), "read in two ways");
   expect_error(parse_manifest(both, "doc"), "read in two ways");
 }
 
 TEST(ParseManifest, KnowsTheLayerTypes) {
-  const auto compression = [](std::string_view type) { return parse_manifest(manifest_with(type), "doc")->layers.at(0).compression; };
+  const auto compression = [](std::string_view type) {
+    return parse_manifest(manifest_with(type), "doc")->layers.at(0).compression;
+  };
   EXPECT_EQ(compression(kOciLayer), Compression::kNone);
   EXPECT_EQ(compression("application/vnd.oci.image.layer.v1.tar+gzip"), Compression::kGzip);
   EXPECT_EQ(compression("application/vnd.oci.image.layer.v1.tar+zstd"), Compression::kZstd);
@@ -70,8 +76,9 @@ TEST(ParseManifest, KnowsTheLayerTypes) {
 }
 
 TEST(ParseManifest, TakesDockersOwnTypes) {
-  const auto manifest = parse_manifest(
-      manifest_with("application/vnd.docker.image.rootfs.diff.tar.gzip", "application/vnd.docker.container.image.v1+json"), "doc");
+  const auto manifest = parse_manifest(manifest_with("application/vnd.docker.image.rootfs.diff.tar.gzip",
+                                                     "application/vnd.docker.container.image.v1+json"),
+                                       "doc");
   ASSERT_TRUE(manifest) << manifest.error().text;
   EXPECT_EQ(manifest->config.text(), kDigestA);
   EXPECT_EQ(manifest->layers[0].digest.text(), kDigestB);
@@ -87,18 +94,22 @@ TEST(ParseManifest, RefusesLayersItCannotServe) {
 }
 
 TEST(ParseManifest, RefusesArtifactsAndBrokenOnes) {
-  expect_error(parse_manifest(manifest_with(kOciLayer, "application/vnd.example.config"), "doc"), "an artifact");
+  expect_error(parse_manifest(manifest_with(kOciLayer, "application/vnd.example.config"), "doc"),
+               "an artifact");
   expect_error(parse_manifest(R"({"layers":[]})", "doc"), "no \"config\"");
   expect_error(parse_manifest(R"({"manifests":[]})", "doc"), "no list \"layers\"");
   std::string many = str_cat(R"({"config":)", descriptor(kOciConfig, kDigestA), R"(,"layers":[)");
-  for (std::size_t i = 0; i <= kMaxLayers; ++i) many += str_cat(i == 0 ? "" : ",", descriptor(kOciLayer, kDigestB));
+  for (std::size_t i = 0; i <= kMaxLayers; ++i)
+    many += str_cat(i == 0 ? "" : ",", descriptor(kOciLayer, kDigestB));
   expect_error(parse_manifest(many + "]}", "doc"), "over the limit of 128");
 }
 
 TEST(ParseConfig, ReadsWhatAContainerIsToRun) {
-  const auto config = parse_config(str_cat(R"({"os":"linux","architecture":"amd64","config":{"Env":["A=1"],"Entrypoint":["/e"],)",
-                                           R"("Cmd":["c","d"],"User":"u:g","WorkingDir":"/w","StopSignal":"SIGQUIT"},)",
-                                           R"("rootfs":{"type":"layers","diff_ids":[")", kDigestA, R"("]}})"), "doc");
+  const auto config = parse_config(
+      str_cat(R"({"os":"linux","architecture":"amd64","config":{"Env":["A=1"],"Entrypoint":["/e"],)",
+              R"("Cmd":["c","d"],"User":"u:g","WorkingDir":"/w","StopSignal":"SIGQUIT"},)",
+              R"("rootfs":{"type":"layers","diff_ids":[")", kDigestA, R"("]}})"),
+      "doc");
   ASSERT_TRUE(config) << config.error().text;
   EXPECT_EQ(config->env, std::vector<std::string>{"A=1"});
   EXPECT_EQ(config->entrypoint, std::vector<std::string>{"/e"});

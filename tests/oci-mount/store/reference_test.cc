@@ -38,8 +38,8 @@ TEST(ParseReference, NamesAreLookedUpInTheStore) {
 }
 
 TEST(ParseReference, OtherNotationsSayWhatToUse) {
-  for (const std::string text : {"oci-archive:x.tar", "docker-archive:x.tar", "containerd:debian", "dir:/x", "docker://debian",
-                                 "docker-daemon:x:1", "debian@sha256:00"}) {
+  for (const std::string text : {"oci-archive:x.tar", "docker-archive:x.tar", "containerd:debian", "dir:/x",
+                                 "docker://debian", "docker-daemon:x:1", "debian@sha256:00"}) {
     const auto reference = parse_reference(text, kDirs);
     ASSERT_FALSE(reference) << text;
     EXPECT_EQ(reference.error().code, ENOTSUP) << text;
