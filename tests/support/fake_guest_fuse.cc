@@ -32,11 +32,13 @@ std::vector<std::byte> FuseClient::encode(std::uint32_t opcode, std::uint64_t no
   header.unique = unique_;
   unique_ += 2;
   header.nodeid = node;
-  std::vector<std::byte> request;
-  request.reserve(header.len);
-  const auto head = object_bytes(header);
-  request.insert(request.end(), head.begin(), head.end());
-  for (const auto& part : parts) request.insert(request.end(), part.begin(), part.end());
+  std::vector<std::byte> request(header.len);
+  std::memcpy(request.data(), &header, sizeof(header));
+  std::size_t at = sizeof(header);
+  for (const auto& part : parts) {
+    if (!part.empty()) std::memcpy(request.data() + at, part.data(), part.size());
+    at += part.size();
+  }
   return request;
 }
 
