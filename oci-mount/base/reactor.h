@@ -16,6 +16,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "oci-mount/base/result.h"
@@ -33,7 +34,7 @@ class Reactor {
 
   /// Fails where the kernel or a sandbox forbids io_uring.
   static Result<std::unique_ptr<Reactor>> create();
-  /// REQUIRES: nothing is in flight.
+  /// Runs on until no Hold is left. REQUIRES: nothing else is in flight.
   ~Reactor();
   Reactor(const Reactor&) = delete;
   Reactor& operator=(const Reactor&) = delete;
@@ -44,6 +45,23 @@ class Reactor {
 
    protected:
     ~Completion() = default;
+  };
+
+  /// Work that nobody awaits holds its reactor for as long as it lasts: run() and the destructor then go on until
+  /// it has ended. Made, moved and destroyed on the reactor's thread.
+  class [[nodiscard]] Hold {
+   public:
+    explicit Hold(Reactor& reactor) : reactor_(&reactor) { ++reactor.holds_; }
+    Hold(Hold&& other) noexcept : reactor_(std::exchange(other.reactor_, nullptr)) {}
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+    Hold& operator=(Hold&&) = delete;
+    ~Hold() {
+      if (reactor_ != nullptr) --reactor_->holds_;
+    }
+
+   private:
+    Reactor* reactor_;
   };
 
   /// An I/O to co_await; gives a byte count (0 at the end of the file) or the errno's Error.
@@ -86,10 +104,13 @@ class Reactor {
   /// Called after each batch of completions and posts: the place to publish replies once for all.
   void set_after_batch(std::function<void()> hook) { after_batch_ = std::move(hook); }
 
-  /// Runs until stop(). Work posted before stop() was called is done first.
+  /// Runs until stop(), and until no Hold is left. Work posted before stop() was called is done first.
   void run();
   /// Thread-safe.
   void stop();
+
+  /// Runs until no Hold is left.
+  void run_until_released();
 
   /// Runs until `task` is done and gives its value: for programs whose whole work is one task.
   template <typename T>
@@ -118,6 +139,7 @@ class Reactor {
   std::map<int, std::unique_ptr<Watch>> watches_;
   std::vector<std::unique_ptr<Watch>> dying_watches_;  // unwatched, their last CQE still to come
   bool running_ = false;
+  unsigned holds_ = 0;
 
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <optional>
 
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/base/log.h"
@@ -33,16 +32,6 @@ class SequentialWatch {
   static constexpr std::uint64_t kNone = ~std::uint64_t{0};
   std::array<std::atomic<std::uint64_t>, 8> ends_{kNone, kNone, kNone, kNone, kNone, kNone, kNone, kNone};
   std::atomic<unsigned> next_{0};
-};
-
-/// Lets the reactor do what else is waiting.
-struct Yield {
-  Reactor& reactor;
-  bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> awaiter) {
-    reactor.post([awaiter] { awaiter.resume(); });
-  }
-  void await_resume() const noexcept {}
 };
 
 }  // namespace
@@ -75,7 +64,10 @@ bool SpanReader::try_read(LayerNumber layer, std::uint64_t stream_offset, std::s
   LayerState& state = *layers_[layer];
   const std::size_t wanted = total_bytes(into);
   if (!state.holds(stream_offset, wanted)) return false;
-  if (state.plain()) return read_plain_now(state.layer->blob().fd(), stream_offset, into, wanted);
+  if (state.plain()) {
+    const store::Blob& blob = state.layer->blob();
+    return read_plain_now(blob.fd(), blob.fd_offset() + stream_offset, into, wanted);
+  }
   const CheckpointTable& checkpoints = state.layer->index().checkpoints();
   std::size_t done = 0;
   while (done < wanted) {
@@ -181,33 +173,8 @@ void SpanReader::prefetch(Reactor& reactor, LayerState& state, std::uint32_t fir
       std::min(first_span + kPrefetchSpans, state.layer->index().checkpoints().span_count());
   for (std::uint32_t number = first_span; number < end; ++number) {
     if (cache_.find({state.layer->number(), number})) continue;
-    const Prefetch one{&reactor, &state, number};
-    {
-      const std::lock_guard lock(prefetches_mutex_);
-      prefetches_.push_back(one);
-    }
-    start(load_span(reactor, state, number), [this, one](const Result<SpanPtr>&) {
-      // An error is not lost: who needs the span will meet it.
-      const std::lock_guard lock(prefetches_mutex_);
-      prefetches_.erase(std::find(prefetches_.begin(), prefetches_.end(), one));
-    });
-  }
-}
-
-Task<Result<void>> SpanReader::drain(Reactor& reactor) {
-  for (;;) {
-    std::optional<Prefetch> one;
-    {
-      const std::lock_guard lock(prefetches_mutex_);
-      const auto mine = std::find_if(prefetches_.begin(), prefetches_.end(),
-                                     [&](const Prefetch& prefetch) { return prefetch.reactor == &reactor; });
-      if (mine != prefetches_.end()) one = *mine;
-    }
-    if (!one) co_return Result<void>();
-    auto ended = co_await load_span(reactor, *one->state, one->span);
-    static_cast<void>(ended);
-    // Whoever made the span, the prefetch itself may be resumed only now.
-    co_await Yield{reactor};
+    // An error is not lost: who needs the span will meet it.
+    start(load_span(reactor, state, number), [hold = Reactor::Hold(reactor)](const Result<SpanPtr>&) {});
   }
 }
 

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <vector>
 
@@ -34,7 +33,7 @@ class SpanReader {
 
   /// `cache` and `workers` outlive the reader and may serve several.
   SpanReader(std::vector<std::shared_ptr<const Layer>> layers, SpanCache& cache, WorkerPool& workers);
-  /// REQUIRES: no read() is under way, and drain() was awaited on each reactor that read.
+  /// REQUIRES: no read() is under way, and every reactor that read has ended, with the prefetches left on it.
   ~SpanReader();
   SpanReader(const SpanReader&) = delete;
   SpanReader& operator=(const SpanReader&) = delete;
@@ -48,9 +47,6 @@ class SpanReader {
   /// ends.
   Task<Result<void>> read(Reactor& reactor, LayerNumber layer, std::uint64_t stream_offset,
                           std::span<const iovec> into);
-
-  /// Waits for the prefetches that read() left behind on this reactor: before that reactor ends.
-  Task<Result<void>> drain(Reactor& reactor);
 
  private:
   struct LayerState;
@@ -67,16 +63,6 @@ class SpanReader {
   std::vector<std::unique_ptr<LayerState>> layers_;
   SpanCache& cache_;
   WorkerPool& workers_;
-
-  struct Prefetch {
-    Reactor* reactor;
-    LayerState* state;
-    std::uint32_t span;
-
-    friend bool operator==(const Prefetch&, const Prefetch&) = default;
-  };
-  std::mutex prefetches_mutex_;
-  std::vector<Prefetch> prefetches_;  // under way
 };
 
 }  // namespace layerboot::layer
