@@ -3,16 +3,24 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <memory>
 #include <optional>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/progress.h"
 #include "oci-mount/base/state_dirs.h"
 #include "oci-mount/mount/background.h"
 #include "oci-mount/mount/cat.h"
+#include "oci-mount/mount/changes.h"
+#include "oci-mount/mount/index_report.h"
 #include "oci-mount/mount/list.h"
 #include "oci-mount/mount/output.h"
+#include "oci-mount/mount/scratch_directory.h"
 #include "oci-mount/mount/session.h"
+#include "oci-mount/mount/tar_stream.h"
+#include "oci-mount/mount/verify.h"
 #include "oci-mount/vfs/image_fs.h"
 #include "oci-mount/vfs/image_source.h"
 
@@ -60,6 +68,7 @@ Result<int> serve(const Options& options, const MountCommand& command, Backgroun
     if (const auto gone = background->ready(); !gone)
       log_warn("cannot go to the background: ", gone.error().text);
   }));
+  LB_TRY(reactor->block_on(source->reader.drain(*reactor)));
   return 0;
 }
 
@@ -77,21 +86,34 @@ Result<int> quiet_about_broken_pipes(const Result<void>& done) {
   return std::unexpected(done.error());
 }
 
+// Lines for standard output, in large pieces.
+class LineOutput {
+ public:
+  Result<void> put(std::string_view line) {
+    text_ += line;
+    return text_.size() < kOutputBytes ? Result<void>() : flush();
+  }
+  Result<void> flush() {
+    const auto done = write_out(STDOUT_FILENO, as_bytes(text_));
+    text_.clear();
+    return done;
+  }
+
+ private:
+  std::string text_;
+};
+
+// Names that a terminal would act on are escaped on one, and exact anywhere else.
+bool escapes_names() { return ::isatty(STDOUT_FILENO) == 1; }
+
 Result<int> run(const Options& options, const ListCommand& command) {
   LB_ASSIGN(const auto source, open_source(options, command.image));
-  std::string output;
-  const auto flush = [&output] {
-    const auto done = write_out(STDOUT_FILENO, as_bytes(output));
-    output.clear();
-    return done;
-  };
+  LineOutput output;
   const ListOptions list_options{
-      .recursive = command.recursive, .details = command.details, .escape = ::isatty(STDOUT_FILENO) == 1};
-  auto done = list(*source->tree, command.path, list_options, [&](std::string_view line) -> Result<void> {
-    output += line;
-    return output.size() < kOutputBytes ? Result<void>() : flush();
-  });
-  if (done) done = flush();
+      .recursive = command.recursive, .details = command.details, .escape = escapes_names()};
+  auto done = list(*source->tree, command.path, list_options,
+                   [&](std::string_view line) -> Result<void> { return output.put(line); });
+  if (done) done = output.flush();
   return quiet_about_broken_pipes(done);
 }
 
@@ -103,11 +125,80 @@ Result<int> run(const Options& options, const CatCommand& command) {
   for (const std::string& path : command.paths) {
     const auto done = cat(lower, *reactor, path, STDOUT_FILENO);
     if (done) continue;
-    if (done.error().code == EPIPE) return 1;
-    log_error(done.error().describe());
     exit_code = 1;
+    if (done.error().code == EPIPE) break;
+    log_error(done.error().describe());
   }
+  LB_TRY(reactor->block_on(source->reader.drain(*reactor)));
   return exit_code;
+}
+
+Result<int> run(const Options& options, const TarCommand& command) {
+  if (escapes_names()) return fail(EINVAL, "a tar is not for a terminal: send it to a file or a pipe");
+  LB_ASSIGN(const auto source, open_source(options, command.image));
+  LB_ASSIGN(const auto reactor, Reactor::create());
+  const auto done = write_tar({*source->tree, source->reader}, *reactor, STDOUT_FILENO);
+  LB_TRY(reactor->block_on(source->reader.drain(*reactor)));
+  return quiet_about_broken_pipes(done);
+}
+
+Result<std::filesystem::path> index_dir_of(const Options& options, const StateDirs& dirs) {
+  auto index_dir = options.index_dir.empty() ? dirs.index() : options.index_dir;
+  LB_TRY(make_directories(index_dir));
+  return index_dir;
+}
+
+Result<int> run(const Options& options, const IndexCommand& command) {
+  LB_ASSIGN(const StateDirs dirs, StateDirs::from_environment());
+  LB_ASSIGN(const auto index_dir, index_dir_of(options, dirs));
+  LB_ASSIGN(const store::Image image, store::open_image(command.image, dirs));
+  LB_ASSIGN(
+      const IndexReport report,
+      build_indexes(image, {.index_dir = index_dir, .show_progress = options.log_level >= LogLevel::kInfo}));
+  const std::string text = command.json ? report_json(report) : report_text(report);
+  return quiet_about_broken_pipes(write_out(STDOUT_FILENO, as_bytes(text)));
+}
+
+// One line a layer on standard output; what is wrong, below it.
+bool print_verdict(const LayerVerdict& verdict) {
+  const bool good = verdict.findings.empty();
+  std::printf("%s %s", verdict.layer.c_str(), good ? "good" : "BAD");
+  if (good) std::printf(" (%u spans, %s)", verdict.spans, human_size(verdict.stream_bytes).c_str());
+  std::printf("\n");
+  for (const std::string& finding : verdict.findings) std::printf("  %s\n", finding.c_str());
+  std::fflush(stdout);
+  return good;
+}
+
+Result<int> run(const Options& options, const VerifyCommand& command) {
+  LB_ASSIGN(const StateDirs dirs, StateDirs::from_environment());
+  LB_ASSIGN(const auto index_dir, index_dir_of(options, dirs));
+  LB_ASSIGN(const store::Image image, store::open_image(command.image, dirs));
+  LB_ASSIGN(const ScratchDirectory scratch, ScratchDirectory::make_in(index_dir, "verify"));
+  LB_ASSIGN(const auto reactor, Reactor::create());
+  const bool show_progress = options.log_level >= LogLevel::kInfo;
+  bool good = true;
+  for (const store::ImageLayer& layer : image.layers) {
+    LB_ASSIGN(const LayerVerdict verdict,
+              verify_layer(layer, index_dir, scratch.path(), *reactor, show_progress));
+    good = print_verdict(verdict) && good;
+  }
+  if (!good) return 1;
+  LB_ASSIGN(const std::string tree_fault, verify_tree(image, index_dir, scratch.path()));
+  std::printf("tree %s\n", tree_fault.empty() ? "good" : str_cat("BAD\n  ", tree_fault).c_str());
+  return tree_fault.empty() ? 0 : 1;
+}
+
+Result<int> run(const Options& options, const DiffCommand& command) {
+  LB_ASSIGN(const auto source, open_source(options, command.image));
+  LineOutput output;
+  auto done = list_changes(*source->tree, source->image.chain_id.text(), command.upper,
+                           [&](Change change, std::string_view path) -> Result<void> {
+                             const std::string name = escapes_names() ? printable(path) : std::string(path);
+                             return output.put(str_cat(static_cast<char>(change), " ", name, "\n"));
+                           });
+  if (done) done = output.flush();
+  return quiet_about_broken_pipes(done);
 }
 
 }  // namespace

@@ -39,6 +39,32 @@ void add_cat(CLI::App& app, CatCommand& command) {
   sub->add_option("PATH", command.paths, "files; symlinks are followed inside the image")->required();
 }
 
+void add_tar(CLI::App& app, TarCommand& command) {
+  CLI::App* sub = app.add_subcommand("tar", "write the flattened image to standard output, as a PAX tar");
+  sub->add_option("IMAGE", command.image, kImageHelp)->required();
+  sub->footer(
+      "To unpack it: oci-mount tar IMAGE | tar -xp --numeric-owner --xattrs --xattrs-include='*' -C DIR");
+}
+
+void add_index(CLI::App& app, IndexCommand& command) {
+  CLI::App* sub = app.add_subcommand("index", "build the indexes that are missing; print what they cost");
+  sub->add_option("IMAGE", command.image, kImageHelp)->required();
+  sub->add_flag("--json", command.json, "one JSON document instead of columns");
+  sub->footer("With --index-dir of an empty directory all are built.");
+}
+
+void add_verify(CLI::App& app, VerifyCommand& command) {
+  CLI::App* sub = app.add_subcommand("verify", "read every byte again; say which are wrong");
+  sub->add_option("IMAGE", command.image, kImageHelp)->required();
+  sub->footer("Exit status: 0 all is as it was, 1 something is wrong or could not be read.");
+}
+
+void add_diff(CLI::App& app, DiffCommand& command) {
+  CLI::App* sub = app.add_subcommand("diff", "list what a VM changed: A added, C changed, D deleted");
+  sub->add_option("IMAGE", command.image, kImageHelp)->required();
+  sub->add_option("UPPER_DIR", command.upper, "what --upper named; a VM's is vms/NAME/disk")->required();
+}
+
 }  // namespace
 
 ParsedOptions parse_options(int argc, const char* const* argv) {
@@ -46,9 +72,13 @@ ParsedOptions parse_options(int argc, const char* const* argv) {
   MountCommand mount;
   ListCommand list;
   CatCommand cat;
+  TarCommand tar;
+  IndexCommand index;
+  VerifyCommand verify;
+  DiffCommand diff;
   bool quiet = false;
   bool debug = false;
-  CLI::App app("Looks into container images where they lie: mounts them, lists them, prints their files.",
+  CLI::App app("Looks into container images where they lie: mounts, lists, prints, checks and compares them.",
                "oci-mount");
   app.set_version_flag("--version", LAYERBOOT_VERSION);
   app.require_subcommand(1);
@@ -63,6 +93,10 @@ ParsedOptions parse_options(int argc, const char* const* argv) {
   add_mount(app, mount);
   add_list(app, list);
   add_cat(app, cat);
+  add_tar(app, tar);
+  add_index(app, index);
+  add_verify(app, verify);
+  add_diff(app, diff);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -78,6 +112,10 @@ ParsedOptions parse_options(int argc, const char* const* argv) {
   if (app.got_subcommand("mount")) parsed.options.command = std::move(mount);
   if (app.got_subcommand("ls")) parsed.options.command = std::move(list);
   if (app.got_subcommand("cat")) parsed.options.command = std::move(cat);
+  if (app.got_subcommand("tar")) parsed.options.command = std::move(tar);
+  if (app.got_subcommand("index")) parsed.options.command = std::move(index);
+  if (app.got_subcommand("verify")) parsed.options.command = std::move(verify);
+  if (app.got_subcommand("diff")) parsed.options.command = std::move(diff);
   return parsed;
 }
 

@@ -33,8 +33,24 @@ struct CatCommand {
   std::vector<std::string> paths;
 };
 
+struct TarCommand {
+  std::string image;
+};
+struct IndexCommand {
+  std::string image;
+  bool json = false;
+};
+struct VerifyCommand {
+  std::string image;
+};
+struct DiffCommand {
+  std::string image;
+  std::filesystem::path upper;
+};
+
 struct Options {
-  std::variant<MountCommand, ListCommand, CatCommand> command;
+  std::variant<MountCommand, ListCommand, CatCommand, TarCommand, IndexCommand, VerifyCommand, DiffCommand>
+      command;
   std::filesystem::path index_dir;                // empty: the usual one
   std::vector<std::filesystem::path> add_layers;  // plain tars, on top of the image's layers
   LogLevel log_level = LogLevel::kInfo;
