@@ -60,13 +60,23 @@ LayerIdentity LayerIdentity::of_file(const struct stat& st) {
   return identity;
 }
 
+LayerIdentity LayerIdentity::of_directory(std::uint64_t hash_high, std::uint64_t hash_low) {
+  const std::array parts{hash_high, hash_low};
+  LayerIdentity identity;
+  identity.record_.kind = IdentityKind::kDirectory;
+  std::memcpy(identity.record_.bytes.data(), parts.data(), sizeof(parts));
+  return identity;
+}
+
 std::string LayerIdentity::text() const {
   if (record_.kind == IdentityKind::kLocalFile) return str_cat("file:", hash_text(record_.bytes));
+  if (record_.kind == IdentityKind::kDirectory) return str_cat("dir:", hash_text(record_.bytes));
   return digest_in(record_).text();
 }
 
 std::string LayerIdentity::index_file_name() const {
   if (record_.kind == IdentityKind::kLocalFile) return str_cat("file-", hash_text(record_.bytes), ".lidx");
+  if (record_.kind == IdentityKind::kDirectory) return str_cat("dir-", hash_text(record_.bytes), ".lidx");
   return str_cat(digest_in(record_).file_name(), ".lidx");
 }
 

@@ -18,11 +18,13 @@ class LayerIdentity {
   static LayerIdentity of_blob(const store::Digest& digest);
   /// By device, inode, size and modification time.
   static LayerIdentity of_file(const struct stat& st);
+  /// By the hash of what its walk found.
+  static LayerIdentity of_directory(std::uint64_t hash_high, std::uint64_t hash_low);
 
   [[nodiscard]] const IdentityRecord& record() const { return record_; }
-  /// "sha256:…" or "file:…"; the same layer always gives the same text. Part of the tree's key.
+  /// "sha256:…", "file:…" or "dir:…"; the same layer always gives the same text. Part of the tree's key.
   [[nodiscard]] std::string text() const;
-  /// The index file's name: "sha256-….lidx" or "file-….lidx".
+  /// The index file's name: "sha256-….lidx", "file-….lidx" or "dir-….lidx".
   [[nodiscard]] std::string index_file_name() const;
 
  private:

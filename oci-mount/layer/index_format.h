@@ -16,9 +16,16 @@ inline constexpr std::uint32_t kIndexFormatVersion = 1;
 inline constexpr std::uint32_t kIndexPolicyVersion = 1;
 
 /// What a layer is known by.
-enum class IdentityKind : std::uint32_t { kNone = 0, kSha256 = 1, kSha512 = 2, kLocalFile = 3 };
+enum class IdentityKind : std::uint32_t {
+  kNone = 0,
+  kSha256 = 1,
+  kSha512 = 2,
+  kLocalFile = 3,
+  kDirectory = 4,
+};
 
-/// A digest's bytes, or for kLocalFile five u64: device, inode, size, mtime seconds, mtime nanoseconds.
+/// A digest's bytes; for kLocalFile five u64: device, inode, size, mtime seconds, mtime nanoseconds; for
+/// kDirectory two u64: the hash of its walk.
 struct IdentityRecord {
   IdentityKind kind = IdentityKind::kNone;
   std::uint32_t reserved = 0;

@@ -8,6 +8,7 @@
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/progress.h"
+#include "oci-mount/layer/directory_layer.h"
 #include "oci-mount/layer/index_builder.h"
 #include "oci-mount/layer/index_format.h"
 
@@ -59,17 +60,13 @@ Layer::Layer(std::shared_ptr<const store::Blob> blob, LayerIdentity identity, La
     : blob_(std::move(blob)), identity_(identity), index_(std::move(index)), number_(next_number()) {}
 
 Result<std::shared_ptr<const Layer>> open_layer(const store::ImageLayer& layer, const OpenOptions& options) {
-  const std::string name = str_cat("layer ", layer.blob.text());
-  auto blob = store::FileBlob::open(layer.path, name);
-  if (!blob && blob.error().code == ENOENT) {
-    return fail(ENOENT, name, " is missing (", layer.path.string(), "): fetch the image again");
-  }
-  if (!blob) return std::unexpected(blob.error());
+  if (layer.is_directory) return open_directory_layer(layer.path, options);
+  LB_ASSIGN(auto blob, store::open_blob(layer));
   ExpectedLayer expected;
   expected.identity = LayerIdentity::of_blob(layer.blob);
   expected.compression = layer.compression;
   expected.digests = ExpectedLayer::Digests{layer.blob, layer.size_bytes, layer.diff_id};
-  return open_with_index(std::move(*blob), expected, options);
+  return open_with_index(std::move(blob), expected, options);
 }
 
 Result<std::shared_ptr<const Layer>> open_layer(const std::filesystem::path& tar_file,

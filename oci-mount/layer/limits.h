@@ -13,6 +13,7 @@ inline constexpr std::size_t kMaxPathBytes = 4096;
 inline constexpr std::size_t kMaxPathDepth = 1024;
 inline constexpr std::size_t kMaxSymlinkBytes = 4095;
 inline constexpr std::size_t kMaxExtendedHeaderBytes = 1U << 20U;  // one PAX header or GNU long name
+inline constexpr std::size_t kMaxSparseExtents = 65536;            // of one file
 inline constexpr std::size_t kMaxXattrBytes = 64U << 10U;          // names and values of one entry
 inline constexpr std::size_t kMaxXattrNameBytes = 255;
 inline constexpr std::uint64_t kMaxEntryTableBytes = 1ULL << 30U;  // entries of one layer, as kept

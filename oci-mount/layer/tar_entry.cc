@@ -21,7 +21,7 @@ std::string shown(std::string_view name) {
   return text;
 }
 
-bool has_data(char type) { return type == '0' || type == '\0' || type == '7' || type == 'S'; }
+bool has_data(char type) { return type == '0' || type == '\0' || type == '7'; }
 
 Result<EntryType> type_of(const TarHeader& header) {
   switch (header.type) {
@@ -42,9 +42,6 @@ Result<EntryType> type_of(const TarHeader& header) {
       return EntryType::kDirectory;
     case '6':
       return EntryType::kFifo;
-    case 'S':
-      return fail(ENOTSUP, "\"", shown(header.name),
-                  "\" is a GNU sparse file, which is not supported yet: make the tar without --sparse");
     default:
       return fail(ENOTSUP, "\"", shown(header.name), "\" is of the unknown tar type ",
                   static_cast<unsigned>(static_cast<unsigned char>(header.type)));

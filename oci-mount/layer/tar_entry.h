@@ -13,9 +13,11 @@
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/layer/entry.h"
-#include "oci-mount/layer/tar_header.h"
+#include "oci-mount/store/tar_header.h"
 
 namespace layerboot::layer {
+
+using store::TarHeader;
 
 /// An entry that owns what EntryView only sees.
 struct TarEntry {

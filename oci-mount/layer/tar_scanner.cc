@@ -41,6 +41,7 @@ Result<void> TarScanner::push(std::span<const std::byte> bytes) {
         skip_data(taken);
         break;
       }
+      case State::kSparseMap:
       case State::kHeader:
         taken = std::min(bytes.size(), kTarBlockBytes - block_filled_);
         std::memcpy(block_.data() + block_filled_, bytes.data(), taken);
@@ -50,7 +51,7 @@ Result<void> TarScanner::push(std::span<const std::byte> bytes) {
     stream_offset_ += taken;
     bytes = bytes.subspan(taken);
     if (state_ == State::kExtension && data_left_ == 0) LB_TRY(on_extension_end());
-    if (state_ == State::kHeader && block_filled_ == kTarBlockBytes) LB_TRY(on_block());
+    if (block_filled_ == kTarBlockBytes) LB_TRY(state_ == State::kSparseMap ? on_sparse_block() : on_block());
   }
   return {};
 }
@@ -62,7 +63,8 @@ void TarScanner::skip_data(std::uint64_t size_bytes) {
 }
 
 Result<void> TarScanner::finish() {
-  if (state_ == State::kExtension || (state_ == State::kData && data_left_ != 0)) {
+  if (state_ == State::kExtension || state_ == State::kSparseMap ||
+      (state_ == State::kData && data_left_ != 0)) {
     return fail(EBADMSG, "the tar ends within an entry's data");
   }
   if (state_ == State::kHeader && block_filled_ != 0) return fail(EBADMSG, "the tar ends within a header");
@@ -74,13 +76,13 @@ Result<void> TarScanner::finish() {
 Result<void> TarScanner::on_block() {
   block_filled_ = 0;
   const TarBlock block(block_);
-  if (is_zero_block(block)) {
+  if (store::is_zero_block(block)) {
     if (zero_block_seen_) state_ = State::kEnded;
     zero_block_seen_ = true;
     return {};
   }
   if (zero_block_seen_) return fail(EBADMSG, "the tar has one zero block between entries: it is damaged");
-  LB_ASSIGN(TarHeader header, parse_tar_header(block));
+  LB_ASSIGN(TarHeader header, store::parse_tar_header(block));
   if (is_extension(header.type)) return begin_extension(header);
   return on_entry(std::move(header));
 }
@@ -109,12 +111,12 @@ Result<void> TarScanner::on_extension_end() {
       long_link_ = extension_.substr(0, extension_.find('\0'));
       break;
     case kPaxHeader: {
-      LB_ASSIGN(pax_, parse_pax_records(extension_));
+      LB_ASSIGN(pax_, store::parse_pax_records(extension_));
       break;
     }
     default: {
       // Global records are read and ignored, as Go does: they belong to the archive, not to a file.
-      LB_TRY(parse_pax_records(extension_));
+      LB_TRY(store::parse_pax_records(extension_));
       return {};
     }
   }
@@ -126,13 +128,52 @@ Result<void> TarScanner::on_entry(TarHeader header) {
   apply_pax(header, pax_);
   if (!long_name_.empty()) header.name = long_name_;
   if (!long_link_.empty()) header.link = long_link_;
-  if (pax_.sparse) {
-    return fail(
-        ENOTSUP, "\"", header.name,
-        "\" is a sparse file in the PAX form, which is not supported yet: make the tar without --sparse");
+  const bool is_gnu_sparse = header.type == 'S';
+  const bool is_file = is_gnu_sparse || header.type == '0' || header.type == '\0';
+  if (!is_gnu_sparse && !(pax_.sparse && is_file)) return emit(header, nullptr);
+  if (!is_gnu_sparse && !pax_.sparse->name.empty()) header.name = pax_.sparse->name;
+  header.type = '0';
+  sparse_map_ = {};
+  auto need = is_gnu_sparse ? sparse_map_.begin_gnu(TarBlock(block_)) : sparse_map_.begin_pax(*pax_.sparse);
+  if (!need) return while_doing(need.error(), "\"", header.name.substr(0, kMaxNameBytes), "\"");
+  LB_ASSIGN(sparse_data_bytes_, data_bytes(header));
+  sparse_header_ = std::move(header);
+  return begin_sparse(*need);
+}
+
+Result<void> TarScanner::begin_sparse(SparseMap::Need need) {
+  if (need == SparseMap::Need::kNothing) {
+    sparse_header_.size_bytes = static_cast<std::int64_t>(sparse_data_bytes_);
+    return emit(sparse_header_, &sparse_map_);
   }
+  if (sparse_map_.is_in_data() && sparse_data_bytes_ < kTarBlockBytes) {
+    return fail(EBADMSG, "\"", sparse_header_.name.substr(0, kMaxNameBytes),
+                "\": its sparse map is cut short");
+  }
+  state_ = State::kSparseMap;
+  return {};
+}
+
+Result<void> TarScanner::on_sparse_block() {
+  block_filled_ = 0;
+  auto need = sparse_map_.add_block(TarBlock(block_));
+  if (!need) return while_doing(need.error(), "\"", sparse_header_.name.substr(0, kMaxNameBytes), "\"");
+  if (sparse_map_.is_in_data()) sparse_data_bytes_ -= kTarBlockBytes;
+  return begin_sparse(*need);
+}
+
+/// Hands the entry out. Its data, as many as the header says, begin here.
+Result<void> TarScanner::emit(const TarHeader& header, const SparseMap* sparse) {
   LB_ASSIGN(const std::uint64_t size_bytes, data_bytes(header));
   LB_ASSIGN(auto entry, make_entry(header, std::move(pax_.xattrs), stream_offset_));
+  if (sparse != nullptr) {
+    auto extents = sparse->extents(stream_offset_, size_bytes);
+    if (!extents) return while_doing(extents.error(), "\"", header.name.substr(0, kMaxNameBytes), "\"");
+    if (entry && entry->type == EntryType::kFile) {
+      entry->size_bytes = sparse->real_size_bytes();
+      entry->extents = std::move(*extents);
+    }
+  }
   pax_ = {};
   long_name_.clear();
   long_link_.clear();

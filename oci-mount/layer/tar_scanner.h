@@ -9,12 +9,18 @@
 #include <string>
 
 #include "oci-mount/base/result.h"
+#include "oci-mount/layer/sparse_map.h"
 #include "oci-mount/layer/tar_entry.h"
-#include "oci-mount/layer/tar_header.h"
+#include "oci-mount/store/tar_header.h"
 
 namespace layerboot::layer {
 
-/// Holds one header block and at most two long names and one PAX header; file data is passed over, not kept.
+using store::kTarBlockBytes;
+using store::PaxRecords;
+using store::TarBlock;
+
+/// Holds one header block and at most two long names, one PAX header and one sparse map; file data is passed
+/// over, not kept.
 class TarScanner {
  public:
   using Sink = std::function<Result<void>(TarEntry)>;
@@ -28,11 +34,14 @@ class TarScanner {
   Result<void> finish();
 
  private:
-  enum class State { kHeader, kExtension, kData, kEnded };
+  enum class State { kHeader, kExtension, kSparseMap, kData, kEnded };
 
   Result<void> on_block();
   Result<void> on_extension_end();
   Result<void> on_entry(TarHeader header);
+  Result<void> begin_sparse(SparseMap::Need need);
+  Result<void> on_sparse_block();
+  Result<void> emit(const TarHeader& header, const SparseMap* sparse);
   Result<void> begin_extension(const TarHeader& header);
   void skip_data(std::uint64_t size_bytes);
 
@@ -51,7 +60,10 @@ class TarScanner {
   PaxRecords pax_;
   std::string long_name_;
   std::string long_link_;
-  bool extension_pending_ = false;  // an extension has been read and its entry has not
+  TarHeader sparse_header_;  // the sparse file whose map is being read
+  SparseMap sparse_map_;
+  std::uint64_t sparse_data_bytes_ = 0;  // of it, and of a map within its data
+  bool extension_pending_ = false;       // an extension has been read and its entry has not
 };
 
 }  // namespace layerboot::layer

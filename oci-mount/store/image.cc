@@ -7,7 +7,11 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/store/containerd.h"
+#include "oci-mount/store/content.h"
+#include "oci-mount/store/docker_archive.h"
 #include "oci-mount/store/reference.h"
+#include "oci-mount/store/tar_archive.h"
 
 namespace layerboot::store {
 
@@ -16,35 +20,6 @@ namespace {
 /// index.json, and one index within it: more nesting is no image anybody makes.
 constexpr int kMaxIndexNesting = 2;
 constexpr std::size_t kMaxTagsListed = 20;
-
-class LayoutReader {
- public:
-  explicit LayoutReader(std::filesystem::path layout) : layout_(std::move(layout)) {}
-
-  [[nodiscard]] std::filesystem::path blob_path(const Digest& digest) const {
-    return layout_ / "blobs" / digest.algorithm_name() / digest.hex();
-  }
-
-  /// A document among the blobs, checked against its digest.
-  Result<std::string> read_document(const Digest& digest, std::uint64_t size_bytes, std::size_t max_bytes,
-                                    std::string_view what) const {
-    const std::string name = str_cat(what, " ", digest.text());
-    if (size_bytes > max_bytes) {
-      return fail(EINVAL, name, ": ", size_bytes, " bytes are over the limit of ", max_bytes);
-    }
-    auto text = read_file(blob_path(digest), max_bytes);
-    if (!text)
-      return while_doing(text.error(), name, " is not in ", layout_.string(), ": fetch the image again");
-    LB_ASSIGN(const Digest found, digest_of(digest.algorithm(), as_bytes(*text)));
-    if (found != digest || text->size() != size_bytes) {
-      return fail(EBADMSG, name, " is damaged: its bytes hash to ", found.text(), "; fetch the image again");
-    }
-    return text;
-  }
-
- private:
-  std::filesystem::path layout_;
-};
 
 /// "; it has: a, b" or "; it has no tagged image".
 std::string list_tags(const IndexDocument& index) {
@@ -80,6 +55,16 @@ Result<IndexDocument> read_top_index(const Reference& reference) {
   return parse_index(*text, path.string());
 }
 
+Result<IndexDocument> read_top_index(const TarArchive& archive, const Reference& reference) {
+  auto text = archive.read("index.json", kMaxIndexJsonBytes);
+  if (!text && text.error().code == ENOENT) {
+    return fail(ENOENT, "no image \"", reference.text, "\": ", archive.path().string(),
+                " is no OCI archive (it has no index.json); what docker save made is docker-archive:FILE");
+  }
+  if (!text) return while_doing(text.error(), "image \"", reference.text, "\"");
+  return parse_index(*text, str_cat("index.json of ", archive.path().string()));
+}
+
 /// The entries that the reference means: one image, perhaps for several platforms.
 Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& index,
                                                        const Reference& reference) {
@@ -95,7 +80,8 @@ Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& inde
     if (!chosen.empty()) return chosen;
   }
   return fail(ENOENT, "no image \"", reference.text, "\" in ", reference.layout.string(), ": ",
-              list_tags(index), reference.in_store ? "" : "; name one as oci:DIR:TAG");
+              list_tags(index),
+              reference.in_store ? "" : "; name one as oci:DIR:TAG or oci-archive:FILE:TAG");
 }
 
 bool fits_host(const ManifestDescriptor& entry) {
@@ -105,8 +91,7 @@ bool fits_host(const ManifestDescriptor& entry) {
 
 /// Follows nested indexes down to one manifest. The last of several with one name wins: tools that
 /// replace a tag append.
-Result<ManifestDescriptor> choose_manifest(const LayoutReader& layout,
-                                           std::vector<ManifestDescriptor> candidates,
+Result<ManifestDescriptor> choose_manifest(const Content& content, std::vector<ManifestDescriptor> candidates,
                                            const Reference& reference) {
   for (int nesting = 0; nesting < kMaxIndexNesting; ++nesting) {
     std::optional<ManifestDescriptor> chosen;
@@ -121,7 +106,7 @@ Result<ManifestDescriptor> choose_manifest(const LayoutReader& layout,
     }
     if (chosen->kind == DocumentKind::kManifest) return *chosen;
     LB_ASSIGN(const std::string text,
-              layout.read_document(chosen->digest, chosen->size_bytes, kMaxManifestJsonBytes, "index"));
+              content.read_document(chosen->digest, chosen->size_bytes, kMaxManifestJsonBytes, "index"));
     LB_ASSIGN(auto nested, parse_index(text, str_cat("index ", chosen->digest.text())));
     candidates = std::move(nested.manifests);
   }
@@ -129,34 +114,53 @@ Result<ManifestDescriptor> choose_manifest(const LayoutReader& layout,
               kMaxIndexNesting);
 }
 
-Result<Image> assemble(const LayoutReader& layout, const ManifestDescriptor& chosen,
-                       const Reference& reference) {
+Result<Image> assemble(const Content& content, const ManifestDescriptor& chosen, const Reference& reference) {
   LB_ASSIGN(const std::string manifest_text,
-            layout.read_document(chosen.digest, chosen.size_bytes, kMaxManifestJsonBytes, "manifest"));
+            content.read_document(chosen.digest, chosen.size_bytes, kMaxManifestJsonBytes, "manifest"));
   LB_ASSIGN(const auto manifest, parse_manifest(manifest_text, str_cat("manifest ", chosen.digest.text())));
-  LB_ASSIGN(const std::string config_text, layout.read_document(manifest.config, manifest.config_size_bytes,
-                                                                kMaxManifestJsonBytes, "config"));
+  LB_ASSIGN(const std::string config_text, content.read_document(manifest.config, manifest.config_size_bytes,
+                                                                 kMaxManifestJsonBytes, "config"));
   Image image;
   image.reference = reference.text;
   image.manifest_digest = chosen.digest;
   LB_ASSIGN(image.config, parse_config(config_text, str_cat("config ", manifest.config.text())));
-  if (image.config.diff_ids.size() != manifest.layers.size()) {
-    return fail(EINVAL, "image \"", reference.text, "\": its config lists ", image.config.diff_ids.size(),
-                " diff_ids for ", manifest.layers.size(), " layers");
-  }
-  const Platform& platform = image.config.platform;
-  if ((!platform.os.empty() && platform.os != "linux") ||
-      (!platform.architecture.empty() && platform.architecture != host_architecture())) {
-    return fail(ENOTSUP, "image \"", reference.text, "\" is for ", platform.os, "/", platform.architecture,
-                ", not for linux/", host_architecture());
-  }
+  LB_TRY(check_config(image, manifest.layers.size()));
   for (std::size_t i = 0; i < manifest.layers.size(); ++i) {
-    const LayerDescriptor& layer = manifest.layers[i];
-    image.layers.push_back({layer.media_type, layer.compression, layer.digest, layer.size_bytes,
-                            image.config.diff_ids[i], layout.blob_path(layer.digest)});
+    const LayerDescriptor& from = manifest.layers[i];
+    ImageLayer layer;
+    layer.media_type = from.media_type;
+    layer.compression = from.compression;
+    layer.blob = from.digest;
+    layer.size_bytes = from.size_bytes;
+    layer.diff_id = image.config.diff_ids[i];
+    if (auto placed = content.place(layer); !placed)
+      return while_doing(placed.error(), "image \"", reference.text, "\"");
+    image.layers.push_back(std::move(layer));
   }
   LB_ASSIGN(image.chain_id, chain_id_of(image.config.diff_ids));
   return image;
+}
+
+Result<Image> open_directory(const Reference& reference) {
+  std::error_code error;
+  const auto path = std::filesystem::canonical(reference.layout, error);
+  if (error || !std::filesystem::is_directory(path, error)) {
+    return fail(error ? error.value() : ENOTDIR, "\"", reference.text, "\": ", reference.layout.string(),
+                " is no directory that can be read");
+  }
+  Image image;
+  image.reference = reference.text;
+  LB_ASSIGN(image.chain_id, digest_of(HashAlgorithm::kSha256, as_bytes(str_cat("dir:", path.string()))));
+  ImageLayer& layer = image.layers.emplace_back();
+  layer.path = path;
+  layer.is_directory = true;
+  return image;
+}
+
+Result<Image> open_layout(const Reference& reference, const Content& content, const IndexDocument& index) {
+  LB_ASSIGN(auto candidates, choose_by_name(index, reference));
+  LB_ASSIGN(const auto chosen, choose_manifest(content, std::move(candidates), reference));
+  return assemble(content, chosen, reference);
 }
 
 }  // namespace
@@ -181,13 +185,55 @@ Result<Digest> chain_id_of(const std::vector<Digest>& diff_ids) {
   return chain;
 }
 
+std::string layer_name(const ImageLayer& layer) { return str_cat("layer ", layer.blob.text()); }
+
+Result<std::shared_ptr<const FileBlob>> open_blob(const ImageLayer& layer) {
+  if (layer.opened) return layer.opened;
+  const std::string name = layer_name(layer);
+  auto blob = FileBlob::open(layer.path, name);
+  if (!blob && blob.error().code == ENOENT)
+    return fail(ENOENT, name, " is missing (", layer.path.string(), "): fetch the image again");
+  return blob;
+}
+
+Result<void> check_config(const Image& image, std::size_t layer_count) {
+  if (image.config.diff_ids.size() != layer_count) {
+    return fail(EINVAL, "image \"", image.reference, "\": its config lists ", image.config.diff_ids.size(),
+                " diff_ids for ", layer_count, " layers");
+  }
+  const Platform& platform = image.config.platform;
+  if ((!platform.os.empty() && platform.os != "linux") ||
+      (!platform.architecture.empty() && platform.architecture != host_architecture())) {
+    return fail(ENOTSUP, "image \"", image.reference, "\" is for ", platform.os, "/", platform.architecture,
+                ", not for linux/", host_architecture());
+  }
+  return {};
+}
+
 Result<Image> open_image(std::string_view text, const StateDirs& dirs) {
   LB_ASSIGN(const Reference reference, parse_reference(text, dirs));
-  LB_ASSIGN(const IndexDocument index, read_top_index(reference));
-  LB_ASSIGN(auto candidates, choose_by_name(index, reference));
-  const LayoutReader layout(reference.layout);
-  LB_ASSIGN(const auto chosen, choose_manifest(layout, std::move(candidates), reference));
-  return assemble(layout, chosen, reference);
+  switch (reference.kind) {
+    case SourceKind::kLayout: {
+      LB_ASSIGN(const IndexDocument index, read_top_index(reference));
+      return open_layout(reference, DirectoryContent(reference.layout / "blobs", false), index);
+    }
+    case SourceKind::kOciArchive: {
+      LB_ASSIGN(const auto archive, TarArchive::open(reference.layout));
+      LB_ASSIGN(const IndexDocument index, read_top_index(*archive, reference));
+      return open_layout(reference, ArchiveContent(archive), index);
+    }
+    case SourceKind::kDockerArchive:
+      return open_docker_archive(reference, dirs.cache / "digest");
+    case SourceKind::kContainerd: {
+      LB_ASSIGN(const ManifestDescriptor top, find_in_containerd(reference));
+      const DirectoryContent content(containerd_blobs(reference.layout), true);
+      LB_ASSIGN(const auto chosen, choose_manifest(content, {top}, reference));
+      return assemble(content, chosen, reference);
+    }
+    case SourceKind::kDirectory:
+      return open_directory(reference);
+  }
+  return fail(EINVAL, "\"", text, "\" is of an unknown kind");
 }
 
 }  // namespace layerboot::store

@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/state_dirs.h"
+#include "oci-mount/store/blob.h"
 #include "oci-mount/store/digest.h"
 #include "oci-mount/store/oci_json.h"
 
@@ -20,8 +22,18 @@ struct ImageLayer {
   Digest blob;                   // of the bytes as stored
   std::uint64_t size_bytes = 0;  // of the bytes as stored
   Digest diff_id;                // of the uncompressed tar
-  std::filesystem::path path;
+  std::filesystem::path path;    // the blob's file, or the archive that it is a part of
+  /// The blob, where its source had to open it: in an archive, in containerd's store. Otherwise null.
+  std::shared_ptr<const FileBlob> opened;
+  /// `path` is a directory that is served as it is; the fields above mean nothing then.
+  bool is_directory = false;
 };
+
+/// What messages call it.
+[[nodiscard]] std::string layer_name(const ImageLayer& layer);
+
+/// The bytes of a layer as stored. Not of a directory.
+Result<std::shared_ptr<const FileBlob>> open_blob(const ImageLayer& layer);
 
 struct Image {
   std::string reference;  // as typed
@@ -29,7 +41,7 @@ struct Image {
   ImageConfig config;
   std::vector<ImageLayer> layers;  // lowest first
   /// The ChainID of the whole (OCI image spec, config.md "Layer ChainID"); the zero digest when there is no
-  /// layer.
+  /// layer. Of a directory, the digest of its path.
   Digest chain_id;
 };
 
@@ -37,9 +49,13 @@ struct Image {
 [[nodiscard]] std::string_view host_architecture();
 
 /// Finds `reference` (see reference.h), chooses linux on `host_architecture()`, and checks manifest and
-/// config against their digests. Blobs are not read here: their digests are checked when they are indexed. An
-/// error names the reference and what to do, with the tags that exist where the tag does not.
+/// config against their digests; an archive or a directory is opened here. Blobs are not read here: their
+/// digests are checked when they are indexed. An error names the reference and what to do, with the tags that
+/// exist where the tag does not.
 Result<Image> open_image(std::string_view reference, const StateDirs& dirs);
+
+/// That the config lists a DiffID for each of `layer_count` layers, and is for this machine.
+Result<void> check_config(const Image& image, std::size_t layer_count);
 
 /// Exposed for its test: the ChainID of layers with these DiffIDs, lowest first.
 Result<Digest> chain_id_of(const std::vector<Digest>& diff_ids);

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
+
+#include "oci-mount/store/containerd.h"
 
 namespace layerboot::store {
 
@@ -14,16 +17,9 @@ struct OtherNotation {
   std::string_view instead;
 };
 constexpr std::array kOtherNotations{
-    OtherNotation{"oci-archive:", "unpack it with: skopeo copy oci-archive:FILE oci:DIR:TAG"},
-    OtherNotation{"docker-archive:", "convert it with: skopeo copy docker-archive:FILE oci:DIR:TAG"},
     OtherNotation{"docker-daemon:", "convert it with: skopeo copy docker-daemon:NAME oci:DIR:TAG"},
     OtherNotation{"containers-storage:", "convert it with: skopeo copy containers-storage:NAME oci:DIR:TAG"},
-    OtherNotation{
-        "containerd:",
-        "export it with: ctr images export FILE NAME; then skopeo copy oci-archive:FILE oci:DIR:TAG"},
     OtherNotation{"docker://", "fetch it with: skopeo copy docker://NAME oci:DIR:TAG"},
-    OtherNotation{"dir:",
-                  "serve a directory with another program, or make it a layer of an OCI layout with umoci"},
 };
 
 bool is_name(std::string_view text) {
@@ -57,29 +53,70 @@ std::vector<std::string> names_for(std::string_view typed) {
 
 }  // namespace
 
+namespace {
+
+struct FileNotation {
+  std::string_view prefix;
+  SourceKind kind;
+  std::string_view form;
+};
+constexpr std::array kFileNotations{
+    FileNotation{"oci:", SourceKind::kLayout, "oci:DIR or oci:DIR:TAG"},
+    FileNotation{"oci-archive:", SourceKind::kOciArchive, "oci-archive:FILE or oci-archive:FILE:TAG"},
+    FileNotation{"docker-archive:", SourceKind::kDockerArchive,
+                 "docker-archive:FILE or docker-archive:FILE:NAME:TAG"},
+};
+
+/// PATH[:TAG], behind the notation's prefix.
+Result<Reference> parse_file_notation(Reference reference, const FileNotation& notation) {
+  const auto rest = std::string_view(reference.text).substr(notation.prefix.size());
+  const auto colon = rest.find(':');
+  reference.kind = notation.kind;
+  reference.layout = rest.substr(0, colon);
+  if (reference.layout.empty())
+    return fail(EINVAL, "\"", reference.text, "\" names no path: write ", notation.form);
+  if (colon == std::string_view::npos) return reference;
+  const auto tag = rest.substr(colon + 1);
+  if (tag.empty()) return fail(EINVAL, "\"", reference.text, "\" has an empty tag: write ", notation.form);
+  if (notation.kind == SourceKind::kDockerArchive) {
+    reference.names = names_for(tag);
+  } else {
+    reference.names.emplace_back(tag);
+  }
+  return reference;
+}
+
+}  // namespace
+
 Result<Reference> parse_reference(std::string_view text, const StateDirs& dirs) {
-  constexpr std::string_view kOci = "oci:";
+  constexpr std::string_view kDirectory = "dir:";
+  constexpr std::string_view kContainerd = "containerd:";
   if (text.size() > kMaxReferenceBytes || text.find('\0') != std::string_view::npos) {
     return fail(EINVAL, "an image reference has at most ", kMaxReferenceBytes, " bytes and no NUL");
   }
   Reference reference;
   reference.text = text;
-  if (text.starts_with(kOci)) {
-    const auto rest = text.substr(kOci.size());
-    const auto colon = rest.find(':');
-    reference.layout = rest.substr(0, colon);
-    if (reference.layout.empty()) {
-      return fail(EINVAL, "\"", text, "\" names no directory: write oci:DIR or oci:DIR:TAG");
-    }
-    if (colon != std::string_view::npos) reference.names.emplace_back(rest.substr(colon + 1));
-    if (colon != std::string_view::npos && reference.names.front().empty()) {
-      return fail(EINVAL, "\"", text, "\" has an empty tag: write oci:DIR or oci:DIR:TAG");
-    }
+  for (const FileNotation& notation : kFileNotations) {
+    if (text.starts_with(notation.prefix)) return parse_file_notation(std::move(reference), notation);
+  }
+  if (text.starts_with(kDirectory)) {
+    // All of the rest: a directory has no tag, and may have a colon in its name.
+    reference.kind = SourceKind::kDirectory;
+    reference.layout = text.substr(kDirectory.size());
+    if (reference.layout.empty()) return fail(EINVAL, "\"", text, "\" names no directory: write dir:PATH");
+    return reference;
+  }
+  if (text.starts_with(kContainerd)) {
+    const auto name = text.substr(kContainerd.size());
+    if (!is_name(name)) return fail(EINVAL, "\"", text, "\" names no image: write containerd:NAME");
+    reference.kind = SourceKind::kContainerd;
+    reference.layout = containerd_root();
+    reference.names = names_for(name);
     return reference;
   }
   for (const OtherNotation& other : kOtherNotations) {
     if (text.starts_with(other.prefix)) {
-      return fail(ENOTSUP, "\"", text, "\": the notation ", other.prefix, " is not supported yet; ",
+      return fail(ENOTSUP, "\"", text, "\": the notation ", other.prefix, " is not supported; ",
                   other.instead, ", and name oci:DIR:TAG");
     }
   }

@@ -1,6 +1,7 @@
 // What a user types for IMAGE, taken apart. Pure; nothing is opened here.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -11,19 +12,24 @@
 
 namespace layerboot::store {
 
-/// Where an image is to be found: an OCI layout, and what may be its name in it.
+enum class SourceKind : std::uint8_t { kLayout, kOciArchive, kDockerArchive, kContainerd, kDirectory };
+
+/// Where an image is to be found, and what may be its name there.
 struct Reference {
-  std::string text;              // as typed, for messages
-  std::filesystem::path layout;  // the OCI layout's directory
-  bool in_store = false;         // the layout is the local store, `names` are image names
-  /// Values of org.opencontainers.image.ref.name to look for, best first. Empty: none was given, so
-  /// the only image there is, else "latest".
+  std::string text;  // as typed, for messages
+  SourceKind kind = SourceKind::kLayout;
+  /// The OCI layout's directory, the archive, the directory to serve, or containerd's root.
+  std::filesystem::path layout;
+  bool in_store = false;  // the layout is the local store, `names` are image names
+  /// Values of org.opencontainers.image.ref.name (docker-archive: of RepoTags; containerd: image names) to
+  /// look for, best first. Empty: none was given, so the only image there is, else "latest".
   std::vector<std::string> names;
 };
 
-/// Takes `oci:DIR[:TAG]` (split at the first colon after DIR's begin, as skopeo does) and image names
-/// (`debian:12`, `docker.io/library/debian:12`; no tag means `latest`), which are looked up in the local
-/// store. ENOTSUP for the ecosystem's other notations, with what to use instead; EINVAL for what is none.
+/// Takes `oci:DIR[:TAG]` and `oci-archive:FILE[:TAG]` (split at the first colon, as skopeo does),
+/// `docker-archive:FILE[:NAME:TAG]`, `containerd:NAME`, `dir:PATH`, and image names (`debian:12`,
+/// `docker.io/library/debian:12`; no tag means `latest`), which are looked up in the local store. ENOTSUP for
+/// the ecosystem's other notations, with what to use instead; EINVAL for what is none.
 Result<Reference> parse_reference(std::string_view text, const StateDirs& dirs);
 
 }  // namespace layerboot::store

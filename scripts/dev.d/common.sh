@@ -59,3 +59,17 @@ default_image() {
   [ -e "$directory/index.json" ] || "$root/scripts/dev.d/image.sh" "$directory" >&2
   echo "oci:$directory:latest"
 }
+
+# The default image unpacked, once; prints the directory.
+default_directory() {
+  local bundle image options=()
+  bundle="$(data_dir)/images/demo-unpacked"
+  if [ ! -d "$bundle" ]; then
+    image=$(default_image)
+    rm -rf "$bundle.part"
+    [ "$(id -u)" = 0 ] || options=(--rootless)
+    umoci unpack "${options[@]}" --image "${image#oci:}" "$bundle.part" >&2
+    mv "$bundle.part" "$bundle"
+  fi
+  echo "$bundle/rootfs"
+}

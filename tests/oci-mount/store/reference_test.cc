@@ -37,13 +37,36 @@ TEST(ParseReference, NamesAreLookedUpInTheStore) {
   EXPECT_EQ(names("example.org/a/b:1"), Names{"example.org/a/b:1"});
 }
 
+TEST(ParseReference, ArchivesDirectoriesAndContainerd) {
+  const auto archive = parse_reference("oci-archive:/a.tar:v1", kDirs);
+  ASSERT_TRUE(archive);
+  EXPECT_EQ(archive->kind, SourceKind::kOciArchive);
+  EXPECT_EQ(archive->layout, "/a.tar");
+  EXPECT_EQ(archive->names, std::vector<std::string>{"v1"});
+  const auto docker = parse_reference("docker-archive:a.tar:debian:12", kDirs);
+  ASSERT_TRUE(docker);
+  EXPECT_EQ(docker->kind, SourceKind::kDockerArchive);
+  EXPECT_EQ(docker->layout, "a.tar");
+  EXPECT_EQ(docker->names, (std::vector<std::string>{"debian:12", "docker.io/library/debian:12"}));
+  const auto directory = parse_reference("dir:/a:b", kDirs);
+  ASSERT_TRUE(directory);
+  EXPECT_EQ(directory->kind, SourceKind::kDirectory);
+  EXPECT_EQ(directory->layout, "/a:b");
+  const auto containerd = parse_reference("containerd:docker.io/library/debian:12", kDirs);
+  ASSERT_TRUE(containerd);
+  EXPECT_EQ(containerd->kind, SourceKind::kContainerd);
+  EXPECT_EQ(containerd->names.front(), "docker.io/library/debian:12");
+  for (const char* text : {"dir:", "oci-archive:", "docker-archive:x:", "containerd:", "containerd:a b"})
+    EXPECT_EQ(parse_reference(text, kDirs).error().code, EINVAL) << text;
+}
+
 TEST(ParseReference, OtherNotationsSayWhatToUse) {
-  for (const std::string text : {"oci-archive:x.tar", "docker-archive:x.tar", "containerd:debian", "dir:/x",
-                                 "docker://debian", "docker-daemon:x:1", "debian@sha256:00"}) {
+  for (const std::string text :
+       {"docker://debian", "docker-daemon:x:1", "containers-storage:x", "debian@sha256:00"}) {
     const auto reference = parse_reference(text, kDirs);
     ASSERT_FALSE(reference) << text;
     EXPECT_EQ(reference.error().code, ENOTSUP) << text;
-    EXPECT_NE(reference.error().text.find("not supported yet"), std::string::npos) << text;
+    EXPECT_NE(reference.error().text.find("not supported"), std::string::npos) << text;
     EXPECT_NE(reference.error().text.find(text), std::string::npos) << text;
   }
 }

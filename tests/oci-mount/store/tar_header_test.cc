@@ -1,11 +1,11 @@
-#include "oci-mount/layer/tar_header.h"
+#include "oci-mount/store/tar_header.h"
 
 #include <gtest/gtest.h>
 
 #include "oci-mount/base/bytes.h"
 #include "tests/support/tar_builder.h"
 
-namespace layerboot::layer {
+namespace layerboot::store {
 namespace {
 
 using test::pax_record;
@@ -178,4 +178,4 @@ TEST(ParsePaxTime, CountsForward) {
 }
 
 }  // namespace
-}  // namespace layerboot::layer
+}  // namespace layerboot::store

@@ -16,7 +16,7 @@
 
 #include "oci-mount/base/result.h"
 
-namespace layerboot::layer {
+namespace layerboot::store {
 
 inline constexpr std::size_t kTarBlockBytes = 512;
 using TarBlock = std::span<const std::byte, kTarBlockBytes>;
@@ -37,8 +37,22 @@ struct TarHeader {
 
 [[nodiscard]] bool is_zero_block(TarBlock block);
 
+/// A header's number field, octal or base-256; nothing when it is none.
+std::optional<std::int64_t> parse_tar_number(std::string_view field);
+
 /// EBADMSG when the checksum is wrong (as a sum of signed or of unsigned bytes) or a number is none.
 Result<TarHeader> parse_tar_header(TarBlock block);
+
+/// The GNU.sparse.* records of a file, as they came: layer/sparse_map.h reads them.
+struct PaxSparse {
+  std::string major;
+  std::string minor;
+  std::string name;  // the file's own, in forms 0.1 and 1.0
+  std::string size;
+  std::string real_size;
+  std::string map;  // "offset,length,…", also where offsets and lengths were records of their own
+  std::size_t number_records = 0;  // of those
+};
 
 /// What PAX records say of the next header. Absent, or with an empty value: the header's own field stands.
 struct PaxRecords {
@@ -49,7 +63,7 @@ struct PaxRecords {
   std::optional<std::int64_t> gid;
   std::optional<std::pair<std::int64_t, std::uint32_t>> mtime;  // seconds, nanoseconds
   std::vector<std::pair<std::string, std::string>> xattrs;      // SCHILY.xattr.*, names without that prefix
-  bool sparse = false;                                          // any GNU.sparse.* record
+  std::optional<PaxSparse> sparse;                              // any GNU.sparse.* record
 };
 
 /// EBADMSG when any record is malformed: one skipped in silence could move where the next header is
@@ -62,4 +76,4 @@ void apply_pax(TarHeader& header, const PaxRecords& pax);
 /// "12.5" or "-3": seconds and nanoseconds; more than nine digits of the fraction are cut off.
 std::optional<std::pair<std::int64_t, std::uint32_t>> parse_pax_time(std::string_view text);
 
-}  // namespace layerboot::layer
+}  // namespace layerboot::store

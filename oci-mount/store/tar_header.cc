@@ -1,4 +1,4 @@
-#include "oci-mount/layer/tar_header.h"
+#include "oci-mount/store/tar_header.h"
 
 #include <algorithm>
 #include <charconv>
@@ -6,7 +6,7 @@
 
 #include "oci-mount/base/bytes.h"
 
-namespace layerboot::layer {
+namespace layerboot::store {
 
 namespace {
 
@@ -156,6 +156,29 @@ void set_xattr(PaxRecords& pax, std::string_view name, std::string_view value) {
   }
 }
 
+/// Form 0.0 has an offset and a length as records of their own, in turn; they become form 0.1's one map.
+bool apply_sparse_record(PaxRecords& pax, std::string_view key, std::string_view value) {
+  constexpr std::string_view kPrefix = "GNU.sparse.";
+  if (!pax.sparse) pax.sparse.emplace();
+  PaxSparse& sparse = *pax.sparse;
+  const auto what = key.substr(kPrefix.size());
+  if (what == "offset" || what == "numbytes") {
+    const bool is_offset_next = sparse.number_records++ % 2 == 0;
+    if (is_offset_next != (what == "offset") || value.empty() || value.find(',') != std::string_view::npos)
+      return false;
+    if (!sparse.map.empty()) sparse.map += ',';
+    sparse.map += value;
+    return true;
+  }
+  if (what == "map") sparse.map = value;
+  if (what == "major") sparse.major = value;
+  if (what == "minor") sparse.minor = value;
+  if (what == "name") sparse.name = value;
+  if (what == "size") sparse.size = value;
+  if (what == "realsize") sparse.real_size = value;
+  return true;
+}
+
 /// False when the value does not fit its key.
 bool apply_record(PaxRecords& pax, const PaxRecord& record) {
   constexpr std::string_view kXattr = "SCHILY.xattr.";
@@ -166,10 +189,7 @@ bool apply_record(PaxRecords& pax, const PaxRecord& record) {
     if (!value.empty()) set_xattr(pax, key.substr(kXattr.size()), value);
     return key.size() > kXattr.size();
   }
-  if (key.starts_with("GNU.sparse.")) {
-    pax.sparse = true;
-    return true;
-  }
+  if (key.starts_with("GNU.sparse.")) return apply_sparse_record(pax, key, value) && !holds_nul;
   const auto number_into = [&](std::optional<std::int64_t>& field) {
     field = parse_decimal(value);
     return field.has_value();
@@ -192,6 +212,8 @@ bool apply_record(PaxRecords& pax, const PaxRecord& record) {
 }
 
 }  // namespace
+
+std::optional<std::int64_t> parse_tar_number(std::string_view field) { return parse_number(field); }
 
 bool is_zero_block(TarBlock block) {
   return std::all_of(block.begin(), block.end(), [](std::byte byte) { return byte == std::byte{0}; });
@@ -268,4 +290,4 @@ std::optional<std::pair<std::int64_t, std::uint32_t>> parse_pax_time(std::string
   return std::pair(*seconds, nanos);
 }
 
-}  // namespace layerboot::layer
+}  // namespace layerboot::store

@@ -1,0 +1,122 @@
+#include "oci-mount/store/docker_archive.h"
+
+#include <algorithm>
+#include <array>
+
+#include "oci-mount/base/bytes.h"
+#include "oci-mount/store/blob_digest.h"
+#include "oci-mount/store/json_document.h"
+#include "oci-mount/store/tar_archive.h"
+
+namespace layerboot::store {
+
+namespace {
+
+constexpr std::size_t kMaxImages = 4096;
+constexpr std::size_t kMaxTagsListed = 20;
+
+Result<Compression> compression_of(const FileBlob& blob) {
+  std::array<std::byte, 4> magic{};
+  LB_ASSIGN(const std::size_t got, blob.read_blocking(0, magic));
+  const auto text = as_text(std::span(magic).first(got));
+  if (text.starts_with("\x1f\x8b")) return Compression::kGzip;
+  if (text == "\x28\xb5\x2f\xfd") return Compression::kZstd;
+  return Compression::kNone;
+}
+
+bool has_tag(const DockerImage& image, const std::vector<std::string>& names) {
+  return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+    return std::find(image.tags.begin(), image.tags.end(), name) != image.tags.end();
+  });
+}
+
+Result<DockerImage> choose(const std::vector<DockerImage>& images, const Reference& reference) {
+  if (reference.names.empty() && images.size() == 1) return images.front();
+  for (const DockerImage& image : images) {
+    if (has_tag(image, reference.names)) return image;
+  }
+  std::string tags;
+  std::size_t listed = 0;
+  for (const DockerImage& image : images) {
+    for (const std::string& tag : image.tags) {
+      if (++listed <= kMaxTagsListed) tags += str_cat(tags.empty() ? "" : ", ", tag);
+    }
+  }
+  return fail(ENOENT, "no image \"", reference.text, "\": the archive holds ",
+              tags.empty() ? "no named image" : tags, "; name one as docker-archive:FILE:NAME:TAG");
+}
+
+Result<ImageLayer> find_layer(const TarArchive& archive, const std::string& name, const Digest& diff_id,
+                              const std::filesystem::path& digest_cache) {
+  ImageLayer layer;
+  layer.media_type = "application/vnd.docker.image.rootfs.diff.tar";
+  layer.path = archive.path();
+  layer.diff_id = diff_id;
+  LB_ASSIGN(auto blob, archive.find(name, str_cat("layer ", name, " of ", archive.path().string())));
+  layer.size_bytes = blob->size_bytes();
+  LB_ASSIGN(layer.compression, compression_of(*blob));
+  if (layer.compression == Compression::kNone) {
+    layer.blob = diff_id;
+  } else {
+    LB_ASSIGN(layer.blob, digest_of_blob(*blob, digest_cache));
+  }
+  layer.opened = blob->part(0, blob->size_bytes(), layer_name(layer));
+  return layer;
+}
+
+}  // namespace
+
+Result<std::vector<DockerImage>> parse_docker_manifest(std::string_view text, std::string_view what) {
+  if (text.size() > kMaxManifestJsonBytes) {
+    return fail(EINVAL, what, ": ", text.size(), " bytes are over the limit of ", kMaxManifestJsonBytes);
+  }
+  // The one document that is a list.
+  const std::string wrapped = str_cat("{\"images\":", text, "}");
+  LB_ASSIGN(const Json document, parse_json_object(wrapped, wrapped.size(), kMaxJsonDepth, what));
+  const Json* const list = find_member(document, "images");
+  if (list == nullptr || !list->is_array() || document.size() != 1)
+    return fail(EINVAL, what, ": is no list of images");
+  if (list->size() > kMaxImages)
+    return fail(EINVAL, what, ": ", list->size(), " images are over the limit of ", kMaxImages);
+  std::vector<DockerImage> images;
+  for (const Json& json : *list) {
+    DockerImage image;
+    LB_ASSIGN(image.config, string_member(json, "Config", what));
+    LB_ASSIGN(image.layers, strings_member(json, "Layers", what));
+    LB_ASSIGN(image.tags, strings_member(json, "RepoTags", what));
+    if (image.config.empty()) return fail(EINVAL, what, ": has an image without \"Config\"");
+    if (image.layers.size() > kMaxLayers) {
+      return fail(EINVAL, what, ": ", image.layers.size(), " layers are over the limit of ", kMaxLayers);
+    }
+    images.push_back(std::move(image));
+  }
+  return images;
+}
+
+Result<Image> open_docker_archive(const Reference& reference, const std::filesystem::path& digest_cache) {
+  LB_ASSIGN(const auto archive, TarArchive::open(reference.layout));
+  const std::string what = str_cat("manifest.json of ", reference.layout.string());
+  auto text = archive->read("manifest.json", kMaxManifestJsonBytes);
+  if (!text && text.error().code == ENOENT) {
+    return fail(
+        ENOENT, "no image \"", reference.text, "\": ", reference.layout.string(),
+        " has no manifest.json, so it is not of docker save; for an OCI archive name oci-archive:FILE");
+  }
+  if (!text) return std::unexpected(text.error());
+  LB_ASSIGN(const auto images, parse_docker_manifest(*text, what));
+  LB_ASSIGN(const DockerImage chosen, choose(images, reference));
+  LB_ASSIGN(const std::string config, archive->read(chosen.config, kMaxManifestJsonBytes));
+  Image image;
+  image.reference = reference.text;
+  LB_ASSIGN(image.manifest_digest, digest_of(HashAlgorithm::kSha256, as_bytes(*text)));
+  LB_ASSIGN(image.config, parse_config(config, str_cat("config ", chosen.config)));
+  LB_TRY(check_config(image, chosen.layers.size()));
+  for (std::size_t i = 0; i < chosen.layers.size(); ++i) {
+    LB_ASSIGN(auto layer, find_layer(*archive, chosen.layers[i], image.config.diff_ids[i], digest_cache));
+    image.layers.push_back(std::move(layer));
+  }
+  LB_ASSIGN(image.chain_id, chain_id_of(image.config.diff_ids));
+  return image;
+}
+
+}  // namespace layerboot::store

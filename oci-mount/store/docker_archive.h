@@ -1,0 +1,34 @@
+// What `docker save` writes: a tar with a manifest.json.
+//
+// Follows Docker's image specification v1.2 ("Combined Image JSON + Filesystem Changeset Format"). The layers
+// are plain tars as a rule, `ID/layer.tar` (also a link to another one) or, since Docker 25, in an OCI
+// layout's blobs; other tools put compressed ones there.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/store/image.h"
+#include "oci-mount/store/reference.h"
+
+namespace layerboot::store {
+
+/// One image of manifest.json.
+struct DockerImage {
+  std::string config;  // names of the archive's files
+  std::vector<std::string> layers;
+  std::vector<std::string> tags;
+};
+
+/// Pure. Errors are EINVAL and begin with `what`.
+Result<std::vector<DockerImage>> parse_docker_manifest(std::string_view text, std::string_view what);
+
+/// The image of that archive which `reference` names, or the only one. A plain layer goes by its DiffID,
+/// which is checked when it is indexed; a compressed one, which has no digest there, is hashed here once: the
+/// digest is kept in `digest_cache`.
+Result<Image> open_docker_archive(const Reference& reference, const std::filesystem::path& digest_cache);
+
+}  // namespace layerboot::store

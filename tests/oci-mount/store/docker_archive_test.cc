@@ -1,0 +1,126 @@
+#include "oci-mount/store/docker_archive.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "tests/support/image_builder.h"
+#include "tests/support/tar_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot::store {
+namespace {
+
+using test::TarBuilder;
+
+class DockerArchiveTest : public ::testing::Test {
+ protected:
+  Result<Image> open(std::string_view tag = "") {
+    return open_image(str_cat("docker-archive:", (dir_ / "a.tar").string(), tag.empty() ? "" : ":", tag),
+                      dirs_);
+  }
+  std::string config(const std::vector<std::string>& diff_ids) {
+    std::string list;
+    for (const auto& id : diff_ids) list += str_cat(list.empty() ? "\"" : ",\"", id, "\"");
+    return str_cat(R"({"architecture":")", host_architecture(),
+                   R"(","os":"linux","config":{"Cmd":["/x"]},"rootfs":{"type":"layers","diff_ids":[)", list,
+                   "]}}");
+  }
+  void write(const TarBuilder& tar) { test::write_text(dir_ / "a.tar", tar.finish()); }
+  static std::string bytes_of(const ImageLayer& layer) {
+    const auto blob = open_blob(layer);
+    if (!blob) return blob.error().text;
+    std::string text((*blob)->size_bytes(), '\0');
+    const auto got = (*blob)->read_blocking(0, std::as_writable_bytes(std::span(text)));
+    return got && *got == text.size() ? text : "short";
+  }
+
+  test::TempDir dir_;
+  StateDirs dirs_{dir_ / "data", dir_ / "cache", dir_ / "run"};
+  std::string layer_a_ = TarBuilder().file("a", "A").finish();
+  std::string layer_b_ = TarBuilder().file("b", "B").finish();
+};
+
+// What Docker before 25 wrote, with the link it makes for a layer that comes twice.
+TEST_F(DockerArchiveTest, OldStyle) {
+  const std::string a = test::sha256_text(layer_a_);
+  const std::string b = test::sha256_text(layer_b_);
+  TarBuilder tar;
+  tar.file("c.json", config({a, b, a}))
+      .directory("1/")
+      .file("1/VERSION", "1.0")
+      .file("1/layer.tar", layer_a_);
+  tar.file("2/layer.tar", layer_b_).symlink("3/layer.tar", "../1/layer.tar");
+  tar.file(
+      "manifest.json",
+      R"([{"Config":"c.json","RepoTags":["debian:12"],"Layers":["1/layer.tar","2/layer.tar","3/layer.tar"]}])");
+  write(tar);
+  for (const char* tag : {"", "debian:12", "docker.io/library/debian:12"}) {
+    const auto image = open(tag);
+    ASSERT_TRUE(image) << image.error().text;
+    ASSERT_EQ(image->layers.size(), 3U);
+    EXPECT_EQ(image->config.cmd, std::vector<std::string>{"/x"});
+    EXPECT_EQ(bytes_of(image->layers[0]), layer_a_);
+    EXPECT_EQ(bytes_of(image->layers[1]), layer_b_);
+    EXPECT_EQ(bytes_of(image->layers[2]), layer_a_);
+    EXPECT_EQ(image->layers[1].compression, Compression::kNone);
+    EXPECT_EQ(image->layers[1].blob.text(), b);
+    EXPECT_EQ(image->layers[1].size_bytes, layer_b_.size());
+  }
+  const auto none = open("debian:13");
+  ASSERT_FALSE(none);
+  EXPECT_NE(none.error().text.find("the archive holds debian:12"), std::string::npos) << none.error().text;
+}
+
+// A compressed layer has no digest there: it is hashed, once.
+TEST_F(DockerArchiveTest, CompressedLayersGoByTheirOwnDigest) {
+  const std::string blob = test::gzip(layer_a_);
+  write(TarBuilder()
+            .file("c", config({test::sha256_text(layer_a_)}))
+            .file("l.tar.gz", blob)
+            .file("manifest.json", R"([{"Config":"c","RepoTags":null,"Layers":["l.tar.gz"]}])"));
+  const auto image = open();
+  ASSERT_TRUE(image) << image.error().text;
+  EXPECT_EQ(image->layers[0].compression, Compression::kGzip);
+  EXPECT_EQ(image->layers[0].blob.text(), test::sha256_text(blob));
+  EXPECT_EQ(image->layers[0].diff_id.text(), test::sha256_text(layer_a_));
+  const std::filesystem::directory_iterator kept(dirs_.cache / "digest");
+  EXPECT_EQ(test::read_text(kept->path()), test::sha256_text(blob));
+  // The kept one is taken, and a damaged one is not.
+  const auto path = kept->path();
+  std::filesystem::remove(path);
+  test::write_text(path, test::sha256_text("other"));
+  EXPECT_EQ(open()->layers[0].blob.text(), test::sha256_text("other"));
+  test::write_text(path, "rubbish");
+  EXPECT_EQ(open()->layers[0].blob.text(), test::sha256_text(blob));
+}
+
+TEST_F(DockerArchiveTest, RefusesWhatDoesNotFitTogether) {
+  const auto refused = [&](std::string_view word) {
+    const auto image = open();
+    ASSERT_FALSE(image) << word;
+    EXPECT_NE(image.error().text.find(word), std::string::npos) << image.error().text;
+  };
+  write(TarBuilder().file("x", "y"));
+  refused("has no manifest.json");
+  write(TarBuilder().file("manifest.json", R"([{"Config":"c","Layers":["l"]}])").file("c", config({})));
+  refused("lists 0 diff_ids for 1 layers");
+  write(TarBuilder()
+            .file("manifest.json", R"([{"Config":"c","Layers":["../../etc/passwd"]}])")
+            .file("c", config({test::sha256_text("")})));
+  refused("holds no \"etc/passwd\"");
+  write(TarBuilder().file("manifest.json", R"([{"Config":"../c","Layers":[]},{"Config":"d","Layers":[]}])"));
+  refused("no named image");
+}
+
+TEST(ParseDockerManifest, RefusesWhatIsNone) {
+  for (const char* text :
+       {"", "{}", "[", "[1]", "[{}]", R"([{"Config":1}])", R"([{"Config":"c","Layers":"l"}])",
+        R"([],"other":[])", R"([],"images":[{"Config":"c"}])"}) {
+    EXPECT_FALSE(parse_docker_manifest(text, "m")) << text;
+  }
+  EXPECT_TRUE(parse_docker_manifest("[]", "m")->empty());
+}
+
+}  // namespace
+}  // namespace layerboot::store

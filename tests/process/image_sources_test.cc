@@ -1,0 +1,146 @@
+// Images from where people keep them, made by the real tools: skopeo's archives, containerd's content store.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+
+#include "oci-mount/base/str_cat.h"
+#include "tests/process/mount_support.h"
+#include "tests/support/image_builder.h"
+#include "tests/support/tar_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_installed(const char* program) {
+  return fs::exists(fs::path("/usr/bin") / program) || fs::exists(fs::path("/usr/local/bin") / program);
+}
+
+class ImageSourcesTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    big_ = sample_bytes(1'500'000, 7);
+    TarBuilder lower;
+    lower.directory("etc").file("etc/hostname", "lower\n").file("etc/gone", "x").file("big", big_);
+    TarBuilder upper;
+    upper.file("etc/hostname", "upper\n").whiteout("etc/gone");
+    ImageBuilder image(dir_ / "image");
+    image.add_gzip_layer(lower.finish()).add_gzip_layer(upper.finish());
+    image.write("v1");
+  }
+  Outcome tool(std::vector<std::string> words) const {
+    words.insert(words.begin(), LAYERBOOT_OCI_MOUNT);
+    return run_program(words, dir_ / "cache");
+  }
+  Outcome run(const std::vector<std::string>& words) const { return run_program(words, dir_ / "cache"); }
+  std::string path(const char* name) const { return (dir_ / name).string(); }
+  /// That `reference` gives the image of SetUp().
+  void expect_image(const std::string& reference) const {
+    const Outcome list = tool({"ls", "-R", reference});
+    EXPECT_EQ(list.out, "big\netc\netc/hostname\n") << reference << ": " << list.err;
+    EXPECT_EQ(tool({"cat", reference, "/etc/hostname"}).out, "upper\n") << reference;
+    EXPECT_TRUE(tool({"cat", reference, "/big"}).out == big_) << reference;
+  }
+
+  TempDir dir_;
+  std::string big_;
+};
+
+TEST_F(ImageSourcesTest, ArchivesThatSkopeoMakes) {
+  if (!is_installed("skopeo")) GTEST_SKIP() << "skopeo is not installed: ./dev setup installs it";
+  const std::string layout = str_cat("oci:", path("image"), ":v1");
+  for (const std::string& to : {str_cat("oci-archive:", path("oci.tar"), ":v1"),
+                                str_cat("docker-archive:", path("docker.tar"), ":example.org/one:v1")}) {
+    const Outcome copied = run({"skopeo", "copy", "--quiet", layout, to});
+    ASSERT_EQ(copied.exit_code, 0) << copied.err;
+    expect_image(to);
+  }
+  expect_image(str_cat("oci-archive:", path("oci.tar")));
+  expect_image(str_cat("docker-archive:", path("docker.tar")));
+  // The layers lie in the archive: without it there is nothing.
+  fs::remove(dir_ / "oci.tar");
+  EXPECT_EQ(tool({"cat", str_cat("oci-archive:", path("oci.tar")), "/etc/hostname"}).exit_code, 1);
+}
+
+TEST_F(ImageSourcesTest, ADirectoryAsItIs) {
+  fs::create_directories(dir_ / "root/etc");
+  write_text(dir_ / "root/etc/hostname", "upper\n");
+  write_text(dir_ / "root/big", big_);
+  expect_image(str_cat("dir:", path("root")));
+  const Outcome none = tool({"ls", str_cat("dir:", path("none"))});
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_NE(none.err.find("is no directory"), std::string::npos) << none.err;
+}
+
+/// A containerd of its own: root, state and socket in `directory`.
+class Containerd {
+ public:
+  explicit Containerd(const fs::path& directory) : directory_(directory) {
+    fs::create_directories(directory);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      const std::string root = (directory_ / "root").string();
+      const std::string state = (directory_ / "state").string();
+      if (std::freopen((directory_ / "log").c_str(), "w", stderr) == nullptr) ::_exit(126);
+      ::execlp("containerd", "containerd", "--config", "/dev/null", "--root", root.c_str(), "--state",
+               state.c_str(), "--address", address().c_str(), nullptr);
+      ::_exit(127);
+    }
+  }
+  ~Containerd() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGTERM);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Containerd(const Containerd&) = delete;
+  Containerd& operator=(const Containerd&) = delete;
+
+  [[nodiscard]] std::string address() const { return (directory_ / "c.sock").string(); }
+  [[nodiscard]] std::string root() const { return (directory_ / "root").string(); }
+  [[nodiscard]] std::string log() const { return read_text(directory_ / "log"); }
+
+ private:
+  fs::path directory_;
+  pid_t pid_ = -1;
+};
+
+TEST_F(ImageSourcesTest, ContainerdsContentStore) {
+  if (!is_installed("containerd") || !is_installed("ctr") || !is_installed("skopeo"))
+    GTEST_SKIP() << "containerd, ctr or skopeo is not installed: ./dev setup installs them";
+  if (::geteuid() != 0) GTEST_SKIP() << "containerd runs as root only";
+  const Containerd containerd(dir_ / "ctd");
+  ::setenv("CONTAINERD_ADDRESS", containerd.address().c_str(), 1);
+  ::setenv("LAYERBOOT_CONTAINERD_ROOT", containerd.root().c_str(), 1);
+  // ctr waits for the socket by itself.
+  const Outcome ready = run({"ctr", "--connect-timeout", "60s", "version"});
+  ASSERT_EQ(ready.exit_code, 0) << ready.err << containerd.log();
+  ASSERT_EQ(run({"skopeo", "copy", "--quiet", str_cat("oci:", path("image"), ":v1"),
+                 str_cat("oci-archive:", path("oci.tar"), ":v1")})
+                .exit_code,
+            0);
+  const Outcome imported = run(
+      {"ctr", "images", "import", "--no-unpack", "--base-name", "docker.io/library/one", path("oci.tar")});
+  ASSERT_EQ(imported.exit_code, 0) << imported.err;
+  expect_image("containerd:docker.io/library/one:v1");
+  expect_image("containerd:one:v1");
+  const Outcome none = tool({"ls", "containerd:one:v2"});
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_NE(none.err.find("in containerd's namespace \"default\""), std::string::npos) << none.err;
+  // What is mounted stays readable when containerd throws the image away.
+  if (const std::string why = why_no_fuse(); !why.empty()) GTEST_SKIP() << why;
+  fs::create_directories(dir_ / "mnt");
+  const Mounted mounted({"containerd:one:v1"}, dir_ / "cache", dir_ / "mnt");
+  ASSERT_EQ(run({"ctr", "images", "rm", "--sync", "docker.io/library/one:v1"}).exit_code, 0);
+  EXPECT_TRUE(fs::is_empty(fs::path(containerd.root()) / "io.containerd.content.v1.content/blobs/sha256"));
+  EXPECT_TRUE(read_text(dir_ / "mnt/big") == big_);
+}
+
+}  // namespace
+}  // namespace layerboot::test
