@@ -1,0 +1,60 @@
+// Summary: what several rounds of several servers come to, against the goals.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "oci-mount/base/result.h"
+
+namespace layerboot::bench {
+
+/// Medians over the rounds, with the range.
+struct Figure {
+  double median = 0;
+  double low = 0;
+  double high = 0;
+};
+
+struct Line {
+  Figure cpu_us;
+  Figure p50_us;
+  Figure p99_us;
+  Figure operations_per_second;
+  Figure interrupts;
+  double rss_bytes = 0;
+  double descriptors = 0;
+};
+
+struct LineKey {
+  std::string server;
+  std::string workload;
+  unsigned depth = 0;
+  unsigned queues = 0;
+  auto operator<=>(const LineKey&) const = default;
+};
+
+using Summary = std::map<LineKey, Line>;
+
+/// Reads every results file (SERVER.QUEUES.ROUND.json) of `directory`.
+Result<Summary> read_summary(const std::filesystem::path& directory);
+
+/// One line of DESIGN's table: CPU time per operation, peers' best over vfsd's.
+struct Goal {
+  const char* title;
+  const char* workload;
+  unsigned depth;
+  double ratio;
+  const char* ours;   // the server that the goal is about
+  const char* limit;  // the limits' line that bounds it; "" where there is none
+};
+[[nodiscard]] const std::vector<Goal>& goals();
+
+/// The peers that were measured, of those known.
+[[nodiscard]] std::vector<std::string> peers_in(const Summary& summary);
+/// Null where it was not measured.
+[[nodiscard]] const Line* find_line(const Summary& summary, const std::string& server,
+                                    const std::string& workload, unsigned depth, unsigned queues = 1);
+
+}  // namespace layerboot::bench
