@@ -56,6 +56,7 @@ SpanInfo CheckpointTable::span(std::uint32_t i) const {
   span.blob_offset = from.blob_bit_offset / 8;
   span.first_bit = static_cast<unsigned>(from.blob_bit_offset % 8);
   span.blob_bytes = static_cast<std::uint32_t>(end_byte(to.blob_bit_offset) - span.blob_offset);
+  span.zstd_frame = (from.flags & kCheckpointZstdFrame) != 0;
   span.member_start = (from.flags & kCheckpointMemberStart) != 0;
   span.hash = from.span_hash;
   span.packed_window = windows_.subspan(from.window_offset, from.window_packed_bytes);
@@ -71,17 +72,6 @@ std::uint32_t CheckpointTable::find(std::uint64_t stream_offset) const {
 
 Result<void> CheckpointTableBuilder::add(std::uint64_t stream_offset, std::uint64_t blob_bit_offset,
                                          bool member_start, std::span<const std::byte> packed_window) {
-  if (!records_.empty()) {
-    const CheckpointRecord& last = records_.back();
-    if (stream_offset - last.stream_offset > kMaxSpanBytes) {
-      return fail(ENOTSUP, "a deflate block that gives ", stream_offset - last.stream_offset,
-                  " bytes is over the limit of ", kMaxSpanBytes, ": compress the layer with another tool");
-    }
-    if (end_byte(blob_bit_offset) - last.blob_bit_offset / 8 > kMaxSpanBlobBytes) {
-      return fail(EINVAL, "more than ", kMaxSpanBlobBytes,
-                  " compressed bytes that give next to nothing: over the limit");
-    }
-  }
   if (windows_.size() + packed_window.size() > std::numeric_limits<std::uint32_t>::max()) {
     return fail(E2BIG, "checkpoint windows are over the limit of 4 GiB");
   }
@@ -91,8 +81,32 @@ Result<void> CheckpointTableBuilder::add(std::uint64_t stream_offset, std::uint6
   record.window_offset = static_cast<std::uint32_t>(windows_.size());
   record.window_packed_bytes = static_cast<std::uint16_t>(packed_window.size());
   record.flags = member_start ? kCheckpointMemberStart : 0;
-  records_.push_back(record);
+  LB_TRY(add_record(record));
   windows_.insert(windows_.end(), packed_window.begin(), packed_window.end());
+  return {};
+}
+
+Result<void> CheckpointTableBuilder::add_zstd(std::uint64_t stream_offset, std::uint64_t blob_offset) {
+  CheckpointRecord record;
+  record.stream_offset = stream_offset;
+  record.blob_bit_offset = blob_offset * 8;
+  record.flags = kCheckpointZstdFrame;
+  return add_record(record);
+}
+
+Result<void> CheckpointTableBuilder::add_record(CheckpointRecord record) {
+  if (!records_.empty()) {
+    const CheckpointRecord& last = records_.back();
+    if (record.stream_offset - last.stream_offset > kMaxSpanBytes) {
+      return fail(ENOTSUP, "a deflate block that gives ", record.stream_offset - last.stream_offset,
+                  " bytes is over the limit of ", kMaxSpanBytes, ": compress the layer with another tool");
+    }
+    if (end_byte(record.blob_bit_offset) - last.blob_bit_offset / 8 > kMaxSpanBlobBytes) {
+      return fail(EINVAL, "more than ", kMaxSpanBlobBytes,
+                  " compressed bytes that give next to nothing: over the limit");
+    }
+  }
+  records_.push_back(record);
   return {};
 }
 

@@ -23,6 +23,7 @@ struct SpanInfo {
   std::uint32_t blob_bytes = 0;   // up to and with the byte that holds the last bit
   unsigned first_bit = 0;         // 0 to 7, in the first byte
   bool member_start = false;
+  bool zstd_frame = false;
   std::uint64_t hash = 0;
   std::span<const std::byte> packed_window;  // zstd; empty: none is needed
 };
@@ -55,6 +56,8 @@ class CheckpointTableBuilder {
   /// Offsets grow from call to call. `packed_window` as pack_window() gave it, or empty.
   Result<void> add(std::uint64_t stream_offset, std::uint64_t blob_bit_offset, bool member_start,
                    std::span<const std::byte> packed_window);
+  /// The same for a zstd frame, at a byte.
+  Result<void> add_zstd(std::uint64_t stream_offset, std::uint64_t blob_offset);
   /// The hash of the span that the last checkpoint begins.
   void set_span_hash(std::uint64_t hash) { records_.back().span_hash = hash; }
 
@@ -62,6 +65,8 @@ class CheckpointTableBuilder {
   [[nodiscard]] std::span<const std::byte> windows() const { return windows_; }
 
  private:
+  Result<void> add_record(CheckpointRecord record);
+
   std::vector<CheckpointRecord> records_;
   std::vector<std::byte> windows_;
 };

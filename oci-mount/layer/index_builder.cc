@@ -9,8 +9,10 @@
 #include "oci-mount/layer/entry_table_builder.h"
 #include "oci-mount/layer/gzip_scanner.h"
 #include "oci-mount/layer/index_file.h"
+#include "oci-mount/layer/layer_index.h"
 #include "oci-mount/layer/limits.h"
 #include "oci-mount/layer/tar_scanner.h"
+#include "oci-mount/layer/zstd_scanner.h"
 
 namespace layerboot::layer {
 
@@ -70,10 +72,12 @@ class TarPass final : public StreamSink {
 
 class IndexBuild {
  public:
+  /// `recut`: the file that a zstd layer is recut into, or null.
   IndexBuild(const store::Blob& blob, const ExpectedLayer& expected, store::Hasher blob_hasher,
-             store::Hasher tar_hasher)
+             store::Hasher tar_hasher, AtomicFile* recut)
       : blob_(blob),
         expected_(expected),
+        recut_(recut),
         blob_hasher_(std::move(blob_hasher)),
         tar_(pipe_, std::move(tar_hasher)) {}
 
@@ -90,8 +94,17 @@ class IndexBuild {
     if (expected_.compression == store::Compression::kGzip) {
       LB_ASSIGN(gzip_, GzipScanner::create(tar_, side_));
     }
+    if (expected_.compression == store::Compression::kZstd) {
+      LB_ASSIGN(zstd_, ZstdScanner::create(tar_, recut_));
+    }
     LB_TRY(read_through(on_progress));
+    if (needs_recut()) return {};
     return judge();
+  }
+
+  /// After run(): a zstd layer can't be read as it is.
+  [[nodiscard]] bool needs_recut() const {
+    return recut_ == nullptr && zstd_ != nullptr && !decoded_ && decoded_.error().code == EFBIG;
   }
 
   Result<void> write(AtomicFile& file) {
@@ -102,6 +115,8 @@ class IndexBuild {
     header.blob_size_bytes = blob_.size_bytes();
     header.stream_size_bytes = tar_.size_bytes();
     LB_ASSIGN(const auto table, tar_.entries().finish());
+    if (recut_ != nullptr) header.recut_size_bytes = recut_->size_bytes();
+    if (zstd_) return write_index(file, header, zstd_->checkpoints().records(), {}, table);
     if (!gzip_) return write_index(file, header, {}, {}, table);
     return write_index(file, header, gzip_->checkpoints().records(), gzip_->checkpoints().windows(), table);
   }
@@ -119,22 +134,30 @@ class IndexBuild {
       if (got == 0)
         return fail(EBADMSG, blob_.name(), " became shorter while it was read; fetch the image again");
       const std::span<const std::byte> bytes(buffer.get(), got);
-      if (decoded_) decoded_ = gzip_ ? gzip_->push(bytes) : tar_.take_plain(bytes, is_tar_hashed());
+      if (decoded_) decoded_ = decode(bytes);
+      if (needs_recut()) return {};
       if (!decoded_ && !expected_.digests) return {};
       pipe_.submit(blob_hasher_, std::move(buffer), got);
       offset += got;
       on_progress(offset);
     }
     if (decoded_ && gzip_) decoded_ = gzip_->finish();
+    if (decoded_ && zstd_) decoded_ = zstd_->finish();
     if (decoded_) decoded_ = tar_.finish();
     side_.drain();
     return {};
   }
 
+  Result<void> decode(std::span<const std::byte> bytes) {
+    if (gzip_) return gzip_->push(bytes);
+    return zstd_ ? zstd_->push(bytes) : tar_.take_plain(bytes, is_tar_hashed());
+  }
+
   /// A plain tar's DiffID is its blob's digest, unless the two are of different algorithms.
   [[nodiscard]] bool is_tar_hashed() const {
-    return gzip_ != nullptr || (expected_.digests && expected_.digests->blob.algorithm() !=
-                                                         expected_.digests->diff_id.algorithm());
+    return gzip_ != nullptr || zstd_ != nullptr ||
+           (expected_.digests &&
+            expected_.digests->blob.algorithm() != expected_.digests->diff_id.algorithm());
   }
 
   Result<void> judge() {
@@ -159,35 +182,47 @@ class IndexBuild {
 
   const store::Blob& blob_;
   const ExpectedLayer& expected_;
+  AtomicFile* recut_;
   store::Hasher blob_hasher_;
   SideThread side_;
   DigestPipe pipe_{side_};
   TarPass tar_;
   std::unique_ptr<GzipScanner> gzip_;
+  std::unique_ptr<ZstdScanner> zstd_;
   Result<void> decoded_;
 };
 
-}  // namespace
-
-Result<void> build_index(const store::Blob& blob, const ExpectedLayer& expected,
-                         const std::filesystem::path& path,
-                         const std::function<void(std::uint64_t)>& on_progress) {
-  if (expected.compression == store::Compression::kZstd) {
-    return fail(ENOTSUP, blob.name(),
-                " is compressed with zstd, which is not supported yet; convert the image with: "
-                "skopeo copy --dest-compress-format gzip SOURCE oci:DIR:TAG");
-  }
+/// True when the index is written; false when it takes a recut file, and `recut` is null.
+Result<bool> try_build(const store::Blob& blob, const ExpectedLayer& expected,
+                       const std::filesystem::path& path, AtomicFile* recut,
+                       const std::function<void(std::uint64_t)>& on_progress) {
   const auto blob_algorithm =
       expected.digests ? expected.digests->blob.algorithm() : store::HashAlgorithm::kSha256;
   const auto diff_algorithm =
       expected.digests ? expected.digests->diff_id.algorithm() : store::HashAlgorithm::kSha256;
   LB_ASSIGN(auto blob_hasher, store::Hasher::create(blob_algorithm));
   LB_ASSIGN(auto tar_hasher, store::Hasher::create(diff_algorithm));
-  IndexBuild build(blob, expected, std::move(blob_hasher), std::move(tar_hasher));
+  IndexBuild build(blob, expected, std::move(blob_hasher), std::move(tar_hasher), recut);
   LB_TRY(build.run(on_progress));
+  if (build.needs_recut()) return false;
   LB_ASSIGN(AtomicFile file, AtomicFile::create(path, 0444));
   LB_TRY(build.write(file));
-  return file.commit();
+  // The index goes last: it says that the recut file is there.
+  if (recut != nullptr) LB_TRY(recut->commit());
+  LB_TRY(file.commit());
+  return true;
+}
+
+}  // namespace
+
+Result<void> build_index(const store::Blob& blob, const ExpectedLayer& expected,
+                         const std::filesystem::path& path,
+                         const std::function<void(std::uint64_t)>& on_progress) {
+  LB_ASSIGN(const bool done, try_build(blob, expected, path, nullptr, on_progress));
+  if (done) return {};
+  LB_ASSIGN(AtomicFile recut, AtomicFile::create(recut_path(path), 0444));
+  LB_TRY(try_build(blob, expected, path, &recut, on_progress));
+  return {};
 }
 
 }  // namespace layerboot::layer

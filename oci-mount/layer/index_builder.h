@@ -27,10 +27,10 @@ struct ExpectedLayer {
 };
 
 /// Reads the whole blob once (sha256 of its bytes, decoding, sha256 of the tar, tar entries, checkpoints) and
-/// puts the index at `path`, whole or not at all. `on_progress` gets the blob's bytes done so far. Errors are
-/// one line that names the blob and the remedy: EBADMSG where the blob is not what it is to be (cut short,
-/// changed), the codec's or the tar's own where it is, but can't be served. Uses a second thread for the
-/// hashes.
+/// puts the index at `path`, whole or not at all; of a zstd layer in large frames also the recut file beside
+/// it. `on_progress` gets the blob's bytes done so far. Errors are one line that names the blob and the
+/// remedy: EBADMSG where the blob is not what it is to be (cut short, changed), the codec's or the tar's own
+/// where it is, but can't be served. Uses a second thread for the hashes.
 Result<void> build_index(const store::Blob& blob, const ExpectedLayer& expected,
                          const std::filesystem::path& path,
                          const std::function<void(std::uint64_t)>& on_progress);

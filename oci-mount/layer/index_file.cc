@@ -94,7 +94,8 @@ Result<IndexParts> parse_index_file(std::span<const std::byte> bytes) {
   parts.packed_entries = bytes.subspan(offset + header.windows_size_bytes);
   if (parts.packed_entries.size() != header.entries_packed_bytes) return fail(EBADMSG, "its size is wrong");
   if (header.compression > static_cast<std::uint32_t>(store::Compression::kZstd) || header.reserved != 0 ||
-      header.reserved2 != 0) {
+      (header.recut_size_bytes != 0 &&
+       header.compression != static_cast<std::uint32_t>(store::Compression::kZstd))) {
     return fail(EBADMSG, "its header is damaged");
   }
   LB_TRY(shape_of(header).size_bytes());

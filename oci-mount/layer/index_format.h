@@ -52,7 +52,7 @@ struct IndexHeader {
   std::uint64_t xattr_count = 0;
   std::uint64_t strings_size_bytes = 0;
   std::uint64_t entries_packed_bytes = 0;  // the entry table as stored, zstd
-  std::uint64_t reserved2 = 0;
+  std::uint64_t recut_size_bytes = 0;      // of the recut file that checkpoints are of; 0: there is none
   std::uint64_t file_hash = 0;  // XXH3-64 of the whole file, this field taken as 0
 };
 static_assert(sizeof(IndexHeader) == 256);
@@ -69,7 +69,9 @@ struct CheckpointRecord {
 static_assert(sizeof(CheckpointRecord) == 32);
 /// The bit offset is where a gzip member's header begins, not a deflate block.
 inline constexpr std::uint16_t kCheckpointMemberStart = 1;
-inline constexpr std::uint16_t kCheckpointKnownFlags = kCheckpointMemberStart;
+/// The bit offset is where a zstd frame begins.
+inline constexpr std::uint16_t kCheckpointZstdFrame = 2;
+inline constexpr std::uint16_t kCheckpointKnownFlags = kCheckpointMemberStart | kCheckpointZstdFrame;
 
 struct EntryRecord {
   std::uint64_t size_bytes = 0;

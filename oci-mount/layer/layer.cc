@@ -32,6 +32,17 @@ Result<LayerIndex> build_and_open(const store::Blob& blob, const ExpectedLayer& 
   return LayerIndex::open(path, expected.identity);
 }
 
+/// The file that a layer in large zstd frames is read from.
+Result<std::shared_ptr<const store::Blob>> open_recut(const LayerIndex& index,
+                                                      const std::filesystem::path& index_path,
+                                                      const std::string& name) {
+  LB_ASSIGN(auto blob, store::FileBlob::open(recut_path(index_path), str_cat(name, " (recut)")));
+  if (blob->size_bytes() != index.recut_size_bytes())
+    return fail(EBADMSG, blob->name(), " has ", blob->size_bytes(), " of ", index.recut_size_bytes(),
+                " bytes");
+  return blob;
+}
+
 Result<std::shared_ptr<const Layer>> open_with_index(std::shared_ptr<const store::Blob> blob,
                                                      const ExpectedLayer& expected,
                                                      const OpenOptions& options) {
@@ -51,7 +62,17 @@ Result<std::shared_ptr<const Layer>> open_with_index(std::shared_ptr<const store
     index = build_and_open(*blob, expected, path, options);
   }
   if (!index) return std::unexpected(index.error());
-  return std::make_shared<const Layer>(std::move(blob), expected.identity, std::move(*index));
+  if (index->recut_size_bytes() == 0)
+    return std::make_shared<const Layer>(std::move(blob), expected.identity, std::move(*index));
+  auto recut = open_recut(*index, path, blob->name());
+  if (!recut) {
+    log_info(recut.error().describe(), "; building it again");
+    index = build_and_open(*blob, expected, path, options);
+    if (!index) return std::unexpected(index.error());
+    recut = open_recut(*index, path, blob->name());
+  }
+  if (!recut) return std::unexpected(recut.error());
+  return std::make_shared<const Layer>(std::move(*recut), expected.identity, std::move(*index));
 }
 
 }  // namespace

@@ -7,6 +7,10 @@
 
 namespace layerboot::layer {
 
+std::filesystem::path recut_path(const std::filesystem::path& index_path) {
+  return std::filesystem::path(index_path).replace_extension(".zst");
+}
+
 Result<LayerIndex> LayerIndex::open(const std::filesystem::path& path, const LayerIdentity& expected) {
   LB_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY));
   LB_ASSIGN(Mapping mapping, Mapping::read_only(fd.get()));
@@ -17,8 +21,10 @@ Result<LayerIndex> LayerIndex::open(const std::filesystem::path& path, const Lay
     return fail(ESTALE, "index ", path.string(), ": it is of another layer");
   CheckpointTable checkpoints;
   if (header.compression != static_cast<std::uint32_t>(store::Compression::kNone)) {
-    auto parsed = CheckpointTable::parse(parts->checkpoints, parts->windows, header.blob_size_bytes,
-                                         header.stream_size_bytes);
+    const auto read_size_bytes =
+        header.recut_size_bytes != 0 ? header.recut_size_bytes : header.blob_size_bytes;
+    auto parsed =
+        CheckpointTable::parse(parts->checkpoints, parts->windows, read_size_bytes, header.stream_size_bytes);
     if (!parsed) return while_doing(parsed.error(), "index ", path.string());
     checkpoints = *parsed;
   } else if (header.blob_size_bytes != header.stream_size_bytes) {

@@ -15,6 +15,9 @@
 
 namespace layerboot::layer {
 
+/// Where the recut file of the layer with the index `index_path` lies.
+[[nodiscard]] std::filesystem::path recut_path(const std::filesystem::path& index_path);
+
 /// Immutable and thread-safe.
 class LayerIndex {
  public:
@@ -24,6 +27,8 @@ class LayerIndex {
 
   [[nodiscard]] store::Compression compression() const;
   [[nodiscard]] std::uint64_t blob_size_bytes() const { return header_.blob_size_bytes; }
+  /// Of the recut file (recut_path()) that spans are read from instead of the blob; 0: the blob itself is.
+  [[nodiscard]] std::uint64_t recut_size_bytes() const { return header_.recut_size_bytes; }
   /// Of the uncompressed tar.
   [[nodiscard]] std::uint64_t stream_size_bytes() const { return header_.stream_size_bytes; }
   [[nodiscard]] std::uint64_t file_size_bytes() const { return mapping_.size_bytes(); }

@@ -24,6 +24,11 @@ inline constexpr std::size_t kMaxGzipHeaderBytes = 128U << 10U;  // extra field,
 /// Members that may follow each other without giving a byte.
 inline constexpr std::uint32_t kMaxEmptyMembers = 1'000'000;
 
+/// Of zstd, as a power of two: 128 MiB, what zstd itself takes unasked.
+inline constexpr int kMaxZstdWindowLog = 27;
+/// A zstd layer with larger frames is recut (zstd_scanner.h).
+inline constexpr std::uint64_t kMaxZstdFrameBytes = 4U << 20U;
+
 /// Checkpoints are set at the first block boundary this far from the last one.
 inline constexpr std::uint64_t kSpanTargetBytes = 256U << 10U;
 /// A deflate block that gives more than this is refused: no checkpoint can be set within one.

@@ -6,9 +6,9 @@
 
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/base/log.h"
-#include "oci-mount/layer/gzip_codec.h"
 #include "oci-mount/layer/layer.h"
 #include "oci-mount/layer/plain_read.h"
+#include "oci-mount/layer/span_codec.h"
 
 namespace layerboot::layer {
 
@@ -162,7 +162,7 @@ Task<Result<SpanPtr>> SpanReader::make_span(Reactor& reactor, LayerState& state,
   }
   auto decoded = std::make_shared<DecodedSpan>(info.size_bytes);
   Result<void> outcome;
-  auto work = [&] { outcome = decode_gzip_span(info, compressed.bytes(), decoded->bytes()); };
+  auto work = [&] { outcome = decode_span(info, compressed.bytes(), decoded->bytes()); };
   co_await workers_.run(reactor, work);
   if (!outcome) co_return fail(EIO, outcome.error().describe());
   co_return SpanPtr(std::move(decoded));

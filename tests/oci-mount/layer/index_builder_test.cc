@@ -1,6 +1,7 @@
 #include "oci-mount/layer/index_builder.h"
 
 #include <gtest/gtest.h>
+#include <zstd.h>
 
 #include "oci-mount/layer/layer_index.h"
 #include "tests/support/counting_blob.h"
@@ -138,9 +139,40 @@ TEST_F(IndexBuilderTest, ALayerOfTheWrongCompression) {
                  {"layer X is whole", "gzip"});
 }
 
-TEST_F(IndexBuilderTest, ZstdIsRefusedWithARemedy) {
+TEST_F(IndexBuilderTest, ZstdInSmallFramesIsReadAsItIsAndInALargeOneRecut) {
+  for (const bool large : {false, true}) {
+    const std::string tar = TarBuilder().file("f", test::sample_bytes(6'000'000, 2)).finish();
+    std::string blob;
+    for (std::size_t at = 0; at < tar.size(); at += 1'000'000) {
+      const auto piece = std::string_view(tar).substr(at, large ? tar.size() : 1'000'000);
+      std::string packed(::ZSTD_compressBound(piece.size()), '\0');
+      packed.resize(::ZSTD_compress(packed.data(), packed.size(), piece.data(), piece.size(), 1));
+      blob += packed;
+      if (large) break;
+    }
+    const auto built = build(CountingBlob(blob, "layer X"), expect(blob, tar, store::Compression::kZstd));
+    ASSERT_TRUE(built) << built.error().text;
+    const auto index = LayerIndex::open(path_, LayerIdentity::of_blob(digest(blob)));
+    ASSERT_TRUE(index) << index.error().text;
+    EXPECT_EQ(index->stream_size_bytes(), tar.size());
+    EXPECT_GE(index->checkpoints().span_count(), 6U);
+    EXPECT_EQ(std::filesystem::exists(recut_path(path_)), large);
+    if (large) {
+      EXPECT_EQ(std::filesystem::file_size(recut_path(path_)), index->recut_size_bytes());
+    }
+    EXPECT_EQ(progress_, blob.size());
+  }
+}
+
+TEST_F(IndexBuilderTest, ADamagedZstdLayerLeavesNothing) {
+  const std::string tar = TarBuilder().file("f", test::sample_bytes(6'000'000, 2)).finish();
+  std::string blob(::ZSTD_compressBound(tar.size()), '\0');
+  blob.resize(::ZSTD_compress(blob.data(), blob.size(), tar.data(), tar.size(), 1));
+  const auto expected = expect(blob, tar, store::Compression::kZstd);
+  blob[blob.size() - 1000] = static_cast<char>(blob[blob.size() - 1000] ^ 1);
+  expect_failure(build(CountingBlob(blob, "layer X"), expected), EBADMSG, {"layer X is damaged"});
   expect_failure(build(CountingBlob(blob_, "layer X"), expect(blob_, tar_, store::Compression::kZstd)),
-                 ENOTSUP, {"layer X", "zstd", "skopeo copy"});
+                 EBADMSG, {"layer X is whole", "zstd"});
 }
 
 TEST_F(IndexBuilderTest, AnIndexDirectoryThatCannotBeWritten) {

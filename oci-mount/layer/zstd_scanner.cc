@@ -1,0 +1,156 @@
+#include "oci-mount/layer/zstd_scanner.h"
+
+#include <xxhash.h>
+#include <zstd.h>
+
+#include <algorithm>
+
+#include "oci-mount/layer/gzip_codec.h"
+#include "oci-mount/layer/limits.h"
+
+namespace layerboot::layer {
+
+namespace {
+
+/// Decodes at the same speed as the higher ones, and is done in passing.
+constexpr int kRecutLevel = 3;
+
+struct FreeDecoder {
+  void operator()(ZSTD_DCtx* decoder) const { ::ZSTD_freeDCtx(decoder); }
+};
+struct FreeEncoder {
+  void operator()(ZSTD_CCtx* encoder) const { ::ZSTD_freeCCtx(encoder); }
+};
+struct FreeHash {
+  void operator()(XXH3_state_t* state) const { ::XXH3_freeState(state); }
+};
+
+}  // namespace
+
+struct ZstdScanner::Contexts {
+  std::unique_ptr<ZSTD_DCtx, FreeDecoder> decoder{::ZSTD_createDCtx()};
+  std::unique_ptr<ZSTD_CCtx, FreeEncoder> encoder{::ZSTD_createCCtx()};
+  std::unique_ptr<XXH3_state_t, FreeHash> hash{::XXH3_createState()};
+};
+
+ZstdScanner::ZstdScanner(StreamSink& sink, AtomicFile* recut)
+    : sink_(sink), recut_(recut), contexts_(std::make_unique<Contexts>()) {}
+ZstdScanner::~ZstdScanner() = default;
+
+Result<std::unique_ptr<ZstdScanner>> ZstdScanner::create(StreamSink& sink, AtomicFile* recut) {
+  std::unique_ptr<ZstdScanner> scanner(new ZstdScanner(sink, recut));
+  const Contexts& contexts = *scanner->contexts_;
+  if (!contexts.decoder || !contexts.encoder || !contexts.hash) return fail(ENOMEM, "no memory for zstd");
+  ::ZSTD_DCtx_setParameter(contexts.decoder.get(), ZSTD_d_windowLogMax, kMaxZstdWindowLog);
+  ::XXH3_64bits_reset(contexts.hash.get());
+  return scanner;
+}
+
+Result<void> ZstdScanner::push(std::span<const std::byte> blob_bytes) {
+  ZSTD_inBuffer in{blob_bytes.data(), blob_bytes.size(), 0};
+  for (bool more = true; more;) {
+    if (in.pos == in.size && !in_frame_) return {};
+    if (!in_frame_) {
+      in_frame_ = true;
+      frame_offset_ = blob_offset_;
+      frame_stream_ = stream_offset_;
+    }
+    const auto room = sink_.room();
+    ZSTD_outBuffer out{room.data(), room.size(), 0};
+    const std::size_t before = in.pos;
+    const std::size_t left = ::ZSTD_decompressStream(contexts_->decoder.get(), &out, &in);
+    if (::ZSTD_isError(left) != 0) {
+      return fail(EBADMSG, "its zstd data can't be decoded at byte ", blob_offset_, ": ",
+                  ::ZSTD_getErrorName(left), "; a window is limited to 2^", kMaxZstdWindowLog, " bytes");
+    }
+    blob_offset_ += in.pos - before;
+    if (out.pos != 0) LB_TRY(take_output(room.first(out.pos)));
+    if (left == 0) {
+      in_frame_ = false;
+      if (stream_offset_ != frame_stream_) data_end_ = blob_offset_;
+    }
+    // With room left, all that the input gives has been given.
+    more = in.pos < in.size || out.pos == room.size();
+  }
+  return {};
+}
+
+Result<void> ZstdScanner::take_output(std::span<const std::byte> bytes) {
+  if (stream_offset_ + bytes.size() > kMaxStreamBytes)
+    return fail(E2BIG, "it gives more than the limit of ", kMaxStreamBytes, " bytes for a layer");
+  if (recut_ != nullptr) {
+    LB_TRY(gather(bytes));
+  } else {
+    const bool at_frame = stream_offset_ == frame_stream_;
+    if (at_frame && (!span_open_ || stream_offset_ - span_stream_ >= kSpanTargetBytes))
+      LB_TRY(begin_span(frame_offset_));
+    ::XXH3_64bits_update(contexts_->hash.get(), bytes.data(), bytes.size());
+    stream_offset_ += bytes.size();
+    if (stream_offset_ - frame_stream_ > kMaxZstdFrameBytes)
+      return fail(EFBIG, "it has a zstd frame over ", kMaxZstdFrameBytes, " bytes");
+  }
+  return sink_.take(bytes.size());
+}
+
+Result<void> ZstdScanner::begin_span(std::uint64_t offset) {
+  close_span();
+  span_open_ = true;
+  span_stream_ = stream_offset_;
+  return table_.add_zstd(stream_offset_, offset);
+}
+
+void ZstdScanner::close_span() {
+  if (span_open_) table_.set_span_hash(::XXH3_64bits_digest(contexts_->hash.get()));
+  ::XXH3_64bits_reset(contexts_->hash.get());
+}
+
+Result<void> ZstdScanner::gather(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const auto part = bytes.first(std::min<std::size_t>(bytes.size(), kSpanTargetBytes - piece_.size()));
+    piece_.insert(piece_.end(), part.begin(), part.end());
+    stream_offset_ += part.size();
+    bytes = bytes.subspan(part.size());
+    if (piece_.size() == kSpanTargetBytes) LB_TRY(write_frame());
+  }
+  return {};
+}
+
+Result<void> ZstdScanner::write_frame() {
+  LB_TRY(table_.add_zstd(stream_offset_ - piece_.size(), recut_->size_bytes()));
+  table_.set_span_hash(span_hash(piece_));
+  std::vector<std::byte> packed(::ZSTD_compressBound(piece_.size()));
+  const std::size_t size = ::ZSTD_compressCCtx(contexts_->encoder.get(), packed.data(), packed.size(),
+                                               piece_.data(), piece_.size(), kRecutLevel);
+  if (::ZSTD_isError(size) != 0) return fail(ENOMEM, "zstd: ", ::ZSTD_getErrorName(size));
+  piece_.clear();
+  return recut_->append(std::span(packed).first(size));
+}
+
+Result<void> ZstdScanner::finish() {
+  if (in_frame_) return fail(EBADMSG, "its zstd data end within a frame");
+  if (stream_offset_ == 0) return {};
+  if (recut_ != nullptr) {
+    if (!piece_.empty()) LB_TRY(write_frame());
+    return table_.add_zstd(stream_offset_, recut_->size_bytes());
+  }
+  close_span();
+  return table_.add_zstd(stream_offset_, data_end_);
+}
+
+Result<void> decode_zstd_span(const SpanInfo& span, std::span<const std::byte> compressed,
+                              std::span<std::byte> out) {
+  // One decoder a thread: its state is made once.
+  thread_local const std::unique_ptr<ZSTD_DCtx, FreeDecoder> decoder{::ZSTD_createDCtx()};
+  if (!decoder) return fail(ENOMEM, "no memory for zstd");
+  const std::size_t size =
+      ::ZSTD_decompressDCtx(decoder.get(), out.data(), out.size(), compressed.data(), compressed.size());
+  if (::ZSTD_isError(size) != 0) {
+    return fail(EIO, "the data from byte ", span.blob_offset,
+                " on can't be decoded: ", ::ZSTD_getErrorName(size));
+  }
+  if (size != out.size() || span_hash(out) != span.hash)
+    return fail(EIO, "the data from byte ", span.blob_offset, " on are not those that were indexed");
+  return {};
+}
+
+}  // namespace layerboot::layer

@@ -1,0 +1,66 @@
+// ZstdScanner: one pass over a zstd blob, setting checkpoints where frames begin.
+//
+// Follows RFC 8878. Layers of many frames (zstd:chunked, the seekable format, pzstd) are read at random as
+// they are. Within a frame decoding can't start, so a layer with larger frames than kMaxZstdFrameBytes is
+// recut: what it decodes to is compressed again, in frames of kSpanTargetBytes, into a file beside its index.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/result.h"
+#include "oci-mount/layer/checkpoint_table.h"
+#include "oci-mount/layer/gzip_scanner.h"
+
+namespace layerboot::layer {
+
+/// Used by one thread.
+class ZstdScanner {
+ public:
+  /// `sink` outlives the scanner, and so does `recut`, the file that the layer is recut into; null: it is
+  /// not.
+  static Result<std::unique_ptr<ZstdScanner>> create(StreamSink& sink, AtomicFile* recut);
+  ~ZstdScanner();
+
+  /// EFBIG where the layer needs to be recut and `recut` is null.
+  Result<void> push(std::span<const std::byte> blob_bytes);
+  /// At the blob's end: sets the closing checkpoint.
+  Result<void> finish();
+
+  /// Whole after finish(). Offsets are into the recut file where there is one.
+  [[nodiscard]] const CheckpointTableBuilder& checkpoints() const { return table_; }
+
+ private:
+  struct Contexts;
+
+  ZstdScanner(StreamSink& sink, AtomicFile* recut);
+  Result<void> take_output(std::span<const std::byte> bytes);
+  Result<void> gather(std::span<const std::byte> bytes);
+  Result<void> write_frame();
+  void close_span();
+  Result<void> begin_span(std::uint64_t offset);
+
+  StreamSink& sink_;
+  AtomicFile* recut_;
+  std::unique_ptr<Contexts> contexts_;
+  CheckpointTableBuilder table_;
+  std::vector<std::byte> piece_;    // of the recut file's next frame
+  std::uint64_t blob_offset_ = 0;   // of the next input byte
+  std::uint64_t frame_offset_ = 0;  // in the blob, of the frame begun last
+  std::uint64_t frame_stream_ = 0;  // in the stream, of its first byte
+  std::uint64_t span_stream_ = 0;   // in the stream, of the last checkpoint
+  std::uint64_t data_end_ = 0;      // in the blob, behind the last frame that gave anything
+  std::uint64_t stream_offset_ = 0;
+  bool in_frame_ = false;
+  bool span_open_ = false;
+};
+
+/// Decodes one span (see decode_gzip_span) that begins with a zstd frame. Thread-safe.
+Result<void> decode_zstd_span(const SpanInfo& span, std::span<const std::byte> compressed,
+                              std::span<std::byte> out);
+
+}  // namespace layerboot::layer
