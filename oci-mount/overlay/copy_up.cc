@@ -81,6 +81,8 @@ Result<void> Overlay::copy_metadata(Place place, tree::NodeId lower) {
   for (const auto& xattr : lower_.tree.xattrs(lower)) {
     const auto name = host_xattr_name(lower_.tree.xattr_name(xattr));
     if (!name) continue;  // the image has one that is not served: nobody sees it below either
+    // The host keeps these on files and directories only, whatever a tar says.
+    if (name->starts_with("user.") && !S_ISREG(record.mode) && !S_ISDIR(record.mode)) continue;
     LB_TRY(set_xattr_at(place, *name, lower_.tree.xattr_value(xattr), 0));
   }
   if (!S_ISDIR(record.mode)) LB_TRY(set_xattr_at(place, kOriginXattr, lower_.tree.path(lower), 0));
@@ -96,10 +98,10 @@ Result<void> Overlay::keep_times(const NodePtr& directory, const Attr& before) {
 }
 
 /// The Node of a directory, with a body in the upper, as all above it get one.
-Result<NodePtr> Overlay::upper_directory(NodeId id) {
+Result<NodePtr> Overlay::upper_directory(NodeId id, Budget budget) {
   LB_ASSIGN(const Ref ref, find_directory(id));
   if (ref.node) return ref.node;
-  LB_ASSIGN(const NodePtr parent, upper_directory(lower_.tree.parent(ref.lower)));
+  LB_ASSIGN(const NodePtr parent, upper_directory(lower_.tree.parent(ref.lower), budget));
   const std::string name(lower_.tree.name_in_parent(ref.lower));
   LB_ASSIGN(const Found found, look({parent, parent->lower}, name));
   // An honest client can't hold a directory that its parent does not show.
@@ -108,11 +110,15 @@ Result<NodePtr> Overlay::upper_directory(NodeId id) {
     if (node->id == id) return node;
   }
   if (found.visible_lower() != ref.lower) return fail(ESTALE);
-  return copy_up_directory(parent, name, ref.lower);
+  return copy_up_directory(parent, name, ref.lower, budget);
 }
 
-Result<NodePtr> Overlay::copy_up_directory(const NodePtr& parent, const std::string& name, tree::NodeId lower) {
-  LB_ASSIGN(const auto reserved, quota_.reserve(kBlockBytes, 1));
+Result<NodePtr> Overlay::copy_up_directory(const NodePtr& parent, const std::string& name, tree::NodeId lower,
+                                           Budget budget) {
+  Quota::Reservation reserved;
+  if (budget == Budget::kKeep) {
+    LB_ASSIGN(reserved, quota_.reserve(kBlockBytes, 1));
+  }
   const HeldPlace work = work_place();
   if (::mkdirat(work.get().dir_fd, work.get().name, 0700) != 0) return fail(errno);
   const auto place = [&]() -> Result<NodePtr> {
@@ -157,6 +163,11 @@ Result<NodePtr> Overlay::place_copy(tree::NodeId lower, Place copy, const struct
   const auto known = nodes_.find(lower);
   const NodePtr node = known != nodes_.end() ? known->second : std::make_shared<Node>();
   const std::string_view name = lower_.tree.name_in_parent(lower);
+  // All that the quota may refuse comes first: a file whose names lead to different copies would be worse.
+  for (const auto& link : lower_.tree.links(lower)) {
+    NodePtr other;
+    LB_TRY(still_named(link.parent, lower_.tree.name(link), lower, other));
+  }
   NodePtr directory;
   LB_ASSIGN(const bool named, still_named(lower_.tree.parent(lower), name, lower, directory));
   if (named) {
@@ -225,7 +236,7 @@ Result<NodePtr> Overlay::copy_up_special(tree::NodeId lower) {
   return node;
 }
 
-Task<Result<NodePtr>> Overlay::copy_up(Reactor& reactor, NodeId id, std::uint64_t data_bytes) {
+Task<Result<Overlay::Pin>> Overlay::copy_up(Reactor& reactor, NodeId id, std::uint64_t data_bytes) {
   for (;;) {
     tree::NodeId lower = tree::kNoNode;
     bool wait = false;
@@ -233,23 +244,23 @@ Task<Result<NodePtr>> Overlay::copy_up(Reactor& reactor, NodeId id, std::uint64_
       const std::lock_guard lock(mutex_);
       LB_CO_ASSIGN(const Ref ref, find(id));
       if (ref.node && ref.node->removed) co_return fail(ENOENT);
-      if (ref.node && ref.node->in_upper) co_return ref.node;
+      if (ref.node && ref.node->in_upper) co_return Pin(*this, ref.node);
       lower = ref.lower;
       const std::uint32_t mode = lower_.tree.node(lower).mode;
-      if (S_ISDIR(mode)) co_return upper_directory(id);
-      if (!S_ISREG(mode)) co_return copy_up_special(lower);
+      if (S_ISDIR(mode)) co_return pin(upper_directory(id));
+      if (!S_ISREG(mode)) co_return pin(copy_up_special(lower));
       wait = !copying_.try_emplace(lower).second;
     }
     if (!wait) {
       auto copied = co_await copy_up_file(reactor, lower, data_bytes);
-      co_return copied;
+      co_return std::move(copied);
     }
     co_await CopyUpWait(*this, reactor, lower);
   }
 }
 
 /// REQUIRES: `lower` is entered in copying_ by this request.
-Task<Result<NodePtr>> Overlay::copy_up_file(Reactor& reactor, tree::NodeId lower, std::uint64_t data_bytes) {
+Task<Result<Overlay::Pin>> Overlay::copy_up_file(Reactor& reactor, tree::NodeId lower, std::uint64_t data_bytes) {
   const CopyUpEnd end(*this, lower);
   const auto& record = lower_.tree.node(lower);
   const std::uint64_t length = std::min(record.size_bytes, data_bytes);
@@ -276,7 +287,7 @@ Task<Result<NodePtr>> Overlay::copy_up_file(Reactor& reactor, tree::NodeId lower
   };
   auto node = finish();
   if (!node) static_cast<void>(unlink_at(work.get()));
-  co_return node;
+  co_return pin(std::move(node));
 }
 
 Task<Result<void>> Overlay::copy_data(Reactor& reactor, tree::NodeId lower, int to_fd, std::uint64_t data_bytes) {

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <optional>
 
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/overlay/overlay.h"
@@ -15,6 +17,11 @@ namespace {
 
 constexpr std::uint64_t kBlockBytes = 4096;
 
+/// A write into the page cache takes microseconds. One that takes longer than this was made to wait by the host, so
+/// the next kPatientWrites go through the ring, where others need not wait for them.
+constexpr std::chrono::milliseconds kSlowWrite{2};
+constexpr std::uint32_t kPatientWrites = 64;
+
 std::uint64_t block_start(std::uint64_t at) { return at / kBlockBytes * kBlockBytes; }
 std::uint64_t block_end(std::uint64_t at) { return block_start(at + kBlockBytes - 1); }
 
@@ -22,9 +29,13 @@ bool range_wraps(std::uint64_t offset, std::uint64_t length) {
   return offset > INT64_MAX || length > INT64_MAX - offset;
 }
 
-/// What a write of [offset, end) may allocate at most: nothing, when it stays within a file without holes.
+/// What a write of [offset, end) may allocate at most: nothing, when it stays within a file without holes. A file that
+/// has more blocks than its size and the host's own bookkeeping (a 64th is plenty) account for was preallocated past
+/// its end: its blocks say nothing of holes.
 std::uint64_t worst_growth(const Attr& attr, std::uint64_t offset, std::uint64_t end) {
-  const bool dense = attr.blocks * 512 >= block_end(attr.size_bytes);
+  const std::uint64_t needed = block_end(attr.size_bytes);
+  const std::uint64_t allocated = attr.blocks * 512;
+  const bool dense = allocated >= needed && allocated <= needed + needed / 64 + 2 * kBlockBytes;
   if (dense && end <= attr.size_bytes) return 0;
   return block_end(end) - block_start(offset);
 }
@@ -91,33 +102,88 @@ Task<Result<std::size_t>> Overlay::read(Reactor& reactor, NodeId id, std::uint64
   co_return done;
 }
 
+/// What must be known and reserved before bytes are written to a file of the upper.
+Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uint64_t offset, std::uint64_t length,
+                                                   bool kill_suid_sgid) {
+  WriteGrant grant;
+  LB_ASSIGN(grant.fd, file_fd(node));
+  if (!node->attr_valid) LB_TRY(attr_of(*node));
+  const Attr& attr = node->attr;
+  grant.size_bytes = attr.size_bytes;
+  const std::uint64_t end = offset + length;
+  grant.growth_bytes = node->preallocated ? block_end(end) - block_start(offset) : worst_growth(attr, offset, end);
+  if (grant.growth_bytes > 0) {
+    LB_ASSIGN(grant.reserved, quota_.reserve(grant.growth_bytes, 0));
+  }
+  if (kill_suid_sgid && without_set_id(attr.mode) != attr.mode) {
+    node->attr_valid = false;
+    if (::fchmod(grant.fd->get(), without_set_id(attr.mode) & 07777U) != 0) return fail(errno);
+  }
+  return grant;
+}
+
+void Overlay::settle_write(const NodePtr& node, WriteGrant grant) {
+  if (node->removed) return;
+  if (grant.growth_bytes == 0 && node->attr_valid && node->attr.size_bytes == grant.size_bytes) {
+    node->times_stale = true;  // written within the file: it is as large as before
+    return;
+  }
+  node->attr_valid = false;
+  // Settled now, so that the next reservation sees what this one became.
+  if (grant.growth_bytes > 0) {
+    if (auto st = stat_at({grant.fd->get(), ""}); st) book(*node, *st);
+  }
+}
+
+Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::span<const iovec> from,
+                                        bool kill_suid_sgid) {
+  const std::size_t length = total_bytes(from);
+  if (range_wraps(offset, length)) return fail(EFBIG);
+  if (untouched(id)) return Lower::kWouldWait;
+  if (auto patient = patient_writes_.load(std::memory_order_relaxed); patient > 0) {
+    patient_writes_.compare_exchange_strong(patient, patient - 1, std::memory_order_relaxed);
+    return Lower::kWouldWait;
+  }
+  std::optional<Pin> pin;  // outlives the lock
+  WriteGrant grant;
+  {
+    const std::lock_guard lock(mutex_);
+    LB_ASSIGN(const Ref ref, find(id));
+    if (!ref.node || !ref.node->in_upper || ref.node->removed) return Lower::kWouldWait;
+    pin.emplace(*this, ref.node);
+    LB_ASSIGN(grant, prepare_write(ref.node, offset, length, kill_suid_sgid));
+  }
+  const auto start = std::chrono::steady_clock::now();
+  const ssize_t put =
+      ::pwritev(grant.fd->get(), from.data(), static_cast<int>(from.size()), static_cast<off_t>(offset));
+  const int code = errno;
+  if (std::chrono::steady_clock::now() - start > kSlowWrite) {
+    patient_writes_.store(kPatientWrites, std::memory_order_relaxed);
+  }
+  const std::lock_guard lock(mutex_);
+  settle_write(pin->node(), std::move(grant));
+  if (put < 0) return fail(code);
+  // The rest of a short write says why it was short.
+  return static_cast<std::size_t>(put) == length ? put : Lower::kWouldWait;
+}
+
 Task<Result<std::size_t>> Overlay::write(Reactor& reactor, NodeId id, std::uint64_t offset,
                                          std::span<const iovec> from, bool kill_suid_sgid) {
   const std::size_t length = total_bytes(from);
   if (range_wraps(offset, length)) co_return fail(EFBIG);
   auto copied = co_await copy_up(reactor, id, kAllData);
   if (!copied) co_return std::unexpected(copied.error());
-  const NodePtr node = *copied;
-  FdCache::Fd fd;
-  std::uint64_t growth = 0;
-  Quota::Reservation reserved;
+  const NodePtr node = copied->node();
+  WriteGrant grant;
   {
     const std::lock_guard lock(mutex_);
-    LB_CO_ASSIGN(fd, file_fd(node));
-    LB_CO_ASSIGN(const Attr attr, attr_of(*node));
-    growth = worst_growth(attr, offset, offset + length);
-    if (growth > 0) {
-      LB_CO_ASSIGN(reserved, quota_.reserve(growth, 0));
-    }
-    if (kill_suid_sgid && without_set_id(attr.mode) != attr.mode) {
-      if (::fchmod(fd->get(), without_set_id(attr.mode) & 07777U) != 0) co_return fail(errno);
-    }
+    LB_CO_ASSIGN(grant, prepare_write(node, offset, length, kill_suid_sgid));
   }
   std::size_t done = 0;
   std::vector<iovec> rest(from.begin(), from.end());
   Error error{0, {}};
   while (done < length && error.code == 0) {
-    auto put = co_await reactor.writev(fd->get(), rest, offset + done);
+    auto put = co_await reactor.writev(grant.fd->get(), rest, offset + done);
     if (!put) {
       error = put.error();
     } else {
@@ -126,11 +192,7 @@ Task<Result<std::size_t>> Overlay::write(Reactor& reactor, NodeId id, std::uint6
     }
   }
   const std::lock_guard lock(mutex_);
-  node->attr_valid = false;
-  // Settled now, so that the next reservation sees what this one became.
-  if (growth > 0 && !node->removed) {
-    if (auto st = stat_at({fd->get(), ""}); st) book(*node, *st);
-  }
+  settle_write(node, std::move(grant));
   if (done == 0 && error.code != 0) co_return std::unexpected(std::move(error));
   co_return done;
 }
@@ -157,7 +219,7 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   if (range_wraps(offset, length_bytes)) co_return fail(EFBIG);
   auto copied = co_await copy_up(reactor, id, kAllData);
   if (!copied) co_return std::unexpected(copied.error());
-  const NodePtr node = *copied;
+  const NodePtr node = copied->node();
   FdCache::Fd fd;
   Quota::Reservation reserved;
   {
@@ -173,6 +235,7 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   node->attr_valid = false;
   if (auto st = stat_at({fd->get(), ""}); st && !node->removed) book(*node, *st);
   if (!allocated) co_return std::unexpected(allocated.error());
+  if (mode == FALLOC_FL_KEEP_SIZE) node->preallocated = true;
   co_return Result<void>();
 }
 
@@ -192,7 +255,7 @@ Task<Result<Attr>> Overlay::setattr(Reactor& reactor, NodeId id, AttrChange chan
   // What a truncation cuts off need not be copied.
   auto copied = co_await copy_up(reactor, id, change.size_bytes.value_or(kAllData));
   if (!copied) co_return std::unexpected(copied.error());
-  const NodePtr node = *copied;
+  const NodePtr node = copied->node();
   const std::lock_guard lock(mutex_);
   auto applied = apply(node, change);
   node->attr_valid = false;
@@ -209,9 +272,10 @@ Result<void> Overlay::apply(const NodePtr& node, const AttrChange& change) {
   }
   std::optional<std::uint32_t> mode = change.mode;
   if (change.uid || change.gid) {
+    LB_ASSIGN(const Attr before, attr_of(*node));
     LB_TRY(set_owner_at(place.get(), change.uid.value_or(UINT32_MAX), change.gid.value_or(UINT32_MAX)));
     // The host cleared set-id bits if it saw fit; the client says itself when it wants that.
-    if (!mode && !change.kill_suid_sgid && node->is_regular() && node->attr_valid) mode = node->attr.mode;
+    if (!mode && !change.kill_suid_sgid && node->is_regular()) mode = before.mode;
   }
   if (change.kill_suid_sgid && node->is_regular()) {
     node->attr_valid = false;

@@ -33,16 +33,16 @@ void inherit_group(const Attr& directory, std::uint32_t& mode, Caller& caller) {
 
 }  // namespace
 
-/// The bare object with its owner and mode; the descriptor, if it is a regular file.
-Result<UniqueFd> Overlay::make_at(Place place, const NewObject& object) {
-  UniqueFd fd;
+/// The bare object with its owner and mode.
+Result<Overlay::Made> Overlay::make_at(Place place, const NewObject& object) {
+  Made made;
   int status = 0;
   switch (object.mode & S_IFMT) {
     case S_IFREG:
-      fd = UniqueFd(::openat(place.dir_fd, place.name,
-                             O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOATIME,
-                             object.mode & kPermissions));
-      status = fd ? 0 : -1;
+      made.fd = UniqueFd(::openat(place.dir_fd, place.name,
+                                  O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOATIME,
+                                  object.mode & kPermissions));
+      status = made.fd ? 0 : -1;
       break;
     case S_IFDIR:
       status = ::mkdirat(place.dir_fd, place.name, object.mode & kPermissions);
@@ -54,14 +54,24 @@ Result<UniqueFd> Overlay::make_at(Place place, const NewObject& object) {
       status = ::mknodat(place.dir_fd, place.name, object.mode, decode_dev(object.rdev));
   }
   if (status != 0) return fail(errno);
-  Result<void> done = set_owner_at(place, object.caller.uid, object.caller.gid);
-  // After the owner, whose change clears set-id bits; and the daemon's umask may have taken some.
-  if (done && !S_ISLNK(object.mode)) done = set_mode_at(place, object.mode);
-  if (!done) {
+  const auto finish = [&]() -> Result<void> {
+    const Place self = made.fd ? Place{made.fd.get(), ""} : place;
+    LB_ASSIGN(made.st, stat_at(self));
+    // Most often the host has made it as the caller wants it: the daemon's own owner and no bits for its umask.
+    const bool owned = made.st.st_uid == object.caller.uid && made.st.st_gid == object.caller.gid;
+    const bool right = S_ISLNK(object.mode) || (made.st.st_mode & kPermissions) == (object.mode & kPermissions);
+    if (owned && right) return {};
+    LB_TRY(set_owner_at(self, object.caller.uid, object.caller.gid));
+    // After the owner, whose change clears set-id bits; and the daemon's umask may have taken some.
+    if (!S_ISLNK(object.mode)) LB_TRY(set_mode_at(place, object.mode));
+    LB_ASSIGN(made.st, stat_at(self));
+    return {};
+  };
+  if (auto done = finish(); !done) {
     static_cast<void>(unlink_at(place, S_ISDIR(object.mode) ? AT_REMOVEDIR : 0));
     return std::unexpected(done.error());
   }
-  return fd;
+  return made;
 }
 
 Result<Entry> Overlay::make(NodeId parent, std::string_view name, NewObject object) {
@@ -75,38 +85,38 @@ Result<Entry> Overlay::make(NodeId parent, std::string_view name, NewObject obje
   }
   LB_ASSIGN(const auto reserved, quota_.reserve(S_ISREG(object.mode) ? 0 : kNewObjectBytes, 1));
   LB_ASSIGN(const NodePtr directory, upper_directory(parent));
-  LB_ASSIGN(const Attr directory_attr, attr_of(*directory));
+  LB_ASSIGN(const Attr directory_attr, owner_of(*directory));
   inherit_group(directory_attr, object.mode, object.caller);
   LB_ASSIGN(const Found found, look({directory, directory->lower}, name));
   LB_ASSIGN(const HeldPlace place, place_in(directory, name));
 
-  UniqueFd fd;
+  Made made;
   if (found.child == nullptr) {
-    LB_ASSIGN(fd, make_at(place.get(), object));
+    LB_ASSIGN(made, make_at(place.get(), object));
   } else {
     // In the place of a whiteout, at one stroke.
     const HeldPlace work = work_place();
-    LB_ASSIGN(fd, make_at(work.get(), object));
+    LB_ASSIGN(made, make_at(work.get(), object));
     const bool is_directory = S_ISDIR(object.mode);
     Result<void> moved;
     if (is_directory && found.lower_below != tree::kNoNode) moved = set_xattr_at(work.get(), kOpaqueXattr, "y", 0);
     if (moved) moved = rename_at(work.get(), place.get(), is_directory ? RENAME_EXCHANGE : 0);
     if (!moved || is_directory) static_cast<void>(remove_tree_at(work.get()));
     if (!moved) return std::unexpected(moved.error());
+    LB_ASSIGN(made.st, stat_at(place.get()));
   }
-  LB_ASSIGN(const struct stat st, stat_at(place.get()));
   auto node = std::make_shared<Node>();
   node->type = object.mode & S_IFMT;
-  node->host_ino = st.st_ino;
-  node->id = number_for(tree::kNoNode, st.st_ino);
+  node->host_ino = made.st.st_ino;
+  node->id = number_for(tree::kNoNode, made.st.st_ino);
   node->parent = directory;
   node->name = name;
   quota_.add_inode();
-  book(*node, st);
-  if (fd) fds_.put(node->id, std::move(fd));
+  book(*node, made.st);
+  if (made.fd) fds_.put(node->id, std::move(made.fd));
   add_node(node);
   put_child(*directory, name, child_of(node));
-  directory->attr_valid = false;
+  directory->times_stale = true;
   return entry_for(node);
 }
 
@@ -154,16 +164,15 @@ Result<Entry> Overlay::tmpfile(NodeId parent, std::uint32_t mode, Caller caller)
   NewObject object{.mode = (mode & kPermissions) | S_IFREG, .rdev = 0, .target = {}, .caller = caller};
   inherit_group(directory_attr, object.mode, object.caller);
   const HeldPlace work = work_place();
-  LB_ASSIGN(UniqueFd fd, make_at(work.get(), object));
-  LB_ASSIGN(const struct stat st, stat_at(work.get()));
+  LB_ASSIGN(Made made, make_at(work.get(), object));
   auto node = std::make_shared<Node>();
   node->type = S_IFREG;
-  node->host_ino = st.st_ino;
-  node->id = number_for(tree::kNoNode, st.st_ino);
+  node->host_ino = made.st.st_ino;
+  node->id = number_for(tree::kNoNode, made.st.st_ino);
   node->name = work.name;
   quota_.add_inode();
-  book(*node, st);
-  fds_.put(node->id, std::move(fd));
+  book(*node, made.st);
+  fds_.put(node->id, std::move(made.fd));
   add_node(node);
   return entry_for(node);
 }
@@ -177,7 +186,7 @@ Task<Result<Entry>> Overlay::link(Reactor& reactor, NodeId id, NodeId new_parent
   auto copied = co_await copy_up(reactor, id, kAllData);
   if (!copied) co_return std::unexpected(copied.error());
   const std::lock_guard lock(mutex_);
-  co_return link_now(*copied, new_parent, new_name);
+  co_return link_now(copied->node(), new_parent, new_name);
 }
 
 /// What can be said before anything is copied up.

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "oci-mount/base/unique_fd.h"
 #include "oci-mount/overlay/types.h"
 #include "oci-mount/tree/tree.h"
 
@@ -20,6 +21,9 @@ using NodePtr = std::shared_ptr<Node>;
 /// Objects born in the upper are numbered from here, by their inode number on the host: so the number survives
 /// renames and restarts, and never meets a row of the tree.
 inline constexpr NodeId kUpperIdBase = NodeId{1} << 40;
+/// Where the host has given the inode number of a removed directory to a new object while the client still holds the
+/// old one, the new one is numbered from here for the session.
+inline constexpr NodeId kSpareIdBase = NodeId{1} << 62;
 /// Listing cookies of names that the lower directory does not have.
 inline constexpr std::uint64_t kUpperCookieBase = std::uint64_t{1} << 40;
 
@@ -45,9 +49,9 @@ struct Listing {
   std::uint64_t next_sequence = 0;
 };
 
-/// All fields are under the Overlay's lock. Reached in the upper as `name` in `parent`; with no parent it lies in
-/// the work directory (its last name is gone, but the client still holds it), or is the root.
-struct Node {
+/// All fields are under the Overlay's lock. Reached in the upper as `name` in `parent`; with no parent it is an
+/// orphan, or lies in the work directory (its last name is gone, but the client still holds it), or is the root.
+struct Node : std::enable_shared_from_this<Node> {
   NodeId id = 0;
   tree::NodeId lower = tree::kNoNode;  // a directory: what it merges with; else: what it was copied from
   std::uint32_t type = 0;              // S_IFMT bits
@@ -58,17 +62,21 @@ struct Node {
   std::string name;
   std::uint64_t host_ino = 0;
   std::uint64_t references = 0;      // the client's; of objects born in the upper
+  bool preallocated = false;         // past its end: its blocks say nothing of holes
+  std::uint32_t pins = 0;            // requests at work on it
   std::uint32_t loaded_children = 0;  // Nodes that have this one as parent
   std::uint32_t lost_names = 0;      // of a lower object
   Attr attr;
   bool attr_valid = false;
+  bool times_stale = false;  // of `attr` the times, and of a directory all but mode and owner, are old
   std::uint64_t charged_bytes = 0;  // what the quota has booked for it
   std::unique_ptr<Listing> listing;
+  std::shared_ptr<const UniqueFd> orphan;  // a file without a name: all that keeps it alive for the client
 
   [[nodiscard]] bool is_directory() const { return (type & 0170000U) == 0040000U; }
   [[nodiscard]] bool is_regular() const { return (type & 0170000U) == 0100000U; }
   [[nodiscard]] bool is_root() const { return id == kRootId; }
-  [[nodiscard]] bool in_work() const { return in_upper && !removed && !parent && !is_root(); }
+  [[nodiscard]] bool in_work() const { return in_upper && !removed && !parent && !is_root() && !orphan; }
 };
 
 [[nodiscard]] inline Child child_of(const NodePtr& node) {

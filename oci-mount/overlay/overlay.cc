@@ -41,13 +41,16 @@ Result<void> check_name(std::string_view name) {
 
 Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& options) {
   LB_ASSIGN(Upper upper, Upper::open(options.directory, options.image_identity));
-  LB_ASSIGN(const auto used, upper.measure());
+  LB_ASSIGN(const Upper::Survey survey, upper.survey());
   LB_ASSIGN(UniqueFd root, open_directory_at({upper.root_fd(), "."}));
   LB_ASSIGN(UniqueFd work, open_directory_at({upper.work_fd(), "."}));
-  std::unique_ptr<Overlay> overlay(new Overlay(lower, std::move(upper), options.limits, used));
+  std::unique_ptr<Overlay> overlay(new Overlay(lower, std::move(upper), options.limits, survey.usage));
   overlay->root_fd_ = std::make_shared<const UniqueFd>(std::move(root));
   overlay->work_fd_ = std::make_shared<const UniqueFd>(std::move(work));
   overlay->start_session();
+  if (auto loaded = overlay->load_moved_directories(survey.moved_directories); !loaded) {
+    return while_doing(loaded.error(), "cannot read the upper directory ", options.directory.string());
+  }
   return overlay;
 }
 
@@ -57,7 +60,19 @@ Overlay::Overlay(Lower lower, Upper upper, Quota::Limits limits, Quota::Usage us
       quota_(limits, used, upper_.root_fd()),
       lower_state_(std::make_unique<std::atomic<std::uint32_t>[]>(lower.tree.node_count() + std::size_t{1})) {}
 
-Overlay::~Overlay() = default;
+Overlay::~Overlay() { end_session(); }
+
+Overlay::Pin::~Pin() {
+  if (overlay_ == nullptr) return;
+  const std::lock_guard lock(overlay_->mutex_);
+  --node_->pins;
+  overlay_->release_if_unused(std::move(node_));
+}
+
+Result<Overlay::Pin> Overlay::pin(Result<NodePtr> node) {
+  if (!node) return std::unexpected(std::move(node).error());
+  return Pin(*this, *std::move(node));
+}
 
 void Overlay::start_session() {
   auto root = std::make_shared<Node>();
@@ -67,23 +82,78 @@ void Overlay::start_session() {
   root->never_evict = true;
   if (auto st = stat_at({upper_.root_fd(), "."}); st) {
     root->host_ino = st->st_ino;
-    root->charged_bytes = static_cast<std::uint64_t>(st->st_blocks) * 512;  // there is always one: free
   }
   nodes_[kRootId] = std::move(root);
   touch(tree::kRoot);
 }
 
-void Overlay::reset() {
-  const std::lock_guard lock(mutex_);
+/// Forgets all Nodes, with the quota settled; what only the client kept alive goes.
+void Overlay::end_session() {
   for (const auto& [id, node] : nodes_) {
-    if (node->in_work()) static_cast<void>(free_work_object(*node));
+    if (node->orphan) {
+      free_orphan(*node);
+    } else if (node->in_work()) {
+      static_cast<void>(free_work_object(*node));
+    } else if (!node->attr_valid || node->times_stale) {
+      static_cast<void>(attr_of(*node));
+    }
+  }
+  // One by one: a deep chain of parents would be destroyed by as deep a recursion.
+  for (const auto& [id, node] : nodes_) {
+    node->parent.reset();
+    node->removed = true;
   }
   nodes_.clear();
   fds_.clear();
+}
+
+void Overlay::reset() {
+  const std::lock_guard lock(mutex_);
+  const auto moved = moved_directories();
+  end_session();
   for (std::size_t id = 0; id <= lower_.tree.node_count(); ++id) {
     lower_state_[id].store(0, std::memory_order_relaxed);
   }
   start_session();
+  if (auto loaded = load_moved_directories(moved); !loaded) {
+    log_warn("cannot read a renamed directory of the upper: ", loaded.error().describe());
+  }
+}
+
+/// Directories of the image that have been renamed are found by nothing but their redirect, so they are known from the
+/// start: a copy-up must find all names of a file, wherever they are now. Parents come before children.
+Result<void> Overlay::load_moved_directories(const std::vector<std::string>& paths) {
+  for (const auto& path : paths) {
+    NodePtr at = nodes_.at(kRootId);
+    for (std::string_view rest = path; !rest.empty();) {
+      const auto end = rest.find('/');
+      const std::string name(rest.substr(0, end));
+      rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+      LB_ASSIGN(const Found found, look({at, at->lower}, name));
+      if (!found.in_upper()) break;
+      LB_ASSIGN(at, load_child(at, name, *found.child));
+      if (!at->is_directory()) break;
+    }
+  }
+  return {};
+}
+
+std::vector<std::string> Overlay::moved_directories() const {
+  std::vector<std::string> paths;
+  for (const auto& [id, node] : nodes_) {
+    if (!node->is_directory() || node->removed || !node->parent || node->lower == tree::kNoNode) continue;
+    const bool at_home = node->parent->lower == lower_.tree.parent(node->lower) &&
+                         node->name == lower_.tree.name_in_parent(node->lower);
+    if (at_home) continue;
+    std::string path;
+    for (const Node* up = node.get(); up->parent; up = up->parent.get()) {
+      path = path.empty() ? up->name : str_cat(up->name, '/', path);
+    }
+    paths.push_back(std::move(path));
+  }
+  // A directory sorts before what is in it.
+  std::ranges::sort(paths);
+  return paths;
 }
 
 // ---- lower references and marks ------------------------------------------------------------------------------
@@ -168,12 +238,17 @@ Result<tree::NodeId> Overlay::merged_lower(const Node& directory, const std::str
 
 /// The row the object came from keeps being its number, unless something else has that already, as after a copy made on the
 /// host by other means.
-NodeId Overlay::number_for(tree::NodeId origin, std::uint64_t host_ino) const {
+NodeId Overlay::number_for(tree::NodeId origin, std::uint64_t host_ino) {
   if (origin != tree::kNoNode) {
     const auto taken = nodes_.find(origin);
-    if (taken == nodes_.end() || (taken->second->in_upper && taken->second->host_ino == host_ino)) return origin;
+    if (taken == nodes_.end()) return origin;
+    const Node& node = *taken->second;
+    if (node.in_upper && !node.removed && node.host_ino == host_ino) return origin;
   }
-  return kUpperIdBase + host_ino;
+  const NodeId id = kUpperIdBase + host_ino;
+  // A removed directory has no inode any more, but the client may still hold its number.
+  if (const auto taken = nodes_.find(id); taken != nodes_.end() && taken->second->removed) return next_spare_id_++;
+  return id;
 }
 
 Result<NodePtr> Overlay::load_child(const NodePtr& directory, const std::string& name, Child& child) {
@@ -234,7 +309,7 @@ void Overlay::move_node(const NodePtr& node, const NodePtr& parent, std::string 
 /// Takes over what the host says of the object, and tells the quota.
 void Overlay::book(Node& node, const struct stat& st) {
   const std::uint64_t allocated = static_cast<std::uint64_t>(st.st_blocks) * 512;
-  if (allocated != node.charged_bytes) {
+  if (allocated != node.charged_bytes && !node.is_root()) {  // there is always a root: it is free
     quota_.settle_bytes(node.charged_bytes, allocated);
     node.charged_bytes = allocated;
   }
@@ -258,6 +333,7 @@ void Overlay::book(Node& node, const struct stat& st) {
                .gid = st.st_gid,
                .rdev = encode_dev(st.st_rdev)};
   node.attr_valid = true;
+  node.times_stale = false;
 }
 
 Result<Attr> Overlay::attr_of(Node& node) {
@@ -266,17 +342,22 @@ Result<Attr> Overlay::attr_of(Node& node) {
     attr.nlink -= std::min(attr.nlink, node.lost_names);
     return attr;
   }
-  if (node.attr_valid || node.removed) return node.attr;
-  const NodePtr held = nodes_.at(node.id);
+  if ((node.attr_valid && !node.times_stale) || node.removed) return node.attr;
   if (const auto fd = fds_.get(node.id); fd) {
     LB_ASSIGN(const struct stat st, stat_at({fd->get(), ""}));
     book(node, st);
   } else {
-    LB_ASSIGN(const HeldPlace place, place_of(held));
+    LB_ASSIGN(const HeldPlace place, place_of(node.shared_from_this()));
     LB_ASSIGN(const struct stat st, stat_at(place.get()));
     book(node, st);
   }
   return node.attr;
+}
+
+/// Attributes of which mode and owner are right, and of a file its size.
+Result<Attr> Overlay::owner_of(Node& node) {
+  if (node.in_upper && node.attr_valid) return node.attr;
+  return attr_of(node);
 }
 
 Result<Entry> Overlay::entry_for(const NodePtr& node) {
@@ -291,21 +372,30 @@ Entry Overlay::entry_for_lower(tree::NodeId id) {
 }
 
 /// An object whose last name is gone goes with the client's last reference; others leave memory.
-void Overlay::release_if_unused(const NodePtr& node) {
-  const bool numbered_by_tree = lower_.tree.contains(node->id);
-  const std::uint64_t references =
-      numbered_by_tree ? lower_references(static_cast<tree::NodeId>(node->id)) : node->references;
-  if (references > 0 || node->loaded_children > 0) return;
-  if (node->in_work() && free_work_object(*node)) {
-    nodes_.erase(node->id);
-    return;
+void Overlay::release_if_unused(NodePtr node) {
+  // Parents that were only kept by their children follow them.
+  while (node) {
+    const bool numbered_by_tree = lower_.tree.contains(node->id);
+    const std::uint64_t references =
+        numbered_by_tree ? lower_references(static_cast<tree::NodeId>(node->id)) : node->references;
+    if (references > 0 || node->loaded_children > 0 || node->pins > 0) return;
+    if (node->orphan) free_orphan(*node);
+    if (node->in_work() && free_work_object(*node)) return forget_node(node);
+    if (node->never_evict) return;
+    // What it has grown by must not be lost to the quota.
+    if ((!node->attr_valid || node->times_stale) && !node->removed) static_cast<void>(attr_of(*node));
+    NodePtr parent = node->parent;
+    move_node(node, nullptr, {});
+    fds_.drop(node->id);
+    forget_node(node);
+    node->removed = true;  // for whoever still has it in hand
+    node = std::move(parent);
   }
-  if (node->never_evict) return;
-  const NodePtr parent = node->parent;
-  move_node(node, nullptr, {});
-  fds_.drop(node->id);
-  nodes_.erase(node->id);
-  if (parent) release_if_unused(parent);
+}
+
+void Overlay::forget_node(const NodePtr& node) {
+  const auto known = nodes_.find(node->id);
+  if (known != nodes_.end() && known->second == node) nodes_.erase(known);
 }
 
 /// True when the object lives on by other names, where it will be met again.
@@ -313,6 +403,7 @@ bool Overlay::free_work_object(Node& node) {
   fds_.drop(node.id);
   const Place place{upper_.work_fd(), node.name.c_str()};
   const auto st = stat_at(place);
+  if (st) book(node, *st);
   if (auto gone = unlink_at(place); !gone) {
     log_warn("cannot remove an unlinked file from the work directory: ", gone.error().describe());
   }

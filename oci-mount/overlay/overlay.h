@@ -24,6 +24,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "oci-mount/base/reactor.h"
@@ -73,6 +74,7 @@ class Overlay {
 
   Result<std::int64_t> try_read(NodeId id, std::uint64_t offset, std::span<const iovec> into);
   Task<Result<std::size_t>> read(Reactor& reactor, NodeId id, std::uint64_t offset, std::span<const iovec> into);
+  Result<std::int64_t> try_write(NodeId id, std::uint64_t offset, std::span<const iovec> from, bool kill_suid_sgid);
   Task<Result<std::size_t>> write(Reactor& reactor, NodeId id, std::uint64_t offset, std::span<const iovec> from,
                                   bool kill_suid_sgid);
   Task<Result<void>> fsync(Reactor& reactor, NodeId id, bool data_only);
@@ -121,8 +123,25 @@ class Overlay {
   };
   class CopyUpEnd;
   class CopyUpWait;
+  /// Keeps a Node known while a request works on it, whatever the client forgets meanwhile. Made under the lock and,
+  /// unless moved from, destroyed without it.
+  class Pin {
+   public:
+    Pin(Overlay& overlay, NodePtr node) : overlay_(&overlay), node_(std::move(node)) { ++node_->pins; }
+    Pin(Pin&& other) noexcept : overlay_(std::exchange(other.overlay_, nullptr)), node_(std::move(other.node_)) {}
+    Pin& operator=(Pin&& other) = delete;
+    ~Pin();
+    [[nodiscard]] const NodePtr& node() const { return node_; }
+
+   private:
+    Overlay* overlay_;
+    NodePtr node_;
+  };
+  /// Whether the budget may be exceeded: only by what makes room, so that rm works when the disk is full.
+  enum class Budget { kKeep, kMayExceed };
 
   Overlay(Lower lower, Upper upper, Quota::Limits limits, Quota::Usage used);
+  Result<Pin> pin(Result<NodePtr> node);
 
   // ---- lower references and marks, lock-free (overlay.cc)
   [[nodiscard]] bool untouched(NodeId id) const;
@@ -133,11 +152,14 @@ class Overlay {
   // ---- everything below runs under mutex_ ----
   // Nodes (overlay.cc)
   void start_session();
+  void end_session();
+  Result<void> load_moved_directories(const std::vector<std::string>& paths);
+  [[nodiscard]] std::vector<std::string> moved_directories() const;
   Result<Ref> find(NodeId id);
   Result<Ref> find_directory(NodeId id);
   Result<NodePtr> load_child(const NodePtr& directory, const std::string& name, Child& child);
   Result<tree::NodeId> merged_lower(const Node& directory, const std::string& name, Place place);
-  [[nodiscard]] NodeId number_for(tree::NodeId origin, std::uint64_t host_ino) const;
+  [[nodiscard]] NodeId number_for(tree::NodeId origin, std::uint64_t host_ino);
   NodePtr add_node(NodePtr node);
   void move_node(const NodePtr& node, const NodePtr& parent, std::string name);
   Result<Attr> attr_of(Node& node);
@@ -145,8 +167,12 @@ class Overlay {
   void add_reference(Node& node);
   Result<Entry> entry_for(const NodePtr& node);
   Entry entry_for_lower(tree::NodeId id);
-  void release_if_unused(const NodePtr& node);
+  void release_if_unused(NodePtr node);
+  void forget_node(const NodePtr& node);
   bool free_work_object(Node& node);
+  bool make_orphan(Node& node);
+  void free_orphan(Node& node);
+  Result<Attr> owner_of(Node& node);
 
   // Places on the host (places.cc)
   Result<FdCache::Fd> directory_fd(const NodePtr& directory);
@@ -175,7 +201,11 @@ class Overlay {
     Caller caller;
   };
   Result<Entry> make(NodeId parent, std::string_view name, NewObject object);
-  Result<UniqueFd> make_at(Place place, const NewObject& object);
+  struct Made {
+    UniqueFd fd;  // of a regular file
+    struct stat st {};
+  };
+  Result<Made> make_at(Place place, const NewObject& object);
   Result<void> remove_name(const NodePtr& directory, const std::string& name, Found found);
   Result<void> remove_lower_name(const NodePtr& directory, const std::string& name, tree::NodeId lower);
   Result<void> remove_directory(const NodePtr& directory, const std::string& name, Found found);
@@ -201,9 +231,20 @@ class Overlay {
   Result<void> check_link(NodeId id, NodeId new_parent, std::string_view new_name);
   Result<Entry> link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name);
 
+  // Writing (data.cc)
+  struct WriteGrant {
+    FdCache::Fd fd;
+    Quota::Reservation reserved;
+    std::uint64_t growth_bytes = 0;  // reserved
+    std::uint64_t size_bytes = 0;    // of the file before
+  };
+  Result<WriteGrant> prepare_write(const NodePtr& node, std::uint64_t offset, std::uint64_t length, bool kill_suid_sgid);
+  void settle_write(const NodePtr& node, WriteGrant grant);
+
   // Copy-up (copy_up.cc)
-  Result<NodePtr> upper_directory(NodeId id);
-  Result<NodePtr> copy_up_directory(const NodePtr& parent, const std::string& name, tree::NodeId lower);
+  Result<NodePtr> upper_directory(NodeId id, Budget budget = Budget::kKeep);
+  Result<NodePtr> copy_up_directory(const NodePtr& parent, const std::string& name, tree::NodeId lower,
+                                    Budget budget);
   Result<NodePtr> copy_up_special(tree::NodeId lower);
   Result<void> copy_metadata(Place place, tree::NodeId lower);
   Result<NodePtr> place_copy(tree::NodeId lower, Place copy, const struct stat& st);
@@ -213,11 +254,13 @@ class Overlay {
 
   // ---- without the lock ----
   /// The Node of `id` in the upper, copied up if need be. Of a regular file, no more than `data_bytes` of data.
-  Task<Result<NodePtr>> copy_up(Reactor& reactor, NodeId id, std::uint64_t data_bytes);
-  Task<Result<NodePtr>> copy_up_file(Reactor& reactor, tree::NodeId lower, std::uint64_t data_bytes);
+  Task<Result<Pin>> copy_up(Reactor& reactor, NodeId id, std::uint64_t data_bytes);
+  Task<Result<Pin>> copy_up_file(Reactor& reactor, tree::NodeId lower, std::uint64_t data_bytes);
   Task<Result<void>> copy_data(Reactor& reactor, tree::NodeId lower, int to_fd, std::uint64_t data_bytes);
   Result<void> apply(const NodePtr& node, const AttrChange& change);
 
+  /// Unlinked files that are kept by a descriptor alone.
+  static constexpr std::size_t kMaxOrphans = 64;
   static constexpr std::uint64_t kAllData = UINT64_MAX;
   static constexpr std::uint32_t kTouched = 1U << 31;
   static constexpr std::uint32_t kReferences = kTouched - 1;
@@ -228,10 +271,15 @@ class Overlay {
   // By row of the tree: the client's references, and kTouched.
   std::unique_ptr<std::atomic<std::uint32_t>[]> lower_state_;
 
+  // Writes still to go through the ring because one that did not was slow.
+  std::atomic<std::uint32_t> patient_writes_ = 0;
+
   std::mutex mutex_;
   std::unordered_map<NodeId, NodePtr> nodes_;
   std::unordered_map<tree::NodeId, CopyUp> copying_;
+  NodeId next_spare_id_ = kSpareIdBase;
   FdCache fds_;
+  std::size_t orphans_ = 0;
   FdCache::Fd root_fd_;
   FdCache::Fd work_fd_;
 };

@@ -18,6 +18,18 @@ Result<void> Overlay::remove_name(const NodePtr& directory, const std::string& n
   const bool reached_here = node->parent == directory && node->name == name;
   const bool held = lower_.tree.contains(node->id) || node->references > 0;
   const bool keep = reached_here && (held || before.nlink > 1);
+  if (reached_here && before.nlink == 1 && found.lower_below == tree::kNoNode && make_orphan(*node)) {
+    if (auto gone = unlink_at(place.get()); !gone) {
+      node->orphan.reset();
+      --orphans_;
+      return gone;
+    }
+    erase_child(*directory, name);
+    directory->times_stale = true;
+    node->attr_valid = false;
+    move_node(node, nullptr, {});
+    return {};
+  }
   const HeldPlace work = work_place();
   if (found.lower_below != tree::kNoNode) {
     LB_TRY(upper_.make_whiteout(work.get()));
@@ -45,6 +57,28 @@ Result<void> Overlay::remove_name(const NodePtr& directory, const std::string& n
     release_if_unused(node);
   }
   return {};
+}
+
+/// A file that is open here anyway needs no name in the work directory to live on. False where it has to be kept, or
+/// need not be kept at all, in another way.
+bool Overlay::make_orphan(Node& node) {
+  if (!node.is_regular() || lower_.tree.contains(node.id) || node.references == 0 || orphans_ == kMaxOrphans) {
+    return false;
+  }
+  node.orphan = fds_.get(node.id);
+  if (!node.orphan) return false;
+  fds_.drop(node.id);
+  ++orphans_;
+  return true;
+}
+
+void Overlay::free_orphan(Node& node) {
+  node.orphan.reset();
+  --orphans_;
+  quota_.settle_bytes(node.charged_bytes, 0);
+  quota_.remove_inode();
+  node.charged_bytes = 0;
+  node.removed = true;
 }
 
 /// Hides a name that only the lower tree has.
@@ -101,7 +135,7 @@ Result<void> Overlay::unlink(NodeId parent, std::string_view name_view) {
     }
     if (S_ISDIR(lower_.tree.node(found.lower_below).mode)) return fail(EISDIR);
   }
-  LB_ASSIGN(const NodePtr directory, upper_directory(parent));
+  LB_ASSIGN(const NodePtr directory, upper_directory(parent, Budget::kMayExceed));
   LB_ASSIGN(const Found found, look({directory, directory->lower}, name));
   return remove_lower_name(directory, name, found.lower_below);
 }
@@ -165,7 +199,7 @@ Result<void> Overlay::rmdir(NodeId parent, std::string_view name_view) {
     if (!S_ISDIR(record.mode)) return fail(ENOTDIR);
     if (record.child_count > 0) return fail(ENOTEMPTY);
   }
-  LB_ASSIGN(const NodePtr directory, upper_directory(parent));
+  LB_ASSIGN(const NodePtr directory, upper_directory(parent, Budget::kMayExceed));
   LB_ASSIGN(const Found found, look({directory, directory->lower}, name));
   return remove_lower_name(directory, name, found.lower_below);
 }

@@ -10,6 +10,7 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/overlay/marks.h"
 
 namespace layerboot::overlay {
 
@@ -41,24 +42,76 @@ Result<void> check_identity(const std::filesystem::path& directory, std::string_
   return file.commit();
 }
 
-struct Walk {
-  Quota::Usage usage;
-  std::unordered_set<std::uint64_t> multi_link_inodes;
+/// A walk over directories of any depth, with one descriptor and no recursion: where it is, and what is left to
+/// enter on each level above.
+class Walk {
+ public:
+  static Result<Upper::Survey> over(int root_fd) {
+    Walk walk;
+    LB_ASSIGN(walk.here_, open_directory_at({root_fd, "."}));
+    LB_TRY(walk.look_around());
+    while (!walk.levels_.empty()) LB_TRY(walk.step());
+    return std::move(walk.found_);
+  }
+
+ private:
+  struct Level {
+    std::vector<std::string> directories;  // still to enter
+    std::size_t path_bytes = 0;            // of path_, for this level's own directory
+  };
+
+  Result<void> step() {
+    Level& level = levels_.back();
+    if (level.directories.empty()) {
+      levels_.pop_back();
+      if (levels_.empty()) return {};
+      path_.resize(levels_.back().path_bytes);
+      here_ = UniqueFd(::openat(here_.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      if (!here_) return fail(errno);
+      return {};
+    }
+    const std::string name = std::move(level.directories.back());
+    level.directories.pop_back();
+    const Place place{here_.get(), name.c_str()};
+    LB_ASSIGN(const auto redirect, get_xattr_at(place, kRedirectXattr));
+    if (!path_.empty()) path_ += '/';
+    path_ += name;
+    if (redirect) found_.moved_directories.push_back(path_);
+    LB_ASSIGN(here_, open_directory_at(place));
+    return look_around();
+  }
+
+  Result<void> look_around() {
+    Level level;
+    level.path_bytes = path_.size();
+    LB_ASSIGN(const auto entries, list_directory(here_.get()));
+    for (const auto& entry : entries) {
+      LB_ASSIGN(const auto st, stat_at({here_.get(), entry.name.c_str()}));
+      if (is_whiteout(st)) continue;  // free: rm works when the disk is full
+      if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && !multi_link_inodes_.insert(st.st_ino).second) continue;
+      found_.usage.bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
+      found_.usage.inodes += 1;
+      if (S_ISDIR(st.st_mode)) level.directories.push_back(entry.name);
+    }
+    levels_.push_back(std::move(level));
+    return {};
+  }
+
+  UniqueFd here_;
+  std::string path_;
+  std::vector<Level> levels_;
+  std::unordered_set<std::uint64_t> multi_link_inodes_;
+  Upper::Survey found_;
 };
 
-Result<void> measure_into(int dir_fd, Walk& walk) {
-  LB_ASSIGN(const auto entries, list_directory(dir_fd));
+/// Opening an upper clears its work directory, so a directory that holds something else is none.
+Result<void> check_is_ours_or_empty(const std::filesystem::path& directory, int fd) {
+  if (stat_at({fd, "image"})) return {};
+  LB_ASSIGN(const auto entries, list_directory(fd));
   for (const auto& entry : entries) {
-    const Place place{dir_fd, entry.name.c_str()};
-    LB_ASSIGN(const auto st, stat_at(place));
-    if (S_ISCHR(st.st_mode) && st.st_rdev == 0) continue;  // whiteouts are free: rm works when the disk is full
-    if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && !walk.multi_link_inodes.insert(st.st_ino).second) continue;
-    walk.usage.bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
-    walk.usage.inodes += 1;
-    if (S_ISDIR(st.st_mode)) {
-      LB_ASSIGN(const UniqueFd child, open_directory_at(place));
-      LB_TRY(measure_into(child.get(), walk));
-    }
+    if (entry.name == "lock") continue;
+    return fail(ENOTEMPTY, "upper directory ", directory.string(), " holds something else (", entry.name,
+                "): use an empty or a new directory");
   }
   return {};
 }
@@ -71,6 +124,7 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
   }
   LB_TRY(make_directories(directory, 0700));
   LB_ASSIGN(const UniqueFd top, open_path(directory, O_RDONLY | O_DIRECTORY));
+  LB_TRY(check_is_ours_or_empty(directory, top.get()));
   LB_ASSIGN(UniqueFd lock, open_at(top.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return errno_error("cannot lock ", directory.string());
@@ -89,12 +143,10 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
   return Upper(std::move(lock), std::move(root), std::move(work));
 }
 
-Result<Quota::Usage> Upper::measure() const {
-  Walk walk;
-  if (auto measured = measure_into(root_.get(), walk); !measured) {
-    return while_doing(measured.error(), "cannot measure the upper directory");
-  }
-  return walk.usage;
+Result<Upper::Survey> Upper::survey() const {
+  auto survey = Walk::over(root_.get());
+  if (!survey) return while_doing(survey.error(), "cannot measure the upper directory");
+  return survey;
 }
 
 std::string Upper::work_name() { return str_cat('t', next_work_name_++); }

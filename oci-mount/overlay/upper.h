@@ -22,7 +22,8 @@
 
 namespace layerboot::overlay {
 
-/// A name in a directory: how every object on the host is reached. Both are borrowed.
+/// A name in a directory: how every object on the host is reached. With the name "", the open object itself, for the
+/// calls on one object's attributes. Both are borrowed.
 struct Place {
   int dir_fd;
   const char* name;
@@ -56,7 +57,7 @@ struct HostDirent {
 };
 Result<std::vector<HostDirent>> list_directory(int dir_fd);
 
-/// Removes whatever `place` names, with everything in it. Depth is bounded by the path limit of the host.
+/// Removes whatever `place` names, with everything in it. Any depth takes one descriptor and no recursion.
 Result<void> remove_tree_at(Place place);
 
 /// Owns the directory. Thread-safe.
@@ -69,8 +70,12 @@ class Upper {
   [[nodiscard]] int root_fd() const { return root_.get(); }
   [[nodiscard]] int work_fd() const { return work_.get(); }
 
-  /// What the upper takes on the host: a walk over all of it, hard links counted once.
-  [[nodiscard]] Result<Quota::Usage> measure() const;
+  /// What a walk over all of the upper finds.
+  struct Survey {
+    Quota::Usage usage;  // hard links counted once, whiteouts and the root itself not
+    std::vector<std::string> moved_directories;  // paths below the upper of those with a redirect, parents first
+  };
+  [[nodiscard]] Result<Survey> survey() const;
 
   /// A name nothing in DIR/work has.
   [[nodiscard]] std::string work_name();

@@ -37,6 +37,9 @@ class ProcPath {
   std::array<char, 32 + NAME_MAX + 1> text_{};
 };
 
+/// Without a name, the place is the descriptor's own object.
+bool is_own(Place place) { return *place.name == '\0'; }
+
 Result<void> check(int status) {
   if (status != 0) return fail(errno);
   return {};
@@ -86,19 +89,24 @@ Result<void> set_owner_at(Place place, std::uint32_t uid, std::uint32_t gid) {
 }
 
 Result<void> set_mode_at(Place place, std::uint32_t mode) {
+  if (is_own(place)) return check(::fchmod(place.dir_fd, mode & 07777U));
   // Safe though fchmodat follows links: the caller knows that the object is none, and nobody else writes here.
   return check(::fchmodat(place.dir_fd, place.name, mode & 07777U, 0));
 }
 
 Result<void> set_times_at(Place place, const struct timespec (&times)[2]) {
-  return check(::utimensat(place.dir_fd, place.name, times, AT_SYMLINK_NOFOLLOW));
+  return check(::utimensat(place.dir_fd, place.name, times, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH));
 }
 
 Result<void> set_xattr_at(Place place, std::string_view name, std::string_view value, int flags) {
+  if (is_own(place)) {
+    return check(::fsetxattr(place.dir_fd, std::string(name).c_str(), value.data(), value.size(), flags));
+  }
   return check(::lsetxattr(ProcPath(place).c_str(), std::string(name).c_str(), value.data(), value.size(), flags));
 }
 
 Result<void> remove_xattr_at(Place place, std::string_view name) {
+  if (is_own(place)) return check(::fremovexattr(place.dir_fd, std::string(name).c_str()));
   return check(::lremovexattr(ProcPath(place).c_str(), std::string(name).c_str()));
 }
 
@@ -107,7 +115,9 @@ Result<std::optional<std::string>> get_xattr_at(Place place, std::string_view na
   const std::string key(name);
   std::string value(256, '\0');
   for (;;) {
-    const ssize_t length = ::lgetxattr(path.c_str(), key.c_str(), value.data(), value.size());
+    const ssize_t length = is_own(place)
+                               ? ::fgetxattr(place.dir_fd, key.c_str(), value.data(), value.size())
+                               : ::lgetxattr(path.c_str(), key.c_str(), value.data(), value.size());
     if (length >= 0) {
       value.resize(static_cast<std::size_t>(length));
       return value;
@@ -120,7 +130,9 @@ Result<std::optional<std::string>> get_xattr_at(Place place, std::string_view na
 
 Result<std::vector<std::string>> list_xattrs_at(Place place) {
   std::string names(XATTR_LIST_MAX, '\0');
-  const ssize_t length = ::llistxattr(ProcPath(place).c_str(), names.data(), names.size());
+  const ssize_t length = is_own(place)
+                             ? ::flistxattr(place.dir_fd, names.data(), names.size())
+                             : ::llistxattr(ProcPath(place).c_str(), names.data(), names.size());
   if (length < 0) {
     if (errno == EOPNOTSUPP) return std::vector<std::string>{};
     return fail(errno);
@@ -156,10 +168,32 @@ Result<std::vector<HostDirent>> list_directory(int dir_fd) {
 
 Result<void> remove_tree_at(Place place) {
   if (auto removed = unlink_at(place); removed || removed.error().code != EISDIR) return removed;
-  {
-    LB_ASSIGN(const UniqueFd directory, open_directory_at(place));
-    LB_ASSIGN(const auto entries, list_directory(directory.get()));
-    for (const auto& entry : entries) LB_TRY(remove_tree_at({directory.get(), entry.name.c_str()}));
+  LB_ASSIGN(UniqueFd here, open_directory_at(place));
+  // Names of the directories from `place` down to `here`; a directory is listed anew when the walk is back in it.
+  std::vector<std::string> below;
+  for (;;) {
+    LB_ASSIGN(const auto entries, list_directory(here.get()));
+    const HostDirent* full = nullptr;
+    for (const auto& entry : entries) {
+      const Place child{here.get(), entry.name.c_str()};
+      auto removed = unlink_at(child);
+      if (!removed && removed.error().code == EISDIR) removed = unlink_at(child, AT_REMOVEDIR);
+      if (removed) continue;
+      if (removed.error().code != ENOTEMPTY) return removed;
+      full = &entry;
+      break;
+    }
+    if (full != nullptr) {
+      below.push_back(full->name);
+      LB_ASSIGN(here, open_directory_at({here.get(), full->name.c_str()}));
+      continue;
+    }
+    if (below.empty()) break;
+    UniqueFd up(::openat(here.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!up) return fail(errno);
+    LB_TRY(unlink_at({up.get(), below.back().c_str()}, AT_REMOVEDIR));
+    below.pop_back();
+    here = std::move(up);
   }
   return unlink_at(place, AT_REMOVEDIR);
 }

@@ -57,10 +57,13 @@ Task<Result<void>> Overlay::setxattr(Reactor& reactor, NodeId id, std::string_vi
   auto copied = co_await copy_up(reactor, id, kAllData);
   if (!copied) co_return std::unexpected(copied.error());
   const std::lock_guard lock(mutex_);
-  LB_CO_ASSIGN(const HeldPlace place, place_of(*copied));
+  const NodePtr& node = copied->node();
+  LB_CO_ASSIGN(const HeldPlace place, place_of(node));
   LB_CO_ASSIGN(const auto reserved, quota_.reserve(value.size() + kXattrBlockBytes, 0));
-  (*copied)->attr_valid = false;
-  co_return set_xattr_at(place.get(), host_name, value, static_cast<int>(flags));
+  auto set = set_xattr_at(place.get(), host_name, value, static_cast<int>(flags));
+  node->attr_valid = false;
+  LB_CO_TRY(attr_of(*node));  // what it took is booked at once
+  co_return set;
 }
 
 Task<Result<void>> Overlay::removexattr(Reactor& reactor, NodeId id, std::string_view name) {
@@ -72,9 +75,12 @@ Task<Result<void>> Overlay::removexattr(Reactor& reactor, NodeId id, std::string
   auto copied = co_await copy_up(reactor, id, kAllData);
   if (!copied) co_return std::unexpected(copied.error());
   const std::lock_guard lock(mutex_);
-  LB_CO_ASSIGN(const HeldPlace place, place_of(*copied));
-  (*copied)->attr_valid = false;
-  co_return remove_xattr_at(place.get(), host_name);
+  const NodePtr& node = copied->node();
+  LB_CO_ASSIGN(const HeldPlace place, place_of(node));
+  auto removed = remove_xattr_at(place.get(), host_name);
+  node->attr_valid = false;
+  LB_CO_TRY(attr_of(*node));
+  co_return removed;
 }
 
 }  // namespace layerboot::overlay

@@ -77,6 +77,9 @@ class FileSystem {
   virtual Result<std::int64_t> try_read(NodeId node, std::uint64_t offset, std::span<const iovec> into) = 0;
   virtual Task<Result<std::size_t>> read(Reactor& reactor, NodeId node, std::uint64_t offset,
                                          std::span<const iovec> into) = 0;
+  /// write() where that needs no waiting worth mentioning: all of `from` was written, or an error, or kWouldWait
+  /// when write() has to be used (which may then write again what was written already).
+  virtual Result<std::int64_t> try_write(NodeId, std::uint64_t, std::span<const iovec>, bool) { return kWouldWait; }
   /// All of `from` at `offset`, or an error. `kill_suid_sgid`: clear those bits as a write must.
   virtual Task<Result<std::size_t>> write(Reactor& reactor, NodeId node, std::uint64_t offset,
                                           std::span<const iovec> from, bool kill_suid_sgid) = 0;

@@ -62,6 +62,10 @@ class WritableFs final : public FileSystem {
                                  std::span<const iovec> into) override {
     return overlay_->read(reactor, node, offset, into);
   }
+  Result<std::int64_t> try_write(NodeId node, std::uint64_t offset, std::span<const iovec> from,
+                                 bool kill_suid_sgid) override {
+    return overlay_->try_write(node, offset, from, kill_suid_sgid);
+  }
   Task<Result<std::size_t>> write(Reactor& reactor, NodeId node, std::uint64_t offset,
                                   std::span<const iovec> from, bool kill_suid_sgid) override {
     return overlay_->write(reactor, node, offset, from, kill_suid_sgid);
