@@ -98,8 +98,8 @@ Result<vfs::NodeId> FsDriver::find(std::string_view path) {
 
 int FsDriver::at_parent(std::string_view path,
                         const std::function<int(vfs::NodeId, std::string_view)>& operation) {
-  const auto slash = path.rfind('/');
-  const auto parent = find(path.substr(0, slash));
+  const auto slash = path.rfind('/');  // none: the root's
+  const auto parent = find(slash == std::string_view::npos ? std::string_view() : path.substr(0, slash));
   if (!parent) return parent.error().code;
   const auto attr = fs.getattr(*parent);
   const int code = attr && !S_ISDIR(attr->mode) ? ENOTDIR : operation(*parent, path.substr(slash + 1));

@@ -1,0 +1,178 @@
+#include "oci-mount/overlay/upper.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "oci-mount/base/files.h"
+#include "oci-mount/overlay/marks.h"
+#include "tests/support/image_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot::overlay {
+namespace {
+
+namespace fs = std::filesystem;
+
+class UpperTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "an upper directory needs root for now";
+  }
+  Upper open() {
+    auto upper = Upper::open(directory(), "sha256:image");
+    EXPECT_TRUE(upper) << upper.error().describe();
+    return std::move(*upper);
+  }
+  fs::path directory() const { return top_ / "vm"; }
+  Quota::Usage measure(const Upper& upper) {
+    const auto survey = upper.survey();
+    EXPECT_TRUE(survey);
+    return survey ? survey->usage : Quota::Usage{};
+  }
+  std::uint64_t allocated(const fs::path& path) {
+    struct stat st {};
+    EXPECT_EQ(::lstat(path.c_str(), &st), 0) << path;
+    return static_cast<std::uint64_t>(st.st_blocks) * 512;
+  }
+
+  test::TempDir top_;
+};
+
+TEST_F(UpperTest, OneDaemonAtATime) {
+  {
+    const Upper first = open();
+    const auto second = Upper::open(directory(), "sha256:image");
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().code, EBUSY);
+    EXPECT_NE(second.error().text.find(directory().string()), std::string::npos);
+    EXPECT_NE(second.error().text.find("another --upper"), std::string::npos);
+  }
+  open();
+}
+
+TEST_F(UpperTest, AnotherImagesUpperIsRefusedAndKept) {
+  { open(); }
+  test::write_text(directory() / "upper/kept", "kept");
+  test::write_text(directory() / "work/t1", "left");
+  const auto other = Upper::open(directory(), "sha256:other");
+  ASSERT_FALSE(other);
+  EXPECT_NE(other.error().text.find("sha256:image"), std::string::npos) << other.error().text;
+  EXPECT_TRUE(fs::exists(directory() / "work/t1")) << "a refusal changes nothing";
+  open();
+  EXPECT_EQ(test::read_text(directory() / "upper/kept"), "kept");
+}
+
+TEST_F(UpperTest, ADirectoryOfSomethingElseIsRefusedAndKept) {
+  fs::create_directories(directory() / "work");
+  test::write_text(directory() / "work/thesis", "precious");
+  const auto opened = Upper::open(directory(), "sha256:image");
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().text.find(directory().string()), std::string::npos);
+  EXPECT_EQ(test::read_text(directory() / "work/thesis"), "precious");
+  EXPECT_FALSE(fs::exists(directory() / "lock"));
+}
+
+TEST_F(UpperTest, LeftoversInWorkAreCleared) {
+  { open(); }
+  fs::create_directories(directory() / "work/t3/deep/deeper");
+  test::write_text(directory() / "work/t3/deep/file", "x");
+  test::write_text(directory() / "work/t3/deep/deeper/file", "x");
+  test::write_text(directory() / "work/t1", "x");
+  test::write_text(directory() / "upper/kept", "x");
+  open();
+  EXPECT_TRUE(fs::is_empty(directory() / "work"));
+  EXPECT_TRUE(fs::exists(directory() / "upper/kept"));
+}
+
+TEST_F(UpperTest, AnUnreadableIdentityIsAnError) {
+  { open(); }
+  test::write_text(directory() / "image", std::string(100'000, 'x'));
+  EXPECT_FALSE(Upper::open(directory(), "sha256:image"));
+  test::write_text(directory() / "image", "");
+  EXPECT_FALSE(Upper::open(directory(), "sha256:image"));
+  const auto no_directory = Upper::open(directory() / "image", "sha256:image");
+  ASSERT_FALSE(no_directory);
+  EXPECT_NE(no_directory.error().text.find("image"), std::string::npos);
+}
+
+TEST_F(UpperTest, MeasuresWhatTheHostAllocated) {
+  Upper upper = open();
+  EXPECT_EQ(measure(upper).bytes, 0U);
+  EXPECT_EQ(measure(upper).inodes, 0U);
+  const fs::path root = directory() / "upper";
+  fs::create_directories(root / "d/e");
+  test::write_text(root / "d/file", std::string(10'000, 'x'));
+  fs::create_hard_link(root / "d/file", root / "d/e/same");
+  fs::create_hard_link(root / "d/file", root / "same");
+  fs::resize_file(root / "d/file", 1 << 20);  // a hole takes nothing
+  ASSERT_TRUE(upper.make_whiteout({upper.root_fd(), "gone"}));
+  ASSERT_TRUE(upper.make_whiteout({upper.root_fd(), "gone too"}));
+  EXPECT_EQ(measure(upper).inodes, 3U);
+  EXPECT_EQ(measure(upper).bytes, allocated(root / "d") + allocated(root / "d/e") + allocated(root / "same"));
+}
+
+TEST_F(UpperTest, WhiteoutsShareAnInode) {
+  Upper upper = open();
+  ASSERT_TRUE(upper.make_whiteout({upper.root_fd(), "a"}));
+  ASSERT_TRUE(upper.make_whiteout({upper.root_fd(), "b"}));
+  const auto a = stat_at({upper.root_fd(), "a"});
+  const auto b = stat_at({upper.root_fd(), "b"});
+  ASSERT_TRUE(a && b);
+  EXPECT_TRUE(is_whiteout(*a));
+  EXPECT_EQ(a->st_ino, b->st_ino);
+  EXPECT_EQ(upper.make_whiteout({upper.root_fd(), "a"}).error().code, EEXIST);
+}
+
+TEST_F(UpperTest, FindsMovedDirectoriesParentsFirst) {
+  const Upper upper = open();
+  const fs::path root = directory() / "upper";
+  fs::create_directories(root / "a/b/c");
+  fs::create_directories(root / "plain/d");
+  for (const char* path : {"a", "a/b/c", "plain/d"}) {
+    ASSERT_EQ(::setxattr((root / path).c_str(), std::string(kRedirectXattr).c_str(), "/x", 2, 0), 0);
+  }
+  auto moved = upper.survey()->moved_directories;
+  EXPECT_LT(std::find(moved.begin(), moved.end(), "a"), std::find(moved.begin(), moved.end(), "a/b/c"));
+  std::sort(moved.begin(), moved.end());
+  EXPECT_EQ(moved, (std::vector<std::string>{"a", "a/b/c", "plain/d"}));
+}
+
+// Deeper than any path limit, and than there are descriptors: a guest can make this.
+TEST_F(UpperTest, AnyDepthIsMeasuredAndRemoved) {
+  constexpr int kDepth = 3000;
+  const Upper upper = open();
+  UniqueFd at(::openat(upper.work_fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  for (int i = 0; i < kDepth; ++i) {
+    ASSERT_EQ(::mkdirat(at.get(), "d", 0755), 0);
+    at = UniqueFd(::openat(at.get(), "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    ASSERT_TRUE(at);
+  }
+  ASSERT_TRUE(rename_at({upper.work_fd(), "d"}, {upper.root_fd(), "d"}, 0));
+  EXPECT_EQ(measure(upper).inodes, static_cast<std::uint64_t>(kDepth));
+  ASSERT_TRUE(remove_tree_at({upper.root_fd(), "d"}));
+  EXPECT_EQ(measure(upper).inodes, 0U);
+}
+
+TEST_F(UpperTest, OnlyRegularFilesAreOpened) {
+  const Upper upper = open();
+  const int dir = upper.root_fd();
+  ASSERT_EQ(::mkfifoat(dir, "fifo", 0600), 0);
+  ASSERT_EQ(::mknodat(dir, "null", S_IFCHR | 0600, makedev(1, 3)), 0);
+  ASSERT_EQ(::symlinkat("/etc/passwd", dir, "link"), 0);
+  ASSERT_EQ(::mkdirat(dir, "dir", 0700), 0);
+  test::write_text(directory() / "upper/file", "x");
+  for (const char* name : {"fifo", "null", "link", "dir"}) {
+    EXPECT_FALSE(open_regular_at({dir, name})) << name;
+  }
+  EXPECT_TRUE(open_regular_at({dir, "file"}));
+  EXPECT_FALSE(open_directory_at({dir, "link"}));
+  EXPECT_FALSE(open_directory_at({dir, ".."}));
+}
+
+}  // namespace
+}  // namespace layerboot::overlay

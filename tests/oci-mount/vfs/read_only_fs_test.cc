@@ -1,0 +1,75 @@
+#include "oci-mount/vfs/read_only_fs.h"
+
+#include "tests/oci-mount/vfs/every_method.h"
+#include "tests/oci-mount/vfs/writable_fixture.h"
+
+namespace layerboot::test {
+namespace {
+
+const std::set<std::string> kChanges = {"setattr", "setattr size", "write", "fallocate", "setxattr", "removexattr",
+                                        "mknod",   "mkdir",        "symlink", "link",    "link to",  "rename",
+                                        "rename to", "rmdir",      "unlink"};
+
+class ReadOnlyFsTest : public testing::Test, protected ImageFixture {
+ protected:
+  ReadOnlyFsTest() : ImageFixture(test_image()) {
+    auto made = vfs::make_read_only_fs(*source);
+    EXPECT_TRUE(made);
+    fs = std::move(*made);
+    driver = std::make_unique<FsDriver>(*fs);
+  }
+};
+
+TEST_F(ReadOnlyFsTest, EveryChangeIsRefused) {
+  const auto before = driver->snapshot();
+  const auto small = driver->acquire("etc/small");
+  for (const char* path : {"etc", "etc/small", "etc/link", ""}) {
+    const auto node = driver->acquire(path);
+    for_every_method(*fs, *driver->reactor, node, small, [&](const char* method, int code) {
+      if (kChanges.contains(method)) {
+        EXPECT_EQ(code, EROFS) << method << " of " << path;
+      }
+    });
+  }
+  EXPECT_EQ(code_of(fs->create(driver->acquire("etc"), "new", 0644, false, {})), EROFS);
+  EXPECT_EQ(code_of(fs->create(driver->acquire("etc"), "small", 0644, true, {})), EEXIST);
+  EXPECT_TRUE(fs->create(driver->acquire("etc"), "small", 0644, false, {}));
+  EXPECT_EQ(code_of(fs->tmpfile(vfs::kRootId, 0600, {})), EOPNOTSUPP);
+  EXPECT_EQ(driver->snapshot(), before);
+}
+
+TEST_F(ReadOnlyFsTest, ForgedNumbersAreStale) {
+  for (const vfs::NodeId id : {std::uint64_t{0}, std::uint64_t{100'000}, std::uint64_t{UINT32_MAX} + 2,
+                               std::uint64_t{1} << 40, UINT64_MAX}) {
+    for_every_method(*fs, *driver->reactor, id, 1, [&](const char* method, int code) {
+      if (kChanges.contains(method) || std::string_view(method) == "tmpfile") {
+        EXPECT_NE(code, 0) << method;
+      } else if (std::string_view(method) != "fsync" && std::string_view(method) != "fsyncdir") {
+        EXPECT_EQ(code, ESTALE) << method << " of " << id;
+      }
+    });
+    fs->forget(id, 3);
+  }
+}
+
+TEST_F(ReadOnlyFsTest, BadNamesAreErrors) {
+  const auto etc = driver->acquire("etc");
+  for (const auto& name : bad_names()) {
+    EXPECT_EQ(code_of(fs->lookup(etc, name)), name.size() > 255 ? ENAMETOOLONG : EINVAL) << name;
+  }
+  EXPECT_EQ(fs->lookup(etc, "none")->id, 0U);
+  EXPECT_EQ(code_of(fs->lookup(driver->acquire("etc/small"), "x")), ENOTDIR);
+}
+
+TEST_F(ReadOnlyFsTest, ListsFromAnyCookie) {
+  const auto etc = driver->acquire("etc");
+  EXPECT_EQ(driver->list("etc").size(), 4U);
+  for (const std::uint64_t cookie : {std::uint64_t{5}, std::uint64_t{1000}, UINT64_MAX - 2, UINT64_MAX}) {
+    EXPECT_TRUE(fs->readdir(etc, cookie, true, [](const vfs::Dirent&, const vfs::Entry&) { return true; }));
+  }
+  EXPECT_EQ(driver->read("deep/er/est/file"), "far down");
+  EXPECT_EQ(fs->statfs()->blocks_free, 0U);
+}
+
+}  // namespace
+}  // namespace layerboot::test

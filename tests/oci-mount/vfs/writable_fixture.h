@@ -1,0 +1,139 @@
+// WritableFsTest: a writable file system over a small image; after each test what the quota has booked is held
+// against what the host has allocated.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/oci-mount/vfs/image_fixture.h"
+
+namespace layerboot::test {
+
+inline constexpr std::uint64_t kTestQuotaBytes = 1 << 30;
+inline constexpr std::uint64_t kTestQuotaInodes = 65536;
+
+/// What a fresh walk over the upper finds, by other code than Upper's; with objects that have no name any more, in the
+/// work directory or held by a descriptor of this process.
+struct HostUsage {
+  std::uint64_t bytes = 0;
+  std::uint64_t inodes = 0;
+  friend bool operator==(const HostUsage&, const HostUsage&) = default;
+};
+inline HostUsage host_usage(const std::filesystem::path& upper_directory) {
+  HostUsage usage;
+  std::set<ino_t> seen;
+  for (const char* part : {"upper", "work"}) {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(upper_directory / part)) {
+      struct stat st {};
+      if (::lstat(entry.path().c_str(), &st) != 0 || !seen.insert(st.st_ino).second) continue;
+      if (S_ISCHR(st.st_mode) && st.st_rdev == 0) continue;
+      usage.bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
+      usage.inodes += 1;
+    }
+  }
+  struct stat top {};
+  if (::stat(upper_directory.c_str(), &top) != 0) return usage;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    struct stat st {};
+    if (::stat(entry.path().c_str(), &st) != 0 || !S_ISREG(st.st_mode) || st.st_nlink != 0) continue;
+    if (st.st_dev != top.st_dev || !seen.insert(st.st_ino).second) continue;
+    usage.bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
+    usage.inodes += 1;
+  }
+  return usage;
+}
+
+inline std::string lower_small() { return "the image's small file"; }
+inline std::string lower_big() { return sample_bytes(2'500'000, 3); }
+
+inline std::vector<std::string> test_image() {
+  return {TarBuilder()
+              .directory("etc")
+              .file("etc/small", lower_small())
+              .file("etc/big", lower_big())
+              .file("etc/setid", "set-id", 06755)
+              .symlink("etc/link", "small")
+              .directory("links")
+              .file("links/a", "hard-linked")
+              .hard_link("links/b", "links/a")
+              .directory("links2")
+              .hard_link("links2/c", "links/a")
+              .directory("deep")
+              .directory("deep/er")
+              .directory("deep/er/est")
+              .file("deep/er/est/file", "far down")
+              .directory("empty")
+              .finish(),
+          TarBuilder().directory("deep").file("deep/second", "of the second layer").finish()};
+}
+
+class WritableFsTest : public testing::Test, protected ImageFixture {
+ protected:
+  WritableFsTest() : ImageFixture(test_image()) {}
+  explicit WritableFsTest(const std::vector<std::string>& tars) : ImageFixture(tars) {}
+
+  void SetUp() override {
+    SKIP_UNLESS_ROOT();
+    restart();
+  }
+  void TearDown() override {
+    if (fs) expect_usage_agrees();
+  }
+  /// Or the first start.
+  void restart() { open_writable(kTestQuotaBytes, kTestQuotaInodes); }
+  FsDriver& drive() { return *driver; }
+
+  HostUsage booked() {
+    const auto statfs = fs->statfs();
+    EXPECT_TRUE(statfs);
+    return {kTestQuotaBytes - statfs->blocks_free * statfs->block_size_bytes, kTestQuotaInodes - statfs->inodes_free};
+  }
+  /// A walk first: directories' growth is booked when they are next looked at.
+  void expect_usage_agrees() {
+    static_cast<void>(driver->snapshot());
+    const HostUsage host = host_usage(directory / "vm");
+    EXPECT_EQ(booked().bytes, host.bytes);
+    EXPECT_EQ(booked().inodes, host.inodes);
+  }
+  [[nodiscard]] std::filesystem::path upper(const std::string& path = {}) const {
+    return directory.path() / "vm" / "upper" / path;
+  }
+  [[nodiscard]] bool upper_is_empty() const { return std::filesystem::is_empty(upper()); }
+  [[nodiscard]] std::size_t upper_entries() const {
+    std::size_t count = 0;
+    for ([[maybe_unused]] const auto& entry : std::filesystem::recursive_directory_iterator(upper())) ++count;
+    return count;
+  }
+
+  template <typename T>
+  T wait(Task<T> task) {
+    return driver->reactor->block_on(std::move(task));
+  }
+  int write_node(vfs::NodeId node, std::uint64_t offset, std::string_view bytes, bool kill_suid_sgid = false) {
+    const iovec piece{const_cast<char*>(bytes.data()), bytes.size()};
+    const auto put = wait(fs->write(*driver->reactor, node, offset, {&piece, 1}, kill_suid_sgid));
+    return put ? 0 : put.error().code;
+  }
+  int set_mode(std::string_view path, std::uint32_t mode) {
+    vfs::AttrChange change;
+    change.mode = mode;
+    return driver->setattr(path, change);
+  }
+  std::string xattr(std::string_view path, std::string_view name) {
+    const auto node = driver->acquire(path);
+    const auto value = fs->getxattr(node, name);
+    driver->release(node);
+    return value ? *value : "error: " + std::to_string(value.error().code);
+  }
+};
+
+template <typename T>
+int code_of(const Result<T>& result) {
+  return result ? 0 : result.error().code;
+}
+
+}  // namespace layerboot::test
