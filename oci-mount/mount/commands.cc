@@ -68,7 +68,6 @@ Result<int> serve(const Options& options, const MountCommand& command, Backgroun
     if (const auto gone = background->ready(); !gone)
       log_warn("cannot go to the background: ", gone.error().text);
   }));
-  LB_TRY(reactor->block_on(source->reader.drain(*reactor)));
   return 0;
 }
 
@@ -129,7 +128,6 @@ Result<int> run(const Options& options, const CatCommand& command) {
     if (done.error().code == EPIPE) break;
     log_error(done.error().describe());
   }
-  LB_TRY(reactor->block_on(source->reader.drain(*reactor)));
   return exit_code;
 }
 
@@ -138,7 +136,6 @@ Result<int> run(const Options& options, const TarCommand& command) {
   LB_ASSIGN(const auto source, open_source(options, command.image));
   LB_ASSIGN(const auto reactor, Reactor::create());
   const auto done = write_tar({*source->tree, source->reader}, *reactor, STDOUT_FILENO);
-  LB_TRY(reactor->block_on(source->reader.drain(*reactor)));
   return quiet_about_broken_pipes(done);
 }
 
@@ -175,12 +172,10 @@ Result<int> run(const Options& options, const VerifyCommand& command) {
   LB_ASSIGN(const auto index_dir, index_dir_of(options, dirs));
   LB_ASSIGN(const store::Image image, store::open_image(command.image, dirs));
   LB_ASSIGN(const ScratchDirectory scratch, ScratchDirectory::make_in(index_dir, "verify"));
-  LB_ASSIGN(const auto reactor, Reactor::create());
   const bool show_progress = options.log_level >= LogLevel::kInfo;
   bool good = true;
   for (const store::ImageLayer& layer : image.layers) {
-    LB_ASSIGN(const LayerVerdict verdict,
-              verify_layer(layer, index_dir, scratch.path(), *reactor, show_progress));
+    LB_ASSIGN(const LayerVerdict verdict, verify_layer(layer, index_dir, scratch.path(), show_progress));
     good = print_verdict(verdict) && good;
   }
   if (!good) return 1;

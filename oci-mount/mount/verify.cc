@@ -3,10 +3,11 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <optional>
+#include <memory>
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/mapping.h"
+#include "oci-mount/base/reactor.h"
 #include "oci-mount/layer/identity.h"
 #include "oci-mount/layer/layer.h"
 #include "oci-mount/layer/span_reader.h"
@@ -35,8 +36,8 @@ Result<std::string> difference(const std::filesystem::path& kept, const std::fil
 /// Decodes a layer's spans one after the other.
 class SpanPass {
  public:
-  SpanPass(std::shared_ptr<const layer::Layer> opened, Reactor& reactor)
-      : layer_(std::move(opened)), reactor_(reactor), reader_({layer_}, cache_, workers_) {}
+  SpanPass(std::shared_ptr<const layer::Layer> opened, std::unique_ptr<Reactor> reactor)
+      : layer_(std::move(opened)), reader_({layer_}, cache_, workers_), reactor_(std::move(reactor)) {}
 
   void run(LayerVerdict& verdict) {
     const layer::CheckpointTable& checkpoints = layer_->index().checkpoints();
@@ -47,8 +48,6 @@ class SpanPass {
       note({span.blob_offset, span.blob_offset + span.blob_bytes, span.stream_offset,
             span.stream_offset + span.size_bytes});
     }
-    const auto drained = reactor_.block_on(reader_.drain(reactor_));
-    static_cast<void>(drained);  // whatever a prefetch met, the loop met too
     report(verdict);
   }
   [[nodiscard]] bool found_something() const { return !wrong_.empty(); }
@@ -64,7 +63,7 @@ class SpanPass {
   bool reads(std::uint64_t stream_offset, std::size_t size_bytes) {
     buffer_.resize(std::max(buffer_.size(), size_bytes));
     const iovec slice{buffer_.data(), size_bytes};
-    return reactor_.block_on(reader_.read(reactor_, 0, stream_offset, std::span(&slice, 1))).has_value();
+    return reactor_->block_on(reader_.read(*reactor_, 0, stream_offset, std::span(&slice, 1))).has_value();
   }
   // Neighbours become one range. They may share the byte in which one ends and the other begins.
   void note(const Range& range) {
@@ -87,10 +86,10 @@ class SpanPass {
   }
 
   std::shared_ptr<const layer::Layer> layer_;
-  Reactor& reactor_;
   layer::SpanCache cache_;
   WorkerPool workers_{2};
   layer::SpanReader reader_;
+  std::unique_ptr<Reactor> reactor_;  // ends before the reader, with the prefetches left on it
   std::vector<std::byte> buffer_;
   std::vector<Range> wrong_;
 };
@@ -99,8 +98,7 @@ class SpanPass {
 
 Result<LayerVerdict> verify_layer(const store::ImageLayer& image_layer,
                                   const std::filesystem::path& index_dir,
-                                  const std::filesystem::path& scratch_dir, Reactor& reactor,
-                                  bool show_progress) {
+                                  const std::filesystem::path& scratch_dir, bool show_progress) {
   LayerVerdict verdict;
   verdict.layer = image_layer.blob.text();
   // Building an index is what checks size, digest and DiffID.
@@ -134,7 +132,8 @@ Result<LayerVerdict> verify_layer(const store::ImageLayer& image_layer,
           str_cat("bytes 0 to ", verdict.stream_bytes - 1, ", a plain tar, are one range"));
     return verdict;
   }
-  SpanPass pass(opened, reactor);
+  LB_ASSIGN(auto reactor, Reactor::create());
+  SpanPass pass(opened, std::move(reactor));
   pass.run(verdict);
   if (!fresh && !pass.found_something()) {
     verdict.findings.emplace_back(

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "oci-mount/base/reactor.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/store/image.h"
 
@@ -25,8 +24,7 @@ struct LayerVerdict {
 /// `scratch_dir`, which is empty and the caller's to remove. An error is one of the means; what is wrong with
 /// the layer is in the verdict.
 Result<LayerVerdict> verify_layer(const store::ImageLayer& layer, const std::filesystem::path& index_dir,
-                                  const std::filesystem::path& scratch_dir, Reactor& reactor,
-                                  bool show_progress);
+                                  const std::filesystem::path& scratch_dir, bool show_progress);
 
 /// The tree kept in `index_dir` against one merged anew. REQUIRES: verify_layer() found nothing, with the
 /// same `scratch_dir`. Gives what is wrong, or "".
