@@ -63,8 +63,9 @@ void ModuleLoader::load_for_devices() {
     for (const auto& bus : names_in("/sys/bus")) {
       const std::string devices = "/sys/bus/" + bus + "/devices/";
       for (const auto& device : names_in(devices)) {
-        if (!seen_devices_.insert(bus + "/" + device).second) continue;
-        std::string alias = read_text(devices + device + "/modalias");
+        const std::string path = devices + device;
+        if (!seen_devices_.insert(path).second) continue;
+        std::string alias = read_text(path + "/modalias");
         while (!alias.empty() && alias.back() == '\n') alias.pop_back();
         if (alias.empty()) continue;
         found_new = true;

@@ -153,7 +153,7 @@ void QmpClient::write_next() {
                            });
 }
 
-void QmpClient::close(Error reason) {
+void QmpClient::close(const Error& reason) {
   if (std::exchange(closed_, true)) return;
   error_code ignored;
   socket_.close(ignored);

@@ -67,7 +67,7 @@ class QmpClient {
   void handle(QmpMessage message);
   void send(std::string_view command, Done done);
   void write_next();
-  void close(Error reason);
+  void close(const Error& reason);
 
   boost::asio::posix::stream_descriptor socket_;
   std::function<void(const QmpEvent&)> on_event_;

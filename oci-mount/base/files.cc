@@ -1,14 +1,11 @@
 #include "oci-mount/base/files.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <system_error>
 
 namespace layerboot {
-
-static_assert(AT_FDCWD == -100);
 
 Result<UniqueFd> open_at(int dir_fd, const std::string& path, int flags, mode_t mode) {
   UniqueFd fd(::openat(dir_fd, path.c_str(), flags | O_CLOEXEC, mode));

@@ -1,6 +1,7 @@
 // Small things every floor does with files.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/types.h>
 
 #include <cstddef>
@@ -51,8 +52,7 @@ class AtomicFile {
 };
 
 inline Result<UniqueFd> open_path(const std::filesystem::path& path, int flags, mode_t mode) {
-  constexpr int kWorkingDirectory = -100;  // AT_FDCWD
-  return open_at(kWorkingDirectory, path.string(), flags, mode);
+  return open_at(AT_FDCWD, path.string(), flags, mode);
 }
 
 }  // namespace layerboot

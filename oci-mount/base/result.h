@@ -44,7 +44,7 @@ template <typename... Parts>
 
 /// Passes an error on, saying what was being done when it happened.
 template <typename... Parts>
-[[nodiscard]] std::unexpected<Error> while_doing(Error error, const Parts&... parts) {
+[[nodiscard]] std::unexpected<Error> while_doing(const Error& error, const Parts&... parts) {
   return std::unexpected(Error{error.code, str_cat(parts..., ": ", error.describe())});
 }
 
