@@ -1,0 +1,83 @@
+#include "tests/process/private_containerd.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "oci-mount/base/str_cat.h"
+#include "tests/support/image_builder.h"
+
+namespace layerboot::test {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kMaxTries = 100;
+constexpr useconds_t kTryInterval = 100'000;
+constexpr const char* kRepository = "layerboot.test/case";
+
+}  // namespace
+
+PrivateContainerd::PrivateContainerd(fs::path directory) : directory_(std::move(directory)) {
+  fs::create_directories(directory_);
+  const std::string home = directory_.string();
+  write_text(directory_ / "config.toml",
+             str_cat("version = 2\nroot = \"", home, "/root\"\nstate = \"", home,
+                     "/state\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n  address = \"",
+                     home, "/sock\"\n[ttrpc]\n  address = \"", home, "/ttrpc\"\n"));
+  const std::string config = (directory_ / "config.toml").string();
+  const char* const argv[] = {"containerd", "--config", config.c_str(), nullptr};
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  const std::string log = (directory_ / "log").string();
+  ::posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT, 0600);
+  ::posix_spawn_file_actions_adddup2(&actions, 1, 2);
+  if (::posix_spawnp(&pid_, argv[0], &actions, nullptr, const_cast<char**>(argv), environ) != 0) pid_ = -1;
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (pid_ < 0) {
+    why_not_ = "containerd is not installed (Debian package containerd)";
+    return;
+  }
+  for (int i = 0; i < kMaxTries; ++i) {
+    if (ctr({"version"}).exit_code == 0) return;
+    ::usleep(kTryInterval);
+  }
+  why_not_ = "containerd does not answer: " + read_text(log);
+}
+
+PrivateContainerd::~PrivateContainerd() {
+  for (const auto& mounted : mounts_) ::umount2(mounted.c_str(), MNT_DETACH);
+  if (pid_ < 0) return;
+  ::kill(pid_, SIGTERM);
+  ::waitpid(pid_, nullptr, 0);
+}
+
+Outcome PrivateContainerd::ctr(std::vector<std::string> words) const {
+  words.insert(words.begin(), {"ctr", "--address", (directory_ / "sock").string()});
+  return run_program(words, directory_);
+}
+
+fs::path PrivateContainerd::mount(const fs::path& layout, const std::string& tag) {
+  const std::string archive = (directory_ / (tag + ".tar")).string();
+  if (run_program({"skopeo", "copy", "--quiet", str_cat("oci:", layout.string(), ":", tag),
+                   str_cat("oci-archive:", archive, ":", tag)},
+                  directory_)
+          .exit_code != 0)
+    return {};
+  if (ctr({"images", "import", "--base-name", kRepository, "--snapshotter", "overlayfs", archive})
+          .exit_code != 0)
+    return {};
+  const fs::path target = directory_ / ("mounted-" + tag);
+  fs::create_directories(target);
+  if (ctr({"images", "mount", "--snapshotter", "overlayfs", str_cat(kRepository, ":", tag), target.string()})
+          .exit_code != 0)
+    return {};
+  mounts_.push_back(target);
+  return target;
+}
+
+}  // namespace layerboot::test

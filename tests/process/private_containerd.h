@@ -1,0 +1,37 @@
+// A containerd of the test's own: its store, state and socket are in a directory of the test.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "tests/process/mount_support.h"
+
+namespace layerboot::test {
+
+/// Ended, and everything it mounted unmounted, with this object.
+class PrivateContainerd {
+ public:
+  explicit PrivateContainerd(std::filesystem::path directory);
+  ~PrivateContainerd();
+  PrivateContainerd(const PrivateContainerd&) = delete;
+  PrivateContainerd& operator=(const PrivateContainerd&) = delete;
+
+  [[nodiscard]] bool works() const { return why_not_.empty(); }
+  [[nodiscard]] const std::string& why_not() const { return why_not_; }
+
+  /// Imports a tag of an OCI layout and mounts its overlayfs snapshot: where, or "" if it fails in either.
+  std::filesystem::path mount(const std::filesystem::path& layout, const std::string& tag);
+
+ private:
+  Outcome ctr(std::vector<std::string> words) const;
+
+  std::filesystem::path directory_;
+  std::string why_not_;
+  pid_t pid_ = -1;
+  std::vector<std::filesystem::path> mounts_;
+};
+
+}  // namespace layerboot::test
