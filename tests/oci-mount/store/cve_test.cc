@@ -1,0 +1,86 @@
+// What went wrong in other programs that read image documents, each under its name.
+#include <gtest/gtest.h>
+
+#include "oci-mount/store/image.h"
+#include "oci-mount/store/oci_json.h"
+#include "tests/support/image_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot::store {
+namespace {
+
+const std::string kHex(64, 'a');
+
+std::string manifest_with(std::string_view layer) {
+  return str_cat(R"({"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json",)",
+                 R"("digest":"sha256:)", kHex, R"(","size":2},"layers":[)", layer, "]}");
+}
+
+void expect_refused(const std::string& manifest, std::string_view word) {
+  const auto parsed = parse_manifest(manifest, "the manifest");
+  ASSERT_FALSE(parsed) << manifest;
+  EXPECT_NE(parsed.error().text.find(word), std::string::npos) << parsed.error().text;
+}
+
+// A document that is a manifest to one reader and an index to another.
+TEST(StoreCve, Cve2021_41190AmbiguousDocument) {
+  std::string both = manifest_with("");
+  both.insert(both.size() - 1, R"(,"manifests":[])");
+  EXPECT_FALSE(parse_manifest(both, "x"));
+  EXPECT_FALSE(parse_index(both, "x"));
+}
+
+// A digest that is no digest becomes a path.
+TEST(StoreCve, Cve2024_3727DigestAsAPath) {
+  for (const std::string digest : {"sha256:../../../etc/passwd", "sha256:", "../x", "md5:00"}) {
+    expect_refused(
+        manifest_with(str_cat(R"({"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":")", digest,
+                              R"(","size":1})")),
+        "is no digest");
+  }
+}
+
+// Urls of a foreign layer must not be fetched, least of all with anybody's credentials.
+TEST(StoreCve, Cve2020_15157ForeignLayerUrls) {
+  for (const char* type : {"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+                           "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"}) {
+    expect_refused(manifest_with(str_cat(R"({"mediaType":")", type, R"(","digest":"sha256:)", kHex,
+                                         R"(","size":1,"urls":["http://attacker.example/"]})")),
+                   "foreign layer");
+  }
+}
+
+// Documents read whole, however large.
+TEST(StoreCve, Cve2023_25153UnboundedDocuments) {
+  const std::string large(kMaxManifestJsonBytes + 1, ' ');
+  const std::string limit = str_cat("limit of ", kMaxManifestJsonBytes);
+  expect_refused(large, limit);
+  EXPECT_NE(parse_config(large, "x").error().text.find(limit), std::string::npos);
+  const std::string larger(kMaxIndexJsonBytes + 1, ' ');
+  EXPECT_NE(parse_index(larger, "x").error().text.find(str_cat("limit of ", kMaxIndexJsonBytes)),
+            std::string::npos);
+  // And of one that only says that it is large.
+  const test::TempDir dir;
+  test::ImageBuilder image(dir / "image");
+  image.add_to_index(str_cat(R"({"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:)",
+                             kHex, R"(","size":99999999999})"));
+  const auto opened = open_image(str_cat("oci:", (dir / "image").string()), StateDirs{});
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().text.find(limit), std::string::npos) << opened.error().text;
+}
+
+TEST(StoreLimits, EachIsNamed) {
+  std::string layers;
+  for (std::size_t i = 0; i <= kMaxLayers; ++i) {
+    layers += str_cat(i == 0 ? "" : ",", R"({"mediaType":"application/vnd.oci.image.layer.v1.tar",)",
+                      R"("digest":"sha256:)", kHex, R"(","size":1})");
+  }
+  expect_refused(manifest_with(layers), str_cat("limit of ", kMaxLayers));
+  std::string deep = manifest_with("");
+  deep.insert(deep.size() - 1,
+              str_cat(R"(,"x":)", std::string(kMaxJsonDepth + 1, '['), std::string(kMaxJsonDepth + 1, ']')));
+  expect_refused(deep, str_cat("limit of ", kMaxJsonDepth));
+}
+
+}  // namespace
+}  // namespace layerboot::store
