@@ -9,7 +9,7 @@ cd "$root"
 
 seconds=${1:-60}
 DEV_EXTRA_PACKAGES="clang-19 libclang-rt-19-dev" ensure_setup
-build fuzz
+build fuzz fuzzers
 for fuzzer in build/fuzz/tests/fuzz/fuzz_*; do
   [ -x "$fuzzer" ] && [ -f "$fuzzer" ] || continue
   stem=$(basename "$fuzzer")
