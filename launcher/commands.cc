@@ -11,6 +11,7 @@
 #include "launcher/kernel/prepare_kernel.h"
 #include "launcher/programs.h"
 #include "launcher/qemu_args.h"
+#include "launcher/store_commands.h"
 #include "launcher/supervisor.h"
 #include "launcher/vfsd_args.h"
 #include "launcher/vm_directory.h"
@@ -165,6 +166,16 @@ Result<void> carry_out(const Options& options) {
       return kernel(dirs, options);
     case Command::kDoctor:
       return doctor(dirs, options);
+    case Command::kPull:
+      return pull(dirs, {.reference = options.image,
+                         .tls_verify = options.tls_verify,
+                         .show_progress = options.log_level >= LogLevel::kInfo});
+    case Command::kImages:
+      return list_images(dirs, options.json);
+    case Command::kRmi:
+      return remove_image(dirs, options.image);
+    case Command::kGc:
+      return clean_up(dirs);
   }
   return fail(EINVAL, "unknown command");
 }

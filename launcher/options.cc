@@ -115,15 +115,43 @@ void add_others(CLI::App& app, RawOptions& raw) {
   add_verbosity(doctor, raw);
 }
 
+void add_store(CLI::App& app, RawOptions& raw) {
+  auto* pull = app.add_subcommand("pull", "fetch an image from a registry into the local store");
+  pull->add_option("IMAGE", raw.options.image, "such as debian:12 or localhost:5000/app:1")->required();
+  pull->add_flag("--tls-verify,!--no-tls-verify", raw.options.tls_verify,
+                 "false: take plain http, or a certificate that nobody signed");
+  pull->footer("By skopeo, with the credentials that it finds (skopeo login).");
+  add_verbosity(pull, raw);
+  auto* images = app.add_subcommand("images", "list the images in the local store");
+  images->add_flag("--json", raw.options.json, "one JSON document instead of columns");
+  auto* rmi = app.add_subcommand("rmi", "forget an image of the local store; gc then frees its space");
+  rmi->add_option("IMAGE", raw.options.image, "its name in the local store")->required();
+  auto* gc = app.add_subcommand("gc", "remove blobs and indexes that no image needs any more");
+  for (auto* command : {images, rmi, gc}) add_verbosity(command, raw);
+}
+
+std::optional<Command> store_command(const CLI::App& app) {
+  if (app.got_subcommand("pull")) return Command::kPull;
+  if (app.got_subcommand("images")) return Command::kImages;
+  if (app.got_subcommand("rmi")) return Command::kRmi;
+  if (app.got_subcommand("gc")) return Command::kGc;
+  return std::nullopt;
+}
+
 /// The part of checking that needs more than one option, or our own parsers.
 Result<Options> settle(RawOptions raw, const CLI::App& app) {
-  if (app.get_subcommands().empty()) return fail(EINVAL, "give a command: run, serve, kernel or doctor");
+  if (app.get_subcommands().empty())
+    return fail(EINVAL, "give a command: run, serve, pull, images, rmi, gc, kernel or doctor");
   Options options = std::move(raw.options);
   if (app.got_subcommand("serve")) options.command = Command::kServe;
   if (app.got_subcommand("kernel")) options.command = Command::kKernel;
   if (app.got_subcommand("doctor")) options.command = Command::kDoctor;
   if (raw.quiet) options.log_level = LogLevel::kWarn;
   if (raw.debug) options.log_level = LogLevel::kDebug;
+  if (const auto command = store_command(app)) {
+    options.command = *command;
+    return options;
+  }
   if (options.command == Command::kKernel || options.command == Command::kDoctor) return options;
 
   if (options.image.empty() && options.socket_path.empty()) {
@@ -167,6 +195,7 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
   try {
     add_run(app, raw);
     add_others(app, raw);
+    add_store(app, raw);
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) return misuse(error.what());

@@ -11,7 +11,7 @@
 
 namespace layerboot::launcher {
 
-enum class Command { kRun, kServe, kKernel, kDoctor };
+enum class Command { kRun, kServe, kKernel, kDoctor, kPull, kImages, kRmi, kGc };
 enum class AccelChoice { kAuto, kKvm, kTcg };
 enum class MachineChoice { kAuto, kQ35, kMicrovm };
 
@@ -33,6 +33,8 @@ struct Options {
   std::filesystem::path vfsd;
   std::filesystem::path guest_init;
   std::filesystem::path qemu;
+  bool tls_verify = true;  // pull
+  bool json = false;       // images
 };
 
 /// What parsing ends with: options to act on, or a text to print and an exit status (0 for --help, 2 for

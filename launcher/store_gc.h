@@ -1,0 +1,30 @@
+// Taking out of the local store and the index cache what no image needs any more.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/base/state_dirs.h"
+
+namespace layerboot::launcher {
+
+/// The images that VMs were made from, by what their config.json says: reference, and the VM's name. A
+/// config.json that can't be read is an error, as its VM's image must not go.
+Result<std::map<std::string, std::string>> images_of_vms(const StateDirs& dirs);
+
+struct GcReport {
+  std::size_t blobs = 0;
+  std::size_t indexes = 0;
+  std::uint64_t freed_bytes = 0;
+};
+
+/// Removes blobs that no image leads to, what broken-off pulls left, layer indexes of blobs that are in no
+/// place it knows, and all tree indexes when a layer index goes. Indexes and trees are caches: at worst one
+/// is built again. An image whose VM exists is in index.json still, as forget refuses it. REQUIRES: the
+/// store's lock is held.
+Result<GcReport> collect_garbage(const StateDirs& dirs);
+
+}  // namespace layerboot::launcher
