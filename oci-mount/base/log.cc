@@ -10,6 +10,9 @@ namespace {
 
 std::string program_name = "layerboot";
 LogLevel chattiest = LogLevel::kInfo;
+// A terminal may be in raw mode, for a guest's console: then only a carriage return leads to the margin. Asked at the
+// start, since a sandbox may forbid the question.
+const bool terminal = ::isatty(STDERR_FILENO) != 0;
 
 std::string_view level_word(LogLevel level) {
   switch (level) {
@@ -36,8 +39,6 @@ bool log_enabled(LogLevel level) { return level <= chattiest; }
 
 void log_line(LogLevel level, std::string_view text) {
   if (!log_enabled(level)) return;
-  // A terminal may be in raw mode, for a guest's console: then only a carriage return leads to the margin.
-  static const bool terminal = ::isatty(STDERR_FILENO) != 0;
   const std::string line =
       str_cat(terminal ? "\r" : "", program_name, ": ", level_word(level), text, terminal ? "\r\n" : "\n");
   // A log that can't be written has nowhere to say so.

@@ -2,17 +2,27 @@
 
 #include <signal.h>
 
+#include <system_error>
+
 namespace layerboot {
 
-WorkerPool::WorkerPool(unsigned thread_count) {
-  threads_.reserve(thread_count);
+void WorkerPool::start() {
+  const std::lock_guard lock(mutex_);
+  start_locked();
+}
+
+void WorkerPool::start_locked() {
+  if (thread_count_ == 0) return;
+  threads_.reserve(thread_count_);
   // Inherited by the workers: signals are for the program's own threads to take.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  for (unsigned i = 0; i < thread_count; ++i) {
-    threads_.emplace_back([this] { work_until_stopped(); });
+  try {
+    for (; thread_count_ > 0; --thread_count_) threads_.emplace_back([this] { work_until_stopped(); });
+  } catch (const std::system_error&) {
+    thread_count_ = 0;  // fewer will do
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
@@ -29,6 +39,7 @@ WorkerPool::~WorkerPool() {
 void WorkerPool::submit(std::function<void()> job) {
   {
     const std::lock_guard lock(mutex_);
+    start_locked();
     if (queue_.size() < kMaxQueued && !threads_.empty()) {
       queue_.push_back(std::move(job));
       work_arrived_.notify_one();

@@ -20,12 +20,16 @@ class WorkerPool {
   /// slows the source down, which is what a full queue should do.
   static constexpr std::size_t kMaxQueued = 1024;
 
-  /// The threads have every signal blocked.
-  explicit WorkerPool(unsigned thread_count);
+  /// The threads have every signal blocked. They start with the first job, or with start().
+  explicit WorkerPool(unsigned thread_count) : thread_count_(thread_count) {}
   /// Runs what is queued, then joins.
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
+
+  /// Starts the threads now: for a program that may start none later. They have the rights that the calling
+  /// thread has by then. Where the host allows no thread, jobs run on those that bring them. Thread-safe.
+  void start();
 
   /// Runs `job` on a worker. Thread-safe.
   void submit(std::function<void()> job);
@@ -51,8 +55,11 @@ class WorkerPool {
   }
 
  private:
+  /// REQUIRES: mutex_ is held.
+  void start_locked();
   void work_until_stopped();
 
+  unsigned thread_count_;  // still to start
   std::mutex mutex_;
   std::condition_variable work_arrived_;
   std::deque<std::function<void()>> queue_;
