@@ -1,11 +1,14 @@
 #include "vfsd/daemon/listener.h"
 
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <cstring>
+
+#include "oci-mount/base/files.h"
 
 namespace layerboot::vfsd {
 
@@ -43,6 +46,13 @@ Result<void> remove_stale(const std::filesystem::path& path, const sockaddr_un& 
   return {};
 }
 
+/// A mount of its own where that is allowed, so that ".." leads nowhere.
+Result<UniqueFd> hold_directory(const std::filesystem::path& directory) {
+  UniqueFd own(::open_tree(AT_FDCWD, directory.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  if (own) return own;
+  return open_path(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
 }  // namespace
 
 Result<Listener> Listener::bind(const std::filesystem::path& path) {
@@ -55,11 +65,14 @@ Result<Listener> Listener::bind(const std::filesystem::path& path) {
   }
   std::memcpy(address.sun_path, text.data(), text.size());
   LB_TRY(remove_stale(path, address));
+  LB_ASSIGN(auto directory, hold_directory(path.has_parent_path() ? path.parent_path() : "."));
   LB_ASSIGN(auto socket, make_socket());
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) < 0) {
     return errno_error("socket ", text);
   }
-  Listener listener(std::move(socket), path, false);
+  Listener listener(std::move(socket), false);
+  listener.name_ = path.filename();
+  listener.directory_ = std::move(directory);
   set_nonblocking(listener.socket_.get());
   if (::listen(listener.socket_.get(), kBacklog) < 0) return errno_error("socket ", text);
   return listener;
@@ -73,11 +86,11 @@ Result<Listener> Listener::adopt(int fd) {
   }
   ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   set_nonblocking(fd);
-  return Listener(UniqueFd(fd), {}, listening == 0);
+  return Listener(UniqueFd(fd), listening == 0);
 }
 
 Listener::~Listener() {
-  if (!path_.empty()) ::unlink(path_.c_str());
+  if (!name_.empty()) ::unlinkat(directory_.get(), name_.c_str(), 0);
 }
 
 }  // namespace layerboot::vfsd

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 #include <utility>
 
 #include "oci-mount/base/result.h"
@@ -20,7 +21,8 @@ class Listener {
 
   Listener(Listener&& other) noexcept
       : socket_(std::move(other.socket_)),
-        path_(std::exchange(other.path_, {})),
+        directory_(std::move(other.directory_)),
+        name_(std::exchange(other.name_, {})),
         connected_(other.connected_) {}
   Listener& operator=(Listener&&) = delete;
   ~Listener();
@@ -31,11 +33,12 @@ class Listener {
   UniqueFd take_socket() { return std::move(socket_); }
 
  private:
-  Listener(UniqueFd socket, std::filesystem::path path, bool connected)
-      : socket_(std::move(socket)), path_(std::move(path)), connected_(connected) {}
+  Listener(UniqueFd socket, bool connected) : socket_(std::move(socket)), connected_(connected) {}
 
   UniqueFd socket_;
-  std::filesystem::path path_;  // empty: not ours
+  // Where the file is, which has no path any more when the daemon is in its sandbox. No way leads up from here.
+  UniqueFd directory_;
+  std::string name_;  // empty: not ours
   bool connected_ = false;
 };
 

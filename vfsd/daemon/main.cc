@@ -1,6 +1,7 @@
 // vfsd: the daemon. Wiring only.
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <string_view>
@@ -9,6 +10,8 @@
 #include "vfsd/daemon/listener.h"
 #include "vfsd/daemon/options.h"
 #include "vfsd/daemon/queue_set.h"
+#include "vfsd/daemon/sandbox.h"
+#include "vfsd/daemon/seccomp.h"
 #include "vfsd/daemon/serve_image.h"
 #include "vfsd/daemon/server.h"
 
@@ -31,22 +34,40 @@ Result<void> announce_ready(int ready_fd) {
   return {};
 }
 
+/// The server takes these signals while it runs. Before and after, they wait: a stop must not interrupt writing back.
+void mask_stop_signals(int how) {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  for (const int number : {SIGTERM, SIGINT}) ::sigaddset(&signals, number);
+  ::pthread_sigmask(how, &signals, nullptr);
+}
+
 Result<void> serve(const Options& options) {
-  // First of all, so that a socket in use is reported before an image is indexed.
+  LB_ASSIGN(auto sandbox, Sandbox::enter(options.sandbox, !options.read_only));
+  // Before the image, so that a socket in use is reported before an image is indexed.
   LB_ASSIGN(auto listener, options.socket_fd >= 0 ? Listener::adopt(options.socket_fd)
                                                   : Listener::bind(options.socket_path));
+  if (!options.read_only) LB_TRY(sandbox.hold_upper(options.upper));
   LB_ASSIGN(const auto image, serve_image(options));
+  const bool is_directory =
+      std::ranges::any_of(image.source->image.layers, [](const auto& layer) { return layer.is_directory; });
+  LB_TRY(sandbox.close(is_directory));
+  mask_stop_signals(SIG_BLOCK);  // in all threads to come, too
+  image.source->workers.start();  // no thread can be started later
   LB_ASSIGN(const auto reactor, Reactor::create());
   {
     fuse::Session session(*image.file_system, fuse::SessionOptions{.read_only = options.read_only});
     LB_ASSIGN(const auto queues, QueueSet::create(session, options.request_queues));
     vhost::Backend backend(*queues);
     Server server(listener, backend, session, options.once);
+    LB_TRY(allow_only_serving(options.seccomp, {.upper = !options.read_only, .image_files = is_directory}));
     LB_TRY(announce_ready(options.ready_fd));
     log_info(
         "serving ", options.image, " on ",
         options.socket_fd >= 0 ? str_cat("descriptor ", options.socket_fd) : options.socket_path.native());
+    mask_stop_signals(SIG_UNBLOCK);
     server.run();
+    mask_stop_signals(SIG_BLOCK);
   }
   auto synced = reactor->block_on(image.file_system->syncfs(*reactor));
   if (!synced) return while_doing(std::move(synced).error(), "writing back ", options.upper.native());

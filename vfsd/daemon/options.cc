@@ -4,6 +4,7 @@
 #include <charconv>
 #include <iostream>
 #include <limits>
+#include <map>
 
 namespace layerboot::vfsd {
 
@@ -19,6 +20,11 @@ auto size_into(std::uint64_t& size_bytes) {
     size_bytes = *parsed;
   };
 }
+
+const std::map<std::string, SandboxMode> kSandboxModes{
+    {"auto", SandboxMode::kAuto}, {"namespace", SandboxMode::kNamespace}, {"none", SandboxMode::kNone}};
+const std::map<std::string, SeccompMode> kSeccompModes{
+    {"kill", SeccompMode::kKill}, {"log", SeccompMode::kLog}, {"none", SeccompMode::kNone}};
 
 void declare(CLI::App& app, Options& options) {
   auto* socket = app.add_option("--socket-path", options.socket_path, "Unix socket to listen on");
@@ -38,6 +44,13 @@ void declare(CLI::App& app, Options& options) {
   app.add_option_function<std::string>("--cache-size", size_into(options.cache_bytes),
                                        "memory for decoded data (default 256M)");
   app.add_option("--ready-fd", options.ready_fd, "descriptor that gets \"ready\\n\" when listening");
+  app.add_option("--sandbox", options.sandbox, "namespaces and an empty root: auto (a warning where the host gives none), "
+                                               "namespace (an error), none")
+      ->transform(CLI::CheckedTransformer(kSandboxModes))
+      ->type_name("MODE");
+  app.add_option("--seccomp", options.seccomp, "system calls that serving does not take: kill, log, none")
+      ->transform(CLI::CheckedTransformer(kSeccompModes))
+      ->type_name("MODE");
   app.add_flag("--once", options.once, "exit when the front end disconnects");
   app.add_flag("--read-only", options.read_only, "refuse every change");
   auto* quiet = app.add_flag("--quiet", options.quiet, "only warnings and errors");

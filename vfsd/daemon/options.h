@@ -9,8 +9,17 @@
 #include <vector>
 
 #include "oci-mount/base/result.h"
+#include "vfsd/daemon/sandbox.h"
+#include "vfsd/daemon/seccomp.h"
 
 namespace layerboot::vfsd {
+
+/// A sanitizer's run-time library makes calls and threads of its own.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr SeccompMode kDefaultSeccomp = SeccompMode::kNone;
+#else
+inline constexpr SeccompMode kDefaultSeccomp = SeccompMode::kKill;
+#endif
 
 struct Options {
   static constexpr unsigned kMaxRequestQueues = 16;
@@ -26,6 +35,8 @@ struct Options {
   unsigned request_queues = 4;
   std::uint64_t cache_bytes = 256U << 20;
   int ready_fd = -1;
+  SandboxMode sandbox = SandboxMode::kAuto;
+  SeccompMode seccomp = kDefaultSeccomp;
   bool once = false;
   bool read_only = false;
   bool quiet = false;

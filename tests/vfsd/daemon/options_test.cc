@@ -45,6 +45,18 @@ TEST(ParseOptions, TakesWhatTheLauncherGives) {
   EXPECT_TRUE(parsed.options.once);
 }
 
+TEST(ParseOptions, IsShutInUnlessTold) {
+  const auto plain = parse({"--fd", "3", "--image", "x", "--read-only"});
+  EXPECT_EQ(plain.options.sandbox, SandboxMode::kAuto);
+  EXPECT_EQ(plain.options.seccomp, kDefaultSeccomp);
+  const auto open = parse({"--fd", "3", "--image", "x", "--read-only", "--sandbox", "none", "--seccomp", "log"});
+  ASSERT_FALSE(open.exit_code);
+  EXPECT_EQ(open.options.sandbox, SandboxMode::kNone);
+  EXPECT_EQ(open.options.seccomp, SeccompMode::kLog);
+  EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only", "--sandbox", "maybe"}).exit_code, 2);
+  EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only", "--seccomp", "5"}).exit_code, 2);
+}
+
 TEST(ParseOptions, UsageErrorsAreTwo) {
   EXPECT_EQ(parse({}).exit_code, 2);
   EXPECT_EQ(parse({"--nonsense"}).exit_code, 2);

@@ -1,0 +1,242 @@
+// What vfsd has and can reach while it serves, as the host's /proc tells it.
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "tests/process/vfsd_sandbox_fixture.h"
+
+namespace layerboot::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::map<std::string, std::string> status_of(const fs::path& file) {
+  std::ifstream in(file);
+  std::map<std::string, std::string> values;
+  for (std::string line; std::getline(in, line);) {
+    const auto colon = line.find(':');
+    const auto value = line.find_first_not_of(" \t", colon + 1);
+    values[line.substr(0, colon)] = value == std::string::npos ? "" : line.substr(value);
+  }
+  return values;
+}
+
+unsigned long bits(const std::string& hexadecimal) { return std::stoul(hexadecimal, nullptr, 16); }
+
+class SandboxTest : public SandboxedVfsd {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "looks into another process's root, which takes root";
+    SandboxedVfsd::SetUp();
+  }
+  /// Of every thread, the same.
+  void expect_status(const std::string& key, const std::string& wanted) {
+    for (const auto& task : fs::directory_iterator(proc("task"))) {
+      EXPECT_EQ(status_of(task.path() / "status")[key], wanted) << key << " of " << task.path();
+    }
+  }
+};
+
+TEST_F(SandboxTest, SharesNoNamespaceThatCouldBeReachedThrough) {
+  start_writable({"--sandbox", "namespace"});
+  for (const auto* name : {"mnt", "net", "ipc", "uts", "cgroup"}) {
+    EXPECT_NE(fs::read_symlink(proc(std::string("ns/") + name)), fs::read_symlink(std::string("/proc/self/ns/") + name))
+        << name;
+  }
+}
+
+TEST_F(SandboxTest, SeesAnEmptyRoot) {
+  start_writable({"--sandbox", "namespace"});
+  std::vector<std::string> found;
+  for (const auto& entry : fs::recursive_directory_iterator(proc("root"))) {
+    const auto path = entry.path().lexically_relative(proc("root")).string();
+    if (!path.starts_with("proc/self/fd/")) found.push_back(path);
+  }
+  std::ranges::sort(found);
+  EXPECT_EQ(found, (std::vector<std::string>{"proc", "proc/self", "proc/self/fd"}));
+  std::ifstream mounts(proc("mountinfo"));
+  std::size_t count = 0;
+  for (std::string line; std::getline(mounts, line); ++count) EXPECT_NE(line.find(" ro,"), std::string::npos) << line;
+  EXPECT_EQ(count, 2U) << "the root and /proc/self/fd";
+}
+
+TEST_F(SandboxTest, HasTheRightsThatAnUpperNeeds) {
+  start_writable();
+  // CHOWN 0, DAC_OVERRIDE 1, FOWNER 3, FSETID 4, SYS_ADMIN 21, MKNOD 27, SETFCAP 31
+  const unsigned long allowed = 1UL << 0 | 1UL << 1 | 1UL << 3 | 1UL << 4 | 1UL << 21 | 1UL << 27 | 1UL << 31;
+  for (const auto& task : fs::directory_iterator(proc("task"))) {
+    auto status = status_of(task.path() / "status");
+    EXPECT_EQ(bits(status["CapEff"]) & ~allowed, 0U) << task.path();
+    EXPECT_EQ(bits(status["CapPrm"]) & ~allowed, 0U) << task.path();
+    // DAC_READ_SEARCH 2 goes when the right to change this set is gone; without exec and with no_new_privs it is nothing.
+    EXPECT_EQ(bits(status["CapBnd"]) & ~(allowed | 1UL << 2), 0U) << task.path();
+  }
+  expect_status("CapInh", "0000000000000000");
+  expect_status("CapAmb", "0000000000000000");
+  expect_status("NoNewPrivs", "1");
+  expect_status("Groups", "");
+  expect_status("Umask", "0000");
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  expect_status("Seccomp", "2");
+#endif
+}
+
+TEST_F(SandboxTest, HasNoRightsWhereNothingIsWritten) {
+  start({"--read-only"});
+  expect_status("CapEff", "0000000000000000");
+  expect_status("CapPrm", "0000000000000000");
+  boot();
+  EXPECT_EQ(client_->read(client_->lookup(1, "file")->nodeid, 0, 100).value_or(""), "from the image");
+  EXPECT_EQ(client_->mkdir(1, "d", 0755).error().code, EROFS);
+}
+
+TEST_F(SandboxTest, ReadsTheFilesOfADirectory) {
+  fs::create_directories(dir_ / "tree/sub");
+  std::ofstream(dir_ / "tree/sub/theirs") << "in place";
+  ASSERT_EQ(::chown((dir_ / "tree/sub/theirs").c_str(), 1000, 1000), 0);
+  ASSERT_EQ(::chmod((dir_ / "tree/sub/theirs").c_str(), 0600), 0);
+  for (const bool writable : {false, true}) {
+    std::vector<std::string> words{"--socket-path", dir_ / "s", "--image", "dir:" + (dir_ / "tree").string(), "--quiet"};
+    if (writable) {
+      words.insert(words.end(), {"--upper", dir_ / "upper", "--quota", "64M"});
+    } else {
+      words.emplace_back("--read-only");
+    }
+    vfsd_ = std::make_unique<VfsdProcess>(std::move(words), dir_ / "cache");
+    ASSERT_TRUE(vfsd_->ready()) << vfsd_->messages();
+    boot();
+    const auto file = client_->lookup(client_->lookup(1, "sub")->nodeid, "theirs");
+    ASSERT_TRUE(file);
+    EXPECT_EQ(client_->read(file->nodeid, 0, 100).value_or("nothing"), "in place") << writable;
+    vfsd_->signal(SIGTERM);
+    EXPECT_EQ(vfsd_->wait(), 0) << vfsd_->messages();
+  }
+}
+
+TEST_F(SandboxTest, ServesWithoutNamespacesToo) {
+  start_writable({"--sandbox", "none"});
+  EXPECT_EQ(fs::read_symlink(proc("ns/mnt")), fs::read_symlink("/proc/self/ns/mnt"));
+  expect_status("NoNewPrivs", "1");
+  expect_status("Groups", "");
+  boot();
+  const auto made = client_->create(1, "new", 0644, O_EXCL);
+  ASSERT_TRUE(made);
+  EXPECT_TRUE(client_->setxattr(made->nodeid, "trusted.mine", "x"));
+  EXPECT_TRUE(client_->write(client_->lookup(1, "file")->nodeid, 0, "copied up"));
+}
+
+TEST_F(SandboxTest, ModesThatAreNoneAreUsageErrors) {
+  for (const auto* option : {"--sandbox", "--seccomp"}) {
+    VfsdProcess vfsd({"--socket-path", dir_ / "s", "--image", "oci:x", "--read-only", option, "perhaps"}, dir_ / "cache");
+    EXPECT_EQ(vfsd.wait(), 2) << option;
+  }
+}
+
+TEST_F(SandboxTest, MayOpenFewDescriptors) {
+  start_writable();
+  unsigned highest = 0;
+  for (const auto& entry : fs::directory_iterator(proc("fd"))) {
+    highest = std::max(highest, static_cast<unsigned>(std::stoul(entry.path().filename())));
+  }
+  std::ifstream limits(proc("limits"));
+  for (std::string line; std::getline(limits, line);) {
+    if (!line.starts_with("Max open files")) continue;
+    std::istringstream words(line.substr(14));
+    unsigned soft = 0;
+    unsigned hard = 0;
+    words >> soft >> hard;
+    EXPECT_EQ(soft, hard);
+    EXPECT_LE(soft, std::max(highest, 77U) + 1 + 512) << "77 is the test's --ready-fd";
+    return;
+  }
+  FAIL() << "no limit is listed";
+}
+
+TEST_F(SandboxTest, KeepsTheLaunchersDeathSignal) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd reading(ends[0]);
+  UniqueFd writing(ends[1]);
+  const std::string image = "oci:" + (dir_ / "image").string();
+  const std::string upper = dir_ / "upper";
+  const std::string socket = dir_ / "s";
+  const std::string index = dir_ / "index";
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    const pid_t middle = ::getpid();
+    if (::fork() == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (::getppid() != middle) ::_exit(1);
+      const pid_t own = ::getpid();
+      if (::write(writing.get(), &own, sizeof(own)) != sizeof(own)) ::_exit(1);
+      ::dup2(writing.get(), 78);  // stays open for as long as vfsd lives
+      ::dup2(writing.get(), 79);
+      ::execl(LAYERBOOT_VFSD, "vfsd", "--socket-path", socket.c_str(), "--image", image.c_str(), "--upper",
+              upper.c_str(), "--index-dir", index.c_str(), "--quota", "64M", "--quiet", "--ready-fd", "79", nullptr);
+      ::_exit(1);
+    }
+    for (;;) ::pause();
+  }
+  writing.reset();
+  pid_t vfsd = -1;
+  ASSERT_EQ(::read(reading.get(), &vfsd, sizeof(vfsd)), static_cast<ssize_t>(sizeof(vfsd)));
+  std::array<char, 6> ready{};
+  EXPECT_EQ(::read(reading.get(), ready.data(), ready.size()), 6);
+  ::kill(parent, SIGKILL);
+  ::waitpid(parent, nullptr, 0);
+  pollfd end{reading.get(), POLLIN, 0};
+  if (::poll(&end, 1, 30'000) != 1) {
+    ::kill(vfsd, SIGKILL);
+    FAIL() << "vfsd outlives its parent";
+  }
+  char c = 0;
+  EXPECT_EQ(::read(reading.get(), &c, 1), 0);
+}
+
+TEST_F(SandboxTest, AStopDoesNotInterruptTheEnd) {
+  for (int i = 0; i < 10; ++i) {
+    start_writable({"--once"});
+    boot();
+    ASSERT_TRUE(client_->write(client_->lookup(1, "file")->nodeid, 0, "to be written back"));
+    guest_->hang_up();
+    vfsd_->signal(SIGTERM);
+    EXPECT_EQ(vfsd_->wait(), 0) << i << ": " << vfsd_->messages();
+  }
+}
+
+TEST_F(SandboxTest, AnOrdinaryUserGetsOneToo) {
+  constexpr uid_t kNobody = 65534;
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0777), 0);
+  for (const auto& entry : fs::recursive_directory_iterator(dir_.path())) {
+    ASSERT_EQ(::chown(entry.path().c_str(), kNobody, kNobody), 0);
+  }
+  ASSERT_EQ(::setresgid(kNobody, kNobody, 0), 0);
+  ASSERT_EQ(::setresuid(kNobody, kNobody, 0), 0);  // exec makes it all of them
+  const bool can_start = ::access(LAYERBOOT_VFSD, X_OK) == 0;
+  if (can_start) start({"--read-only", "--sandbox", "namespace"});
+  ASSERT_EQ(::setresuid(0, 0, 0), 0);
+  ASSERT_EQ(::setresgid(0, 0, 0), 0);
+  if (!can_start) GTEST_SKIP() << "the build directory is not for everybody to enter";
+  ASSERT_TRUE(vfsd_->ready()) << vfsd_->messages();
+  expect_status("Uid", "65534\t65534\t65534\t65534");
+  expect_status("CapEff", "0000000000000000");
+  EXPECT_NE(fs::read_symlink(proc("ns/user")), fs::read_symlink("/proc/self/ns/user"));
+  boot();
+  EXPECT_EQ(client_->read(client_->lookup(1, "file")->nodeid, 0, 100).value_or(""), "from the image");
+  vfsd_->signal(SIGTERM);
+  EXPECT_EQ(vfsd_->wait(), 0) << vfsd_->messages();
+  EXPECT_FALSE(fs::exists(dir_ / "s"));
+}
+
+}  // namespace
+}  // namespace layerboot::test

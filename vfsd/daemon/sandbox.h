@@ -1,0 +1,55 @@
+// Sandbox: where the daemon serves from. Alone in its namespaces, with an empty root, few rights and few descriptors.
+//
+// Three steps, since an image must be found and indexed before the door is shut: enter(), hold_upper(), close().
+// What the process may call is apart: see seccomp.h. Why it is as it is: DESIGN.md, "Sandbox".
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+
+#include "oci-mount/base/result.h"
+
+namespace layerboot::vfsd {
+
+enum class SandboxMode {
+  kAuto,       // namespaces where the host gives them, else a warning
+  kNamespace,  // namespaces, or an error
+  kNone,       // no namespaces and no private root; rights are given up all the same
+};
+
+/// All of it is for the main thread, and before it has started any other.
+class Sandbox {
+ public:
+  /// Descriptors that serving may take beyond those that are open when the sandbox is closed.
+  static constexpr std::size_t kServingDescriptors = 512;
+
+  /// Leaves the host's mounts (for a copy of them), network and IPC, and every right of root that neither the upper
+  /// nor close() needs. `writable`: there will be an upper directory.
+  static Result<Sandbox> enter(SandboxMode mode, bool writable);
+
+  /// Makes `upper`, which is created where missing, a mount of its own: no path that begins at a descriptor in it
+  /// leads out of it, and no device node in it can be opened. Call before it is opened.
+  Result<void> hold_upper(const std::filesystem::path& upper) const;
+
+  /// Call when all is open: an empty, read-only root with nothing but /proc/self/fd, no umask, few descriptors, and
+  /// no right but what the upper needs, or what opening an image's files needs (`image_is_directory`).
+  Result<void> close(bool image_is_directory);
+
+  /// False for kNone, and where kAuto got none.
+  [[nodiscard]] bool has_namespaces() const { return has_namespaces_; }
+
+ private:
+  Sandbox() = default;
+  Result<void> enter_namespaces();
+  /// The launcher's signal for its own death, which a change of rights may have cleared.
+  Result<void> restore_death_signal() const;
+
+  bool has_namespaces_ = false;
+  bool writable_ = false;
+  bool is_root_ = false;
+  int death_signal_ = 0;
+  pid_t parent_ = 0;
+};
+
+}  // namespace layerboot::vfsd

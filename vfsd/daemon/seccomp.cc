@@ -1,0 +1,95 @@
+#include "vfsd/daemon/seccomp.h"
+
+#include <seccomp.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <memory>
+#include <span>
+#include <type_traits>
+
+namespace layerboot::vfsd {
+
+namespace {
+
+/// Threads, memory, clocks, and the control plane's and reactors' waiting.
+constexpr std::array kAlways{
+    // the C library
+    SCMP_SYS(brk), SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep), SCMP_SYS(exit), SCMP_SYS(exit_group),
+    SCMP_SYS(futex), SCMP_SYS(getpid), SCMP_SYS(getrandom), SCMP_SYS(gettid), SCMP_SYS(gettimeofday), SCMP_SYS(madvise),
+    SCMP_SYS(mremap), SCMP_SYS(munmap), SCMP_SYS(restart_syscall), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigreturn), SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_yield), SCMP_SYS(sigaltstack),
+    // a thread that is still starting
+    SCMP_SYS(rseq), SCMP_SYS(set_robust_list),
+    // both planes
+    SCMP_SYS(close), SCMP_SYS(fcntl), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(lseek), SCMP_SYS(read),
+    SCMP_SYS(readv), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(io_uring_enter), SCMP_SYS(epoll_ctl),
+    SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_wait), SCMP_SYS(timerfd_settime), SCMP_SYS(poll), SCMP_SYS(ppoll),
+    // the front end
+    SCMP_SYS(accept4), SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(sendto),
+    // blobs; statfs; the socket's file at the end
+    SCMP_SYS(pread64), SCMP_SYS(preadv), SCMP_SYS(preadv2), SCMP_SYS(fstatfs), SCMP_SYS(unlinkat)};
+
+/// An upper directory. open and creat are not here, and openat can name nothing outside: the root is empty.
+constexpr std::array kToWrite{
+    SCMP_SYS(openat),     SCMP_SYS(openat2),    SCMP_SYS(getdents64),      SCMP_SYS(readlinkat),  SCMP_SYS(statx),
+    SCMP_SYS(mkdirat),    SCMP_SYS(mknodat),    SCMP_SYS(symlinkat),       SCMP_SYS(linkat),      SCMP_SYS(renameat),    SCMP_SYS(renameat2),
+    SCMP_SYS(fchmod),     SCMP_SYS(fchmodat),   SCMP_SYS(fchown),          SCMP_SYS(fchownat),    SCMP_SYS(utimensat),
+    SCMP_SYS(ftruncate),  SCMP_SYS(fallocate),  SCMP_SYS(copy_file_range), SCMP_SYS(pwrite64),    SCMP_SYS(pwritev),
+    SCMP_SYS(pwritev2),   SCMP_SYS(fsync),      SCMP_SYS(fdatasync),       SCMP_SYS(syncfs),      SCMP_SYS(lgetxattr),
+    SCMP_SYS(lsetxattr),  SCMP_SYS(llistxattr), SCMP_SYS(lremovexattr),    SCMP_SYS(fgetxattr),   SCMP_SYS(fsetxattr),
+    SCMP_SYS(flistxattr), SCMP_SYS(fremovexattr)};
+
+using Filter = std::unique_ptr<std::remove_pointer_t<scmp_filter_ctx>, void (*)(scmp_filter_ctx)>;
+
+/// libseccomp gives a negative errno; calls that this architecture does not have are no error.
+Result<void> check(int status, std::string_view what) {
+  if (status < 0) return fail(-status, "seccomp: ", what, ": ", Error{-status, {}}.describe());
+  return {};
+}
+
+Result<void> allow(const Filter& filter, std::span<const int> calls) {
+  for (const int call : calls) {
+    LB_TRY(check(::seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW, call, 0, nullptr), "a rule"));
+  }
+  return {};
+}
+
+Result<void> allow_if(const Filter& filter, int call, scmp_arg_cmp condition) {
+  return check(::seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW, call, 1, &condition), "a condition");
+}
+
+scmp_arg_cmp without_bits(unsigned argument, scmp_datum_t bits) {
+  return {.arg = argument, .op = SCMP_CMP_MASKED_EQ, .datum_a = bits, .datum_b = 0};
+}
+
+scmp_arg_cmp equal(unsigned argument, scmp_datum_t value) {
+  return {.arg = argument, .op = SCMP_CMP_EQ, .datum_a = value, .datum_b = 0};
+}
+
+}  // namespace
+
+Result<void> allow_only_serving(SeccompMode mode, ServingCalls calls) {
+  if (mode == SeccompMode::kNone) return {};
+  const Filter filter(::seccomp_init(mode == SeccompMode::kKill ? SCMP_ACT_KILL_PROCESS : SCMP_ACT_LOG),
+                      &::seccomp_release);
+  if (!filter) return fail(ENOSYS, "seccomp is not available; --seccomp none serves without");
+  LB_TRY(check(::seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1), "all threads"));
+  // Calls in a binary tree rather than a list: the filter is in the way of each.
+  LB_TRY(check(::seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2), "a fast filter"));
+  LB_TRY(allow(filter, kAlways));
+  if (calls.upper) LB_TRY(allow(filter, kToWrite));
+  if (calls.image_files) LB_TRY(allow(filter, std::array{SCMP_SYS(openat2)}));
+  // Memory, but none to run code in.
+  LB_TRY(allow_if(filter, SCMP_SYS(mmap), without_bits(2, PROT_EXEC)));
+  LB_TRY(allow_if(filter, SCMP_SYS(mprotect), without_bits(2, PROT_EXEC)));
+  // Asio's way to make a descriptor non-blocking; no other ioctl.
+  LB_TRY(allow_if(filter, SCMP_SYS(ioctl), equal(1, FIONBIO)));
+  // abort(), and no signal to anybody else.
+  LB_TRY(allow_if(filter, SCMP_SYS(tgkill), equal(0, static_cast<scmp_datum_t>(::getpid()))));
+  return check(::seccomp_load(filter.get()), "this host takes no filter (--seccomp none serves without)");
+}
+
+}  // namespace layerboot::vfsd

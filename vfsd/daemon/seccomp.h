@@ -1,0 +1,25 @@
+// The system calls that serving takes, and no others.
+#pragma once
+
+#include "oci-mount/base/result.h"
+
+namespace layerboot::vfsd {
+
+enum class SeccompMode {
+  kKill,  // any other call ends the process
+  kLog,   // any other call is written to the kernel's log, and done
+  kNone,
+};
+
+/// What serving does besides answering from what is open and mapped.
+struct ServingCalls {
+  bool upper = false;        // changes a file system
+  bool image_files = false;  // opens files of the image one by one: the image is a directory
+};
+
+/// Binds every thread of the process, for good. Call when all threads, rings and descriptors are there: no thread, no
+/// ring and no socket can be made afterwards.
+/// ENOSYS or the like where the host's kernel or sandbox takes no filter.
+Result<void> allow_only_serving(SeccompMode mode, ServingCalls calls);
+
+}  // namespace layerboot::vfsd
