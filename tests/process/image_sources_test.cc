@@ -69,6 +69,32 @@ TEST_F(ImageSourcesTest, ArchivesThatSkopeoMakes) {
   EXPECT_EQ(tool({"cat", str_cat("oci-archive:", path("oci.tar")), "/etc/hostname"}).exit_code, 1);
 }
 
+// One frame a layer, as docker buildx has it too.
+TEST_F(ImageSourcesTest, ZstdLayersThatSkopeoMakes) {
+  if (!is_installed("skopeo")) GTEST_SKIP() << "skopeo is not installed: ./dev setup installs it";
+  const std::string large = sample_bytes(7'000'000, 8);
+  ImageBuilder image(dir_ / "large");
+  image.add_plain_layer(TarBuilder().file("large", large).finish());
+  image.write("v1");
+  const std::string plain = str_cat("docker-archive:", path("docker.tar"), ":example.org/one:v1");
+  const std::string zstd = str_cat("oci:", path("zstd"), ":v1");
+  ASSERT_EQ(run({"skopeo", "copy", "--quiet", str_cat("oci:", path("large"), ":v1"), plain}).exit_code, 0);
+  const Outcome copied =
+      run({"skopeo", "copy", "--quiet", "--dest-compress", "--dest-compress-format", "zstd", plain, zstd});
+  ASSERT_EQ(copied.exit_code, 0) << copied.err;
+  EXPECT_TRUE(tool({"cat", zstd, "/large"}).out == large);
+  std::size_t recut_files = 0;
+  for (const auto& one : fs::recursive_directory_iterator(dir_ / "cache")) {
+    if (one.path().extension() != ".zst") continue;
+    ++recut_files;
+    fs::remove(one.path());
+    break;
+  }
+  EXPECT_EQ(recut_files, 1U);
+  // A cache may be swept at any time.
+  EXPECT_TRUE(tool({"cat", zstd, "/large"}).out == large);
+}
+
 TEST_F(ImageSourcesTest, ADirectoryAsItIs) {
   fs::create_directories(dir_ / "root/etc");
   write_text(dir_ / "root/etc/hostname", "upper\n");
