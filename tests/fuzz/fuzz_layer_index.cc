@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "oci-mount/layer/checkpoint_table.h"
-#include "oci-mount/layer/gzip_codec.h"
 #include "oci-mount/layer/index_file.h"
+#include "oci-mount/layer/span_codec.h"
 
 namespace {
 
@@ -40,7 +40,7 @@ void decode(const CheckpointTable& table, std::span<const std::byte> bytes) {
     if (span.size_bytes > 1U << 20U) continue;
     std::vector<std::byte> out(span.size_bytes);
     const auto compressed = bytes.first(std::min<std::size_t>(bytes.size(), span.blob_bytes));
-    sink = decode_gzip_span(span, compressed, out) ? 1 : 0;
+    sink = decode_span(span, compressed, out) ? 1 : 0;
   }
 }
 
@@ -72,7 +72,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     header.format_version = kIndexFormatVersion;
     header.policy_version = kIndexPolicyVersion;
     header.reserved = 0;
-    header.reserved2 = 0;
+    header.recut_size_bytes = 0;
     header.file_hash = 0;
     std::memcpy(bytes, &header, sizeof header);
     header.file_hash = XXH3_64bits(bytes, size);
