@@ -50,7 +50,8 @@ class SandboxTest : public SandboxedVfsd {
 TEST_F(SandboxTest, SharesNoNamespaceThatCouldBeReachedThrough) {
   start_writable({"--sandbox", "namespace"});
   for (const auto* name : {"mnt", "net", "ipc", "uts", "cgroup"}) {
-    EXPECT_NE(fs::read_symlink(proc(std::string("ns/") + name)), fs::read_symlink(std::string("/proc/self/ns/") + name))
+    EXPECT_NE(fs::read_symlink(proc(std::string("ns/") + name)),
+              fs::read_symlink(std::string("/proc/self/ns/") + name))
         << name;
   }
 }
@@ -66,7 +67,8 @@ TEST_F(SandboxTest, SeesAnEmptyRoot) {
   EXPECT_EQ(found, (std::vector<std::string>{"proc", "proc/self", "proc/self/fd"}));
   std::ifstream mounts(proc("mountinfo"));
   std::size_t count = 0;
-  for (std::string line; std::getline(mounts, line); ++count) EXPECT_NE(line.find(" ro,"), std::string::npos) << line;
+  for (std::string line; std::getline(mounts, line); ++count)
+    EXPECT_NE(line.find(" ro,"), std::string::npos) << line;
   EXPECT_EQ(count, 2U) << "the root and /proc/self/fd";
 }
 
@@ -78,7 +80,8 @@ TEST_F(SandboxTest, HasTheRightsThatAnUpperNeeds) {
     auto status = status_of(task.path() / "status");
     EXPECT_EQ(bits(status["CapEff"]) & ~allowed, 0U) << task.path();
     EXPECT_EQ(bits(status["CapPrm"]) & ~allowed, 0U) << task.path();
-    // DAC_READ_SEARCH 2 goes when the right to change this set is gone; without exec and with no_new_privs it is nothing.
+    // DAC_READ_SEARCH 2 goes when the right to change this set is gone; without exec and with no_new_privs it
+    // is nothing.
     EXPECT_EQ(bits(status["CapBnd"]) & ~(allowed | 1UL << 2), 0U) << task.path();
   }
   expect_status("CapInh", "0000000000000000");
@@ -106,7 +109,8 @@ TEST_F(SandboxTest, ReadsTheFilesOfADirectory) {
   ASSERT_EQ(::chown((dir_ / "tree/sub/theirs").c_str(), 1000, 1000), 0);
   ASSERT_EQ(::chmod((dir_ / "tree/sub/theirs").c_str(), 0600), 0);
   for (const bool writable : {false, true}) {
-    std::vector<std::string> words{"--socket-path", dir_ / "s", "--image", "dir:" + (dir_ / "tree").string(), "--quiet"};
+    std::vector<std::string> words{"--socket-path", dir_ / "s", "--image", "dir:" + (dir_ / "tree").string(),
+                                   "--quiet"};
     if (writable) {
       words.insert(words.end(), {"--upper", dir_ / "upper", "--quota", "64M"});
     } else {
@@ -137,7 +141,8 @@ TEST_F(SandboxTest, ServesWithoutNamespacesToo) {
 
 TEST_F(SandboxTest, ModesThatAreNoneAreUsageErrors) {
   for (const auto* option : {"--sandbox", "--seccomp"}) {
-    VfsdProcess vfsd({"--socket-path", dir_ / "s", "--image", "oci:x", "--read-only", option, "perhaps"}, dir_ / "cache");
+    VfsdProcess vfsd({"--socket-path", dir_ / "s", "--image", "oci:x", "--read-only", option, "perhaps"},
+                     dir_ / "cache");
     EXPECT_EQ(vfsd.wait(), 2) << option;
   }
 }
@@ -182,7 +187,8 @@ TEST_F(SandboxTest, KeepsTheLaunchersDeathSignal) {
       ::dup2(writing.get(), 78);  // stays open for as long as vfsd lives
       ::dup2(writing.get(), 79);
       ::execl(LAYERBOOT_VFSD, "vfsd", "--socket-path", socket.c_str(), "--image", image.c_str(), "--upper",
-              upper.c_str(), "--index-dir", index.c_str(), "--quota", "64M", "--quiet", "--ready-fd", "79", nullptr);
+              upper.c_str(), "--index-dir", index.c_str(), "--quota", "64M", "--quiet", "--ready-fd", "79",
+              nullptr);
       ::_exit(1);
     }
     for (;;) ::pause();

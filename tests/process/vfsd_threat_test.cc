@@ -48,11 +48,14 @@ TEST_F(ThreatTest, CapabilitiesOfAFileGoWhenItIsChanged) {
   start_writable();
   boot();
   const std::string capability("\1\0\0\2\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
-  const auto has_it = [&](std::uint64_t node) { return client_->getxattr(node, "security.capability").has_value(); };
+  const auto has_it = [&](std::uint64_t node) {
+    return client_->getxattr(node, "security.capability").has_value();
+  };
   const auto made = client_->create(1, "ping", 0755, O_EXCL);
   ASSERT_TRUE(made);
   const auto node = made->nodeid;
-  if (!client_->setxattr(node, "security.capability", capability)) GTEST_SKIP() << "this host keeps no capabilities";
+  if (!client_->setxattr(node, "security.capability", capability))
+    GTEST_SKIP() << "this host keeps no capabilities";
   ASSERT_TRUE(has_it(node));
   ASSERT_TRUE(client_->write(node, 0, "evil"));
   EXPECT_FALSE(has_it(node)) << "after a write";
@@ -166,7 +169,8 @@ TEST_F(ThreatTest, AFrontEndThatSendsGarbage) {
     address.sun_family = AF_UNIX;
     const std::string path = dir_ / "s";
     std::memcpy(address.sun_path, path.data(), path.size());
-    ASSERT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0) << round;
+    ASSERT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0)
+        << round;
     std::vector<std::uint32_t> words(3 + random() % 64);
     for (auto& word : words) word = static_cast<std::uint32_t>(random());
     if (round % 2 == 0) {  // well framed, then

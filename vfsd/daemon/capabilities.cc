@@ -20,8 +20,9 @@ constexpr std::array<cap_value_t, 7> kUpperCapabilities{
     CAP_SETFCAP,       // security.capability, which dpkg and tar set
     CAP_SYS_ADMIN,     // trusted.* xattrs, the marks of overlayfs's format; nothing else is asked of it
 };
-constexpr std::array<cap_value_t, 8> kOpeningCapabilities{
-    CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP, CAP_SYS_ADMIN};
+constexpr std::array<cap_value_t, 8> kOpeningCapabilities{CAP_CHOWN,   CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
+                                                          CAP_FOWNER,  CAP_FSETID,       CAP_MKNOD,
+                                                          CAP_SETFCAP, CAP_SYS_ADMIN};
 constexpr std::array<cap_value_t, 1> kReadCapabilities{CAP_DAC_READ_SEARCH};
 constexpr std::array<cap_value_t, 1> kMountCapabilities{CAP_SYS_ADMIN};
 

@@ -7,15 +7,15 @@ namespace layerboot::vfsd {
 
 /// Who serves a request needs which rights of root.
 enum class Rights {
-  kNone,        // read-only, or an ordinary user: nothing
-  kMountOnly,   // an ordinary user in its own user namespace, while the private root is made
-  kOpening,     // root until all is open: what the others have
-  kReadFiles,   // root, read-only, with a directory as its image
-  kUpper,       // root with an upper directory
+  kNone,       // read-only, or an ordinary user: nothing
+  kMountOnly,  // an ordinary user in its own user namespace, while the private root is made
+  kOpening,    // root until all is open: what the others have
+  kReadFiles,  // root, read-only, with a directory as its image
+  kUpper,      // root with an upper directory
 };
 
-/// Gives up every capability but those of `rights`, in all sets and for the calling thread and those that it starts;
-/// what the process did not have before it does not get. Call before threads.
+/// Gives up every capability but those of `rights`, in all sets and for the calling thread and those that it
+/// starts; what the process did not have before it does not get. Call before threads.
 Result<void> keep_only(Rights rights);
 
 }  // namespace layerboot::vfsd

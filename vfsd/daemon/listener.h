@@ -36,7 +36,8 @@ class Listener {
   Listener(UniqueFd socket, bool connected) : socket_(std::move(socket)), connected_(connected) {}
 
   UniqueFd socket_;
-  // Where the file is, which has no path any more when the daemon is in its sandbox. No way leads up from here.
+  // Where the file is, which has no path any more when the daemon is in its sandbox. No way leads up from
+  // here.
   UniqueFd directory_;
   std::string name_;  // empty: not ours
   bool connected_ = false;

@@ -34,7 +34,8 @@ Result<void> announce_ready(int ready_fd) {
   return {};
 }
 
-/// The server takes these signals while it runs. Before and after, they wait: a stop must not interrupt writing back.
+/// The server takes these signals while it runs. Before and after, they wait: a stop must not interrupt
+/// writing back.
 void mask_stop_signals(int how) {
   sigset_t signals;
   ::sigemptyset(&signals);
@@ -52,7 +53,7 @@ Result<void> serve(const Options& options) {
   const bool is_directory =
       std::ranges::any_of(image.source->image.layers, [](const auto& layer) { return layer.is_directory; });
   LB_TRY(sandbox.close(is_directory));
-  mask_stop_signals(SIG_BLOCK);  // in all threads to come, too
+  mask_stop_signals(SIG_BLOCK);   // in all threads to come, too
   image.source->workers.start();  // no thread can be started later
   LB_ASSIGN(const auto reactor, Reactor::create());
   {

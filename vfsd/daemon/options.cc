@@ -44,8 +44,9 @@ void declare(CLI::App& app, Options& options) {
   app.add_option_function<std::string>("--cache-size", size_into(options.cache_bytes),
                                        "memory for decoded data (default 256M)");
   app.add_option("--ready-fd", options.ready_fd, "descriptor that gets \"ready\\n\" when listening");
-  app.add_option("--sandbox", options.sandbox, "namespaces and an empty root: auto (a warning where the host gives none), "
-                                               "namespace (an error), none")
+  app.add_option("--sandbox", options.sandbox,
+                 "namespaces and an empty root: auto (a warning where the host gives none), "
+                 "namespace (an error), none")
       ->transform(CLI::CheckedTransformer(kSandboxModes))
       ->type_name("MODE");
   app.add_option("--seccomp", options.seccomp, "system calls that serving does not take: kill, log, none")

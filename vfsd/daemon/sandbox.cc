@@ -50,13 +50,15 @@ Result<void> set_mount_attributes(int dir_fd, const char* path, std::uint64_t at
   return {};
 }
 
-/// The xattr calls have no *at form before Linux 6.13, and a nameless file gets its name by its descriptor's path.
+/// The xattr calls have no *at form before Linux 6.13, and a nameless file gets its name by its descriptor's
+/// path.
 Result<void> make_private_root() {
   constexpr std::uint64_t kInert = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
   const UniqueFd descriptors(::open_tree(AT_FDCWD, "/proc/self/fd", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
   if (!descriptors) return errno_error("/proc/self/fd");
   LB_TRY(set_mount_attributes(descriptors.get(), "", kInert | MOUNT_ATTR_RDONLY));
-  if (::mount("none", kAssemblyPlace, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=64k,nr_inodes=8")) {
+  if (::mount("none", kAssemblyPlace, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+              "mode=0755,size=64k,nr_inodes=8")) {
     return errno_error("private root");
   }
   if (::chdir(kAssemblyPlace) != 0 || ::mkdir("proc", 0755) != 0 || ::mkdir("proc/self", 0755) != 0 ||
@@ -80,7 +82,8 @@ Result<rlim_t> highest_descriptor() {
   rlim_t highest = 0;
   while (const dirent* entry = ::readdir(list)) {
     rlim_t number = 0;
-    for (const char* c = entry->d_name; *c >= '0' && *c <= '9'; ++c) number = number * 10 + static_cast<rlim_t>(*c - '0');
+    for (const char* c = entry->d_name; *c >= '0' && *c <= '9'; ++c)
+      number = number * 10 + static_cast<rlim_t>(*c - '0');
     highest = std::max(highest, number);
   }
   ::closedir(list);
@@ -110,7 +113,8 @@ Result<Sandbox> Sandbox::enter(SandboxMode mode, bool writable) {
     if (auto entered = sandbox.enter_namespaces(); !entered) {
       const Error why = std::move(entered).error();
       if (mode == SandboxMode::kNamespace) return fail(why.code, why.describe(), kAdvice);
-      log_warn(why.describe(), "; serving with seccomp and few rights alone (--sandbox none says so without a warning)");
+      log_warn(why.describe(),
+               "; serving with seccomp and few rights alone (--sandbox none says so without a warning)");
     }
   }
   // A file that the guest creates in a set-group-id directory would else keep the bit for a group of ours.
@@ -126,16 +130,18 @@ Result<Sandbox> Sandbox::enter(SandboxMode mode, bool writable) {
 Result<void> Sandbox::enter_namespaces() {
   const uid_t uid = ::geteuid();
   const gid_t gid = ::getegid();
-  // No user namespace for root: trusted.* xattrs are the host's root's alone. No process namespace: it would take a
-  // child, whose number nobody who started us knows; and seccomp lets no signal out.
+  // No user namespace for root: trusted.* xattrs are the host's root's alone. No process namespace: it would
+  // take a child, whose number nobody who started us knows; and seccomp lets no signal out.
   const int wanted = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
   if (::unshare(is_root_ ? wanted : wanted | CLONE_NEWUSER) != 0) {
-    return errno_error("no namespaces on this host (in a container they need CAP_SYS_ADMIN, for an ordinary user "
-                       "unprivileged user namespaces)");
+    return errno_error(
+        "no namespaces on this host (in a container they need CAP_SYS_ADMIN, for an ordinary user "
+        "unprivileged user namespaces)");
   }
   if (!is_root_) LB_TRY(map_own_ids(uid, gid));
   // Mounts of ours stay ours; what the host unmounts goes here too.
-  if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return errno_error("a mount namespace of its own");
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
+    return errno_error("a mount namespace of its own");
   has_namespaces_ = true;
   return {};
 }
@@ -146,7 +152,8 @@ Result<void> Sandbox::hold_upper(const std::filesystem::path& upper) const {
   if (::mount(upper.c_str(), upper.c_str(), nullptr, MS_BIND, nullptr) != 0) {
     return errno_error("upper directory ", upper.native(), " as a mount of its own", kAdvice);
   }
-  auto set = set_mount_attributes(AT_FDCWD, upper.c_str(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+  auto set =
+      set_mount_attributes(AT_FDCWD, upper.c_str(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
   if (!set) return while_doing(std::move(set).error(), "upper directory ", upper.native());
   return {};
 }

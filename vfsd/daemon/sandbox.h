@@ -1,7 +1,8 @@
-// Sandbox: where the daemon serves from. Alone in its namespaces, with an empty root, few rights and few descriptors.
+// Sandbox: where the daemon serves from. Alone in its namespaces, with an empty root, few rights and few
+// descriptors.
 //
-// Three steps, since an image must be found and indexed before the door is shut: enter(), hold_upper(), close().
-// What the process may call is apart: see seccomp.h. Why it is as it is: DESIGN.md, "Sandbox".
+// Three steps, since an image must be found and indexed before the door is shut: enter(), hold_upper(),
+// close(). What the process may call is apart: see seccomp.h. Why it is as it is: DESIGN.md, "Sandbox".
 #pragma once
 
 #include <sys/types.h>
@@ -24,16 +25,17 @@ class Sandbox {
   /// Descriptors that serving may take beyond those that are open when the sandbox is closed.
   static constexpr std::size_t kServingDescriptors = 512;
 
-  /// Leaves the host's mounts (for a copy of them), network and IPC, and every right of root that neither the upper
-  /// nor close() needs. `writable`: there will be an upper directory.
+  /// Leaves the host's mounts (for a copy of them), network and IPC, and every right of root that neither the
+  /// upper nor close() needs. `writable`: there will be an upper directory.
   static Result<Sandbox> enter(SandboxMode mode, bool writable);
 
-  /// Makes `upper`, which is created where missing, a mount of its own: no path that begins at a descriptor in it
-  /// leads out of it, and no device node in it can be opened. Call before it is opened.
+  /// Makes `upper`, which is created where missing, a mount of its own: no path that begins at a descriptor
+  /// in it leads out of it, and no device node in it can be opened. Call before it is opened.
   Result<void> hold_upper(const std::filesystem::path& upper) const;
 
-  /// Call when all is open: an empty, read-only root with nothing but /proc/self/fd, no umask, few descriptors, and
-  /// no right but what the upper needs, or what opening an image's files needs (`image_is_directory`).
+  /// Call when all is open: an empty, read-only root with nothing but /proc/self/fd, no umask, few
+  /// descriptors, and no right but what the upper needs, or what opening an image's files needs
+  /// (`image_is_directory`).
   Result<void> close(bool image_is_directory);
 
   /// False for kNone, and where kAuto got none.

@@ -18,9 +18,10 @@ namespace {
 constexpr std::array kAlways{
     // the C library
     SCMP_SYS(brk), SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep), SCMP_SYS(exit), SCMP_SYS(exit_group),
-    SCMP_SYS(futex), SCMP_SYS(getpid), SCMP_SYS(getrandom), SCMP_SYS(gettid), SCMP_SYS(gettimeofday), SCMP_SYS(madvise),
-    SCMP_SYS(mremap), SCMP_SYS(munmap), SCMP_SYS(restart_syscall), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask),
-    SCMP_SYS(rt_sigreturn), SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_yield), SCMP_SYS(sigaltstack),
+    SCMP_SYS(futex), SCMP_SYS(getpid), SCMP_SYS(getrandom), SCMP_SYS(gettid), SCMP_SYS(gettimeofday),
+    SCMP_SYS(madvise), SCMP_SYS(mremap), SCMP_SYS(munmap), SCMP_SYS(restart_syscall), SCMP_SYS(rt_sigaction),
+    SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_yield),
+    SCMP_SYS(sigaltstack),
     // a thread that is still starting
     SCMP_SYS(rseq), SCMP_SYS(set_robust_list),
     // both planes
@@ -34,13 +35,15 @@ constexpr std::array kAlways{
 
 /// An upper directory. open and creat are not here, and openat can name nothing outside: the root is empty.
 constexpr std::array kToWrite{
-    SCMP_SYS(openat),     SCMP_SYS(openat2),    SCMP_SYS(getdents64),      SCMP_SYS(readlinkat),  SCMP_SYS(statx),
-    SCMP_SYS(mkdirat),    SCMP_SYS(mknodat),    SCMP_SYS(symlinkat),       SCMP_SYS(linkat),      SCMP_SYS(renameat),    SCMP_SYS(renameat2),
-    SCMP_SYS(fchmod),     SCMP_SYS(fchmodat),   SCMP_SYS(fchown),          SCMP_SYS(fchownat),    SCMP_SYS(utimensat),
-    SCMP_SYS(ftruncate),  SCMP_SYS(fallocate),  SCMP_SYS(copy_file_range), SCMP_SYS(pwrite64),    SCMP_SYS(pwritev),
-    SCMP_SYS(pwritev2),   SCMP_SYS(fsync),      SCMP_SYS(fdatasync),       SCMP_SYS(syncfs),      SCMP_SYS(lgetxattr),
-    SCMP_SYS(lsetxattr),  SCMP_SYS(llistxattr), SCMP_SYS(lremovexattr),    SCMP_SYS(fgetxattr),   SCMP_SYS(fsetxattr),
-    SCMP_SYS(flistxattr), SCMP_SYS(fremovexattr)};
+    SCMP_SYS(openat),       SCMP_SYS(openat2),   SCMP_SYS(getdents64),      SCMP_SYS(readlinkat),
+    SCMP_SYS(statx),        SCMP_SYS(mkdirat),   SCMP_SYS(mknodat),         SCMP_SYS(symlinkat),
+    SCMP_SYS(linkat),       SCMP_SYS(renameat),  SCMP_SYS(renameat2),       SCMP_SYS(fchmod),
+    SCMP_SYS(fchmodat),     SCMP_SYS(fchown),    SCMP_SYS(fchownat),        SCMP_SYS(utimensat),
+    SCMP_SYS(ftruncate),    SCMP_SYS(fallocate), SCMP_SYS(copy_file_range), SCMP_SYS(pwrite64),
+    SCMP_SYS(pwritev),      SCMP_SYS(pwritev2),  SCMP_SYS(fsync),           SCMP_SYS(fdatasync),
+    SCMP_SYS(syncfs),       SCMP_SYS(lgetxattr), SCMP_SYS(lsetxattr),       SCMP_SYS(llistxattr),
+    SCMP_SYS(lremovexattr), SCMP_SYS(fgetxattr), SCMP_SYS(fsetxattr),       SCMP_SYS(flistxattr),
+    SCMP_SYS(fremovexattr)};
 
 using Filter = std::unique_ptr<std::remove_pointer_t<scmp_filter_ctx>, void (*)(scmp_filter_ctx)>;
 

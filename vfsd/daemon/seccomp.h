@@ -17,9 +17,9 @@ struct ServingCalls {
   bool image_files = false;  // opens files of the image one by one: the image is a directory
 };
 
-/// Binds every thread of the process, for good. Call when all threads, rings and descriptors are there: no thread, no
-/// ring and no socket can be made afterwards.
-/// ENOSYS or the like where the host's kernel or sandbox takes no filter.
+/// Binds every thread of the process, for good. Call when all threads, rings and descriptors are there: no
+/// thread, no ring and no socket can be made afterwards. ENOSYS or the like where the host's kernel or
+/// sandbox takes no filter.
 Result<void> allow_only_serving(SeccompMode mode, ServingCalls calls);
 
 }  // namespace layerboot::vfsd

@@ -2,8 +2,8 @@
 #include "vfsd/daemon/sandbox.h"
 
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <grp.h>
+#include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -55,7 +55,8 @@ bool host_gives_namespaces() {
   return in_child([] {
            const auto entered = Sandbox::enter(SandboxMode::kNamespace, false);
            return entered ? std::string() : entered.error().describe();
-         }).empty();
+         })
+      .empty();
 }
 
 class SandboxTest : public testing::Test {
@@ -68,71 +69,77 @@ class SandboxTest : public testing::Test {
 
 TEST_F(SandboxTest, NoPathLeadsOut) {
   const auto upper = dir_ / "upper";
-  EXPECT_EQ(in_child([&]() -> std::string {
-    auto sandbox = Sandbox::enter(SandboxMode::kNamespace, true);
-    if (!sandbox) return sandbox.error().describe();
-    if (auto held = sandbox->hold_upper(upper); !held) return held.error().describe();
-    const UniqueFd inside(::open(upper.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (auto closed = sandbox->close(false); !closed) return closed.error().describe();
-    for (const auto* path : {"/etc", "/tmp", "/proc/1", "/proc/self/root", "/proc/self/exe", "/dev"}) {
-      if (::access(path, F_OK) == 0) return str_cat(path, " is there");
-    }
-    struct stat top{};
-    struct stat above{};
-    if (::fstat(inside.get(), &top) != 0) return "the upper is lost";
-    if (::fstatat(inside.get(), "../../../..", &above, 0) != 0) return "nothing above the upper";
-    if (top.st_ino != above.st_ino || top.st_dev != above.st_dev) return "a way up out of the upper";
-    if (::mkdir("/new", 0700) == 0) return "the root can be written";
-    return "";
-  }), "");
+  EXPECT_EQ(
+      in_child([&]() -> std::string {
+        auto sandbox = Sandbox::enter(SandboxMode::kNamespace, true);
+        if (!sandbox) return sandbox.error().describe();
+        if (auto held = sandbox->hold_upper(upper); !held) return held.error().describe();
+        const UniqueFd inside(::open(upper.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+        if (auto closed = sandbox->close(false); !closed) return closed.error().describe();
+        for (const auto* path : {"/etc", "/tmp", "/proc/1", "/proc/self/root", "/proc/self/exe", "/dev"}) {
+          if (::access(path, F_OK) == 0) return str_cat(path, " is there");
+        }
+        struct stat top{};
+        struct stat above{};
+        if (::fstat(inside.get(), &top) != 0) return "the upper is lost";
+        if (::fstatat(inside.get(), "../../../..", &above, 0) != 0) return "nothing above the upper";
+        if (top.st_ino != above.st_ino || top.st_dev != above.st_dev) return "a way up out of the upper";
+        if (::mkdir("/new", 0700) == 0) return "the root can be written";
+        return "";
+      }),
+      "");
 }
 
 TEST_F(SandboxTest, DescriptorsHavePaths) {
   // What the overlay needs /proc/self/fd for.
   const auto upper = dir_ / "upper";
   EXPECT_EQ(in_child([&]() -> std::string {
-    auto sandbox = Sandbox::enter(SandboxMode::kNamespace, true);
-    if (!sandbox) return sandbox.error().describe();
-    if (auto held = sandbox->hold_upper(upper); !held) return held.error().describe();
-    const UniqueFd inside(::open(upper.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (auto closed = sandbox->close(false); !closed) return closed.error().describe();
-    const UniqueFd nameless(::openat(inside.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (!nameless) return "no nameless file";
-    const auto self = str_cat("/proc/self/fd/", nameless.get());
-    if (::linkat(AT_FDCWD, self.c_str(), inside.get(), "named", AT_SYMLINK_FOLLOW) != 0) return "it gets no name";
-    const auto named = str_cat("/proc/self/fd/", inside.get(), "/named");
-    return ::access(named.c_str(), F_OK) == 0 ? "" : "its path leads nowhere";
-  }), "");
+              auto sandbox = Sandbox::enter(SandboxMode::kNamespace, true);
+              if (!sandbox) return sandbox.error().describe();
+              if (auto held = sandbox->hold_upper(upper); !held) return held.error().describe();
+              const UniqueFd inside(::open(upper.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+              if (auto closed = sandbox->close(false); !closed) return closed.error().describe();
+              const UniqueFd nameless(::openat(inside.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+              if (!nameless) return "no nameless file";
+              const auto self = str_cat("/proc/self/fd/", nameless.get());
+              if (::linkat(AT_FDCWD, self.c_str(), inside.get(), "named", AT_SYMLINK_FOLLOW) != 0)
+                return "it gets no name";
+              const auto named = str_cat("/proc/self/fd/", inside.get(), "/named");
+              return ::access(named.c_str(), F_OK) == 0 ? "" : "its path leads nowhere";
+            }),
+            "");
 }
 
 TEST_F(SandboxTest, ShutsWhatItMustShut) {
   EXPECT_EQ(in_child([&]() -> std::string {
-    ::prctl(PR_SET_PDEATHSIG, SIGUSR1);
-    auto sandbox = Sandbox::enter(SandboxMode::kNamespace, false);
-    if (!sandbox) return sandbox.error().describe();
-    if (auto closed = sandbox->close(false); !closed) return closed.error().describe();
-    int death_signal = 0;
-    ::prctl(PR_GET_PDEATHSIG, &death_signal);
-    if (death_signal != SIGUSR1) return "the parent's death is not told any more";
-    if (::umask(0) != 0) return "a umask";
-    if (::setgroups(0, nullptr) == 0) return "groups can be set";
-    if (::unshare(CLONE_NEWNET) == 0) return "namespaces can be made";
-    rlimit limit{};
-    ::getrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur != limit.rlim_max) return "the limit of descriptors can be raised";
-    return ::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? "" : "new privileges";
-  }), "");
+              ::prctl(PR_SET_PDEATHSIG, SIGUSR1);
+              auto sandbox = Sandbox::enter(SandboxMode::kNamespace, false);
+              if (!sandbox) return sandbox.error().describe();
+              if (auto closed = sandbox->close(false); !closed) return closed.error().describe();
+              int death_signal = 0;
+              ::prctl(PR_GET_PDEATHSIG, &death_signal);
+              if (death_signal != SIGUSR1) return "the parent's death is not told any more";
+              if (::umask(0) != 0) return "a umask";
+              if (::setgroups(0, nullptr) == 0) return "groups can be set";
+              if (::unshare(CLONE_NEWNET) == 0) return "namespaces can be made";
+              rlimit limit{};
+              ::getrlimit(RLIMIT_NOFILE, &limit);
+              if (limit.rlim_cur != limit.rlim_max) return "the limit of descriptors can be raised";
+              return ::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? "" : "new privileges";
+            }),
+            "");
 }
 
 TEST(Sandbox, NoneGivesUpRightsAllTheSame) {
   EXPECT_EQ(in_child([]() -> std::string {
-    auto sandbox = Sandbox::enter(SandboxMode::kNone, false);
-    if (!sandbox) return sandbox.error().describe();
-    if (sandbox->has_namespaces()) return "namespaces";
-    if (auto closed = sandbox->close(false); !closed) return closed.error().describe();
-    if (::access("/etc", F_OK) != 0) return "another root";
-    return ::chown("/", 1, 1) == 0 ? "still root" : "";
-  }), "");
+              auto sandbox = Sandbox::enter(SandboxMode::kNone, false);
+              if (!sandbox) return sandbox.error().describe();
+              if (sandbox->has_namespaces()) return "namespaces";
+              if (auto closed = sandbox->close(false); !closed) return closed.error().describe();
+              if (::access("/etc", F_OK) != 0) return "another root";
+              return ::chown("/", 1, 1) == 0 ? "still root" : "";
+            }),
+            "");
 }
 
 // ---- system calls -------------------------------------------------------------------------------
@@ -143,7 +150,9 @@ std::string under_filter(bool writable, const std::function<void()>& forbidden) 
     ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     const rlimit no_core{};
     ::setrlimit(RLIMIT_CORE, &no_core);
-    if (auto complaint = outcome(allow_only_serving(SeccompMode::kKill, {.upper = writable})); !complaint.empty()) return complaint;
+    if (auto complaint = outcome(allow_only_serving(SeccompMode::kKill, {.upper = writable}));
+        !complaint.empty())
+      return complaint;
     forbidden();
     return std::string();
   });
@@ -165,7 +174,11 @@ TEST(Seccomp, KillsWhatServingDoesNotTake) {
   EXPECT_EQ(under_filter(true, [] { ::syscall(SYS_io_uring_setup, 1, nullptr); }), kKilled);
   EXPECT_EQ(under_filter(true, [] { ::syscall(SYS_io_uring_register, -1, 0, nullptr, 0); }), kKilled);
   EXPECT_EQ(under_filter(true, [] { ::syscall(SYS_ioctl, 0, TCGETS, nullptr); }), kKilled);
-  EXPECT_EQ(under_filter(true, [] { ::syscall(SYS_mmap, nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }),
+  EXPECT_EQ(under_filter(true,
+                         [] {
+                           ::syscall(SYS_mmap, nullptr, 4096, PROT_READ | PROT_EXEC,
+                                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                         }),
             kKilled);
 #ifdef SYS_open
   EXPECT_EQ(under_filter(true, [] { ::syscall(SYS_open, "/", O_RDONLY); }), kKilled);
@@ -181,23 +194,28 @@ TEST(Seccomp, ReadOnlyTakesNoCallThatOpensOrChanges) {
 
 TEST(Seccomp, BindsThreadsThatAreThereAlready) {
   EXPECT_EQ(in_child([]() -> std::string {
-    ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    const rlimit no_core{};
-    ::setrlimit(RLIMIT_CORE, &no_core);
-    WorkerPool pool(1);
-    pool.start();
-    if (auto complaint = outcome(allow_only_serving(SeccompMode::kKill, {.upper = true})); !complaint.empty()) return complaint;
-    pool.submit([] { ::syscall(SYS_socket, AF_INET, SOCK_STREAM, 0); });
-    for (;;) ::sched_yield();  // until the other thread takes all down
-  }), kKilled);
+              ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+              const rlimit no_core{};
+              ::setrlimit(RLIMIT_CORE, &no_core);
+              WorkerPool pool(1);
+              pool.start();
+              if (auto complaint = outcome(allow_only_serving(SeccompMode::kKill, {.upper = true}));
+                  !complaint.empty())
+                return complaint;
+              pool.submit([] { ::syscall(SYS_socket, AF_INET, SOCK_STREAM, 0); });
+              for (;;) ::sched_yield();  // until the other thread takes all down
+            }),
+            kKilled);
 }
 
 TEST(Seccomp, LogLetsItHappen) {
   EXPECT_EQ(in_child([]() -> std::string {
-    ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    if (auto complaint = outcome(allow_only_serving(SeccompMode::kLog, {})); !complaint.empty()) return complaint;
-    return ::access("/etc", F_OK) == 0 ? "" : "refused";
-  }), "");
+              ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+              if (auto complaint = outcome(allow_only_serving(SeccompMode::kLog, {})); !complaint.empty())
+                return complaint;
+              return ::access("/etc", F_OK) == 0 ? "" : "refused";
+            }),
+            "");
 }
 
 // ---- rings --------------------------------------------------------------------------------------
