@@ -6,7 +6,7 @@
 #include <sstream>
 #include <thread>
 
-#include "launcher/size.h"
+#include "oci-mount/base/size.h"
 
 namespace layerboot::launcher {
 

@@ -1,10 +1,10 @@
 #include "vfsd/daemon/options.h"
 
 #include <CLI/CLI.hpp>
-#include <charconv>
 #include <iostream>
-#include <limits>
 #include <map>
+
+#include "oci-mount/base/size.h"
 
 namespace layerboot::vfsd {
 
@@ -71,27 +71,6 @@ std::string complaint(const Options& options) {
 }
 
 }  // namespace
-
-Result<std::uint64_t> parse_size(std::string_view text) {
-  std::uint64_t number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, number);
-  if (rest == text.data() || error == std::errc::invalid_argument) {
-    return fail(EINVAL, "'", text, "' is not a size such as 512M or 4G");
-  }
-  unsigned shift = 0;
-  if (rest != end) {
-    constexpr std::string_view kUnits = "KMGT";
-    const auto unit = kUnits.find(*rest);
-    if (rest + 1 != end || unit == std::string_view::npos) {
-      return fail(EINVAL, "'", text, "' is not a size such as 512M or 4G");
-    }
-    shift = static_cast<unsigned>(unit + 1) * 10;
-  }
-  constexpr auto kMax = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-  if (error != std::errc{} || number > kMax >> shift) return fail(ERANGE, "'", text, "' is too large a size");
-  return number << shift;
-}
 
 ParsedOptions parse_options(int argc, const char* const* argv) {
   ParsedOptions parsed;

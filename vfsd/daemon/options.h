@@ -44,10 +44,6 @@ struct Options {
   bool print_capabilities = false;
 };
 
-/// `text` of digits and one of K, M, G, T (powers of 1024) or nothing, in bytes; EINVAL for anything else,
-/// ERANGE beyond 2^63 - 1.
-Result<std::uint64_t> parse_size(std::string_view text);
-
 /// What main does next: go on with `options`, or leave with `exit_code`, having printed help or an error.
 struct ParsedOptions {
   Options options;

@@ -16,23 +16,6 @@ ParsedOptions parse(std::initializer_list<const char*> arguments) {
   return parsed;
 }
 
-TEST(ParseSize, KnowsItsUnits) {
-  EXPECT_EQ(parse_size("0").value_or(1), 0U);
-  EXPECT_EQ(parse_size("4096").value_or(0), 4096U);
-  EXPECT_EQ(parse_size("3K").value_or(0), 3U << 10);
-  EXPECT_EQ(parse_size("512M").value_or(0), 512U << 20);
-  EXPECT_EQ(parse_size("4G").value_or(0), 4ULL << 30);
-  EXPECT_EQ(parse_size("2T").value_or(0), 2ULL << 40);
-}
-
-TEST(ParseSize, RefusesTheRest) {
-  for (const auto* text : {"", "G", "4g", "4GB", "-1", " 4", "4 G", "0x4", "1.5G"}) {
-    EXPECT_FALSE(parse_size(text)) << text;
-  }
-  EXPECT_EQ(parse_size("99999999999999999999").error().code, ERANGE);
-  EXPECT_EQ(parse_size("9999999999T").error().code, ERANGE);
-}
-
 TEST(ParseOptions, TakesWhatTheLauncherGives) {
   const auto parsed = parse({"--socket-path", "/tmp/s", "--image", "oci:dir:tag", "--upper", "/tmp/u",
                              "--quota", "4G", "--add-layer", "/tmp/a.tar", "--add-layer", "/tmp/b.tar",

@@ -6,10 +6,10 @@
 
 #include "oci-mount/base/result.h"
 
-namespace layerboot::launcher {
+namespace layerboot {
 
 /// "4G", "512MiB", "4096": a whole number with an optional K, M, G or T (powers of 1024), itself with an
 /// optional "B" or "iB". EINVAL for anything else and for 0, ERANGE past 2^63 - 1.
 Result<std::uint64_t> parse_size(std::string_view text);
 
-}  // namespace layerboot::launcher
+}  // namespace layerboot

@@ -1,9 +1,9 @@
-#include "launcher/size.h"
+#include "oci-mount/base/size.h"
 
 #include <charconv>
 #include <limits>
 
-namespace layerboot::launcher {
+namespace layerboot {
 
 namespace {
 
@@ -32,4 +32,4 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   return number << shift;
 }
 
-}  // namespace layerboot::launcher
+}  // namespace layerboot

@@ -1,8 +1,8 @@
-#include "launcher/size.h"
+#include "oci-mount/base/size.h"
 
 #include <gtest/gtest.h>
 
-namespace layerboot::launcher {
+namespace layerboot {
 namespace {
 
 TEST(ParseSize, TakesPowersOf1024) {
@@ -32,4 +32,4 @@ TEST(ParseSize, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace layerboot::launcher
+}  // namespace layerboot
