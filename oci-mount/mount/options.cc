@@ -103,9 +103,13 @@ ParsedOptions parse_options(int argc, const char* const* argv) {
     std::ostringstream out;
     std::ostringstream err;
     parsed.leave = true;
-    parsed.exit_code = app.exit(error, out, err);
-    if (parsed.exit_code != 0) parsed.exit_code = 2;
-    parsed.text = out.str() + err.str();
+    parsed.exit_code = error.get_exit_code() == 0 ? 0 : 2;
+    if (parsed.exit_code != 0) {
+      parsed.text = str_cat("oci-mount: ", error.what(), "; see oci-mount --help\n");
+    } else {
+      app.exit(error, out, err);
+      parsed.text = out.str() + err.str();
+    }
     return parsed;
   }
   parsed.options.log_level = debug ? LogLevel::kDebug : quiet ? LogLevel::kWarn : LogLevel::kInfo;

@@ -78,6 +78,11 @@ Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& inde
     std::copy_if(index.manifests.begin(), index.manifests.end(), std::back_inserter(chosen),
                  [&](const auto& entry) { return entry.ref_name == name; });
     if (!chosen.empty()) return chosen;
+    for (const auto& [other, media_type] : index.others) {
+      if (other != name) continue;
+      return fail(ENOTSUP, "\"", reference.text, "\" is of type ", media_type,
+                  ", which is no image that can be read; convert it with: skopeo copy --format oci");
+    }
   }
   return fail(ENOENT, "no image \"", reference.text, "\" in ", reference.layout.string(), ": ",
               list_tags(index),

@@ -123,17 +123,18 @@ Result<IndexDocument> parse_index(std::string_view text, std::string_view what) 
   for (const Json& json : manifests) {
     LB_ASSIGN(const BlobRef ref, parse_descriptor(json, what));
     ManifestDescriptor entry;
+    if (const Json* const annotations = find_member(json, "annotations"); annotations != nullptr) {
+      LB_ASSIGN(entry.ref_name, string_member(*annotations, "org.opencontainers.image.ref.name", what));
+    }
     if (ref.media_type == kOciIndex || ref.media_type == kDockerIndex) {
       entry.kind = DocumentKind::kIndex;
     } else if (ref.media_type != kOciManifest && ref.media_type != kDockerManifest) {
+      if (!entry.ref_name.empty()) index.others.emplace_back(entry.ref_name, ref.media_type);
       continue;
     }
     entry.digest = ref.digest;
     entry.size_bytes = ref.size_bytes;
     LB_ASSIGN(entry.platform, parse_platform(json, what));
-    if (const Json* const annotations = find_member(json, "annotations"); annotations != nullptr) {
-      LB_ASSIGN(entry.ref_name, string_member(*annotations, "org.opencontainers.image.ref.name", what));
-    }
     index.manifests.push_back(std::move(entry));
   }
   return index;

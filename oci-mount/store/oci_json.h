@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "oci-mount/base/result.h"
@@ -43,6 +44,8 @@ struct ManifestDescriptor {
 
 struct IndexDocument {
   std::vector<ManifestDescriptor> manifests;
+  /// Named entries of types that are no images, or none that is read: name and media type, to say why.
+  std::vector<std::pair<std::string, std::string>> others;
 };
 
 struct LayerDescriptor {

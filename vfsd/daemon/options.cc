@@ -81,7 +81,13 @@ ParsedOptions parse_options(int argc, const char* const* argv) {
     declare(app, parsed.options);
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    parsed.exit_code = app.exit(error) == 0 ? 0 : kUsageExitCode;
+    const bool misuse = error.get_exit_code() != 0;
+    if (misuse) {
+      std::cerr << "vfsd: " << error.what() << "; see vfsd --help\n";
+    } else {
+      app.exit(error);
+    }
+    parsed.exit_code = misuse ? kUsageExitCode : 0;
     return parsed;
   }
   if (parsed.options.print_capabilities) return parsed;
