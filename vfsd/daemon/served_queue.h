@@ -23,7 +23,7 @@ class ServedQueue {
   static constexpr std::size_t kMaxInFlight = 256;
   /// Requests handled before the reactor gets to other work.
   static constexpr unsigned kMaxBatch = 128;
-  static constexpr std::size_t kEarlyPublishBytes = 128U << 10;
+  static constexpr std::size_t kEarlyPublishBytes = 512U << 10;
 
   ServedQueue(Reactor& reactor, fuse::Session& session);
   /// REQUIRES: stopped.
@@ -52,6 +52,8 @@ class ServedQueue {
   void finish(Slot& slot, std::size_t reply_bytes);
   void publish();
   void tell_guest();
+  /// Slots keep the memory table of their last request, so that a hit need not count references.
+  void let_go_of_memory();
 
   Reactor& reactor_;
   fuse::Session& session_;
