@@ -95,8 +95,14 @@ start_server() { # NAME QUEUES
     vfsd-gzip) command=("${vfsd[@]}" --image "oci:$work/image-gzip:latest") ;;
     vfsd-plain) command=("${vfsd[@]}" --image "oci:$work/image-plain:latest") ;;
     vfsd-upper)
-      mkdir -p upper && cp -a tree upper/upper
-      command=("${vfsd[@]}" --image "oci:$work/image-upper:latest") ;;
+      command=("${vfsd[@]}" --image "oci:$work/image-upper:latest")
+      # vfsd makes the upper and names its owner; then the tree goes in.
+      "${command[@]}" > server.log 2>&1 &
+      server_pid=$!
+      for _ in $(seq 300); do [ ! -S socket ] || break; sleep 0.1; done
+      sleep 0.5
+      stop_server
+      cp -a tree/. upper/upper/ ;;
     virtiofsd-c)
       cp -a tree served
       command=($c_virtiofsd "--socket-path=$work/socket" -o "source=$work/served" -o xattr -o cache=always) ;;
