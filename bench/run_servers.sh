@@ -88,20 +88,20 @@ stop_server() {
 trap stop_server EXIT
 
 start_server() { # NAME QUEUES
-  rm -rf socket served upper
+  rm -rf socket served upper ready
   local vfsd=("$build/vfsd/vfsd" --socket-path "$work/socket" --index-dir "$work/index" --upper "$work/upper"
-    --quota 8G --once --quiet --request-queues "$2")
+    --quota 8G --once --quiet --request-queues "$2" --ready-fd 3)
   case $1 in
     vfsd-gzip) command=("${vfsd[@]}" --image "oci:$work/image-gzip:latest") ;;
     vfsd-plain) command=("${vfsd[@]}" --image "oci:$work/image-plain:latest") ;;
     vfsd-upper)
       command=("${vfsd[@]}" --image "oci:$work/image-upper:latest")
       # vfsd makes the upper and names its owner; then the tree goes in.
-      "${command[@]}" > server.log 2>&1 &
+      "${command[@]}" > server.log 2>&1 3> ready &
       server_pid=$!
-      for _ in $(seq 300); do [ ! -S socket ] || break; sleep 0.1; done
-      sleep 0.5
+      for _ in $(seq 300); do [ ! -s ready ] || break; sleep 0.1; done
       stop_server
+      rm -f ready
       cp -a tree/. upper/upper/ ;;
     virtiofsd-c)
       cp -a tree served
@@ -111,11 +111,12 @@ start_server() { # NAME QUEUES
       command=("${rust[@]}" --socket-path "$work/socket" --shared-dir "$work/served" --xattr --cache always
         --sandbox none --log-level error) ;;
   esac
-  "${pin[@]}" "${command[@]}" > server.log 2>&1 &
+  "${pin[@]}" "${command[@]}" > server.log 2>&1 3> ready &
   server_pid=$!
   for _ in $(seq 300); do
-    # A socket that is listened on: only then a front end may come.
-    if [ -S socket ] && grep -q " $work/socket\$" /proc/net/unix; then sleep 0.2; return 0; fi
+    # vfsd says so itself, from a network namespace of its own; of others the socket must be listened on.
+    if [ -s ready ]; then return 0; fi
+    if [[ $1 != vfsd-* ]] && [ -S socket ] && grep -q " $work/socket\$" /proc/net/unix; then sleep 0.2; return 0; fi
     kill -0 "$server_pid" 2> /dev/null || break
     sleep 0.1
   done
