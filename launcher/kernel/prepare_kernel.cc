@@ -26,8 +26,8 @@ constexpr std::size_t kMaxModulesCpioBytes = std::size_t{512} << 20;
 constexpr std::string_view kInitrdFormat = "1";
 
 #if defined(__x86_64__)
-/// 6.12 crashes under QEMU 7.2's TCG when it uses cmpxchg16b (kernel/DESIGN.md). Told so here and not by -cpu,
-/// because programs of the x86-64-v2 level look for the instruction.
+/// 6.12 crashes under QEMU 7.2's TCG when it uses cmpxchg16b (kernel/DESIGN.md). Told so here and not by
+/// -cpu, because programs of the x86-64-v2 level look for the instruction.
 constexpr const char* kTcgAppend = "clearcpuid=cx16";
 #else
 constexpr const char* kTcgAppend = "";

@@ -56,7 +56,7 @@ Result<void> make_directories(const std::filesystem::path& path, mode_t mode) {
     LB_TRY(make_directories(path.parent_path(), mode));
     if (::mkdir(path.c_str(), mode) == 0) return {};
   }
-  struct stat st {};
+  struct stat st{};
   if (errno == EEXIST && ::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) return {};
   return errno_error("cannot make directory ", path.string());
 }

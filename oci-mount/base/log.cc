@@ -10,8 +10,8 @@ namespace {
 
 std::string program_name = "layerboot";
 LogLevel chattiest = LogLevel::kInfo;
-// A terminal may be in raw mode, for a guest's console: then only a carriage return leads to the margin. Asked at the
-// start, since a sandbox may forbid the question.
+// A terminal may be in raw mode, for a guest's console: then only a carriage return leads to the margin.
+// Asked at the start, since a sandbox may forbid the question.
 const bool terminal = ::isatty(STDERR_FILENO) != 0;
 
 std::string_view level_word(LogLevel level) {

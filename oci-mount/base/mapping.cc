@@ -21,7 +21,7 @@ Mapping::~Mapping() {
 }
 
 Result<Mapping> Mapping::read_only(int fd) {
-  struct stat st {};
+  struct stat st{};
   if (::fstat(fd, &st) != 0) return errno_error("fstat");
   if (st.st_size == 0) return Mapping();
   const auto size_bytes = static_cast<std::size_t>(st.st_size);

@@ -7,8 +7,8 @@
 
 namespace layerboot {
 
-/// Draws one line that redraws itself on a terminal; elsewhere prints a plain line at the start, then every few
-/// seconds, then at the end. Shows nothing for what ends within a second. One thread at a time.
+/// Draws one line that redraws itself on a terminal; elsewhere prints a plain line at the start, then every
+/// few seconds, then at the end. Shows nothing for what ends within a second. One thread at a time.
 class Progress {
  public:
   /// `total_bytes` 0 means unknown. `label` says what is being done, to what.

@@ -12,10 +12,11 @@ namespace layerboot {
 
 namespace {
 
-/// All that a Reactor ever asks of its ring. The ring refuses the rest (EACCES): it would else be a way around
-/// seccomp, which does not see what goes through a ring. SQE flags and registrations are refused as well.
-constexpr std::array<std::uint8_t, 7> kOpcodes{IORING_OP_READV,     IORING_OP_WRITEV,   IORING_OP_READ,
-                                               IORING_OP_FSYNC,     IORING_OP_FALLOCATE, IORING_OP_POLL_ADD,
+/// All that a Reactor ever asks of its ring. The ring refuses the rest (EACCES): it would else be a way
+/// around seccomp, which does not see what goes through a ring. SQE flags and registrations are refused as
+/// well.
+constexpr std::array<std::uint8_t, 7> kOpcodes{IORING_OP_READV,      IORING_OP_WRITEV,    IORING_OP_READ,
+                                               IORING_OP_FSYNC,      IORING_OP_FALLOCATE, IORING_OP_POLL_ADD,
                                                IORING_OP_POLL_REMOVE};
 
 template <typename Prepare>
@@ -81,8 +82,9 @@ Result<void> Reactor::init() {
   params.flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED;
   const int status = ::io_uring_queue_init_params(kQueueEntries, &ring_, &params);
   if (status < 0) {
-    return fail(-status, "io_uring is not available (", Error{-status, {}}.describe(),
-                "): it needs Linux 5.19 or later, sysctl kernel.io_uring_disabled=0, and a sandbox that allows it");
+    return fail(
+        -status, "io_uring is not available (", Error{-status, {}}.describe(),
+        "): it needs Linux 5.19 or later, sysctl kernel.io_uring_disabled=0, and a sandbox that allows it");
   }
   ring_ready_ = true;
   LB_TRY(restrict_ring(ring_));
@@ -148,8 +150,7 @@ Reactor::Io Reactor::fsync(int fd, bool data_only) {
 
 Reactor::Io Reactor::fallocate(int fd, int mode, std::uint64_t offset, std::uint64_t length) {
   return {*this, prepared([&](io_uring_sqe* sqe) {
-            ::io_uring_prep_fallocate(sqe, fd, mode, static_cast<off_t>(offset),
-                                      static_cast<off_t>(length));
+            ::io_uring_prep_fallocate(sqe, fd, mode, static_cast<off_t>(offset), static_cast<off_t>(length));
           })};
 }
 
@@ -158,8 +159,7 @@ Reactor::Io Reactor::poll_in(int fd) {
 }
 
 void Reactor::arm(Watch& watch) {
-  submit(prepared([&](io_uring_sqe* sqe) { ::io_uring_prep_poll_multishot(sqe, watch.fd, POLLIN); }),
-         &watch);
+  submit(prepared([&](io_uring_sqe* sqe) { ::io_uring_prep_poll_multishot(sqe, watch.fd, POLLIN); }), &watch);
 }
 
 void Reactor::watch(int fd, std::function<void()> on_readable) {

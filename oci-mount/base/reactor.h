@@ -47,8 +47,8 @@ class Reactor {
     ~Completion() = default;
   };
 
-  /// Work that nobody awaits holds its reactor for as long as it lasts: run() and the destructor then go on until
-  /// it has ended. Made, moved and destroyed on the reactor's thread.
+  /// Work that nobody awaits holds its reactor for as long as it lasts: run() and the destructor then go on
+  /// until it has ended. Made, moved and destroyed on the reactor's thread.
   class [[nodiscard]] Hold {
    public:
     explicit Hold(Reactor& reactor) : reactor_(&reactor) { ++reactor.holds_; }

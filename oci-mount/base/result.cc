@@ -4,8 +4,6 @@
 
 namespace layerboot {
 
-std::string Error::describe() const {
-  return text.empty() ? std::generic_category().message(code) : text;
-}
+std::string Error::describe() const { return text.empty() ? std::generic_category().message(code) : text; }
 
 }  // namespace layerboot

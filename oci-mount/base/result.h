@@ -54,9 +54,9 @@ template <typename... Parts>
 // or assigns the value otherwise. The LB_CO_ forms are for coroutines.
 #define LB_CONCAT_INNER(a, b) a##b
 #define LB_CONCAT(a, b) LB_CONCAT_INNER(a, b)
-#define LB_TRY_IMPL(ret, tmp, expr)                      \
-  do {                                                   \
-    auto tmp = (expr);                                   \
+#define LB_TRY_IMPL(ret, tmp, expr)                        \
+  do {                                                     \
+    auto tmp = (expr);                                     \
     if (!tmp) ret std::unexpected(std::move(tmp).error()); \
   } while (false)
 #define LB_ASSIGN_IMPL(ret, tmp, decl, expr)             \

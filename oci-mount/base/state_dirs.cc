@@ -32,7 +32,8 @@ Result<StateDirs> StateDirs::from_environment() {
   dirs.cache = choose("XDG_CACHE_HOME", ".cache", "/var/cache/layerboot");
   dirs.runtime = choose("XDG_RUNTIME_DIR", nullptr, "/run/layerboot");
   if (dirs.data.empty() || dirs.cache.empty()) {
-    return fail(ENOENT, "HOME is not set: set it, or XDG_DATA_HOME and XDG_CACHE_HOME, to a directory of yours");
+    return fail(ENOENT,
+                "HOME is not set: set it, or XDG_DATA_HOME and XDG_CACHE_HOME, to a directory of yours");
   }
   // Without a login session there is no XDG_RUNTIME_DIR; sockets then live beside the data.
   if (dirs.runtime.empty()) dirs.runtime = dirs.data / "run";

@@ -27,9 +27,7 @@ class [[nodiscard]] Task {
       void await_resume() noexcept {}
     };
 
-    Task get_return_object() {
-      return Task(std::coroutine_handle<promise_type>::from_promise(*this));
-    }
+    Task get_return_object() { return Task(std::coroutine_handle<promise_type>::from_promise(*this)); }
     std::suspend_always initial_suspend() noexcept { return {}; }
     FinalAwait final_suspend() noexcept { return {}; }
     template <typename U>

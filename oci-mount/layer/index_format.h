@@ -53,7 +53,7 @@ struct IndexHeader {
   std::uint64_t strings_size_bytes = 0;
   std::uint64_t entries_packed_bytes = 0;  // the entry table as stored, zstd
   std::uint64_t recut_size_bytes = 0;      // of the recut file that checkpoints are of; 0: there is none
-  std::uint64_t file_hash = 0;  // XXH3-64 of the whole file, this field taken as 0
+  std::uint64_t file_hash = 0;             // XXH3-64 of the whole file, this field taken as 0
 };
 static_assert(sizeof(IndexHeader) == 256);
 

@@ -1,7 +1,7 @@
 // Copy-up: giving a lower object a body in the upper, at its first change.
 //
-// A file's data is written to a nameless file first, then the file is named at one stroke: no half copy is ever seen,
-// and a crash leaves nothing. Several requests that need the same file wait for one copy.
+// A file's data is written to a nameless file first, then the file is named at one stroke: no half copy is
+// ever seen, and a crash leaves nothing. Several requests that need the same file wait for one copy.
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
@@ -20,7 +20,9 @@ namespace {
 constexpr std::size_t kCopyPieceBytes = 1 << 20;
 constexpr std::uint64_t kBlockBytes = 4096;
 
-std::uint64_t blocks_up(std::uint64_t size_bytes) { return (size_bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes; }
+std::uint64_t blocks_up(std::uint64_t size_bytes) {
+  return (size_bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+}
 
 struct timespec timespec_of(const Time& time) {
   return {.tv_sec = time.sec, .tv_nsec = static_cast<long>(time.nsec)};
@@ -73,7 +75,8 @@ class Overlay::CopyUpEnd {
   tree::NodeId lower_;
 };
 
-/// Owner, mode, attributes and times of a lower object onto its copy; times last, since the others change them.
+/// Owner, mode, attributes and times of a lower object onto its copy; times last, since the others change
+/// them.
 Result<void> Overlay::copy_metadata(Place place, tree::NodeId lower) {
   const auto& record = lower_.tree.node(lower);
   LB_TRY(set_owner_at(place, record.uid, record.gid));
@@ -145,8 +148,10 @@ Result<NodePtr> Overlay::copy_up_directory(const NodePtr& parent, const std::str
   return placed;
 }
 
-/// Whether the merged `directory` still shows `lower` as `name`, and which directory of the upper is to hold its copy.
-Result<bool> Overlay::still_named(tree::NodeId directory, std::string_view name, tree::NodeId lower, NodePtr& in) {
+/// Whether the merged `directory` still shows `lower` as `name`, and which directory of the upper is to hold
+/// its copy.
+Result<bool> Overlay::still_named(tree::NodeId directory, std::string_view name, tree::NodeId lower,
+                                  NodePtr& in) {
   auto parent = upper_directory(directory);
   if (!parent) {
     const int code = parent.error().code;
@@ -223,7 +228,8 @@ Result<NodePtr> Overlay::copy_up_special(tree::NodeId lower) {
   const HeldPlace work = work_place();
   const int status =
       S_ISLNK(record.mode)
-          ? ::symlinkat(std::string(lower_.tree.symlink_target(lower)).c_str(), work.get().dir_fd, work.get().name)
+          ? ::symlinkat(std::string(lower_.tree.symlink_target(lower)).c_str(), work.get().dir_fd,
+                        work.get().name)
           : ::mknodat(work.get().dir_fd, work.get().name, record.mode, decode_dev(record.rdev));
   if (status != 0) return fail(errno);
   const auto finish = [&]() -> Result<NodePtr> {
@@ -260,7 +266,8 @@ Task<Result<Overlay::Pin>> Overlay::copy_up(Reactor& reactor, NodeId id, std::ui
 }
 
 /// REQUIRES: `lower` is entered in copying_ by this request.
-Task<Result<Overlay::Pin>> Overlay::copy_up_file(Reactor& reactor, tree::NodeId lower, std::uint64_t data_bytes) {
+Task<Result<Overlay::Pin>> Overlay::copy_up_file(Reactor& reactor, tree::NodeId lower,
+                                                 std::uint64_t data_bytes) {
   const CopyUpEnd end(*this, lower);
   const auto& record = lower_.tree.node(lower);
   const std::uint64_t length = std::min(record.size_bytes, data_bytes);
@@ -290,7 +297,8 @@ Task<Result<Overlay::Pin>> Overlay::copy_up_file(Reactor& reactor, tree::NodeId 
   co_return pin(std::move(node));
 }
 
-Task<Result<void>> Overlay::copy_data(Reactor& reactor, tree::NodeId lower, int to_fd, std::uint64_t data_bytes) {
+Task<Result<void>> Overlay::copy_data(Reactor& reactor, tree::NodeId lower, int to_fd,
+                                      std::uint64_t data_bytes) {
   if (::ftruncate(to_fd, static_cast<off_t>(data_bytes)) != 0) co_return fail(errno);
   std::vector<std::byte> buffer(std::min<std::uint64_t>(data_bytes, kCopyPieceBytes));
   for (const auto& extent : lower_.tree.extents(lower)) {

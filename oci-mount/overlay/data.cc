@@ -17,8 +17,8 @@ namespace {
 
 constexpr std::uint64_t kBlockBytes = 4096;
 
-/// A write into the page cache takes microseconds. One that takes longer than this was made to wait by the host, so
-/// the next kPatientWrites go through the ring, where others need not wait for them.
+/// A write into the page cache takes microseconds. One that takes longer than this was made to wait by the
+/// host, so the next kPatientWrites go through the ring, where others need not wait for them.
 constexpr std::chrono::milliseconds kSlowWrite{2};
 constexpr std::uint32_t kPatientWrites = 64;
 
@@ -29,9 +29,9 @@ bool range_wraps(std::uint64_t offset, std::uint64_t length) {
   return offset > INT64_MAX || length > INT64_MAX - offset;
 }
 
-/// What a write of [offset, end) may allocate at most: nothing, when it stays within a file without holes. A file that
-/// has more blocks than its size and the host's own bookkeeping (a 64th is plenty) account for was preallocated past
-/// its end: its blocks say nothing of holes.
+/// What a write of [offset, end) may allocate at most: nothing, when it stays within a file without holes. A
+/// file that has more blocks than its size and the host's own bookkeeping (a 64th is plenty) account for was
+/// preallocated past its end: its blocks say nothing of holes.
 std::uint64_t worst_growth(const Attr& attr, std::uint64_t offset, std::uint64_t end) {
   const std::uint64_t needed = block_end(attr.size_bytes);
   const std::uint64_t allocated = attr.blocks * 512;
@@ -103,15 +103,16 @@ Task<Result<std::size_t>> Overlay::read(Reactor& reactor, NodeId id, std::uint64
 }
 
 /// What must be known and reserved before bytes are written to a file of the upper.
-Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uint64_t offset, std::uint64_t length,
-                                                   bool kill_suid_sgid) {
+Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uint64_t offset,
+                                                   std::uint64_t length, bool kill_suid_sgid) {
   WriteGrant grant;
   LB_ASSIGN(grant.fd, file_fd(node));
   if (!node->attr_valid) LB_TRY(attr_of(*node));
   const Attr& attr = node->attr;
   grant.size_bytes = attr.size_bytes;
   const std::uint64_t end = offset + length;
-  grant.growth_bytes = node->preallocated ? block_end(end) - block_start(offset) : worst_growth(attr, offset, end);
+  grant.growth_bytes =
+      node->preallocated ? block_end(end) - block_start(offset) : worst_growth(attr, offset, end);
   if (grant.growth_bytes > 0) {
     LB_ASSIGN(grant.reserved, quota_.reserve(grant.growth_bytes, 0));
   }

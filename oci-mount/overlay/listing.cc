@@ -1,7 +1,8 @@
 // Directories: what the upper says of their names, and merged listings.
 //
-// A listing's cookies never move: a name that the lower directory has is listed at its place there, whatever has the
-// name now; the others follow in the order in which they appeared. So a client may remove while it lists.
+// A listing's cookies never move: a name that the lower directory has is listed at its place there, whatever
+// has the name now; the others follow in the order in which they appeared. So a client may remove while it
+// lists.
 #include <dirent.h>
 #include <sys/stat.h>
 
@@ -106,7 +107,8 @@ Result<bool> Overlay::is_empty(const NodePtr& directory) {
   std::size_t hidden = 0;
   for (const auto& [name, child] : listing->children) {
     if (!child.whiteout) return false;
-    if (directory->lower != tree::kNoNode && lower_.tree.lookup(directory->lower, name) != tree::kNoNode) ++hidden;
+    if (directory->lower != tree::kNoNode && lower_.tree.lookup(directory->lower, name) != tree::kNoNode)
+      ++hidden;
   }
   return directory->lower == tree::kNoNode || hidden == lower_.tree.entries(directory->lower).size();
 }
@@ -147,7 +149,8 @@ Result<void> Overlay::list_upper_only(const NodePtr& directory, std::uint64_t fr
   for (auto at = listing->upper_only.lower_bound(from); at != listing->upper_only.end() && !full; ++at) {
     const auto child = listing->children.find(at->second);
     if (child == listing->children.end() || child->second.whiteout) continue;
-    full = !give_entry(directory, child->first, child->second, kUpperCookieBase + at->first + 1, with_nodes, add);
+    full = !give_entry(directory, child->first, child->second, kUpperCookieBase + at->first + 1, with_nodes,
+                       add);
   }
   return {};
 }
@@ -160,7 +163,8 @@ Result<void> Overlay::readdir(NodeId id, std::uint64_t cookie, bool with_nodes, 
     cookie = 1;
   }
   if (cookie == 1) {
-    const Dirent up{.name = "..", .ino = parent_of(directory), .type = DT_DIR, .next_cookie = kFirstLowerCookie};
+    const Dirent up{
+        .name = "..", .ino = parent_of(directory), .type = DT_DIR, .next_cookie = kFirstLowerCookie};
     if (!add(up, Entry{})) return {};
     cookie = kFirstLowerCookie;
   }

@@ -57,7 +57,8 @@ Attr Lower::attr(tree::NodeId id) const {
           .rdev = node.rdev};
 }
 
-Result<std::int64_t> Lower::try_read(tree::NodeId id, std::uint64_t offset, std::span<const iovec> into) const {
+Result<std::int64_t> Lower::try_read(tree::NodeId id, std::uint64_t offset,
+                                     std::span<const iovec> into) const {
   const auto& node = tree.node(id);
   if (!is_regular(node)) return fail(EINVAL);
   const std::uint64_t count = clip(node.size_bytes, offset, total_bytes(into));

@@ -1,8 +1,8 @@
 // Making objects: files, directories, symlinks, special files, and further names.
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <linux/fs.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "oci-mount/overlay/device_number.h"
@@ -18,8 +18,9 @@ namespace {
 constexpr std::uint64_t kNewObjectBytes = 4096;
 constexpr std::uint32_t kPermissions = 07777;
 
-/// A directory with S_ISGID hands down its group, and to directories the bit: what the host would do if the caller
-/// made the object itself. A caller who is not of that group can't make its file setgid (CVE-2022-0358).
+/// A directory with S_ISGID hands down its group, and to directories the bit: what the host would do if the
+/// caller made the object itself. A caller who is not of that group can't make its file setgid
+/// (CVE-2022-0358).
 void inherit_group(const Attr& directory, std::uint32_t& mode, Caller& caller) {
   if ((directory.mode & S_ISGID) == 0) return;
   const bool member = caller.uid == 0 || caller.gid == directory.gid;
@@ -57,9 +58,11 @@ Result<Overlay::Made> Overlay::make_at(Place place, const NewObject& object) {
   const auto finish = [&]() -> Result<void> {
     const Place self = made.fd ? Place{made.fd.get(), ""} : place;
     LB_ASSIGN(made.st, stat_at(self));
-    // Most often the host has made it as the caller wants it: the daemon's own owner and no bits for its umask.
+    // Most often the host has made it as the caller wants it: the daemon's own owner and no bits for its
+    // umask.
     const bool owned = made.st.st_uid == object.caller.uid && made.st.st_gid == object.caller.gid;
-    const bool right = S_ISLNK(object.mode) || (made.st.st_mode & kPermissions) == (object.mode & kPermissions);
+    const bool right =
+        S_ISLNK(object.mode) || (made.st.st_mode & kPermissions) == (object.mode & kPermissions);
     if (owned && right) return {};
     LB_TRY(set_owner_at(self, object.caller.uid, object.caller.gid));
     // After the owner, whose change clears set-id bits; and the daemon's umask may have taken some.
@@ -99,7 +102,8 @@ Result<Entry> Overlay::make(NodeId parent, std::string_view name, NewObject obje
     LB_ASSIGN(made, make_at(work.get(), object));
     const bool is_directory = S_ISDIR(object.mode);
     Result<void> moved;
-    if (is_directory && found.lower_below != tree::kNoNode) moved = set_xattr_at(work.get(), kOpaqueXattr, "y", 0);
+    if (is_directory && found.lower_below != tree::kNoNode)
+      moved = set_xattr_at(work.get(), kOpaqueXattr, "y", 0);
     if (moved) moved = rename_at(work.get(), place.get(), is_directory ? RENAME_EXCHANGE : 0);
     if (!moved || is_directory) static_cast<void>(remove_tree_at(work.get()));
     if (!moved) return std::unexpected(moved.error());

@@ -1,4 +1,5 @@
-// Node: what the overlay knows of an object that is in the upper directory, or was removed from the lower tree.
+// Node: what the overlay knows of an object that is in the upper directory, or was removed from the lower
+// tree.
 #pragma once
 
 #include <cstdint>
@@ -18,11 +19,11 @@ namespace layerboot::overlay {
 struct Node;
 using NodePtr = std::shared_ptr<Node>;
 
-/// Objects born in the upper are numbered from here, by their inode number on the host: so the number survives
-/// renames and restarts, and never meets a row of the tree.
+/// Objects born in the upper are numbered from here, by their inode number on the host: so the number
+/// survives renames and restarts, and never meets a row of the tree.
 inline constexpr NodeId kUpperIdBase = NodeId{1} << 40;
-/// Where the host has given the inode number of a removed directory to a new object while the client still holds the
-/// old one, the new one is numbered from here for the session.
+/// Where the host has given the inode number of a removed directory to a new object while the client still
+/// holds the old one, the new one is numbered from here for the session.
 inline constexpr NodeId kSpareIdBase = NodeId{1} << 62;
 /// Listing cookies of names that the lower directory does not have.
 inline constexpr std::uint64_t kUpperCookieBase = std::uint64_t{1} << 40;
@@ -30,10 +31,10 @@ inline constexpr std::uint64_t kUpperCookieBase = std::uint64_t{1} << 40;
 /// A name that the upper directory decides: an object of its own, or a whiteout.
 struct Child {
   bool whiteout = false;
-  unsigned char type = 0;    // DT_*; DT_UNKNOWN until looked at, on hosts that do not say
+  unsigned char type = 0;  // DT_*; DT_UNKNOWN until looked at, on hosts that do not say
   std::uint64_t host_ino = 0;
   std::uint64_t sequence = 0;  // place in a listing, for names that the lower directory does not have
-  std::weak_ptr<Node> node;  // once looked at
+  std::weak_ptr<Node> node;    // once looked at
 };
 
 /// What is in one upper directory, in memory: read once, then kept in step, since nobody else writes there.
@@ -49,8 +50,9 @@ struct Listing {
   std::uint64_t next_sequence = 0;
 };
 
-/// All fields are under the Overlay's lock. Reached in the upper as `name` in `parent`; with no parent it is an
-/// orphan, or lies in the work directory (its last name is gone, but the client still holds it), or is the root.
+/// All fields are under the Overlay's lock. Reached in the upper as `name` in `parent`; with no parent it is
+/// an orphan, or lies in the work directory (its last name is gone, but the client still holds it), or is the
+/// root.
 struct Node : std::enable_shared_from_this<Node> {
   NodeId id = 0;
   tree::NodeId lower = tree::kNoNode;  // a directory: what it merges with; else: what it was copied from
@@ -61,14 +63,14 @@ struct Node : std::enable_shared_from_this<Node> {
   NodePtr parent;
   std::string name;
   std::uint64_t host_ino = 0;
-  std::uint64_t references = 0;      // the client's; of objects born in the upper
-  bool preallocated = false;         // past its end: its blocks say nothing of holes
-  std::uint32_t pins = 0;            // requests at work on it
+  std::uint64_t references = 0;       // the client's; of objects born in the upper
+  bool preallocated = false;          // past its end: its blocks say nothing of holes
+  std::uint32_t pins = 0;             // requests at work on it
   std::uint32_t loaded_children = 0;  // Nodes that have this one as parent
-  std::uint32_t lost_names = 0;      // of a lower object
+  std::uint32_t lost_names = 0;       // of a lower object
   Attr attr;
   bool attr_valid = false;
-  bool times_stale = false;  // of `attr` the times, and of a directory all but mode and owner, are old
+  bool times_stale = false;         // of `attr` the times, and of a directory all but mode and owner, are old
   std::uint64_t charged_bytes = 0;  // what the quota has booked for it
   std::unique_ptr<Listing> listing;
   std::shared_ptr<const UniqueFd> orphan;  // a file without a name: all that keeps it alive for the client

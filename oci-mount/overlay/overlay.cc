@@ -58,7 +58,8 @@ Overlay::Overlay(Lower lower, Upper upper, Quota::Limits limits, Quota::Usage us
     : lower_(lower),
       upper_(std::move(upper)),
       quota_(limits, used, upper_.root_fd()),
-      lower_state_(std::make_unique<std::atomic<std::uint32_t>[]>(lower.tree.node_count() + std::size_t{1})) {}
+      lower_state_(std::make_unique<std::atomic<std::uint32_t>[]>(lower.tree.node_count() + std::size_t{1})) {
+}
 
 Overlay::~Overlay() { end_session(); }
 
@@ -120,8 +121,9 @@ void Overlay::reset() {
   }
 }
 
-/// Directories of the image that have been renamed are found by nothing but their redirect, so they are known from the
-/// start: a copy-up must find all names of a file, wherever they are now. Parents come before children.
+/// Directories of the image that have been renamed are found by nothing but their redirect, so they are known
+/// from the start: a copy-up must find all names of a file, wherever they are now. Parents come before
+/// children.
 Result<void> Overlay::load_moved_directories(const std::vector<std::string>& paths) {
   for (const auto& path : paths) {
     NodePtr at = nodes_.at(kRootId);
@@ -156,7 +158,8 @@ std::vector<std::string> Overlay::moved_directories() const {
   return paths;
 }
 
-// ---- lower references and marks ------------------------------------------------------------------------------
+// ---- lower references and marks
+// ------------------------------------------------------------------------------
 
 bool Overlay::untouched(NodeId id) const {
   return lower_.tree.contains(id) && (lower_state_[id].load(std::memory_order_acquire) & kTouched) == 0;
@@ -203,7 +206,8 @@ void Overlay::add_reference(Node& node) {
   }
 }
 
-// ---- Nodes -----------------------------------------------------------------------------------------------------
+// ---- Nodes
+// -----------------------------------------------------------------------------------------------------
 
 Result<Overlay::Ref> Overlay::find(NodeId id) {
   if (const auto found = nodes_.find(id); found != nodes_.end()) {
@@ -236,8 +240,8 @@ Result<tree::NodeId> Overlay::merged_lower(const Node& directory, const std::str
   return lower;
 }
 
-/// The row the object came from keeps being its number, unless something else has that already, as after a copy made on the
-/// host by other means.
+/// The row the object came from keeps being its number, unless something else has that already, as after a
+/// copy made on the host by other means.
 NodeId Overlay::number_for(tree::NodeId origin, std::uint64_t host_ino) {
   if (origin != tree::kNoNode) {
     const auto taken = nodes_.find(origin);
@@ -247,7 +251,8 @@ NodeId Overlay::number_for(tree::NodeId origin, std::uint64_t host_ino) {
   }
   const NodeId id = kUpperIdBase + host_ino;
   // A removed directory has no inode any more, but the client may still hold its number.
-  if (const auto taken = nodes_.find(id); taken != nodes_.end() && taken->second->removed) return next_spare_id_++;
+  if (const auto taken = nodes_.find(id); taken != nodes_.end() && taken->second->removed)
+    return next_spare_id_++;
   return id;
 }
 
@@ -264,7 +269,8 @@ Result<NodePtr> Overlay::load_child(const NodePtr& directory, const std::string&
   } else {
     LB_ASSIGN(const auto path, get_xattr_at(place.get(), kOriginXattr));
     if (path) origin = row_at(lower_.tree, *path);
-    if (origin != tree::kNoNode && type_of(lower_.tree.node(origin).mode) != node->type) origin = tree::kNoNode;
+    if (origin != tree::kNoNode && type_of(lower_.tree.node(origin).mode) != node->type)
+      origin = tree::kNoNode;
   }
   node->lower = origin;
   node->id = number_for(origin, st.st_ino);
@@ -313,8 +319,8 @@ void Overlay::book(Node& node, const struct stat& st) {
     quota_.settle_bytes(node.charged_bytes, allocated);
     node.charged_bytes = allocated;
   }
-  // A name in the work directory is one that the client has removed. The host knows only the upper's part of a
-  // merged directory's subdirectories: 1 means "not counted", as in overlayfs.
+  // A name in the work directory is one that the client has removed. The host knows only the upper's part of
+  // a merged directory's subdirectories: 1 means "not counted", as in overlayfs.
   std::uint64_t nlink = st.st_nlink;
   if (node.is_directory()) {
     nlink = node.lower == tree::kNoNode ? nlink : 1;
@@ -415,7 +421,8 @@ bool Overlay::free_work_object(Node& node) {
   return false;
 }
 
-// ---- operations on one node ----------------------------------------------------------------------------------
+// ---- operations on one node
+// ----------------------------------------------------------------------------------
 
 Result<Attr> Overlay::getattr(NodeId id) {
   if (untouched(id)) return lower_.attr(static_cast<tree::NodeId>(id));

@@ -1,15 +1,15 @@
 // Overlay: the writable union of an image's tree and an upper directory.
 //
-// Follows Linux's overlayfs in what it leaves on the host (FORMAT.md), so that a stopped VM's disk can be mounted
-// by it. The lower tree is immutable and the upper has no other writer, so what is known once stays true: upper
-// directories are read once and then kept in memory, and most lookups cost no system call.
+// Follows Linux's overlayfs in what it leaves on the host (FORMAT.md), so that a stopped VM's disk can be
+// mounted by it. The lower tree is immutable and the upper has no other writer, so what is known once stays
+// true: upper directories are read once and then kept in memory, and most lookups cost no system call.
 //
-// Nodes: a lower object keeps its row in the tree as its id, for good, also when it was copied up or renamed; an
-// object born in the upper is numbered by its inode on the host. "Touched" is a lower object that the overlay has a
-// Node for; all others are answered from the tree without a lock.
+// Nodes: a lower object keeps its row in the tree as its id, for good, also when it was copied up or renamed;
+// an object born in the upper is numbered by its inode on the host. "Touched" is a lower object that the
+// overlay has a Node for; all others are answered from the tree without a lock.
 //
-// Thread-safe. One lock guards all Nodes; it is never held while a Task waits. The methods are vfs::FileSystem's,
-// and are described there.
+// Thread-safe. One lock guards all Nodes; it is never held while a Task waits. The methods are
+// vfs::FileSystem's, and are described there.
 #pragma once
 
 #include <sys/uio.h>
@@ -59,10 +59,12 @@ class Overlay {
   Task<Result<Attr>> setattr(Reactor& reactor, NodeId id, AttrChange change);
   Result<std::string> readlink(NodeId id);
 
-  Result<Entry> mknod(NodeId parent, std::string_view name, std::uint32_t mode, std::uint32_t rdev, Caller caller);
+  Result<Entry> mknod(NodeId parent, std::string_view name, std::uint32_t mode, std::uint32_t rdev,
+                      Caller caller);
   Result<Entry> mkdir(NodeId parent, std::string_view name, std::uint32_t mode, Caller caller);
   Result<Entry> symlink(NodeId parent, std::string_view name, std::string_view target, Caller caller);
-  Result<Entry> create(NodeId parent, std::string_view name, std::uint32_t mode, bool exclusive, Caller caller);
+  Result<Entry> create(NodeId parent, std::string_view name, std::uint32_t mode, bool exclusive,
+                       Caller caller);
   Result<Entry> tmpfile(NodeId parent, std::uint32_t mode, Caller caller);
   Result<void> unlink(NodeId parent, std::string_view name);
   Result<void> rmdir(NodeId parent, std::string_view name);
@@ -73,10 +75,12 @@ class Overlay {
   Result<void> readdir(NodeId directory, std::uint64_t cookie, bool with_nodes, const AddEntry& add);
 
   Result<std::int64_t> try_read(NodeId id, std::uint64_t offset, std::span<const iovec> into);
-  Task<Result<std::size_t>> read(Reactor& reactor, NodeId id, std::uint64_t offset, std::span<const iovec> into);
-  Result<std::int64_t> try_write(NodeId id, std::uint64_t offset, std::span<const iovec> from, bool kill_suid_sgid);
-  Task<Result<std::size_t>> write(Reactor& reactor, NodeId id, std::uint64_t offset, std::span<const iovec> from,
-                                  bool kill_suid_sgid);
+  Task<Result<std::size_t>> read(Reactor& reactor, NodeId id, std::uint64_t offset,
+                                 std::span<const iovec> into);
+  Result<std::int64_t> try_write(NodeId id, std::uint64_t offset, std::span<const iovec> from,
+                                 bool kill_suid_sgid);
+  Task<Result<std::size_t>> write(Reactor& reactor, NodeId id, std::uint64_t offset,
+                                  std::span<const iovec> from, bool kill_suid_sgid);
   Task<Result<void>> fsync(Reactor& reactor, NodeId id, bool data_only);
   Task<Result<void>> fallocate(Reactor& reactor, NodeId id, std::uint32_t mode, std::uint64_t offset,
                                std::uint64_t length_bytes);
@@ -104,7 +108,9 @@ class Overlay {
     Child* child = nullptr;                    // what the upper says of it, if anything
     tree::NodeId lower_below = tree::kNoNode;  // what the lower directory has by that name, seen or hidden
     [[nodiscard]] bool in_upper() const { return child != nullptr && !child->whiteout; }
-    [[nodiscard]] tree::NodeId visible_lower() const { return child == nullptr ? lower_below : tree::kNoNode; }
+    [[nodiscard]] tree::NodeId visible_lower() const {
+      return child == nullptr ? lower_below : tree::kNoNode;
+    }
     [[nodiscard]] bool exists() const { return in_upper() || visible_lower() != tree::kNoNode; }
   };
   /// A place whose directory descriptor is kept open.
@@ -123,12 +129,13 @@ class Overlay {
   };
   class CopyUpEnd;
   class CopyUpWait;
-  /// Keeps a Node known while a request works on it, whatever the client forgets meanwhile. Made under the lock and,
-  /// unless moved from, destroyed without it.
+  /// Keeps a Node known while a request works on it, whatever the client forgets meanwhile. Made under the
+  /// lock and, unless moved from, destroyed without it.
   class Pin {
    public:
     Pin(Overlay& overlay, NodePtr node) : overlay_(&overlay), node_(std::move(node)) { ++node_->pins; }
-    Pin(Pin&& other) noexcept : overlay_(std::exchange(other.overlay_, nullptr)), node_(std::move(other.node_)) {}
+    Pin(Pin&& other) noexcept
+        : overlay_(std::exchange(other.overlay_, nullptr)), node_(std::move(other.node_)) {}
     Pin& operator=(Pin&& other) = delete;
     ~Pin();
     [[nodiscard]] const NodePtr& node() const { return node_; }
@@ -187,8 +194,8 @@ class Overlay {
   void put_child(Node& directory, std::string_view name, Child child);
   void erase_child(Node& directory, std::string_view name);
   Result<bool> is_empty(const NodePtr& directory);
-  Result<void> list_upper_only(const NodePtr& directory, std::uint64_t from, bool with_nodes, const AddEntry& add,
-                               bool& full);
+  Result<void> list_upper_only(const NodePtr& directory, std::uint64_t from, bool with_nodes,
+                               const AddEntry& add, bool& full);
   bool give_entry(const NodePtr& directory, const std::string& name, Child& child, std::uint64_t next_cookie,
                   bool with_nodes, const AddEntry& add);
   [[nodiscard]] NodeId parent_of(const Ref& directory) const;
@@ -203,7 +210,7 @@ class Overlay {
   Result<Entry> make(NodeId parent, std::string_view name, NewObject object);
   struct Made {
     UniqueFd fd;  // of a regular file
-    struct stat st {};
+    struct stat st{};
   };
   Result<Made> make_at(Place place, const NewObject& object);
   Result<void> remove_name(const NodePtr& directory, const std::string& name, Found found);
@@ -238,7 +245,8 @@ class Overlay {
     std::uint64_t growth_bytes = 0;  // reserved
     std::uint64_t size_bytes = 0;    // of the file before
   };
-  Result<WriteGrant> prepare_write(const NodePtr& node, std::uint64_t offset, std::uint64_t length, bool kill_suid_sgid);
+  Result<WriteGrant> prepare_write(const NodePtr& node, std::uint64_t offset, std::uint64_t length,
+                                   bool kill_suid_sgid);
   void settle_write(const NodePtr& node, WriteGrant grant);
 
   // Copy-up (copy_up.cc)
@@ -253,7 +261,8 @@ class Overlay {
   Result<void> keep_times(const NodePtr& directory, const Attr& before);
 
   // ---- without the lock ----
-  /// The Node of `id` in the upper, copied up if need be. Of a regular file, no more than `data_bytes` of data.
+  /// The Node of `id` in the upper, copied up if need be. Of a regular file, no more than `data_bytes` of
+  /// data.
   Task<Result<Pin>> copy_up(Reactor& reactor, NodeId id, std::uint64_t data_bytes);
   Task<Result<Pin>> copy_up_file(Reactor& reactor, tree::NodeId lower, std::uint64_t data_bytes);
   Task<Result<void>> copy_data(Reactor& reactor, tree::NodeId lower, int to_fd, std::uint64_t data_bytes);

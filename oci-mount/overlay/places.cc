@@ -26,7 +26,8 @@ Result<FdCache::Fd> Overlay::directory_fd(const NodePtr& directory) {
 }
 
 Result<FdCache::Fd> Overlay::file_fd(const NodePtr& node) {
-  // Only regular files are ever opened: a device node or fifo made by the guest is the guest's, not the host's.
+  // Only regular files are ever opened: a device node or fifo made by the guest is the guest's, not the
+  // host's.
   if (!node->is_regular()) return fail(EINVAL);
   if (node->orphan) return node->orphan;
   if (auto fd = fds_.get(node->id); fd) return fd;

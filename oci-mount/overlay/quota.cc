@@ -76,7 +76,7 @@ Quota::Usage Quota::available() const {
 }
 
 std::uint64_t Quota::host_headroom() const {
-  struct statvfs host {};
+  struct statvfs host{};
   if (::fstatvfs(host_fd_, &host) != 0) return std::numeric_limits<std::uint64_t>::max();
   return left(static_cast<std::uint64_t>(host.f_bavail) * host.f_frsize, limits_.host_floor_bytes);
 }

@@ -8,8 +8,9 @@
 
 namespace layerboot::overlay {
 
-/// A budget of bytes (as allocated on the host, st_blocks) and of inodes, and a floor of free space on the host's
-/// file system. Growth is reserved before it happens and settled to what the host allocated. Thread-safe.
+/// A budget of bytes (as allocated on the host, st_blocks) and of inodes, and a floor of free space on the
+/// host's file system. Growth is reserved before it happens and settled to what the host allocated.
+/// Thread-safe.
 class Quota {
  public:
   struct Limits {

@@ -59,10 +59,11 @@ Result<void> Overlay::remove_name(const NodePtr& directory, const std::string& n
   return {};
 }
 
-/// A file that is open here anyway needs no name in the work directory to live on. False where it has to be kept, or
-/// need not be kept at all, in another way.
+/// A file that is open here anyway needs no name in the work directory to live on. False where it has to be
+/// kept, or need not be kept at all, in another way.
 bool Overlay::make_orphan(Node& node) {
-  if (!node.is_regular() || lower_.tree.contains(node.id) || node.references == 0 || orphans_ == kMaxOrphans) {
+  if (!node.is_regular() || lower_.tree.contains(node.id) || node.references == 0 ||
+      orphans_ == kMaxOrphans) {
     return false;
   }
   node.orphan = fds_.get(node.id);
@@ -82,7 +83,8 @@ void Overlay::free_orphan(Node& node) {
 }
 
 /// Hides a name that only the lower tree has.
-Result<void> Overlay::remove_lower_name(const NodePtr& directory, const std::string& name, tree::NodeId lower) {
+Result<void> Overlay::remove_lower_name(const NodePtr& directory, const std::string& name,
+                                        tree::NodeId lower) {
   LB_ASSIGN(const HeldPlace place, place_in(directory, name));
   LB_TRY(upper_.make_whiteout(place.get()));
   put_child(*directory, name, whiteout_child());

@@ -1,4 +1,5 @@
-// rename(2) in all its forms. Never EXDEV: a directory of the image is moved by a redirect, not by copying it.
+// rename(2) in all its forms. Never EXDEV: a directory of the image is moved by a redirect, not by copying
+// it.
 #include <dirent.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
@@ -109,13 +110,15 @@ Result<void> Overlay::check_rename_target(const RenameSide& from, const RenameSi
   if (from.node->is_directory() && !target_is_directory) return fail(ENOTDIR);
   if (!from.node->is_directory() && target_is_directory) return fail(EISDIR);
   if (!target_is_directory) return {};
-  if (!to.node) return lower_.tree.node(lower).child_count > 0 ? Result<void>(fail(ENOTEMPTY)) : Result<void>();
+  if (!to.node)
+    return lower_.tree.node(lower).child_count > 0 ? Result<void>(fail(ENOTEMPTY)) : Result<void>();
   LB_ASSIGN(const bool empty, is_empty(to.node));
   if (!empty) return fail(ENOTEMPTY);
   return {};
 }
 
-/// Before a directory moves: say where its lower part is, or that what lies below its new place is none of it.
+/// Before a directory moves: say where its lower part is, or that what lies below its new place is none of
+/// it.
 Result<void> Overlay::mark_moved_directory(const RenameSide& from, const RenameSide& to) {
   if (!from.node->is_directory()) return {};
   LB_ASSIGN(const HeldPlace place, place_of(from.node));
@@ -126,8 +129,8 @@ Result<void> Overlay::mark_moved_directory(const RenameSide& from, const RenameS
   return {};
 }
 
-/// Turns a directory that is empty to the client into one that is empty on the host, too: to be replaced. At no point
-/// does a hidden lower name show.
+/// Turns a directory that is empty to the client into one that is empty on the host, too: to be replaced. At
+/// no point does a hidden lower name show.
 Result<void> Overlay::make_opaque(const NodePtr& directory) {
   LB_ASSIGN(const HeldPlace place, place_of(directory));
   LB_TRY(set_xattr_at(place.get(), kOpaqueXattr, "y", 0));

@@ -78,8 +78,9 @@ struct StatFs {
 struct Dirent {
   std::string_view name;
   std::uint64_t ino = 0;
-  std::uint32_t type = 0;         // DT_*
-  std::uint64_t next_cookie = 0;  // where a listing goes on after this entry; stable while the directory changes
+  std::uint32_t type = 0;  // DT_*
+  std::uint64_t next_cookie =
+      0;  // where a listing goes on after this entry; stable while the directory changes
 };
 
 /// Takes one entry of a listing; false: there was no room, the entry was not taken, stop.

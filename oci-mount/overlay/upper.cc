@@ -34,7 +34,8 @@ Result<void> check_identity(const std::filesystem::path& directory, std::string_
   if (known) {
     if (std::string_view(*known) == str_cat(identity, '\n')) return {};
     return fail(EINVAL, "upper directory ", directory.string(), " belongs to another image (",
-                known->substr(0, known->find('\n')), "): use another --upper, or remove this one to start afresh");
+                known->substr(0, known->find('\n')),
+                "): use another --upper, or remove this one to start afresh");
   }
   if (known.error().code != ENOENT) return std::unexpected(known.error());
   LB_ASSIGN(auto file, AtomicFile::create(path));
@@ -42,8 +43,8 @@ Result<void> check_identity(const std::filesystem::path& directory, std::string_
   return file.commit();
 }
 
-/// A walk over directories of any depth, with one descriptor and no recursion: where it is, and what is left to
-/// enter on each level above.
+/// A walk over directories of any depth, with one descriptor and no recursion: where it is, and what is left
+/// to enter on each level above.
 class Walk {
  public:
   static Result<Upper::Survey> over(int root_fd) {

@@ -22,8 +22,8 @@
 
 namespace layerboot::overlay {
 
-/// A name in a directory: how every object on the host is reached. With the name "", the open object itself, for the
-/// calls on one object's attributes. Both are borrowed.
+/// A name in a directory: how every object on the host is reached. With the name "", the open object itself,
+/// for the calls on one object's attributes. Both are borrowed.
 struct Place {
   int dir_fd;
   const char* name;
@@ -63,8 +63,8 @@ Result<void> remove_tree_at(Place place);
 /// Owns the directory. Thread-safe.
 class Upper {
  public:
-  /// Opens `directory`, making it when it does not exist, locks it, and clears DIR/work. `image_identity` is written
-  /// into a new one; an upper of another image is refused, as is one that another daemon serves.
+  /// Opens `directory`, making it when it does not exist, locks it, and clears DIR/work. `image_identity` is
+  /// written into a new one; an upper of another image is refused, as is one that another daemon serves.
   static Result<Upper> open(const std::filesystem::path& directory, std::string_view image_identity);
 
   [[nodiscard]] int root_fd() const { return root_.get(); }
@@ -73,15 +73,16 @@ class Upper {
   /// What a walk over all of the upper finds.
   struct Survey {
     Quota::Usage usage;  // hard links counted once, whiteouts and the root itself not
-    std::vector<std::string> moved_directories;  // paths below the upper of those with a redirect, parents first
+    std::vector<std::string>
+        moved_directories;  // paths below the upper of those with a redirect, parents first
   };
   [[nodiscard]] Result<Survey> survey() const;
 
   /// A name nothing in DIR/work has.
   [[nodiscard]] std::string work_name();
 
-  /// Makes a whiteout at `place`, in the upper or in DIR/work. All whiteouts are links of one inode where the host
-  /// allows it.
+  /// Makes a whiteout at `place`, in the upper or in DIR/work. All whiteouts are links of one inode where the
+  /// host allows it.
   Result<void> make_whiteout(Place place);
 
  private:

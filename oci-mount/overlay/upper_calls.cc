@@ -48,7 +48,7 @@ Result<void> check(int status) {
 }  // namespace
 
 Result<struct stat> stat_at(Place place) {
-  struct stat st {};
+  struct stat st{};
   if (::fstatat(place.dir_fd, place.name, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0) return fail(errno);
   return st;
 }
@@ -90,7 +90,8 @@ Result<void> set_owner_at(Place place, std::uint32_t uid, std::uint32_t gid) {
 
 Result<void> set_mode_at(Place place, std::uint32_t mode) {
   if (is_own(place)) return check(::fchmod(place.dir_fd, mode & 07777U));
-  // Safe though fchmodat follows links: the caller knows that the object is none, and nobody else writes here.
+  // Safe though fchmodat follows links: the caller knows that the object is none, and nobody else writes
+  // here.
   return check(::fchmodat(place.dir_fd, place.name, mode & 07777U, 0));
 }
 
@@ -102,7 +103,8 @@ Result<void> set_xattr_at(Place place, std::string_view name, std::string_view v
   if (is_own(place)) {
     return check(::fsetxattr(place.dir_fd, std::string(name).c_str(), value.data(), value.size(), flags));
   }
-  return check(::lsetxattr(ProcPath(place).c_str(), std::string(name).c_str(), value.data(), value.size(), flags));
+  return check(
+      ::lsetxattr(ProcPath(place).c_str(), std::string(name).c_str(), value.data(), value.size(), flags));
 }
 
 Result<void> remove_xattr_at(Place place, std::string_view name) {
@@ -115,9 +117,8 @@ Result<std::optional<std::string>> get_xattr_at(Place place, std::string_view na
   const std::string key(name);
   std::string value(256, '\0');
   for (;;) {
-    const ssize_t length = is_own(place)
-                               ? ::fgetxattr(place.dir_fd, key.c_str(), value.data(), value.size())
-                               : ::lgetxattr(path.c_str(), key.c_str(), value.data(), value.size());
+    const ssize_t length = is_own(place) ? ::fgetxattr(place.dir_fd, key.c_str(), value.data(), value.size())
+                                         : ::lgetxattr(path.c_str(), key.c_str(), value.data(), value.size());
     if (length >= 0) {
       value.resize(static_cast<std::size_t>(length));
       return value;
@@ -130,9 +131,8 @@ Result<std::optional<std::string>> get_xattr_at(Place place, std::string_view na
 
 Result<std::vector<std::string>> list_xattrs_at(Place place) {
   std::string names(XATTR_LIST_MAX, '\0');
-  const ssize_t length = is_own(place)
-                             ? ::flistxattr(place.dir_fd, names.data(), names.size())
-                             : ::llistxattr(ProcPath(place).c_str(), names.data(), names.size());
+  const ssize_t length = is_own(place) ? ::flistxattr(place.dir_fd, names.data(), names.size())
+                                       : ::llistxattr(ProcPath(place).c_str(), names.data(), names.size());
   if (length < 0) {
     if (errno == EOPNOTSUPP) return std::vector<std::string>{};
     return fail(errno);
@@ -169,7 +169,8 @@ Result<std::vector<HostDirent>> list_directory(int dir_fd) {
 Result<void> remove_tree_at(Place place) {
   if (auto removed = unlink_at(place); removed || removed.error().code != EISDIR) return removed;
   LB_ASSIGN(UniqueFd here, open_directory_at(place));
-  // Names of the directories from `place` down to `here`; a directory is listed anew when the walk is back in it.
+  // Names of the directories from `place` down to `here`; a directory is listed anew when the walk is back in
+  // it.
   std::vector<std::string> below;
   for (;;) {
     LB_ASSIGN(const auto entries, list_directory(here.get()));

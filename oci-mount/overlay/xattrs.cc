@@ -49,8 +49,8 @@ Result<std::string> Overlay::listxattr(NodeId id) {
   return names;
 }
 
-Task<Result<void>> Overlay::setxattr(Reactor& reactor, NodeId id, std::string_view name, std::string_view value,
-                                     std::uint32_t flags) {
+Task<Result<void>> Overlay::setxattr(Reactor& reactor, NodeId id, std::string_view name,
+                                     std::string_view value, std::uint32_t flags) {
   LB_CO_ASSIGN(const std::string host_name, host_xattr_name(name));
   if (value.size() > XATTR_SIZE_MAX) co_return fail(E2BIG);
   if ((flags & ~static_cast<std::uint32_t>(XATTR_CREATE | XATTR_REPLACE)) != 0) co_return fail(EINVAL);

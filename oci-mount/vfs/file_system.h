@@ -1,14 +1,14 @@
 // FileSystem: the operations that every door drives. One implementation is ImageFs; tests have a fake.
 //
 // Trust: names, ids, offsets and sizes come from a guest and may be anything; every method checks them. Names
-// are single components; a method fails with EINVAL on "", ".", "..", a '/' or NUL, ENAMETOOLONG over 255 bytes.
-// Handles: there are none. Doors answer OPEN and OPENDIR with ENOSYS (zero-message open), so every method takes a
-// node. An unlinked node stays usable until forget() has taken back its last reference.
+// are single components; a method fails with EINVAL on "", ".", "..", a '/' or NUL, ENAMETOOLONG over 255
+// bytes. Handles: there are none. Doors answer OPEN and OPENDIR with ENOSYS (zero-message open), so every
+// method takes a node. An unlinked node stays usable until forget() has taken back its last reference.
 // Waiting: what can't wait is a plain function; what can is a Task that runs on the reactor it is given.
 // Thread-safe: all methods, from any thread. `name`, `value`, buffers and iovecs are borrowed until the call
 // returns (plain functions) or the task ends.
-// Errors are errnos of the man pages of the system calls; unknown node: ESTALE. Every optional operation fails
-// with EOPNOTSUPP unless overridden, never with ENOSYS, which a FUSE client would remember for good.
+// Errors are errnos of the man pages of the system calls; unknown node: ESTALE. Every optional operation
+// fails with EOPNOTSUPP unless overridden, never with ENOSYS, which a FUSE client would remember for good.
 #pragma once
 
 #include <sys/uio.h>
@@ -43,7 +43,8 @@ class FileSystem {
   virtual Task<Result<Attr>> setattr(Reactor& reactor, NodeId node, AttrChange change) = 0;
   virtual Result<std::string> readlink(NodeId node) = 0;
 
-  // ---- names; each that makes a node returns it with one reference ------------------------------------------
+  // ---- names; each that makes a node returns it with one reference
+  // ------------------------------------------
   virtual Result<Entry> mknod(NodeId parent, std::string_view name, std::uint32_t mode, std::uint32_t rdev,
                               Caller caller) = 0;
   virtual Result<Entry> mkdir(NodeId parent, std::string_view name, std::uint32_t mode, Caller caller) = 0;
@@ -62,24 +63,28 @@ class FileSystem {
   virtual Task<Result<void>> rename(Reactor& reactor, NodeId parent, std::string_view name, NodeId new_parent,
                                     std::string_view new_name, std::uint32_t flags) = 0;
 
-  // ---- directories -----------------------------------------------------------------------------------------
-  /// Gives entries from `cookie` on (0 is the start) to `add`, "." and ".." first, until `add` returns false (that
-  /// entry was not taken). With `with_nodes`, each Entry is filled and carries one reference if taken,
+  // ---- directories
+  // -----------------------------------------------------------------------------------------
+  /// Gives entries from `cookie` on (0 is the start) to `add`, "." and ".." first, until `add` returns false
+  /// (that entry was not taken). With `with_nodes`, each Entry is filled and carries one reference if taken,
   /// except for "." and ".."; otherwise its id is 0.
   using AddEntry = vfs::AddEntry;
   virtual Result<void> readdir(NodeId directory, std::uint64_t cookie, bool with_nodes,
                                const AddEntry& add) = 0;
 
-  // ---- data ------------------------------------------------------------------------------------------------
+  // ---- data
+  // ------------------------------------------------------------------------------------------------
   /// Fills `into` from `offset` on, if that needs no waiting: gives the byte count (short only at the end of
   /// the file) or an error. kWouldWait when read() has to be used. Does not allocate on success.
   static constexpr std::int64_t kWouldWait = -1;
   virtual Result<std::int64_t> try_read(NodeId node, std::uint64_t offset, std::span<const iovec> into) = 0;
   virtual Task<Result<std::size_t>> read(Reactor& reactor, NodeId node, std::uint64_t offset,
                                          std::span<const iovec> into) = 0;
-  /// write() where that needs no waiting worth mentioning: all of `from` was written, or an error, or kWouldWait
-  /// when write() has to be used (which may then write again what was written already).
-  virtual Result<std::int64_t> try_write(NodeId, std::uint64_t, std::span<const iovec>, bool) { return kWouldWait; }
+  /// write() where that needs no waiting worth mentioning: all of `from` was written, or an error, or
+  /// kWouldWait when write() has to be used (which may then write again what was written already).
+  virtual Result<std::int64_t> try_write(NodeId, std::uint64_t, std::span<const iovec>, bool) {
+    return kWouldWait;
+  }
   /// All of `from` at `offset`, or an error. `kill_suid_sgid`: clear those bits as a write must.
   virtual Task<Result<std::size_t>> write(Reactor& reactor, NodeId node, std::uint64_t offset,
                                           std::span<const iovec> from, bool kill_suid_sgid) = 0;
@@ -88,15 +93,16 @@ class FileSystem {
   /// Everything written so far is durable (SYNCFS).
   virtual Task<Result<void>> syncfs(Reactor& reactor) = 0;
   /// `mode` as fallocate(2).
-  virtual Task<Result<void>> fallocate(Reactor& reactor, NodeId node, std::uint32_t mode, std::uint64_t offset,
-                                       std::uint64_t length_bytes) = 0;
+  virtual Task<Result<void>> fallocate(Reactor& reactor, NodeId node, std::uint32_t mode,
+                                       std::uint64_t offset, std::uint64_t length_bytes) = 0;
   /// SEEK_DATA and SEEK_HOLE.
   virtual Result<std::uint64_t> lseek(NodeId node, std::uint64_t offset, std::uint32_t whence) = 0;
   virtual Task<Result<std::size_t>> copy_file_range(Reactor& reactor, NodeId from, std::uint64_t from_offset,
                                                     NodeId to, std::uint64_t to_offset,
                                                     std::uint64_t length_bytes);
 
-  // ---- extended attributes -----------------------------------------------------------------------------------
+  // ---- extended attributes
+  // -----------------------------------------------------------------------------------
   virtual Result<std::string> getxattr(NodeId node, std::string_view name) = 0;
   /// Names, each followed by a NUL; "" where there are none.
   virtual Result<std::string> listxattr(NodeId node) = 0;
@@ -105,7 +111,8 @@ class FileSystem {
                                       std::string_view value, std::uint32_t flags) = 0;
   virtual Task<Result<void>> removexattr(Reactor& reactor, NodeId node, std::string_view name) = 0;
 
-  // ---- the whole -------------------------------------------------------------------------------------------
+  // ---- the whole
+  // -------------------------------------------------------------------------------------------
   virtual Result<StatFs> statfs() = 0;
 };
 

@@ -45,7 +45,8 @@ Result<std::string> ReadOnlyFs::readlink(NodeId node) {
   return std::string(lower_.tree.symlink_target(id));
 }
 
-Result<void> ReadOnlyFs::readdir(NodeId directory, std::uint64_t cookie, bool with_nodes, const AddEntry& add) {
+Result<void> ReadOnlyFs::readdir(NodeId directory, std::uint64_t cookie, bool with_nodes,
+                                 const AddEntry& add) {
   LB_ASSIGN(const tree::NodeId id, directory_row(directory));
   if (cookie == 0 && !add({.name = ".", .ino = id, .type = DT_DIR, .next_cookie = 1}, Entry{})) return {};
   const Dirent up{.name = "..", .ino = lower_.tree.parent(id), .type = DT_DIR, .next_cookie = 2};
@@ -104,14 +105,16 @@ Result<StatFs> ReadOnlyFs::statfs() {
                 .inodes_free = 0};
 }
 
-Result<Entry> ReadOnlyFs::create(NodeId parent, std::string_view name, std::uint32_t, bool exclusive, Caller) {
+Result<Entry> ReadOnlyFs::create(NodeId parent, std::string_view name, std::uint32_t, bool exclusive,
+                                 Caller) {
   LB_ASSIGN(const Entry existing, lookup(parent, name));
   if (existing.id == 0) return read_only();
   if (exclusive) return fail(EEXIST);
   return existing;
 }
 
-// ---- what a read-only file system has nothing to say to -----------------------------------------------------
+// ---- what a read-only file system has nothing to say to
+// -----------------------------------------------------
 
 Task<Result<Attr>> ReadOnlyFs::setattr(Reactor&, NodeId, AttrChange) { co_return read_only(); }
 Result<Entry> ReadOnlyFs::mknod(NodeId, std::string_view, std::uint32_t, std::uint32_t, Caller) {

@@ -6,7 +6,8 @@
 
 namespace layerboot::vfs {
 
-/// Every change fails with EROFS. Nothing is locked and nothing is counted: a node's id is its row in the tree.
+/// Every change fails with EROFS. Nothing is locked and nothing is counted: a node's id is its row in the
+/// tree.
 class ReadOnlyFs final : public FileSystem {
  public:
   explicit ReadOnlyFs(overlay::Lower lower) : lower_(lower) {}
@@ -25,7 +26,8 @@ class ReadOnlyFs final : public FileSystem {
   Result<void> unlink(NodeId, std::string_view) override;
   Result<void> rmdir(NodeId, std::string_view) override;
   Task<Result<Entry>> link(Reactor&, NodeId, NodeId, std::string_view) override;
-  Task<Result<void>> rename(Reactor&, NodeId, std::string_view, NodeId, std::string_view, std::uint32_t) override;
+  Task<Result<void>> rename(Reactor&, NodeId, std::string_view, NodeId, std::string_view,
+                            std::uint32_t) override;
   Result<void> readdir(NodeId directory, std::uint64_t cookie, bool with_nodes, const AddEntry& add) override;
   Result<std::int64_t> try_read(NodeId node, std::uint64_t offset, std::span<const iovec> into) override;
   Task<Result<std::size_t>> read(Reactor& reactor, NodeId node, std::uint64_t offset,

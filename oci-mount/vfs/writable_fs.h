@@ -19,7 +19,9 @@ class WritableFs final : public FileSystem {
       : overlay_(std::move(overlay)), workers_(workers) {}
 
   void reset() override { overlay_->reset(); }
-  Result<Entry> lookup(NodeId parent, std::string_view name) override { return overlay_->lookup(parent, name); }
+  Result<Entry> lookup(NodeId parent, std::string_view name) override {
+    return overlay_->lookup(parent, name);
+  }
   void forget(NodeId node, std::uint64_t count) override { overlay_->forget(node, count); }
   Result<Attr> getattr(NodeId node) override { return overlay_->getattr(node); }
   Task<Result<Attr>> setattr(Reactor& reactor, NodeId node, AttrChange change) override {
@@ -33,7 +35,8 @@ class WritableFs final : public FileSystem {
   Result<Entry> mkdir(NodeId parent, std::string_view name, std::uint32_t mode, Caller caller) override {
     return overlay_->mkdir(parent, name, mode, caller);
   }
-  Result<Entry> symlink(NodeId parent, std::string_view name, std::string_view target, Caller caller) override {
+  Result<Entry> symlink(NodeId parent, std::string_view name, std::string_view target,
+                        Caller caller) override {
     return overlay_->symlink(parent, name, target, caller);
   }
   Result<Entry> create(NodeId parent, std::string_view name, std::uint32_t mode, bool exclusive,
@@ -43,16 +46,20 @@ class WritableFs final : public FileSystem {
   Result<Entry> tmpfile(NodeId parent, std::uint32_t mode, Caller caller) override {
     return overlay_->tmpfile(parent, mode, caller);
   }
-  Result<void> unlink(NodeId parent, std::string_view name) override { return overlay_->unlink(parent, name); }
+  Result<void> unlink(NodeId parent, std::string_view name) override {
+    return overlay_->unlink(parent, name);
+  }
   Result<void> rmdir(NodeId parent, std::string_view name) override { return overlay_->rmdir(parent, name); }
-  Task<Result<Entry>> link(Reactor& reactor, NodeId node, NodeId new_parent, std::string_view new_name) override {
+  Task<Result<Entry>> link(Reactor& reactor, NodeId node, NodeId new_parent,
+                           std::string_view new_name) override {
     return overlay_->link(reactor, node, new_parent, new_name);
   }
   Task<Result<void>> rename(Reactor& reactor, NodeId parent, std::string_view name, NodeId new_parent,
                             std::string_view new_name, std::uint32_t flags) override {
     return overlay_->rename(reactor, parent, name, new_parent, new_name, flags);
   }
-  Result<void> readdir(NodeId directory, std::uint64_t cookie, bool with_nodes, const AddEntry& add) override {
+  Result<void> readdir(NodeId directory, std::uint64_t cookie, bool with_nodes,
+                       const AddEntry& add) override {
     return overlay_->readdir(directory, cookie, with_nodes, add);
   }
   Result<std::int64_t> try_read(NodeId node, std::uint64_t offset, std::span<const iovec> into) override {

@@ -1,5 +1,5 @@
-// What a user gets wrong, and what breaks on the way: each ends with one line that names the thing and the remedy, an
-// exit status other than 0, and nothing half-made left behind.
+// What a user gets wrong, and what breaks on the way: each ends with one line that names the thing and the
+// remedy, an exit status other than 0, and nothing half-made left behind.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -28,36 +28,57 @@ class BadInputTest : public testing::Test {
     // Short, for the sake of socket paths; all state of the programs goes below it.
     for (const char* name : {"data", "cache", "run"}) fs::create_directories(dir_ / name);
     ImageBuilder builder(dir_ / "image");
-    tar_ = TarBuilder().directory("etc").file("etc/hostname", "image\n").file("big", sample_bytes(400'000, 1)).finish();
+    tar_ = TarBuilder()
+               .directory("etc")
+               .file("etc/hostname", "image\n")
+               .file("big", sample_bytes(400'000, 1))
+               .finish();
     builder.add_gzip_layer(tar_);
     builder.write("first");
     builder.write("second");
     blob_ = builder.blob_path(sha256_text(gzip(tar_)));
   }
   Ended run(std::vector<std::string> words) const { return run_to_end(words, dir_.path()); }
-  std::string image(const std::string& tag = "first") const { return "oci:" + (dir_ / "image").string() + ":" + tag; }
+  std::string image(const std::string& tag = "first") const {
+    return "oci:" + (dir_ / "image").string() + ":" + tag;
+  }
   std::vector<std::string> vfsd(const std::string& reference) const {
-    return {LAYERBOOT_VFSD, "--quiet",     "--socket-path", dir_ / "s", "--image", reference, "--upper",
-            dir_ / "upper", "--quota", "64M"};
+    return {LAYERBOOT_VFSD, "--quiet", "--socket-path", dir_ / "s", "--image",
+            reference,      "--upper", dir_ / "upper",  "--quota",  "64M"};
   }
   std::vector<std::string> layerboot(const std::string& reference, const std::string& kernel) const {
-    return {LAYERBOOT_LAYERBOOT, "run", reference, "--quiet", "--name", "vm", "--accel", "tcg", "--kernel", kernel,
-            "--vfsd", LAYERBOOT_VFSD, "--guest-init", LAYERBOOT_GUEST_INIT};
+    return {LAYERBOOT_LAYERBOOT,
+            "run",
+            reference,
+            "--quiet",
+            "--name",
+            "vm",
+            "--accel",
+            "tcg",
+            "--kernel",
+            kernel,
+            "--vfsd",
+            LAYERBOOT_VFSD,
+            "--guest-init",
+            LAYERBOOT_GUEST_INIT};
   }
   /// All names below the state directories, the socket's and the upper's places included.
   std::set<std::string> state() const {
     std::set<std::string> names;
-    for (const auto& entry : fs::recursive_directory_iterator(dir_.path())) names.insert(entry.path().string());
+    for (const auto& entry : fs::recursive_directory_iterator(dir_.path()))
+      names.insert(entry.path().string());
     return names;
   }
   /// Runs it; one line on standard error has all `parts`; nothing new is left.
-  void expect_refused(const std::vector<std::string>& words, const std::vector<std::string>& parts, int status = 1) {
+  void expect_refused(const std::vector<std::string>& words, const std::vector<std::string>& parts,
+                      int status = 1) {
     const auto before = state();
     const Ended ended = run(words);
     EXPECT_EQ(ended.status, status) << ended.err;
     EXPECT_EQ(std::count(ended.err.begin(), ended.err.end(), '\n'), 1) << ended.err;
     EXPECT_EQ(ended.out, "");
-    for (const auto& part : parts) EXPECT_NE(ended.err.find(part), std::string::npos) << part << " in: " << ended.err;
+    for (const auto& part : parts)
+      EXPECT_NE(ended.err.find(part), std::string::npos) << part << " in: " << ended.err;
     std::set<std::string> left;
     for (const auto& name : state()) {
       // Directories that hold state, and stay for the next run, are not half-made.
@@ -120,8 +141,8 @@ TEST_F(BadInputTest, AManifestOfTheWrongType) {
   const std::string manifest =
       R"({"schemaVersion":1,"mediaType":"application/vnd.docker.distribution.manifest.v1+json","fsLayers":[]})";
   const std::string digest = builder.add_blob(manifest);
-  builder.add_to_index(R"({"mediaType":"application/vnd.docker.distribution.manifest.v1+json","digest":")" + digest +
-                       R"(","size":)" + std::to_string(manifest.size()) +
+  builder.add_to_index(R"({"mediaType":"application/vnd.docker.distribution.manifest.v1+json","digest":")" +
+                       digest + R"(","size":)" + std::to_string(manifest.size()) +
                        R"(,"annotations":{"org.opencontainers.image.ref.name":"old"}})");
   ImageBuilder again(dir_ / "other");  // writes the layout's own files
   again.write("x");
@@ -197,7 +218,8 @@ TEST_F(BadInputTest, AKernelWithoutVirtiofs) {
 TEST_F(BadInputTest, WrongUsage) {
   expect_refused({LAYERBOOT_VFSD, "--image", image()}, {"--socket-path"}, 2);
   expect_refused({LAYERBOOT_VFSD, "--nonsense"}, {"--nonsense"}, 2);
-  expect_refused({LAYERBOOT_VFSD, "--socket-path", "s", "--image", "x", "--upper", "u", "--quota", "lots"}, {"lots"}, 2);
+  expect_refused({LAYERBOOT_VFSD, "--socket-path", "s", "--image", "x", "--upper", "u", "--quota", "lots"},
+                 {"lots"}, 2);
   expect_refused({LAYERBOOT_LAYERBOOT, "run"}, {"IMAGE"}, 2);
   expect_refused({LAYERBOOT_LAYERBOOT, "run", image(), "--nonsense"}, {"--nonsense"}, 2);
   expect_refused({LAYERBOOT_OCI_MOUNT, "ls"}, {"oci-mount"}, 2);

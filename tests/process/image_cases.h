@@ -1,4 +1,5 @@
-// Images at the edges of the layer format, and what runtimes make of them. Data, but for the making of the tars.
+// Images at the edges of the layer format, and what runtimes make of them. Data, but for the making of the
+// tars.
 #pragma once
 
 #include <string>
@@ -10,7 +11,7 @@ namespace layerboot::test {
 enum class Compared { kSame, kDiffers, kItFails, kWeRefuse, kBothRefuse };
 
 struct ImageCase {
-  std::string name;  // what is tried
+  std::string name;                 // what is tried
   std::vector<std::string> layers;  // plain tars, lowest first
   Compared umoci = Compared::kSame;
   Compared containerd = Compared::kSame;

@@ -115,7 +115,8 @@ void write(Call& call) {
   const bool kill = (in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
   const auto done = call.fs.try_write(call.node(), in.offset, from, kill);
   if (!done) return reply_error(call.exchange, done.error());
-  if (*done != vfs::FileSystem::kWouldWait) return reply_written(call.exchange, static_cast<std::size_t>(*done));
+  if (*done != vfs::FileSystem::kWouldWait)
+    return reply_written(call.exchange, static_cast<std::size_t>(*done));
   reply_when_done(call.exchange, call.fs.write(call.reactor, call.node(), in.offset, from, kill),
                   reply_written);
 }

@@ -12,7 +12,8 @@ int code_of(std::string_view guest_name) {
 }
 
 TEST(MarksTest, OtherNamesAreKeptAsTheyAre) {
-  for (const char* name : {"user.a", "security.capability", "trusted.x", "trusted.overlay", "user.overlay.opaque"}) {
+  for (const char* name :
+       {"user.a", "security.capability", "trusted.x", "trusted.overlay", "user.overlay.opaque"}) {
     EXPECT_EQ(host_xattr_name(name).value_or("error"), name);
     EXPECT_EQ(guest_xattr_name(name).value_or("hidden"), name);
   }
@@ -31,7 +32,8 @@ TEST(MarksTest, TheGuestsOwnMarksAreEscapedHoweverDeepItNests) {
 }
 
 TEST(MarksTest, OursAreHidden) {
-  for (const auto name : {kOpaqueXattr, kRedirectXattr, kOriginXattr}) EXPECT_FALSE(guest_xattr_name(name)) << name;
+  for (const auto name : {kOpaqueXattr, kRedirectXattr, kOriginXattr})
+    EXPECT_FALSE(guest_xattr_name(name)) << name;
   EXPECT_FALSE(guest_xattr_name("trusted.overlay.metacopy"));
   EXPECT_FALSE(guest_xattr_name("system.posix_acl_access"));
 }
@@ -58,7 +60,7 @@ TEST(MarksTest, BadNamesAreErrors) {
 }
 
 TEST(MarksTest, OnlyDeviceZeroIsAWhiteout) {
-  struct stat st {};
+  struct stat st{};
   st.st_mode = S_IFCHR | 0600;
   EXPECT_TRUE(is_whiteout(st));
   st.st_rdev = makedev(1, 3);

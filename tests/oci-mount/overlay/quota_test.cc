@@ -42,7 +42,9 @@ TEST_F(QuotaTest, InodesOverTheBudgetAreRefused) {
 
 TEST_F(QuotaTest, AReservationGoesBackWhenItEnds) {
   Quota quota = make({.bytes = 100, .inodes = 1});
-  { EXPECT_TRUE(quota.reserve(100, 1)); }
+  {
+    EXPECT_TRUE(quota.reserve(100, 1));
+  }
   auto first = quota.reserve(100, 1);
   ASSERT_TRUE(first);
   std::optional<Quota::Reservation> moved(std::move(*first));
@@ -85,7 +87,7 @@ TEST_F(QuotaTest, OverTheBudgetNothingIsAvailable) {
 }
 
 TEST_F(QuotaTest, TheHostsFloorRefusesGrowthOfAnyKind) {
-  struct statvfs host {};
+  struct statvfs host{};
   ASSERT_EQ(::statvfs(directory_.path().c_str(), &host), 0);
   const std::uint64_t more_than_free = static_cast<std::uint64_t>(host.f_bavail) * host.f_frsize * 2;
   Quota quota = make({.bytes = UINT64_MAX / 2, .inodes = 100, .host_floor_bytes = more_than_free});

@@ -35,7 +35,7 @@ class UpperTest : public testing::Test {
     return survey ? survey->usage : Quota::Usage{};
   }
   std::uint64_t allocated(const fs::path& path) {
-    struct stat st {};
+    struct stat st{};
     EXPECT_EQ(::lstat(path.c_str(), &st), 0) << path;
     return static_cast<std::uint64_t>(st.st_blocks) * 512;
   }
@@ -56,7 +56,9 @@ TEST_F(UpperTest, OneDaemonAtATime) {
 }
 
 TEST_F(UpperTest, AnotherImagesUpperIsRefusedAndKept) {
-  { open(); }
+  {
+    open();
+  }
   test::write_text(directory() / "upper/kept", "kept");
   test::write_text(directory() / "work/t1", "left");
   const auto other = Upper::open(directory(), "sha256:other");
@@ -78,7 +80,9 @@ TEST_F(UpperTest, ADirectoryOfSomethingElseIsRefusedAndKept) {
 }
 
 TEST_F(UpperTest, LeftoversInWorkAreCleared) {
-  { open(); }
+  {
+    open();
+  }
   fs::create_directories(directory() / "work/t3/deep/deeper");
   test::write_text(directory() / "work/t3/deep/file", "x");
   test::write_text(directory() / "work/t3/deep/deeper/file", "x");
@@ -90,7 +94,9 @@ TEST_F(UpperTest, LeftoversInWorkAreCleared) {
 }
 
 TEST_F(UpperTest, AnUnreadableIdentityIsAnError) {
-  { open(); }
+  {
+    open();
+  }
   test::write_text(directory() / "image", std::string(100'000, 'x'));
   EXPECT_FALSE(Upper::open(directory(), "sha256:image"));
   test::write_text(directory() / "image", "");

@@ -84,7 +84,8 @@ class RandomClient {
  private:
   std::uint64_t pick(std::uint64_t below) { return random_() % below; }
   std::string name() {
-    static const char* const kNames[] = {"etc", "small", "big", "a", "b", "c", "deep", "er", "n1", "n2", "n3", "links"};
+    static const char* const kNames[] = {"etc",  "small", "big", "a",  "b",  "c",
+                                         "deep", "er",    "n1",  "n2", "n3", "links"};
     return kNames[pick(std::size(kNames))];
   }
   vfs::NodeId node() { return held_.empty() || pick(8) == 0 ? vfs::kRootId : held_[pick(held_.size())]; }
@@ -107,29 +108,45 @@ class RandomClient {
     std::string bytes(pick(20'000) + 1, 'x');
     const iovec piece{bytes.data(), bytes.size()};
     switch (pick(18)) {
-      case 0: return keep(fs_.create(at, name(), 0644, pick(2) == 0, {}));
-      case 1: return keep(fs_.mkdir(at, name(), 0755, {}));
-      case 2: return keep(fs_.symlink(at, name(), "target", {}));
-      case 3: return keep(fs_.tmpfile(at, 0600, {}));
-      case 4: return keep(wait(fs_.link(*ring_, at, to, name())));
-      case 5: return ignore(fs_.unlink(at, name()));
-      case 6: return ignore(fs_.rmdir(at, name()));
-      case 7: return ignore(wait(fs_.rename(*ring_, at, name(), to, name(), static_cast<std::uint32_t>(pick(3)))));
-      case 8: return ignore(wait(fs_.write(*ring_, at, pick(100'000), {&piece, 1}, pick(2) == 0)));
-      case 9: return ignore(wait(fs_.read(*ring_, at, pick(100'000), {&piece, 1})));
+      case 0:
+        return keep(fs_.create(at, name(), 0644, pick(2) == 0, {}));
+      case 1:
+        return keep(fs_.mkdir(at, name(), 0755, {}));
+      case 2:
+        return keep(fs_.symlink(at, name(), "target", {}));
+      case 3:
+        return keep(fs_.tmpfile(at, 0600, {}));
+      case 4:
+        return keep(wait(fs_.link(*ring_, at, to, name())));
+      case 5:
+        return ignore(fs_.unlink(at, name()));
+      case 6:
+        return ignore(fs_.rmdir(at, name()));
+      case 7:
+        return ignore(wait(fs_.rename(*ring_, at, name(), to, name(), static_cast<std::uint32_t>(pick(3)))));
+      case 8:
+        return ignore(wait(fs_.write(*ring_, at, pick(100'000), {&piece, 1}, pick(2) == 0)));
+      case 9:
+        return ignore(wait(fs_.read(*ring_, at, pick(100'000), {&piece, 1})));
       case 10: {
         vfs::AttrChange change;
         if (pick(2) == 0) change.size_bytes = pick(50'000);
         if (pick(2) == 0) change.mode = 0600;
         return ignore(wait(fs_.setattr(*ring_, at, change)));
       }
-      case 11: return ignore(wait(fs_.setxattr(*ring_, at, "user.x", bytes.substr(0, pick(3000) % bytes.size()), 0)));
-      case 12: return ignore(wait(fs_.fsync(*ring_, at, true)));
+      case 11:
+        return ignore(
+            wait(fs_.setxattr(*ring_, at, "user.x", bytes.substr(0, pick(3000) % bytes.size()), 0)));
+      case 12:
+        return ignore(wait(fs_.fsync(*ring_, at, true)));
       case 13:
-        return ignore(wait(fs_.fallocate(*ring_, at, pick(2) == 0 ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : 0,
-                                         pick(50'000), 10'000)));
-      case 14: return fs_.forget(at, pick(3));
-      case 15: return ignore(fs_.try_read(at, pick(100'000), {&piece, 1}));
+        return ignore(
+            wait(fs_.fallocate(*ring_, at, pick(2) == 0 ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : 0,
+                               pick(50'000), 10'000)));
+      case 14:
+        return fs_.forget(at, pick(3));
+      case 15:
+        return ignore(fs_.try_read(at, pick(100'000), {&piece, 1}));
       case 16: {
         std::vector<vfs::NodeId> given;
         ignore(fs_.readdir(at, 0, true, [&](const vfs::Dirent&, const vfs::Entry& entry) {
@@ -139,7 +156,8 @@ class RandomClient {
         for (const auto id : given) fs_.forget(id, 1);
         return;
       }
-      default: return keep(fs_.lookup(at, name()));
+      default:
+        return keep(fs_.lookup(at, name()));
     }
   }
   template <typename T>
@@ -195,7 +213,7 @@ TEST_F(ConcurrentFsTest, ForgetWhileARequestIsUnderWay) {
   }
   over = true;
   forgetter.join();
-  struct stat work {};
+  struct stat work{};
   ASSERT_EQ(::stat((directory / "vm/work").c_str(), &work), 0);
   EXPECT_EQ(work.st_uid, ::geteuid()) << "the work directory is not the guest's to change";
 }

@@ -15,7 +15,8 @@ TEST_F(CopyUpTest, LookingNeverCopies) {
   const auto node = drive().acquire("etc/small");
   EXPECT_TRUE(fs->lseek(node, 0, SEEK_HOLE));
   EXPECT_TRUE(wait(fs->fsync(*drive().reactor, node, false)));
-  EXPECT_TRUE(fs->create(drive().acquire("etc"), "small", 0644, false, {}));  // open(O_CREAT) of what is there
+  EXPECT_TRUE(
+      fs->create(drive().acquire("etc"), "small", 0644, false, {}));  // open(O_CREAT) of what is there
   EXPECT_FALSE(fs->create(drive().acquire("etc"), "small", 0644, true, {}));
   EXPECT_TRUE(upper_is_empty());
   EXPECT_EQ(booked(), HostUsage{});
@@ -166,7 +167,8 @@ TEST_F(CopyUpTest, ModesSurviveOwnersAndWritesKillThemWhenAsked) {
   cut.size_bytes = 1;
   cut.kill_suid_sgid = true;
   EXPECT_EQ(drive().setattr("etc/setid", cut), 0);
-  EXPECT_EQ(drive().attr("etc/setid").mode & 07777U, 02745U) << "not group-executable: that is mandatory locking";
+  EXPECT_EQ(drive().attr("etc/setid").mode & 07777U, 02745U)
+      << "not group-executable: that is mandatory locking";
 }
 
 TEST_F(CopyUpTest, SetgidDirectoriesHandDownTheirGroup) {

@@ -13,15 +13,25 @@
 namespace layerboot::test {
 
 inline std::vector<std::string> bad_names() {
-  return {"", ".", "..", "a/b", "/", "/etc", std::string("a\0b", 3), std::string("\0", 1), std::string(256, 'n'),
+  return {"",
+          ".",
+          "..",
+          "a/b",
+          "/",
+          "/etc",
+          std::string("a\0b", 3),
+          std::string("\0", 1),
+          std::string(256, 'n'),
           std::string(5000, 'n')};
 }
 
-/// Calls each method with `node` wherever it takes one, `other` where a second is needed, and tells its errno (0: it
-/// worked). What may be made has the name "every". Ends with what removes.
+/// Calls each method with `node` wherever it takes one, `other` where a second is needed, and tells its errno
+/// (0: it worked). What may be made has the name "every". Ends with what removes.
 inline void for_every_method(vfs::FileSystem& fs, Reactor& ring, vfs::NodeId node, vfs::NodeId other,
                              const std::function<void(const char*, int)>& told) {
-  const auto tell = [&](const char* method, const auto& result) { told(method, result ? 0 : result.error().code); };
+  const auto tell = [&](const char* method, const auto& result) {
+    told(method, result ? 0 : result.error().code);
+  };
   std::string bytes = "bytes";
   const iovec piece{bytes.data(), bytes.size()};
   const auto any = [](const vfs::Dirent&, const vfs::Entry&) { return true; };

@@ -25,14 +25,16 @@ int code_of(const Result<T>& result) {
 }
 
 /// Size of a directory, its link count and its blocks are the host's business.
-std::string line_for(std::uint32_t mode, std::uint32_t uid, std::uint32_t gid, std::uint32_t nlink, std::uint64_t rdev,
-                     std::uint64_t size, const std::string& content, const std::map<std::string, std::string>& xattrs) {
+std::string line_for(std::uint32_t mode, std::uint32_t uid, std::uint32_t gid, std::uint32_t nlink,
+                     std::uint64_t rdev, std::uint64_t size, const std::string& content,
+                     const std::map<std::string, std::string>& xattrs) {
   std::ostringstream line;
   line << std::oct << mode << std::dec << " uid=" << uid << " gid=" << gid;
   if (!S_ISDIR(mode)) line << " nlink=" << nlink << " size=" << size;
   if (S_ISCHR(mode) || S_ISBLK(mode)) line << " rdev=" << rdev;
   if (S_ISREG(mode) || S_ISLNK(mode)) {
-    line << " content=" << (content.size() <= 40 ? content : std::to_string(std::hash<std::string>{}(content)));
+    line << " content="
+         << (content.size() <= 40 ? content : std::to_string(std::hash<std::string>{}(content)));
   }
   for (const auto& [name, value] : xattrs) line << " " << name << "=" << value;
   return line.str();
@@ -58,7 +60,7 @@ Snapshot snapshot_of_directory(const std::string& root) {
   Snapshot out;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
     const std::string path = entry.path().string();
-    struct stat st {};
+    struct stat st{};
     if (::lstat(path.c_str(), &st) != 0) continue;
     std::string content;
     if (S_ISREG(st.st_mode)) {
@@ -121,7 +123,8 @@ int FsDriver::create(std::string_view path, std::string_view content, std::uint3
     if (!made) return made.error().code;
     const iovec piece{const_cast<char*>(content.data()), content.size()};
     int code = 0;
-    if (!content.empty()) code = code_of(reactor->block_on(fs.write(*reactor, made->id, 0, {&piece, 1}, false)));
+    if (!content.empty())
+      code = code_of(reactor->block_on(fs.write(*reactor, made->id, 0, {&piece, 1}, false)));
     release(made->id);
     return code;
   });
@@ -142,7 +145,8 @@ int FsDriver::truncate(std::string_view path, std::uint64_t size_bytes) {
 }
 
 int FsDriver::setattr(std::string_view path, const vfs::AttrChange& change) {
-  return at_node(path, [&](vfs::NodeId node) { return code_of(reactor->block_on(fs.setattr(*reactor, node, change))); });
+  return at_node(
+      path, [&](vfs::NodeId node) { return code_of(reactor->block_on(fs.setattr(*reactor, node, change))); });
 }
 
 int FsDriver::mkdir(std::string_view path, std::uint32_t mode) {
@@ -170,11 +174,13 @@ int FsDriver::mknod(std::string_view path, std::uint32_t mode, std::uint32_t rde
 }
 
 int FsDriver::unlink(std::string_view path) {
-  return at_parent(path, [&](vfs::NodeId parent, std::string_view name) { return code_of(fs.unlink(parent, name)); });
+  return at_parent(
+      path, [&](vfs::NodeId parent, std::string_view name) { return code_of(fs.unlink(parent, name)); });
 }
 
 int FsDriver::rmdir(std::string_view path) {
-  return at_parent(path, [&](vfs::NodeId parent, std::string_view name) { return code_of(fs.rmdir(parent, name)); });
+  return at_parent(
+      path, [&](vfs::NodeId parent, std::string_view name) { return code_of(fs.rmdir(parent, name)); });
 }
 
 int FsDriver::link(std::string_view path, std::string_view new_path) {
@@ -286,9 +292,11 @@ void FsDriver::snapshot_into(vfs::NodeId directory, const std::string& path, Sna
     if (S_ISLNK(attr.mode)) content = fs.readlink(entry.id).value_or("error");
     std::map<std::string, std::string> xattrs;
     std::istringstream names(fs.listxattr(entry.id).value_or(""));
-    for (std::string key; std::getline(names, key, '\0');) xattrs[key] = fs.getxattr(entry.id, key).value_or("error");
+    for (std::string key; std::getline(names, key, '\0');)
+      xattrs[key] = fs.getxattr(entry.id, key).value_or("error");
     std::string where = path + "/" + name;
-    out[where] = line_for(attr.mode, attr.uid, attr.gid, attr.nlink, attr.rdev, attr.size_bytes, content, xattrs);
+    out[where] =
+        line_for(attr.mode, attr.uid, attr.gid, attr.nlink, attr.rdev, attr.size_bytes, content, xattrs);
     if (S_ISDIR(attr.mode)) snapshot_into(entry.id, where, out);
     if (entry.id != 0) release(entry.id);
   }

@@ -1,4 +1,5 @@
-// FsDriver: a client of a FileSystem that speaks in paths, as a test wants to; and what a tree looks like as text.
+// FsDriver: a client of a FileSystem that speaks in paths, as a test wants to; and what a tree looks like as
+// text.
 #pragma once
 
 #include <functional>

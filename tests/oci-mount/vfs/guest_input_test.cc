@@ -1,4 +1,5 @@
-// What only a broken or hostile client sends: bad names, forged numbers, special files used as files, endless nesting.
+// What only a broken or hostile client sends: bad names, forged numbers, special files used as files, endless
+// nesting.
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <sys/stat.h>
@@ -188,7 +189,8 @@ TEST_F(GuestInputTest, NestingWithoutEnd) {
     chain.push_back(made->id);
   }
   // Out of the descriptor cache, then from the deepest one up again.
-  for (int i = 1; i < 300; ++i) ASSERT_TRUE(fs->create(chain[static_cast<std::size_t>(i)], "f", 0600, true, {}));
+  for (int i = 1; i < 300; ++i)
+    ASSERT_TRUE(fs->create(chain[static_cast<std::size_t>(i)], "f", 0600, true, {}));
   EXPECT_TRUE(fs->create(chain.back(), "bottom", 0600, true, {}));
   // Forgotten from the top: each is kept by the one below, until the last one goes.
   for (std::size_t i = 1; i < chain.size(); ++i) fs->forget(chain[i], 1);

@@ -26,14 +26,15 @@ class ListingTest : public WritableFsTest {
     std::vector<std::string> names;
     std::vector<vfs::NodeId> given;
     std::size_t taken = 0;
-    EXPECT_TRUE(fs->readdir(node, cookie, with_nodes, [&](const vfs::Dirent& dirent, const vfs::Entry& entry) {
-      if (taken == 3) return false;
-      ++taken;
-      cookie = dirent.next_cookie;
-      names.emplace_back(dirent.name);
-      if (entry.id != 0) given.push_back(entry.id);
-      return true;
-    }));
+    EXPECT_TRUE(
+        fs->readdir(node, cookie, with_nodes, [&](const vfs::Dirent& dirent, const vfs::Entry& entry) {
+          if (taken == 3) return false;
+          ++taken;
+          cookie = dirent.next_cookie;
+          names.emplace_back(dirent.name);
+          if (entry.id != 0) given.push_back(entry.id);
+          return true;
+        }));
     for (const auto id : given) drive().release(id);
     return names;
   }

@@ -78,7 +78,7 @@ TEST_F(MergedNamesTest, AMergedDirectoryIsRemovedWithItsWhiteouts) {
   EXPECT_EQ(drive().rmdir("deep/er/est"), ENOTEMPTY);
   EXPECT_EQ(drive().unlink("deep/er/est/file"), 0);
   EXPECT_EQ(drive().rmdir("deep/er/est"), 0);
-  struct stat st {};
+  struct stat st{};
   ASSERT_EQ(::lstat(upper("deep/er/est").c_str(), &st), 0);
   EXPECT_TRUE(S_ISCHR(st.st_mode));
   restart();

@@ -104,8 +104,8 @@ TEST_F(OpenUnlinkedTest, ASessionsEndFreesWhatOnlyTheClientHeld) {
   EXPECT_EQ(booked(), HostUsage{});
 }
 
-// The host gives a removed directory's inode number to the next object while the client still holds the old one, as
-// a process does whose working directory is removed.
+// The host gives a removed directory's inode number to the next object while the client still holds the old
+// one, as a process does whose working directory is removed.
 TEST_F(OpenUnlinkedTest, ARemovedDirectorysNumberIsNotGivenAgain) {
   EXPECT_EQ(drive().mkdir("gone"), 0);
   const auto gone = drive().acquire("gone");
@@ -113,8 +113,8 @@ TEST_F(OpenUnlinkedTest, ARemovedDirectorysNumberIsNotGivenAgain) {
   std::set<vfs::NodeId> seen{gone};
   for (int i = 0; i < 20; ++i) {
     const std::string name = "next" + std::to_string(i);
-    const auto made = i % 2 == 0 ? fs->mkdir(vfs::kRootId, name, 0755, {})
-                                 : fs->create(vfs::kRootId, name, 0644, true, {});
+    const auto made =
+        i % 2 == 0 ? fs->mkdir(vfs::kRootId, name, 0755, {}) : fs->create(vfs::kRootId, name, 0644, true, {});
     ASSERT_TRUE(made);
     EXPECT_TRUE(seen.insert(made->id).second) << name;
     EXPECT_EQ(drive().acquire(name), made->id);

@@ -71,7 +71,8 @@ int code(int status) { return status == 0 ? 0 : errno; }
 int host_create(const std::string& path, const std::string& content) {
   const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd) return errno;
-  return ::write(fd.get(), content.data(), content.size()) == static_cast<ssize_t>(content.size()) ? 0 : errno;
+  return ::write(fd.get(), content.data(), content.size()) == static_cast<ssize_t>(content.size()) ? 0
+                                                                                                   : errno;
 }
 
 int host_write(const std::string& path, std::uint64_t offset, const std::string& bytes) {
@@ -81,7 +82,7 @@ int host_write(const std::string& path, std::uint64_t offset, const std::string&
 }
 
 bool is_regular(const std::string& path) {
-  struct stat st {};
+  struct stat st{};
   return ::lstat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode);
 }
 
@@ -158,7 +159,7 @@ class Operations {
         vfs::AttrChange change;
         change.uid = 7;
         change.gid = 8;
-        struct stat st {};
+        struct stat st{};
         if (::lstat(host.c_str(), &st) != 0) return;
         if (!S_ISLNK(st.st_mode)) change.mode = 0640 | (S_ISDIR(st.st_mode) ? 0111U : 0U);
         mine = ours_.setattr(path, change);
@@ -168,7 +169,7 @@ class Operations {
       }
       default: {
         what_ = "setxattr " + path;
-        struct stat st {};
+        struct stat st{};
         if (::lstat(host.c_str(), &st) != 0 || S_ISLNK(st.st_mode)) return;
         mine = ours_.setxattr(path, "user.test", path);
         theirs = code(::lsetxattr(host.c_str(), "user.test", path.data(), path.size(), 0));
@@ -184,7 +185,7 @@ class Operations {
 
   bool goes_through_symlink(const std::string& path) const {
     for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
-      struct stat st {};
+      struct stat st{};
       if (::lstat(kernel_.at(path.substr(0, slash)).c_str(), &st) == 0 && S_ISLNK(st.st_mode)) return true;
     }
     return false;
@@ -221,7 +222,8 @@ TEST(OverlayOracleTest, RandomOperationsGiveTheTreeThatTheKernelGives) {
     const std::string lower = (image.directory / "lower").string();
     std::filesystem::create_directories(lower);
     write_text(image.directory / "lower.tar", tar);
-    ASSERT_EQ(std::system(("tar -xpf " + (image.directory / "lower.tar").string() + " -C " + lower).c_str()), 0);
+    ASSERT_EQ(std::system(("tar -xpf " + (image.directory / "lower.tar").string() + " -C " + lower).c_str()),
+              0);
     const KernelOverlay kernel(image.directory, lower, "oracle");
     if (!kernel.mounted()) GTEST_SKIP() << "this machine can't mount overlayfs: the oracle is missing";
     image.open_writable();
@@ -230,7 +232,8 @@ TEST(OverlayOracleTest, RandomOperationsGiveTheTreeThatTheKernelGives) {
       operations.step();
       // Now and then as after a restart: all that counts must be on the host.
       if (step % 40 == 39) {
-        EXPECT_EQ(image.driver->snapshot(), kernel.snapshot()) << "after step " << step << ": " << operations.last();
+        EXPECT_EQ(image.driver->snapshot(), kernel.snapshot())
+            << "after step " << step << ": " << operations.last();
         image.fs->reset();
       }
     }
@@ -240,7 +243,8 @@ TEST(OverlayOracleTest, RandomOperationsGiveTheTreeThatTheKernelGives) {
     EXPECT_EQ(image.driver->snapshot(), expected) << "after a restart";
     image.driver.reset();
     image.fs.reset();
-    const KernelOverlay ours_by_kernel(image.directory, lower, "ours", (image.directory / "vm/upper").string());
+    const KernelOverlay ours_by_kernel(image.directory, lower, "ours",
+                                       (image.directory / "vm/upper").string());
     ASSERT_TRUE(ours_by_kernel.mounted());
     EXPECT_EQ(ours_by_kernel.snapshot(), expected) << "our upper directory, mounted by the kernel";
   }

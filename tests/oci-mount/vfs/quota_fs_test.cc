@@ -118,7 +118,8 @@ TEST_F(QuotaFsTest, PreallocationIsChargedAndPunchingGivesBack) {
   EXPECT_EQ(code_of(wait(fs->fallocate(ring, node, 0, 0, 2 * kSmallBytes))), ENOSPC);
   EXPECT_TRUE(wait(fs->fallocate(ring, node, 0, 0, kSmallBytes / 2)));
   EXPECT_GE(used_bytes(), kSmallBytes / 2);
-  EXPECT_TRUE(wait(fs->fallocate(ring, node, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kSmallBytes / 2)));
+  EXPECT_TRUE(
+      wait(fs->fallocate(ring, node, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kSmallBytes / 2)));
   EXPECT_LE(used_bytes(), 8192U);
   EXPECT_EQ(drive().attr("f").size_bytes, kSmallBytes / 2);
 }

@@ -6,9 +6,9 @@
 namespace layerboot::test {
 namespace {
 
-const std::set<std::string> kChanges = {"setattr", "setattr size", "write", "fallocate", "setxattr", "removexattr",
-                                        "mknod",   "mkdir",        "symlink", "link",    "link to",  "rename",
-                                        "rename to", "rmdir",      "unlink"};
+const std::set<std::string> kChanges = {"setattr",     "setattr size", "write",     "fallocate", "setxattr",
+                                        "removexattr", "mknod",        "mkdir",     "symlink",   "link",
+                                        "link to",     "rename",       "rename to", "rmdir",     "unlink"};
 
 class ReadOnlyFsTest : public testing::Test, protected ImageFixture {
  protected:

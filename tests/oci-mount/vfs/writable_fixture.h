@@ -1,5 +1,5 @@
-// WritableFsTest: a writable file system over a small image; after each test what the quota has booked is held
-// against what the host has allocated.
+// WritableFsTest: a writable file system over a small image; after each test what the quota has booked is
+// held against what the host has allocated.
 #pragma once
 
 #include <sys/stat.h>
@@ -16,8 +16,8 @@ namespace layerboot::test {
 inline constexpr std::uint64_t kTestQuotaBytes = 1 << 30;
 inline constexpr std::uint64_t kTestQuotaInodes = 65536;
 
-/// What a fresh walk over the upper finds, by other code than Upper's; with objects that have no name any more, in the
-/// work directory or held by a descriptor of this process.
+/// What a fresh walk over the upper finds, by other code than Upper's; with objects that have no name any
+/// more, in the work directory or held by a descriptor of this process.
 struct HostUsage {
   std::uint64_t bytes = 0;
   std::uint64_t inodes = 0;
@@ -28,17 +28,17 @@ inline HostUsage host_usage(const std::filesystem::path& upper_directory) {
   std::set<ino_t> seen;
   for (const char* part : {"upper", "work"}) {
     for (const auto& entry : std::filesystem::recursive_directory_iterator(upper_directory / part)) {
-      struct stat st {};
+      struct stat st{};
       if (::lstat(entry.path().c_str(), &st) != 0 || !seen.insert(st.st_ino).second) continue;
       if (S_ISCHR(st.st_mode) && st.st_rdev == 0) continue;
       usage.bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
       usage.inodes += 1;
     }
   }
-  struct stat top {};
+  struct stat top{};
   if (::stat(upper_directory.c_str(), &top) != 0) return usage;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    struct stat st {};
+    struct stat st{};
     if (::stat(entry.path().c_str(), &st) != 0 || !S_ISREG(st.st_mode) || st.st_nlink != 0) continue;
     if (st.st_dev != top.st_dev || !seen.insert(st.st_ino).second) continue;
     usage.bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
@@ -90,7 +90,8 @@ class WritableFsTest : public testing::Test, protected ImageFixture {
   HostUsage booked() {
     const auto statfs = fs->statfs();
     EXPECT_TRUE(statfs);
-    return {kTestQuotaBytes - statfs->blocks_free * statfs->block_size_bytes, kTestQuotaInodes - statfs->inodes_free};
+    return {kTestQuotaBytes - statfs->blocks_free * statfs->block_size_bytes,
+            kTestQuotaInodes - statfs->inodes_free};
   }
   /// A walk first: directories' growth is booked when they are next looked at.
   void expect_usage_agrees() {
@@ -113,7 +114,8 @@ class WritableFsTest : public testing::Test, protected ImageFixture {
   T wait(Task<T> task) {
     return driver->reactor->block_on(std::move(task));
   }
-  int write_node(vfs::NodeId node, std::uint64_t offset, std::string_view bytes, bool kill_suid_sgid = false) {
+  int write_node(vfs::NodeId node, std::uint64_t offset, std::string_view bytes,
+                 bool kill_suid_sgid = false) {
     const iovec piece{const_cast<char*>(bytes.data()), bytes.size()};
     const auto put = wait(fs->write(*driver->reactor, node, offset, {&piece, 1}, kill_suid_sgid));
     return put ? 0 : put.error().code;

@@ -47,7 +47,8 @@ TEST_F(XattrTest, EveryNamespaceRoundTripsOnImageAndOwnObjects) {
   }
   for (int i = 0; i < 2; ++i) {
     for (const char* path : {"own", "own-directory", "etc/small", "deep", "tagged"}) {
-      EXPECT_EQ(xattr(path, "trusted.overlay.opaque"), std::string("value\0of ", 9) + "trusted.overlay.opaque");
+      EXPECT_EQ(xattr(path, "trusted.overlay.opaque"),
+                std::string("value\0of ", 9) + "trusted.overlay.opaque");
       EXPECT_TRUE(names(path).contains("trusted.overlay.redirect")) << path;
       EXPECT_EQ(names(path).size(), std::string_view(path) == "tagged" ? 7U : 6U) << path;
     }
@@ -60,10 +61,10 @@ TEST_F(XattrTest, EveryNamespaceRoundTripsOnImageAndOwnObjects) {
 }
 
 TEST_F(XattrTest, OursAreInvisible) {
-  EXPECT_EQ(drive().write("etc/small", 0, "x"), 0);                // has an origin
-  EXPECT_EQ(drive().rename("deep", "moved"), 0);                   // has a redirect
+  EXPECT_EQ(drive().write("etc/small", 0, "x"), 0);  // has an origin
+  EXPECT_EQ(drive().rename("deep", "moved"), 0);     // has a redirect
   EXPECT_EQ(drive().rmdir("empty"), 0);
-  EXPECT_EQ(drive().mkdir("empty"), 0);                            // is opaque
+  EXPECT_EQ(drive().mkdir("empty"), 0);  // is opaque
   for (const char* path : {"etc/small", "moved", "empty"}) EXPECT_TRUE(names(path).empty()) << path;
   EXPECT_EQ(xattr("etc/small", "trusted.overlay.layerboot.origin"), "error: " + std::to_string(ENODATA));
   EXPECT_EQ(drive().removexattr("moved", "trusted.overlay.redirect"), ENODATA);
@@ -75,7 +76,8 @@ TEST_F(XattrTest, TheImagesAreSeenAndSurviveCopyUp) {
   EXPECT_EQ(xattr("tagged", "user.colour"), "blue");
   EXPECT_EQ(set_mode("tagged", 0600), 0);
   EXPECT_EQ(xattr("tagged", "user.colour"), "blue");
-  EXPECT_EQ(xattr("tagged", "trusted.overlay.opaque"), "error: " + std::to_string(ENODATA)) << "no mark of an image's";
+  EXPECT_EQ(xattr("tagged", "trusted.overlay.opaque"), "error: " + std::to_string(ENODATA))
+      << "no mark of an image's";
   // A symlink can't have user.* on the host: that must not make it immovable.
   EXPECT_EQ(drive().rename("tagged-link", "moved-link"), 0);
   EXPECT_NE(drive().acquire("moved-link"), 0U);
@@ -92,8 +94,9 @@ TEST_F(XattrTest, FlagsAndBadNames) {
   EXPECT_EQ(set("user.a", "2", XATTR_REPLACE), 0);
   EXPECT_EQ(set("user.a", "2", 0xff), EINVAL);
   EXPECT_EQ(set("user.b", std::string(70'000, 'x'), 0), E2BIG);
-  for (const std::string& name : {std::string(), std::string("user.\0x", 7), std::string("user."), std::string("x"),
-                                  "user." + std::string(300, 'x'), std::string("system.posix_acl_access")}) {
+  for (const std::string& name :
+       {std::string(), std::string("user.\0x", 7), std::string("user."), std::string("x"),
+        "user." + std::string(300, 'x'), std::string("system.posix_acl_access")}) {
     EXPECT_NE(set(name, "x", 0), 0) << name;
     EXPECT_FALSE(fs->getxattr(node, name)) << name;
     EXPECT_FALSE(wait(fs->removexattr(*drive().reactor, node, name))) << name;
@@ -101,8 +104,8 @@ TEST_F(XattrTest, FlagsAndBadNames) {
   EXPECT_EQ(names("etc/small"), (std::set<std::string>{"user.a"}));
 }
 
-// Attributes that do not fit into the inode take a block: it must be booked at once, and not get lost when the
-// client forgets the file.
+// Attributes that do not fit into the inode take a block: it must be booked at once, and not get lost when
+// the client forgets the file.
 TEST_F(XattrTest, TheirBlocksAreBooked) {
   for (int i = 0; i < 50; ++i) {
     const auto made = fs->create(vfs::kRootId, "f" + std::to_string(i), 0644, true, {});

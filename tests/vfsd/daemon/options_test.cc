@@ -32,7 +32,8 @@ TEST(ParseOptions, IsShutInUnlessTold) {
   const auto plain = parse({"--fd", "3", "--image", "x", "--read-only"});
   EXPECT_EQ(plain.options.sandbox, SandboxMode::kAuto);
   EXPECT_EQ(plain.options.seccomp, kDefaultSeccomp);
-  const auto open = parse({"--fd", "3", "--image", "x", "--read-only", "--sandbox", "none", "--seccomp", "log"});
+  const auto open =
+      parse({"--fd", "3", "--image", "x", "--read-only", "--sandbox", "none", "--seccomp", "log"});
   ASSERT_FALSE(open.exit_code);
   EXPECT_EQ(open.options.sandbox, SandboxMode::kNone);
   EXPECT_EQ(open.options.seccomp, SeccompMode::kLog);
