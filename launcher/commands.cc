@@ -1,132 +1,16 @@
 #include "launcher/commands.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <algorithm>
 #include <cstdio>
-#include <optional>
 
-#include "launcher/accelerator.h"
-#include "launcher/kernel/prepare_kernel.h"
-#include "launcher/programs.h"
-#include "launcher/qemu_args.h"
+#include "launcher/doctor.h"
+#include "launcher/kernel_choice.h"
+#include "launcher/run_command.h"
 #include "launcher/store_commands.h"
-#include "launcher/supervisor.h"
-#include "launcher/vfsd_args.h"
-#include "launcher/vm_directory.h"
-#include "launcher/vm_layer.h"
-#include "oci-mount/base/files.h"
-#include "oci-mount/base/log.h"
 #include "oci-mount/base/state_dirs.h"
 
 namespace layerboot::launcher {
 
 namespace {
-
-// More queues than this have no processors to fill them.
-constexpr unsigned kMaxRequestQueues = 8;
-
-Result<Kernel> kernel_for(const StateDirs& dirs, const Options& options) {
-  LB_ASSIGN(const auto guest_init, find_guest_init(options.guest_init));
-  return prepare_kernel(dirs, options.kernel, guest_init);
-}
-
-Result<VmConfig> config_for(const Options& options, const VmDirectory& directory, const Kernel& kernel) {
-  LB_ASSIGN(VmRecord record, directory.load_record());
-  if (!options.image.empty()) record.image = options.image;
-  if (options.quota_bytes) record.quota_bytes = *options.quota_bytes;
-  LB_TRY(directory.save_record(record));
-  VmConfig config;
-  config.name = options.name;
-  config.image = options.image;
-  config.cpus = options.cpus;
-  config.memory_bytes = options.memory_bytes;
-  config.quota_bytes = record.quota_bytes;
-  config.machine_id = record.machine_id;
-  config.kernel_release = kernel.release;
-  config.vmlinuz = kernel.vmlinuz;
-  config.initrd = kernel.initrd;
-  config.tcg_append = kernel.tcg_append;
-  config.append = options.append;
-  config.net = options.net;
-  config.quiet = options.log_level == LogLevel::kWarn;
-  config.debug = options.log_level == LogLevel::kDebug;
-  LB_TRY(kernel_command_line(config));
-  return config;
-}
-
-Result<ChildSpec> vfsd_spec(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
-                            const Kernel& kernel, const VmConfig& config,
-                            const std::filesystem::path& socket) {
-  LB_ASSIGN(const auto vfsd, find_vfsd(options.vfsd));
-  LB_TRY(write_vm_layer(config, directory.layer()));
-  VfsdPaths paths{
-      .vfsd = vfsd, .socket = socket, .upper = directory.upper(), .index = dirs.index(), .added_layers = {}};
-  if (!kernel.modules_tar.empty()) paths.added_layers.push_back(kernel.modules_tar);
-  paths.added_layers.push_back(directory.layer());
-  const bool once = options.command == Command::kRun;
-  return ChildSpec{.label = "vfsd", .argv = vfsd_args(config, paths, once)};
-}
-
-Result<void> decide_accelerator(const StateDirs& dirs, const Options& options,
-                                const std::filesystem::path& qemu, VmConfig& config) {
-  AccelVerdict verdict;
-  if (needs_verdict(options)) {
-    verdict = kvm_verdict(dirs,
-                          {.qemu = qemu,
-                           .vmlinuz = config.vmlinuz,
-                           .initrd = config.initrd,
-                           .kernel_release = config.kernel_release},
-                          false);
-  }
-  LB_ASSIGN(const AcceleratorChoice choice, choose_accelerator(options, verdict));
-  if (!choice.announcement.empty()) log_info(choice.announcement);
-  config.accel = choice.accel;
-  config.machine = choice.machine;
-  return {};
-}
-
-/// The console log begins anew with each run, readable by its owner alone before QEMU opens it.
-Result<void> prepare_console_log(const std::filesystem::path& path) {
-  LB_TRY(open_path(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
-  return {};
-}
-
-Result<void> run(const StateDirs& dirs, const Options& options) {
-  LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
-  LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
-  LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
-  LB_ASSIGN(VmConfig config, config_for(options, directory, kernel));
-  LB_TRY(decide_accelerator(dirs, options, qemu, config));
-  LB_TRY(prepare_console_log(directory.console_log()));
-  SupervisorPlan plan;
-  plan.on_ready = [&directory] { directory.keep(); };
-  plan.socket = options.socket_path;
-  if (plan.socket.empty()) {
-    // A daemon that is not ours may have one queue only; ours is told.
-    config.request_queues = std::min(config.cpus, kMaxRequestQueues);
-    plan.socket = directory.virtiofs_socket();
-    LB_ASSIGN(plan.daemon, vfsd_spec(dirs, options, directory, kernel, config, plan.socket));
-  }
-  plan.vmm = ChildSpec{
-      .label = "QEMU", .argv = qemu_args(config, qemu, directory.console_log()), .death_signal = SIGKILL};
-  plan.console_input = STDIN_FILENO;
-  plan.console_output = STDOUT_FILENO;
-  return supervise(plan);
-}
-
-Result<void> serve(const StateDirs& dirs, const Options& options) {
-  LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
-  SupervisorPlan plan;
-  plan.on_ready = [&directory] { directory.keep(); };
-  plan.socket = options.socket_path.empty() ? dirs.runtime / "virtiofs.sock" : options.socket_path;
-  LB_TRY(check_socket_path(plan.socket));
-  LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
-  LB_ASSIGN(const VmConfig config, config_for(options, directory, kernel));
-  LB_ASSIGN(plan.daemon, vfsd_spec(dirs, options, directory, kernel, config, plan.socket));
-  return supervise(plan);
-}
 
 Result<void> kernel(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const Kernel prepared, kernel_for(dirs, options));
@@ -134,34 +18,10 @@ Result<void> kernel(const StateDirs& dirs, const Options& options) {
   return {};
 }
 
-Result<void> doctor(const StateDirs& dirs, const Options& options) {
-  std::printf("layerboot  %s\n", LAYERBOOT_VERSION);
-  LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
-  LB_ASSIGN(const std::string version, qemu_version(qemu));
-  std::printf("QEMU       %s (%s)\n", version.c_str(), qemu.c_str());
-  LB_ASSIGN(const auto vfsd, find_vfsd(options.vfsd));
-  std::printf("vfsd       %s\n", vfsd.c_str());
-  std::fflush(stdout);
-  LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
-  std::printf("kernel     %s (%s)\n", kernel.release.c_str(), kernel.vmlinuz.c_str());
-  std::fflush(stdout);
-  const AccelVerdict verdict = kvm_verdict(
-      dirs,
-      {.qemu = qemu, .vmlinuz = kernel.vmlinuz, .initrd = kernel.initrd, .kernel_release = kernel.release},
-      true);
-  std::printf("KVM        %s: %s\n", verdict.kvm_works ? "works" : "does not work", verdict.reason.c_str());
-  return {};
-}
-
-}  // namespace
-
-Result<void> carry_out(const Options& options) {
-  LB_ASSIGN(const StateDirs dirs, StateDirs::from_environment());
+Result<void> carry_out_simple(const StateDirs& dirs, const Options& options) {
   switch (options.command) {
-    case Command::kRun:
-      return run(dirs, options);
     case Command::kServe:
-      return serve(dirs, options);
+      return serve_image(dirs, options);
     case Command::kKernel:
       return kernel(dirs, options);
     case Command::kDoctor:
@@ -176,8 +36,23 @@ Result<void> carry_out(const Options& options) {
       return remove_image(dirs, options.image);
     case Command::kGc:
       return clean_up(dirs);
+    case Command::kRun:
+      break;
   }
   return fail(EINVAL, "unknown command");
+}
+
+}  // namespace
+
+Result<int> carry_out(const Options& options) {
+  LB_ASSIGN(const StateDirs dirs, StateDirs::from_environment());
+  switch (options.command) {
+    case Command::kRun:
+      return run_vm(dirs, options);
+    default:
+      LB_TRY(carry_out_simple(dirs, options));
+      return 0;
+  }
 }
 
 }  // namespace layerboot::launcher

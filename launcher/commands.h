@@ -6,7 +6,8 @@
 
 namespace layerboot::launcher {
 
-/// Carries out the command on the main thread. An Error without text: a child has said why on standard error.
-Result<void> carry_out(const Options& options);
+/// Carries out the command on the main thread, and gives the exit status. An Error (exit status 1) without
+/// text: a child has said why on standard error.
+Result<int> carry_out(const Options& options);
 
 }  // namespace layerboot::launcher

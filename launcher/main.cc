@@ -18,7 +18,7 @@ int main(int argc, char** argv) {
   }
   log_setup("layerboot", parsed.options->log_level);
   const auto done = carry_out(*parsed.options);
-  if (done) return 0;
+  if (done) return *done;
   if (!done.error().text.empty()) log_error(done.error().text);
   return 1;
 }

@@ -1,0 +1,17 @@
+// `layerboot run` and `layerboot serve`: brings kernel, daemon and QEMU together.
+#pragma once
+
+#include "launcher/options.h"
+#include "oci-mount/base/result.h"
+#include "oci-mount/base/state_dirs.h"
+
+namespace layerboot::launcher {
+
+/// Boots the VM and stays until it ends, on the main thread. The exit status for the caller. An Error without
+/// text: a child has said why on standard error.
+Result<int> run_vm(const StateDirs& dirs, const Options& options);
+
+/// Serves the image alone, until a signal ends it.
+Result<void> serve_image(const StateDirs& dirs, const Options& options);
+
+}  // namespace layerboot::launcher
