@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "oci-mount/layer/limits.h"
-
 namespace layerboot::layer {
 
 struct GzipScanner::HashState {
@@ -17,12 +15,16 @@ struct GzipScanner::HashState {
   ~HashState() { ::XXH3_freeState(state); }
 };
 
-GzipScanner::GzipScanner(StreamSink& sink, SideThread& side)
-    : sink_(sink), side_(side), span_hash_(std::make_unique<HashState>()) {}
+GzipScanner::GzipScanner(StreamSink& sink, SideThread& side, std::uint64_t span_target_bytes)
+    : sink_(sink),
+      side_(side),
+      span_target_bytes_(span_target_bytes),
+      span_hash_(std::make_unique<HashState>()) {}
 GzipScanner::~GzipScanner() = default;
 
-Result<std::unique_ptr<GzipScanner>> GzipScanner::create(StreamSink& sink, SideThread& side) {
-  std::unique_ptr<GzipScanner> scanner(new GzipScanner(sink, side));
+Result<std::unique_ptr<GzipScanner>> GzipScanner::create(StreamSink& sink, SideThread& side,
+                                                         std::uint64_t span_target_bytes) {
+  std::unique_ptr<GzipScanner> scanner(new GzipScanner(sink, side, span_target_bytes));
   if (scanner->span_hash_->state == nullptr) return fail(ENOMEM, "no memory for a hash");
   ::XXH3_64bits_reset(scanner->span_hash_->state);
   LB_ASSIGN(scanner->stream_, GzipStream::create());
@@ -62,7 +64,7 @@ Result<void> GzipScanner::take_output(std::span<const std::byte> bytes) {
 void GzipScanner::at_boundary() {
   const auto& boundary = stream_->boundary();
   const bool first = checkpoints_.empty();
-  if (!first && stream_offset_ - checkpoints_.back().stream_offset < kSpanTargetBytes) return;
+  if (!first && stream_offset_ - checkpoints_.back().stream_offset < span_target_bytes_) return;
   close_span();
   checkpoints_.push_back({stream_offset_, boundary, 0, {}});
   if (boundary.member_start) return;

@@ -12,6 +12,7 @@
 #include "oci-mount/base/result.h"
 #include "oci-mount/layer/checkpoint_table.h"
 #include "oci-mount/layer/gzip_stream.h"
+#include "oci-mount/layer/limits.h"
 #include "oci-mount/layer/side_thread.h"
 #include "oci-mount/layer/window_trace.h"
 
@@ -30,8 +31,10 @@ class StreamSink {
 /// Used by one thread, with `side` for tracing windows.
 class GzipScanner {
  public:
-  /// `sink` and `side` outlive the scanner; before it goes, `side` is drained.
-  static Result<std::unique_ptr<GzipScanner>> create(StreamSink& sink, SideThread& side);
+  /// `sink` and `side` outlive the scanner; before it goes, `side` is drained. Checkpoints are at least
+  /// `span_target_bytes` of the stream apart.
+  static Result<std::unique_ptr<GzipScanner>> create(StreamSink& sink, SideThread& side,
+                                                     std::uint64_t span_target_bytes = kSpanTargetBytes);
   ~GzipScanner();
 
   Result<void> push(std::span<const std::byte> blob_bytes);
@@ -51,7 +54,7 @@ class GzipScanner {
     Result<std::vector<std::byte>> packed_window;  // the side thread's until it is drained
   };
 
-  GzipScanner(StreamSink& sink, SideThread& side);
+  GzipScanner(StreamSink& sink, SideThread& side, std::uint64_t span_target_bytes);
   Result<void> take_output(std::span<const std::byte> bytes);
   void at_boundary();
   void close_span();
@@ -60,6 +63,7 @@ class GzipScanner {
 
   StreamSink& sink_;
   SideThread& side_;
+  std::uint64_t span_target_bytes_;
   std::unique_ptr<GzipStream> stream_;
   std::unique_ptr<HashState> span_hash_;
   std::deque<Checkpoint> checkpoints_;  // a deque: jobs hold on to its elements

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "oci-mount/base/files.h"
@@ -21,9 +22,12 @@ namespace {
 /// The uncompressed stream: its entries, and its hash.
 class TarPass final : public StreamSink {
  public:
-  TarPass(DigestPipe& pipe, store::Hasher hasher)
+  /// `blob_bytes`: what the stream is stored in.
+  TarPass(DigestPipe& pipe, store::Hasher hasher, std::uint64_t blob_bytes)
       : pipe_(pipe),
         hasher_(std::move(hasher)),
+        max_bytes_by_ratio_(std::max(kCompressionRatioFreeBytes,
+                                     kMaxCompressionRatio * std::min(blob_bytes, kMaxStreamBytes))),
         scanner_([this](const TarEntry& entry) { return entries_.add(entry); }) {}
 
   std::span<std::byte> room() override {
@@ -34,6 +38,10 @@ class TarPass final : public StreamSink {
     const std::span<const std::byte> bytes(buffer_.get() + filled_, size_bytes);
     filled_ += size_bytes;
     size_bytes_ += size_bytes;
+    if (size_bytes_ > max_bytes_by_ratio_) {
+      return fail(E2BIG, "it unpacks to more than ", kMaxCompressionRatio,
+                  " times its size, the limit for layers over ", kCompressionRatioFreeBytes, " bytes");
+    }
     LB_TRY(scanner_.push(bytes));
     if (filled_ == DigestPipe::kBufferBytes) flush();
     return {};
@@ -66,20 +74,29 @@ class TarPass final : public StreamSink {
   DigestPipe::Buffer buffer_;
   std::size_t filled_ = 0;
   std::uint64_t size_bytes_ = 0;
+  std::uint64_t max_bytes_by_ratio_;
   EntryTableBuilder entries_;
   TarScanner scanner_;
 };
 
+/// How one pass over the blob goes about it.
+struct Manner {
+  bool recut = false;  // zstd in frames of our own, into a file beside the index
+  std::uint64_t span_target_bytes = kSpanTargetBytes;  // of gzip
+
+  friend bool operator==(const Manner&, const Manner&) = default;
+};
+
 class IndexBuild {
  public:
-  /// `recut`: the file that a zstd layer is recut into, or null.
   IndexBuild(const store::Blob& blob, const ExpectedLayer& expected, store::Hasher blob_hasher,
-             store::Hasher tar_hasher, AtomicFile* recut)
+             store::Hasher tar_hasher, AtomicFile* recut, std::uint64_t span_target_bytes)
       : blob_(blob),
         expected_(expected),
         recut_(recut),
+        span_target_bytes_(span_target_bytes),
         blob_hasher_(std::move(blob_hasher)),
-        tar_(pipe_, std::move(tar_hasher)) {}
+        tar_(pipe_, std::move(tar_hasher), blob.size_bytes()) {}
 
   // The side thread may still be at work with what goes before it does.
   ~IndexBuild() { side_.drain(); }
@@ -92,7 +109,7 @@ class IndexBuild {
                   " bytes: it was cut short or is another file; fetch the image again");
     }
     if (expected_.compression == store::Compression::kGzip) {
-      LB_ASSIGN(gzip_, GzipScanner::create(tar_, side_));
+      LB_ASSIGN(gzip_, GzipScanner::create(tar_, side_, span_target_bytes_));
     }
     if (expected_.compression == store::Compression::kZstd) {
       LB_ASSIGN(zstd_, ZstdScanner::create(tar_, recut_));
@@ -102,9 +119,16 @@ class IndexBuild {
     return judge();
   }
 
-  /// After run(): a zstd layer can't be read as it is.
-  [[nodiscard]] bool needs_recut() const {
-    return recut_ == nullptr && zstd_ != nullptr && !decoded_ && decoded_.error().code == EFBIG;
+  /// After run(): what the layer turned out to need.
+  [[nodiscard]] Manner fitting_manner() const {
+    Manner manner{recut_ != nullptr || needs_recut(), span_target_bytes_};
+    const std::uint64_t windows_bytes = gzip_ ? gzip_->checkpoints().windows().size() : 0;
+    const std::uint64_t most_bytes = tar_.size_bytes() / kMinStreamBytesPerWindowByte + kWindowsFreeBytes;
+    if (windows_bytes > most_bytes) {
+      const std::uint64_t factor = 1 + windows_bytes / most_bytes;
+      manner.span_target_bytes = std::min(factor * span_target_bytes_, kWidestSpanTargetBytes);
+    }
+    return manner;
   }
 
   Result<void> write(AtomicFile& file) {
@@ -122,6 +146,11 @@ class IndexBuild {
   }
 
  private:
+  /// A zstd layer can't be read as it is.
+  [[nodiscard]] bool needs_recut() const {
+    return recut_ == nullptr && zstd_ != nullptr && !decoded_ && decoded_.error().code == EFBIG;
+  }
+
   /// Reads all of the blob, even past an error in what it decodes to: whether the blob is damaged, or was
   /// made so, only its digest can tell. The error that comes back is one of reading.
   Result<void> read_through(const std::function<void(std::uint64_t)>& on_progress) {
@@ -182,7 +211,8 @@ class IndexBuild {
 
   const store::Blob& blob_;
   const ExpectedLayer& expected_;
-  AtomicFile* recut_;
+  AtomicFile* recut_;  // or null
+  std::uint64_t span_target_bytes_;
   store::Hasher blob_hasher_;
   SideThread side_;
   DigestPipe pipe_{side_};
@@ -192,25 +222,31 @@ class IndexBuild {
   Result<void> decoded_;
 };
 
-/// True when the index is written; false when it takes a recut file, and `recut` is null.
-Result<bool> try_build(const store::Blob& blob, const ExpectedLayer& expected,
-                       const std::filesystem::path& path, AtomicFile* recut,
-                       const std::function<void(std::uint64_t)>& on_progress) {
+/// One pass. The manner that fits the layer: when it is `manner`, the index is written.
+Result<Manner> try_build(const store::Blob& blob, const ExpectedLayer& expected,
+                         const std::filesystem::path& path, const Manner& manner,
+                         const std::function<void(std::uint64_t)>& on_progress) {
   const auto blob_algorithm =
       expected.digests ? expected.digests->blob.algorithm() : store::HashAlgorithm::kSha256;
   const auto diff_algorithm =
       expected.digests ? expected.digests->diff_id.algorithm() : store::HashAlgorithm::kSha256;
   LB_ASSIGN(auto blob_hasher, store::Hasher::create(blob_algorithm));
   LB_ASSIGN(auto tar_hasher, store::Hasher::create(diff_algorithm));
-  IndexBuild build(blob, expected, std::move(blob_hasher), std::move(tar_hasher), recut);
+  std::optional<AtomicFile> recut;
+  if (manner.recut) {
+    LB_ASSIGN(recut, AtomicFile::create(recut_path(path), 0444));
+  }
+  IndexBuild build(blob, expected, std::move(blob_hasher), std::move(tar_hasher), recut ? &*recut : nullptr,
+                   manner.span_target_bytes);
   LB_TRY(build.run(on_progress));
-  if (build.needs_recut()) return false;
+  const Manner fitting = build.fitting_manner();
+  if (fitting != manner) return fitting;
   LB_ASSIGN(AtomicFile file, AtomicFile::create(path, 0444));
   LB_TRY(build.write(file));
   // The index goes last: it says that the recut file is there.
-  if (recut != nullptr) LB_TRY(recut->commit());
+  if (recut) LB_TRY(recut->commit());
   LB_TRY(file.commit());
-  return true;
+  return manner;
 }
 
 }  // namespace
@@ -218,11 +254,12 @@ Result<bool> try_build(const store::Blob& blob, const ExpectedLayer& expected,
 Result<void> build_index(const store::Blob& blob, const ExpectedLayer& expected,
                          const std::filesystem::path& path,
                          const std::function<void(std::uint64_t)>& on_progress) {
-  LB_ASSIGN(const bool done, try_build(blob, expected, path, nullptr, on_progress));
-  if (done) return {};
-  LB_ASSIGN(AtomicFile recut, AtomicFile::create(recut_path(path), 0444));
-  LB_TRY(try_build(blob, expected, path, &recut, on_progress));
-  return {};
+  // Ends: a layer is recut once, and the span target only grows, up to the widest.
+  for (Manner manner;;) {
+    LB_ASSIGN(const Manner fitting, try_build(blob, expected, path, manner, on_progress));
+    if (fitting == manner) return {};
+    manner = fitting;
+  }
 }
 
 }  // namespace layerboot::layer

@@ -11,6 +11,7 @@
 #include "oci-mount/layer/directory_layer.h"
 #include "oci-mount/layer/index_builder.h"
 #include "oci-mount/layer/index_format.h"
+#include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
 
@@ -75,6 +76,23 @@ Result<std::shared_ptr<const Layer>> open_with_index(std::shared_ptr<const store
   return std::make_shared<const Layer>(std::move(*recut), expected.identity, std::move(*index));
 }
 
+/// How much the layers of an image may still unpack to.
+class ImageSize {
+ public:
+  Result<void> add(const Layer& layer) {
+    const std::uint64_t layer_bytes = layer.index().stream_size_bytes();
+    if (layer_bytes > kMaxImageBytes - total_bytes_) {
+      return fail(E2BIG, "its layers unpack to more than the limit of ", kMaxImageBytes,
+                  " bytes for an image");
+    }
+    total_bytes_ += layer_bytes;
+    return {};
+  }
+
+ private:
+  std::uint64_t total_bytes_ = 0;
+};
+
 }  // namespace
 
 Layer::Layer(std::shared_ptr<const store::Blob> blob, LayerIdentity identity, LayerIndex index)
@@ -104,9 +122,15 @@ Result<std::vector<std::shared_ptr<const Layer>>> open_layers(
     const store::Image& image, std::span<const std::filesystem::path> add_layers,
     const OpenOptions& options) {
   std::vector<std::shared_ptr<const Layer>> layers;
+  ImageSize size;
   for (const store::ImageLayer& image_layer : image.layers) {
     auto layer = open_layer(image_layer, options);
     if (!layer) return while_doing(layer.error(), "image \"", image.reference, "\"");
+    // A directory is not unpacked, but read where it lies, however large.
+    if (!image_layer.is_directory) {
+      if (auto fits = size.add(**layer); !fits)
+        return while_doing(fits.error(), "image \"", image.reference, "\"");
+    }
     layers.push_back(std::move(*layer));
   }
   for (const auto& tar_file : add_layers) {

@@ -49,6 +49,7 @@ Result<std::shared_ptr<const Layer>> open_layer(const std::filesystem::path& tar
                                                 const OpenOptions& options);
 
 /// An image's layers, lowest first, and `add_layers` (plain tars) on top of them in their order.
+/// E2BIG when the image's unpack to more than kMaxImageBytes together.
 Result<std::vector<std::shared_ptr<const Layer>>> open_layers(
     const store::Image& image, std::span<const std::filesystem::path> add_layers, const OpenOptions& options);
 

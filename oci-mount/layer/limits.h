@@ -7,8 +7,13 @@
 namespace layerboot::layer {
 
 inline constexpr std::uint64_t kMaxStreamBytes = 64ULL << 30U;  // one layer, uncompressed
-inline constexpr std::uint32_t kMaxEntries = 4'000'000;         // one layer
-inline constexpr std::size_t kMaxNameBytes = 255;               // one part of a path
+inline constexpr std::uint64_t kMaxImageBytes = 256ULL << 30U;  // all layers of one image, uncompressed
+/// Beyond the free bytes, bytes a layer may unpack to for one stored: deflate can't give more than 1032, zstd
+/// 32768.
+inline constexpr std::uint64_t kMaxCompressionRatio = 1100;
+inline constexpr std::uint64_t kCompressionRatioFreeBytes = 1ULL << 30U;
+inline constexpr std::uint32_t kMaxEntries = 4'000'000;  // one layer
+inline constexpr std::size_t kMaxNameBytes = 255;        // one part of a path
 inline constexpr std::size_t kMaxPathBytes = 4096;
 inline constexpr std::size_t kMaxPathDepth = 1024;
 inline constexpr std::size_t kMaxSymlinkBytes = 4095;
@@ -31,6 +36,11 @@ inline constexpr std::uint64_t kMaxZstdFrameBytes = 4U << 20U;
 
 /// Checkpoints are set at the first block boundary this far from the last one.
 inline constexpr std::uint64_t kSpanTargetBytes = 256U << 10U;
+/// Windows may weigh a fiftieth of the layer, and the free bytes. Of a layer whose windows weigh more,
+/// checkpoints are set further apart, up to the widest target: there no window can be too heavy.
+inline constexpr std::uint64_t kMinStreamBytesPerWindowByte = 50;
+inline constexpr std::uint64_t kWindowsFreeBytes = 64U << 10U;
+inline constexpr std::uint64_t kWidestSpanTargetBytes = 2U << 20U;
 /// A deflate block that gives more than this is refused: no checkpoint can be set within one.
 inline constexpr std::uint64_t kMaxSpanBytes = 32U << 20U;
 /// Compressed bytes of one span: stored blocks add little, empty blocks and members could add any amount.

@@ -137,8 +137,8 @@ TEST_F(DirectoryLayerTest, AFileThatChangedGivesEioNeverOtherBytes) {
   }
 }
 
-// CVE-2021-30465: a directory on the way is swapped for a symlink between the check and the use.
-TEST_F(DirectoryLayerTest, Cve2021_30465ASwappedDirectoryLeadsNowhere) {
+// runc and docker cp: a directory on the way is swapped for a symlink between the check and the use.
+TEST_F(DirectoryLayerTest, Cve2021_30465AndCve2018_15664AndCve2019_14271ASwappedDirectoryLeadsNowhere) {
   fs::create_directories(top_ / "d");
   fs::create_directories(dir_ / "outside");
   test::write_text(top_ / "d/f", "inside");

@@ -95,6 +95,45 @@ TEST_F(DockerArchiveTest, CompressedLayersGoByTheirOwnDigest) {
   EXPECT_EQ(open()->layers[0].blob.text(), test::sha256_text(blob));
 }
 
+// What Docker writes since 25: an OCI layout, and a manifest.json that names its blobs.
+TEST_F(DockerArchiveTest, NewStyle) {
+  const auto blob_name = [](std::string_view bytes) {
+    return "blobs/sha256/" + test::sha256_text(bytes).substr(std::string_view("sha256:").size());
+  };
+  const auto descriptor = [](std::string_view type, std::string_view bytes, std::string_view more = "") {
+    return str_cat(R"({"mediaType":"application/vnd.oci.image.)", type, R"(","digest":")",
+                   test::sha256_text(bytes), R"(","size":)", bytes.size(), more, "}");
+  };
+  const std::string config_text = config({test::sha256_text(layer_a_), test::sha256_text(layer_b_)});
+  const std::string manifest =
+      str_cat(R"({"schemaVersion":2,"config":)", descriptor("config.v1+json", config_text), R"(,"layers":[)",
+              descriptor("layer.v1.tar", layer_a_), ",", descriptor("layer.v1.tar", layer_b_), "]}");
+  const std::string index =
+      str_cat(R"({"schemaVersion":2,"manifests":[)",
+              descriptor("manifest.v1+json", manifest,
+                         R"(,"annotations":{"org.opencontainers.image.ref.name":"v1"})"),
+              "]}");
+  TarBuilder tar;
+  tar.directory("blobs/").directory("blobs/sha256/");
+  for (const std::string& blob : {layer_a_, layer_b_, config_text, manifest}) tar.file(blob_name(blob), blob);
+  tar.file("index.json", index).file("oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
+  tar.file("manifest.json",
+           str_cat(R"([{"Config":")", blob_name(config_text), R"(","RepoTags":["example.org/one:v1"],)",
+                   R"("Layers":[")", blob_name(layer_a_), R"(",")", blob_name(layer_b_), R"("]}])"));
+  write(tar);
+  for (const std::string& reference :
+       {str_cat("docker-archive:", (dir_ / "a.tar").string(), ":example.org/one:v1"),
+        str_cat("oci-archive:", (dir_ / "a.tar").string(), ":v1")}) {
+    const auto image = open_image(reference, dirs_);
+    ASSERT_TRUE(image) << image.error().text;
+    ASSERT_EQ(image->layers.size(), 2U);
+    EXPECT_EQ(image->layers[0].compression, Compression::kNone);
+    EXPECT_EQ(image->layers[0].blob.text(), test::sha256_text(layer_a_));
+    EXPECT_EQ(bytes_of(image->layers[0]), layer_a_);
+    EXPECT_EQ(bytes_of(image->layers[1]), layer_b_);
+  }
+}
+
 TEST_F(DockerArchiveTest, RefusesWhatDoesNotFitTogether) {
   const auto refused = [&](std::string_view word) {
     const auto image = open();
