@@ -43,6 +43,12 @@ void mask_stop_signals(int how) {
   ::pthread_sigmask(how, &signals, nullptr);
 }
 
+void log_requests(const QueueSet& queues) {
+  fuse::RequestCounts counts;
+  queues.add_counts(counts);
+  if (const auto total = counts.total(); total != 0) log_info(total, " requests: ", counts.describe());
+}
+
 Result<void> serve(const Options& options) {
   LB_ASSIGN(auto sandbox, Sandbox::enter(options.sandbox, !options.read_only));
   // Before the image, so that a socket in use is reported before an image is indexed.
@@ -69,6 +75,7 @@ Result<void> serve(const Options& options) {
     mask_stop_signals(SIG_UNBLOCK);
     server.run();
     mask_stop_signals(SIG_BLOCK);
+    log_requests(*queues);
   }
   auto synced = reactor->block_on(image.file_system->syncfs(*reactor));
   if (!synced) return while_doing(std::move(synced).error(), "writing back ", options.upper.native());

@@ -11,6 +11,10 @@ Result<std::unique_ptr<QueueSet>> QueueSet::create(fuse::Session& session, unsig
   return set;
 }
 
+void QueueSet::add_counts(fuse::RequestCounts& sum) const {
+  for (const auto& worker : workers_) worker->add_counts(sum);
+}
+
 template <typename Work>
 void QueueSet::run(unsigned index, Work work) {
   const unsigned worker = index == 0 ? 0 : index - 1;

@@ -23,6 +23,9 @@ class QueueSet final : public vhost::QueueHost {
   void move_to(unsigned index, vhost::Rings rings) override;
   void set_call(unsigned index, UniqueFd call_fd) override;
 
+  /// How many requests came on all queues so far, of each opcode, into `sum`. Thread-safe.
+  void add_counts(fuse::RequestCounts& sum) const;
+
  private:
   QueueSet() = default;
   /// Runs `work(queue, done)` on the thread of queue `index`.

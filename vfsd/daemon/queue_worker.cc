@@ -29,4 +29,8 @@ void QueueWorker::run(unsigned queue, const std::function<void(ServedQueue&, std
   done.wait();
 }
 
+void QueueWorker::add_counts(fuse::RequestCounts& sum) const {
+  for (const auto& queue : queues_) sum.add_all(queue->counts());
+}
+
 }  // namespace layerboot::vfsd

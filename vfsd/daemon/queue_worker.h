@@ -24,6 +24,9 @@ class QueueWorker {
   /// threads other than the worker's.
   void run(unsigned queue, const std::function<void(ServedQueue&, std::function<void()>)>& work);
 
+  /// Adds what its queues have counted to `sum`. Thread-safe.
+  void add_counts(fuse::RequestCounts& sum) const;
+
  private:
   explicit QueueWorker(std::unique_ptr<Reactor> reactor) : reactor_(std::move(reactor)) {}
 

@@ -100,6 +100,7 @@ bool ServedQueue::take_one() {
   free_.pop_back();
   if (slot->memory != virtqueue_->memory()) slot->memory = virtqueue_->memory();
   session_.handle(reactor_, *slot);
+  counts_.add(slot->header.opcode);  // stays in the slot even when the request is done
   return true;
 }
 

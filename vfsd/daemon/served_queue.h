@@ -9,6 +9,7 @@
 
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/base/unique_fd.h"
+#include "vfsd/fuse/request_counts.h"
 #include "vfsd/fuse/session.h"
 #include "vfsd/vhost/virtqueue.h"
 
@@ -39,6 +40,9 @@ class ServedQueue {
   /// Signals the new one once if the queue runs: replies may have been announced on the old one.
   void set_call(UniqueFd call_fd);
 
+  /// What was taken so far. Thread-safe.
+  [[nodiscard]] const fuse::RequestCounts& counts() const { return counts_; }
+
   /// The reactor's batch hook: publishes, goes on where a bound stopped it, ends a stop.
   void after_batch();
 
@@ -62,6 +66,7 @@ class ServedQueue {
   int kick_fd_ = -1;
   std::vector<std::unique_ptr<Slot>> slots_;  // made as needed, kept for good
   std::vector<Slot*> free_;
+  fuse::RequestCounts counts_;
   std::size_t unpublished_bytes_ = 0;
   bool broken_ = false;                         // the ring made no sense; nothing more is taken from it
   bool wants_more_ = false;                     // a bound was reached: go on after the batch
