@@ -12,24 +12,14 @@
 namespace layerboot::launcher {
 
 enum class Command { kRun, kServe, kKernel, kDoctor, kPull, kImages, kRmi, kGc };
-enum class AccelChoice { kAuto, kKvm, kTcg };
-enum class MachineChoice { kAuto, kQ35, kMicrovm };
 
-struct Options {
+struct Options : RunSettings {
   Command command = Command::kRun;
   LogLevel log_level = LogLevel::kInfo;
-  std::string image;                  // empty with run --socket-path
-  std::filesystem::path socket_path;  // empty: ours
-  std::string name;                   // never empty for run and serve
-  unsigned cpus = 1;
-  std::uint64_t memory_bytes = kDefaultMemoryBytes;
+  std::string image;                         // empty with run --socket-path
+  std::filesystem::path socket_path;         // empty: ours
+  std::string name;                          // never empty for run and serve
   std::optional<std::uint64_t> quota_bytes;  // none: as the VM had it, kDefaultQuotaBytes at first
-  std::string kernel = "debian";
-  std::string append;
-  AccelChoice accel = AccelChoice::kAuto;
-  bool require_kvm = false;
-  MachineChoice machine = MachineChoice::kAuto;
-  Net net = Net::kUser;
   std::filesystem::path vfsd;
   std::filesystem::path guest_init;
   std::filesystem::path qemu;

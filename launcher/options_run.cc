@@ -1,16 +1,81 @@
 // `layerboot run`.
 
 #include <algorithm>
+#include <cstdlib>
 #include <thread>
 
 #include "launcher/options_parts.h"
+#include "oci-mount/base/files.h"
 
 namespace layerboot::launcher {
 
 namespace {
 
 constexpr unsigned kMaxDefaultCpus = 4;
+constexpr std::size_t kMaxKeyBytes = 16384;
 constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
+
+/// CLI11 takes a bad value as an exception; parse_command_line makes it one line again.
+template <typename T>
+void valid(const char* option, const Result<T>& result) {
+  if (!result) throw CLI::ValidationError(option, result.error().describe());
+}
+
+/// The first line of a public key's file; what is no public key is refused, a private one above all.
+Result<std::string> read_ssh_key(const std::string& file) {
+  LB_ASSIGN(const std::string text, read_file(file, kMaxKeyBytes));
+  const std::string line = text.substr(0, text.find('\n'));
+  if (line.starts_with("ssh-") || line.starts_with("ecdsa-") || line.starts_with("sk-")) return line;
+  return fail(EINVAL, file, " is no public key of OpenSSH");
+}
+
+/// A variable without a value is handed on from our own environment.
+std::string environment_entry(const std::string& text) {
+  if (text.find('=') != std::string::npos) return text;
+  const char* value = std::getenv(text.c_str());
+  return str_cat(text, '=', value == nullptr ? "" : value);
+}
+
+void add_guest_options(CLI::App* run, Options& options) {
+  run->add_option_function<std::vector<std::string>>(
+         "-v,--volume",
+         [&options](const std::vector<std::string>& texts) {
+           for (const auto& text : texts) {
+             const auto volume = parse_volume(text);
+             valid("--volume", volume);
+             options.volumes.push_back(*volume);
+           }
+         },
+         "a directory of this machine in the guest: HOST:GUEST[:ro][,quota=SIZE] (may be repeated)")
+      ->allow_extra_args(false)
+      ->type_name("VOLUME");
+  run->add_option_function<std::vector<std::string>>(
+         "-e,--env",
+         [&options](const std::vector<std::string>& texts) {
+           for (const auto& text : texts) options.environment.push_back(environment_entry(text));
+         },
+         "NAME=VALUE for the image's command; NAME alone takes ours (may be repeated)")
+      ->allow_extra_args(false)
+      ->type_name("VARIABLE");
+  run->add_option("-u,--user", options.user, "who runs the image's command; default: as the image says")
+      ->type_name("USER[:GROUP]");
+  run->add_option("-w,--workdir", options.workdir, "where the image's command runs; default: as it says")
+      ->type_name("DIR");
+  run->add_option("--hostname", options.hostname, "the guest's host name; default: the VM's name")
+      ->type_name("NAME");
+  run->add_option_function<std::vector<std::string>>(
+         "--ssh-key",
+         [&options](const std::vector<std::string>& files) {
+           for (const auto& file : files) {
+             const auto key = read_ssh_key(file);
+             valid("--ssh-key", key);
+             options.ssh_keys.push_back(*key);
+           }
+         },
+         "a public key that may log in as root (may be repeated)")
+      ->allow_extra_args(false)
+      ->type_name("FILE");
+}
 
 void add_machine_options(CLI::App* run, Options& options) {
   run->add_option("--cpus", options.cpus, "virtual processors")
@@ -21,17 +86,51 @@ void add_machine_options(CLI::App* run, Options& options) {
       run, "--memory", [&options](std::uint64_t size_bytes) { options.memory_bytes = size_bytes; },
       "the guest's memory; default: 1G");
   add_choice<AccelChoice>(
-      run, "--accel", options.accel,
+      run, "--accel", options.accel_choice,
       {{"auto", AccelChoice::kAuto}, {"kvm", AccelChoice::kKvm}, {"tcg", AccelChoice::kTcg}},
       "auto: KVM if a probe guest comes up on it, else TCG; kvm: KVM, untried; tcg: emulation");
   run->add_flag("--require-kvm", options.require_kvm, "fail, rather than fall back to emulation");
   add_choice<MachineChoice>(
-      run, "--machine", options.machine,
+      run, "--machine", options.machine_choice,
       {{"auto", MachineChoice::kAuto}, {"q35", MachineChoice::kQ35}, {"microvm", MachineChoice::kMicrovm}},
       "auto, q35 or microvm (with KVM only)");
-  add_choice<Net>(run, "--net", options.net, {{"user", Net::kUser}, {"none", Net::kNone}},
-                  "user: outgoing connections by way of this user; none");
+  run->add_option_function<std::string>(
+         "--net", [&options](const std::string& text) { valid("--net", parse_net(text, options)); },
+         "user: by way of this user (default); passt: the same, faster; tap=NAME: a tap interface that "
+         "exists; none")
+      ->type_name("user|passt|tap=NAME|none");
+  run->add_option_function<std::vector<std::string>>(
+         "-p,--publish",
+         [&options](const std::vector<std::string>& texts) {
+           for (const auto& text : texts) {
+             const auto port = parse_published(text);
+             valid("--publish", port);
+             options.published.push_back(*port);
+           }
+         },
+         "a port of this machine that leads to one of the guest: [ADDRESS:]HOST:GUEST[/udp], with --net "
+         "user or passt (may be repeated)")
+      ->allow_extra_args(false)
+      ->type_name("PORTS");
   run->add_option("--qemu", options.qemu, "the QEMU to start")->type_name("FILE");
+}
+
+Result<void> check_network(const Options& options) {
+  if (options.published.size() > kMaxPublished) return fail(EINVAL, "--publish: at most ", kMaxPublished);
+  const bool forwards = options.net == Net::kUser || options.net == Net::kPasst;
+  if (!options.published.empty() && !forwards) return fail(EINVAL, "--publish needs --net user or passt");
+  return {};
+}
+
+Result<void> check_guest(const Options& options) {
+  if (options.volumes.size() > kMaxVolumes) return fail(EINVAL, "--volume: at most ", kMaxVolumes);
+  for (const std::string& entry : options.environment) {
+    if (entry.starts_with('=')) return fail(EINVAL, "--env ", entry, ": a name is missing");
+  }
+  if (!options.hostname.empty() && hostname_for(options.hostname) != options.hostname) {
+    return fail(EINVAL, "--hostname ", options.hostname, ": use letters, digits and '-'");
+  }
+  return {};
 }
 
 Result<void> settle_run(Options& options) {
@@ -41,12 +140,14 @@ Result<void> settle_run(Options& options) {
   if (options.memory_bytes < kMinMemoryBytes) return fail(EINVAL, "--memory: at least 64M");
   // Whole MiB: QEMU rounds the machine's memory, and the backend must have the same size.
   options.memory_bytes = (options.memory_bytes + kMib - 1) / kMib * kMib;
-  if (options.require_kvm && options.accel == AccelChoice::kTcg) {
+  if (options.require_kvm && options.accel_choice == AccelChoice::kTcg) {
     return fail(EINVAL, "--require-kvm and --accel tcg contradict each other");
   }
-  if (options.machine == MachineChoice::kMicrovm && options.accel == AccelChoice::kTcg) {
+  if (options.machine_choice == MachineChoice::kMicrovm && options.accel_choice == AccelChoice::kTcg) {
     return fail(EINVAL, "--machine microvm needs KVM: its clock can't be calibrated under TCG");
   }
+  LB_TRY(check_network(options));
+  LB_TRY(check_guest(options));
   return settle_name(options);
 }
 
@@ -71,6 +172,7 @@ void add_run_command(CommandSet& commands) {
   add_kernel_options(run, options);
   run->add_option("--append", options.append, "further kernel arguments")->type_name("ARGUMENTS");
   add_machine_options(run, options);
+  add_guest_options(run, options);
 }
 
 }  // namespace layerboot::launcher

@@ -32,11 +32,9 @@ std::string string_member(const json& object, const char* key) {
 }  // namespace
 
 std::string record_to_json(const VmRecord& record) {
-  const json document = {{"version", kRecordVersion},
-                         {"name", record.name},
-                         {"image", record.image},
-                         {"quota_bytes", record.quota_bytes},
-                         {"machine_id", record.machine_id}};
+  const json document = {{"version", kRecordVersion},       {"name", record.name},
+                         {"image", record.image},           {"quota_bytes", record.quota_bytes},
+                         {"machine_id", record.machine_id}, {"run", settings_to_json(record.run)}};
   // Foreign bytes in an image's path must not throw here.
   return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
@@ -55,6 +53,10 @@ Result<VmRecord> record_from_json(std::string_view text) {
   const auto quota = document.find("quota_bytes");
   if (quota == document.end() || !quota->is_number_unsigned()) return fail(EINVAL, "quota_bytes is missing");
   record.quota_bytes = quota->get<std::uint64_t>();
+  // A VM of before its runs were kept has none.
+  if (const auto run = document.find("run"); run != document.end()) {
+    LB_ASSIGN(record.run, settings_from_json(*run));
+  }
   if (!is_machine_id(record.machine_id)) return fail(EINVAL, "machine_id is not 32 hexadecimal digits");
   return record;
 }

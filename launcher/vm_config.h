@@ -6,35 +6,30 @@
 #include <string>
 #include <string_view>
 
+#include "launcher/run_settings.h"
 #include "oci-mount/base/result.h"
 
 namespace layerboot::launcher {
 
 enum class Accel { kKvm, kTcg };
 enum class Machine { kQ35, kMicrovm };
-enum class Net { kUser, kNone };
 
-inline constexpr std::uint64_t kDefaultMemoryBytes = std::uint64_t{1} << 30;
 inline constexpr std::uint64_t kDefaultQuotaBytes = std::uint64_t{4} << 30;
 inline constexpr unsigned kMaxCpus = 255;
 inline constexpr std::uint64_t kMinMemoryBytes = std::uint64_t{64} << 20;
 
 /// Everything the pure parts (QEMU's and vfsd's arguments, the VM layer) are made from.
-struct VmConfig {
+struct VmConfig : RunSettings {
   std::string name;
   std::string image;  // as the person wrote it; empty on a daemon that is not ours
-  unsigned cpus = 1;
-  std::uint64_t memory_bytes = kDefaultMemoryBytes;
   std::uint64_t quota_bytes = kDefaultQuotaBytes;
   std::string machine_id;  // 32 hexadecimal digits, made once per VM
   std::string kernel_release;
   std::filesystem::path vmlinuz;
   std::filesystem::path initrd;  // may be empty
   std::string tcg_append;        // kernel arguments this kernel needs under TCG
-  std::string append;            // further kernel arguments, the person's own
   Accel accel = Accel::kTcg;
   Machine machine = Machine::kQ35;
-  Net net = Net::kUser;
   unsigned request_queues = 1;  // what QEMU asks of the daemon
   bool quiet = false;
   bool debug = false;
@@ -46,6 +41,7 @@ struct VmRecord {
   std::string image;
   std::uint64_t quota_bytes = kDefaultQuotaBytes;
   std::string machine_id;
+  RunSettings run;  // of the last run
 
   bool operator==(const VmRecord&) const = default;
 };

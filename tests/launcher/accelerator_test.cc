@@ -27,24 +27,24 @@ TEST(Accelerator, RequireKvmMakesTheFallbackAnError) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ENODEV);
   EXPECT_NE(refused.error().text.find("it hangs"), std::string::npos);
-  options.accel = AccelChoice::kKvm;
+  options.accel_choice = AccelChoice::kKvm;
   EXPECT_TRUE(needs_verdict(options));
   EXPECT_FALSE(choose_accelerator(options, kFails));
 }
 
 TEST(Accelerator, AnExplicitChoiceAsksNobody) {
   Options options;
-  options.accel = AccelChoice::kTcg;
+  options.accel_choice = AccelChoice::kTcg;
   EXPECT_FALSE(needs_verdict(options));
   EXPECT_EQ(choose_accelerator(options, kWorks)->accel, Accel::kTcg);
-  options.accel = AccelChoice::kKvm;
+  options.accel_choice = AccelChoice::kKvm;
   EXPECT_FALSE(needs_verdict(options));
   EXPECT_EQ(choose_accelerator(options, {})->accel, Accel::kKvm);
 }
 
 TEST(Accelerator, MicrovmOnlyWithKvm) {
   Options options;
-  options.machine = MachineChoice::kMicrovm;
+  options.machine_choice = MachineChoice::kMicrovm;
   EXPECT_EQ(choose_accelerator(options, kWorks)->machine, Machine::kMicrovm);
   EXPECT_FALSE(choose_accelerator(options, kFails));
 }

@@ -31,7 +31,7 @@ TEST(Options, RunHasDefaults) {
   EXPECT_EQ(options.memory_bytes, kDefaultMemoryBytes);
   EXPECT_FALSE(options.quota_bytes);
   EXPECT_EQ(options.kernel, "debian");
-  EXPECT_EQ(options.accel, AccelChoice::kAuto);
+  EXPECT_EQ(options.accel_choice, AccelChoice::kAuto);
   EXPECT_EQ(options.net, Net::kUser);
   EXPECT_EQ(options.log_level, LogLevel::kInfo);
   EXPECT_GE(options.cpus, 1U);
@@ -51,13 +51,32 @@ TEST(Options, RunTakesAll) {
   EXPECT_EQ(options.quota_bytes, std::uint64_t{8} << 30U);
   EXPECT_EQ(options.kernel, "host");
   EXPECT_EQ(options.append, "single debug");
-  EXPECT_EQ(options.accel, AccelChoice::kKvm);
-  EXPECT_EQ(options.machine, MachineChoice::kMicrovm);
+  EXPECT_EQ(options.accel_choice, AccelChoice::kKvm);
+  EXPECT_EQ(options.machine_choice, MachineChoice::kMicrovm);
   EXPECT_EQ(options.net, Net::kNone);
   EXPECT_EQ(options.log_level, LogLevel::kDebug);
   EXPECT_EQ(options.vfsd, "/v");
   EXPECT_EQ(options.guest_init, "/g");
   EXPECT_EQ(options.qemu, "/q");
+}
+
+TEST(Options, RunTakesWhatTheGuestIsTold) {
+  const auto parsed = parse({"run",   "i",       "-v", "/a:/b:ro", "--volume",   "/c:/d",
+                             "-p",    "8080:80", "-e", "A=b",      "--env",      "LAYERBOOT_NO_SUCH",
+                             "-u",    "www",     "-w", "/srv",     "--hostname", "web",
+                             "--net", "passt"});
+  ASSERT_TRUE(parsed.options) << parsed.text;
+  const Options& options = *parsed.options;
+  ASSERT_EQ(options.volumes.size(), 2U);
+  EXPECT_TRUE(options.volumes[0].read_only);
+  EXPECT_EQ(options.volumes[1].guest, "/d");
+  ASSERT_EQ(options.published.size(), 1U);
+  EXPECT_EQ(options.published[0].guest, 80);
+  EXPECT_EQ(options.environment, (std::vector<std::string>{"A=b", "LAYERBOOT_NO_SUCH="}));
+  EXPECT_EQ(options.user, "www");
+  EXPECT_EQ(options.workdir, "/srv");
+  EXPECT_EQ(options.hostname, "web");
+  EXPECT_EQ(options.net, Net::kPasst);
 }
 
 TEST(Options, RunOnADaemonThatServes) {
@@ -111,6 +130,11 @@ TEST(Options, MisuseIsOneLineAndStatus2) {
   expect_misuse({"run", "i", "--disk", "0"}, "'0'");
   expect_misuse({"run", "i", "--accel", "xen"}, "xen");
   expect_misuse({"run", "i", "--name", "../up"}, "../up");
+  expect_misuse({"run", "i", "-v", "/a"}, "HOST:GUEST");
+  expect_misuse({"run", "i", "-p", "80"}, "HOST:GUEST");
+  expect_misuse({"run", "i", "-p", "80:80", "--net", "none"}, "--publish");
+  expect_misuse({"run", "i", "--hostname", "a b"}, "--hostname");
+  expect_misuse({"run", "i", "--ssh-key", "/dev/null"}, "public key");
   expect_misuse({"run", "i", "--quiet", "--debug"}, "--debug");
   expect_misuse({"run", "i", "--accel", "tcg", "--require-kvm"}, "--require-kvm");
   expect_misuse({"run", "i", "--accel", "tcg", "--machine", "microvm"}, "microvm");

@@ -38,13 +38,28 @@ TEST(HostnameFor, KeepsToHostNames) {
 }
 
 TEST(VmRecord, ComesBackAsItWas) {
-  const VmRecord record{.name = "a",
-                        .image = "oci:/i:1",
-                        .quota_bytes = 12345,
-                        .machine_id = "0123456789abcdef0123456789abcdef"};
+  VmRecord record{.name = "a",
+                  .image = "oci:/i:1",
+                  .quota_bytes = 12345,
+                  .machine_id = "0123456789abcdef0123456789abcdef",
+                  .run = {}};
+  record.run.cpus = 3;
+  record.run.net = Net::kTap;
+  record.run.tap = "tap0";
+  record.run.accel_choice = AccelChoice::kTcg;
+  record.run.environment = {"A=b", "C="};
+  record.run.volumes = {{.host = "/h", .guest = "/g", .read_only = true, .quota_bytes = 0}};
+  record.run.published = {{.address = "0.0.0.0", .host = 8080, .guest = 80, .udp = true}};
   const auto back = record_from_json(record_to_json(record));
   ASSERT_TRUE(back) << back.error().describe();
   EXPECT_EQ(*back, record);
+}
+
+TEST(VmRecord, OneOfBeforeRunsWereKeptHasDefaults) {
+  const auto old =
+      record_from_json(R"({"version":1,"quota_bytes":1,"machine_id":"0123456789abcdef0123456789abcdef"})");
+  ASSERT_TRUE(old) << old.error().describe();
+  EXPECT_EQ(old->run, RunSettings());
 }
 
 TEST(VmRecord, ForeignBytesInAnImageNameDoNotThrow) {
@@ -54,8 +69,11 @@ TEST(VmRecord, ForeignBytesInAnImageNameDoNotThrow) {
 }
 
 TEST(VmRecord, RefusesDamage) {
-  const std::string good = record_to_json(
-      {.name = "a", .image = "i", .quota_bytes = 1, .machine_id = "0123456789abcdef0123456789abcdef"});
+  const std::string good = record_to_json({.name = "a",
+                                           .image = "i",
+                                           .quota_bytes = 1,
+                                           .machine_id = "0123456789abcdef0123456789abcdef",
+                                           .run = {}});
   for (std::size_t cut = 0; cut + 2 < good.size(); ++cut)
     EXPECT_FALSE(record_from_json(good.substr(0, cut))) << cut;
   EXPECT_FALSE(record_from_json("[]"));

@@ -1,0 +1,81 @@
+// RunSettings: what a person asks of a VM's run, kept with the VM so that `start` repeats it.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "oci-mount/base/result.h"
+
+namespace layerboot::launcher {
+
+enum class AccelChoice { kAuto, kKvm, kTcg };
+enum class MachineChoice { kAuto, kQ35, kMicrovm };
+enum class Net { kUser, kPasst, kTap, kNone };
+
+inline constexpr std::uint64_t kDefaultMemoryBytes = std::uint64_t{1} << 30;
+/// A share is a PCI device and a daemon of its own.
+inline constexpr std::size_t kMaxVolumes = 8;
+inline constexpr std::size_t kMaxPublished = 64;
+
+/// A directory of the host in the guest.
+struct Volume {
+  std::string host;   // absolute
+  std::string guest;  // absolute, without "." and ".." and the end's '/'
+  bool read_only = false;
+  std::uint64_t quota_bytes = 0;  // 0: the default
+
+  bool operator==(const Volume&) const = default;
+};
+
+/// A port of the host that leads to one of the guest.
+struct PublishedPort {
+  std::string address = "127.0.0.1";  // of the host, IPv4
+  std::uint16_t host = 0;
+  std::uint16_t guest = 0;
+  bool udp = false;
+
+  bool operator==(const PublishedPort&) const = default;
+};
+
+struct RunSettings {
+  unsigned cpus = 1;
+  std::uint64_t memory_bytes = kDefaultMemoryBytes;
+  std::string kernel = "debian";
+  std::string append;
+  AccelChoice accel_choice = AccelChoice::kAuto;
+  bool require_kvm = false;
+  MachineChoice machine_choice = MachineChoice::kAuto;
+  Net net = Net::kUser;
+  std::string tap;                       // the interface's name, with Net::kTap
+  std::string hostname;                  // empty: from the VM's name
+  std::vector<std::string> environment;  // NAME=VALUE, for the image's command
+  std::string user;                      // for the image's command; empty: the image's
+  std::string workdir;                   // for the image's command; empty: the image's
+  std::vector<std::string> command;      // empty: the image's
+  std::vector<std::string> ssh_keys;     // public keys, a line each
+  std::vector<Volume> volumes;
+  std::vector<PublishedPort> published;
+  bool ephemeral = false;  // what the guest writes ends with the run
+
+  bool operator==(const RunSettings&) const = default;
+};
+
+/// `HOST:GUEST[:OPTION,...]` with the options `ro` and `quota=SIZE`. A relative HOST is relative to the
+/// working directory. EINVAL with what is wrong.
+Result<Volume> parse_volume(std::string_view text);
+
+/// `[ADDRESS:]HOST:GUEST[/tcp|/udp]`.
+Result<PublishedPort> parse_published(std::string_view text);
+
+/// `user`, `passt`, `none` or `tap=INTERFACE`, into `net` and `tap`.
+Result<void> parse_net(std::string_view text, RunSettings& settings);
+
+nlohmann::json settings_to_json(const RunSettings& settings);
+/// Members that are missing keep their defaults. EINVAL names the one that is wrong.
+Result<RunSettings> settings_from_json(const nlohmann::json& object);
+
+}  // namespace layerboot::launcher
