@@ -38,8 +38,10 @@ Result<LayerReport> open_and_measure(const store::ImageLayer& image_layer,
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   LayerReport report;
   report.layer = opened->identity().text();
-  report.compression = store::compression_name(opened->index().compression());
-  report.blob_bytes = opened->blob().size_bytes();
+  report.compression = image_layer.is_directory ? std::string_view("dir")
+                                                : store::compression_name(opened->index().compression());
+  report.blob_bytes = opened->index().blob_size_bytes();
+  report.recut_bytes = opened->index().recut_size_bytes();
   report.stream_bytes = opened->index().stream_size_bytes();
   report.index_bytes = opened->index().file_size_bytes();
   const auto path = options.index_dir / opened->identity().index_file_name();
@@ -71,6 +73,7 @@ LayerReport sum_of(const IndexReport& report) {
     sum.blob_bytes += layer.blob_bytes;
     sum.stream_bytes += layer.stream_bytes;
     sum.index_bytes += layer.index_bytes;
+    sum.recut_bytes += layer.recut_bytes;
   }
   return sum;
 }
@@ -96,11 +99,14 @@ std::string report_text(const IndexReport& report) {
   std::string text = formatted("%-24s %-6s %14s %14s %12s %7s %10s\n", "LAYER", "KIND", "STORED", "UNPACKED",
                                "INDEX", "OF IT", "BUILT AT");
   for (const LayerReport& layer : report.layers) text += line(layer.layer, layer);
-  LayerReport sum = sum_of(report);
+  const LayerReport sum = sum_of(report);
   text += formatted(
       "%-24s %-6s %14llu %14llu %12llu %6.2f%%\n", "all", "", static_cast<unsigned long long>(sum.blob_bytes),
       static_cast<unsigned long long>(sum.stream_bytes), static_cast<unsigned long long>(sum.index_bytes),
       percent_of(sum.index_bytes, sum.stream_bytes));
+  if (sum.recut_bytes != 0)
+    text +=
+        str_cat("recut: ", sum.recut_bytes, " bytes beside the indexes, of zstd layers in large frames\n");
   return text + str_cat("tree: ", report.nodes, " files and directories, ", report.tree_bytes, " bytes\n");
 }
 
@@ -113,6 +119,7 @@ std::string report_json(const IndexReport& report) {
                        {"blob_bytes", layer.blob_bytes},
                        {"stream_bytes", layer.stream_bytes},
                        {"index_bytes", layer.index_bytes}};
+    if (layer.recut_bytes != 0) one["recut_bytes"] = layer.recut_bytes;
     if (layer.seconds) one["build_seconds"] = *layer.seconds;
     document["layers"].push_back(std::move(one));
   }

@@ -12,7 +12,7 @@
 namespace layerboot::mount {
 
 struct LayerVerdict {
-  std::string layer;                  // its digest
+  std::string layer;                  // its digest, or dir:PATH
   std::uint64_t stream_bytes = 0;     // uncompressed; 0 when it could not be found out
   std::uint32_t spans = 0;            // decoded one by one and compared with their hashes
   std::vector<std::string> findings;  // what is wrong, a line each; empty: nothing is
@@ -20,9 +20,9 @@ struct LayerVerdict {
 
 /// Reads every blob again: its size, its digest and its DiffID; the kept index against one built anew, byte
 /// for byte; each span of the kept index, decoded from its checkpoint, against its hash, which tells the
-/// range of bytes at fault. Manifest and config were checked when the image was opened. Writes only into
-/// `scratch_dir`, which is empty and the caller's to remove. An error is one of the means; what is wrong with
-/// the layer is in the verdict.
+/// range of bytes at fault. Of a directory, which has no digests, each file is read. Manifest and config were
+/// checked when the image was opened. Writes only into `scratch_dir`, which is empty and the caller's to
+/// remove. An error is one of the means; what is wrong with the layer is in the verdict.
 Result<LayerVerdict> verify_layer(const store::ImageLayer& layer, const std::filesystem::path& index_dir,
                                   const std::filesystem::path& scratch_dir, bool show_progress);
 

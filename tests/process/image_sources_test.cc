@@ -1,15 +1,12 @@
 // Images from where people keep them, made by the real tools: skopeo's archives, containerd's content store.
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
-#include <cstdlib>
 #include <filesystem>
 
 #include "oci-mount/base/str_cat.h"
 #include "tests/process/mount_support.h"
+#include "tests/process/private_containerd.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/tar_builder.h"
 #include "tests/support/temp_dir.h"
@@ -105,66 +102,24 @@ TEST_F(ImageSourcesTest, ADirectoryAsItIs) {
   EXPECT_NE(none.err.find("is no directory"), std::string::npos) << none.err;
 }
 
-/// A containerd of its own: root, state and socket in `directory`.
-class Containerd {
- public:
-  explicit Containerd(const fs::path& directory) : directory_(directory) {
-    fs::create_directories(directory);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      const std::string root = (directory_ / "root").string();
-      const std::string state = (directory_ / "state").string();
-      if (std::freopen((directory_ / "log").c_str(), "w", stderr) == nullptr) ::_exit(126);
-      ::execlp("containerd", "containerd", "--config", "/dev/null", "--root", root.c_str(), "--state",
-               state.c_str(), "--address", address().c_str(), nullptr);
-      ::_exit(127);
-    }
-  }
-  ~Containerd() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGTERM);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  Containerd(const Containerd&) = delete;
-  Containerd& operator=(const Containerd&) = delete;
-
-  [[nodiscard]] std::string address() const { return (directory_ / "c.sock").string(); }
-  [[nodiscard]] std::string root() const { return (directory_ / "root").string(); }
-  [[nodiscard]] std::string log() const { return read_text(directory_ / "log"); }
-
- private:
-  fs::path directory_;
-  pid_t pid_ = -1;
-};
-
 TEST_F(ImageSourcesTest, ContainerdsContentStore) {
-  if (!is_installed("containerd") || !is_installed("ctr") || !is_installed("skopeo"))
-    GTEST_SKIP() << "containerd, ctr or skopeo is not installed: ./dev setup installs them";
   if (::geteuid() != 0) GTEST_SKIP() << "containerd runs as root only";
-  const Containerd containerd(dir_ / "ctd");
-  ::setenv("CONTAINERD_ADDRESS", containerd.address().c_str(), 1);
-  ::setenv("LAYERBOOT_CONTAINERD_ROOT", containerd.root().c_str(), 1);
-  // ctr waits for the socket by itself.
-  const Outcome ready = run({"ctr", "--connect-timeout", "60s", "version"});
-  ASSERT_EQ(ready.exit_code, 0) << ready.err << containerd.log();
-  ASSERT_EQ(run({"skopeo", "copy", "--quiet", str_cat("oci:", path("image"), ":v1"),
-                 str_cat("oci-archive:", path("oci.tar"), ":v1")})
-                .exit_code,
-            0);
-  const Outcome imported = run(
-      {"ctr", "images", "import", "--no-unpack", "--base-name", "docker.io/library/one", path("oci.tar")});
-  ASSERT_EQ(imported.exit_code, 0) << imported.err;
-  expect_image("containerd:docker.io/library/one:v1");
-  expect_image("containerd:one:v1");
-  const Outcome none = tool({"ls", "containerd:one:v2"});
+  PrivateContainerd containerd(dir_ / "ctd");
+  if (!containerd.works()) GTEST_SKIP() << containerd.why_not();
+  containerd.put_into_environment();
+  const std::string name = containerd.import(dir_ / "image", "v1");
+  ASSERT_FALSE(name.empty()) << "neither skopeo nor ctr may fail";
+  expect_image("containerd:" + name);
+  expect_image("containerd:case:v1");
+  const Outcome none = tool({"ls", "containerd:case:v2"});
   EXPECT_EQ(none.exit_code, 1);
   EXPECT_NE(none.err.find("in containerd's namespace \"default\""), std::string::npos) << none.err;
   // What is mounted stays readable when containerd throws the image away.
   if (const std::string why = why_no_fuse(); !why.empty()) GTEST_SKIP() << why;
   fs::create_directories(dir_ / "mnt");
-  const Mounted mounted({"containerd:one:v1"}, dir_ / "cache", dir_ / "mnt");
-  ASSERT_EQ(run({"ctr", "images", "rm", "--sync", "docker.io/library/one:v1"}).exit_code, 0);
-  EXPECT_TRUE(fs::is_empty(fs::path(containerd.root()) / "io.containerd.content.v1.content/blobs/sha256"));
+  const Mounted mounted({"containerd:case:v1"}, dir_ / "cache", dir_ / "mnt");
+  ASSERT_EQ(containerd.ctr({"images", "rm", "--sync", name}).exit_code, 0);
+  EXPECT_TRUE(fs::is_empty(containerd.blobs()));
   EXPECT_TRUE(read_text(dir_ / "mnt/big") == big_);
 }
 

@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "oci-mount/base/str_cat.h"
 #include "tests/support/image_builder.h"
 
@@ -18,7 +20,7 @@ namespace fs = std::filesystem;
 
 constexpr int kMaxTries = 100;
 constexpr useconds_t kTryInterval = 100'000;
-constexpr const char* kRepository = "layerboot.test/case";
+constexpr const char* kRepository = "docker.io/library/case";
 
 }  // namespace
 
@@ -61,21 +63,39 @@ Outcome PrivateContainerd::ctr(std::vector<std::string> words) const {
   return run_program(words, directory_);
 }
 
-fs::path PrivateContainerd::mount(const fs::path& layout, const std::string& tag) {
+void PrivateContainerd::put_into_environment() const {
+  ::setenv("CONTAINERD_ADDRESS", (directory_ / "sock").c_str(), 1);
+  ::setenv("LAYERBOOT_CONTAINERD_ROOT", (directory_ / "root").c_str(), 1);
+}
+
+fs::path PrivateContainerd::blobs() const {
+  return directory_ / "root/io.containerd.content.v1.content/blobs/sha256";
+}
+
+std::string PrivateContainerd::import(const fs::path& layout, const std::string& tag,
+                                      const std::vector<std::string>& how) {
   const std::string archive = (directory_ / (tag + ".tar")).string();
   if (run_program({"skopeo", "copy", "--quiet", str_cat("oci:", layout.string(), ":", tag),
                    str_cat("oci-archive:", archive, ":", tag)},
                   directory_)
           .exit_code != 0)
     return {};
-  if (ctr({"images", "import", "--base-name", kRepository, "--snapshotter", "overlayfs", archive})
-          .exit_code != 0)
-    return {};
+  std::vector<std::string> words{"images", "import", "--base-name", kRepository};
+  words.insert(words.end(), how.begin(), how.end());
+  words.push_back(archive);
+  return ctr(words).exit_code == 0 ? str_cat(kRepository, ":", tag) : std::string();
+}
+
+std::string PrivateContainerd::import(const fs::path& layout, const std::string& tag) {
+  return import(layout, tag, {"--no-unpack"});
+}
+
+fs::path PrivateContainerd::mount(const fs::path& layout, const std::string& tag) {
+  const std::string name = import(layout, tag, {"--snapshotter", "overlayfs"});
+  if (name.empty()) return {};
   const fs::path target = directory_ / ("mounted-" + tag);
   fs::create_directories(target);
-  if (ctr({"images", "mount", "--snapshotter", "overlayfs", str_cat(kRepository, ":", tag), target.string()})
-          .exit_code != 0)
-    return {};
+  if (ctr({"images", "mount", "--snapshotter", "overlayfs", name, target.string()}).exit_code != 0) return {};
   mounts_.push_back(target);
   return target;
 }

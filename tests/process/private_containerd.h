@@ -22,11 +22,20 @@ class PrivateContainerd {
   [[nodiscard]] bool works() const { return why_not_.empty(); }
   [[nodiscard]] const std::string& why_not() const { return why_not_; }
 
-  /// Imports a tag of an OCI layout and mounts its overlayfs snapshot: where, or "" if it fails in either.
+  /// Imports a tag of an OCI layout, without unpacking it; gives its name here, or "" if that fails.
+  std::string import(const std::filesystem::path& layout, const std::string& tag);
+  /// The same, unpacked, with its overlayfs snapshot mounted: where, or "" if it fails in either.
   std::filesystem::path mount(const std::filesystem::path& layout, const std::string& tag);
 
- private:
+  /// Makes it the containerd that this process's children find.
+  void put_into_environment() const;
   Outcome ctr(std::vector<std::string> words) const;
+  /// Where containerd keeps its blobs.
+  [[nodiscard]] std::filesystem::path blobs() const;
+
+ private:
+  std::string import(const std::filesystem::path& layout, const std::string& tag,
+                     const std::vector<std::string>& how);
 
   std::filesystem::path directory_;
   std::string why_not_;
