@@ -216,6 +216,7 @@ Result<void> FakeGuest::start() {
   for (unsigned i = 0; i < queue_count(); ++i) {
     queues_[i]->reset();
     queues_[i]->set_events(make_event(), make_event());
+    queues_[i]->set_connection(socket_.get());
     LB_TRY(start_queue(i));
   }
   for (unsigned i = 0; i < queue_count(); ++i) {

@@ -61,7 +61,10 @@ class FakeGuest {
   [[nodiscard]] std::vector<vfsd::vhost::MemoryRegion> regions() const;
   [[nodiscard]] int memory_fd() const { return memory_fd_.get(); }
   [[nodiscard]] int socket() const { return socket_.get(); }
-  void hang_up() { socket_.reset(); }
+  void hang_up() {
+    for (const auto& queue : queues_) queue->set_connection(-1);
+    socket_.reset();
+  }
 
  private:
   FakeGuest(UniqueFd socket, FakeGuestOptions options) : socket_(std::move(socket)), options_(options) {}

@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace layerboot::test {
@@ -204,11 +205,14 @@ Result<std::vector<std::byte>> FakeQueue::wait(const Request& request) {
     }
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (is_done(request)) break;
-    pollfd call{call_fd_.get(), POLLIN, 0};
-    const int ready = ::poll(&call, 1, kPatienceMilliseconds);
+    std::array<pollfd, 2> events{{{call_fd_.get(), POLLIN, 0}, {connection_fd_, 0, 0}}};
+    const int ready = ::poll(events.data(), events.size(), kPatienceMilliseconds);
     if (ready == 0) return fail(ETIMEDOUT, "no reply from the back end: a lost kick or a lost interrupt");
+    if ((events[1].revents & POLLHUP) != 0 && !is_done(request)) {
+      return fail(ENOTCONN, "the back end is gone");
+    }
     eventfd_t count = 0;
-    if (ready > 0 && ::eventfd_read(call_fd_.get(), &count) == 0) ++interrupts_;
+    if ((events[0].revents & POLLIN) != 0 && ::eventfd_read(call_fd_.get(), &count) == 0) ++interrupts_;
   }
   const std::uint32_t written = done_.at(request.head);
   if (written > request.reply_bytes) return fail(EBADMSG, "the back end wrote more than there was room for");

@@ -42,7 +42,8 @@ class FakeQueue {
   void offer(std::uint16_t head);
   /// Kicks if the device asked for it.
   void kick();
-  /// Waits for the answer to `request` and frees it; the bytes that the device says it has written.
+  /// Waits for the answer to `request` and frees it; the bytes that the device says it has written. ENOTCONN
+  /// when the back end is gone without one.
   Result<std::vector<std::byte>> wait(const Request& request);
   /// Whether the device has answered it.
   bool is_done(const Request& request);
@@ -74,6 +75,8 @@ class FakeQueue {
   [[nodiscard]] std::uint16_t size() const { return size_; }
   void set_event_idx(bool on) { event_idx_ = on; }
   void set_events(UniqueFd kick, UniqueFd call);
+  /// The front end's connection: when the back end closes it, a wait ends with ENOTCONN. -1 for none. Lent.
+  void set_connection(int fd) { connection_fd_ = fd; }
   [[nodiscard]] int kick_fd() const { return kick_fd_.get(); }
   [[nodiscard]] int call_fd() const { return call_fd_.get(); }
   [[nodiscard]] std::uint64_t kicks() const { return kicks_; }
@@ -96,6 +99,7 @@ class FakeQueue {
   std::size_t used_offset_ = 0;
   UniqueFd kick_fd_;
   UniqueFd call_fd_;
+  int connection_fd_ = -1;
   std::vector<std::uint16_t> free_descriptors_;
   std::map<std::size_t, std::size_t> free_memory_;  // offset in the zone -> bytes
   std::uint16_t available_index_ = 0;
