@@ -22,9 +22,38 @@ std::string next_word(std::string_view& line) {
   return word;
 }
 
+bool names_disk(std::string_view root) {
+  return root.starts_with("/dev/") || root.starts_with("UUID=") || root.starts_with("LABEL=");
+}
+
 void skip_blanks(std::string_view& line) {
   while (!line.empty() && (line.front() == ' ' || line.front() == '\t' || line.front() == '\n'))
     line.remove_prefix(1);
+}
+
+/// Nothing happens to what names no tag or no absolute path.
+void add_share(BootOptions& options, std::string value) {
+  Share share;
+  for (const std::string_view mode : {":ro", ":rw"}) {
+    if (!value.ends_with(mode)) continue;
+    share.read_only = mode == ":ro";
+    value.resize(value.size() - mode.size());
+    break;
+  }
+  const std::size_t colon = value.find(':');
+  if (colon == std::string::npos || colon == 0 || value.substr(colon + 1, 1) != "/") return;
+  share.tag = value.substr(0, colon);
+  share.path = value.substr(colon + 1);
+  options.shares.push_back(std::move(share));
+}
+
+void apply_ours(BootOptions& options, std::string_view name, const std::string& value) {
+  if (name == "mount") add_share(options, value);
+  if (name == "cgroup") options.cgroup_v1 = value == "1";
+  if (name == "net" && value == "user") options.net = NetChoice::kStatic;
+  if (name == "net" && value == "dhcp") options.net = NetChoice::kDhcp;
+  if (name == "run" && value == "init") options.run = RunChoice::kInit;
+  if (name == "run" && value == "command") options.run = RunChoice::kCommand;
 }
 
 void apply(BootOptions& options, bool& type_given, std::string_view word) {
@@ -36,9 +65,12 @@ void apply(BootOptions& options, bool& type_given, std::string_view word) {
     if (name == "rw") options.read_only = false;
     if (name == "single") options.single = true;
     if (name == "layerboot.probe") options.probe = true;
+    if (name == "layerboot.agent") options.agent = true;
     return;
   }
   if (value.empty()) return;
+  constexpr std::string_view kOurs = "layerboot.";
+  if (name.starts_with(kOurs)) apply_ours(options, name.substr(kOurs.size()), value);
   if (name == "root") options.root = value;
   if (name == "rootflags") options.root_flags = value;
   if (name == "init") options.init = value;
@@ -64,7 +96,7 @@ BootOptions parse_command_line(std::string_view line) {
       apply(options, type_given, word);
     }
   }
-  if (!type_given && options.root.starts_with("/dev/")) options.root_type = "ext4";
+  if (!type_given && names_disk(options.root)) options.root_type = "ext4";
   return options;
 }
 

@@ -7,6 +7,26 @@
 
 namespace guest_init {
 
+/// A further virtiofs to mount.
+struct Share {
+  std::string tag;
+  std::string path;  // in the image
+  bool read_only = false;
+};
+
+/// What is to be PID 1 once the root is there.
+enum class RunChoice {
+  kAuto,     // the image says: its command names an init, or systemd is its /sbin/init
+  kInit,     // the image's init
+  kCommand,  // guest-init stays, and runs the image's command
+};
+
+enum class NetChoice {
+  kLeave,   // nobody told us about a network
+  kStatic,  // QEMU's user network: 10.0.2.15/24 by way of 10.0.2.2, resolver 10.0.2.3
+  kDhcp,
+};
+
 /// What the person at the launcher wants of this boot. Parameters not listed here are the kernel's or init's
 /// own.
 struct BootOptions {
@@ -18,6 +38,11 @@ struct BootOptions {
   std::vector<std::string> init_arguments;  // what follows `--`
   bool single = false;                      // single: a shell before the root is mounted
   bool probe = false;                       // layerboot.probe: say that we run, and power off
+  bool agent = false;                       // layerboot.agent: there is a port for the agent
+  RunChoice run = RunChoice::kAuto;         // layerboot.run=auto|init|command
+  NetChoice net = NetChoice::kLeave;        // layerboot.net=user|dhcp
+  bool cgroup_v1 = false;                   // layerboot.cgroup=1, for images without an init
+  std::vector<Share> shares;                // layerboot.mount=TAG:PATH[:ro], again and again
 };
 
 /// Parses `line` (the text of /proc/cmdline). Follows the kernel's next_arg(): blanks separate, double quotes

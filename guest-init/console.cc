@@ -12,6 +12,8 @@ namespace guest_init {
 
 namespace {
 
+int kept_kernel_log = -1;
+
 void put(int fd, std::string_view text) {
   while (!text.empty()) {
     const ssize_t written = write(fd, text.data(), text.size());
@@ -31,11 +33,13 @@ void put(int fd, std::string_view text) {
 
 void say(std::string_view text) { put(STDERR_FILENO, "layerboot: " + std::string(text) + "\n"); }
 
+void keep_kernel_log() { kept_kernel_log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC); }
+
 void note(std::string_view text) {
-  const int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+  const int fd = kept_kernel_log >= 0 ? kept_kernel_log : open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
   if (fd < 0) return;
   put(fd, "<6>layerboot: " + std::string(text) + "\n");
-  close(fd);
+  if (fd != kept_kernel_log) close(fd);
 }
 
 void stop_boot(std::string_view text) {

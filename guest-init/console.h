@@ -13,6 +13,9 @@ void say(std::string_view text);
 /// always.
 void note(std::string_view text);
 
+/// Keeps the kernel's log open, for a process whose /dev will be out of reach.
+void keep_kernel_log();
+
 /// Says where the boot stopped and why, then powers off: never a hang, never a kernel panic.
 [[noreturn]] void stop_boot(std::string_view text);
 

@@ -8,6 +8,8 @@
 
 #include <climits>
 
+#include "guest-init/workload.h"
+
 namespace guest_init {
 
 bool is_shell(std::string_view path) {
@@ -33,6 +35,14 @@ std::string resolve_program(const std::string& new_root, std::string_view path) 
   close(file);
   if (size <= 0) return {};
   return {target, static_cast<std::size_t>(size)};
+}
+
+GuestKind choose_kind(RunChoice wanted, const std::vector<std::string>& command, bool systemd,
+                      bool has_init) {
+  if (wanted == RunChoice::kInit) return GuestKind::kInit;
+  if (wanted == RunChoice::kCommand) return GuestKind::kCommand;
+  if (names_init(command) || systemd) return GuestKind::kInit;
+  return command.empty() && has_init ? GuestKind::kInit : GuestKind::kCommand;
 }
 
 }  // namespace guest_init

@@ -4,6 +4,10 @@
 #include <array>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "guest-init/agent_protocol.h"
+#include "guest-init/cmdline.h"
 
 namespace guest_init {
 
@@ -18,5 +22,11 @@ inline constexpr std::array kInitPaths = {"/sbin/init", "/lib/systemd/systemd", 
 /// The path out of the directory `new_root` that `path` means in it: symbolic links are followed inside of
 /// it, as after chroot. Empty when that is not an executable file, or when there are more than 40 links.
 [[nodiscard]] std::string resolve_program(const std::string& new_root, std::string_view path);
+
+/// Whether the image's init or guest-init is to be PID 1. `command`: the image's own. `systemd`: it is the
+/// image's /sbin/init. `has_init`: one of kInitPaths is there. A busybox or sysvinit at /sbin/init alone does
+/// not make an image boot: many images have one that never ran.
+[[nodiscard]] GuestKind choose_kind(RunChoice wanted, const std::vector<std::string>& command, bool systemd,
+                                    bool has_init);
 
 }  // namespace guest_init

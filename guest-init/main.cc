@@ -1,37 +1,83 @@
 // guest-init: the initrd's /init. From the kernel's hands to the image's own init.
 #include <unistd.h>
 
+#include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "guest-init/agent.h"
 #include "guest-init/cmdline.h"
+#include "guest-init/command_init.h"
 #include "guest-init/console.h"
+#include "guest-init/files.h"
 #include "guest-init/init_choice.h"
 #include "guest-init/modules.h"
 #include "guest-init/mounts.h"
+#include "guest-init/network.h"
 #include "guest-init/shell.h"
 #include "guest-init/switch_root.h"
+#include "guest-init/workload.h"
 
 namespace guest_init {
 namespace {
 
+struct Start {
+  GuestKind kind = GuestKind::kInit;
+  std::string init;  // empty with kCommand, and when there is none but a shell was asked for
+  std::vector<std::string> arguments;
+  ImageWorkload workload;
+  bool systemd = false;
+};
+
+bool in_image(std::string_view path) { return !resolve_program(kNewRoot, path).empty(); }
+
 /// The image's init, by the path it has in the image.
-std::string choose_init(const BootOptions& options) {
+std::string choose_init(const BootOptions& options, const std::vector<std::string>& command) {
   if (!options.init.empty() && !is_shell(options.init)) {
-    if (resolve_program(kNewRoot, options.init).empty()) {
-      stop_boot("init=" + options.init + " is not a program in the image");
-    }
+    if (!in_image(options.init)) stop_boot("init=" + options.init + " is not a program in the image");
     return options.init;
   }
+  if (names_init(command) && in_image(command.front())) return command.front();
   std::string tried;
   for (const char* path : kInitPaths) {
-    if (!resolve_program(kNewRoot, path).empty()) return path;
+    if (in_image(path)) return path;
     tried += tried.empty() ? path : std::string(", ") + path;
   }
   // A shell was asked for: that is still of use.
   if (!options.init.empty()) return {};
   stop_boot("this image has no init (tried " + tried +
-            "): only images with an init, such as systemd, can be booted");
+            "), and no command of it is known that could be run instead");
+}
+
+Start choose_start(const BootOptions& options) {
+  Start start;
+  const std::string records = read_text(std::string(kNewRoot) + kWorkloadFile);
+  auto workload = decode_workload(records);
+  if (!workload) stop_boot(std::string(kWorkloadFile) + " of the VM layer can't be read");
+  start.workload = std::move(*workload);
+  const auto command = main_command(start.workload, {});
+  bool has_init = !options.init.empty();
+  for (const char* path : kInitPaths) has_init = has_init || in_image(path);
+  const bool systemd = resolve_program(kNewRoot, kInitPaths[0]).ends_with("/systemd");
+  // Without its configuration an image is what it always was: something with an init.
+  const RunChoice wanted =
+      records.empty() && options.run == RunChoice::kAuto ? RunChoice::kInit : options.run;
+  start.kind = choose_kind(wanted, command, systemd, has_init);
+  if (start.kind == GuestKind::kCommand) return start;
+  start.init = choose_init(options, command);
+  if (names_init(command) && start.init == command.front())
+    start.arguments.assign(command.begin() + 1, command.end());
+  start.arguments.insert(start.arguments.end(), options.init_arguments.begin(), options.init_arguments.end());
+  start.systemd = resolve_program(kNewRoot, start.init).ends_with("/systemd");
+  // systemd reads `single` off the kernel's command line too, as its rescue mode; the shell was that already.
+  if (options.single && start.systemd) start.arguments.emplace_back("--unit=default.target");
+  return start;
+}
+
+/// systemd brings up the network by the unit in the VM layer, where the image has its networkd.
+bool needs_network(const Start& start) {
+  return !start.systemd ||
+         !(in_image("/lib/systemd/systemd-networkd") || in_image("/usr/lib/systemd/systemd-networkd"));
 }
 
 [[noreturn]] void exec_init(const std::string& path, const std::vector<std::string>& arguments) {
@@ -42,9 +88,35 @@ std::string choose_init(const BootOptions& options) {
   stop_boot("cannot run " + path + because());
 }
 
-[[noreturn]] void boot() {
+void run_asked_shell(const BootOptions& options, const Start& start) {
+  if (!is_shell(options.init)) return;
+  say("shell " + options.init + " on the mounted root. `exit` goes on booting, `poweroff -f` powers off.");
+  if (!run_shell(options.init)) stop_boot("cannot run " + options.init);
+  if (start.kind == GuestKind::kInit && start.init.empty())
+    stop_boot("the shell has ended and the image has no init");
+}
+
+[[noreturn]] void hand_over(const BootOptions& options, const Start& start, int old_root, char** argv) {
+  const bool stay = start.kind == GuestKind::kCommand;
+  if (stay) prepare_system(options.cgroup_v1);
+  pid_t agent = -1;
+  if (stay || options.agent) {
+    agent = start_agent({.kind = start.kind,
+                         .workload = start.workload,
+                         .port_expected = options.agent,
+                         .init_is_systemd = start.systemd,
+                         .old_root = old_root},
+                        argv);
+  }
+  if (agent < 0 && (stay || options.agent)) stop_boot("cannot start the agent" + because());
+  close(old_root);
+  if (stay) serve_as_init(agent);
+  exec_init(start.init, start.arguments);
+}
+
+[[noreturn]] void boot(char** argv) {
   mount_proc();
-  BootOptions options = parse_command_line(read_text("/proc/cmdline"));
+  const BootOptions options = parse_command_line(read_text("/proc/cmdline"));
   if (options.probe) {
     say("layerboot-probe: alive");
     power_off();
@@ -55,28 +127,26 @@ std::string choose_init(const BootOptions& options) {
   if (options.single) run_recovery_shell();
   modules.load("fs-" + options.root_type);
   mount_root(options);
-  const std::string init = choose_init(options);
-  // systemd reads `single` off the kernel's command line too, as its rescue mode; the shell was that already.
-  const bool is_systemd = resolve_program(kNewRoot, init).ends_with("/systemd");
-  if (options.single && is_systemd) options.init_arguments.push_back("--unit=default.target");
-  switch_root();
-  if (is_shell(options.init)) {
-    say("shell " + options.init + " on the mounted root. `exit` goes on booting, `poweroff -f` powers off.");
-    if (!run_shell(options.init)) stop_boot("cannot run " + options.init);
-    if (init.empty()) stop_boot("the shell has ended and the image has no init");
-  }
+  const Start start = choose_start(options);
+  if (needs_network(start)) bring_up_network(options.net);
+  const int old_root = switch_root();
+  mount_shares(options.shares);
+  use_resolver();
+  run_asked_shell(options, start);
   note(std::to_string(modules.loaded()) + " modules, root " + options.root + " (" + options.root_type +
-       "), handing over to " + init);
-  exec_init(init, options.init_arguments);
+       "), handing over to " + (start.init.empty() ? "the image's command" : start.init));
+  hand_over(options, start, old_root, argv);
 }
 
 }  // namespace
 }  // namespace guest_init
 
-int main() {
+int main(int argc, char** argv) {
   if (getpid() != 1) {
+    // udhcpc's script: the DHCP client is a child of ours, in the initramfs.
+    if (argc == 2 && std::getenv("interface") != nullptr) return guest_init::handle_lease(argv[1]);
     guest_init::say("this is a virtual machine's first process; run elsewhere it does nothing");
     return 1;
   }
-  guest_init::boot();
+  guest_init::boot(argv);
 }

@@ -10,7 +10,8 @@
 #include <vector>
 
 #include "guest-init/console.h"
-#include "guest-init/mounts.h"
+#include "guest-init/fd.h"
+#include "guest-init/files.h"
 
 namespace guest_init {
 
@@ -25,6 +26,16 @@ std::vector<std::string> names_in(const std::string& directory) {
   }
   closedir(stream);
   return names;
+}
+
+// linux/module.h; older headers lack it.
+constexpr int kCompressedFile = 4;
+
+/// False, with errno, when the file does not load.
+bool load_file(int directory, const std::string& file) {
+  const Fd fd(openat(directory, file.c_str(), O_RDONLY | O_CLOEXEC));
+  const int flags = file.ends_with(".ko") ? 0 : kCompressedFile;
+  return fd && syscall(SYS_finit_module, fd.get(), "", flags) == 0;
 }
 
 std::string modules_directory() {
@@ -43,14 +54,12 @@ bool ModuleLoader::load(const std::string& alias) {
   bool good = true;
   for (const auto& file : index_.files_for(alias)) {
     if (!tried_files_.insert(file).second) continue;
-    const int fd = open((directory_ + file).c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && syscall(SYS_finit_module, fd, "", 0) == 0) {
+    if (load_file(AT_FDCWD, directory_ + file)) {
       ++loaded_;
     } else if (errno != EEXIST && errno != ENODEV) {  // there already, or for hardware that is not here
       say("module " + file + " does not load" + because());
       good = false;
     }
-    if (fd >= 0) close(fd);
   }
   return good;
 }
@@ -73,6 +82,16 @@ void ModuleLoader::load_for_devices() {
       }
     }
     if (!found_new) return;
+  }
+}
+
+void load_module_of_root(int root, const std::string& name) {
+  const Fd directory(openat(root, modules_directory().substr(1).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return;
+  const ModuleIndex index(read_text_at(directory.get(), "modules.dep"), "");
+  for (const auto& file : index.files_for(name)) {
+    if (!load_file(directory.get(), file) && errno != EEXIST)
+      note("module " + file + " does not load" + because());
   }
 }
 

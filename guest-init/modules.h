@@ -35,4 +35,8 @@ class ModuleLoader {
   int loaded_ = 0;
 };
 
+/// Loads the module `name` and what it needs out of /lib/modules of the directory `root`, where it is and is
+/// not built in or loaded already.
+void load_module_of_root(int root, const std::string& name);
+
 }  // namespace guest_init

@@ -9,6 +9,8 @@
 #include <ctime>
 
 #include "guest-init/console.h"
+#include "guest-init/disk.h"
+#include "guest-init/files.h"
 
 namespace guest_init {
 
@@ -31,17 +33,6 @@ bool may_still_appear(int error) {
 
 }  // namespace
 
-std::string read_text(const std::string& path) {
-  std::string text;
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return text;
-  char piece[4096];
-  ssize_t got;
-  while ((got = read(fd, piece, sizeof(piece))) > 0) text.append(piece, static_cast<std::size_t>(got));
-  close(fd);
-  return text;
-}
-
 void mount_proc() { mount_or_stop("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr); }
 
 void mount_early() {
@@ -53,9 +44,16 @@ void mount_early() {
 void mount_root(const BootOptions& options) {
   mkdir(kNewRoot, 0755);
   const unsigned long flags = options.read_only ? static_cast<unsigned long>(MS_RDONLY) : 0;
+  bool checked = options.read_only;
   for (int waited_ms = 0;; waited_ms += kRootRetryMs) {
-    if (mount(options.root.c_str(), kNewRoot, options.root_type.c_str(), flags, options.root_flags.c_str()) ==
-        0)
+    const std::string device = find_root_device(options.root);
+    if (!checked && access(device.c_str(), F_OK) == 0) {
+      if (options.root_type.starts_with("ext")) check_disk(device);
+      checked = true;
+    }
+    errno = ENOENT;
+    if (!device.empty() &&
+        mount(device.c_str(), kNewRoot, options.root_type.c_str(), flags, options.root_flags.c_str()) == 0)
       return;
     const int error = errno;
     if (!may_still_appear(error) || waited_ms >= kRootWaitMs) {
@@ -73,6 +71,15 @@ void mount_root(const BootOptions& options) {
     text += "; no virtiofs device has this tag, check root= against the device's tag";
   }
   stop_boot(text);
+}
+
+void mount_shares(const std::vector<Share>& shares) {
+  for (const auto& share : shares) {
+    make_directories(share.path);
+    const unsigned long flags = share.read_only ? static_cast<unsigned long>(MS_RDONLY) : 0;
+    if (mount(share.tag.c_str(), share.path.c_str(), "virtiofs", flags, nullptr) == 0) continue;
+    say("cannot mount the volume " + share.tag + " on " + share.path + because());
+  }
 }
 
 }  // namespace guest_init

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "guest-init/cmdline.h"
 
@@ -12,16 +13,17 @@ inline constexpr const char* kNewRoot = "/newroot";
 /// How long a root device may take to appear: emulated machines under load are slow.
 inline constexpr int kRootWaitMs = 15'000;
 
-/// The whole of a small file; empty when it can't be read.
-std::string read_text(const std::string& path);
-
 /// Mounts /proc, needed to know what is wanted. Stops the boot when it can't.
 void mount_proc();
 /// Mounts /sys, /dev and /run. Stops the boot when it can't.
 void mount_early();
 
 /// Mounts the root that `options` names on kNewRoot, waiting for its device. Stops the boot when it does not
-/// appear.
+/// appear. A disk is checked first where the initrd has an e2fsck, and otherwise left to its journal.
 void mount_root(const BootOptions& options);
+
+/// Mounts the further virtiofs shares, making their directories. One that can't be mounted is told of and
+/// left out. REQUIRES: / is the image's root.
+void mount_shares(const std::vector<Share>& shares);
 
 }  // namespace guest_init

@@ -9,7 +9,7 @@
 #include <csignal>
 
 #include "guest-init/console.h"
-#include "guest-init/mounts.h"
+#include "guest-init/files.h"
 
 namespace guest_init {
 

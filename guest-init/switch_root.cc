@@ -51,7 +51,7 @@ void move_mount(const char* from) {
 
 }  // namespace
 
-void switch_root() {
+int switch_root() {
   struct stat initramfs{};
   if (stat("/", &initramfs) != 0) stop_boot("cannot look at /" + because());
   const int old_root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -60,7 +60,9 @@ void switch_root() {
       chdir("/") != 0) {
     stop_boot("cannot make the mounted root the root" + because());
   }
-  if (old_root >= 0) remove_contents(old_root, initramfs.st_dev, 0);
+  // Emptying closes its descriptor.
+  if (old_root >= 0) remove_contents(fcntl(old_root, F_DUPFD_CLOEXEC, 3), initramfs.st_dev, 0);
+  return old_root;
 }
 
 }  // namespace guest_init

@@ -75,5 +75,35 @@ TEST(Cmdline, TakesAnyBlanksBetweenParameters) {
   EXPECT_TRUE(options.single);
 }
 
+TEST(Cmdline, ADiskIsExt4UnlessToldOtherwise) {
+  EXPECT_EQ(parse_command_line("root=/dev/vda").root_type, "ext4");
+  EXPECT_EQ(parse_command_line("root=UUID=0123").root_type, "ext4");
+  EXPECT_EQ(parse_command_line("root=LABEL=data").root, "LABEL=data");
+  EXPECT_EQ(parse_command_line("rootfstype=xfs root=/dev/vda").root_type, "xfs");
+}
+
+TEST(Cmdline, TakesTheLaunchersOwnParameters) {
+  const auto options = parse_command_line(
+      "layerboot.agent layerboot.run=command layerboot.net=dhcp layerboot.cgroup=1 "
+      "layerboot.mount=vol0:/srv/data:ro layerboot.mount=vol1:/a:b layerboot.mount=vol2:/c:rw");
+  EXPECT_TRUE(options.agent);
+  EXPECT_EQ(options.run, RunChoice::kCommand);
+  EXPECT_EQ(options.net, NetChoice::kDhcp);
+  EXPECT_TRUE(options.cgroup_v1);
+  ASSERT_EQ(options.shares.size(), 3U);
+  EXPECT_EQ(options.shares[0].tag, "vol0");
+  EXPECT_EQ(options.shares[0].path, "/srv/data");
+  EXPECT_TRUE(options.shares[0].read_only);
+  EXPECT_EQ(options.shares[1].path, "/a:b");
+  EXPECT_FALSE(options.shares[1].read_only);
+  EXPECT_EQ(options.shares[2].path, "/c");
+}
+
+TEST(Cmdline, SkipsSharesThatNameNoPlace) {
+  EXPECT_TRUE(parse_command_line("layerboot.mount=tag layerboot.mount=:/x layerboot.mount=t:rel "
+                                 "layerboot.mount= layerboot.run=other layerboot.net=other")
+                  .shares.empty());
+}
+
 }  // namespace
 }  // namespace guest_init

@@ -66,5 +66,22 @@ TEST(IsShell, KnowsShellsByName) {
     EXPECT_FALSE(is_shell(other)) << other;
 }
 
+using Words = std::vector<std::string>;
+
+TEST(ChooseKind, TheImagesCommandDecides) {
+  EXPECT_EQ(choose_kind(RunChoice::kAuto, Words{"/sbin/init"}, false, true), GuestKind::kInit);
+  EXPECT_EQ(choose_kind(RunChoice::kAuto, Words{"bash"}, true, true), GuestKind::kInit)
+      << "systemd as /sbin/init is there to boot";
+  EXPECT_EQ(choose_kind(RunChoice::kAuto, Words{"/bin/sh"}, false, true), GuestKind::kCommand)
+      << "busybox's init is in images that never boot";
+  EXPECT_EQ(choose_kind(RunChoice::kAuto, Words{}, false, true), GuestKind::kInit);
+  EXPECT_EQ(choose_kind(RunChoice::kAuto, Words{}, false, false), GuestKind::kCommand);
+}
+
+TEST(ChooseKind, ThePersonDecidesAboveAll) {
+  EXPECT_EQ(choose_kind(RunChoice::kCommand, Words{"/sbin/init"}, true, true), GuestKind::kCommand);
+  EXPECT_EQ(choose_kind(RunChoice::kInit, Words{"sh"}, false, true), GuestKind::kInit);
+}
+
 }  // namespace
 }  // namespace guest_init
