@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "launcher/disk_command.h"
 #include "launcher/doctor.h"
 #include "launcher/kernel_choice.h"
 #include "launcher/run_command.h"
@@ -34,6 +35,8 @@ Result<void> carry_out_simple(const StateDirs& dirs, const Options& options) {
       return list_images(dirs, options.json);
     case Command::kRmi:
       return remove_image(dirs, options.image);
+    case Command::kDisk:
+      return make_disk(dirs, options);
     case Command::kGc:
       return clean_up(dirs);
     case Command::kRun:

@@ -30,6 +30,7 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
     add_run_command(commands);
     add_serve_commands(commands);
     add_store_commands(commands);
+    add_disk_commands(commands);
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) return misuse(error.what());

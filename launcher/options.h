@@ -11,7 +11,8 @@
 
 namespace layerboot::launcher {
 
-enum class Command { kRun, kServe, kKernel, kDoctor, kPull, kImages, kRmi, kGc };
+enum class Command { kRun, kServe, kKernel, kDoctor, kPull, kImages, kRmi, kGc, kDisk };
+enum class DiskFormat { kRaw, kQcow2 };
 
 struct Options : RunSettings {
   Command command = Command::kRun;
@@ -22,9 +23,14 @@ struct Options : RunSettings {
   std::optional<std::uint64_t> quota_bytes;  // none: as the VM had it, kDefaultQuotaBytes at first
   std::filesystem::path vfsd;
   std::filesystem::path guest_init;
+  std::filesystem::path oci_mount;
   std::filesystem::path qemu;
-  bool tls_verify = true;  // pull
-  bool json = false;       // images
+  bool tls_verify = true;        // pull
+  bool json = false;             // images
+  std::filesystem::path output;  // disk
+  DiskFormat disk_format = DiskFormat::kRaw;
+  std::uint64_t disk_bytes = kDefaultQuotaBytes;
+  std::string disk_file_system = "ext4";
 };
 
 /// What parsing ends with: options to act on, or a text to print and an exit status (0 for --help, 2 for

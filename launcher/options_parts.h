@@ -66,5 +66,6 @@ Result<void> settle_name(Options& options);
 void add_run_command(CommandSet& commands);
 void add_serve_commands(CommandSet& commands);
 void add_store_commands(CommandSet& commands);
+void add_disk_commands(CommandSet& commands);
 
 }  // namespace layerboot::launcher

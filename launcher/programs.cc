@@ -62,6 +62,10 @@ Result<path> find_guest_init(const path& given) {
                         {"../libexec/layerboot/guest-init", "../guest-init/guest-init", "guest-init"});
 }
 
+Result<path> find_oci_mount(const path& given) {
+  return find_companion(given, "oci-mount", "--oci-mount", {"oci-mount", "../oci-mount/mount/oci-mount"});
+}
+
 Result<path> find_qemu(const path& given) {
   if (!given.empty()) {
     if (is_executable(given)) return given;

@@ -8,11 +8,12 @@
 
 namespace layerboot::launcher {
 
-/// `vfsd` or `guest-init`: `given` when not empty; else beside this program as built (../vfsd/vfsd and the
-/// like), as installed (../bin, ../libexec/layerboot), else in PATH. ENOENT names what was looked for and the
-/// option to give.
+/// `vfsd`, `guest-init` or `oci-mount`: `given` when not empty; else beside this program as built
+/// (../vfsd/vfsd and the like), as installed (../bin, ../libexec/layerboot), else in PATH. ENOENT names what
+/// was looked for and the option to give.
 Result<std::filesystem::path> find_vfsd(const std::filesystem::path& given);
 Result<std::filesystem::path> find_guest_init(const std::filesystem::path& given);
+Result<std::filesystem::path> find_oci_mount(const std::filesystem::path& given);
 
 /// QEMU for this host's architecture. ENOENT names the Debian package to install.
 Result<std::filesystem::path> find_qemu(const std::filesystem::path& given);

@@ -47,6 +47,13 @@ void block_ending_signals() {
   ::sigprocmask(SIG_BLOCK, &ending, nullptr);
 }
 
+// Who waits on the descriptor has gone, or reads; either way the mount stays.
+void tell_ready(int fd) {
+  if (fd < 0) return;
+  if (::write(fd, "ready\n", 6) != 6) log_warn("cannot say on descriptor ", fd, " that the mount is ready");
+  ::close(fd);
+}
+
 Result<int> serve(const Options& options, const MountCommand& command, Background* background) {
   LB_ASSIGN(const auto source, open_source(options, command.image));
   std::unique_ptr<vfs::FileSystem> fs;
@@ -62,8 +69,11 @@ Result<int> serve(const Options& options, const MountCommand& command, Backgroun
                                                {.mountpoint = command.mountpoint,
                                                 .source_name = command.image,
                                                 .read_only = command.upper.empty(),
-                                                .allow_other = command.allow_other}));
+                                                .allow_other = command.allow_other,
+                                                .read_all = command.read_all}));
   LB_TRY(session->serve([&] {
+    tell_ready(command.ready_fd);
+    if (command.ready_fd >= 0) return;  // a program started us: it has its own to say
     if (background == nullptr) return log_info(command.image, " is mounted on ", command.mountpoint);
     if (const auto gone = background->ready(); !gone)
       log_warn("cannot go to the background: ", gone.error().text);

@@ -22,7 +22,16 @@ void add_mount(CLI::App& app, MountCommand& command) {
       ->transform(CLI::AsSizeValue(false))
       ->needs(upper);
   sub->add_flag("-f,--foreground", command.foreground, "stay, and end the mount with this process");
-  sub->add_flag("--allow-other", command.allow_other, "let other users in (as FUSE's allow_other)");
+  CLI::Option* others =
+      sub->add_flag("--allow-other", command.allow_other, "let other users in (as FUSE's allow_other)");
+  sub->add_flag("--read-all", command.read_all,
+                "let the user who mounts read everything, whatever its owner and mode (to copy it)")
+      ->excludes(upper)
+      ->excludes(others);
+  sub->add_option("--ready-fd", command.ready_fd, "write a line to this descriptor when the mount is of use")
+      ->type_name("FD")
+      ->check(CLI::Range(3, 1023))
+      ->needs("--foreground");
 }
 
 void add_list(CLI::App& app, ListCommand& command) {

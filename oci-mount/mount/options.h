@@ -21,6 +21,8 @@ struct MountCommand {
   std::uint64_t quota_bytes = kDefaultQuotaBytes;
   bool foreground = false;
   bool allow_other = false;
+  bool read_all = false;  // this user reads everything, whatever its mode
+  int ready_fd = -1;      // foreground only: gets "ready\n" when the mount is of use
 };
 struct ListCommand {
   std::string image;

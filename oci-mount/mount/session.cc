@@ -56,8 +56,8 @@ std::string option_text(std::string text) {
 }
 
 std::string mount_options(const SessionOptions& options) {
-  std::string text =
-      str_cat("default_permissions,subtype=oci-mount,fsname=", option_text(options.source_name));
+  std::string text = str_cat("subtype=oci-mount,fsname=", option_text(options.source_name));
+  if (!options.read_all) text += ",default_permissions";
   if (options.read_only) text += ",ro";
   if (options.allow_other) text += ",allow_other";
   return text;

@@ -20,6 +20,7 @@ struct SessionOptions {
   std::string source_name;  // what mount(8) and df(1) show
   bool read_only = true;
   bool allow_other = false;  // users other than this one may enter
+  bool read_all = false;     // the kernel checks no permissions; not together with allow_other
 };
 
 /// One thread: the reactor's. Unmounts when it ends, however it ends.
