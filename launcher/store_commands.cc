@@ -7,6 +7,7 @@
 #include "launcher/store_gc.h"
 #include "launcher/store_index.h"
 #include "oci-mount/base/progress.h"
+#include "oci-mount/store/lease.h"
 #include "oci-mount/store/reference.h"
 
 namespace layerboot::launcher {
@@ -25,6 +26,24 @@ Result<std::string> stored_name(const StateDirs& dirs, const StoreContents& cont
       return name;
   }
   return std::string();
+}
+
+/// Whether somebody reads the image called `name`, and no other name in the store leads to it.
+Result<bool> is_read_by_a_process(const std::filesystem::path& store, const StoreContents& contents,
+                                  const std::string& name) {
+  for (const StoredImage& image : contents.images()) {
+    if (image.name != name) continue;
+    for (const std::string& blob : image.blobs) {
+      const bool shared = std::ranges::any_of(contents.images(), [&](const StoredImage& other) {
+        return other.name != name && std::ranges::binary_search(other.blobs, blob);
+      });
+      if (shared) continue;
+      LB_ASSIGN(const auto digest, store::Digest::parse(blob));
+      LB_ASSIGN(const bool leased, store::is_leased(blob_path(store, digest)));
+      if (leased) return true;
+    }
+  }
+  return false;
 }
 
 std::string images_json(const StoreContents& contents) {
@@ -75,6 +94,11 @@ Result<void> remove_image(const StateDirs& dirs, const std::string& reference) {
       return fail(EBUSY, "image ", name, " is in use by VM ", vm, ": remove ", (dirs.vms() / vm).string(),
                   " first");
     }
+  }
+  LB_ASSIGN(const bool read_now, is_read_by_a_process(dirs.store(), contents, name));
+  if (read_now) {
+    return fail(EBUSY, "image ", name,
+                " is being read by a process: end the mount or the daemon that serves it first");
   }
   LB_TRY(forget_images(dirs.store(), {name}));
   std::printf("%s\n", name.c_str());

@@ -13,7 +13,8 @@ namespace layerboot::launcher {
 Result<void> pull(const StateDirs& dirs, const PullOptions& options);
 /// Prints a line an image, or one JSON document.
 Result<void> list_images(const StateDirs& dirs, bool json);
-/// Forgets the image; its blobs go with gc. EBUSY, with the VM's name, when a VM was made from it.
+/// Forgets the image; its blobs go with gc. EBUSY, with the VM's name, when a VM was made from it, and when a
+/// process reads it.
 Result<void> remove_image(const StateDirs& dirs, const std::string& reference);
 /// Prints what it removed.
 Result<void> clean_up(const StateDirs& dirs);

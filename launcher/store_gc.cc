@@ -7,13 +7,19 @@
 #include <algorithm>
 #include <chrono>
 #include <set>
+#include <sstream>
 #include <system_error>
 
 #include "launcher/store_index.h"
+#include "launcher/store_leftovers.h"
 #include "launcher/vm_config.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/layer/identity.h"
+#include "oci-mount/layer/layer_index.h"
 #include "oci-mount/store/digest.h"
 #include "oci-mount/store/image.h"
+#include "oci-mount/store/lease.h"
+#include "oci-mount/tree/tree_builder.h"
 
 namespace layerboot::launcher {
 
@@ -22,8 +28,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxRecordBytes = std::size_t{1} << 20;
-/// Indexes of local files and of trees don't say what they are of: they go by age.
-constexpr std::chrono::hours kKeepUnnamed{7 * 24};
+/// Of a directory that changed, and of the trees with it, only age tells that they are of no more use.
+constexpr std::chrono::hours kKeepUnused{7 * 24};
 
 /// The directory's entries; none where it is not there.
 Result<std::vector<fs::directory_entry>> entries_of(const fs::path& directory) {
@@ -48,7 +54,7 @@ Result<void> remove_file(const fs::path& path, std::size_t& count, GcReport& rep
 bool is_old(const fs::path& path) {
   std::error_code error;
   const auto written = fs::last_write_time(path, error);
-  return !error && fs::file_time_type::clock::now() - written > kKeepUnnamed;
+  return !error && fs::file_time_type::clock::now() - written > kKeepUnused;
 }
 
 Result<void> collect_blobs(const fs::path& store, const std::set<std::string>& reachable, GcReport& report) {
@@ -59,25 +65,77 @@ Result<void> collect_blobs(const fs::path& store, const std::set<std::string>& r
       LB_TRY(remove_file(blob.path(), report.blobs, report));
     }
   }
-  // What skopeo was writing when it was killed.
-  LB_ASSIGN(const auto others, entries_of(store));
-  for (const auto& other : others) {
-    if (other.path().filename().string().starts_with("oci-put-blob"))
-      LB_TRY(remove_file(other.path(), report.blobs, report));
+  LB_ASSIGN(const Leftovers leftovers, remove_leftovers(store));
+  report.blobs += leftovers.files;
+  report.freed_bytes += leftovers.freed_bytes;
+  return {};
+}
+
+/// Adds the blobs of images that index.json has forgotten, but a process still reads.
+Result<void> add_leased(const fs::path& store, std::set<std::string>& reachable) {
+  for (const char* const algorithm : {"sha256", "sha512"}) {
+    LB_ASSIGN(const auto blobs, entries_of(store / "blobs" / algorithm));
+    for (const auto& blob : blobs) {
+      const auto digest = store::Digest::parse(str_cat(algorithm, ":", blob.path().filename().string()));
+      if (!digest || reachable.contains(digest->text())) continue;
+      LB_ASSIGN(const bool leased, store::is_leased(blob.path()));
+      if (!leased) continue;
+      LB_ASSIGN(const auto of_it, blobs_of_manifest(store, *digest));
+      reachable.insert(of_it.begin(), of_it.end());
+    }
   }
   return {};
 }
 
+/// Whether what a local file's or a directory's index is of is still there, as it was.
+bool is_source_there(const layer::IndexOwner& owner) {
+  struct stat st{};
+  if (::stat(owner.source.c_str(), &st) != 0) return false;
+  if (owner.identity.kind == layer::IdentityKind::kDirectory) return S_ISDIR(st.st_mode);
+  return layer::LayerIdentity::of_file(st).record() == owner.identity;
+}
+
+/// Whether the index is of no use: of another version, damaged, or of what is gone.
+bool is_orphan(const fs::path& index) {
+  const auto owner = layer::read_index_owner(index);
+  return owner ? !is_source_there(*owner) : owner.error().code != EACCES;
+}
+
+/// Whether a layer that the tree was made of has no index any more.
+bool is_orphan_tree(const fs::path& tree_file) {
+  const auto key = tree::read_tree_key(tree_file);
+  if (!key) return key.error().code != EACCES;
+  std::istringstream lines(*key);
+  std::string line;
+  std::getline(lines, line);  // "layers", and the version
+  std::error_code ignored;
+  while (std::getline(lines, line)) {
+    std::ranges::replace(line, ':', '-');
+    if (!fs::exists(tree_file.parent_path() / (line + ".lidx"), ignored)) return true;
+  }
+  return false;
+}
+
+bool is_garbage(const fs::path& file, const std::set<std::string>& wanted) {
+  const std::string name = file.filename().string();
+  const std::string extension = file.extension().string();
+  if (extension == ".lidx" && name.starts_with("file-")) return is_orphan(file);
+  if (extension == ".lidx" && name.starts_with("dir-")) return is_old(file) || is_orphan(file);
+  // The recut file lies beside its index.
+  if (extension == ".lidx" || extension == ".zst") return !wanted.contains(file.stem().string());
+  return false;
+}
+
+/// Layers' indexes first: the trees are then of layers that have one, or not.
 Result<void> collect_indexes(const fs::path& index_dir, const std::set<std::string>& wanted,
                              GcReport& report) {
   LB_ASSIGN(const auto files, entries_of(index_dir));
   for (const auto& file : files) {
-    const std::string name = file.path().filename().string();
-    const bool layer = file.path().extension() == ".lidx";
-    if (!layer && file.path().extension() != ".tree") continue;
-    const bool named = layer && name.starts_with("sha");
-    if (named ? wanted.contains(name) : !is_old(file.path())) continue;
-    LB_TRY(remove_file(file.path(), report.indexes, report));
+    if (is_garbage(file.path(), wanted)) LB_TRY(remove_file(file.path(), report.indexes, report));
+  }
+  for (const auto& file : files) {
+    if (file.path().extension() == ".tree" && (is_old(file.path()) || is_orphan_tree(file.path())))
+      LB_TRY(remove_file(file.path(), report.indexes, report));
   }
   return {};
 }
@@ -102,17 +160,18 @@ Result<std::map<std::string, std::string>> images_of_vms(const StateDirs& dirs) 
 Result<GcReport> collect_garbage(const StateDirs& dirs) {
   LB_ASSIGN(const StoreContents contents, StoreContents::read(dirs.store()));
   std::set<std::string> reachable(contents.reachable().begin(), contents.reachable().end());
-  std::set<std::string> wanted_indexes;
+  LB_TRY(add_leased(dirs.store(), reachable));
+  std::set<std::string> wanted_indexes;  // file names without their extension
   for (const std::string& text : reachable) {
     LB_ASSIGN(const auto digest, store::Digest::parse(text));
-    wanted_indexes.insert(digest.file_name() + ".lidx");
+    wanted_indexes.insert(digest.file_name());
   }
   // A VM's image may lie elsewhere: its blobs are not ours, its indexes are.
   LB_ASSIGN(const auto used, images_of_vms(dirs));
   for (const auto& [reference, vm] : used) {
     const auto image = store::open_image(reference, dirs);
     if (!image) continue;  // gone: so are its blobs
-    for (const auto& layer : image->layers) wanted_indexes.insert(layer.blob.file_name() + ".lidx");
+    for (const auto& layer : image->layers) wanted_indexes.insert(layer.blob.file_name());
   }
   GcReport report;
   LB_TRY(collect_blobs(dirs.store(), reachable, report));

@@ -22,9 +22,10 @@ struct GcReport {
 };
 
 /// Removes blobs that no image leads to, what broken-off pulls left, layer indexes of blobs that are in no
-/// place it knows, and all tree indexes when a layer index goes. Indexes and trees are caches: at worst one
-/// is built again. An image whose VM exists is in index.json still, as forget refuses it. REQUIRES: the
-/// store's lock is held.
+/// place it knows, of local files and directories that are gone, and of directories over a week old, and tree
+/// indexes of layers without an index or as old. An image that a process reads is kept, also when index.json
+/// has forgotten it. Indexes and trees are caches: at worst one is built again. An image whose VM exists is
+/// in index.json still, as forget refuses it. REQUIRES: the store's lock is held.
 Result<GcReport> collect_garbage(const StateDirs& dirs);
 
 }  // namespace layerboot::launcher

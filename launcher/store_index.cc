@@ -9,7 +9,6 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
-#include "oci-mount/store/digest.h"
 #include "oci-mount/store/json_document.h"
 #include "oci-mount/store/oci_json.h"
 
@@ -24,7 +23,7 @@ constexpr int kMaxNesting = 4;
 /// Follows one image's documents to all of its blobs.
 class BlobWalk {
  public:
-  explicit BlobWalk(std::filesystem::path store) : store_(std::move(store)) {}
+  explicit BlobWalk(const std::filesystem::path& store) : store_(store) {}
 
   Result<void> add(const store::ManifestDescriptor& descriptor, int nesting = 0) {
     if (!blobs_.insert(descriptor.digest.text()).second) return {};
@@ -60,10 +59,10 @@ class BlobWalk {
 
  private:
   [[nodiscard]] std::filesystem::path path_of(const store::Digest& digest) const {
-    return store_ / "blobs" / digest.algorithm_name() / digest.hex();
+    return blob_path(store_, digest);
   }
 
-  std::filesystem::path store_;
+  const std::filesystem::path& store_;
   std::set<std::string> blobs_;
   std::size_t layer_count_ = 0;
 };
@@ -99,11 +98,28 @@ Result<StoreContents> StoreContents::read(const std::filesystem::path& store) {
     if (!walked) return while_doing(walked.error(), "image ", entry.ref_name, " in ", store.string());
     reachable.insert(walk.blobs().begin(), walk.blobs().end());
     if (entry.ref_name.empty()) continue;
-    contents.images_.push_back({entry.ref_name, entry.digest.text(), walk.size_bytes(), walk.layer_count()});
+    contents.images_.push_back({entry.ref_name,
+                                entry.digest.text(),
+                                walk.size_bytes(),
+                                walk.layer_count(),
+                                {walk.blobs().begin(), walk.blobs().end()}});
   }
   std::ranges::sort(contents.images_, {}, &StoredImage::name);
   contents.reachable_.assign(reachable.begin(), reachable.end());
   return contents;
+}
+
+std::filesystem::path blob_path(const std::filesystem::path& store, const store::Digest& digest) {
+  return store / "blobs" / digest.algorithm_name() / digest.hex();
+}
+
+Result<std::vector<std::string>> blobs_of_manifest(const std::filesystem::path& store,
+                                                   const store::Digest& digest) {
+  BlobWalk walk(store);
+  store::ManifestDescriptor manifest;
+  manifest.digest = digest;
+  LB_TRY(walk.add(manifest));
+  return std::vector(walk.blobs().begin(), walk.blobs().end());
 }
 
 Result<std::size_t> forget_images(const std::filesystem::path& store, const std::vector<std::string>& names) {

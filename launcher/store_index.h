@@ -9,6 +9,7 @@
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
+#include "oci-mount/store/digest.h"
 
 namespace layerboot::launcher {
 
@@ -29,6 +30,7 @@ struct StoredImage {
   std::string digest;  // of its manifest or index
   std::uint64_t size_bytes = 0;  // of all its blobs that are there, each counted once
   std::size_t layer_count = 0;
+  std::vector<std::string> blobs;  // digests of all that it leads to, sorted
 };
 
 /// What index.json names and every blob that it leads to. Blobs of other platforms that an image index names
@@ -46,6 +48,13 @@ class StoreContents {
   std::vector<StoredImage> images_;  // by name
   std::vector<std::string> reachable_;
 };
+
+/// Digests, sorted, of the manifest `digest`, which is a blob of the store, and of all that it leads to.
+Result<std::vector<std::string>> blobs_of_manifest(const std::filesystem::path& store,
+                                                   const store::Digest& digest);
+
+/// A blob's file in the store.
+std::filesystem::path blob_path(const std::filesystem::path& store, const store::Digest& digest);
 
 /// Takes the images called `names` out of index.json, which is replaced whole. Gives how many there were.
 /// REQUIRES: the lock is held.

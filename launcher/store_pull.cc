@@ -9,7 +9,11 @@
 
 #include "launcher/run_tool.h"
 #include "launcher/store_index.h"
+#include "launcher/store_leftovers.h"
+#include "oci-mount/base/log.h"
 #include "oci-mount/base/progress.h"
+#include "oci-mount/store/image.h"
+#include "oci-mount/store/oci_json.h"
 
 namespace layerboot::launcher {
 
@@ -34,6 +38,95 @@ std::uint64_t size_of_store(const std::filesystem::path& store) {
       sum += static_cast<std::uint64_t>(st.st_size);
   }
   return sum;
+}
+
+/// "localhost:5000/team/app:1" without its tag.
+std::string_view repository_of(std::string_view name) { return name.substr(0, name.rfind(':')); }
+
+ToolSpec skopeo(std::vector<std::string> words, const char* tls_option, const PullOptions& options) {
+  ToolSpec tool;
+  tool.argv = {"skopeo"};
+  tool.argv.insert(tool.argv.end(), words.begin(), words.end());
+  if (!options.tls_verify) tool.argv.emplace_back(str_cat(tls_option, "=false"));
+  return tool;
+}
+
+Result<std::string> inspect(const std::string& what, const PullOptions& options) {
+  return run_tool(skopeo({"inspect", "--raw", str_cat("docker://", what)}, "--tls-verify", options));
+}
+
+/// The manifest of the image for this machine, as the registry has it.
+Result<std::string> fetch_manifest(const std::string& name, const PullOptions& options) {
+  LB_ASSIGN(const std::string text, inspect(name, options));
+  const auto index = store::parse_index(text, name);
+  if (!index) return text;
+  for (const auto& entry : index->manifests) {
+    if (entry.kind == store::DocumentKind::kManifest && store::fits_host(entry))
+      return inspect(str_cat(repository_of(name), "@", entry.digest.text()), options);
+  }
+  return fail(ENOENT, "it has nothing for linux/", store::host_architecture());
+}
+
+/// Whether the store has the image under its name: the same config and layers. (The manifest may be another:
+/// skopeo converts Docker's.)
+Result<bool> is_up_to_date(const std::filesystem::path& store, const std::string& name,
+                           const std::string& manifest_text) {
+  const auto manifest = store::parse_manifest(manifest_text, "its manifest");
+  if (!manifest) return false;
+  LB_ASSIGN(const StoreContents contents, StoreContents::read(store));
+  const auto image = std::ranges::find(contents.images(), name, &StoredImage::name);
+  if (image == contents.images().end() || image->layer_count != manifest->layers.size()) return false;
+  std::error_code ignored;
+  const auto has = [&](const store::Digest& digest) {
+    return std::ranges::binary_search(image->blobs, digest.text()) &&
+           std::filesystem::exists(blob_path(store, digest), ignored);
+  };
+  return has(manifest->config) &&
+         std::ranges::all_of(manifest->layers, [&](const auto& layer) { return has(layer.digest); });
+}
+
+/// How much of it the store does not have; 0 where that can't be said (a manifest of an older kind, which
+/// skopeo converts). ENOTSUP for layers that could not be served, before they are fetched.
+Result<std::uint64_t> bytes_to_fetch(const std::filesystem::path& store, const std::string& manifest_text) {
+  const auto manifest = store::parse_manifest(manifest_text, "its manifest");
+  if (!manifest && manifest.error().code == ENOTSUP) return std::unexpected(manifest.error());
+  if (!manifest) return std::uint64_t{0};
+  std::error_code ignored;
+  std::uint64_t sum = 0;
+  const auto count = [&](const store::Digest& digest, std::uint64_t size_bytes) {
+    if (!std::filesystem::exists(blob_path(store, digest), ignored)) sum += size_bytes;
+  };
+  count(manifest->config, manifest->config_size_bytes);
+  for (const auto& layer : manifest->layers) count(layer.digest, layer.size_bytes);
+  return sum;
+}
+
+Result<void> copy_with_progress(const std::filesystem::path& store, const std::string& name,
+                                const PullOptions& options) {
+  LB_ASSIGN(const std::string manifest, fetch_manifest(name, options));
+  LB_ASSIGN(const bool up_to_date, is_up_to_date(store, name, manifest));
+  if (up_to_date) return {};
+  LB_ASSIGN(const std::uint64_t total_bytes, bytes_to_fetch(store, manifest));
+  std::optional<Progress> progress;
+  if (options.show_progress) progress.emplace(str_cat("pulling ", name), total_bytes);
+  const std::uint64_t before = size_of_store(store);
+  ToolSpec copy = skopeo({"copy", "--quiet"}, "--src-tls-verify", options);
+  copy.argv.push_back(str_cat("docker://", name));
+  copy.argv.push_back(str_cat("oci:", store.string(), ":", name));
+  copy.on_tick = [&] {
+    const std::uint64_t now = size_of_store(store);
+    if (progress) progress->update(now > before ? now - before : 0);
+  };
+  LB_TRY(run_tool(copy));
+  return {};
+}
+
+/// What to do about it, where that can be told.
+std::string_view advice(const Error& error) {
+  const bool refused = error.text.find("unauthorized") != std::string::npos ||
+                       error.text.find("authentication required") != std::string::npos ||
+                       error.text.find("denied") != std::string::npos;
+  return refused ? "; log in first: skopeo login " : "";
 }
 
 }  // namespace
@@ -65,24 +158,17 @@ Result<std::string> pull_image(const std::filesystem::path& store, const PullOpt
   }
   const InterruptScope interruptible;
   LB_ASSIGN(const StoreLock lock, StoreLock::acquire(store));
-  std::optional<Progress> progress;
-  if (options.show_progress) progress.emplace(str_cat("pulling ", name), 0);
-  const std::uint64_t before = size_of_store(store);
-  ToolSpec skopeo;
-  skopeo.argv = {"skopeo", "copy", "--quiet"};
-  if (!options.tls_verify) skopeo.argv.emplace_back("--src-tls-verify=false");
-  skopeo.argv.push_back(str_cat("docker://", name));
-  skopeo.argv.push_back(str_cat("oci:", store.string(), ":", name));
-  skopeo.on_tick = [&] {
-    const std::uint64_t now = size_of_store(store);
-    if (progress) progress->update(now > before ? now - before : 0);
-  };
-  const auto copied = run_tool(skopeo);
+  LB_TRY(remove_leftovers(store));
+  const auto copied = copy_with_progress(store, name, options);
+  // Of a copy that failed; and of an earlier one that was killed, and was not quite dead before.
+  if (const auto cleaned = remove_leftovers(store); !cleaned) log_warn(cleaned.error().describe());
   if (copied) return name;
-  if (copied.error().code == ENOENT) {
+  if (copied.error().code == ENOENT && copied.error().text.find("skopeo") != std::string::npos) {
     return fail(ENOENT, "skopeo, which fetches images, is not installed: apt-get install skopeo");
   }
-  return while_doing(copied.error(), "cannot pull ", name);
+  const std::string_view what_to_do = advice(copied.error());
+  return fail(copied.error().code, "cannot pull ", name, ": ", copied.error().describe(), what_to_do,
+              what_to_do.empty() ? std::string_view() : std::string_view(name).substr(0, name.find('/')));
 }
 
 }  // namespace layerboot::launcher

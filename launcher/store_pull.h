@@ -21,8 +21,9 @@ Result<std::string> full_name(std::string_view reference);
 
 /// Copies it with skopeo, which brings registries' protocols and credentials. A blob appears whole or not at
 /// all, and index.json, which makes the image known, is written last and under the store's lock; so a pull
-/// that is broken off leaves at most blobs, which the next one uses and gc removes. What is there is not
-/// fetched again. Gives the name in the store. EINTR when interrupted.
+/// that is broken off leaves at most blobs, which the next one uses and gc removes, and, where it was killed,
+/// part of one, which the next one removes. What is there is not fetched again. Gives the name in the store.
+/// EINTR when interrupted.
 Result<std::string> pull_image(const std::filesystem::path& store, const PullOptions& options);
 
 }  // namespace layerboot::launcher

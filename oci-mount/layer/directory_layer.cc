@@ -12,7 +12,7 @@ namespace layerboot::layer {
 namespace {
 
 Result<void> write(const std::filesystem::path& path, const LayerIdentity& identity,
-                   const DirectoryWalk& walk) {
+                   const DirectoryWalk& walk, const std::string& source) {
   IndexHeader header;
   header.compression = static_cast<std::uint32_t>(store::Compression::kNone);
   header.blob = identity.record();
@@ -20,7 +20,7 @@ Result<void> write(const std::filesystem::path& path, const LayerIdentity& ident
   header.stream_size_bytes = walk.stream_size_bytes;
   LB_TRY(make_directories(path.parent_path()));
   LB_ASSIGN(AtomicFile file, AtomicFile::create(path, 0444));
-  LB_TRY(write_index(file, header, {}, {}, walk.entries));
+  LB_TRY(write_index(file, header, {}, {}, walk.entries, source));
   return file.commit();
 }
 
@@ -34,7 +34,7 @@ Result<std::shared_ptr<const Layer>> open_directory_layer(const std::filesystem:
   const auto path = options.index_dir / identity.index_file_name();
   auto index = LayerIndex::open(path, identity);
   if (!index) {
-    LB_TRY(write(path, identity, walk));
+    LB_TRY(write(path, identity, walk, directory.string()));
     index = LayerIndex::open(path, identity);
   }
   if (!index) return std::unexpected(index.error());

@@ -203,7 +203,8 @@ Result<DirectoryWalk> walk_directory(int directory, const std::string& name) {
   const auto part = [](std::span<const std::byte> bytes) {
     return ::XXH3_128bits(bytes.data(), bytes.size());
   };
-  const std::array parts{part(walk.entries.bytes), part(std::as_bytes(std::span(stamps)))};
+  const std::array parts{part(walk.entries.bytes), part(std::as_bytes(std::span(stamps))),
+                         part(as_bytes(name))};
   const XXH128_hash_t hash = ::XXH3_128bits(parts.data(), sizeof(parts));
   walk.hash_high = hash.high64;
   walk.hash_low = hash.low64;

@@ -37,7 +37,8 @@ struct DirectoryWalk {
   EntryTableBuilder::Table entries;
   std::vector<WalkedFile> files;  // by stream_offset
   std::uint64_t stream_size_bytes = 0;
-  /// XXH3-128 of the entries and of each file's stamp: another directory, or a changed one, gives another.
+  /// XXH3-128 of the entries, of each file's stamp and of the name: another directory, or a changed one,
+  /// gives another.
   std::uint64_t hash_high = 0;
   std::uint64_t hash_low = 0;
 };

@@ -140,9 +140,11 @@ class IndexBuild {
     header.stream_size_bytes = tar_.size_bytes();
     LB_ASSIGN(const auto table, tar_.entries().finish());
     if (recut_ != nullptr) header.recut_size_bytes = recut_->size_bytes();
-    if (zstd_) return write_index(file, header, zstd_->checkpoints().records(), {}, table);
-    if (!gzip_) return write_index(file, header, {}, {}, table);
-    return write_index(file, header, gzip_->checkpoints().records(), gzip_->checkpoints().windows(), table);
+    std::span<const CheckpointRecord> checkpoints;
+    if (zstd_) checkpoints = zstd_->checkpoints().records();
+    if (gzip_) checkpoints = gzip_->checkpoints().records();
+    const auto windows = gzip_ ? gzip_->checkpoints().windows() : std::span<const std::byte>();
+    return write_index(file, header, checkpoints, windows, table, expected_.source);
   }
 
  private:

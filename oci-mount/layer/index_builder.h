@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <string>
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/layer/identity.h"
@@ -24,6 +25,7 @@ struct ExpectedLayer {
     store::Digest diff_id;
   };
   std::optional<Digests> digests;  // none for a local file, which is taken as it is
+  std::string source;              // the local file's path
 };
 
 /// Reads the whole blob once (sha256 of its bytes, decoding, sha256 of the tar, tar entries, checkpoints) and

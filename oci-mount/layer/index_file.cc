@@ -4,6 +4,7 @@
 #include <zstd.h>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/layer/limits.h"
 #include "oci-mount/store/oci_json.h"
 
 namespace layerboot::layer {
@@ -51,7 +52,8 @@ class FileHash {
 }  // namespace
 
 Result<void> write_index(AtomicFile& file, IndexHeader header, std::span<const CheckpointRecord> checkpoints,
-                         std::span<const std::byte> windows, const EntryTableBuilder::Table& entries) {
+                         std::span<const std::byte> windows, const EntryTableBuilder::Table& entries,
+                         std::string_view source) {
   LB_ASSIGN(const auto packed, pack_entries(entries.bytes));
   header.magic = kIndexMagic;
   header.format_version = kIndexFormatVersion;
@@ -63,17 +65,20 @@ Result<void> write_index(AtomicFile& file, IndexHeader header, std::span<const C
   header.xattr_count = entries.shape.xattr_count;
   header.strings_size_bytes = entries.shape.strings_size_bytes;
   header.entries_packed_bytes = packed.size();
+  header.source_size_bytes = static_cast<std::uint32_t>(source.size());
   header.file_hash = 0;
   FileHash hash;
   hash.update(object_bytes(header));
   hash.update(std::as_bytes(checkpoints));
   hash.update(windows);
   hash.update(packed);
+  hash.update(as_bytes(source));
   LB_ASSIGN(header.file_hash, hash.finish());
   LB_TRY(file.append(object_bytes(header)));
   LB_TRY(file.append(std::as_bytes(checkpoints)));
   LB_TRY(file.append(windows));
-  return file.append(packed);
+  LB_TRY(file.append(packed));
+  return file.append(as_bytes(source));
 }
 
 Result<IndexParts> parse_index_file(std::span<const std::byte> bytes) {
@@ -91,9 +96,14 @@ Result<IndexParts> parse_index_file(std::span<const std::byte> bytes) {
   offset += parts.checkpoints.size_bytes();
   if (header.windows_size_bytes > bytes.size() - offset) return fail(EBADMSG, "it is cut short");
   parts.windows = bytes.subspan(offset, header.windows_size_bytes);
-  parts.packed_entries = bytes.subspan(offset + header.windows_size_bytes);
-  if (parts.packed_entries.size() != header.entries_packed_bytes) return fail(EBADMSG, "its size is wrong");
-  if (header.compression > static_cast<std::uint32_t>(store::Compression::kZstd) || header.reserved != 0 ||
+  const auto rest = bytes.subspan(offset + header.windows_size_bytes);
+  if (header.source_size_bytes > kMaxPathBytes || rest.size() < header.source_size_bytes ||
+      rest.size() - header.source_size_bytes != header.entries_packed_bytes) {
+    return fail(EBADMSG, "its size is wrong");
+  }
+  parts.packed_entries = rest.first(header.entries_packed_bytes);
+  parts.source = as_text(rest.subspan(header.entries_packed_bytes));
+  if (header.compression > static_cast<std::uint32_t>(store::Compression::kZstd) ||
       (header.recut_size_bytes != 0 &&
        header.compression != static_cast<std::uint32_t>(store::Compression::kZstd))) {
     return fail(EBADMSG, "its header is damaged");

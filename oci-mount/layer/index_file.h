@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "oci-mount/base/files.h"
@@ -16,9 +17,11 @@
 namespace layerboot::layer {
 
 /// Writes the whole index into `file`, which the caller commits. `header` says what the layer is; the counts
-/// and sizes of the parts are filled in here.
+/// and sizes of the parts are filled in here. `source` is where a local file or directory lies, so that what
+/// is kept of one that is gone can be found; "" for a blob of an image.
 Result<void> write_index(AtomicFile& file, IndexHeader header, std::span<const CheckpointRecord> checkpoints,
-                         std::span<const std::byte> windows, const EntryTableBuilder::Table& entries);
+                         std::span<const std::byte> windows, const EntryTableBuilder::Table& entries,
+                         std::string_view source);
 
 /// An index's parts, as views of its bytes.
 struct IndexParts {
@@ -26,6 +29,7 @@ struct IndexParts {
   std::span<const CheckpointRecord> checkpoints;
   std::span<const std::byte> windows;
   std::span<const std::byte> packed_entries;
+  std::string_view source;
 };
 
 /// ESTALE for another version, EBADMSG for what is damaged or no index. Pure. `bytes` begin on an 8-byte

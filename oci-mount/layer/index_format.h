@@ -11,7 +11,7 @@ namespace layerboot::layer {
 
 inline constexpr std::array<char, 8> kIndexMagic{'L', 'B', 'L', 'I', 'D', 'X', '\n', '\x1a'};
 /// Raised with every change of the bytes below.
-inline constexpr std::uint32_t kIndexFormatVersion = 1;
+inline constexpr std::uint32_t kIndexFormatVersion = 2;
 /// Raised when the same tar would give other entries than before.
 inline constexpr std::uint32_t kIndexPolicyVersion = 1;
 
@@ -40,7 +40,7 @@ struct IndexHeader {
   std::uint32_t format_version = 0;
   std::uint32_t policy_version = 0;
   std::uint32_t compression = 0;  // store::Compression
-  std::uint32_t reserved = 0;
+  std::uint32_t source_size_bytes = 0;
   IdentityRecord blob;
   IdentityRecord diff_id;  // kNone for a local file
   std::uint64_t blob_size_bytes = 0;

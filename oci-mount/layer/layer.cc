@@ -115,6 +115,8 @@ Result<std::shared_ptr<const Layer>> open_layer(const std::filesystem::path& tar
   if (::fstat(blob->fd(), &st) != 0) return errno_error("fstat of ", tar_file.string());
   ExpectedLayer expected;
   expected.identity = LayerIdentity::of_file(st);
+  std::error_code ignored;
+  expected.source = std::filesystem::absolute(tar_file, ignored).string();
   return open_with_index(std::move(blob), expected, options);
 }
 

@@ -3,12 +3,19 @@
 #include <fcntl.h>
 
 #include "oci-mount/base/files.h"
-#include "oci-mount/layer/index_file.h"
 
 namespace layerboot::layer {
 
 std::filesystem::path recut_path(const std::filesystem::path& index_path) {
   return std::filesystem::path(index_path).replace_extension(".zst");
+}
+
+Result<IndexOwner> read_index_owner(const std::filesystem::path& path) {
+  LB_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY));
+  LB_ASSIGN(const Mapping mapping, Mapping::read_only(fd.get()));
+  const auto parts = parse_index_file(mapping.bytes());
+  if (!parts) return while_doing(parts.error(), "index ", path.string());
+  return IndexOwner{parts->header.blob, std::string(parts->source)};
 }
 
 Result<LayerIndex> LayerIndex::open(const std::filesystem::path& path, const LayerIdentity& expected) {
@@ -30,16 +37,13 @@ Result<LayerIndex> LayerIndex::open(const std::filesystem::path& path, const Lay
   } else if (header.blob_size_bytes != header.stream_size_bytes) {
     return fail(EBADMSG, "index ", path.string(), ": a plain tar of two sizes");
   }
-  return LayerIndex(std::move(mapping), header, checkpoints);
+  return LayerIndex(std::move(mapping), *parts, checkpoints);
 }
 
 store::Compression LayerIndex::compression() const {
   return static_cast<store::Compression>(header_.compression);
 }
 
-Result<EntryTable> LayerIndex::load_entries() const {
-  const auto packed = mapping_.bytes().last(header_.entries_packed_bytes);
-  return unpack_entries(header_, packed);
-}
+Result<EntryTable> LayerIndex::load_entries() const { return unpack_entries(header_, packed_entries_); }
 
 }  // namespace layerboot::layer

@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
 
 #include "oci-mount/base/mapping.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/layer/checkpoint_table.h"
 #include "oci-mount/layer/entry_table.h"
 #include "oci-mount/layer/identity.h"
+#include "oci-mount/layer/index_file.h"
 #include "oci-mount/layer/index_format.h"
 #include "oci-mount/store/oci_json.h"
 
@@ -17,6 +19,14 @@ namespace layerboot::layer {
 
 /// Where the recut file of the layer with the index `index_path` lies.
 [[nodiscard]] std::filesystem::path recut_path(const std::filesystem::path& index_path);
+
+/// What an index is of.
+struct IndexOwner {
+  IdentityRecord identity;
+  std::string source;  // where a local file or directory lies; "" for a blob of an image
+};
+/// For who cleans up. Errors as of LayerIndex::open().
+Result<IndexOwner> read_index_owner(const std::filesystem::path& path);
 
 /// Immutable and thread-safe.
 class LayerIndex {
@@ -40,11 +50,15 @@ class LayerIndex {
   [[nodiscard]] Result<EntryTable> load_entries() const;
 
  private:
-  LayerIndex(Mapping mapping, const IndexHeader& header, CheckpointTable checkpoints)
-      : mapping_(std::move(mapping)), header_(header), checkpoints_(checkpoints) {}
+  LayerIndex(Mapping mapping, const IndexParts& parts, CheckpointTable checkpoints)
+      : mapping_(std::move(mapping)),
+        header_(parts.header),
+        packed_entries_(parts.packed_entries),
+        checkpoints_(checkpoints) {}
 
   Mapping mapping_;
   IndexHeader header_;
+  std::span<const std::byte> packed_entries_;  // within mapping_
   CheckpointTable checkpoints_;
 };
 

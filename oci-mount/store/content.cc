@@ -35,6 +35,11 @@ Result<void> DirectoryContent::place(ImageLayer& layer) const {
   return {};
 }
 
+Result<Lease> DirectoryContent::lease(const Digest& manifest) const {
+  if (hold_open_) return Lease();
+  return take_lease(path_of(manifest));
+}
+
 Result<std::string> ArchiveContent::read_blob(const Digest& digest, std::size_t max_bytes) const {
   return archive_->read(str_cat("blobs/", digest.algorithm_name(), "/", digest.hex()), max_bytes);
 }

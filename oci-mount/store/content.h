@@ -11,6 +11,7 @@
 #include "oci-mount/base/result.h"
 #include "oci-mount/store/digest.h"
 #include "oci-mount/store/image.h"
+#include "oci-mount/store/lease.h"
 #include "oci-mount/store/tar_archive.h"
 
 namespace layerboot::store {
@@ -28,6 +29,9 @@ class Content {
   virtual Result<std::string> read_blob(const Digest& digest, std::size_t max_bytes) const = 0;
   /// Fills in where the layer `layer.blob` lies.
   virtual Result<void> place(ImageLayer& layer) const = 0;
+  /// What keeps the image with this manifest from being removed, while it is held; null where nothing can, or
+  /// need.
+  virtual Result<Lease> lease([[maybe_unused]] const Digest& manifest) const { return Lease(); }
   /// For messages.
   [[nodiscard]] virtual std::string where() const = 0;
 };
@@ -42,6 +46,7 @@ class DirectoryContent final : public Content {
 
   Result<std::string> read_blob(const Digest& digest, std::size_t max_bytes) const override;
   Result<void> place(ImageLayer& layer) const override;
+  Result<Lease> lease(const Digest& manifest) const override;
   [[nodiscard]] std::string where() const override { return blobs_.string(); }
   [[nodiscard]] std::filesystem::path path_of(const Digest& digest) const;
 

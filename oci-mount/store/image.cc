@@ -89,11 +89,6 @@ Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& inde
               reference.in_store ? "" : "; name one as oci:DIR:TAG or oci-archive:FILE:TAG");
 }
 
-bool fits_host(const ManifestDescriptor& entry) {
-  if (!entry.platform || (entry.platform->os.empty() && entry.platform->architecture.empty())) return true;
-  return entry.platform->os == "linux" && entry.platform->architecture == host_architecture();
-}
-
 /// Follows nested indexes down to one manifest. The last of several with one name wins: tools that
 /// replace a tag append.
 Result<ManifestDescriptor> choose_manifest(const Content& content, std::vector<ManifestDescriptor> candidates,
@@ -128,6 +123,9 @@ Result<Image> assemble(const Content& content, const ManifestDescriptor& chosen,
   Image image;
   image.reference = reference.text;
   image.manifest_digest = chosen.digest;
+  auto lease = content.lease(chosen.digest);
+  if (!lease) return while_doing(lease.error(), "image \"", reference.text, "\"");
+  image.lease = std::move(*lease);
   LB_ASSIGN(image.config, parse_config(config_text, str_cat("config ", manifest.config.text())));
   LB_TRY(check_config(image, manifest.layers.size()));
   for (std::size_t i = 0; i < manifest.layers.size(); ++i) {
@@ -178,6 +176,11 @@ std::string_view host_architecture() {
 #else
 #error "name this architecture as OCI does"
 #endif
+}
+
+bool fits_host(const ManifestDescriptor& entry) {
+  if (!entry.platform || (entry.platform->os.empty() && entry.platform->architecture.empty())) return true;
+  return entry.platform->os == "linux" && entry.platform->architecture == host_architecture();
 }
 
 Result<Digest> chain_id_of(const std::vector<Digest>& diff_ids) {

@@ -12,6 +12,7 @@
 #include "oci-mount/base/state_dirs.h"
 #include "oci-mount/store/blob.h"
 #include "oci-mount/store/digest.h"
+#include "oci-mount/store/lease.h"
 #include "oci-mount/store/oci_json.h"
 
 namespace layerboot::store {
@@ -43,10 +44,14 @@ struct Image {
   /// The ChainID of the whole (OCI image spec, config.md "Layer ChainID"); the zero digest when there is no
   /// layer. Of a directory, the digest of its path.
   Digest chain_id;
+  Lease lease;  // keeps it in the local store, or any other layout, from gc and rmi
 };
 
 /// The architecture images are chosen for, in OCI's words (amd64, arm64): the host's.
 [[nodiscard]] std::string_view host_architecture();
+
+/// Whether an index's entry is for this machine, or does not say for which.
+[[nodiscard]] bool fits_host(const ManifestDescriptor& entry);
 
 /// Finds `reference` (see reference.h), chooses linux on `host_architecture()`, and checks manifest and
 /// config against their digests; an archive or a directory is opened here. Blobs are not read here: their

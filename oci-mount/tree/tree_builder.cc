@@ -6,7 +6,9 @@
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/mapping.h"
 #include "oci-mount/tree/merge.h"
+#include "oci-mount/tree/tree_format.h"
 #include "oci-mount/tree/tree_image.h"
 
 namespace layerboot::tree {
@@ -27,6 +29,22 @@ std::filesystem::path tree_path(const std::filesystem::path& index_dir, std::str
     for (int shift = 60; shift >= 0; shift -= 4) name += "0123456789abcdef"[(half >> shift) & 0xf];
   }
   return index_dir / (name + ".tree");
+}
+
+Result<std::string> read_tree_key(const std::filesystem::path& path) {
+  LB_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY));
+  LB_ASSIGN(const Mapping mapping, Mapping::read_only(fd.get()));
+  const auto bytes = mapping.bytes();
+  ByteReader reader(bytes);
+  const auto header = reader.read<TreeHeader>();
+  if (!reader.ok() || header.magic != kTreeMagic)
+    return fail(EBADMSG, "tree index ", path.string(), ": not one, or cut short");
+  if (header.version != kTreeFormatVersion)
+    return fail(ESTALE, "tree index ", path.string(), ": of another format version");
+  const auto pool = as_text(table_at<std::byte>(bytes, header.pool.offset, header.pool.count));
+  if (header.key_offset > pool.size() || header.key_length > pool.size() - header.key_offset)
+    return fail(EBADMSG, "tree index ", path.string(), ": its key leaves the file");
+  return std::string(pool.substr(header.key_offset, header.key_length));
 }
 
 Result<std::string> build_tree(std::span<const LayerEntries* const> layers, std::string_view key) {

@@ -21,6 +21,10 @@ namespace layerboot::tree {
 /// Where the tree index of `key` lies in `index_dir`.
 std::filesystem::path tree_path(const std::filesystem::path& index_dir, std::string_view key);
 
+/// The key that a tree index was written for; only as much of the file is read and checked. For who cleans
+/// up.
+Result<std::string> read_tree_key(const std::filesystem::path& path);
+
 /// The file of a tree index: `layers`, lowest first, merged. `key` says what the tree is made of. Errors name
 /// the layer and the path at fault.
 Result<std::string> build_tree(std::span<const LayerEntries* const> layers, std::string_view key);

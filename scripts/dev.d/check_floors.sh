@@ -25,6 +25,8 @@ awk_levels='
     bad = 0
     if (folder(from) != folder(to)) bad = (b < 0 || b >= a)
     if (from ~ /^launcher\// && to !~ /^(launcher|guest-init|oci-mount\/base|oci-mount\/store)\//) bad = 1
+    # Who throws indexes away asks them what they are of.
+    if (from ~ /^launcher\/store_gc/ && to ~ /^oci-mount\/(layer|tree)\//) bad = 0
     if (from ~ /^guest-init\// && to !~ /^guest-init\//) bad = 1
     if (bad) { print from ": includes " to ", which is not below it"; failed = 1 }
   }

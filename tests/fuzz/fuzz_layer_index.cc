@@ -71,7 +71,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     header.magic = kIndexMagic;
     header.format_version = kIndexFormatVersion;
     header.policy_version = kIndexPolicyVersion;
-    header.reserved = 0;
     header.recut_size_bytes = 0;
     header.file_hash = 0;
     std::memcpy(bytes, &header, sizeof header);

@@ -100,6 +100,34 @@ TEST(Options, OtherCommands) {
   EXPECT_EQ(doctor.options->command, Command::kDoctor);
 }
 
+TEST(Options, StoreCommands) {
+  const auto pull = parse({"pull", "debian:12", "-q"});
+  ASSERT_TRUE(pull.options) << pull.text;
+  EXPECT_EQ(pull.options->command, Command::kPull);
+  EXPECT_EQ(pull.options->image, "debian:12");
+  EXPECT_TRUE(pull.options->tls_verify);
+  EXPECT_EQ(pull.options->log_level, LogLevel::kWarn);
+  for (const char* const flag : {"--tls-verify=false", "--no-tls-verify"}) {
+    const auto insecure = parse({"pull", flag, "localhost:5000/app"});
+    ASSERT_TRUE(insecure.options) << insecure.text;
+    EXPECT_FALSE(insecure.options->tls_verify) << flag;
+  }
+  const auto images = parse({"images", "--json"});
+  ASSERT_TRUE(images.options) << images.text;
+  EXPECT_EQ(images.options->command, Command::kImages);
+  EXPECT_TRUE(images.options->json);
+  const auto rmi = parse({"rmi", "debian:12"});
+  ASSERT_TRUE(rmi.options) << rmi.text;
+  EXPECT_EQ(rmi.options->command, Command::kRmi);
+  const auto gc = parse({"gc"});
+  ASSERT_TRUE(gc.options) << gc.text;
+  EXPECT_EQ(gc.options->command, Command::kGc);
+  expect_misuse({"pull"}, "IMAGE");
+  expect_misuse({"rmi"}, "IMAGE");
+  expect_misuse({"gc", "debian:12"}, "debian:12");
+  expect_misuse({"images", "--yaml"}, "--yaml");
+}
+
 TEST(Options, HelpAndVersionAreNoErrors) {
   for (const char* flag : {"--help", "--version"}) {
     const auto parsed = parse({flag});

@@ -73,6 +73,11 @@ Outcome run_program(const std::vector<std::string>& words, const std::filesystem
   return outcome;
 }
 
+pid_t start_program(const std::vector<std::string>& words, const std::filesystem::path& cache_home) {
+  const UniqueFd nowhere(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+  return spawn(words, cache_home, nowhere.get(), nowhere.get());
+}
+
 Mounted::Mounted(std::vector<std::string> arguments, const std::filesystem::path& cache_home,
                  std::filesystem::path mountpoint)
     : mountpoint_(std::move(mountpoint)) {

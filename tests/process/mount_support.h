@@ -22,6 +22,9 @@ struct Outcome {
 Outcome run_program(const std::vector<std::string>& words, const std::filesystem::path& cache_home,
                     int out_fd = -1);
 
+/// Starts a program, its output and messages thrown away. -1 if it can't be started.
+pid_t start_program(const std::vector<std::string>& words, const std::filesystem::path& cache_home);
+
 /// `oci-mount mount --foreground …`, ended with this object at the latest.
 class Mounted {
  public:

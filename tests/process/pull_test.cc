@@ -1,19 +1,16 @@
 // layerboot pull, images, rmi and gc against a real registry on loopback.
-#include <arpa/inet.h>
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <spawn.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "oci-mount/base/str_cat.h"
-#include "oci-mount/base/unique_fd.h"
 #include "tests/process/mount_support.h"
+#include "tests/process/private_registry.h"
+#include "tests/process/slow_proxy.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/tar_builder.h"
 #include "tests/support/temp_dir.h"
@@ -23,58 +20,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kMaxTries = 100;
-constexpr useconds_t kTryInterval = 100'000;
+constexpr int kMaxTries = 300;
+constexpr useconds_t kTryInterval = 50'000;
 
-int free_port() {
-  const UniqueFd probe(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof address;
-  if (::bind(probe.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) return -1;
-  ::getsockname(probe.get(), reinterpret_cast<sockaddr*>(&address), &length);
-  return ntohs(address.sin_port);
-}
-
-bool answers(int port) {
-  const UniqueFd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(static_cast<std::uint16_t>(port));
-  return ::connect(client.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
-}
+/// "tester" with the password "secret".
+constexpr const char* kHtpasswd = "tester:$2b$05$QTa4wy2cWIE9CYouWweQh..GMC7uJHDKgx4tD2.9nVB7hwlcgAHAO\n";
 
 class PullTest : public testing::Test {
  protected:
   void SetUp() override {
-    port_ = free_port();
-    write_text(dir_ / "registry.yml",
-               str_cat("version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: ",
-                       (dir_ / "registry").string(), "\nhttp:\n  addr: 127.0.0.1:", port_, "\n"));
-    const std::string config = (dir_ / "registry.yml").string();
-    const std::string log = (dir_ / "registry.log").string();
-    const char* const argv[] = {"docker-registry", "serve", config.c_str(), nullptr};
-    posix_spawn_file_actions_t actions;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT, 0600);
-    ::posix_spawn_file_actions_adddup2(&actions, 1, 2);
-    const int failed =
-        ::posix_spawnp(&registry_, argv[0], &actions, nullptr, const_cast<char**>(argv), environ);
-    ::posix_spawn_file_actions_destroy(&actions);
-    if (failed != 0) {
-      registry_ = -1;
-      GTEST_SKIP() << "docker-registry is not installed (Debian package docker-registry)";
-    }
-    for (int i = 0; i < kMaxTries && !answers(port_); ++i) ::usleep(kTryInterval);
-    ASSERT_TRUE(answers(port_)) << read_text(log);
-    push("one", "1");
-  }
-  void TearDown() override {
-    if (registry_ < 0) return;
-    ::kill(registry_, SIGTERM);
-    ::waitpid(registry_, nullptr, 0);
+    if (!registry_.works()) GTEST_SKIP() << registry_.why_not();
   }
   /// An image of a layer that all have, and one of its own.
   void push(const std::string& tag, const std::string& own) {
@@ -87,11 +42,22 @@ class PullTest : public testing::Test {
                     dir_ / "cache");
     ASSERT_EQ(pushed.exit_code, 0) << pushed.err;
   }
-  std::string name(const std::string& tag) const { return str_cat("localhost:", port_, "/team/app:", tag); }
+  std::string name(const std::string& tag) const { return name(tag, registry_.port()); }
+  static std::string name(const std::string& tag, int port) {
+    return str_cat("localhost:", port, "/team/app:", tag);
+  }
   fs::path store() const { return dir_ / "data/layerboot/store"; }
-  Outcome layerboot(std::vector<std::string> words) const {
+  std::vector<std::string> layerboot_words(std::vector<std::string> words) const {
     words.insert(words.begin(), {"env", "XDG_DATA_HOME=" + (dir_ / "data").string(), LAYERBOOT_LAUNCHER});
-    return run_program(words, dir_ / "cache");
+    return words;
+  }
+  Outcome layerboot(const std::vector<std::string>& words) const {
+    return run_program(layerboot_words(words), dir_ / "cache");
+  }
+  Outcome cat(const std::string& image, const char* path) const {
+    return run_program(
+        {"env", "XDG_DATA_HOME=" + (dir_ / "data").string(), LAYERBOOT_OCI_MOUNT, "cat", "-q", image, path},
+        dir_ / "cache");
   }
   std::size_t blob_count() const {
     std::size_t count = 0;
@@ -99,32 +65,41 @@ class PullTest : public testing::Test {
       count += blob.is_regular_file() ? 1U : 0U;
     return count;
   }
-
-  fs::path largest_blob() const {
-    fs::path largest;
-    for (const auto& blob : fs::directory_iterator(store() / "blobs/sha256")) {
-      if (largest.empty() || blob.file_size() > fs::file_size(largest)) largest = blob.path();
+  /// What skopeo is writing at this moment, or was.
+  std::vector<fs::path> leftovers() const {
+    std::vector<fs::path> found;
+    std::error_code ignored;
+    for (const auto& file : fs::directory_iterator(store(), ignored)) {
+      if (file.path().filename().string().starts_with("oci-put-blob")) found.push_back(file.path());
     }
-    return largest;
+    return found;
   }
 
   TempDir dir_;
-  int port_ = -1;
-  pid_t registry_ = -1;
+  PrivateRegistry registry_{dir_.path()};
 };
 
+/// 3 MB that no compression makes less.
+std::string noise() {
+  std::mt19937_64 random(5);
+  std::string bytes(3'000'000, '\0');
+  for (char& c : bytes) c = static_cast<char>(random());
+  return bytes;
+}
+
 TEST_F(PullTest, AnImageComesOnceAndGoesWhenNobodyNeedsIt) {
+  push("one", "1");
   const Outcome first = layerboot({"pull", "--tls-verify=false", name("one")});
   ASSERT_EQ(first.exit_code, 0) << first.err;
   EXPECT_EQ(first.out, name("one") + "\n");
   EXPECT_EQ(blob_count(), 4U);
-  const auto written = fs::last_write_time(largest_blob());
+  EXPECT_EQ(registry_.blobs_given(3), 3U) << "two layers and the config";
 
   EXPECT_EQ(layerboot({"pull", "--tls-verify=false", name("one")}).exit_code, 0);
-  EXPECT_TRUE(fs::last_write_time(largest_blob()) == written) << "a layer is not fetched twice";
   push("two", "2");
   EXPECT_EQ(layerboot({"pull", "--tls-verify=false", "docker://" + name("two")}).exit_code, 0);
   EXPECT_EQ(blob_count(), 7U) << "the shared layer is there";
+  EXPECT_EQ(registry_.blobs_given(5), 5U) << "nothing twice: only its own layer, and its config";
 
   const auto images = nlohmann::json::parse(layerboot({"images", "--json"}).out, nullptr, false);
   ASSERT_EQ(images.size(), 2U);
@@ -132,10 +107,8 @@ TEST_F(PullTest, AnImageComesOnceAndGoesWhenNobodyNeedsIt) {
   EXPECT_EQ(images[0]["layers"], 2U);
   EXPECT_NE(layerboot({"images"}).out.find(name("two")), std::string::npos);
 
-  const Outcome ls = run_program({"env", "XDG_DATA_HOME=" + (dir_ / "data").string(), LAYERBOOT_OCI_MOUNT,
-                                  "cat", "-q", name("two"), "own"},
-                                 dir_ / "cache");
-  EXPECT_EQ(ls.out, "2") << ls.err;
+  const Outcome own = cat(name("two"), "own");
+  EXPECT_EQ(own.out, "2") << own.err;
 
   fs::create_directories(dir_ / "data/layerboot/vms/web");
   write_text(dir_ / "data/layerboot/vms/web/config.json",
@@ -147,7 +120,8 @@ TEST_F(PullTest, AnImageComesOnceAndGoesWhenNobodyNeedsIt) {
   EXPECT_EQ(layerboot({"rmi", name("two")}).exit_code, 0);
   EXPECT_EQ(blob_count(), 7U);
   const Outcome gc = layerboot({"gc"});
-  EXPECT_EQ(gc.out.substr(0, 30), "removed 3 blobs and 1 indexes,") << gc.out << gc.err;
+  // Of "two": manifest, config, layer; the indexes of both its layers' were built, one is shared; its tree.
+  EXPECT_EQ(gc.out.substr(0, 30), "removed 3 blobs and 2 indexes,") << gc.out << gc.err;
   EXPECT_EQ(blob_count(), 4U);
   EXPECT_EQ(layerboot({"rmi", name("two")}).exit_code, 1) << "it is gone";
 }
@@ -158,6 +132,104 @@ TEST_F(PullTest, WhatCannotBePulledLeavesNoImage) {
   EXPECT_NE(missing.err.find("cannot pull " + name("none")), std::string::npos) << missing.err;
   EXPECT_EQ(layerboot({"pull", "oci:somewhere/$x"}).exit_code, 1);
   EXPECT_EQ(layerboot({"images", "--json"}).out, "[]\n");
+}
+
+TEST_F(PullTest, APullThatIsKilledIsMadeGoodByTheNext) {
+  SlowProxy proxy(registry_.port());
+  push("large", noise());
+  const std::string image = name("large", proxy.port());
+  proxy.set_bytes_per_second(200'000);
+  const pid_t pull = start_program(layerboot_words({"pull", "--tls-verify=false", image}), dir_ / "cache");
+  ASSERT_GT(pull, 0);
+  const auto is_under_way = [this] {
+    for (const auto& file : leftovers()) {
+      std::error_code ignored;
+      if (fs::file_size(file, ignored) > 300'000) return true;  // it is of the large layer
+    }
+    return false;
+  };
+  for (int i = 0; i < kMaxTries && !is_under_way(); ++i) ::usleep(kTryInterval);
+  ASSERT_TRUE(is_under_way());
+  ::kill(pull, SIGKILL);
+  ::waitpid(pull, nullptr, 0);
+  EXPECT_EQ(layerboot({"images", "--json"}).out, "[]\n");
+  EXPECT_FALSE(leftovers().empty()) << "nobody was left to take it away";
+
+  proxy.set_bytes_per_second(0);
+  const Outcome again = layerboot({"pull", "--tls-verify=false", image});
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_TRUE(leftovers().empty());
+  EXPECT_EQ(blob_count(), 4U);
+  EXPECT_TRUE(cat(image, "own").out == noise());
+}
+
+TEST_F(PullTest, AnInterruptedPullLeavesNoPartOfABlob) {
+  SlowProxy proxy(registry_.port());
+  push("large", noise());
+  proxy.set_bytes_per_second(200'000);
+  const pid_t pull = start_program(
+      layerboot_words({"pull", "--tls-verify=false", name("large", proxy.port())}), dir_ / "cache");
+  ASSERT_GT(pull, 0);
+  for (int i = 0; i < kMaxTries && leftovers().empty(); ++i) ::usleep(kTryInterval);
+  ASSERT_FALSE(leftovers().empty());
+  ::kill(pull, SIGINT);
+  int status = 0;
+  ::waitpid(pull, &status, 0);
+  EXPECT_TRUE(WIFSIGNALED(status) ? WTERMSIG(status) == SIGINT : WEXITSTATUS(status) != 0);
+  EXPECT_TRUE(leftovers().empty());
+  EXPECT_EQ(layerboot({"images", "--json"}).out, "[]\n");
+}
+
+TEST_F(PullTest, ProgressHasBytesRateAndTimeLeft) {
+  SlowProxy proxy(registry_.port());
+  push("large", noise());
+  proxy.set_bytes_per_second(1'200'000);
+  const std::vector<std::string> pull = {"pull", "--tls-verify=false", name("large", proxy.port())};
+  const Outcome plain = layerboot(pull);
+  EXPECT_EQ(plain.exit_code, 0) << plain.err;
+  EXPECT_EQ(plain.err.find('\r'), std::string::npos) << plain.err;
+  EXPECT_NE(plain.err.find("pulling " + name("large", proxy.port()) + ": "), std::string::npos) << plain.err;
+  EXPECT_NE(plain.err.find(" of 3.0 MiB, "), std::string::npos) << plain.err;
+  EXPECT_NE(plain.err.find("/s"), std::string::npos) << plain.err;
+  EXPECT_NE(plain.err.find(" s left"), std::string::npos) << plain.err;
+
+  fs::remove_all(dir_ / "data");
+  std::string command;
+  for (const std::string& word : layerboot_words(pull)) command += word + " ";
+  const Outcome terminal = run_program({"script", "-qec", command, "/dev/null"}, dir_ / "cache");
+  EXPECT_EQ(terminal.exit_code, 0) << terminal.out;
+  EXPECT_NE(terminal.out.find("\r\033[Kpulling "), std::string::npos) << terminal.out;
+  EXPECT_NE(terminal.out.find(" of 3.0 MiB, "), std::string::npos) << terminal.out;
+  EXPECT_NE(terminal.out.find(" s left"), std::string::npos) << terminal.out;
+}
+
+TEST_F(PullTest, CredentialsAreFoundWhereSkopeoKeepsThem) {
+  fs::create_directories(dir_ / "closed");
+  const PrivateRegistry closed(dir_ / "closed", kHtpasswd);
+  ASSERT_TRUE(closed.works()) << closed.why_not();
+  const std::string image = name("one", closed.port());
+  const std::string auth_file = "REGISTRY_AUTH_FILE=" + (dir_ / "auth.json").string();
+  const auto with_auth = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"env", auth_file});
+    return run_program(words, dir_ / "cache");
+  };
+  push("one", "1");
+  const Outcome refused = layerboot({"pull", "--tls-verify=false", image});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find(str_cat("log in first: skopeo login localhost:", closed.port())),
+            std::string::npos)
+      << refused.err;
+
+  const Outcome login = with_auth({"skopeo", "login", "--tls-verify=false", "-u", "tester", "-p", "secret",
+                                   str_cat("localhost:", closed.port())});
+  ASSERT_EQ(login.exit_code, 0) << login.out << login.err;
+  const Outcome copied =
+      with_auth({"skopeo", "copy", "--quiet", "--dest-tls-verify=false",
+                 str_cat("oci:", (dir_ / "source-one").string(), ":latest"), "docker://" + image});
+  ASSERT_EQ(copied.exit_code, 0) << copied.err;
+  const Outcome pulled = with_auth(layerboot_words({"pull", "--tls-verify=false", image}));
+  EXPECT_EQ(pulled.exit_code, 0) << pulled.err;
+  EXPECT_EQ(cat(image, "own").out, "1");
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ class IndexFileTest : public testing::Test {
     header.stream_size_bytes = 1000;
     auto file = AtomicFile::create(path_);
     ASSERT_TRUE(file);
-    ASSERT_TRUE(write_index(*file, header, records, std::vector<std::byte>(24), *table));
+    ASSERT_TRUE(write_index(*file, header, records, std::vector<std::byte>(24), *table, "/the/source"));
     ASSERT_TRUE(file->commit());
     bytes_ = test::read_text(path_);
   }
@@ -50,11 +50,15 @@ TEST_F(IndexFileTest, ReadsWhatWasWritten) {
   EXPECT_EQ(index->checkpoints().span_count(), 1U);
   EXPECT_EQ(index->file_size_bytes(), bytes_.size());
   EXPECT_EQ(index->load_entries()->entry(0).path, "file");
+  const auto owner = read_index_owner(path_);
+  ASSERT_TRUE(owner) << owner.error().text;
+  EXPECT_EQ(owner->source, "/the/source");
+  EXPECT_EQ(owner->identity, identity_.record());
 }
 
 TEST_F(IndexFileTest, LiesAsFormatMdSays) {
   EXPECT_EQ(bytes_.substr(0, 8), "LBLIDX\n\x1a");
-  EXPECT_EQ(bytes_.substr(8, 8), std::string_view("\1\0\0\0\1\0\0\0", 8));
+  EXPECT_EQ(bytes_.substr(8, 8), std::string_view("\2\0\0\0\1\0\0\0", 8));
   EXPECT_EQ(bytes_[16], 1) << "gzip";
   EXPECT_EQ(bytes_[24], 1) << "sha256";
   EXPECT_EQ(bytes_.substr(32, 32), std::string(32, '\xaa'));

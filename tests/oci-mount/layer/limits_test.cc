@@ -37,8 +37,11 @@ void expect_refused(const std::string& tar, std::string_view limit) {
 ExpectedLayer expected_of(std::string_view blob, std::string_view stream, store::Compression compression) {
   const auto blob_digest = *store::Digest::parse(test::sha256_text(blob));
   const auto diff_id = *store::Digest::parse(test::sha256_text(stream));
-  return {LayerIdentity::of_blob(blob_digest), compression,
-          ExpectedLayer::Digests{blob_digest, blob.size(), diff_id}};
+  ExpectedLayer expected;
+  expected.identity = LayerIdentity::of_blob(blob_digest);
+  expected.compression = compression;
+  expected.digests = ExpectedLayer::Digests{blob_digest, blob.size(), diff_id};
+  return expected;
 }
 
 TEST(LayerLimits, OfATarsEntries) {
@@ -134,7 +137,8 @@ store::ImageLayer claimed_layer(const test::TempDir& dir, std::uint64_t size_byt
   header.blob_size_bytes = size_bytes;
   header.stream_size_bytes = size_bytes;
   auto file = AtomicFile::create(dir / identity.index_file_name());
-  EXPECT_TRUE(file && write_index(*file, header, {}, {}, *EntryTableBuilder().finish()) && file->commit());
+  EXPECT_TRUE(file && write_index(*file, header, {}, {}, *EntryTableBuilder().finish(), "") &&
+              file->commit());
   return layer;
 }
 

@@ -49,6 +49,16 @@ TEST_F(TreeBuilderTest, BuildsOnceAndThenOpens) {
   EXPECT_EQ(std::distance(fs::directory_iterator(dir_), {}), 1);
 }
 
+TEST_F(TreeBuilderTest, AFileSaysWhatItIsOf) {
+  ASSERT_TRUE(open());
+  EXPECT_EQ(read_tree_key(path()).value_or("none"), key());
+  fs::permissions(path(), fs::perms::owner_all);
+  fs::resize_file(path(), fs::file_size(path()) / 2);
+  EXPECT_FALSE(read_tree_key(path()));
+  fs::resize_file(path(), 0);
+  EXPECT_FALSE(read_tree_key(path()));
+}
+
 TEST_F(TreeBuilderTest, ATornFileIsBuiltAnew) {
   ASSERT_TRUE(open());
   const auto whole = fs::file_size(path());
