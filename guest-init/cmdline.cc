@@ -52,6 +52,7 @@ void apply_ours(BootOptions& options, std::string_view name, const std::string& 
   if (name == "cgroup") options.cgroup_v1 = value == "1";
   if (name == "net" && value == "user") options.net = NetChoice::kStatic;
   if (name == "net" && value == "dhcp") options.net = NetChoice::kDhcp;
+  if (name == "modules") options.modules = value;
   if (name == "run" && value == "init") options.run = RunChoice::kInit;
   if (name == "run" && value == "command") options.run = RunChoice::kCommand;
 }

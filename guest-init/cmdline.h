@@ -34,7 +34,8 @@ struct BootOptions {
   std::string root_type = "virtiofs";  // rootfstype= ext4 when it is left out and root= begins with /dev/
   std::string root_flags;              // rootflags=  given to mount(2)
   bool read_only = false;              // ro, rw: the last one counts
-  std::string init;                    // init=       empty: look for the image's own
+  std::string modules;  // layerboot.modules= a device with the kernel's modules, for a root on a disk
+  std::string init;     // init=       empty: look for the image's own
   std::vector<std::string> init_arguments;  // what follows `--`
   bool single = false;                      // single: a shell before the root is mounted
   bool probe = false;                       // layerboot.probe: say that we run, and power off

@@ -9,6 +9,7 @@
 #include "guest-init/cmdline.h"
 #include "guest-init/command_init.h"
 #include "guest-init/console.h"
+#include "guest-init/disk_root.h"
 #include "guest-init/files.h"
 #include "guest-init/init_choice.h"
 #include "guest-init/modules.h"
@@ -127,6 +128,10 @@ void run_asked_shell(const BootOptions& options, const Start& start) {
   if (options.single) run_recovery_shell();
   modules.load("fs-" + options.root_type);
   mount_root(options);
+  if (options.root_type != "virtiofs" && !options.read_only) {
+    apply_vm_layer("/vm-layer.tar");
+    if (!options.modules.empty()) mount_kernel_modules(options.modules);
+  }
   const Start start = choose_start(options);
   if (needs_network(start)) bring_up_network(options.net);
   const int old_root = switch_root();

@@ -81,9 +81,8 @@ Result<void> make_ext4(const DiskPlan& plan, const fs::path& tree, const TreeSiz
   return {};
 }
 
-/// The kept disk of that name, made by `plan` when it is not there.
-Result<fs::path> kept_disk(const StateDirs& dirs, const DiskPlan& plan, const std::string& name) {
-  const fs::path target = dirs.data / "disks" / name;
+/// The kept disk in `target`, made by `plan` when it is not there.
+Result<fs::path> kept_disk(const DiskPlan& plan, const fs::path& target) {
   std::error_code ignored;
   if (fs::exists(target / kDiskFile, ignored)) return target / kDiskFile;
   const InterruptScope interrupts;
@@ -124,31 +123,35 @@ Result<void> build_disk(const DiskPlan& plan, const fs::path& work, const fs::pa
   return copy_root_attributes(tree, out, work);
 }
 
-Result<fs::path> base_disk(const StateDirs& dirs, const DiskPlan& plan) {
+Result<fs::path> base_disk_path(const StateDirs& dirs, const DiskPlan& plan) {
   LB_ASSIGN(const store::Image image, store::open_image(plan.image, dirs));
   for (const store::ImageLayer& layer : image.layers) {
     if (layer.is_directory)
       return fail(EINVAL, plan.image,
                   ": a directory changes, so no disk of it can be kept; layerboot disk makes one");
   }
-  return kept_disk(dirs, plan,
-                   str_cat(image.chain_id.file_name(), "-", plan.size_bytes / kMib, "M-", kDiskFormat));
+  return disks_directory(dirs) /
+         str_cat(image.chain_id.file_name(), "-", plan.size_bytes / kMib, "M-", kDiskFormat) / kDiskFile;
+}
+
+Result<fs::path> base_disk(const StateDirs& dirs, const DiskPlan& plan) {
+  LB_ASSIGN(const fs::path path, base_disk_path(dirs, plan));
+  return kept_disk(plan, path.parent_path());
 }
 
 Result<fs::path> modules_disk(const StateDirs& dirs, const fs::path& oci_mount, const fs::path& modules_tar,
                               const std::string& release) {
   LB_ASSIGN(const std::string hash, content_hash(modules_tar));
   // An image of nothing, to put the layer on.
-  const fs::path nothing = dirs.data / "disks" / "nothing";
+  const fs::path nothing = disks_directory(dirs) / "nothing";
   LB_TRY(make_directories(nothing));
-  return kept_disk(dirs,
-                   {.oci_mount = oci_mount,
+  return kept_disk({.oci_mount = oci_mount,
                     .image = str_cat("dir:", nothing.string()),
                     .added_layers = {modules_tar},
                     .size_bytes = 0,
                     .label = kModulesDiskLabel,
                     .what = str_cat("disk with the modules of ", release)},
-                   str_cat("modules-", release, "-", hash, "-", kDiskFormat));
+                   disks_directory(dirs) / str_cat("modules-", release, "-", hash, "-", kDiskFormat));
 }
 
 Result<void> make_overlay(const fs::path& base, const fs::path& overlay) {

@@ -15,6 +15,9 @@ namespace layerboot::launcher {
 inline constexpr std::string_view kRootDiskLabel = "layerboot-root";
 inline constexpr std::string_view kModulesDiskLabel = "layerboot-mods";
 
+/// Where kept disks are.
+inline std::filesystem::path disks_directory(const StateDirs& dirs) { return dirs.data / "disks"; }
+
 struct DiskPlan {
   std::filesystem::path oci_mount;  // the program
   std::string image;
@@ -32,9 +35,12 @@ struct DiskPlan {
 Result<void> build_disk(const DiskPlan& plan, const std::filesystem::path& work,
                         const std::filesystem::path& out);
 
-/// The base disk of an image, made once and kept under `data`/disks, named by what it holds (ChainID) and its
-/// size: VMs put their own writes on top of it, so it never changes. EINVAL for a directory, whose content
-/// has no name. REQUIRES: the main thread.
+/// Where the base disk of an image is or will be: under `data`/disks, named by what it holds (ChainID) and
+/// its size. EINVAL for a directory, whose content has no name.
+Result<std::filesystem::path> base_disk_path(const StateDirs& dirs, const DiskPlan& plan);
+
+/// The base disk of an image, made once and kept: VMs put their own writes on top of it, so it never changes.
+/// REQUIRES: the main thread.
 Result<std::filesystem::path> base_disk(const StateDirs& dirs, const DiskPlan& plan);
 
 /// The disk with a kernel's modules, made once per content of `modules_tar`, for VMs whose root is a disk.

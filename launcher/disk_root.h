@@ -8,8 +8,8 @@
 
 namespace layerboot::launcher {
 
-/// Gives the root directory of the ext4 in `disk` the owner, mode, mtime and xattrs of the directory `from`, by
-/// debugfs. `work` is a directory for small files. REQUIRES: the main thread, inside an InterruptScope.
+/// Gives the root directory of the ext4 in `disk` the owner, mode, mtime and xattrs of the directory `from`,
+/// by debugfs. `work` is a directory for small files. REQUIRES: the main thread, inside an InterruptScope.
 Result<void> copy_root_attributes(const std::filesystem::path& from, const std::filesystem::path& disk,
                                   const std::filesystem::path& work);
 

@@ -168,7 +168,11 @@ void add_run_command(CommandSet& commands) {
       run->add_option("--socket-path", options.socket_path,
                       "use the vhost-user daemon that already serves this socket, instead of IMAGE");
   socket->type_name("SOCKET")->excludes(image);
+  auto* disk = run->add_flag("--disk-image", options.disk_root,
+                             "boot from a disk made of IMAGE, as large as --disk says, instead of virtiofs");
+  disk->excludes(socket);
   add_disk_options(run, options);
+  run->add_option("--oci-mount", options.oci_mount, "the oci-mount to make the disk by")->type_name("FILE");
   add_kernel_options(run, options);
   run->add_option("--append", options.append, "further kernel arguments")->type_name("ARGUMENTS");
   add_machine_options(run, options);

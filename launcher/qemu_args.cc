@@ -42,7 +42,10 @@ void add_common(std::vector<std::string>& args) {
 }  // namespace
 
 Result<std::string> kernel_command_line(const VmConfig& config) {
-  std::string line = "console=ttyS0 rootfstype=virtiofs root=root rw panic=-1";
+  std::string line = "console=ttyS0 ";
+  line += config.disk_root ? "rootfstype=ext4 root=/dev/vda" : "rootfstype=virtiofs root=root";
+  line += " rw panic=-1";
+  if (config.disk_root && !config.modules_disk.empty()) line += " layerboot.modules=/dev/vdb";
   // TSC calibration against the PIT and the timer check fail, or take long, on a loaded host without hardware
   // virtualisation.
   if (config.accel == Accel::kTcg) line += " tsc=reliable no_timer_check";
@@ -79,9 +82,22 @@ std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem
   add("-kernel", config.vmlinuz.string());
   if (!config.initrd.empty()) add("-initrd", config.initrd.string());
   add("-append", kernel_command_line(config).value_or(""));
-  add("-chardev", str_cat("socket,id=virtiofs,fd=", kQemuVirtiofsFd));
-  add("-device", str_cat("vhost-user-fs-pci,chardev=virtiofs,tag=root,queue-size=1024,num-request-queues=",
-                         config.request_queues));
+  if (config.disk_root) {
+    // In this order they are /dev/vda and /dev/vdb. The base below the overlay is never written to.
+    add("-drive",
+        str_cat("if=none,id=root,format=qcow2,discard=unmap,snapshot=", config.ephemeral ? "on" : "off",
+                ",file=", escape_commas(config.root_disk.string())));
+    add("-device", "virtio-blk-pci,drive=root");
+    if (!config.modules_disk.empty()) {
+      add("-drive", str_cat("if=none,id=modules,format=raw,readonly=on,file=",
+                            escape_commas(config.modules_disk.string())));
+      add("-device", "virtio-blk-pci,drive=modules");
+    }
+  } else {
+    add("-chardev", str_cat("socket,id=virtiofs,fd=", kQemuVirtiofsFd));
+    add("-device", str_cat("vhost-user-fs-pci,chardev=virtiofs,tag=root,queue-size=1024,num-request-queues=",
+                           config.request_queues));
+  }
   add("-device", "virtio-rng-pci");
   if (config.net == Net::kUser) {
     add("-netdev", "user,id=net");

@@ -12,7 +12,7 @@ namespace layerboot::launcher {
 
 // Sockets that QEMU finds open, connected by us: no path to collide on, no moment in which it could not
 // connect.
-inline constexpr int kQemuVirtiofsFd = kFirstInheritedFd;
+inline constexpr int kQemuVirtiofsFd = kFirstInheritedFd;  // /dev/null where the root is a disk
 inline constexpr int kQemuConsoleFd = kFirstInheritedFd + 1;
 inline constexpr int kQemuQmpFd = kFirstInheritedFd + 2;
 

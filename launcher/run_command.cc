@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "launcher/accelerator.h"
+#include "launcher/disk_vm.h"
 #include "launcher/kernel_choice.h"
 #include "launcher/programs.h"
 #include "launcher/qemu_args.h"
@@ -95,7 +96,11 @@ Result<int> run_vm(const StateDirs& dirs, const Options& options) {
   SupervisorPlan plan;
   plan.on_ready = [&directory] { directory.keep(); };
   plan.socket = options.socket_path;
-  if (plan.socket.empty()) {
+  if (options.disk_root) {
+    LB_TRY(prepare_disk_vm(dirs, options, directory, kernel, config));
+    // No daemon whose readiness would say so.
+    directory.keep();
+  } else if (plan.socket.empty()) {
     // A daemon that is not ours may have one queue only; ours is told.
     config.request_queues = std::min(config.cpus, kMaxRequestQueues);
     plan.socket = directory.virtiofs_socket();

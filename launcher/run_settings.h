@@ -59,6 +59,7 @@ struct RunSettings {
   std::vector<std::string> ssh_keys;     // public keys, a line each
   std::vector<Volume> volumes;
   std::vector<PublishedPort> published;
+  bool disk_root = false;  // the root is a disk made of the image, not virtiofs
   bool ephemeral = false;  // what the guest writes ends with the run
 
   bool operator==(const RunSettings&) const = default;

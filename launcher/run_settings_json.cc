@@ -141,6 +141,7 @@ json settings_to_json(const RunSettings& settings) {
           {"ssh_keys", settings.ssh_keys},
           {"volumes", volumes},
           {"published", published},
+          {"disk_root", settings.disk_root},
           {"ephemeral", settings.ephemeral}};
 }
 
@@ -164,6 +165,7 @@ Result<RunSettings> settings_from_json(const json& object) {
   reader.text("workdir", settings.workdir);
   reader.texts("command", settings.command);
   reader.texts("ssh_keys", settings.ssh_keys);
+  reader.flag("disk_root", settings.disk_root);
   reader.flag("ephemeral", settings.ephemeral);
   reader.each("volumes", [&](const json& item) {
     if (!item.is_object()) return reader.wrong("volumes");

@@ -108,8 +108,8 @@ Result<void> remove_image(const StateDirs& dirs, const std::string& reference) {
 Result<void> clean_up(const StateDirs& dirs) {
   LB_ASSIGN(const StoreLock lock, StoreLock::acquire(dirs.store()));
   LB_ASSIGN(const GcReport report, collect_garbage(dirs));
-  std::printf("removed %zu blobs and %zu indexes, %s\n", report.blobs, report.indexes,
-              human_size(report.freed_bytes).c_str());
+  std::printf("removed %zu blobs and %zu indexes, %zu disks, %s\n", report.blobs, report.indexes,
+              report.disks, human_size(report.freed_bytes).c_str());
   return {};
 }
 

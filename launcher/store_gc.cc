@@ -140,6 +140,29 @@ Result<void> collect_indexes(const fs::path& index_dir, const std::set<std::stri
   return {};
 }
 
+/// Base disks that no VM lies on, and disks of modules by age: they are made anew when a VM wants them.
+Result<void> collect_disks(const StateDirs& dirs, GcReport& report) {
+  std::set<std::string> wanted;
+  LB_ASSIGN(const auto vms, entries_of(dirs.vms()));
+  for (const auto& vm : vms) {
+    const auto base = read_file(vm.path() / "disk.base", kMaxRecordBytes);
+    if (base) wanted.insert(fs::path(*base).parent_path().filename().string());
+    if (!base && base.error().code != ENOENT && base.error().code != ENOTDIR)
+      return while_doing(base.error(), "which disk a VM lies on can't be told");
+  }
+  LB_ASSIGN(const auto disks, entries_of(dirs.data / "disks"));
+  for (const auto& disk : disks) {
+    const std::string name = disk.path().filename().string();
+    if (name.starts_with('.')) continue;  // being made
+    const bool modules = name.starts_with("modules-");
+    if (modules ? !is_old(disk.path()) : wanted.contains(name)) continue;
+    LB_TRY(remove_file(disk.path() / "disk.raw", report.disks, report));
+    std::error_code ignored;
+    fs::remove(disk.path(), ignored);
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::map<std::string, std::string>> images_of_vms(const StateDirs& dirs) {
@@ -176,6 +199,7 @@ Result<GcReport> collect_garbage(const StateDirs& dirs) {
   GcReport report;
   LB_TRY(collect_blobs(dirs.store(), reachable, report));
   LB_TRY(collect_indexes(dirs.index(), wanted_indexes, report));
+  LB_TRY(collect_disks(dirs, report));
   return report;
 }
 

@@ -18,6 +18,7 @@ Result<std::map<std::string, std::string>> images_of_vms(const StateDirs& dirs);
 struct GcReport {
   std::size_t blobs = 0;
   std::size_t indexes = 0;
+  std::size_t disks = 0;
   std::uint64_t freed_bytes = 0;
 };
 
@@ -25,7 +26,8 @@ struct GcReport {
 /// place it knows, of local files and directories that are gone, and of directories over a week old, and tree
 /// indexes of layers without an index or as old. An image that a process reads is kept, also when index.json
 /// has forgotten it. Indexes and trees are caches: at worst one is built again. An image whose VM exists is
-/// in index.json still, as forget refuses it. REQUIRES: the store's lock is held.
+/// in index.json still, as forget refuses it. Base disks go that no VM lies on, and disks of modules after a
+/// week. REQUIRES: the store's lock is held.
 Result<GcReport> collect_garbage(const StateDirs& dirs);
 
 }  // namespace layerboot::launcher

@@ -17,6 +17,7 @@
 #include "launcher/console.h"
 #include "launcher/qmp.h"
 #include "launcher/unix_socket.h"
+#include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
@@ -191,10 +192,16 @@ void Supervision::daemon_ready() {
 }
 
 Result<void> Supervision::start_vmm() {
-  LB_ASSIGN(DaemonConnection connection, connect_daemon(plan_.socket));
+  DaemonConnection connection;
+  if (plan_.socket.empty()) {
+    // Keeps the number, so that the others have theirs.
+    LB_ASSIGN(connection.socket, open_path("/dev/null", O_RDWR));
+  } else {
+    LB_ASSIGN(connection, connect_daemon(plan_.socket));
+  }
   LB_ASSIGN(auto console_ends, socket_pair());
   LB_ASSIGN(auto qmp_ends, socket_pair());
-  if (!daemon_) watch_foreign_daemon(connection.daemon);
+  if (!daemon_ && !plan_.socket.empty()) watch_foreign_daemon(connection.daemon);
   LB_ASSIGN(Child child, Child::spawn(*plan_.vmm, {connection.socket.get(), console_ends.second.get(),
                                                    qmp_ends.second.get()}));
   vmm_.emplace(Watched{std::move(child), nullptr});

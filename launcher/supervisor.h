@@ -23,7 +23,7 @@ struct SupervisorBounds {
 struct SupervisorPlan {
   /// Started first, with kVfsdReadyFd; none when somebody else's daemon serves `socket`.
   std::optional<ChildSpec> daemon;
-  /// Where the daemon listens.
+  /// Where the daemon listens; empty when the VM needs none.
   std::filesystem::path socket;
   /// Started when the daemon is ready, with the descriptors of qemu_args.h; none to serve only.
   std::optional<ChildSpec> vmm;

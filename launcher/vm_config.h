@@ -26,8 +26,10 @@ struct VmConfig : RunSettings {
   std::string machine_id;  // 32 hexadecimal digits, made once per VM
   std::string kernel_release;
   std::filesystem::path vmlinuz;
-  std::filesystem::path initrd;  // may be empty
-  std::string tcg_append;        // kernel arguments this kernel needs under TCG
+  std::filesystem::path initrd;        // may be empty
+  std::filesystem::path root_disk;     // a qcow2, with disk_root
+  std::filesystem::path modules_disk;  // raw, with disk_root; may be empty
+  std::string tcg_append;              // kernel arguments this kernel needs under TCG
   Accel accel = Accel::kTcg;
   Machine machine = Machine::kQ35;
   unsigned request_queues = 1;  // what QEMU asks of the daemon

@@ -30,6 +30,10 @@ class VmDirectory {
   void keep() { fresh_ = false; }
 
   [[nodiscard]] std::filesystem::path upper() const { return state_ / "disk"; }
+  /// With a disk for its root: the VM's own, what it lies on, and the initrd that carries layer() to it.
+  [[nodiscard]] std::filesystem::path root_disk() const { return state_ / "disk.qcow2"; }
+  [[nodiscard]] std::filesystem::path root_disk_base() const { return state_ / "disk.base"; }
+  [[nodiscard]] std::filesystem::path initrd() const { return state_ / "initrd.img"; }
   [[nodiscard]] std::filesystem::path layer() const { return state_ / "vm-layer.tar"; }
   [[nodiscard]] std::filesystem::path console_log() const { return state_ / "console.log"; }
   [[nodiscard]] std::filesystem::path config() const { return state_ / "config.json"; }

@@ -21,12 +21,13 @@ TEST(Cmdline, AnEmptyLineMeansTheVirtiofsRootWritable) {
 TEST(Cmdline, ReadsEveryParameterItHeeds) {
   const auto options = parse_command_line(
       "console=ttyS0 root=mytag rootfstype=virtiofs rootflags=dax=never ro single init=/bin/sh "
-      "layerboot.probe quiet\n");
+      "layerboot.probe layerboot.modules=/dev/vdb quiet\n");
   EXPECT_EQ(options.root, "mytag");
   EXPECT_EQ(options.root_flags, "dax=never");
   EXPECT_TRUE(options.read_only);
   EXPECT_TRUE(options.single);
   EXPECT_TRUE(options.probe);
+  EXPECT_EQ(options.modules, "/dev/vdb");
   EXPECT_EQ(options.init, "/bin/sh");
 }
 

@@ -25,9 +25,7 @@ TEST(DiskSizeTest, CountsBlocksAndEachInodeOnce) {
   EXPECT_GE(size->data_bytes, 3 * 4096U);
 }
 
-TEST(DiskSizeTest, MissingTreeIsAnError) {
-  EXPECT_EQ(measure_tree("/nowhere/at/all").error().code, ENOENT);
-}
+TEST(DiskSizeTest, MissingTreeIsAnError) { EXPECT_EQ(measure_tree("/nowhere/at/all").error().code, ENOENT); }
 
 TEST(DiskSizeTest, SmallestDiskHoldsContentTablesAndJournal) {
   for (const std::uint64_t files : {0U, 10U, 100'000U, 5'000'000U}) {

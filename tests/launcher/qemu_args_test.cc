@@ -104,6 +104,28 @@ TEST(QemuArgs, AKernelWithoutInitrdHasNoSuchOption) {
   EXPECT_FALSE(any_starts_with(qemu_args(config, "qemu", "/log"), "-initrd"));
 }
 
+TEST(QemuArgs, ADiskRootNeedsNoDaemon) {
+  VmConfig config = example();
+  config.disk_root = true;
+  config.root_disk = "/vms/a,b/disk.qcow2";
+  config.modules_disk = "/disks/modules/disk.raw";
+  auto arguments = qemu_args(config, "qemu", "/log");
+  EXPECT_TRUE(any_starts_with(
+      arguments, "if=none,id=root,format=qcow2,discard=unmap,snapshot=off,file=/vms/a,,b/disk.qcow2"));
+  EXPECT_TRUE(
+      any_starts_with(arguments, "if=none,id=modules,format=raw,readonly=on,file=/disks/modules/disk.raw"));
+  EXPECT_FALSE(any_starts_with(arguments, "vhost-user-fs-pci"));
+  EXPECT_TRUE(value_of(arguments, "-append")
+                  .starts_with(
+                      "console=ttyS0 rootfstype=ext4 root=/dev/vda rw panic=-1 layerboot.modules=/dev/vdb "));
+  config.modules_disk.clear();
+  config.ephemeral = true;
+  arguments = qemu_args(config, "qemu", "/log");
+  EXPECT_FALSE(any_starts_with(arguments, "if=none,id=modules"));
+  EXPECT_TRUE(any_starts_with(arguments, "if=none,id=root,format=qcow2,discard=unmap,snapshot=on,"));
+  EXPECT_EQ(value_of(arguments, "-append").find("layerboot.modules"), std::string::npos);
+}
+
 TEST(QemuArgs, CommasInPathsDoNotBecomeProperties) {
   const auto arguments = qemu_args(example(), "qemu", "/a,b/console.log");
   EXPECT_TRUE(any_starts_with(arguments, "socket,id=console,fd=4,logfile=/a,,b/console.log,"));

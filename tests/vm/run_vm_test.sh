@@ -1,10 +1,11 @@
 #!/bin/bash
-# Runs boot_test.exp in a state directory of its own, with the kernels of this machine so that none is fetched anew,
+# Runs one of the .exp scripts here in a state directory of its own, with the kernels of this machine so that none is fetched anew,
 # and removes what it made.
-#   run_boot_test.sh BUILD_DIR
+#   run_vm_test.sh BUILD_DIR SCRIPT
 set -euo pipefail
 here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 build=$1
+script=$2
 [ -n "${LAYERBOOT_TEST_IMAGE:-}" ] || {
   echo "LAYERBOOT_TEST_IMAGE is not set: run ./dev test, or set it to the OCI layout that ./dev image makes"
   exit 1
@@ -15,5 +16,5 @@ trap 'pkill -KILL -f "$state" || true; rm -rf "$state"' EXIT
 kernels=$("$build/launcher/layerboot" kernel --guest-init "$build/guest-init/guest-init")
 mkdir -p "$state/data/layerboot/kernels"
 cp -r "$kernels" "$state/data/layerboot/kernels/"
-STATE_DIR=$state "$here/boot_test.exp" "$build/launcher/layerboot" "$build/vfsd/vfsd" \
+STATE_DIR=$state "$here/$script" "$build/launcher/layerboot" "$build/vfsd/vfsd" \
   "$build/guest-init/guest-init" "$LAYERBOOT_TEST_IMAGE"

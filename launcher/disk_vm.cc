@@ -1,0 +1,76 @@
+#include "launcher/disk_vm.h"
+
+#include <system_error>
+
+#include "launcher/disk_command.h"
+#include "launcher/kernel/cpio.h"
+#include "launcher/programs.h"
+#include "launcher/vm_layer.h"
+#include "oci-mount/base/bytes.h"
+#include "oci-mount/base/files.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxPathBytes = 4096;
+constexpr std::size_t kMaxInitrdBytes = std::size_t{1} << 30;
+constexpr std::size_t kMaxLayerBytes = std::size_t{64} << 20;
+
+Result<void> write_file(const fs::path& path, std::string_view first, std::string_view second) {
+  LB_ASSIGN(AtomicFile file, AtomicFile::create(path, 0600));
+  LB_TRY(file.append(as_bytes(first)));
+  LB_TRY(file.append(as_bytes(second)));
+  return file.commit();
+}
+
+/// The VM's disk on its base. The base's name is noted before it is made, so that no gc takes it meanwhile.
+Result<void> prepare_root(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
+                          VmConfig& config) {
+  LB_ASSIGN(const DiskPlan plan, disk_plan(options, config.quota_bytes));
+  LB_ASSIGN(const fs::path wanted, base_disk_path(dirs, plan));
+  config.root_disk = directory.root_disk();
+  std::error_code ignored;
+  if (fs::exists(config.root_disk, ignored)) {
+    LB_ASSIGN(const std::string base, read_file(directory.root_disk_base(), kMaxPathBytes));
+    if (base != wanted.string()) {
+      return fail(EINVAL, "the disk of ", config.name, " was made of another image, or with another size (",
+                  base, "): take another --name, or remove ", config.root_disk.string(), " to begin anew");
+    }
+    if (!fs::exists(wanted, ignored))
+      return fail(ENOENT, "the disk of ", config.name, " lies on ", base, ", which is gone");
+    return {};
+  }
+  LB_TRY(write_file(directory.root_disk_base(), wanted.string(), {}));
+  LB_ASSIGN(const fs::path base, base_disk(dirs, plan));
+  return make_overlay(base, config.root_disk);
+}
+
+/// The kernel's initrd, and behind it the VM layer for guest-init to put on the disk.
+Result<void> prepare_initrd(const VmDirectory& directory, VmConfig& config) {
+  if (config.initrd.empty()) return {};
+  LB_TRY(write_vm_layer(config, directory.layer()));
+  LB_ASSIGN(const std::string layer, read_file(directory.layer(), kMaxLayerBytes));
+  LB_ASSIGN(const std::string initrd, read_file(config.initrd, kMaxInitrdBytes));
+  CpioWriter archive;
+  LB_TRY(archive.add_file("vm-layer.tar", layer));
+  LB_TRY(write_file(directory.initrd(), initrd, archive.finish()));
+  config.initrd = directory.initrd();
+  return {};
+}
+
+}  // namespace
+
+Result<void> prepare_disk_vm(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
+                             const Kernel& kernel, VmConfig& config) {
+  LB_TRY(prepare_root(dirs, options, directory, config));
+  if (!kernel.modules_tar.empty()) {
+    LB_ASSIGN(const fs::path oci_mount, find_oci_mount(options.oci_mount));
+    LB_ASSIGN(config.modules_disk, modules_disk(dirs, oci_mount, kernel.modules_tar, kernel.release));
+  }
+  return prepare_initrd(directory, config);
+}
+
+}  // namespace layerboot::launcher

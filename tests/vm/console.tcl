@@ -1,0 +1,56 @@
+# What the boot tests share: a guest at the end of an expect spawn, and commands in it. Sourced.
+# Each wait has a bound that a slow, loaded machine under TCG does not reach; none is an expectation of speed.
+
+set timeout 600
+
+proc fail {message} {
+  puts "\nFAILED: $message"
+  exit 1
+}
+
+proc wait_for {pattern what} {
+  global expect_out spawn_id
+  expect {
+    -re $pattern {}
+    timeout { fail "$what did not appear" }
+    eof { fail "the VM ended while waiting for $what" }
+  }
+}
+
+# Runs one command in the guest and gives what it printed. The marks keep the echo of the command apart from its output.
+proc guest {command} {
+  global expect_out spawn_id
+  send -- "echo BEG''IN; $command; echo E''ND\r"
+  wait_for {BEGIN[\r\n]+(.*)END[\r\n]+} "the end of '$command'"
+  return [string map {"\r" ""} $expect_out(1,string)]
+}
+
+proc log_in {} {
+  global spawn_id
+  wait_for {login: $} "the login prompt"
+  send "root\r"
+  wait_for {# $} "the root prompt (an empty password is enough on this image)"
+  send "PS1=; stty -echo; bind 'set enable-bracketed-paste off'\r"
+  guest "true"
+}
+
+# The program at the end of the spawn ends well when the guest powers off.
+proc power_off {} {
+  global spawn_id
+  send "poweroff\r"
+  expect {
+    timeout { fail "poweroff did not end the VM" }
+    eof {}
+  }
+  lassign [wait] pid id os_error status
+  if {$os_error != 0 || $status != 0} { fail "the launcher ended with $status" }
+}
+
+# State of its own for every program that is started from here.
+proc use_state_dir {} {
+  foreach variable {DATA CACHE RUNTIME} {
+    if {$variable eq "RUNTIME"} { set name XDG_RUNTIME_DIR } else { set name XDG_${variable}_HOME }
+    set ::env($name) $::env(STATE_DIR)/[string tolower $variable]
+    file mkdir $::env($name)
+  }
+}
