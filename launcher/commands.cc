@@ -7,6 +7,7 @@
 #include "launcher/kernel_choice.h"
 #include "launcher/run_command.h"
 #include "launcher/store_commands.h"
+#include "launcher/vm_commands.h"
 #include "oci-mount/base/state_dirs.h"
 
 namespace layerboot::launcher {
@@ -39,7 +40,17 @@ Result<void> carry_out_simple(const StateDirs& dirs, const Options& options) {
       return make_disk(dirs, options);
     case Command::kGc:
       return clean_up(dirs);
-    case Command::kRun:
+    case Command::kPs:
+      return list_vms_command(dirs, options);
+    case Command::kInspect:
+      return inspect_vms(dirs, options);
+    case Command::kLogs:
+      return show_logs(dirs, options);
+    case Command::kConsole:
+      return join_console(dirs, options);
+    case Command::kResize:
+      return resize_vm(dirs, options);
+    default:
       break;
   }
   return fail(EINVAL, "unknown command");
@@ -52,6 +63,16 @@ Result<int> carry_out(const Options& options) {
   switch (options.command) {
     case Command::kRun:
       return run_vm(dirs, options);
+    case Command::kStart:
+      return start_vm(dirs, options);
+    case Command::kStop:
+      return stop_vms(dirs, options);
+    case Command::kKill:
+      return kill_vms(dirs, options);
+    case Command::kRm:
+      return remove_vms(dirs, options);
+    case Command::kReset:
+      return reset_vms(dirs, options);
     default:
       LB_TRY(carry_out_simple(dirs, options));
       return 0;

@@ -31,10 +31,10 @@ Result<void> prepare_root(const StateDirs& dirs, const Options& options, const V
                           VmConfig& config) {
   LB_ASSIGN(const DiskPlan plan, disk_plan(options, config.quota_bytes));
   LB_ASSIGN(const fs::path wanted, base_disk_path(dirs, plan));
-  config.root_disk = directory.root_disk();
+  config.root_disk = directory.paths().root_disk();
   std::error_code ignored;
   if (fs::exists(config.root_disk, ignored)) {
-    LB_ASSIGN(const std::string base, read_file(directory.root_disk_base(), kMaxPathBytes));
+    LB_ASSIGN(const std::string base, read_file(directory.paths().root_disk_base(), kMaxPathBytes));
     if (base != wanted.string()) {
       return fail(EINVAL, "the disk of ", config.name, " was made of another image, or with another size (",
                   base, "): take another --name, or remove ", config.root_disk.string(), " to begin anew");
@@ -43,7 +43,7 @@ Result<void> prepare_root(const StateDirs& dirs, const Options& options, const V
       return fail(ENOENT, "the disk of ", config.name, " lies on ", base, ", which is gone");
     return {};
   }
-  LB_TRY(write_file(directory.root_disk_base(), wanted.string(), {}));
+  LB_TRY(write_file(directory.paths().root_disk_base(), wanted.string(), {}));
   LB_ASSIGN(const fs::path base, base_disk(dirs, plan));
   return make_overlay(base, config.root_disk);
 }
@@ -51,13 +51,13 @@ Result<void> prepare_root(const StateDirs& dirs, const Options& options, const V
 /// The kernel's initrd, and behind it the VM layer for guest-init to put on the disk.
 Result<void> prepare_initrd(const VmDirectory& directory, VmConfig& config) {
   if (config.initrd.empty()) return {};
-  LB_TRY(write_vm_layer(config, directory.layer()));
-  LB_ASSIGN(const std::string layer, read_file(directory.layer(), kMaxLayerBytes));
+  LB_TRY(write_vm_layer(config, directory.paths().layer()));
+  LB_ASSIGN(const std::string layer, read_file(directory.paths().layer(), kMaxLayerBytes));
   LB_ASSIGN(const std::string initrd, read_file(config.initrd, kMaxInitrdBytes));
   CpioWriter archive;
   LB_TRY(archive.add_file("vm-layer.tar", layer));
-  LB_TRY(write_file(directory.initrd(), initrd, archive.finish()));
-  config.initrd = directory.initrd();
+  LB_TRY(write_file(directory.paths().initrd(), initrd, archive.finish()));
+  config.initrd = directory.paths().initrd();
   return {};
 }
 

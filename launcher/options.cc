@@ -28,6 +28,7 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
   CommandSet commands(app, options);
   try {
     add_run_command(commands);
+    add_vm_commands(commands);
     add_serve_commands(commands);
     add_store_commands(commands);
     add_disk_commands(commands);

@@ -5,13 +5,34 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "launcher/vm_config.h"
 #include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
 
-enum class Command { kRun, kServe, kKernel, kDoctor, kPull, kImages, kRmi, kGc, kDisk };
+enum class Command {
+  kRun,
+  kServe,
+  kKernel,
+  kDoctor,
+  kPull,
+  kImages,
+  kRmi,
+  kGc,
+  kStart,
+  kPs,
+  kLogs,
+  kConsole,
+  kStop,
+  kKill,
+  kRm,
+  kInspect,
+  kReset,
+  kResize,
+  kDisk
+};
 enum class DiskFormat { kRaw, kQcow2 };
 
 struct Options : RunSettings {
@@ -25,9 +46,19 @@ struct Options : RunSettings {
   std::filesystem::path guest_init;
   std::filesystem::path oci_mount;
   std::filesystem::path qemu;
-  bool tls_verify = true;        // pull
-  bool json = false;             // images
-  std::filesystem::path output;  // disk
+  bool tls_verify = true;                     // pull
+  bool json = false;                          // of what lists
+  bool detach = false;                        // run
+  bool attach = false;                        // start
+  bool remove_at_end = false;                 // run
+  bool timing = false;                        // run
+  std::vector<std::string> names;             // of VMs, for the commands that take them
+  bool all = false;                           // ps
+  bool follow = false;                        // logs
+  bool launcher_log = false;                  // logs
+  bool force = false;                         // rm
+  std::optional<std::uint64_t> stop_seconds;  // stop
+  std::filesystem::path output;               // disk
   DiskFormat disk_format = DiskFormat::kRaw;
   std::uint64_t disk_bytes = kDefaultQuotaBytes;
   std::string disk_file_system = "ext4";

@@ -59,6 +59,13 @@ void add_disk_options(CLI::App* command, Options& options) {
   command->add_option("--vfsd", options.vfsd, "the file system daemon to start")->type_name("FILE");
 }
 
+void add_program_options(CLI::App* command, Options& options) {
+  command->add_option("--vfsd", options.vfsd, "the file system daemon to start")->type_name("FILE");
+  command->add_option("--guest-init", options.guest_init, "guest-init to put into the initrd")
+      ->type_name("FILE");
+  command->add_option("--qemu", options.qemu, "the QEMU to start")->type_name("FILE");
+}
+
 Result<void> settle_name(Options& options) {
   if (options.name.empty())
     options.name = options.image.empty() ? "virtiofs" : name_from_image(options.image);

@@ -54,6 +54,8 @@ void add_choice(CLI::App* command, const char* option, Choice& value,
 
 /// --kernel and --guest-init.
 void add_kernel_options(CLI::App* command, Options& options);
+/// --vfsd, --guest-init and --qemu.
+void add_program_options(CLI::App* command, Options& options);
 /// --name, --disk and --vfsd.
 void add_disk_options(CLI::App* command, Options& options);
 /// An option that takes a size such as 4G; `store` gets the bytes.
@@ -67,5 +69,6 @@ void add_run_command(CommandSet& commands);
 void add_serve_commands(CommandSet& commands);
 void add_store_commands(CommandSet& commands);
 void add_disk_commands(CommandSet& commands);
+void add_vm_commands(CommandSet& commands);
 
 }  // namespace layerboot::launcher

@@ -29,6 +29,12 @@ Result<std::string> read_ssh_key(const std::string& file) {
   return fail(EINVAL, file, " is no public key of OpenSSH");
 }
 
+/// Only what this machine's QEMU and kernel are for.
+Result<void> check_platform(const std::string& text) {
+  if (text == "linux/amd64" || text == "linux/x86_64") return {};
+  return fail(EINVAL, text, " can't be run here: linux/amd64 is what there is a kernel for");
+}
+
 /// A variable without a value is handed on from our own environment.
 std::string environment_entry(const std::string& text) {
   if (text.find('=') != std::string::npos) return text;
@@ -112,6 +118,10 @@ void add_machine_options(CLI::App* run, Options& options) {
          "user or passt (may be repeated)")
       ->allow_extra_args(false)
       ->type_name("PORTS");
+  run->add_option_function<std::string>(
+         "--platform", [](const std::string& text) { valid("--platform", check_platform(text)); },
+         "whose programs the image holds")
+      ->type_name("linux/ARCH");
   run->add_option("--qemu", options.qemu, "the QEMU to start")->type_name("FILE");
 }
 
@@ -171,6 +181,10 @@ void add_run_command(CommandSet& commands) {
   auto* disk = run->add_flag("--disk-image", options.disk_root,
                              "boot from a disk made of IMAGE, as large as --disk says, instead of virtiofs");
   disk->excludes(socket);
+  run->add_flag("-d,--detach", options.detach, "in the background; logs and console show it, stop ends it");
+  run->add_flag("--rm", options.remove_at_end, "remove the VM, and what it wrote, when it ends");
+  run->add_flag("--ephemeral", options.ephemeral,
+                "start from the image alone, and keep nothing that is written");
   add_disk_options(run, options);
   run->add_option("--oci-mount", options.oci_mount, "the oci-mount to make the disk by")->type_name("FILE");
   add_kernel_options(run, options);

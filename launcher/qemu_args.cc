@@ -62,8 +62,7 @@ Result<std::string> kernel_command_line(const VmConfig& config) {
   return line;
 }
 
-std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem::path& qemu,
-                                   const std::filesystem::path& console_log) {
+std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem::path& qemu) {
   // As bytes, since memory backend and machine must agree to the byte.
   const std::string memory = str_cat(config.memory_bytes, "B");
   std::vector<std::string> args = {qemu.string()};
@@ -104,8 +103,7 @@ std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem
     // romfile=: no boot ROM to load for a guest that does not boot from the network.
     add("-device", "virtio-net-pci,netdev=net,romfile=");
   }
-  add("-chardev", str_cat("socket,id=console,fd=", kQemuConsoleFd,
-                          ",logfile=", escape_commas(console_log.string()), ",logappend=on"));
+  add("-chardev", str_cat("socket,id=console,fd=", kQemuConsoleFd));
   add("-serial", "chardev:console");
   add("-chardev", str_cat("socket,id=qmp,fd=", kQemuQmpFd));
   add("-mon", "chardev=qmp,mode=control");

@@ -16,9 +16,8 @@ inline constexpr int kQemuVirtiofsFd = kFirstInheritedFd;  // /dev/null where th
 inline constexpr int kQemuConsoleFd = kFirstInheritedFd + 1;
 inline constexpr int kQemuQmpFd = kFirstInheritedFd + 2;
 
-/// Pure. `qemu` is argv[0]; the guest's console also goes to `console_log`.
-std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem::path& qemu,
-                                   const std::filesystem::path& console_log);
+/// Pure. `qemu` is argv[0].
+std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem::path& qemu);
 
 /// The VM that tells whether KVM runs a guest: kernel and initrd, the console on descriptor 3 and no other
 /// device.

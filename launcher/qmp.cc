@@ -117,6 +117,7 @@ void QmpClient::handle(QmpMessage message) {
   send("qmp_capabilities", [this](Result<void> outcome) {
     if (!outcome) return close(outcome.error());
     negotiated_ = true;
+    if (on_greeted_) on_greeted_();
     for (auto& [command, done] : std::exchange(before_greeting_, {})) send(command, std::move(done));
   });
 }

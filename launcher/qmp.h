@@ -53,6 +53,8 @@ class QmpClient {
 
   /// Set before start().
   void on_event(std::function<void(const QmpEvent&)> handler) { on_event_ = std::move(handler); }
+  /// Called once, when QEMU takes commands; it runs, and the guest begins.
+  void on_greeted(std::function<void()> handler) { on_greeted_ = std::move(handler); }
   /// Called once: QEMU closed the connection (an empty Error text), or it broke.
   void on_closed(std::function<void(const Error&)> handler) { on_closed_ = std::move(handler); }
   void start();
@@ -71,6 +73,7 @@ class QmpClient {
 
   boost::asio::posix::stream_descriptor socket_;
   std::function<void(const QmpEvent&)> on_event_;
+  std::function<void()> on_greeted_;
   std::function<void(const Error&)> on_closed_;
   std::string input_;
   std::deque<std::string> output_;  // the front is being written

@@ -1,21 +1,23 @@
 #include "launcher/run_command.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <optional>
 
 #include "launcher/accelerator.h"
+#include "launcher/detach.h"
 #include "launcher/disk_vm.h"
 #include "launcher/kernel_choice.h"
+#include "launcher/last_run.h"
 #include "launcher/programs.h"
 #include "launcher/qemu_args.h"
 #include "launcher/supervisor.h"
 #include "launcher/vfsd_args.h"
 #include "launcher/vm_directory.h"
 #include "launcher/vm_layer.h"
-#include "oci-mount/base/files.h"
+#include "launcher/vm_list.h"
 #include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
@@ -27,7 +29,7 @@ constexpr unsigned kMaxRequestQueues = 8;
 
 Result<VmConfig> config_for(const Options& options, const VmDirectory& directory, const Kernel& kernel) {
   LB_ASSIGN(VmRecord record, directory.load_record());
-  if (!options.image.empty()) record.image = options.image;
+  if (!options.image.empty()) record.image = absolute_reference(options.image);
   if (options.quota_bytes) record.quota_bytes = *options.quota_bytes;
   record.run = options;
   LB_TRY(directory.save_record(record));
@@ -50,12 +52,12 @@ Result<VmConfig> config_for(const Options& options, const VmDirectory& directory
 Result<ChildSpec> vfsd_spec(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
                             const Kernel& kernel, const VmConfig& config,
                             const std::filesystem::path& socket) {
+  const auto upper = config.ephemeral ? directory.paths().ephemeral_upper() : directory.paths().upper();
   LB_ASSIGN(const auto vfsd, find_vfsd(options.vfsd));
-  LB_TRY(write_vm_layer(config, directory.layer()));
-  VfsdPaths paths{
-      .vfsd = vfsd, .socket = socket, .upper = directory.upper(), .index = dirs.index(), .added_layers = {}};
+  LB_TRY(write_vm_layer(config, directory.paths().layer()));
+  VfsdPaths paths{.vfsd = vfsd, .socket = socket, .upper = upper, .index = dirs.index(), .added_layers = {}};
   if (!kernel.modules_tar.empty()) paths.added_layers.push_back(kernel.modules_tar);
-  paths.added_layers.push_back(directory.layer());
+  paths.added_layers.push_back(directory.paths().layer());
   const bool once = options.command == Command::kRun;
   return ChildSpec{.label = "vfsd", .argv = vfsd_args(config, paths, once)};
 }
@@ -78,40 +80,84 @@ Result<void> decide_accelerator(const StateDirs& dirs, const Options& options,
   return {};
 }
 
-/// The console log begins anew with each run, readable by its owner alone before QEMU opens it.
-Result<void> prepare_console_log(const std::filesystem::path& path) {
-  LB_TRY(open_path(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
-  return {};
+Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, VmDirectory& directory) {
+  LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
+  LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
+  LB_ASSIGN(VmConfig config, config_for(options, directory, kernel));
+  LB_TRY(decide_accelerator(dirs, options, qemu, config));
+  SupervisorPlan plan;
+  plan.on_ready = [&directory] { directory.keep(); };
+  plan.socket = options.socket_path;
+  plan.console_log = directory.paths().console_log();
+  plan.control_socket = directory.paths().control_socket();
+  if (options.disk_root) {
+    LB_TRY(prepare_disk_vm(dirs, options, directory, kernel, config));
+    plan.disk_root = true;
+  } else if (plan.socket.empty()) {
+    // A daemon that is not ours may have one queue only; ours is told.
+    config.request_queues = std::min(config.cpus, kMaxRequestQueues);
+    LB_ASSIGN(ChildSpec root, vfsd_spec(dirs, options, directory, kernel, config, {}));
+    plan.daemons.push_back(std::move(root));
+  }
+  plan.vmm = ChildSpec{.label = "QEMU", .argv = qemu_args(config, qemu), .death_signal = SIGKILL};
+  return plan;
+}
+
+/// Runs the plan, and notes how it went.
+Result<int> carry_through(const SupervisorPlan& plan, const VmDirectory& directory) {
+  LastRun run;
+  run.started = seconds_now();
+  LB_TRY(save_last_run(directory.paths().last_run(), run));
+  const auto outcome = supervise(plan);
+  run.ended = seconds_now();
+  run.exit_status = outcome ? 0 : 1;
+  // Without text a child has said why, where the launcher's own lines go.
+  if (!outcome)
+    run.error = outcome.error().text.empty() ? "a program of the VM failed" : outcome.error().text;
+  if (const auto saved = save_last_run(directory.paths().last_run(), run); !saved) {
+    log_warn(saved.error().describe());
+  }
+  LB_TRY(outcome);
+  return 0;
 }
 
 }  // namespace
 
 Result<int> run_vm(const StateDirs& dirs, const Options& options) {
-  LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
-  LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
-  LB_ASSIGN(VmConfig config, config_for(options, directory, kernel));
-  LB_TRY(decide_accelerator(dirs, options, qemu, config));
-  LB_TRY(prepare_console_log(directory.console_log()));
-  SupervisorPlan plan;
-  plan.on_ready = [&directory] { directory.keep(); };
-  plan.socket = options.socket_path;
-  if (options.disk_root) {
-    LB_TRY(prepare_disk_vm(dirs, options, directory, kernel, config));
-    // No daemon whose readiness would say so.
-    directory.keep();
-  } else if (plan.socket.empty()) {
-    // A daemon that is not ours may have one queue only; ours is told.
-    config.request_queues = std::min(config.cpus, kMaxRequestQueues);
-    plan.socket = directory.virtiofs_socket();
-    LB_ASSIGN(plan.daemon, vfsd_spec(dirs, options, directory, kernel, config, plan.socket));
+  LB_TRY(directory.throw_away_ephemeral());
+  LB_ASSIGN(SupervisorPlan plan, plan_for(dirs, options, directory));
+  std::optional<Detachment> detached;
+  if (options.detach) {
+    LB_ASSIGN(detached, Detachment::split(directory.paths().launcher_log()));
+    if (!detached->is_child()) {
+      directory.leave_to_child();
+      LB_TRY(detached->wait_started());
+      std::printf("%s\n", options.name.c_str());
+      return 0;
+    }
+    plan.console_input = -1;
+    plan.console_output = -1;
+    plan.on_started = [&detached] { return detached->started(); };
   }
-  plan.vmm = ChildSpec{
-      .label = "QEMU", .argv = qemu_args(config, qemu, directory.console_log()), .death_signal = SIGKILL};
-  plan.console_input = STDIN_FILENO;
-  plan.console_output = STDOUT_FILENO;
-  LB_TRY(supervise(plan));
-  return 0;
+  const auto status = carry_through(plan, directory);
+  LB_TRY(options.remove_at_end ? directory.remove() : directory.throw_away_ephemeral());
+  return status;
+}
+
+Result<int> start_vm(const StateDirs& dirs, const Options& options) {
+  // Looked at before it is locked, which would make it.
+  LB_ASSIGN(const VmView vm, look_at_vm(dirs, options.name));
+  LB_ASSIGN(const VmRecord record, vm.record);
+  Options again = options;
+  static_cast<RunSettings&>(again) = record.run;
+  again.command = Command::kRun;
+  again.image = record.image;
+  again.detach = !options.attach;
+  if (again.image.empty()) {
+    return fail(EINVAL, "VM ", options.name, " was run on somebody else's daemon: use 'run --socket-path'");
+  }
+  return run_vm(dirs, again);
 }
 
 Result<void> serve_image(const StateDirs& dirs, const Options& options) {
@@ -119,10 +165,12 @@ Result<void> serve_image(const StateDirs& dirs, const Options& options) {
   SupervisorPlan plan;
   plan.on_ready = [&directory] { directory.keep(); };
   plan.socket = options.socket_path.empty() ? dirs.runtime / "virtiofs.sock" : options.socket_path;
+  plan.control_socket = directory.paths().control_socket();
   LB_TRY(check_socket_path(plan.socket));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
   LB_ASSIGN(const VmConfig config, config_for(options, directory, kernel));
-  LB_ASSIGN(plan.daemon, vfsd_spec(dirs, options, directory, kernel, config, plan.socket));
+  LB_ASSIGN(ChildSpec daemon, vfsd_spec(dirs, options, directory, kernel, config, plan.socket));
+  plan.daemons.push_back(std::move(daemon));
   return supervise(plan);
 }
 

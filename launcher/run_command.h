@@ -11,6 +11,9 @@ namespace layerboot::launcher {
 /// text: a child has said why on standard error.
 Result<int> run_vm(const StateDirs& dirs, const Options& options);
 
+/// Runs a VM that exists with the settings of its last run, in the background or, with `attach`, here.
+Result<int> start_vm(const StateDirs& dirs, const Options& options);
+
 /// Serves the image alone, until a signal ends it.
 Result<void> serve_image(const StateDirs& dirs, const Options& options);
 

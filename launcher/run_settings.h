@@ -50,13 +50,13 @@ struct RunSettings {
   bool require_kvm = false;
   MachineChoice machine_choice = MachineChoice::kAuto;
   Net net = Net::kUser;
-  std::string tap;                       // the interface's name, with Net::kTap
-  std::string hostname;                  // empty: from the VM's name
-  std::vector<std::string> environment;  // NAME=VALUE, for the image's command
-  std::string user;                      // for the image's command; empty: the image's
-  std::string workdir;                   // for the image's command; empty: the image's
-  std::vector<std::string> command;      // empty: the image's
-  std::vector<std::string> ssh_keys;     // public keys, a line each
+  std::string tap;                         // the interface's name, with Net::kTap
+  std::string hostname;                    // empty: from the VM's name
+  std::vector<std::string> environment;    // NAME=VALUE, for the image's command
+  std::string user;                        // for the image's command; empty: the image's
+  std::string workdir;                     // for the image's command; empty: the image's
+  std::vector<std::string> guest_command;  // empty: the image's
+  std::vector<std::string> ssh_keys;       // public keys, a line each
   std::vector<Volume> volumes;
   std::vector<PublishedPort> published;
   bool disk_root = false;  // the root is a disk made of the image, not virtiofs

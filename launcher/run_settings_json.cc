@@ -137,7 +137,7 @@ json settings_to_json(const RunSettings& settings) {
           {"environment", settings.environment},
           {"user", settings.user},
           {"workdir", settings.workdir},
-          {"command", settings.command},
+          {"command", settings.guest_command},
           {"ssh_keys", settings.ssh_keys},
           {"volumes", volumes},
           {"published", published},
@@ -163,7 +163,7 @@ Result<RunSettings> settings_from_json(const json& object) {
   reader.texts("environment", settings.environment);
   reader.text("user", settings.user);
   reader.text("workdir", settings.workdir);
-  reader.texts("command", settings.command);
+  reader.texts("command", settings.guest_command);
   reader.texts("ssh_keys", settings.ssh_keys);
   reader.flag("disk_root", settings.disk_root);
   reader.flag("ephemeral", settings.ephemeral);

@@ -1,12 +1,14 @@
-// The supervisor: starts the daemon and QEMU, watches both, and takes them down in order.
+// The supervisor: starts the daemons and QEMU, watches all, and takes them down in order.
 #pragma once
 
 #include <chrono>
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <vector>
 
 #include "launcher/child.h"
+#include "launcher/timeline.h"
 #include "oci-mount/base/result.h"
 
 namespace layerboot::launcher {
@@ -15,22 +17,31 @@ namespace layerboot::launcher {
 struct SupervisorBounds {
   std::chrono::milliseconds power_down{90'000};  // the guest's own shutdown, slow under emulation
   std::chrono::milliseconds quit{5'000};         // QEMU, asked to quit
-  std::chrono::milliseconds flush{30'000};       // the daemon, after SIGTERM
+  std::chrono::milliseconds flush{30'000};       // a daemon, after SIGTERM
   std::chrono::milliseconds drain{2'000};        // what the guest said last, into a slow standard output
   std::chrono::milliseconds same_end{500};  // a daemon that ends cleanly just before QEMU is seen to have
 };
 
 struct SupervisorPlan {
-  /// Started first, with kVfsdReadyFd; none when somebody else's daemon serves `socket`.
-  std::optional<ChildSpec> daemon;
-  /// Where the daemon listens; empty when the VM needs none.
+  /// Started first, the root's before those of volumes. With a VMM each has kVfsdSocketFd, which leads to it;
+  /// none when somebody else's daemon serves `socket`.
+  std::vector<ChildSpec> daemons;
+  /// Where a foreign daemon listens that serves the root, or, without a VMM, ours.
   std::filesystem::path socket;
-  /// Started when the daemon is ready, with the descriptors of qemu_args.h; none to serve only.
+  bool disk_root = false;  // no daemon serves the root
+  /// Started when the daemons are ready, with the descriptors of qemu_args.h; none to serve only.
   std::optional<ChildSpec> vmm;
-  /// Called once, when the daemon is ready; may be empty.
+  /// The other end of QEMU's network, started with its socket as kFirstInheritedFd; none without one.
+  std::optional<ChildSpec> network;
+  /// Called once, when the daemons are ready; may be empty.
   std::function<void()> on_ready;
-  int console_input = 0;  // lent
+  /// Called once, when QEMU runs. What it gives ends the run: nobody wants the VM any more. May be empty.
+  std::function<Result<void>()> on_started;
+  int console_input = 0;  // lent; a console_output below 0: no terminal, the console is for others
   int console_output = 1;
+  std::filesystem::path console_log;     // empty: none is kept
+  std::filesystem::path control_socket;  // empty: nobody else can look or stop
+  Timeline* timeline = nullptr;          // lent; may be null
   SupervisorBounds bounds;
 };
 
@@ -39,10 +50,10 @@ inline constexpr unsigned kMaxQuickResets = 5;
 inline constexpr std::chrono::seconds kQuickReset{15};
 
 /// Runs the plan to its end on this thread, which must be the main one. Success: the guest powered off (or,
-/// without a VMM, the daemon was stopped by a signal). SIGINT, SIGTERM and SIGHUP, and the console's escape,
-/// power the guest off; a second one, or SIGQUIT, stops it at once, which is an error since the guest may
-/// have lost data. An Error without text: a child has said why on standard error. Afterwards no child is left
-/// and the terminal is as it was.
+/// without a VMM, the daemon was stopped by a signal). SIGINT, SIGTERM and SIGHUP, the console's escape, and
+/// a stop by the control socket power the guest off; a second one, a kill, or SIGQUIT, stops it at once,
+/// which is an error since the guest may have lost data. An Error without text: a child has said why on
+/// standard error. Afterwards no child is left and the terminal is as it was.
 Result<void> supervise(const SupervisorPlan& plan);
 
 }  // namespace layerboot::launcher

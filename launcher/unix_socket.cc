@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <cstring>
@@ -16,28 +17,62 @@ Result<std::pair<UniqueFd, UniqueFd>> socket_pair() {
   return std::pair(UniqueFd(ends[0]), UniqueFd(ends[1]));
 }
 
-Result<DaemonConnection> connect_daemon(const std::filesystem::path& path) {
+namespace {
+
+Result<sockaddr_un> address_of(const std::filesystem::path& path) {
   LB_TRY(check_socket_path(path));
-  DaemonConnection connection;
-  connection.socket = UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!connection.socket) return errno_error("socket");
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.c_str(), path.native().size());
-  if (::connect(connection.socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    if (errno == ENOENT || errno == ECONNREFUSED) {
-      return fail(errno, "no daemon serves ", path.string(),
-                  ": start one with 'layerboot serve IMAGE --socket-path ", path.string(), "'");
-    }
-    if (errno == EAGAIN) return fail(EBUSY, "the daemon at ", path.string(), " is busy with other VMs");
+  return address;
+}
+
+}  // namespace
+
+Result<UniqueFd> listen_at(const std::filesystem::path& path) {
+  LB_ASSIGN(const sockaddr_un address, address_of(path));
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return errno_error("socket");
+  // Before bind(2), which takes the mode for the file.
+  if (::fchmod(socket.get(), 0600) != 0) return errno_error("fchmod of a socket");
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
+      ::listen(socket.get(), SOMAXCONN) != 0) {
+    return errno_error("cannot listen at ", path.string());
+  }
+  return socket;
+}
+
+Result<UniqueFd> connect_to(const std::filesystem::path& path) {
+  LB_ASSIGN(const sockaddr_un address, address_of(path));
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return errno_error("socket");
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     return errno_error("cannot connect to ", path.string());
   }
-  if (::fcntl(connection.socket.get(), F_SETFL, 0) != 0) return errno_error("fcntl");
+  if (::fcntl(socket.get(), F_SETFL, 0) != 0) return errno_error("fcntl");
+  return socket;
+}
+
+pid_t peer_of(const UniqueFd& socket) {
   ucred peer{};
   socklen_t size_bytes = sizeof(peer);
-  if (::getsockopt(connection.socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size_bytes) == 0) {
-    connection.daemon = peer.pid;
+  return ::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size_bytes) == 0 ? peer.pid : 0;
+}
+
+Result<DaemonConnection> connect_daemon(const std::filesystem::path& path) {
+  auto socket = connect_to(path);
+  if (!socket) {
+    const Error& error = socket.error();
+    if (error.code == ENOENT || error.code == ECONNREFUSED) {
+      return fail(error.code, "no daemon serves ", path.string(),
+                  ": start one with 'layerboot serve IMAGE --socket-path ", path.string(), "'");
+    }
+    if (error.code == EAGAIN) return fail(EBUSY, "the daemon at ", path.string(), " is busy with other VMs");
+    return std::unexpected(error);
   }
+  DaemonConnection connection;
+  connection.socket = *std::move(socket);
+  connection.daemon = peer_of(connection.socket);
   return connection;
 }
 

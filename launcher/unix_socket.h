@@ -19,6 +19,15 @@ struct DaemonConnection {
   pid_t daemon = 0;  // who listens; 0 when it is outside our PID namespace
 };
 
+/// Listens at `path` with mode 0600. A socket file that is left there must be removed before.
+Result<UniqueFd> listen_at(const std::filesystem::path& path);
+
+/// Connects to a stream socket, close-on-exec. The errno is connect(2)'s.
+Result<UniqueFd> connect_to(const std::filesystem::path& path);
+
+/// Who listens at the other end; 0 when it is outside our PID namespace.
+pid_t peer_of(const UniqueFd& socket);
+
 /// Connects to the vhost-user daemon that listens at `path`. The error says what to do when nobody does.
 Result<DaemonConnection> connect_daemon(const std::filesystem::path& path);
 

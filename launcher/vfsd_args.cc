@@ -5,9 +5,10 @@
 namespace layerboot::launcher {
 
 std::vector<std::string> vfsd_args(const VmConfig& config, const VfsdPaths& paths, bool once) {
+  const bool connected = paths.socket.empty();
   std::vector<std::string> args = {paths.vfsd.string(),
-                                   "--socket-path",
-                                   paths.socket.string(),
+                                   connected ? "--fd" : "--socket-path",
+                                   connected ? str_cat(kVfsdSocketFd) : paths.socket.string(),
                                    "--image",
                                    config.image,
                                    "--upper",

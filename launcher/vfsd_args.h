@@ -12,10 +12,12 @@ namespace layerboot::launcher {
 
 /// Where a vfsd started by us says "ready".
 inline constexpr int kVfsdReadyFd = kFirstInheritedFd;
+/// Its connection to the VM, where it is not to listen.
+inline constexpr int kVfsdSocketFd = kFirstInheritedFd + 1;
 
 struct VfsdPaths {
   std::filesystem::path vfsd;
-  std::filesystem::path socket;
+  std::filesystem::path socket;  // empty: kVfsdSocketFd
   std::filesystem::path upper;
   std::filesystem::path index;
   std::vector<std::filesystem::path> added_layers;  // lowest first, all above the image's own

@@ -17,6 +17,8 @@ constexpr int kRecordVersion = 1;
 constexpr std::size_t kMaxNameLength = 63;
 constexpr std::size_t kMachineIdLength = 32;
 
+constexpr std::array<std::string_view, 4> kPathPrefixes = {"oci:", "oci-archive:", "docker-archive:", "dir:"};
+
 bool is_alphanumeric(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; }
 
 bool is_machine_id(std::string_view text) {
@@ -59,6 +61,18 @@ Result<VmRecord> record_from_json(std::string_view text) {
   }
   if (!is_machine_id(record.machine_id)) return fail(EINVAL, "machine_id is not 32 hexadecimal digits");
   return record;
+}
+
+std::string absolute_reference(std::string_view image) {
+  for (const std::string_view prefix : kPathPrefixes) {
+    if (!image.starts_with(prefix)) continue;
+    const std::string_view path = image.substr(prefix.size());
+    std::error_code error;
+    const auto here = std::filesystem::current_path(error);
+    if (path.starts_with('/') || error) break;
+    return str_cat(prefix, (here / path).string());
+  }
+  return std::string(image);
 }
 
 std::string name_from_image(std::string_view image) {

@@ -52,6 +52,9 @@ std::string record_to_json(const VmRecord& record);
 /// EINVAL with what is wrong; unknown members are ignored, so that an older program reads a newer file.
 Result<VmRecord> record_from_json(std::string_view text);
 
+/// `image` as it means the same from any working directory.
+std::string absolute_reference(std::string_view image);
+
 /// A VM's name made from an image reference: `oci:/images/debian:12` gives `debian-12`. Always valid.
 std::string name_from_image(std::string_view image);
 

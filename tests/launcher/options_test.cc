@@ -145,7 +145,7 @@ TEST(Options, HelpAndVersionAreNoErrors) {
 }
 
 TEST(Options, MisuseIsOneLineAndStatus2) {
-  expect_misuse({}, "run, serve");
+  expect_misuse({}, "run, start");
   expect_misuse({"run"}, "IMAGE");
   expect_misuse({"serve"}, "IMAGE");
   expect_misuse({"fly"}, "fly");

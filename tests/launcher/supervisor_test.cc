@@ -68,7 +68,7 @@ class SupervisorTest : public testing::Test {
     const auto script = scratch_.script(name, str_cat("cd ", scratch_.path().string(), "\n", body));
     return {.label = name, .argv = {script.string()}};
   }
-  void daemon(const std::string& body) { plan_.daemon = fake("vfsd", kDaemonStart + body); }
+  void daemon(const std::string& body) { plan_.daemons = {fake("vfsd", kDaemonStart + body)}; }
   void qemu(const std::string& body) { plan_.vmm = fake("QEMU", kQemuStart + body); }
   void expect_error(const Result<void>& outcome, const std::string& about) {
     ASSERT_FALSE(outcome);

@@ -33,8 +33,8 @@ TEST_F(VmDirectoryTest, MakesPrivateState) {
   ASSERT_TRUE(record);
   ASSERT_TRUE(directory->save_record(*record));
   EXPECT_EQ(mode_of(dirs().vms() / "a"), 0700U);
-  EXPECT_EQ(mode_of(directory->upper()), 0700U);
-  EXPECT_EQ(mode_of(directory->config()), 0600U);
+  EXPECT_EQ(mode_of(directory->paths().upper()), 0700U);
+  EXPECT_EQ(mode_of(directory->paths().config()), 0600U);
   EXPECT_EQ(mode_of(dirs().vms() / "a" / "lock"), 0600U);
   EXPECT_EQ(mode_of(dirs().runtime / "a"), 0700U);
 }
@@ -55,12 +55,12 @@ TEST_F(VmDirectoryTest, IsOneVmAtATime) {
 
 TEST_F(VmDirectoryTest, ClearsSocketsAtBothEnds) {
   std::filesystem::create_directories(dirs().runtime / "a");
-  std::ofstream(dirs().runtime / "a" / "virtiofs.sock") << "stale";
+  std::ofstream(dirs().runtime / "a" / "control.sock") << "stale";
   {
     const auto directory = VmDirectory::open(dirs(), "a");
     ASSERT_TRUE(directory);
-    EXPECT_FALSE(std::filesystem::exists(directory->virtiofs_socket()));
-    std::ofstream(directory->virtiofs_socket()) << "in use";
+    EXPECT_FALSE(std::filesystem::exists(directory->paths().control_socket()));
+    std::ofstream(directory->paths().control_socket()) << "in use";
   }
   EXPECT_FALSE(std::filesystem::exists(dirs().runtime / "a"));
 }
@@ -91,7 +91,7 @@ TEST_F(VmDirectoryTest, WhatCameToNothingLeavesNothing) {
 TEST_F(VmDirectoryTest, ADamagedRecordIsNamed) {
   const auto directory = VmDirectory::open(dirs(), "a");
   ASSERT_TRUE(directory);
-  std::ofstream(directory->config()) << "{";
+  std::ofstream(directory->paths().config()) << "{";
   const auto record = directory->load_record();
   ASSERT_FALSE(record);
   EXPECT_NE(record.error().text.find("config.json"), std::string::npos);

@@ -1,0 +1,42 @@
+// ConsoleLog: what a guest says on its console, kept within a bound.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string_view>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/base/unique_fd.h"
+
+namespace layerboot::launcher {
+
+/// A file that is moved to `PATH.1` when it is full and begun again, so that both hold the latest
+/// kMaxBytes to 2 * kMaxBytes: a guest can't fill the host's disk with its console. Readable by its owner
+/// alone.
+class ConsoleLog {
+ public:
+  static constexpr std::uint64_t kMaxBytes = std::uint64_t{8} << 20;
+
+  /// Begins anew, and removes what an earlier run left.
+  static Result<ConsoleLog> create(const std::filesystem::path& path, std::uint64_t max_bytes = kMaxBytes);
+  /// `PATH.1`.
+  static std::filesystem::path older(const std::filesystem::path& path);
+
+  /// A log that can't be written is warned of once; the guest goes on.
+  void append(std::string_view text);
+  /// Of the file, not of the older one.
+  [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
+
+ private:
+  ConsoleLog(std::filesystem::path path, UniqueFd fd, std::uint64_t max_bytes)
+      : path_(std::move(path)), fd_(std::move(fd)), max_bytes_(max_bytes) {}
+  Result<void> begin_again();
+
+  std::filesystem::path path_;
+  UniqueFd fd_;
+  std::uint64_t max_bytes_;
+  std::uint64_t size_bytes_ = 0;
+  bool broken_ = false;
+};
+
+}  // namespace layerboot::launcher

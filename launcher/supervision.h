@@ -1,0 +1,110 @@
+// Supervision: one run of a plan; the inside of supervisor.h.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "launcher/console.h"
+#include "launcher/console_hub.h"
+#include "launcher/console_log.h"
+#include "launcher/control_server.h"
+#include "launcher/daemon_process.h"
+#include "launcher/exit_watch.h"
+#include "launcher/qmp.h"
+#include "launcher/supervisor.h"
+
+namespace layerboot::launcher {
+
+struct WatchedChild {
+  Child process;
+  std::unique_ptr<ExitWatch> watch;
+};
+
+/// Everything happens on the io_context's one thread. supervision_up.cc has the way up, supervisor.cc what
+/// happens meanwhile, supervision_down.cc the way down.
+///
+/// Up: daemons started -> all say ready -> connected -> QEMU started. Down, whatever the reason, in reverse:
+/// QEMU ended and its last words written -> daemons told to flush and end -> done. Each step down has a
+/// bound.
+class Supervision {
+ public:
+  explicit Supervision(const SupervisorPlan& plan) : plan_(plan) {}
+
+  Result<void> run();
+
+ private:
+  // Up.
+  Result<void> open_control();
+  Result<void> start_daemons();
+  void daemon_ready();
+  void all_ready();
+  Result<void> start_vmm();
+  Result<void> start_network(std::vector<int>& inherited);
+  void start_qmp(UniqueFd socket);
+  Result<void> start_console(UniqueFd socket);
+  void watch_foreign_daemon(pid_t pid);
+
+  // Meanwhile.
+  void watch_signals();
+  void greeted();
+  void handle_event(const QmpEvent& event);
+  Result<nlohmann::json> answer(const ControlRequest& request);
+  nlohmann::json status() const;
+  void take_over(UniqueFd socket, ControlVerb verb);
+  void stop_by_request(const ControlRequest& request);
+
+  // Down.
+  void stop_requested(bool at_once);
+  void power_down();
+  void bound_power_down();
+  void quit_vmm();
+  void vmm_ended();
+  void finish_vmm_if_drained();
+  void stop_daemons();
+  void daemon_ended(std::size_t number);
+  void daemon_gone_with_vmm(const std::string& text);
+  void finish_if_nothing_left();
+  void give_up(Error error);
+  void after(std::chrono::milliseconds delay, std::function<void()> action);
+  void mark(std::string_view name);
+
+  const SupervisorPlan& plan_;
+  boost::asio::io_context io_{1};
+  boost::asio::signal_set signals_{io_};
+  boost::asio::steady_timer step_timer_{io_};  // the bound of the step being waited for
+  boost::asio::steady_timer daemon_timer_{io_};
+  std::vector<std::unique_ptr<DaemonProcess>> daemons_;  // as in the plan; null once ended
+  std::unique_ptr<ExitWatch> foreign_daemon_;
+  std::optional<Child> network_;
+  UniqueFd network_socket_;  // QEMU's end, until it has it
+  std::optional<WatchedChild> vmm_;
+  std::unique_ptr<QmpClient> qmp_;
+  std::optional<ConsoleLog> console_log_;
+  std::unique_ptr<ConsoleHub> hub_;
+  std::unique_ptr<Console> console_;
+  std::unique_ptr<ControlServer> control_;
+  std::chrono::milliseconds power_down_bound_{};
+  bool hub_open_ = false;
+  bool console_open_ = false;
+  bool qmp_open_ = false;
+  bool greeted_ = false;
+  std::optional<ExitStatus> vmm_status_;
+  bool guest_shut_down_ = false;
+  bool stopping_ = false;    // a stop was asked for
+  bool going_down_ = false;  // quit_vmm() or stop_daemons() has begun
+  bool finished_ = false;
+  unsigned quick_resets_ = 0;
+  std::chrono::steady_clock::time_point last_reset_{};
+  Result<void> outcome_;
+};
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,132 @@
+// stop, kill, rm, reset and resize.
+
+#include <cstdio>
+#include <functional>
+
+#include "launcher/control_client.h"
+#include "launcher/supervisor.h"
+#include "launcher/vm_commands.h"
+#include "launcher/vm_list.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/base/progress.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+/// Beyond the bounds of the steps on the supervisor's way down.
+constexpr milliseconds kSlack{15'000};
+
+/// One name at a time, however the others fare.
+Result<int> for_each_name(const Options& options,
+                          const std::function<Result<void>(const std::string&)>& act) {
+  int status = 0;
+  for (const std::string& name : options.names) {
+    if (const auto done = act(name); done) {
+      std::printf("%s\n", name.c_str());
+      std::fflush(stdout);
+    } else {
+      log_error(name, ": ", done.error().describe());
+      status = 1;
+    }
+  }
+  return status;
+}
+
+/// Nothing when nobody runs the VM.
+Result<std::optional<ControlClient>> supervisor_of(const StateDirs& dirs, const std::string& name) {
+  const VmPaths paths(dirs, name);
+  std::error_code error;
+  if (!std::filesystem::is_directory(paths.state, error)) {
+    return fail(ENOENT, "no such VM: 'layerboot ps -a' lists what is there");
+  }
+  auto client = ControlClient::connect(paths.control_socket());
+  if (client) return std::optional<ControlClient>(*std::move(client));
+  if (is_nobody(client.error())) return std::nullopt;
+  return std::unexpected(client.error());
+}
+
+/// An Error when the VM had to be cut off, or failed.
+Result<void> how_it_ended(const StateDirs& dirs, const std::string& name) {
+  const auto run = load_last_run(VmPaths(dirs, name).last_run());
+  // With --rm there is nothing left to read.
+  if (!run || !*run || (*run)->exit_status == 0) return {};
+  return fail(EIO, (*run)->error);
+}
+
+Result<void> stop(const StateDirs& dirs, const std::string& name, std::optional<std::uint64_t> seconds) {
+  LB_ASSIGN(auto client, supervisor_of(dirs, name));
+  if (!client) return {};
+  const SupervisorBounds bounds;
+  milliseconds patience = bounds.power_down + bounds.quit + bounds.flush + bounds.drain + kSlack;
+  if (seconds) patience += std::chrono::seconds(*seconds);
+  LB_TRY(client->ask({.verb = ControlVerb::kStop, .timeout_seconds = seconds}));
+  LB_ASSIGN(const bool ended, client->wait_end(patience));
+  if (!ended) return fail(ETIMEDOUT, "its supervisor still runs: 'layerboot kill ", name, "' ends it");
+  return how_it_ended(dirs, name);
+}
+
+Result<void> kill(const StateDirs& dirs, const std::string& name) {
+  LB_ASSIGN(auto client, supervisor_of(dirs, name));
+  if (!client) return {};
+  const SupervisorBounds bounds;
+  const auto asked = client->ask({.verb = ControlVerb::kKill, .timeout_seconds = {}});
+  if (asked) {
+    LB_ASSIGN(const bool ended, client->wait_end(bounds.quit + bounds.flush + bounds.drain + kSlack));
+    if (ended) return {};
+  }
+  log_warn(name, ": its supervisor does not answer and is killed");
+  client->kill_supervisor();
+  LB_ASSIGN(const bool killed, client->wait_end(kSlack));
+  if (killed) return {};
+  return fail(ETIMEDOUT, "its supervisor could not be killed");
+}
+
+/// The VM's lock, in words that fit a command which needs it stopped.
+Result<VmDirectory> hold_stopped(const StateDirs& dirs, const std::string& name) {
+  auto directory = VmDirectory::open_existing(dirs, name);
+  if (!directory && directory.error().code == EBUSY) {
+    return fail(EBUSY, "it is running: 'layerboot stop ", name, "' first");
+  }
+  return directory;
+}
+
+}  // namespace
+
+Result<int> stop_vms(const StateDirs& dirs, const Options& options) {
+  return for_each_name(options,
+                       [&](const std::string& name) { return stop(dirs, name, options.stop_seconds); });
+}
+
+Result<int> kill_vms(const StateDirs& dirs, const Options& options) {
+  return for_each_name(options, [&](const std::string& name) { return kill(dirs, name); });
+}
+
+Result<int> remove_vms(const StateDirs& dirs, const Options& options) {
+  return for_each_name(options, [&](const std::string& name) -> Result<void> {
+    if (options.force) LB_TRY(kill(dirs, name));
+    LB_ASSIGN(VmDirectory directory, hold_stopped(dirs, name));
+    return directory.remove();
+  });
+}
+
+Result<int> reset_vms(const StateDirs& dirs, const Options& options) {
+  return for_each_name(options, [&](const std::string& name) -> Result<void> {
+    LB_ASSIGN(const VmDirectory directory, hold_stopped(dirs, name));
+    return directory.throw_away_upper();
+  });
+}
+
+Result<void> resize_vm(const StateDirs& dirs, const Options& options) {
+  LB_ASSIGN(const VmView vm, look_at_vm(dirs, options.name));
+  LB_ASSIGN(VmRecord record, vm.record);
+  record.quota_bytes = options.quota_bytes.value_or(record.quota_bytes);
+  LB_TRY(save_vm_record(vm.paths, record));
+  std::printf("%s\n", options.name.c_str());
+  if (vm.is_live()) log_info("counts from the VM's next start on: it runs with what it was started with");
+  return {};
+}
+
+}  // namespace layerboot::launcher
