@@ -129,6 +129,7 @@ void Overlay::settle_write(const NodePtr& node, WriteGrant grant) {
     node->times_stale = true;  // written within the file: it is as large as before
     return;
   }
+  node->grows_late = true;
   node->attr_valid = false;
   // Settled now, so that the next reservation sees what this one became.
   if (grant.growth_bytes > 0) {
@@ -199,11 +200,13 @@ Task<Result<std::size_t>> Overlay::write(Reactor& reactor, NodeId id, std::uint6
 }
 
 Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
+  std::optional<Pin> pin;  // outlives the locks
   FdCache::Fd fd;
   {
     const std::lock_guard lock(mutex_);
     LB_CO_ASSIGN(const Ref ref, find(id));
     if (!ref.node || !ref.node->in_upper || ref.node->removed) co_return Result<void>();  // nothing to lose
+    pin.emplace(*this, ref.node);
     if (ref.node->is_directory()) {
       LB_CO_ASSIGN(fd, directory_fd(ref.node));
     } else {
@@ -212,6 +215,12 @@ Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
   }
   auto synced = co_await reactor.fsync(fd->get(), data_only);
   if (!synced) co_return std::unexpected(synced.error());
+  const std::lock_guard lock(mutex_);
+  Node& node = *pin->node();
+  if (node.is_regular() && !node.removed) {
+    // Only now has the host allocated what it had delayed, with blocks for its tree of extents on top.
+    if (auto st = stat_at({fd->get(), ""}); st) book(node, *st);
+  }
   co_return Result<void>();
 }
 
@@ -233,6 +242,7 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   }
   auto allocated = co_await reactor.fallocate(fd->get(), static_cast<int>(mode), offset, length_bytes);
   const std::lock_guard lock(mutex_);
+  node->grows_late = true;
   node->attr_valid = false;
   if (auto st = stat_at({fd->get(), ""}); st && !node->removed) book(*node, *st);
   if (!allocated) co_return std::unexpected(allocated.error());

@@ -98,6 +98,7 @@ void Overlay::end_session() {
     } else if (!node->attr_valid || node->times_stale) {
       static_cast<void>(attr_of(*node));
     }
+    remember_growth(*node);
   }
   // One by one: a deep chain of parents would be destroyed by as deep a recursion.
   for (const auto& [id, node] : nodes_) {
@@ -287,7 +288,12 @@ Result<NodePtr> Overlay::load_child(const NodePtr& directory, const std::string&
     child.node = same;
     return same;
   }
-  node->charged_bytes = static_cast<std::uint64_t>(st.st_blocks) * 512;
+  if (const auto charged_bytes = late_growth_.take(st.st_ino)) {
+    node->charged_bytes = *charged_bytes;
+    node->grows_late = true;
+  } else {
+    node->charged_bytes = static_cast<std::uint64_t>(st.st_blocks) * 512;
+  }
   node->name = name;
   node->parent = directory;
   book(*node, st);
@@ -386,10 +392,14 @@ void Overlay::release_if_unused(NodePtr node) {
         numbered_by_tree ? lower_references(static_cast<tree::NodeId>(node->id)) : node->references;
     if (references > 0 || node->loaded_children > 0 || node->pins > 0) return;
     if (node->orphan) free_orphan(*node);
-    if (node->in_work() && free_work_object(*node)) return forget_node(node);
+    if (node->in_work() && free_work_object(*node)) {
+      remember_growth(*node);
+      return forget_node(node);
+    }
     if (node->never_evict) return;
     // What it has grown by must not be lost to the quota.
     if ((!node->attr_valid || node->times_stale) && !node->removed) static_cast<void>(attr_of(*node));
+    remember_growth(*node);
     NodePtr parent = node->parent;
     move_node(node, nullptr, {});
     fds_.drop(node->id);
@@ -397,6 +407,10 @@ void Overlay::release_if_unused(NodePtr node) {
     node->removed = true;  // for whoever still has it in hand
     node = std::move(parent);
   }
+}
+
+void Overlay::remember_growth(const Node& node) {
+  if (node.grows_late && !node.removed) late_growth_.remember(node.host_ino, node.charged_bytes);
 }
 
 void Overlay::forget_node(const NodePtr& node) {

@@ -31,6 +31,7 @@
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/task.h"
 #include "oci-mount/overlay/fd_cache.h"
+#include "oci-mount/overlay/late_growth.h"
 #include "oci-mount/overlay/lower.h"
 #include "oci-mount/overlay/node.h"
 #include "oci-mount/overlay/quota.h"
@@ -175,6 +176,7 @@ class Overlay {
   Result<Entry> entry_for(const NodePtr& node);
   Entry entry_for_lower(tree::NodeId id);
   void release_if_unused(NodePtr node);
+  void remember_growth(const Node& node);
   void forget_node(const NodePtr& node);
   bool free_work_object(Node& node);
   bool make_orphan(Node& node);
@@ -289,6 +291,7 @@ class Overlay {
   NodeId next_spare_id_ = kSpareIdBase;
   FdCache fds_;
   std::size_t orphans_ = 0;
+  LateGrowth late_growth_;
   FdCache::Fd root_fd_;
   FdCache::Fd work_fd_;
 };

@@ -9,8 +9,9 @@
 namespace layerboot::overlay {
 
 /// A budget of bytes (as allocated on the host, st_blocks) and of inodes, and a floor of free space on the
-/// host's file system. Growth is reserved before it happens and settled to what the host allocated.
-/// Thread-safe.
+/// host's file system. Growth is reserved before it happens and settled to what the host allocated. What the
+/// host allocates by itself later, at write-back (blocks for a scattered file's tree of extents), is booked
+/// when the file is next synced or grows, and at a restart. Thread-safe.
 class Quota {
  public:
   struct Limits {

@@ -94,7 +94,9 @@ std::string RequestCounts::describe() const {
   for (std::uint32_t opcode = 0; opcode <= kOther; ++opcode) {
     if (const auto count = of(opcode); count != 0) seen.emplace_back(count, opcode);
   }
-  std::ranges::stable_sort(seen, [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::ranges::sort(seen, [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  });
   std::string text;
   for (const auto& [count, opcode] : seen) {
     const std::string name = opcode == kOther ? "other" : opcode_name(opcode);

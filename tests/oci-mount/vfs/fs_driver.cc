@@ -288,7 +288,11 @@ void FsDriver::snapshot_into(vfs::NodeId directory, const std::string& path, Sna
   for (const auto& [name, entry] : entries) {
     const auto& attr = entry.attr;
     std::string content;
-    if (S_ISREG(attr.mode)) content = read_node(entry.id);
+    if (S_ISREG(attr.mode)) {
+      content = read_node(entry.id);
+      if (const auto synced = reactor->block_on(fs.fsync(*reactor, entry.id, true)); !synced)
+        content = "not synced";
+    }
     if (S_ISLNK(attr.mode)) content = fs.readlink(entry.id).value_or("error");
     std::map<std::string, std::string> xattrs;
     std::istringstream names(fs.listxattr(entry.id).value_or(""));

@@ -60,7 +60,8 @@ class WritableFsTest : public testing::Test, protected ImageFixture {
     return {kTestQuotaBytes - statfs->blocks_free * statfs->block_size_bytes,
             kTestQuotaInodes - statfs->inodes_free};
   }
-  /// A walk first: directories' growth is booked when they are next looked at.
+  /// A walk first: directories' growth is booked when they are next looked at, and what the host allocates
+  /// late when a file is synced.
   void expect_usage_agrees() {
     static_cast<void>(driver->snapshot());
     const HostUsage host = host_usage(directory / "vm");

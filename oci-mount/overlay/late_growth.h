@@ -1,0 +1,38 @@
+// LateGrowth: what the quota has booked for files that left memory before the host had allocated all of
+// theirs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <unordered_map>
+
+namespace layerboot::overlay {
+
+/// A host allocates at write-back, and a scattered file then takes blocks for its tree of extents that no
+/// stat before has shown (ext4: four extents lie in the inode, more need a block). Booked against what is
+/// remembered here, they are not lost when the file is met again. Not thread-safe.
+class LateGrowth {
+ public:
+  /// Files remembered. Beyond it one gives way, and what it grows late is counted at a restart.
+  static constexpr std::size_t kMaxFiles = 1U << 16;
+
+  void remember(std::uint64_t host_ino, std::uint64_t charged_bytes) {
+    if (charged_.size() >= kMaxFiles) charged_.erase(charged_.begin());
+    charged_[host_ino] = charged_bytes;
+  }
+
+  /// What was booked for the file, which is forgotten here; nothing when it is not known.
+  [[nodiscard]] std::optional<std::uint64_t> take(std::uint64_t host_ino) {
+    const auto found = charged_.find(host_ino);
+    if (found == charged_.end()) return std::nullopt;
+    const auto charged_bytes = found->second;
+    charged_.erase(found);
+    return charged_bytes;
+  }
+
+ private:
+  std::unordered_map<std::uint64_t, std::uint64_t> charged_;  // by inode number on the host
+};
+
+}  // namespace layerboot::overlay

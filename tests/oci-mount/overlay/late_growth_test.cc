@@ -1,0 +1,26 @@
+#include "oci-mount/overlay/late_growth.h"
+
+#include <gtest/gtest.h>
+
+namespace layerboot::overlay {
+namespace {
+
+TEST(LateGrowth, GivesBackWhatWasBookedOnce) {
+  LateGrowth late;
+  EXPECT_FALSE(late.take(7));
+  late.remember(7, 4096);
+  late.remember(7, 8192);
+  EXPECT_EQ(late.take(7), 8192U);
+  EXPECT_FALSE(late.take(7));
+}
+
+TEST(LateGrowth, IsBounded) {
+  LateGrowth late;
+  for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles + 10; ++ino) late.remember(ino, ino);
+  std::size_t known = 0;
+  for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles + 10; ++ino) known += late.take(ino) ? 1U : 0U;
+  EXPECT_EQ(known, LateGrowth::kMaxFiles);
+}
+
+}  // namespace
+}  // namespace layerboot::overlay
