@@ -11,7 +11,6 @@
 #include "oci-mount/layer/directory_layer.h"
 #include "oci-mount/layer/index_builder.h"
 #include "oci-mount/layer/index_format.h"
-#include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
 
@@ -26,9 +25,11 @@ Result<LayerIndex> build_and_open(const store::Blob& blob, const ExpectedLayer& 
                                   const std::filesystem::path& path, const OpenOptions& options) {
   LB_TRY(make_directories(options.index_dir));
   std::optional<Progress> progress;
-  if (options.show_progress) progress.emplace(str_cat("indexing ", blob.name()), blob.size_bytes());
+  if (options.show_progress && !options.on_progress)
+    progress.emplace(str_cat("indexing ", blob.name()), blob.size_bytes());
   LB_TRY(build_index(blob, expected, path, [&](std::uint64_t done_bytes) {
     if (progress) progress->update(done_bytes);
+    if (options.on_progress) options.on_progress(done_bytes);
   }));
   return LayerIndex::open(path, expected.identity);
 }
@@ -76,23 +77,6 @@ Result<std::shared_ptr<const Layer>> open_with_index(std::shared_ptr<const store
   return std::make_shared<const Layer>(std::move(*recut), expected.identity, std::move(*index));
 }
 
-/// How much the layers of an image may still unpack to.
-class ImageSize {
- public:
-  Result<void> add(const Layer& layer) {
-    const std::uint64_t layer_bytes = layer.index().stream_size_bytes();
-    if (layer_bytes > kMaxImageBytes - total_bytes_) {
-      return fail(E2BIG, "its layers unpack to more than the limit of ", kMaxImageBytes,
-                  " bytes for an image");
-    }
-    total_bytes_ += layer_bytes;
-    return {};
-  }
-
- private:
-  std::uint64_t total_bytes_ = 0;
-};
-
 }  // namespace
 
 Layer::Layer(std::shared_ptr<const store::Blob> blob, LayerIdentity identity, LayerIndex index)
@@ -118,28 +102,6 @@ Result<std::shared_ptr<const Layer>> open_layer(const std::filesystem::path& tar
   std::error_code ignored;
   expected.source = std::filesystem::absolute(tar_file, ignored).string();
   return open_with_index(std::move(blob), expected, options);
-}
-
-Result<std::vector<std::shared_ptr<const Layer>>> open_layers(
-    const store::Image& image, std::span<const std::filesystem::path> add_layers,
-    const OpenOptions& options) {
-  std::vector<std::shared_ptr<const Layer>> layers;
-  ImageSize size;
-  for (const store::ImageLayer& image_layer : image.layers) {
-    auto layer = open_layer(image_layer, options);
-    if (!layer) return while_doing(layer.error(), "image \"", image.reference, "\"");
-    // A directory is not unpacked, but read where it lies, however large.
-    if (!image_layer.is_directory) {
-      if (auto fits = size.add(**layer); !fits)
-        return while_doing(fits.error(), "image \"", image.reference, "\"");
-    }
-    layers.push_back(std::move(*layer));
-  }
-  for (const auto& tar_file : add_layers) {
-    LB_ASSIGN(auto layer, open_layer(tar_file, options));
-    layers.push_back(std::move(layer));
-  }
-  return layers;
 }
 
 std::string layers_key(std::span<const std::shared_ptr<const Layer>> layers) {

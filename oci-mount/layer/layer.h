@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -37,6 +38,9 @@ class Layer {
 struct OpenOptions {
   std::filesystem::path index_dir;  // made if it is not there
   bool show_progress = false;       // of building, on standard error
+  unsigned layers_at_once = 0;      // that open_layers() builds; 0: as the machine's processors have it
+  /// Gets a blob's bytes done so far, instead of standard error.
+  std::function<void(std::uint64_t)> on_progress = nullptr;
 };
 
 /// Opens a blob of an image with its index, building the index if there is none that fits: then the whole
@@ -48,8 +52,9 @@ Result<std::shared_ptr<const Layer>> open_layer(const store::ImageLayer& layer, 
 Result<std::shared_ptr<const Layer>> open_layer(const std::filesystem::path& tar_file,
                                                 const OpenOptions& options);
 
-/// An image's layers, lowest first, and `add_layers` (plain tars) on top of them in their order.
-/// E2BIG when the image's unpack to more than kMaxImageBytes together.
+/// An image's layers, lowest first, several at once where they have to be indexed (at most 4), and
+/// `add_layers` (plain tars) on top of them in their order. E2BIG when the image's unpack to more than
+/// kMaxImageBytes together.
 Result<std::vector<std::shared_ptr<const Layer>>> open_layers(
     const store::Image& image, std::span<const std::filesystem::path> add_layers, const OpenOptions& options);
 

@@ -8,8 +8,16 @@ namespace layerboot::mount {
 
 namespace {
 
-constexpr const char* kImageHelp =
-    "the image: oci:DIR[:TAG], or the name of one in the local store, such as debian:12";
+constexpr const char* kImageHelp = "the image: a name in the local store such as debian:12, or see below";
+constexpr const char* kFooter =
+    "IMAGE is one of\n"
+    "  debian:12, localhost:5000/app   a name in the local store (layerboot pull puts it there)\n"
+    "  oci:DIR[:TAG]                   an OCI layout\n"
+    "  oci-archive:FILE[:TAG]          the same in a tar, read in place\n"
+    "  docker-archive:FILE[:NAME:TAG]  what docker save wrote, read in place\n"
+    "  containerd:NAME                 an image of this machine's containerd\n"
+    "  dir:PATH                        a directory, as it is\n"
+    "Of an image for several platforms the one for this machine is taken. More in oci-mount(1).";
 
 void add_mount(CLI::App& app, MountCommand& command) {
   CLI::App* sub = app.add_subcommand("mount", "mount an image on a directory, by FUSE; unpacks nothing");
@@ -92,6 +100,7 @@ ParsedOptions parse_options(int argc, const char* const* argv) {
   app.set_version_flag("--version", LAYERBOOT_VERSION);
   app.require_subcommand(1);
   app.fallthrough();
+  app.footer(kFooter);
   app.add_option("--index-dir", parsed.options.index_dir, "where indexes are kept")
       ->envname("LAYERBOOT_INDEX_DIR");
   app.add_option("--add-layer", parsed.options.add_layers,

@@ -66,6 +66,24 @@ TEST_F(ImageSourcesTest, ArchivesThatSkopeoMakes) {
   EXPECT_EQ(tool({"cat", str_cat("oci-archive:", path("oci.tar")), "/etc/hostname"}).exit_code, 1);
 }
 
+// With Go's pgzip, in pieces that are decoded side by side.
+TEST_F(ImageSourcesTest, GzipLayersThatSkopeoMakes) {
+  if (!is_installed("skopeo")) GTEST_SKIP() << "skopeo is not installed: ./dev setup installs it";
+  const std::string large = sample_bytes(7'000'000, 9);
+  ImageBuilder image(dir_ / "large");
+  image.add_plain_layer(TarBuilder().file("large", large).finish());
+  image.write("v1");
+  const std::string plain = str_cat("docker-archive:", path("docker.tar"), ":example.org/one:v1");
+  const std::string gzip = str_cat("oci:", path("gzip"), ":v1");
+  ASSERT_EQ(run({"skopeo", "copy", "--quiet", str_cat("oci:", path("large"), ":v1"), plain}).exit_code, 0);
+  const Outcome copied =
+      run({"skopeo", "copy", "--quiet", "--dest-compress", "--dest-compress-format", "gzip", plain, gzip});
+  ASSERT_EQ(copied.exit_code, 0) << copied.err;
+  EXPECT_NE(tool({"index", gzip, "-q"}).out.find(" gzip "), std::string::npos);
+  EXPECT_TRUE(tool({"cat", gzip, "/large"}).out == large);
+  EXPECT_EQ(tool({"verify", gzip, "-q"}).exit_code, 0);
+}
+
 // One frame a layer, as docker buildx has it too.
 TEST_F(ImageSourcesTest, ZstdLayersThatSkopeoMakes) {
   if (!is_installed("skopeo")) GTEST_SKIP() << "skopeo is not installed: ./dev setup installs it";

@@ -179,8 +179,8 @@ TEST(GzipCodec, RealCompressors) {
   const test::TempDir dir;
   const std::string text = sample_bytes(3 << 20, 8) + random_bytes(300'000, 9);
   test::write_text(dir / "in", text);
-  for (const std::string command :
-       {"gzip -c", "gzip -1 -c", "gzip -9 -c", "pigz -p 2 -c", "pigz -p 2 -i -b 128 -c", "pigz -11 -c"}) {
+  for (const std::string command : {"gzip -c", "gzip -1 -c", "gzip -9 -c", "pigz -p 2 -c",
+                                    "pigz -p 2 -i -b 128 -c", "pigz -11 -c", "igzip -1 -c", "igzip -3 -c"}) {
     const std::string tool = command.substr(0, command.find(' '));
     if (std::system(("command -v " + tool + " > /dev/null").c_str()) != 0) {
       std::cout << "left out: " << command << ", which is not installed\n";

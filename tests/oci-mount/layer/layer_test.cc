@@ -21,7 +21,7 @@ class LayerTest : public testing::Test {
   auto open(bool with_added = false) {
     const std::vector<std::filesystem::path> added =
         with_added ? std::vector{added_} : std::vector<std::filesystem::path>{};
-    return open_layers(image_, added, {dirs_.index(), false});
+    return open_layers(image_, added, {.index_dir = dirs_.index()});
   }
   [[nodiscard]] std::size_t index_count() const {
     return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(dirs_.index()), {}));
@@ -45,6 +45,26 @@ TEST_F(LayerTest, BuildsWhatIsMissingOnce) {
   ASSERT_TRUE(open());
   EXPECT_EQ(std::filesystem::last_write_time(path), written);
   EXPECT_EQ(std::filesystem::status(path).permissions(), std::filesystem::perms(0444));
+}
+
+TEST_F(LayerTest, SeveralAtOnceAreTheSameInTheSameOrder) {
+  for (unsigned i = 0; i < 9; ++i)
+    builder_.add_gzip_layer(
+        test::TarBuilder().file(str_cat("f", i), test::sample_bytes(200'000, i)).finish());
+  builder_.write();
+  image_ = *store::open_image(str_cat("oci:", builder_.layout().string()), dirs_);
+  const auto one_by_one = open_layers(image_, {}, {.index_dir = dir_ / "one", .layers_at_once = 1});
+  const auto at_once = open_layers(image_, {}, {.index_dir = dir_ / "four", .layers_at_once = 4});
+  ASSERT_TRUE(one_by_one) << one_by_one.error().text;
+  ASSERT_TRUE(at_once) << at_once.error().text;
+  EXPECT_EQ(layers_key(*at_once), layers_key(*one_by_one));
+  for (const auto& file : std::filesystem::directory_iterator(dir_ / "one"))
+    EXPECT_TRUE(test::read_text(file.path()) == test::read_text(dir_ / "four" / file.path().filename()));
+  test::write_text(image_.layers[7].path, "damaged");
+  const auto damaged = open_layers(image_, {}, {.index_dir = dir_ / "none", .layers_at_once = 4});
+  ASSERT_FALSE(damaged);
+  EXPECT_NE(damaged.error().text.find(image_.layers[7].blob.text()), std::string::npos)
+      << damaged.error().text;
 }
 
 TEST_F(LayerTest, AddedLayersLieOnTop) {
