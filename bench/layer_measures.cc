@@ -223,15 +223,17 @@ Result<ColdReads> measure_cold_reads(const store::ImageLayer& image_layer, unsig
 
 Result<Opening> measure_opening(const std::string& reference, unsigned rounds, const StateDirs& dirs) {
   std::vector<double> taken_ms;
+  std::size_t nodes = 0;
   vfs::ImageSourceOptions options;
   options.dirs = dirs;
   for (unsigned round = 0; round < rounds; ++round) {
     const Stopwatch watch;
     LB_ASSIGN(const auto source, vfs::open_image_source(reference, options));
     taken_ms.push_back(watch.stop().wall_s * kMillisPerSecond);
+    nodes = source->tree->node_count();
   }
   std::sort(taken_ms.begin(), taken_ms.end());
-  return Opening{taken_ms.front(), taken_ms[rounds / 2]};
+  return Opening{taken_ms.front(), taken_ms[rounds / 2], nodes};
 }
 
 Result<Cost> measure_program(const std::vector<std::string>& words, unsigned rounds) {

@@ -43,6 +43,7 @@ Result<ColdReads> measure_cold_reads(const store::ImageLayer& layer, unsigned re
 struct Opening {
   double best_ms = 0;
   double median_ms = 0;
+  std::size_t nodes = 0;  // files, directories and all
 };
 /// Of an image whose indexes are there, up to where its files can be read.
 Result<Opening> measure_opening(const std::string& reference, unsigned rounds, const StateDirs& dirs);
