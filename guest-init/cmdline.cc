@@ -66,6 +66,7 @@ void apply(BootOptions& options, bool& type_given, std::string_view word) {
     if (name == "rw") options.read_only = false;
     if (name == "single") options.single = true;
     if (name == "layerboot.probe") options.probe = true;
+    if (name == "layerboot.timing") options.timing = true;
     if (name == "layerboot.agent") options.agent = true;
     return;
   }

@@ -39,6 +39,7 @@ struct BootOptions {
   std::vector<std::string> init_arguments;  // what follows `--`
   bool single = false;                      // single: a shell before the root is mounted
   bool probe = false;                       // layerboot.probe: say that we run, and power off
+  bool timing = false;                      // layerboot.timing: say on the console how far the boot is
   bool agent = false;                       // layerboot.agent: there is a port for the agent
   RunChoice run = RunChoice::kAuto;         // layerboot.run=auto|init|command
   NetChoice net = NetChoice::kLeave;        // layerboot.net=user|dhcp

@@ -122,11 +122,13 @@ void run_asked_shell(const BootOptions& options, const Start& start) {
     say("layerboot-probe: alive");
     power_off();
   }
+  if (options.timing) say("timing: kernel");
   mount_early();
   ModuleLoader modules;
   modules.load_for_devices();
   if (options.single) run_recovery_shell();
   modules.load("fs-" + options.root_type);
+  if (options.timing) say("timing: kernel modules");
   mount_root(options);
   if (options.root_type != "virtiofs" && !options.read_only) {
     apply_vm_layer("/vm-layer.tar");
@@ -138,6 +140,7 @@ void run_asked_shell(const BootOptions& options, const Start& start) {
   mount_shares(options.shares);
   use_resolver();
   run_asked_shell(options, start);
+  if (options.timing) say("timing: initrd");
   note(std::to_string(modules.loaded()) + " modules, root " + options.root + " (" + options.root_type +
        "), handing over to " + (start.init.empty() ? "the image's command" : start.init));
   hand_over(options, start, old_root, argv);

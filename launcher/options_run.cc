@@ -52,7 +52,9 @@ void add_guest_options(CLI::App* run, Options& options) {
              options.volumes.push_back(*volume);
            }
          },
-         "a directory of this machine in the guest: HOST:GUEST[:ro][,quota=SIZE] (may be repeated)")
+         "a directory of this machine in the guest: HOST:GUEST:ro, or HOST:GUEST:overlay[,quota=SIZE] to let "
+         "it "
+         "write, into the VM's own state (may be repeated)")
       ->allow_extra_args(false)
       ->type_name("VOLUME");
   run->add_option_function<std::vector<std::string>>(
@@ -183,6 +185,7 @@ void add_run_command(CommandSet& commands) {
   disk->excludes(socket);
   run->add_flag("-d,--detach", options.detach, "in the background; logs and console show it, stop ends it");
   run->add_flag("--rm", options.remove_at_end, "remove the VM, and what it wrote, when it ends");
+  run->add_flag("--timing", options.timing, "say at the end where the time of the start went");
   run->add_flag("--ephemeral", options.ephemeral,
                 "start from the image alone, and keep nothing that is written");
   add_disk_options(run, options);

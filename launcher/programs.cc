@@ -66,6 +66,11 @@ Result<path> find_oci_mount(const path& given) {
   return find_companion(given, "oci-mount", "--oci-mount", {"oci-mount", "../oci-mount/mount/oci-mount"});
 }
 
+Result<path> find_passt() {
+  if (auto found = find_in_path("passt")) return found;
+  return fail(ENOENT, "passt is not installed: apt install passt, or take --net user");
+}
+
 Result<path> find_qemu(const path& given) {
   if (!given.empty()) {
     if (is_executable(given)) return given;

@@ -15,6 +15,9 @@ Result<std::filesystem::path> find_vfsd(const std::filesystem::path& given);
 Result<std::filesystem::path> find_guest_init(const std::filesystem::path& given);
 Result<std::filesystem::path> find_oci_mount(const std::filesystem::path& given);
 
+/// passt, from PATH. ENOENT names the Debian package to install.
+Result<std::filesystem::path> find_passt();
+
 /// QEMU for this host's architecture. ENOENT names the Debian package to install.
 Result<std::filesystem::path> find_qemu(const std::filesystem::path& given);
 

@@ -34,6 +34,22 @@ std::string machine_argument(Machine machine, Accel accel, std::string_view more
 
 std::string_view cpu_model(Accel accel) { return accel == Accel::kKvm ? "host" : "max"; }
 
+std::string netdev_argument(const VmConfig& config) {
+  if (config.net == Net::kTap) {
+    return str_cat("tap,id=net,script=no,downscript=no,ifname=", config.tap);
+  }
+  if (config.net == Net::kPasst) {
+    const int fd = kQemuFirstVolumeFd + static_cast<int>(config.volumes.size());
+    return str_cat("stream,id=net,server=off,addr.type=fd,addr.str=", fd);
+  }
+  std::string argument = "user,id=net";
+  for (const PublishedPort& port : config.published) {
+    argument +=
+        str_cat(",hostfwd=", port.udp ? "udp:" : "tcp:", port.address, ':', port.host, "-:", port.guest);
+  }
+  return argument;
+}
+
 void add_common(std::vector<std::string>& args) {
   args.insert(args.end(),
               {"-nodefaults", "-no-user-config", "-display", "none", "-sandbox", std::string(kSandbox)});
@@ -53,7 +69,12 @@ Result<std::string> kernel_command_line(const VmConfig& config) {
   line += config.debug ? " systemd.log_target=kmsg" : " quiet loglevel=4";
   line += config.quiet ? " systemd.show_status=0" : " systemd.show_status=1";
   // The image may have networkd without having enabled it; where there is none the wish is ignored.
-  if (config.net == Net::kUser) line += " systemd.wants=systemd-networkd.service";
+  if (config.net != Net::kNone) line += " systemd.wants=systemd-networkd.service";
+  for (std::size_t i = 0; i < config.volumes.size(); ++i) {
+    const Volume& volume = config.volumes[i];
+    line += str_cat(" layerboot.mount=", volume_tag(i), ':', volume.guest, volume.read_only ? ":ro" : "");
+  }
+  if (config.timing) line += " layerboot.timing systemd.wants=layerboot-timing.service";
   if (!config.append.empty()) line += str_cat(' ', config.append);
   if (line.size() > kMaxCommandLineBytes) {
     return fail(E2BIG, "kernel command line of ", line.size(), " bytes: the kernel keeps ",
@@ -98,8 +119,13 @@ std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem
                            config.request_queues));
   }
   add("-device", "virtio-rng-pci");
-  if (config.net == Net::kUser) {
-    add("-netdev", "user,id=net");
+  for (std::size_t i = 0; i < config.volumes.size(); ++i) {
+    const std::string tag = volume_tag(i);
+    add("-chardev", str_cat("socket,id=", tag, ",fd=", kQemuFirstVolumeFd + static_cast<int>(i)));
+    add("-device", str_cat("vhost-user-fs-pci,chardev=", tag, ",tag=", tag, ",queue-size=1024"));
+  }
+  if (config.net != Net::kNone) {
+    add("-netdev", netdev_argument(config));
     // romfile=: no boot ROM to load for a guest that does not boot from the network.
     add("-device", "virtio-net-pci,netdev=net,romfile=");
   }

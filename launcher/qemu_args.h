@@ -15,6 +15,8 @@ namespace layerboot::launcher {
 inline constexpr int kQemuVirtiofsFd = kFirstInheritedFd;  // /dev/null where the root is a disk
 inline constexpr int kQemuConsoleFd = kFirstInheritedFd + 1;
 inline constexpr int kQemuQmpFd = kFirstInheritedFd + 2;
+/// One for each volume, and behind them the network's, if it has one.
+inline constexpr int kQemuFirstVolumeFd = kFirstInheritedFd + 3;
 
 /// Pure. `qemu` is argv[0].
 std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem::path& qemu);

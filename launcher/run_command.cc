@@ -11,6 +11,7 @@
 #include "launcher/disk_vm.h"
 #include "launcher/kernel_choice.h"
 #include "launcher/last_run.h"
+#include "launcher/passt_args.h"
 #include "launcher/programs.h"
 #include "launcher/qemu_args.h"
 #include "launcher/supervisor.h"
@@ -18,6 +19,7 @@
 #include "launcher/vm_directory.h"
 #include "launcher/vm_layer.h"
 #include "launcher/vm_list.h"
+#include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
@@ -43,6 +45,7 @@ Result<VmConfig> config_for(const Options& options, const VmDirectory& directory
   config.vmlinuz = kernel.vmlinuz;
   config.initrd = kernel.initrd;
   config.tcg_append = kernel.tcg_append;
+  config.timing = options.timing;
   config.quiet = options.log_level == LogLevel::kWarn;
   config.debug = options.log_level == LogLevel::kDebug;
   LB_TRY(kernel_command_line(config));
@@ -80,6 +83,36 @@ Result<void> decide_accelerator(const StateDirs& dirs, const Options& options,
   return {};
 }
 
+/// A daemon for each volume.
+Result<void> add_volumes(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
+                         const VmConfig& config, SupervisorPlan& plan) {
+  if (config.volumes.empty()) return {};
+  LB_ASSIGN(const auto vfsd, find_vfsd(options.vfsd));
+  const auto uppers = directory.paths().volume_uppers();
+  LB_TRY(make_directories(uppers, 0700));
+  for (const Volume& volume : config.volumes) {
+    std::error_code error;
+    if (!std::filesystem::is_directory(volume.host, error)) {
+      return fail(ENOTDIR, "--volume ", volume.host, ": no directory there");
+    }
+    const VfsdPaths paths{.vfsd = vfsd,
+                          .socket = {},
+                          .upper = uppers / mount_unit_name(volume.guest),
+                          .index = dirs.index(),
+                          .added_layers = {}};
+    plan.daemons.push_back(
+        {.label = str_cat("vfsd of ", volume.guest), .argv = volume_vfsd_args(config, volume, paths)});
+  }
+  return {};
+}
+
+Result<void> add_network(const VmConfig& config, SupervisorPlan& plan) {
+  if (config.net != Net::kPasst) return {};
+  LB_ASSIGN(const auto passt, find_passt());
+  plan.network = ChildSpec{.label = "passt", .argv = passt_args(config, passt)};
+  return {};
+}
+
 Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, VmDirectory& directory) {
   LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
@@ -99,6 +132,8 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
     LB_ASSIGN(ChildSpec root, vfsd_spec(dirs, options, directory, kernel, config, {}));
     plan.daemons.push_back(std::move(root));
   }
+  LB_TRY(add_volumes(dirs, options, directory, config, plan));
+  LB_TRY(add_network(config, plan));
   plan.vmm = ChildSpec{.label = "QEMU", .argv = qemu_args(config, qemu), .death_signal = SIGKILL};
   return plan;
 }
@@ -124,9 +159,12 @@ Result<int> carry_through(const SupervisorPlan& plan, const VmDirectory& directo
 }  // namespace
 
 Result<int> run_vm(const StateDirs& dirs, const Options& options) {
+  Timeline timeline;
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
   LB_TRY(directory.throw_away_ephemeral());
   LB_ASSIGN(SupervisorPlan plan, plan_for(dirs, options, directory));
+  timeline.mark("image, kernel and arguments");
+  plan.timeline = &timeline;
   std::optional<Detachment> detached;
   if (options.detach) {
     LB_ASSIGN(detached, Detachment::split(directory.paths().launcher_log()));
@@ -141,6 +179,8 @@ Result<int> run_vm(const StateDirs& dirs, const Options& options) {
     plan.on_started = [&detached] { return detached->started(); };
   }
   const auto status = carry_through(plan, directory);
+  // On standard error, where it does not mix with what the guest says; at the end, where it is read.
+  if (options.timing) std::fputs(timeline.table().c_str(), stderr);
   LB_TRY(options.remove_at_end ? directory.remove() : directory.throw_away_ephemeral());
   return status;
 }

@@ -15,7 +15,7 @@ namespace {
 
 // IFNAMSIZ with its NUL.
 constexpr std::size_t kMaxInterfaceBytes = 15;
-constexpr std::size_t kMaxGuestPathBytes = 200;
+constexpr std::size_t kMaxGuestPathBytes = 64;
 
 /// Splits off what stands before the first `separator`; all of `rest` when there is none.
 std::string_view split_off(std::string_view& rest, char separator) {
@@ -60,12 +60,12 @@ Result<void> volume_option(std::string_view option, Volume& volume) {
   constexpr std::string_view kQuota = "quota=";
   if (option == "ro") {
     volume.read_only = true;
-  } else if (option == "rw") {
+  } else if (option == "overlay") {
     volume.read_only = false;
   } else if (option.starts_with(kQuota)) {
     LB_ASSIGN(volume.quota_bytes, parse_size(option.substr(kQuota.size())));
   } else {
-    return fail(EINVAL, "unknown option '", option, "': ro, rw or quota=SIZE");
+    return fail(EINVAL, "unknown option '", option, "': ro, overlay or quota=SIZE");
   }
   return {};
 }
@@ -77,7 +77,13 @@ Result<Volume> parse_volume(std::string_view text) {
   const std::string_view host = split_off(rest, ':');
   const std::string_view guest = split_off(rest, ':');
   if (host.empty() || guest.empty()) {
-    return fail(EINVAL, "--volume ", text, ": give HOST:GUEST[:ro][,quota=SIZE]");
+    return fail(EINVAL, "--volume ", text, ": give HOST:GUEST:ro or HOST:GUEST:overlay[,quota=SIZE]");
+  }
+  // Not a default of ours: who writes HOST:GUEST expects the host's directory to change.
+  if (rest.empty()) {
+    return fail(EINVAL, "--volume ", text,
+                ": a guest can't write to the host's directory itself: say :ro, or :overlay to keep what it "
+                "writes with the VM");
   }
   Volume volume;
   std::error_code error;

@@ -21,12 +21,13 @@ inline constexpr std::uint64_t kDefaultMemoryBytes = std::uint64_t{1} << 30;
 inline constexpr std::size_t kMaxVolumes = 8;
 inline constexpr std::size_t kMaxPublished = 64;
 
-/// A directory of the host in the guest.
+/// A directory of the host in the guest, as it is when the VM starts. What the guest writes there, if it may,
+/// stays with the VM.
 struct Volume {
   std::string host;   // absolute
   std::string guest;  // absolute, without "." and ".." and the end's '/'
-  bool read_only = false;
-  std::uint64_t quota_bytes = 0;  // 0: the default
+  bool read_only = true;
+  std::uint64_t quota_bytes = 0;  // of what the guest writes; 0: the default
 
   bool operator==(const Volume&) const = default;
 };
@@ -65,8 +66,8 @@ struct RunSettings {
   bool operator==(const RunSettings&) const = default;
 };
 
-/// `HOST:GUEST[:OPTION,...]` with the options `ro` and `quota=SIZE`. A relative HOST is relative to the
-/// working directory. EINVAL with what is wrong.
+/// `HOST:GUEST:ro` or `HOST:GUEST:overlay[,quota=SIZE]`. A relative HOST is relative to the working
+/// directory. EINVAL with what is wrong.
 Result<Volume> parse_volume(std::string_view text);
 
 /// `[ADDRESS:]HOST:GUEST[/tcp|/udp]`.

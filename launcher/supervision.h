@@ -60,6 +60,7 @@ class Supervision {
   Result<nlohmann::json> answer(const ControlRequest& request);
   nlohmann::json status() const;
   void take_over(UniqueFd socket, ControlVerb verb);
+  void hear_timing(std::string_view text);
   void stop_by_request(const ControlRequest& request);
 
   // Down.
@@ -93,6 +94,7 @@ class Supervision {
   std::unique_ptr<Console> console_;
   std::unique_ptr<ControlServer> control_;
   std::chrono::milliseconds power_down_bound_{};
+  std::string timing_line_;  // the last line begun on the console
   bool hub_open_ = false;
   bool console_open_ = false;
   bool qmp_open_ = false;

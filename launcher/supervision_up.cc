@@ -109,6 +109,7 @@ Result<void> Supervision::start_console(UniqueFd socket) {
     hub_open_ = false;
     finish_vmm_if_drained();
   });
+  hub_->on_text([this](std::string_view text) { hear_timing(text); });
   hub_open_ = true;
   if (plan_.console_output >= 0) {
     LB_ASSIGN(auto ends, socket_pair());

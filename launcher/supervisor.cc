@@ -18,6 +18,10 @@ using boost::system::error_code;
 using nlohmann::json;
 using std::chrono::steady_clock;
 
+// What guest-init and the VM layer's unit say on the console with --timing.
+constexpr std::string_view kTimingPrefix = "layerboot: timing: ";
+constexpr std::size_t kMaxTimingLineBytes = 256;
+
 }  // namespace
 
 Result<void> Supervision::run() {
@@ -115,6 +119,24 @@ void Supervision::take_over(UniqueFd socket, ControlVerb verb) {
   if (!hub_) return;
   if (const auto attached = hub_->attach(std::move(socket), role); !attached) {
     log_debug("console: ", attached.error().describe());
+  }
+}
+
+void Supervision::hear_timing(std::string_view text) {
+  if (plan_.timeline == nullptr) return;
+  for (const char c : text) {
+    if (c != '\n' && c != '\r') {
+      if (timing_line_.size() < kMaxTimingLineBytes) timing_line_ += c;
+      continue;
+    }
+    const auto at = timing_line_.find(kTimingPrefix);
+    if (at != std::string::npos) {
+      // A guest may write what it likes here; it is shown to a person.
+      std::string step = timing_line_.substr(at + kTimingPrefix.size());
+      std::erase_if(step, [](char one) { return one < ' ' || one > '~'; });
+      mark(step);
+    }
+    timing_line_.clear();
   }
 }
 

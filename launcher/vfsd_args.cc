@@ -29,4 +29,28 @@ std::vector<std::string> vfsd_args(const VmConfig& config, const VfsdPaths& path
   return args;
 }
 
+std::vector<std::string> volume_vfsd_args(const VmConfig& config, const Volume& volume,
+                                          const VfsdPaths& paths) {
+  std::vector<std::string> args = {paths.vfsd.string(),
+                                   "--fd",
+                                   str_cat(kVfsdSocketFd),
+                                   "--ready-fd",
+                                   str_cat(kVfsdReadyFd),
+                                   "--image",
+                                   str_cat("dir:", volume.host),
+                                   "--index-dir",
+                                   paths.index.string(),
+                                   "--request-queues",
+                                   "1"};
+  if (volume.read_only) {
+    args.emplace_back("--read-only");
+  } else {
+    const std::uint64_t quota_bytes = volume.quota_bytes == 0 ? kDefaultQuotaBytes : volume.quota_bytes;
+    args.insert(args.end(), {"--upper", paths.upper.string(), "--quota", str_cat(quota_bytes)});
+  }
+  if (config.quiet) args.emplace_back("--quiet");
+  if (config.debug) args.emplace_back("--debug");
+  return args;
+}
+
 }  // namespace layerboot::launcher

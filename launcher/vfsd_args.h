@@ -23,6 +23,10 @@ struct VfsdPaths {
   std::vector<std::filesystem::path> added_layers;  // lowest first, all above the image's own
 };
 
+/// Pure. A volume's daemon: `host` read-only, or with `upper` for what the guest writes.
+std::vector<std::string> volume_vfsd_args(const VmConfig& config, const Volume& volume,
+                                          const VfsdPaths& paths);
+
 /// Pure. With `once` the daemon ends when the VM does, even if nobody is left to tell it.
 std::vector<std::string> vfsd_args(const VmConfig& config, const VfsdPaths& paths, bool once);
 

@@ -104,6 +104,8 @@ Result<void> check_name(std::string_view name) {
               kMaxNameLength, ", starting with a letter or digit");
 }
 
+std::string volume_tag(std::size_t number) { return str_cat("volume", number); }
+
 std::string hostname_for(std::string_view name) {
   std::string hostname(name);
   for (char& c : hostname) {

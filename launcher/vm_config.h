@@ -18,6 +18,9 @@ inline constexpr std::uint64_t kDefaultQuotaBytes = std::uint64_t{4} << 30;
 inline constexpr unsigned kMaxCpus = 255;
 inline constexpr std::uint64_t kMinMemoryBytes = std::uint64_t{64} << 20;
 
+/// The virtiofs tag of a VM's volume, by its place in the list.
+std::string volume_tag(std::size_t number);
+
 /// Everything the pure parts (QEMU's and vfsd's arguments, the VM layer) are made from.
 struct VmConfig : RunSettings {
   std::string name;
@@ -32,6 +35,7 @@ struct VmConfig : RunSettings {
   std::string tcg_append;              // kernel arguments this kernel needs under TCG
   Accel accel = Accel::kTcg;
   Machine machine = Machine::kQ35;
+  bool timing = false;          // the guest is to say how far it is
   unsigned request_queues = 1;  // what QEMU asks of the daemon
   bool quiet = false;
   bool debug = false;

@@ -97,6 +97,7 @@ Result<void> VmDirectory::throw_away_upper() const {
   if (::rename(paths_.upper().c_str(), paths_.old_upper().c_str()) != 0 && errno != ENOENT) {
     return errno_error("cannot move ", paths_.upper().string());
   }
+  LB_TRY(remove_tree(paths_.volume_uppers()));
   for (const auto& file : {paths_.root_disk(), paths_.root_disk_base()}) {
     if (::unlink(file.c_str()) != 0 && errno != ENOENT) return errno_error("cannot remove ", file.string());
   }

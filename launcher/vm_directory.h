@@ -22,6 +22,8 @@ struct VmPaths {
   [[nodiscard]] std::filesystem::path upper() const { return state / "disk"; }
   /// The disk of a run that keeps nothing.
   [[nodiscard]] std::filesystem::path ephemeral_upper() const { return state / "ephemeral"; }
+  /// What the guest writes to its volumes, by the names of their mount units.
+  [[nodiscard]] std::filesystem::path volume_uppers() const { return state / "volumes"; }
   /// A disk on its way out.
   [[nodiscard]] std::filesystem::path old_upper() const { return state / "disk.old"; }
   /// With a disk for its root: the VM's own, what it lies on, and the initrd that carries layer() to it.

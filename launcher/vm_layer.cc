@@ -1,5 +1,7 @@
 #include "launcher/vm_layer.h"
 
+#include <cctype>
+
 #include "launcher/tar_writer.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
@@ -10,7 +12,7 @@ namespace {
 
 constexpr std::size_t kMaxLayerBytes = std::size_t{4} << 20;
 
-// The resolver of QEMU's user network (-netdev user,dns=).
+// The resolver of QEMU's user network (-netdev user,dns=), which passt is told to imitate.
 constexpr std::string_view kUserNetResolver = "nameserver 10.0.2.3\n";
 
 // By name, not by Type=ether: that would also take the bridges and veth pairs of a container engine in the
@@ -22,25 +24,75 @@ constexpr std::string_view kNetworkUnit =
     "[Network]\n"
     "DHCP=yes\n";
 
+// What the supervisor looks for on the console.
+constexpr std::string_view kTimingUnit =
+    "[Unit]\n"
+    "Description=Say that the system is up\n"
+    "After=multi-user.target\n"
+    "\n"
+    "[Service]\n"
+    "Type=oneshot\n"
+    "ExecStart=/bin/sh -c 'echo layerboot: timing: system up >/dev/ttyS0'\n";
+
 std::string hosts_file(std::string_view hostname) {
   return str_cat(
       "127.0.0.1 localhost\n127.0.1.1 ", hostname,
       "\n::1 localhost ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n");
 }
 
+/// guest-init has mounted them already, as a rule; on a kernel without our initrd, systemd does.
+Result<void> add_mount_units(TarWriter& tar, const VmConfig& config) {
+  if (config.volumes.empty()) return {};
+  std::string wanted;
+  for (std::size_t i = 0; i < config.volumes.size(); ++i) {
+    const Volume& volume = config.volumes[i];
+    const std::string unit = mount_unit_name(volume.guest);
+    LB_TRY(tar.add_file(str_cat("etc/systemd/system/", unit),
+                        str_cat("[Unit]\nDescription=Volume ", volume.guest, "\nBefore=local-fs.target\n\n",
+                                "[Mount]\nWhat=", volume_tag(i), "\nWhere=", volume.guest,
+                                "\nType=virtiofs\nOptions=", volume.read_only ? "ro" : "rw", "\n")));
+    wanted += str_cat(' ', unit);
+  }
+  return tar.add_file("etc/systemd/system/local-fs.target.d/layerboot.conf",
+                      str_cat("[Unit]\nWants=", wanted.substr(1), "\n"));
+}
+
 }  // namespace
 
+std::string mount_unit_name(std::string_view path) {
+  static constexpr std::string_view kDigits = "0123456789abcdef";
+  while (path.starts_with('/')) path.remove_prefix(1);
+  std::string name;
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    const char c = path[i];
+    const auto byte = static_cast<unsigned char>(c);
+    const bool kept = std::isalnum(byte) != 0 || c == '_' || c == ':' || (c == '.' && i > 0);
+    if (c == '/') {
+      name += '-';
+    } else if (kept) {
+      name += c;
+    } else {
+      name += str_cat("\\x", kDigits[byte >> 4U], kDigits[byte & 0x0fU]);
+    }
+  }
+  return name + ".mount";
+}
+
 Result<std::string> vm_layer_tar(const VmConfig& config) {
-  const std::string hostname = hostname_for(config.name);
+  const std::string hostname = config.hostname.empty() ? hostname_for(config.name) : config.hostname;
   TarWriter tar;
   LB_TRY(tar.add_file(".wh..dockerenv", ""));
   LB_TRY(tar.add_file("etc/hostname", hostname + "\n"));
   LB_TRY(tar.add_file("etc/hosts", hosts_file(hostname)));
   LB_TRY(tar.add_file("etc/machine-id", config.machine_id + "\n", 0444));
-  if (config.net == Net::kUser) {
+  if (config.net == Net::kUser || config.net == Net::kPasst) {
     LB_TRY(tar.add_file("etc/resolv.conf", kUserNetResolver));
+  }
+  if (config.net != Net::kNone) {
     LB_TRY(tar.add_file("etc/systemd/network/80-layerboot.network", kNetworkUnit));
   }
+  LB_TRY(add_mount_units(tar, config));
+  if (config.timing) LB_TRY(tar.add_file("etc/systemd/system/layerboot-timing.service", kTimingUnit));
   LB_TRY(tar.add_file("run/.wh..containerenv", ""));
   return tar.finish();
 }

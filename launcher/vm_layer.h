@@ -14,6 +14,9 @@ namespace layerboot::launcher {
 /// files by which a container knows itself. The same VM gives the same bytes.
 Result<std::string> vm_layer_tar(const VmConfig& config);
 
+/// The name of the systemd unit that mounts `path`, as systemd-escape(1) makes it.
+std::string mount_unit_name(std::string_view path);
+
 /// Writes the layer to `path`, unless it is there already with these bytes: an unchanged file keeps the
 /// index that was made of it.
 Result<void> write_vm_layer(const VmConfig& config, const std::filesystem::path& path);

@@ -61,7 +61,7 @@ TEST(Options, RunTakesAll) {
 }
 
 TEST(Options, RunTakesWhatTheGuestIsTold) {
-  const auto parsed = parse({"run",   "i",       "-v", "/a:/b:ro", "--volume",   "/c:/d",
+  const auto parsed = parse({"run",   "i",       "-v", "/a:/b:ro", "--volume",   "/c:/d:overlay",
                              "-p",    "8080:80", "-e", "A=b",      "--env",      "LAYERBOOT_NO_SUCH",
                              "-u",    "www",     "-w", "/srv",     "--hostname", "web",
                              "--net", "passt"});
@@ -69,6 +69,7 @@ TEST(Options, RunTakesWhatTheGuestIsTold) {
   const Options& options = *parsed.options;
   ASSERT_EQ(options.volumes.size(), 2U);
   EXPECT_TRUE(options.volumes[0].read_only);
+  EXPECT_FALSE(options.volumes[1].read_only);
   EXPECT_EQ(options.volumes[1].guest, "/d");
   ASSERT_EQ(options.published.size(), 1U);
   EXPECT_EQ(options.published[0].guest, 80);

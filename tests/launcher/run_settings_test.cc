@@ -9,24 +9,25 @@ namespace layerboot::launcher {
 namespace {
 
 TEST(Volume, TakesPathsAndOptions) {
-  const auto plain = parse_volume("/srv/data:/data");
+  const auto plain = parse_volume("/srv/data:/data:overlay");
   ASSERT_TRUE(plain) << plain.error().describe();
   EXPECT_EQ(*plain, (Volume{.host = "/srv/data", .guest = "/data", .read_only = false, .quota_bytes = 0}));
   const auto read_only = parse_volume("/a:/b//c/:ro");
   ASSERT_TRUE(read_only) << read_only.error().describe();
   EXPECT_TRUE(read_only->read_only);
   EXPECT_EQ(read_only->guest, "/b/c");
-  const auto limited = parse_volume("/a:/b:rw,quota=1M");
+  const auto limited = parse_volume("/a:/b:overlay,quota=1M");
   ASSERT_TRUE(limited) << limited.error().describe();
   EXPECT_EQ(limited->quota_bytes, 1U << 20U);
-  const auto relative = parse_volume("sub/../x:/b");
+  const auto relative = parse_volume("sub/../x:/b:ro");
   ASSERT_TRUE(relative);
   EXPECT_EQ(relative->host, (std::filesystem::current_path() / "x").string());
 }
 
 TEST(Volume, RefusesWhatCantBe) {
-  for (const char* text : {"", "/a", ":/b", "/a:", "/a:b", "/a:/", "/a:/../b", "/a:/b:rx", "/a:/b:quota=x",
-                           "/a:/b:ro,quota=1M", "/a:/b c", "/a:/b,c", "/a:/b\nx"}) {
+  for (const char* text : {"", "/a", ":/b:ro", "/a:/b", "/a:/b:rw", "/a:/b:quota=1M", "/a::ro", "/a:b:ro",
+                           "/a:/:ro", "/a:/../b:ro", "/a:/b:rx", "/a:/b:quota=x", "/a:/b:ro,quota=1M",
+                           "/a:/b c:ro", "/a:/b,c:ro", "/a:/b\nx:ro"}) {
     EXPECT_FALSE(parse_volume(text)) << text;
   }
 }
