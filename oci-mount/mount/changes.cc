@@ -21,7 +21,6 @@ namespace {
 using overlay::Place;
 using tree::NodeId;
 
-constexpr std::size_t kMaxIdentityBytes = 4096;
 /// As deep as a path can be: a level is at least two bytes of it.
 constexpr std::size_t kMaxDepth = 4096;
 
@@ -38,7 +37,8 @@ struct Level {
 
 class ChangeWalk {
  public:
-  ChangeWalk(const tree::Tree& tree, const TakeChange& take) : tree_(tree), take_(take) {}
+  ChangeWalk(const tree::Tree& tree, const overlay::Marks& marks, const TakeChange& take)
+      : tree_(tree), marks_(marks), take_(take) {}
 
   Result<void> run(UniqueFd root) {
     LB_TRY(enter(tree::kRoot, tree::kRoot, std::move(root)));
@@ -79,8 +79,8 @@ class ChangeWalk {
     LB_ASSIGN(const struct stat st, overlay::stat_at(place));
     LB_TRY(take_(base == tree::kNoNode ? Change::kAdded : Change::kChanged, path_));
     if (!S_ISDIR(st.st_mode)) return {};
-    LB_ASSIGN(const auto opaque, overlay::get_xattr_at(place, overlay::kOpaqueXattr));
-    LB_ASSIGN(const auto redirect, overlay::get_xattr_at(place, overlay::kRedirectXattr));
+    LB_ASSIGN(const auto opaque, overlay::get_xattr_at(place, marks_.opaque));
+    LB_ASSIGN(const auto redirect, overlay::get_xattr_at(place, marks_.redirect));
     if (redirect) {
       const auto from = resolve(tree_, *redirect, LastSymlink::kKeep);
       lower = from ? *from : tree::kNoNode;
@@ -128,6 +128,7 @@ class ChangeWalk {
   }
 
   const tree::Tree& tree_;
+  const overlay::Marks& marks_;
   const TakeChange& take_;
   std::string path_;
   std::vector<Level> levels_;
@@ -137,18 +138,17 @@ class ChangeWalk {
 
 Result<void> list_changes(const tree::Tree& tree, std::string_view image_identity,
                           const std::filesystem::path& upper, const TakeChange& take) {
-  const auto known = read_file(upper / "image", kMaxIdentityBytes);
+  const auto known = overlay::read_upper_identity(upper);
   if (!known) {
     if (known.error().code != ENOENT) return std::unexpected(known.error());
     return fail(EINVAL, upper.string(),
                 " is no upper directory (it has no file \"image\"): give what --upper named, or a VM's disk");
   }
-  if (std::string_view(*known).substr(0, known->find('\n')) != image_identity) {
-    return fail(EINVAL, "upper directory ", upper.string(), " belongs to another image (",
-                known->substr(0, known->find('\n')), ")");
+  if (known->image != image_identity) {
+    return fail(EINVAL, "upper directory ", upper.string(), " belongs to another image (", known->image, ")");
   }
   LB_ASSIGN(UniqueFd root, open_path(upper / "upper", O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  return ChangeWalk(tree, take).run(std::move(root));
+  return ChangeWalk(tree, overlay::marks_of(known->keeping), take).run(std::move(root));
 }
 
 }  // namespace layerboot::mount

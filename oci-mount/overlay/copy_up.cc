@@ -9,7 +9,6 @@
 
 #include <algorithm>
 
-#include "oci-mount/overlay/device_number.h"
 #include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/overlay.h"
 
@@ -22,6 +21,10 @@ constexpr std::uint64_t kBlockBytes = 4096;
 
 std::uint64_t blocks_up(std::uint64_t size_bytes) {
   return (size_bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+}
+
+Nature nature_of(const tree::NodeRecord& record) {
+  return {.mode = record.mode, .uid = record.uid, .gid = record.gid, .rdev = record.rdev};
 }
 
 struct timespec timespec_of(const Time& time) {
@@ -79,16 +82,16 @@ class Overlay::CopyUpEnd {
 /// them.
 Result<void> Overlay::copy_metadata(Place place, tree::NodeId lower) {
   const auto& record = lower_.tree.node(lower);
-  LB_TRY(set_owner_at(place, record.uid, record.gid));
-  if (!S_ISLNK(record.mode)) LB_TRY(set_mode_at(place, record.mode));
+  LB_TRY(set_nature_at(keeping(), place, nature_of(record)));
   for (const auto& xattr : lower_.tree.xattrs(lower)) {
-    const auto name = host_xattr_name(lower_.tree.xattr_name(xattr));
-    if (!name) continue;  // the image has one that is not served: nobody sees it below either
-    // The host keeps these on files and directories only, whatever a tar says.
-    if (name->starts_with("user.") && !S_ISREG(record.mode) && !S_ISDIR(record.mode)) continue;
-    LB_TRY(set_xattr_at(place, *name, lower_.tree.xattr_value(xattr), 0));
+    const auto guest_name = lower_.tree.xattr_name(xattr);
+    if (!lower_.serves_xattr(lower, guest_name)) continue;  // nobody sees it below either
+    // A host keeps these on files and directories only, whatever a tar says.
+    if (guest_name.starts_with("user.") && !S_ISREG(record.mode) && !S_ISDIR(record.mode)) continue;
+    LB_ASSIGN(const std::string name, host_xattr_name(keeping(), guest_name));
+    LB_TRY(set_xattr_at(place, name, lower_.tree.xattr_value(xattr), 0));
   }
-  if (!S_ISDIR(record.mode)) LB_TRY(set_xattr_at(place, kOriginXattr, lower_.tree.path(lower), 0));
+  if (!S_ISDIR(record.mode)) LB_TRY(set_xattr_at(place, marks().origin, lower_.tree.path(lower), 0));
   const struct timespec mtime = timespec_of({record.mtime_sec, record.mtime_nsec});
   return set_times_at(place, {mtime, mtime});
 }
@@ -134,6 +137,7 @@ Result<NodePtr> Overlay::copy_up_directory(const NodePtr& parent, const std::str
     node->id = lower;
     node->lower = lower;
     node->type = S_IFDIR;
+    if (keeping() == Keeping::kRecorded) node->recorded = nature_of(lower_.tree.node(lower));
     node->parent = parent;
     node->name = name;
     node->host_ino = st.st_ino;
@@ -188,6 +192,7 @@ Result<NodePtr> Overlay::place_copy(tree::NodeId lower, Place copy, const struct
   node->id = lower;
   node->lower = lower;
   node->type = lower_.tree.node(lower).mode & S_IFMT;
+  if (keeping() == Keeping::kRecorded) node->recorded = nature_of(lower_.tree.node(lower));
   node->host_ino = st.st_ino;
   node->in_upper = true;
   quota_.add_inode();
@@ -226,12 +231,8 @@ Result<NodePtr> Overlay::copy_up_special(tree::NodeId lower) {
   const auto& record = lower_.tree.node(lower);
   LB_ASSIGN(const auto reserved, quota_.reserve(kBlockBytes, 1));
   const HeldPlace work = work_place();
-  const int status =
-      S_ISLNK(record.mode)
-          ? ::symlinkat(std::string(lower_.tree.symlink_target(lower)).c_str(), work.get().dir_fd,
-                        work.get().name)
-          : ::mknodat(work.get().dir_fd, work.get().name, record.mode, decode_dev(record.rdev));
-  if (status != 0) return fail(errno);
+  const auto target = S_ISLNK(record.mode) ? lower_.tree.symlink_target(lower) : std::string_view();
+  LB_TRY(make_body(keeping(), work.get(), nature_of(record), target));
   const auto finish = [&]() -> Result<NodePtr> {
     LB_TRY(copy_metadata(work.get(), lower));
     LB_ASSIGN(const struct stat st, stat_at(work.get()));

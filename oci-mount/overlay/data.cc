@@ -9,6 +9,8 @@
 #include <optional>
 
 #include "oci-mount/base/io_slices.h"
+#include "oci-mount/overlay/acl.h"
+#include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/overlay.h"
 
 namespace layerboot::overlay {
@@ -117,9 +119,11 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
     LB_ASSIGN(grant.reserved, quota_.reserve(grant.growth_bytes, 0));
   }
   if (kill_suid_sgid && without_set_id(attr.mode) != attr.mode) {
-    node->attr_valid = false;
-    if (::fchmod(grant.fd->get(), without_set_id(attr.mode) & 07777U) != 0) return fail(errno);
+    LB_TRY(set_nature(*node, {grant.fd->get(), ""},
+                      {.mode = without_set_id(attr.mode), .uid = attr.uid, .gid = attr.gid, .rdev = 0},
+                      Owner::kStays));
   }
+  LB_TRY(drop_capability(*node, {grant.fd->get(), ""}));
   return grant;
 }
 
@@ -281,25 +285,60 @@ Result<void> Overlay::apply(const NodePtr& node, const AttrChange& change) {
     LB_ASSIGN(const auto fd, file_fd(node));
     if (::ftruncate(fd->get(), static_cast<off_t>(*change.size_bytes)) != 0) return fail(errno);
   }
-  std::optional<std::uint32_t> mode = change.mode;
-  if (change.uid || change.gid) {
+  if (change.mode && S_ISLNK(node->type)) return fail(EOPNOTSUPP);
+  const bool owner_changes = change.uid || change.gid;
+  if (owner_changes || change.mode || change.kill_suid_sgid) {
+    if (change.size_bytes) node->attr_valid = false;
     LB_ASSIGN(const Attr before, attr_of(*node));
-    LB_TRY(set_owner_at(place.get(), change.uid.value_or(UINT32_MAX), change.gid.value_or(UINT32_MAX)));
-    // The host cleared set-id bits if it saw fit; the client says itself when it wants that.
-    if (!mode && !change.kill_suid_sgid && node->is_regular()) mode = before.mode;
+    Nature nature{.mode = change.mode ? (before.mode & S_IFMT) | *change.mode : before.mode,
+                  .uid = change.uid.value_or(before.uid),
+                  .gid = change.gid.value_or(before.gid),
+                  .rdev = before.rdev};
+    // The host clears set-id bits when it sees fit; the client says itself when it wants that.
+    if (change.kill_suid_sgid && node->is_regular()) nature.mode = without_set_id(nature.mode);
+    LB_TRY(set_nature(*node, place.get(), nature, owner_changes ? Owner::kSet : Owner::kStays));
+    if (change.mode) LB_TRY(follow_mode_in_acl(place.get(), nature.mode));
   }
-  if (change.kill_suid_sgid && node->is_regular()) {
-    node->attr_valid = false;
-    LB_ASSIGN(const Attr attr, attr_of(*node));
-    mode = without_set_id(mode.value_or(attr.mode));
-  }
-  if (mode) {
-    if (S_ISLNK(node->type)) return fail(EOPNOTSUPP);
-    LB_TRY(set_mode_at(place.get(), *mode));
+  if (!node->is_directory() && (owner_changes || change.size_bytes)) {
+    LB_TRY(drop_capability(*node, place.get()));
   }
   if (change.atime || change.mtime) {
     LB_TRY(set_times_at(place.get(), {timespec_of(change.atime), timespec_of(change.mtime)}));
   }
+  return {};
+}
+
+/// Also where the owner stays, chown(2) would take a file's capabilities away.
+Result<void> Overlay::set_nature(Node& node, Place place, const Nature& nature, Owner owner) {
+  node.attr_valid = false;
+  if (keeping() == Keeping::kRecorded) {
+    LB_TRY(set_nature_at(keeping(), place, nature));
+    node.recorded = nature;
+    return {};
+  }
+  if (owner == Owner::kSet) return set_nature_at(keeping(), place, nature);
+  return set_mode_at(place, nature.mode);
+}
+
+/// What a host does by itself with an ACL of its own: chmod(2) changes it.
+Result<void> Overlay::follow_mode_in_acl(Place place, std::uint32_t mode) {
+  if (keeping() == Keeping::kNative) return {};
+  LB_ASSIGN(const std::string name, host_xattr_name(keeping(), kAccessAclXattr));
+  LB_ASSIGN(const auto text, get_xattr_at(place, name));
+  auto acl = text ? Acl::parse(*text) : std::nullopt;
+  if (!acl) return {};
+  acl->set_permissions(mode);
+  return set_xattr_at(place, name, acl->text(), 0);
+}
+
+/// What a host does by itself with a file's capabilities: whatever changes the file takes them away
+/// (CVE-2021-20263).
+Result<void> Overlay::drop_capability(Node& node, Place place) {
+  if (keeping() == Keeping::kNative || node.no_capability) return {};
+  LB_ASSIGN(const std::string name, host_xattr_name(keeping(), kCapabilityXattr));
+  auto removed = remove_xattr_at(place, name);
+  if (!removed && removed.error().code != ENODATA) return removed;
+  node.no_capability = true;
   return {};
 }
 

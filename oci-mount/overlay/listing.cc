@@ -121,26 +121,25 @@ NodeId Overlay::parent_of(const Ref& directory) const {
 /// Gives an object of the upper to `add`; false when there was no room.
 bool Overlay::give_entry(const NodePtr& directory, const std::string& name, Child& child,
                          std::uint64_t next_cookie, bool with_nodes, const AddEntry& add) {
-  Dirent dirent{.name = name, .type = child.type, .next_cookie = next_cookie};
-  const NodePtr loaded = child.node.lock();
-  dirent.ino = loaded ? loaded->id : kUpperIdBase + child.host_ino;
-  if (!with_nodes) return add(dirent, Entry{});
-  Entry entry;
-  NodePtr node;
   // An object that can't be read is still listed: names must not vanish.
-  if (auto got = load_child(directory, name, child); got) {
-    if (const auto attr = attr_of(**got); attr) {
-      node = *got;
-      entry = {node->id, *attr};
-      dirent.ino = node->id;
-    }
+  Dirent dirent{
+      .name = name, .ino = kUpperIdBase + child.host_ino, .type = child.type, .next_cookie = next_cookie};
+  // Only its Node knows an object's number, and its type where the body has another.
+  const NodePtr node = load_child(directory, name, child).value_or(nullptr);
+  if (!node) return add(dirent, Entry{});
+  dirent.ino = node->id;
+  dirent.type = dirent_type(node->type);
+  Entry entry;
+  if (with_nodes) {
+    if (const auto attr = attr_of(*node); attr) entry = {node->id, *attr};
   }
-  if (!add(dirent, entry)) {
-    if (node) release_if_unused(node);
-    return false;
+  const bool taken = add(dirent, entry);
+  if (taken && entry.id != 0) {
+    add_reference(*node);
+  } else {
+    release_if_unused(node);
   }
-  if (node) add_reference(*node);
-  return true;
+  return taken;
 }
 
 Result<void> Overlay::list_upper_only(const NodePtr& directory, std::uint64_t from, bool with_nodes,

@@ -6,6 +6,8 @@
 #include <algorithm>
 
 #include "oci-mount/base/io_slices.h"
+#include "oci-mount/overlay/acl.h"
+#include "oci-mount/overlay/marks.h"
 
 namespace layerboot::overlay {
 
@@ -100,6 +102,27 @@ Task<Result<std::size_t>> Lower::read(Reactor& reactor, tree::NodeId id, std::ui
     done += length;
   }
   co_return static_cast<std::size_t>(count);
+}
+
+bool Lower::serves_xattr(tree::NodeId id, std::string_view name) const {
+  const auto value = tree.xattr(id, name);
+  if (!value || !is_served_xattr(name)) return false;
+  return !is_acl_xattr(name) || Acl::parse(*value);
+}
+
+Result<std::string> Lower::getxattr(tree::NodeId id, std::string_view name) const {
+  const auto value = tree.xattr(id, name);
+  if (!value || !serves_xattr(id, name)) return fail(ENODATA);
+  return std::string(*value);
+}
+
+std::string Lower::listxattr(tree::NodeId id) const {
+  std::string names;
+  for (const auto& xattr : tree.xattrs(id)) {
+    const auto name = tree.xattr_name(xattr);
+    if (serves_xattr(id, name)) names.append(name).push_back('\0');
+  }
+  return names;
 }
 
 Result<std::uint64_t> Lower::seek(tree::NodeId id, std::uint64_t offset, int whence) const {

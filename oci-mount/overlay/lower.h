@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
+#include <string_view>
 
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/base/task.h"
@@ -31,6 +33,13 @@ struct Lower {
   /// The same, waiting. `into` lives until the task ends.
   [[nodiscard]] Task<Result<std::size_t>> read(Reactor& reactor, tree::NodeId id, std::uint64_t offset,
                                                std::span<const iovec> into) const;
+  /// Whether the guest sees that attribute of a node: not what is of no namespace served, nor an ACL that is
+  /// none.
+  [[nodiscard]] bool serves_xattr(tree::NodeId id, std::string_view name) const;
+  /// ENODATA where there is none.
+  [[nodiscard]] Result<std::string> getxattr(tree::NodeId id, std::string_view name) const;
+  /// Names, each followed by a NUL.
+  [[nodiscard]] std::string listxattr(tree::NodeId id) const;
   /// lseek(2)'s SEEK_DATA and SEEK_HOLE.
   [[nodiscard]] Result<std::uint64_t> seek(tree::NodeId id, std::uint64_t offset, int whence) const;
 };

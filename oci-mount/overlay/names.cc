@@ -1,12 +1,6 @@
 // Making objects: files, directories, symlinks, special files, and further names.
-#include <dirent.h>
-#include <fcntl.h>
-#include <linux/fs.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "oci-mount/overlay/device_number.h"
-#include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/overlay.h"
 #include "oci-mount/tree/path_rules.h"
 
@@ -18,69 +12,10 @@ namespace {
 constexpr std::uint64_t kNewObjectBytes = 4096;
 constexpr std::uint32_t kPermissions = 07777;
 
-/// A directory with S_ISGID hands down its group, and to directories the bit: what the host would do if the
-/// caller made the object itself. A caller who is not of that group can't make its file setgid
-/// (CVE-2022-0358).
-void inherit_group(const Attr& directory, std::uint32_t& mode, Caller& caller) {
-  if ((directory.mode & S_ISGID) == 0) return;
-  const bool member = caller.uid == 0 || caller.gid == directory.gid;
-  caller.gid = directory.gid;
-  if (S_ISDIR(mode)) {
-    mode |= S_ISGID;
-  } else if (!member && (mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)) {
-    mode &= ~static_cast<std::uint32_t>(S_ISGID);
-  }
-}
-
 }  // namespace
-
-/// The bare object with its owner and mode.
-Result<Overlay::Made> Overlay::make_at(Place place, const NewObject& object) {
-  Made made;
-  int status = 0;
-  switch (object.mode & S_IFMT) {
-    case S_IFREG:
-      made.fd = UniqueFd(::openat(place.dir_fd, place.name,
-                                  O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOATIME,
-                                  object.mode & kPermissions));
-      status = made.fd ? 0 : -1;
-      break;
-    case S_IFDIR:
-      status = ::mkdirat(place.dir_fd, place.name, object.mode & kPermissions);
-      break;
-    case S_IFLNK:
-      status = ::symlinkat(std::string(object.target).c_str(), place.dir_fd, place.name);
-      break;
-    default:
-      status = ::mknodat(place.dir_fd, place.name, object.mode, decode_dev(object.rdev));
-  }
-  if (status != 0) return fail(errno);
-  const auto finish = [&]() -> Result<void> {
-    const Place self = made.fd ? Place{made.fd.get(), ""} : place;
-    LB_ASSIGN(made.st, stat_at(self));
-    // Most often the host has made it as the caller wants it: the daemon's own owner and no bits for its
-    // umask.
-    const bool owned = made.st.st_uid == object.caller.uid && made.st.st_gid == object.caller.gid;
-    const bool right =
-        S_ISLNK(object.mode) || (made.st.st_mode & kPermissions) == (object.mode & kPermissions);
-    if (owned && right) return {};
-    LB_TRY(set_owner_at(self, object.caller.uid, object.caller.gid));
-    // After the owner, whose change clears set-id bits; and the daemon's umask may have taken some.
-    if (!S_ISLNK(object.mode)) LB_TRY(set_mode_at(place, object.mode));
-    LB_ASSIGN(made.st, stat_at(self));
-    return {};
-  };
-  if (auto done = finish(); !done) {
-    static_cast<void>(unlink_at(place, S_ISDIR(object.mode) ? AT_REMOVEDIR : 0));
-    return std::unexpected(done.error());
-  }
-  return made;
-}
 
 Result<Entry> Overlay::make(NodeId parent, std::string_view name, NewObject object) {
   LB_TRY(check_name(name));
-  // A whiteout made by the guest would vanish from its sight: overlayfs refuses it too.
-  if (S_ISCHR(object.mode) && object.rdev == 0) return fail(EPERM);
   LB_ASSIGN(const Ref ref, find_directory(parent));
   {
     LB_ASSIGN(const Found before, look(ref, name));
@@ -88,39 +23,7 @@ Result<Entry> Overlay::make(NodeId parent, std::string_view name, NewObject obje
   }
   LB_ASSIGN(const auto reserved, quota_.reserve(S_ISREG(object.mode) ? 0 : kNewObjectBytes, 1));
   LB_ASSIGN(const NodePtr directory, upper_directory(parent));
-  LB_ASSIGN(const Attr directory_attr, owner_of(*directory));
-  inherit_group(directory_attr, object.mode, object.caller);
-  LB_ASSIGN(const Found found, look({directory, directory->lower}, name));
-  LB_ASSIGN(const HeldPlace place, place_in(directory, name));
-
-  Made made;
-  if (found.child == nullptr) {
-    LB_ASSIGN(made, make_at(place.get(), object));
-  } else {
-    // In the place of a whiteout, at one stroke.
-    const HeldPlace work = work_place();
-    LB_ASSIGN(made, make_at(work.get(), object));
-    const bool is_directory = S_ISDIR(object.mode);
-    Result<void> moved;
-    if (is_directory && found.lower_below != tree::kNoNode)
-      moved = set_xattr_at(work.get(), kOpaqueXattr, "y", 0);
-    if (moved) moved = rename_at(work.get(), place.get(), is_directory ? RENAME_EXCHANGE : 0);
-    if (!moved || is_directory) static_cast<void>(remove_tree_at(work.get()));
-    if (!moved) return std::unexpected(moved.error());
-    LB_ASSIGN(made.st, stat_at(place.get()));
-  }
-  auto node = std::make_shared<Node>();
-  node->type = object.mode & S_IFMT;
-  node->host_ino = made.st.st_ino;
-  node->id = number_for(tree::kNoNode, made.st.st_ino);
-  node->parent = directory;
-  node->name = name;
-  quota_.add_inode();
-  book(*node, made.st);
-  if (made.fd) fds_.put(node->id, std::move(made.fd));
-  add_node(node);
-  put_child(*directory, name, child_of(node));
-  directory->times_stale = true;
+  LB_ASSIGN(const auto node, make_named(directory, name, object));
   return entry_for(node);
 }
 
@@ -163,20 +66,13 @@ Result<Entry> Overlay::create(NodeId parent, std::string_view name, std::uint32_
 Result<Entry> Overlay::tmpfile(NodeId parent, std::uint32_t mode, Caller caller) {
   const std::lock_guard lock(mutex_);
   LB_ASSIGN(const Ref ref, find_directory(parent));
-  LB_ASSIGN(const Attr directory_attr, ref.node ? attr_of(*ref.node) : Result<Attr>(lower_.attr(ref.lower)));
   LB_ASSIGN(const auto reserved, quota_.reserve(0, 1));
-  NewObject object{.mode = (mode & kPermissions) | S_IFREG, .rdev = 0, .target = {}, .caller = caller};
-  inherit_group(directory_attr, object.mode, object.caller);
-  const HeldPlace work = work_place();
-  LB_ASSIGN(Made made, make_at(work.get(), object));
-  auto node = std::make_shared<Node>();
-  node->type = S_IFREG;
-  node->host_ino = made.st.st_ino;
-  node->id = number_for(tree::kNoNode, made.st.st_ino);
-  node->name = work.name;
-  quota_.add_inode();
-  book(*node, made.st);
-  fds_.put(node->id, std::move(made.fd));
+  LB_ASSIGN(Unnamed made,
+            make_unnamed(
+                ref, {.mode = (mode & kPermissions) | S_IFREG, .rdev = 0, .target = {}, .caller = caller}));
+  const NodePtr node = node_for(made.nature, made.body.st);
+  node->name = made.work.name;
+  fds_.put(node->id, std::move(made.body.fd));
   add_node(node);
   return entry_for(node);
 }

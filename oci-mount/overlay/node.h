@@ -6,11 +6,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 
 #include "oci-mount/base/unique_fd.h"
+#include "oci-mount/overlay/recorded_stat.h"
 #include "oci-mount/overlay/types.h"
 #include "oci-mount/tree/tree.h"
 
@@ -63,11 +65,15 @@ struct Node : std::enable_shared_from_this<Node> {
   NodePtr parent;
   std::string name;
   std::uint64_t host_ino = 0;
-  std::uint64_t references = 0;       // the client's; of objects born in the upper
-  bool preallocated = false;          // past its end: its blocks say nothing of holes
-  std::uint32_t pins = 0;             // requests at work on it
-  std::uint32_t loaded_children = 0;  // Nodes that have this one as parent
-  std::uint32_t lost_names = 0;       // of a lower object
+  std::uint64_t references = 0;          // the client's; of objects born in the upper
+  bool preallocated = false;             // past its end: its blocks say nothing of holes
+  std::uint32_t pins = 0;                // requests at work on it
+  std::uint32_t loaded_children = 0;     // Nodes that have this one as parent
+  std::uint32_t lost_names = 0;          // of a lower object
+  std::optional<RecordedStat> recorded;  // on a recorded upper: what the guest sees instead of the host's
+  bool no_capability = false;            // known to have no recorded security.capability
+  /// Of a directory, once asked for: its default ACL, or "".
+  std::optional<std::string> default_acl;
   Attr attr;
   bool attr_valid = false;
   bool times_stale = false;         // of `attr` the times, and of a directory all but mode and owner, are old

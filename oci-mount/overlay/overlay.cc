@@ -30,6 +30,8 @@ tree::NodeId row_at(const tree::Tree& tree, std::string_view path) {
   return at;
 }
 
+constexpr std::uint32_t kPermissions = 07777;
+
 std::uint32_t type_of(std::uint32_t mode) { return mode & S_IFMT; }
 
 }  // namespace
@@ -81,8 +83,12 @@ void Overlay::start_session() {
   root->lower = tree::kRoot;
   root->type = S_IFDIR;
   root->never_evict = true;
-  if (auto st = stat_at({upper_.root_fd(), "."}); st) {
+  const Place place{upper_.root_fd(), "."};
+  if (auto st = stat_at(place); st) {
     root->host_ino = st->st_ino;
+    if (keeping() == Keeping::kRecorded) {
+      if (auto nature = nature_at(keeping(), place, *st); nature) root->recorded = *nature;
+    }
   }
   nodes_[kRootId] = std::move(root);
   touch(tree::kRoot);
@@ -228,9 +234,9 @@ Result<Overlay::Ref> Overlay::find_directory(NodeId id) {
 
 /// What an upper directory merges with: nothing, the target of its redirect, or its namesake below.
 Result<tree::NodeId> Overlay::merged_lower(const Node& directory, const std::string& name, Place place) {
-  LB_ASSIGN(const auto opaque, get_xattr_at(place, kOpaqueXattr));
+  LB_ASSIGN(const auto opaque, get_xattr_at(place, marks().opaque));
   if (opaque == "y") return tree::kNoNode;
-  LB_ASSIGN(const auto redirect, get_xattr_at(place, kRedirectXattr));
+  LB_ASSIGN(const auto redirect, get_xattr_at(place, marks().redirect));
   tree::NodeId lower = tree::kNoNode;
   if (redirect && redirect->starts_with('/')) {
     lower = row_at(lower_.tree, *redirect);
@@ -262,13 +268,15 @@ Result<NodePtr> Overlay::load_child(const NodePtr& directory, const std::string&
   LB_ASSIGN(const HeldPlace place, place_in(directory, name));
   LB_ASSIGN(const struct stat st, stat_at(place.get()));
   auto node = std::make_shared<Node>();
-  node->type = type_of(st.st_mode);
+  LB_ASSIGN(const Nature nature, nature_at(keeping(), place.get(), st));
+  node->type = type_of(nature.mode);
+  if (keeping() == Keeping::kRecorded) node->recorded = nature;
   node->host_ino = st.st_ino;
   tree::NodeId origin = tree::kNoNode;
   if (S_ISDIR(st.st_mode)) {
     LB_ASSIGN(origin, merged_lower(*directory, name, place.get()));
   } else {
-    LB_ASSIGN(const auto path, get_xattr_at(place.get(), kOriginXattr));
+    LB_ASSIGN(const auto path, get_xattr_at(place.get(), marks().origin));
     if (path) origin = row_at(lower_.tree, *path);
     if (origin != tree::kNoNode && type_of(lower_.tree.node(origin).mode) != node->type)
       origin = tree::kNoNode;
@@ -339,11 +347,17 @@ void Overlay::book(Node& node, const struct stat& st) {
                .atime = time_of(st.st_atim),
                .mtime = time_of(st.st_mtim),
                .ctime = time_of(st.st_ctim),
-               .mode = st.st_mode,
+               .mode = (st.st_mode & kPermissions) | node.type,  // the host has other types for some
                .nlink = static_cast<std::uint32_t>(nlink),
                .uid = st.st_uid,
                .gid = st.st_gid,
                .rdev = encode_dev(st.st_rdev)};
+  if (node.recorded) {
+    node.attr.mode = node.recorded->mode;
+    node.attr.uid = node.recorded->uid;
+    node.attr.gid = node.recorded->gid;
+    node.attr.rdev = node.recorded->rdev;
+  }
   node.attr_valid = true;
   node.times_stale = false;
 }
@@ -453,7 +467,7 @@ Result<std::string> Overlay::readlink(NodeId id) {
   if (type != S_IFLNK) return fail(EINVAL);
   if (!ref.node || !ref.node->in_upper) return std::string(lower_.tree.symlink_target(ref.lower));
   LB_ASSIGN(const HeldPlace place, place_of(ref.node));
-  return readlink_at(place.get());
+  return link_target_at(keeping(), place.get());
 }
 
 Result<StatFs> Overlay::statfs() {

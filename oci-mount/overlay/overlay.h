@@ -30,6 +30,7 @@
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/task.h"
+#include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/fd_cache.h"
 #include "oci-mount/overlay/late_growth.h"
 #include "oci-mount/overlay/lower.h"
@@ -150,6 +151,8 @@ class Overlay {
 
   Overlay(Lower lower, Upper upper, Quota::Limits limits, Quota::Usage used);
   Result<Pin> pin(Result<NodePtr> node);
+  [[nodiscard]] Keeping keeping() const { return upper_.keeping(); }
+  [[nodiscard]] const Marks& marks() const { return marks_of(upper_.keeping()); }
 
   // ---- lower references and marks, lock-free (overlay.cc)
   [[nodiscard]] bool untouched(NodeId id) const;
@@ -210,11 +213,29 @@ class Overlay {
     Caller caller;
   };
   Result<Entry> make(NodeId parent, std::string_view name, NewObject object);
-  struct Made {
-    UniqueFd fd;  // of a regular file
-    struct stat st{};
+  // New objects (new_object.cc)
+  struct Inheritance {
+    Nature nature;
+    std::string access_acl;  // "" for none
+    std::string default_acl;
   };
-  Result<Made> make_at(Place place, const NewObject& object);
+  /// In the work directory, without a Node yet.
+  struct Unnamed {
+    HeldPlace work;
+    Nature nature;
+    Body body;
+  };
+  Result<std::string> default_acl_of(const Ref& directory);
+  Result<Inheritance> inherit(const Ref& directory, NewObject object);
+  Result<void> set_inherited_acls(Place place, const Inheritance& inheritance);
+  Result<Unnamed> make_unnamed(const Ref& directory, const NewObject& object);
+  Result<Unnamed> make_unnamed(const Inheritance& inheritance, std::string_view target);
+  void discard(const Unnamed& made);
+  Result<NodePtr> place_unnamed(const NodePtr& directory, std::string_view name, Unnamed made);
+  Result<NodePtr> make_named(const NodePtr& directory, std::string_view name, const NewObject& object);
+  NodePtr node_for(const Nature& nature, const struct stat& st);
+  NodePtr name_new_node(const NodePtr& directory, std::string_view name, const Nature& nature, Body body);
+
   Result<void> remove_name(const NodePtr& directory, const std::string& name, Found found);
   Result<void> remove_lower_name(const NodePtr& directory, const std::string& name, tree::NodeId lower);
   Result<void> remove_directory(const NodePtr& directory, const std::string& name, Found found);
@@ -234,6 +255,7 @@ class Overlay {
   Result<NodeId> file_to_copy_up(NodeId parent, std::string_view name);
   Result<void> mark_moved_directory(const RenameSide& from, const RenameSide& to);
   Result<void> make_opaque(const NodePtr& directory);
+  Result<void> move_leaving_device(const RenameSide& from, const RenameSide& to);
   Result<void> exchange(const RenameSide& from, const RenameSide& to);
   Result<void> move_over(const RenameSide& from, const RenameSide& to);
   Result<void> move_onto_host(const RenameSide& from, const RenameSide& to);
@@ -268,7 +290,14 @@ class Overlay {
   Task<Result<Pin>> copy_up(Reactor& reactor, NodeId id, std::uint64_t data_bytes);
   Task<Result<Pin>> copy_up_file(Reactor& reactor, tree::NodeId lower, std::uint64_t data_bytes);
   Task<Result<void>> copy_data(Reactor& reactor, tree::NodeId lower, int to_fd, std::uint64_t data_bytes);
+  // Under the lock (data.cc, xattrs.cc)
+  Result<void> set_acl(const NodePtr& node, Place place, std::string_view name, std::string_view value,
+                       bool kill_sgid);
   Result<void> apply(const NodePtr& node, const AttrChange& change);
+  enum class Owner { kStays, kSet };
+  Result<void> set_nature(Node& node, Place place, const Nature& nature, Owner owner);
+  Result<void> follow_mode_in_acl(Place place, std::uint32_t mode);
+  Result<void> drop_capability(Node& node, Place place);
 
   /// Unlinked files that are kept by a descriptor alone.
   static constexpr std::size_t kMaxOrphans = 64;

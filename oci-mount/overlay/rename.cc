@@ -11,6 +11,9 @@ namespace layerboot::overlay {
 
 namespace {
 
+/// What an empty file takes at most, for its attributes.
+constexpr std::uint64_t kDeviceBytes = 4096;
+
 bool is_inside(NodePtr directory, const NodePtr& tree_top) {
   for (; directory; directory = directory->parent) {
     if (directory == tree_top) return true;
@@ -35,7 +38,10 @@ Result<NodeId> Overlay::file_to_copy_up(NodeId parent, std::string_view name) {
 Task<Result<void>> Overlay::rename(Reactor& reactor, NodeId parent, std::string_view name, NodeId new_parent,
                                    std::string_view new_name, std::uint32_t flags) {
   LB_CO_TRY(check_name(new_name));
-  if (flags != 0 && flags != RENAME_NOREPLACE && flags != RENAME_EXCHANGE) co_return fail(EINVAL);
+  constexpr std::uint32_t kKnown = RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
+  if ((flags & ~kKnown) != 0) co_return fail(EINVAL);
+  // As renameat2(2): an exchange leaves no name to guard or to fill.
+  if ((flags & RENAME_EXCHANGE) != 0 && flags != RENAME_EXCHANGE) co_return fail(EINVAL);
   {
     const std::lock_guard lock(mutex_);
     LB_CO_TRY(find_directory(parent));
@@ -90,7 +96,11 @@ Result<void> Overlay::rename_now(NodeId parent, std::string_view name, NodeId ne
   if (!from.node || ((flags & RENAME_EXCHANGE) != 0 && !to.node)) return fail(ENOENT);
   if (from.node == to.node) return {};
   LB_TRY(check_rename_target(from, to, flags));
-  LB_TRY((flags & RENAME_EXCHANGE) != 0 ? exchange(from, to) : move_over(from, to));
+  if ((flags & RENAME_WHITEOUT) != 0) {
+    LB_TRY(move_leaving_device(from, to));
+  } else {
+    LB_TRY((flags & RENAME_EXCHANGE) != 0 ? exchange(from, to) : move_over(from, to));
+  }
   from.node->attr_valid = false;
   from.directory->attr_valid = false;
   to.directory->attr_valid = false;
@@ -123,9 +133,9 @@ Result<void> Overlay::mark_moved_directory(const RenameSide& from, const RenameS
   if (!from.node->is_directory()) return {};
   LB_ASSIGN(const HeldPlace place, place_of(from.node));
   if (from.node->lower != tree::kNoNode) {
-    return set_xattr_at(place.get(), kRedirectXattr, lower_.tree.path(from.node->lower), 0);
+    return set_xattr_at(place.get(), marks().redirect, lower_.tree.path(from.node->lower), 0);
   }
-  if (to.found.lower_below != tree::kNoNode) return set_xattr_at(place.get(), kOpaqueXattr, "y", 0);
+  if (to.found.lower_below != tree::kNoNode) return set_xattr_at(place.get(), marks().opaque, "y", 0);
   return {};
 }
 
@@ -133,9 +143,24 @@ Result<void> Overlay::mark_moved_directory(const RenameSide& from, const RenameS
 /// no point does a hidden lower name show.
 Result<void> Overlay::make_opaque(const NodePtr& directory) {
   LB_ASSIGN(const HeldPlace place, place_of(directory));
-  LB_TRY(set_xattr_at(place.get(), kOpaqueXattr, "y", 0));
+  LB_TRY(set_xattr_at(place.get(), marks().opaque, "y", 0));
   LB_TRY(clear_whiteouts(directory));
   directory->lower = tree::kNoNode;
+  return {};
+}
+
+/// What RENAME_WHITEOUT leaves is the guest's own: a character device 0:0 that it sees. It is made before the
+/// move, so that nothing but the host can fail in between.
+Result<void> Overlay::move_leaving_device(const RenameSide& from, const RenameSide& to) {
+  LB_ASSIGN(const auto reserved, quota_.reserve(kDeviceBytes, 1));
+  const Inheritance device{
+      .nature = {.mode = S_IFCHR, .uid = 0, .gid = 0, .rdev = 0}, .access_acl = {}, .default_acl = {}};
+  LB_ASSIGN(Unnamed made, make_unnamed(device, {}));
+  if (auto moved = move_over(from, to); !moved) {
+    discard(made);
+    return moved;
+  }
+  LB_TRY(place_unnamed(from.directory, from.name, std::move(made)));
   return {};
 }
 

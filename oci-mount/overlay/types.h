@@ -46,7 +46,14 @@ struct Entry {
 struct Caller {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
+  std::optional<std::uint32_t> also_in =
+      std::nullopt;         // the directory's group, where the caller is in that, too
+  std::uint32_t umask = 0;  // what a new object loses where no default ACL is in force
 };
+
+/// Beside XATTR_CREATE and XATTR_REPLACE: setting an access ACL takes S_ISGID away
+/// (FUSE_SETXATTR_ACL_KILL_SGID).
+inline constexpr std::uint32_t kXattrKillSgid = 1U << 31;
 
 struct TimeChange {
   bool now = false;  // the server's clock, instead of `time`

@@ -6,6 +6,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <unordered_set>
 
 #include "oci-mount/base/bytes.h"
@@ -19,6 +20,8 @@ namespace {
 constexpr std::size_t kMaxIdentityBytes = 4096;
 /// The one inode that whiteouts are links of.
 constexpr const char* kWhiteoutName = "whiteout";
+/// What follows the identity in DIR/image where objects are not kept as themselves.
+constexpr std::string_view kRecordedLine = "\nrecorded\n";
 
 Result<UniqueFd> open_or_make(int parent, const char* name, mode_t mode) {
   if (::mkdirat(parent, name, mode) != 0 && errno != EEXIST) return errno_error("mkdir ", name);
@@ -27,28 +30,33 @@ Result<UniqueFd> open_or_make(int parent, const char* name, mode_t mode) {
   return fd;
 }
 
-/// The directory belongs to one image for good: its whiteouts and redirects speak of that image's paths.
-Result<void> check_identity(const std::filesystem::path& directory, std::string_view identity) {
-  const auto path = directory / "image";
-  const auto known = read_file(path, kMaxIdentityBytes);
-  if (known) {
-    if (std::string_view(*known) == str_cat(identity, '\n')) return {};
-    return fail(EINVAL, "upper directory ", directory.string(), " belongs to another image (",
-                known->substr(0, known->find('\n')),
-                "): use another --upper, or remove this one to start afresh");
+/// The directory belongs to one image for good: its whiteouts and redirects speak of that image's paths. And
+/// it is kept in one way for good.
+Result<Keeping> check_identity(const std::filesystem::path& directory, std::string_view identity) {
+  const bool is_root = ::geteuid() == 0;
+  if (const auto known = read_upper_identity(directory); known) {
+    if (known->image != identity) {
+      return fail(EINVAL, "upper directory ", directory.string(), " belongs to another image (", known->image,
+                  "): use another --upper, or remove this one to start afresh");
+    }
+    if (is_root || known->keeping == Keeping::kRecorded) return known->keeping;
+    return fail(EPERM, "upper directory ", directory.string(),
+                " was written by root: serve it as root, or use another --upper");
+  } else if (known.error().code != ENOENT) {
+    return std::unexpected(known.error());
   }
-  if (known.error().code != ENOENT) return std::unexpected(known.error());
-  LB_ASSIGN(auto file, AtomicFile::create(path));
-  LB_TRY(file.append(as_bytes(str_cat(identity, '\n'))));
-  return file.commit();
+  LB_ASSIGN(auto file, AtomicFile::create(directory / "image"));
+  LB_TRY(file.append(as_bytes(str_cat(identity, is_root ? "\n" : kRecordedLine))));
+  LB_TRY(file.commit());
+  return is_root ? Keeping::kNative : Keeping::kRecorded;
 }
 
 /// A walk over directories of any depth, with one descriptor and no recursion: where it is, and what is left
 /// to enter on each level above.
 class Walk {
  public:
-  static Result<Upper::Survey> over(int root_fd) {
-    Walk walk;
+  static Result<Upper::Survey> over(Keeping keeping, int root_fd) {
+    Walk walk(keeping);
     LB_ASSIGN(walk.here_, open_directory_at({root_fd, "."}));
     LB_TRY(walk.look_around());
     while (!walk.levels_.empty()) LB_TRY(walk.step());
@@ -56,6 +64,8 @@ class Walk {
   }
 
  private:
+  explicit Walk(Keeping keeping) : keeping_(keeping) {}
+
   struct Level {
     std::vector<std::string> directories;  // still to enter
     std::size_t path_bytes = 0;            // of path_, for this level's own directory
@@ -74,7 +84,7 @@ class Walk {
     const std::string name = std::move(level.directories.back());
     level.directories.pop_back();
     const Place place{here_.get(), name.c_str()};
-    LB_ASSIGN(const auto redirect, get_xattr_at(place, kRedirectXattr));
+    LB_ASSIGN(const auto redirect, get_xattr_at(place, marks_of(keeping_).redirect));
     if (!path_.empty()) path_ += '/';
     path_ += name;
     if (redirect) found_.moved_directories.push_back(path_);
@@ -98,6 +108,7 @@ class Walk {
     return {};
   }
 
+  Keeping keeping_;
   UniqueFd here_;
   std::string path_;
   std::vector<Level> levels_;
@@ -120,9 +131,6 @@ Result<void> check_is_ours_or_empty(const std::filesystem::path& directory, int 
 }  // namespace
 
 Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_view image_identity) {
-  if (::geteuid() != 0) {
-    return fail(EPERM, "a writable upper directory needs root for now: run as root, or serve --read-only");
-  }
   LB_TRY(make_directories(directory, 0700));
   LB_ASSIGN(const UniqueFd top, open_path(directory, O_RDONLY | O_DIRECTORY));
   LB_TRY(check_is_ours_or_empty(directory, top.get()));
@@ -132,7 +140,7 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
     return fail(EBUSY, "upper directory ", directory.string(),
                 " is in use by another daemon: stop that one, or use another --upper");
   }
-  LB_TRY(check_identity(directory, image_identity));
+  LB_ASSIGN(const Keeping keeping, check_identity(directory, image_identity));
   LB_ASSIGN(UniqueFd root, open_or_make(top.get(), "upper", 0755));
   LB_ASSIGN(UniqueFd work, open_or_make(top.get(), "work", 0700));
   LB_ASSIGN(const auto leftovers, list_directory(work.get()));
@@ -141,13 +149,21 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
       return while_doing(removed.error(), "cannot clear ", (directory / "work").string());
     }
   }
-  return Upper(std::move(lock), std::move(root), std::move(work));
+  return Upper(keeping, std::move(lock), std::move(root), std::move(work));
 }
 
 Result<Upper::Survey> Upper::survey() const {
-  auto survey = Walk::over(root_.get());
+  auto survey = Walk::over(keeping_, root_.get());
   if (!survey) return while_doing(survey.error(), "cannot measure the upper directory");
   return survey;
+}
+
+Result<UpperIdentity> read_upper_identity(const std::filesystem::path& directory) {
+  LB_ASSIGN(const std::string text, read_file(directory / "image", kMaxIdentityBytes));
+  const auto end = std::min(text.find('\n'), text.size());
+  return UpperIdentity{
+      .image = text.substr(0, end),
+      .keeping = std::string_view(text).substr(end) == kRecordedLine ? Keeping::kRecorded : Keeping::kNative};
 }
 
 std::string Upper::work_name() { return str_cat('t', next_work_name_++); }

@@ -7,66 +7,36 @@
 // FORMAT.md beside this file says what is in them.
 #pragma once
 
-#include <sys/stat.h>
-
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
+#include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/quota.h"
+#include "oci-mount/overlay/upper_calls.h"
 
 namespace layerboot::overlay {
 
-/// A name in a directory: how every object on the host is reached. With the name "", the open object itself,
-/// for the calls on one object's attributes. Both are borrowed.
-struct Place {
-  int dir_fd;
-  const char* name;
+/// What DIR/image says. ENOENT where `directory` is no upper.
+struct UpperIdentity {
+  std::string image;
+  Keeping keeping = Keeping::kNative;
 };
-
-// Thin wrappers that give Results and never follow a symlink; each is one system call unless it says more.
-Result<struct stat> stat_at(Place place);
-Result<UniqueFd> open_directory_at(Place place);
-/// A regular file, for reading and writing; ELOOP, ENXIO or EINVAL for anything else, which is never opened.
-Result<UniqueFd> open_regular_at(Place place);
-Result<std::string> readlink_at(Place place);
-Result<void> rename_at(Place from, Place to, unsigned flags);
-Result<void> unlink_at(Place place, int flags = 0);
-Result<void> link_at(Place from, Place to);
-Result<void> set_owner_at(Place place, std::uint32_t uid, std::uint32_t gid);
-/// Not for symlinks, which have no mode of their own.
-Result<void> set_mode_at(Place place, std::uint32_t mode);
-Result<void> set_times_at(Place place, const struct timespec (&times)[2]);
-Result<void> set_xattr_at(Place place, std::string_view name, std::string_view value, int flags);
-Result<void> remove_xattr_at(Place place, std::string_view name);
-/// Nothing where there is no such attribute.
-Result<std::optional<std::string>> get_xattr_at(Place place, std::string_view name);
-/// Host names.
-Result<std::vector<std::string>> list_xattrs_at(Place place);
-
-/// One entry of a host directory, without "." and "..".
-struct HostDirent {
-  std::string name;
-  unsigned char type;
-  std::uint64_t ino;
-};
-Result<std::vector<HostDirent>> list_directory(int dir_fd);
-
-/// Removes whatever `place` names, with everything in it. Any depth takes one descriptor and no recursion.
-Result<void> remove_tree_at(Place place);
+Result<UpperIdentity> read_upper_identity(const std::filesystem::path& directory);
 
 /// Owns the directory. Thread-safe.
 class Upper {
  public:
   /// Opens `directory`, making it when it does not exist, locks it, and clears DIR/work. `image_identity` is
-  /// written into a new one; an upper of another image is refused, as is one that another daemon serves.
+  /// written into a new one, as is how it is kept: natively by root, else recorded. An upper of another image
+  /// is refused, as is one that another daemon serves, and a native one of who is not root.
   static Result<Upper> open(const std::filesystem::path& directory, std::string_view image_identity);
 
+  [[nodiscard]] Keeping keeping() const { return keeping_; }
   [[nodiscard]] int root_fd() const { return root_.get(); }
   [[nodiscard]] int work_fd() const { return work_.get(); }
 
@@ -86,12 +56,12 @@ class Upper {
   Result<void> make_whiteout(Place place);
 
  private:
-  Upper(UniqueFd lock, UniqueFd root, UniqueFd work)
-      : lock_(std::move(lock)), root_(std::move(root)), work_(std::move(work)) {}
-
+  Upper(Keeping keeping, UniqueFd lock, UniqueFd root, UniqueFd work)
+      : lock_(std::move(lock)), root_(std::move(root)), work_(std::move(work)), keeping_(keeping) {}
   UniqueFd lock_;
   UniqueFd root_;
   UniqueFd work_;
+  Keeping keeping_;
   std::uint64_t next_work_name_ = 0;  // under the Overlay's lock
 };
 

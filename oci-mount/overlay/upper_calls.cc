@@ -1,4 +1,5 @@
-// The system calls on upper objects.
+#include "oci-mount/overlay/upper_calls.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -10,8 +11,6 @@
 #include <climits>
 #include <cstdio>
 #include <memory>
-
-#include "oci-mount/overlay/upper.h"
 
 namespace layerboot::overlay {
 

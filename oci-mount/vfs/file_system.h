@@ -59,7 +59,8 @@ class FileSystem {
   virtual Result<void> rmdir(NodeId parent, std::string_view name) = 0;
   virtual Task<Result<Entry>> link(Reactor& reactor, NodeId node, NodeId new_parent,
                                    std::string_view new_name) = 0;
-  /// `flags`: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT of <linux/fs.h>.
+  /// `flags`: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT of <linux/fs.h>; the last leaves a character
+  /// device 0:0 that the client sees.
   virtual Task<Result<void>> rename(Reactor& reactor, NodeId parent, std::string_view name, NodeId new_parent,
                                     std::string_view new_name, std::uint32_t flags) = 0;
 
@@ -106,7 +107,7 @@ class FileSystem {
   virtual Result<std::string> getxattr(NodeId node, std::string_view name) = 0;
   /// Names, each followed by a NUL; "" where there are none.
   virtual Result<std::string> listxattr(NodeId node) = 0;
-  /// `flags`: XATTR_CREATE, XATTR_REPLACE.
+  /// `flags`: XATTR_CREATE, XATTR_REPLACE, kXattrKillSgid. An access ACL changes the mode with it.
   virtual Task<Result<void>> setxattr(Reactor& reactor, NodeId node, std::string_view name,
                                       std::string_view value, std::uint32_t flags) = 0;
   virtual Task<Result<void>> removexattr(Reactor& reactor, NodeId node, std::string_view name) = 0;

@@ -81,19 +81,12 @@ Result<std::uint64_t> ReadOnlyFs::lseek(NodeId node, std::uint64_t offset, std::
 
 Result<std::string> ReadOnlyFs::getxattr(NodeId node, std::string_view name) {
   LB_ASSIGN(const tree::NodeId id, row(node));
-  const auto value = lower_.tree.xattr(id, name);
-  if (!value || !overlay::host_xattr_name(name)) return fail(ENODATA);
-  return std::string(*value);
+  return lower_.getxattr(id, name);
 }
 
 Result<std::string> ReadOnlyFs::listxattr(NodeId node) {
   LB_ASSIGN(const tree::NodeId id, row(node));
-  std::string names;
-  for (const auto& xattr : lower_.tree.xattrs(id)) {
-    const auto name = lower_.tree.xattr_name(xattr);
-    if (overlay::host_xattr_name(name)) names.append(name).push_back('\0');
-  }
-  return names;
+  return lower_.listxattr(id);
 }
 
 Result<StatFs> ReadOnlyFs::statfs() {

@@ -12,6 +12,7 @@ using overlay::Caller;
 using overlay::Dirent;
 using overlay::Entry;
 using overlay::kRootId;
+using overlay::kXattrKillSgid;
 using overlay::NodeId;
 using overlay::StatFs;
 using overlay::Time;

@@ -116,6 +116,7 @@ Result<void> FakeFileSystem::check_name(std::string_view name) const {
 Result<Entry> FakeFileSystem::add(NodeId parent, std::string_view name, std::uint32_t mode,
                                   vfs::Caller caller) {
   LB_TRY(check_name(name));
+  last_caller = caller;
   LB_ASSIGN(Node * into, directory(parent));
   if (into->children.contains(name)) return fail(EEXIST);
   const NodeId id = next_id_++;

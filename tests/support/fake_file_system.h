@@ -31,6 +31,10 @@ class FakeFileSystem final : public vfs::FileSystem {
   /// Every operation that can fail fails with this errno, until 0.
   void fail_with(int code);
 
+  /// As the last operations had them; for tests on one thread.
+  vfs::Caller last_caller;
+  std::uint32_t last_xattr_flags = 0;
+
   // ---- vfs::FileSystem --------------------------------------------------------------------------
   void reset() override;
   Result<vfs::Entry> lookup(vfs::NodeId parent, std::string_view name) override;

@@ -117,6 +117,7 @@ Task<Result<void>> FakeFileSystem::setxattr(Reactor&, NodeId id, std::string_vie
                                             std::string_view value, std::uint32_t flags) {
   const std::lock_guard lock(mutex_);
   LB_CO_ASSIGN(Node * found, node(id));
+  last_xattr_flags = flags;
   const bool exists = found->xattrs.contains(name);
   if ((flags & XATTR_CREATE) != 0 && exists) co_return fail(EEXIST);
   if ((flags & XATTR_REPLACE) != 0 && !exists) co_return fail(ENODATA);

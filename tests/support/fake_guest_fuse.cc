@@ -207,7 +207,8 @@ Result<void> FuseClient::fsync(std::uint64_t node) {
 
 Result<void> FuseClient::setxattr(std::uint64_t node, std::string_view name, std::string_view value,
                                   std::uint32_t flags) {
-  const std::uint32_t in[2] = {static_cast<std::uint32_t>(value.size()), flags};
+  // In the long form: every client that offers all has agreed to FUSE_SETXATTR_EXT.
+  const fuse_setxattr_in in{static_cast<std::uint32_t>(value.size()), flags, 0, 0};
   return call_for_nothing(FUSE_SETXATTR, node, {object_bytes(in), with_nul(name), as_bytes(value)});
 }
 

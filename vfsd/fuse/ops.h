@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 
 #include "oci-mount/base/task.h"
@@ -19,9 +20,18 @@ struct Call {
   Reactor& reactor;
   Exchange& exchange;
   BodyReader body;
+  std::uint64_t agreed = 0;            // flags of FUSE_INIT
+  std::optional<std::uint32_t> group;  // that the caller is in, too
 
+  [[nodiscard]] bool has_agreed_to(std::uint64_t flag) const { return (agreed & flag) != 0; }
   [[nodiscard]] vfs::NodeId node() const { return exchange.header.nodeid; }
-  [[nodiscard]] vfs::Caller caller() const { return {exchange.header.uid, exchange.header.gid}; }
+  /// `umask`: of who makes an object; a client that has not agreed to leave it to us has applied it itself.
+  [[nodiscard]] vfs::Caller caller(std::uint32_t umask = 0) const {
+    return {.uid = exchange.header.uid,
+            .gid = exchange.header.gid,
+            .also_in = group,
+            .umask = has_agreed_to(FUSE_DONT_MASK) ? umask & 0777U : 0};
+  }
   void malformed() const { reply_errno(exchange, EINVAL); }
 };
 

@@ -172,10 +172,11 @@ void copy_file_range(Call& call) {
 // ---- extended attributes ------------------------------------------------------------------------
 
 /// 0, or the errno for a name that no file system gets to see.
-int refused_xattr(std::string_view name) {
+int refused_xattr(const Call& call, std::string_view name) {
   if (name.size() > XATTR_NAME_MAX) return ERANGE;
-  // ACLs are not negotiated; a stored one would not be obeyed.
-  return name.starts_with("system.posix_acl_") ? EOPNOTSUPP : 0;
+  // A client that does not obey ACLs shall not believe that it could store one.
+  const bool unheeded = name.starts_with("system.posix_acl_") && !call.has_agreed_to(FUSE_POSIX_ACL);
+  return unheeded ? EOPNOTSUPP : 0;
 }
 
 /// With `size` 0 the client asks how long the value is.
@@ -194,7 +195,7 @@ void getxattr(Call& call) {
   const auto in = call.body.take<fuse_getxattr_in>();
   const auto name = call.body.take_string(kMaxBodyBytes);
   if (!call.body.done()) return call.malformed();
-  if (const int code = refused_xattr(name); code != 0) return reply_errno(call.exchange, code);
+  if (const int code = refused_xattr(call, name); code != 0) return reply_errno(call.exchange, code);
   reply_sized(call.exchange, in.size, call.fs.getxattr(call.node(), name));
 }
 
@@ -205,26 +206,33 @@ void listxattr(Call& call) {
 }
 
 void setxattr(Call& call) {
-  // SETXATTR_EXT is not negotiated: the short form.
-  struct SetxattrIn {
+  struct Short {
     std::uint32_t size, flags;
   };
-  static_assert(sizeof(SetxattrIn) == FUSE_COMPAT_SETXATTR_IN_SIZE);
-  const auto in = call.body.take<SetxattrIn>();
+  static_assert(sizeof(Short) == FUSE_COMPAT_SETXATTR_IN_SIZE);
+  fuse_setxattr_in in{};
+  if (call.has_agreed_to(FUSE_SETXATTR_EXT)) {
+    in = call.body.take<fuse_setxattr_in>();
+  } else {
+    const auto old = call.body.take<Short>();
+    in.size = old.size;
+    in.flags = old.flags;
+  }
   const auto name = call.body.take_string(kMaxBodyBytes);
   const auto value = call.body.take_bytes(in.size);
   constexpr std::uint32_t kKnownFlags = XATTR_CREATE | XATTR_REPLACE;
   if (!call.body.done() || (in.flags & ~kKnownFlags) != 0) return call.malformed();
-  if (const int code = refused_xattr(name); code != 0) return reply_errno(call.exchange, code);
+  if (const int code = refused_xattr(call, name); code != 0) return reply_errno(call.exchange, code);
   if (value.size() > XATTR_SIZE_MAX) return reply_errno(call.exchange, E2BIG);
-  reply_when_done(call.exchange, call.fs.setxattr(call.reactor, call.node(), name, value, in.flags),
-                  reply_ok);
+  const bool kill_sgid = (in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0;
+  const std::uint32_t flags = in.flags | (kill_sgid ? vfs::kXattrKillSgid : 0U);
+  reply_when_done(call.exchange, call.fs.setxattr(call.reactor, call.node(), name, value, flags), reply_ok);
 }
 
 void removexattr(Call& call) {
   const auto name = call.body.take_string(kMaxBodyBytes);
   if (!call.body.done()) return call.malformed();
-  if (const int code = refused_xattr(name); code != 0) return reply_errno(call.exchange, code);
+  if (const int code = refused_xattr(call, name); code != 0) return reply_errno(call.exchange, code);
   reply_when_done(call.exchange, call.fs.removexattr(call.reactor, call.node(), name), reply_ok);
 }
 

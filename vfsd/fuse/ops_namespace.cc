@@ -69,14 +69,15 @@ void mknod(Call& call) {
   const auto in = call.body.take<fuse_mknod_in>();
   const auto name = take_name(call);
   if (!call.body.done()) return call.malformed();
-  reply_entry_result(call.exchange, call.fs.mknod(call.node(), name, in.mode, in.rdev, call.caller()));
+  reply_entry_result(call.exchange,
+                     call.fs.mknod(call.node(), name, in.mode, in.rdev, call.caller(in.umask)));
 }
 
 void mkdir(Call& call) {
   const auto in = call.body.take<fuse_mkdir_in>();
   const auto name = take_name(call);
   if (!call.body.done()) return call.malformed();
-  reply_entry_result(call.exchange, call.fs.mkdir(call.node(), name, in.mode, call.caller()));
+  reply_entry_result(call.exchange, call.fs.mkdir(call.node(), name, in.mode, call.caller(in.umask)));
 }
 
 void unlink(Call& call) {
@@ -148,7 +149,8 @@ void create(Call& call) {
   const auto in = call.body.take<fuse_create_in>();
   const auto name = take_name(call);
   if (!call.body.done()) return call.malformed();
-  const auto entry = call.fs.create(call.node(), name, in.mode, (in.flags & O_EXCL) != 0, call.caller());
+  const auto entry =
+      call.fs.create(call.node(), name, in.mode, (in.flags & O_EXCL) != 0, call.caller(in.umask));
   if (!entry) return reply_error(call.exchange, entry.error());
   if ((in.flags & O_TRUNC) == 0 || entry->attr.size_bytes == 0) return reply_created(call.exchange, *entry);
   const bool kill = (in.open_flags & FUSE_OPEN_KILL_SUIDGID) != 0;
@@ -158,7 +160,7 @@ void create(Call& call) {
 void tmpfile(Call& call) {
   const auto in = call.body.take<fuse_create_in>();
   if (!call.body.ok()) return call.malformed();  // the name that follows means nothing
-  const auto entry = call.fs.tmpfile(call.node(), in.mode, call.caller());
+  const auto entry = call.fs.tmpfile(call.node(), in.mode, call.caller(in.umask));
   if (!entry) return reply_error(call.exchange, entry.error());
   reply_created(call.exchange, *entry);
 }

@@ -4,6 +4,7 @@
 
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/base/log.h"
+#include "vfsd/fuse/extensions.h"
 #include "vfsd/fuse/ops.h"
 #include "vfsd/fuse/wire.h"
 
@@ -13,12 +14,15 @@ namespace {
 
 /// What is agreed to, of what the client offers. Left out on purpose: ATOMIC_O_TRUNC (nobody would truncate,
 /// as OPEN is never sent), AUTO_INVAL_DATA, READDIRPLUS_AUTO, WRITEBACK_CACHE, POSIX_LOCKS, FLOCK_LOCKS,
-/// EXPORT_SUPPORT, POSIX_ACL, HANDLE_KILLPRIV (contradicts V2).
+/// EXPORT_SUPPORT, HANDLE_KILLPRIV (contradicts V2). POSIX_ACL takes DONT_MASK, as a default ACL replaces the
+/// umask, and SETXATTR_EXT, which says when an ACL takes set-group-id away.
 constexpr std::uint64_t kWanted =
     FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_HAS_IOCTL_DIR | FUSE_DO_READDIRPLUS | FUSE_ASYNC_DIO |
     FUSE_NO_OPEN_SUPPORT | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS |
     FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPLICIT_INVAL_DATA | FUSE_HANDLE_KILLPRIV_V2 | FUSE_INIT_EXT |
-    kInitDirectIoAllowMmap | kInitAllowIdmap;
+    FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT | kInitCreateSuppGroup | kInitDirectIoAllowMmap |
+    kInitAllowIdmap;
+constexpr std::uint64_t kAclFlags = FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT;
 
 const Operation* find_operation(std::uint32_t opcode) {
   const Operation* found = find_io_operation(opcode);
@@ -69,7 +73,17 @@ void Session::handle(Reactor& reactor, Exchange& exchange) {
     if (room - sizeof(fuse_out_header) < operation->reply_bytes) return reply_errno(exchange, EINVAL);
     if (operation->mutates && options_.read_only) return reply_errno(exchange, EROFS);
   }
-  Call call{fs_, reactor, exchange, BodyReader(exchange.body)};
+  const std::uint64_t agreed = agreed_.load(std::memory_order_relaxed);
+  std::span<const std::byte> body = exchange.body;
+  Extensions extensions;
+  if ((agreed & kInitCreateSuppGroup) != 0 && exchange.header.total_extlen != 0) {
+    constexpr std::size_t kUnitBytes = 8;
+    extensions = take_extensions(body, exchange.header.total_extlen * kUnitBytes);
+    if (extensions.malformed) {
+      return is_silent(operation) ? reply_none(exchange) : reply_errno(exchange, EINVAL);
+    }
+  }
+  Call call{fs_, reactor, exchange, BodyReader(body), agreed, extensions.group};
   operation->handle(call);
 }
 
@@ -98,7 +112,9 @@ void Session::handle_init(Exchange& exchange) {
   }
   // A guest that was reset says INIT again without DESTROY: whatever it held is gone.
   fs_.reset();
-  const std::uint64_t agreed = offered & kWanted;
+  std::uint64_t agreed = offered & kWanted;
+  if ((agreed & kAclFlags) != kAclFlags) agreed &= ~kAclFlags;
+  agreed_.store(agreed, std::memory_order_relaxed);
   out.minor = std::min(in.minor, kMinor);
   out.max_readahead = in.max_readahead;
   out.flags = static_cast<std::uint32_t>(agreed);

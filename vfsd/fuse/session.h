@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/vfs/file_system.h"
@@ -38,6 +39,7 @@ class Session {
   vfs::FileSystem& fs_;
   const SessionOptions options_;
   std::atomic<bool> initialised_ = false;
+  std::atomic<std::uint64_t> agreed_ = 0;  // FUSE_INIT's flags of the present client
 };
 
 }  // namespace layerboot::vfsd::fuse

@@ -140,7 +140,7 @@ TEST_F(UpperTest, FindsMovedDirectoriesParentsFirst) {
   fs::create_directories(root / "a/b/c");
   fs::create_directories(root / "plain/d");
   for (const char* path : {"a", "a/b/c", "plain/d"}) {
-    ASSERT_EQ(::setxattr((root / path).c_str(), std::string(kRedirectXattr).c_str(), "/x", 2, 0), 0);
+    ASSERT_EQ(::setxattr((root / path).c_str(), std::string(kNativeMarks.redirect).c_str(), "/x", 2, 0), 0);
   }
   auto moved = upper.survey()->moved_directories;
   EXPECT_LT(std::find(moved.begin(), moved.end(), "a"), std::find(moved.begin(), moved.end(), "a/b/c"));

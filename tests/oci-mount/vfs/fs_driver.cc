@@ -213,6 +213,18 @@ int FsDriver::removexattr(std::string_view path, std::string_view name) {
   });
 }
 
+int FsDriver::link_nameless(std::string_view path, std::uint32_t mode) {
+  const auto made = fs.tmpfile(vfs::kRootId, mode, {});
+  if (!made) return made.error().code;
+  const int code = at_parent(path, [&](vfs::NodeId parent, std::string_view name) {
+    const auto linked = reactor->block_on(fs.link(*reactor, made->id, parent, name));
+    if (linked) release(made->id);
+    return code_of(linked);
+  });
+  release(made->id);
+  return code;
+}
+
 std::string FsDriver::read_node(vfs::NodeId node) {
   std::string content;
   std::string piece(128 * 1024, '\0');

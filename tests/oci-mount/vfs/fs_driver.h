@@ -45,6 +45,9 @@ class FsDriver {
   int setxattr(std::string_view path, std::string_view name, std::string_view value);
   int removexattr(std::string_view path, std::string_view name);
 
+  /// A nameless file of the root directory, given a name.
+  int link_nameless(std::string_view path, std::uint32_t mode);
+
   /// What is there, or "error: …".
   std::string read(std::string_view path);
   std::string read_node(vfs::NodeId node);

@@ -15,6 +15,7 @@
 #include <random>
 
 #include "tests/oci-mount/vfs/image_fixture.h"
+#include "tests/support/acl_text.h"
 
 namespace layerboot::test {
 namespace {
@@ -35,6 +36,9 @@ std::string lower_tar() {
       .file("c/a/b/f2", "deep")
       .directory("empty")
       .file("f1", "top")
+      .file("hard", "three names", 0644)
+      .hard_link("a/hard", "hard")
+      .hard_link("c/a/hard", "hard")
       .finish();
 }
 
@@ -47,8 +51,9 @@ class KernelOverlay {
     const std::string up = upper.empty() ? (directory / (name + "-up")).string() : upper;
     const std::string wk = work.empty() ? (directory / (name + "-wk")).string() : work;
     for (const auto& path : {mount_point_, up, wk}) std::filesystem::create_directories(path);
-    const std::string options = "lowerdir=" + lower + ",upperdir=" + up + ",workdir=" + wk +
-                                ",redirect_dir=on,index=off,metacopy=off,xino=off";
+    const std::string options =
+        "lowerdir=" + lower + ",upperdir=" + up + ",workdir=" + wk +
+        ",redirect_dir=on,metacopy=off,xino=off,index=" + (upper.empty() ? "on" : "off");
     mounted_ = ::mount("overlay", mount_point_.c_str(), "overlay", 0, options.c_str()) == 0;
   }
   ~KernelOverlay() {
@@ -100,7 +105,7 @@ class Operations {
     const std::string host = kernel_.at(path);
     int mine = 0;
     int theirs = 0;
-    switch (pick(14)) {
+    switch (pick(19)) {
       case 0:
       case 1:
         what_ = "create " + path;
@@ -167,13 +172,35 @@ class Operations {
         if (theirs == 0 && change.mode) theirs = code(::chmod(host.c_str(), *change.mode));
         break;
       }
-      default: {
-        what_ = "setxattr " + path;
+      case 13: {
+        static constexpr const char* kAttributes[] = {"user.test", "trusted.test", "security.test",
+                                                      "trusted.overlayish"};
+        const char* name = kAttributes[pick(4)];
+        what_ = std::string("setxattr ") + name + " " + path;
         struct stat st{};
         if (::lstat(host.c_str(), &st) != 0 || S_ISLNK(st.st_mode)) return;
-        mine = ours_.setxattr(path, "user.test", path);
-        theirs = code(::lsetxattr(host.c_str(), "user.test", path.data(), path.size(), 0));
+        mine = ours_.setxattr(path, name, path);
+        theirs = code(::lsetxattr(host.c_str(), name, path.data(), path.size(), 0));
+        break;
       }
+      case 14: {
+        what_ = "removexattr " + path;
+        struct stat st{};
+        if (::lstat(host.c_str(), &st) != 0 || S_ISLNK(st.st_mode)) return;
+        mine = ours_.removexattr(path, "user.test");
+        theirs = code(::lremovexattr(host.c_str(), "user.test"));
+        break;
+      }
+      case 15:
+        what_ = "mkfifo " + path;
+        mine = ours_.mknod(path, S_IFIFO | 0644, 0);
+        theirs = code(::mkfifo(host.c_str(), 0644));
+        break;
+      case 16:
+      case 17:
+        return set_acl(path, host);
+      default:
+        return link_nameless(path, host);
     }
     EXPECT_EQ(mine, theirs) << what_;
   }
@@ -181,28 +208,58 @@ class Operations {
   [[nodiscard]] const std::string& last() const { return what_; }
 
  private:
-  std::size_t pick(std::size_t choices) { return random_() % choices; }
-
-  bool goes_through_symlink(const std::string& path) const {
-    for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
-      struct stat st{};
-      if (::lstat(kernel_.at(path.substr(0, slash)).c_str(), &st) == 0 && S_ISLNK(st.st_mode)) return true;
-    }
-    return false;
+  void set_acl(const std::string& path, const std::string& host) {
+    struct stat st{};
+    if (::lstat(host.c_str(), &st) != 0 || S_ISLNK(st.st_mode)) return;
+    const bool is_default = S_ISDIR(st.st_mode) && pick(2) == 0;
+    const char* name = is_default ? "system.posix_acl_default" : "system.posix_acl_access";
+    what_ = std::string("setxattr ") + name + " " + path;
+    const auto bits = [this] { return static_cast<std::uint16_t>(pick(8)); };
+    const std::string acl = pick(4) == 0
+                                ? acl_text({{0x01, 7, ~0U}, {0x04, bits(), ~0U}, {0x20, bits(), ~0U}})
+                                : acl_with_user(7, bits(), bits());
+    const int mine = ours_.setxattr(path, name, acl);
+    EXPECT_EQ(mine, code(::lsetxattr(host.c_str(), name, acl.data(), acl.size(), 0))) << what_;
   }
 
-  std::string random_path() {
-    static const std::vector<std::string> kNames = {"a", "b", "c", "f1", "f2", "f3", "empty"};
-    std::string path;
-    const std::size_t depth = 1 + pick(4);
-    for (std::size_t i = 0; i < depth; ++i) path += "/" + kNames[pick(kNames.size())];
-    return path;
+  /// O_TMPFILE in one directory, linked into another place.
+  void link_nameless(const std::string& path, const std::string& host) {
+    what_ = "O_TMPFILE linked as " + path;
+    struct stat st{};
+    if (::lstat(std::filesystem::path(host).parent_path().c_str(), &st) != 0 || !S_ISDIR(st.st_mode)) return;
+    const UniqueFd fd(::open(kernel_.at("").c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0640));
+    if (!fd) return;  // a kernel whose overlayfs has no nameless files
+    const int theirs = code(::linkat(AT_FDCWD, ("/proc/self/fd/" + std::to_string(fd.get())).c_str(),
+                                     AT_FDCWD, host.c_str(), AT_SYMLINK_FOLLOW));
+    EXPECT_EQ(ours_.link_nameless(path, 0640), theirs) << what_;
   }
+}
 
-  FsDriver& ours_;
-  const KernelOverlay& kernel_;
-  std::mt19937_64 random_;
-  std::string what_;
+std::size_t
+pick(std::size_t choices) {
+  return random_() % choices;
+}
+
+bool goes_through_symlink(const std::string& path) const {
+  for (auto slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    struct stat st{};
+    if (::lstat(kernel_.at(path.substr(0, slash)).c_str(), &st) == 0 && S_ISLNK(st.st_mode)) return true;
+  }
+  return false;
+}
+
+std::string random_path() {
+  static const std::vector<std::string> kNames = {"a", "b", "c", "f1", "f2", "f3", "empty", "hard"};
+  std::string path;
+  const std::size_t depth = 1 + pick(4);
+  for (std::size_t i = 0; i < depth; ++i) path += "/" + kNames[pick(kNames.size())];
+  return path;
+}
+
+FsDriver & ours_;
+const KernelOverlay& kernel_;
+std::mt19937_64 random_;
+std::string what_;
 };
 
 std::uint64_t first_seed() {

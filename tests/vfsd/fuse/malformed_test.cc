@@ -104,7 +104,7 @@ TEST_F(MalformedTest, CountsThatOverflow) {
     EXPECT_EQ(fs.references(id), 1U) << "nothing of a malformed FORGET counts";
   }
   for (const std::uint32_t size : {6U, 0x8000'0000U, ~0U}) {
-    const std::uint32_t set[2] = {size, 0};
+    const fuse_setxattr_in set{size, 0, 0, 0};
     EXPECT_EQ(
         survive(encode(FUSE_SETXATTR, id, {object_bytes(set), with_nul("user.a"), as_bytes("value")}), 64),
         EINVAL);

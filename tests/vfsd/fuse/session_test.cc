@@ -22,18 +22,18 @@ TEST_F(SessionTest, NegotiatesWhatIsAdvised) {
   EXPECT_EQ(out->congestion_threshold, 49151);
   EXPECT_EQ(out->max_readahead, 128U << 10);
   EXPECT_EQ(out->time_gran, 1U);
-  for (const int yes : {FUSE_ASYNC_READ, FUSE_BIG_WRITES, FUSE_MAX_PAGES, FUSE_PARALLEL_DIROPS,
-                        FUSE_ASYNC_DIO, FUSE_DO_READDIRPLUS, FUSE_EXPLICIT_INVAL_DATA, FUSE_CACHE_SYMLINKS,
-                        FUSE_HANDLE_KILLPRIV_V2, FUSE_INIT_EXT}) {
+  for (const int yes :
+       {FUSE_ASYNC_READ, FUSE_BIG_WRITES, FUSE_MAX_PAGES, FUSE_PARALLEL_DIROPS, FUSE_ASYNC_DIO,
+        FUSE_DO_READDIRPLUS, FUSE_EXPLICIT_INVAL_DATA, FUSE_CACHE_SYMLINKS, FUSE_HANDLE_KILLPRIV_V2,
+        FUSE_INIT_EXT, FUSE_POSIX_ACL, FUSE_DONT_MASK, FUSE_SETXATTR_EXT}) {
     EXPECT_NE(out->flags & static_cast<std::uint32_t>(yes), 0U) << std::hex << yes;
   }
-  for (const int no :
-       {FUSE_ATOMIC_O_TRUNC, FUSE_READDIRPLUS_AUTO, FUSE_AUTO_INVAL_DATA, FUSE_WRITEBACK_CACHE,
-        FUSE_POSIX_LOCKS, FUSE_FLOCK_LOCKS, FUSE_EXPORT_SUPPORT, FUSE_POSIX_ACL, FUSE_HANDLE_KILLPRIV,
-        FUSE_DONT_MASK, FUSE_SETXATTR_EXT, FUSE_MAP_ALIGNMENT, FUSE_SUBMOUNTS, FUSE_SPLICE_READ}) {
+  for (const int no : {FUSE_ATOMIC_O_TRUNC, FUSE_READDIRPLUS_AUTO, FUSE_AUTO_INVAL_DATA, FUSE_WRITEBACK_CACHE,
+                       FUSE_POSIX_LOCKS, FUSE_FLOCK_LOCKS, FUSE_EXPORT_SUPPORT, FUSE_HANDLE_KILLPRIV,
+                       FUSE_MAP_ALIGNMENT, FUSE_SUBMOUNTS, FUSE_SPLICE_READ}) {
     EXPECT_EQ(out->flags & static_cast<std::uint32_t>(no), 0U) << std::hex << no;
   }
-  EXPECT_EQ(out->flags2, (kInitDirectIoAllowMmap | kInitAllowIdmap) >> 32);
+  EXPECT_EQ(out->flags2, (kInitCreateSuppGroup | kInitDirectIoAllowMmap | kInitAllowIdmap) >> 32);
 }
 
 TEST_F(SessionTest, AgreesToNothingThatIsNotOffered) {
@@ -210,7 +210,7 @@ TEST_F(SessionTest, XattrsAnswerInTheClientsSize) {
   ASSERT_TRUE(init());
   const auto id = fs.add_file(1, "file", "");
   EXPECT_TRUE(call(FUSE_LISTXATTR, id, {object_bytes(fuse_getxattr_in{100, 0})})->empty());
-  const std::uint32_t set[2] = {5, 0};
+  const fuse_setxattr_in set{5, 0, 0, 0};
   EXPECT_EQ(code(FUSE_SETXATTR, id, {object_bytes(set), with_nul("user.a"), as_bytes("value")}), 0);
   const auto get = [&](std::uint32_t size) {
     return call(FUSE_GETXATTR, id, {object_bytes(fuse_getxattr_in{size, 0}), with_nul("user.a")});
@@ -218,11 +218,71 @@ TEST_F(SessionTest, XattrsAnswerInTheClientsSize) {
   EXPECT_EQ(as<fuse_getxattr_out>(get(0)).size, 5U);
   EXPECT_EQ(as_text(*get(5)), "value");
   EXPECT_EQ(get(4).error().code, ERANGE);
-  const auto acl = with_nul("system.posix_acl_access");
-  EXPECT_EQ(code(FUSE_GETXATTR, id, {object_bytes(fuse_getxattr_in{9, 0}), acl}), EOPNOTSUPP);
-  EXPECT_EQ(code(FUSE_SETXATTR, id, {object_bytes(set), acl, as_bytes("value")}), EOPNOTSUPP);
   EXPECT_EQ(code(FUSE_REMOVEXATTR, id, {with_nul("user.a")}), 0);
   EXPECT_EQ(get(5).error().code, ENODATA);
+}
+
+TEST_F(SessionTest, AclsAreForClientsThatObeyThem) {
+  // Without one of the three flags that belong together, there are no ACLs.
+  for (const std::uint32_t lacking :
+       {std::uint32_t{FUSE_POSIX_ACL}, std::uint32_t{FUSE_DONT_MASK}, std::uint32_t{FUSE_SETXATTR_EXT}}) {
+    const auto out = init(38, test::FuseClient::kEveryFlag & ~lacking);
+    ASSERT_TRUE(out);
+    EXPECT_EQ(out->flags & (FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT), 0U);
+  }
+  const auto id = fs.add_file(1, "file", "");
+  const auto acl = with_nul("system.posix_acl_access");
+  const std::uint32_t set[2] = {5, 0};  // the short form
+  EXPECT_EQ(code(FUSE_SETXATTR, id, {object_bytes(set), with_nul("user.a"), as_bytes("value")}), 0);
+  EXPECT_EQ(code(FUSE_GETXATTR, id, {object_bytes(fuse_getxattr_in{9, 0}), acl}), EOPNOTSUPP);
+  EXPECT_EQ(code(FUSE_SETXATTR, id, {object_bytes(set), acl, as_bytes("value")}), EOPNOTSUPP);
+  ASSERT_TRUE(init());
+  const fuse_setxattr_in in{5, 0, FUSE_SETXATTR_ACL_KILL_SGID, 0};
+  const auto with_acls = fs.add_file(1, "file2", "");
+  EXPECT_EQ(code(FUSE_SETXATTR, with_acls, {object_bytes(in), acl, as_bytes("value")}), 0);
+  EXPECT_EQ(fs.last_xattr_flags, vfs::kXattrKillSgid);
+}
+
+TEST_F(SessionTest, TheUmaskIsAppliedHereOnlyIfThatWasAgreed) {
+  const fuse_mkdir_in in{0777, 027};
+  for (const bool agreed : {false, true}) {
+    ASSERT_TRUE(init(38, agreed ? test::FuseClient::kEveryFlag
+                                : test::FuseClient::kEveryFlag & ~static_cast<unsigned>(FUSE_DONT_MASK)));
+    ASSERT_EQ(code(FUSE_MKDIR, 1, {object_bytes(in), with_nul(agreed ? "a" : "b")}), 0);
+    EXPECT_EQ(fs.last_caller.umask, agreed ? 027U : 0U);
+  }
+}
+
+TEST_F(SessionTest, TheGroupOfAnExtensionIsTold) {
+  ASSERT_TRUE(init());
+  struct Groups {
+    std::uint32_t size, type, count, group;
+  };
+  const auto mkdir_with = [&](Groups groups, std::uint16_t units) {
+    static int number = 0;
+    auto request = encode(
+        FUSE_MKDIR, 1,
+        {object_bytes(fuse_mkdir_in{0755, 0}), with_nul(str_cat("d", number++)), object_bytes(groups)});
+    fuse_in_header header{};
+    std::memcpy(&header, request.data(), sizeof(header));
+    header.total_extlen = units;
+    std::memcpy(request.data(), &header, sizeof(header));
+    const auto result = exchange(request, 4096);
+    return result ? 0 : result.error().code;
+  };
+  EXPECT_EQ(mkdir_with({16, kExtGroups, 1, 42}, 2), 0);
+  EXPECT_EQ(fs.last_caller.also_in, 42U);
+  EXPECT_EQ(mkdir_with({16, kExtGroups, 0, 42}, 2), 0);
+  EXPECT_FALSE(fs.last_caller.also_in);
+  EXPECT_EQ(mkdir_with({16, 7, 1, 42}, 2), 0) << "another kind";
+  EXPECT_FALSE(fs.last_caller.also_in);
+  // What it says of its length must be true.
+  EXPECT_EQ(mkdir_with({12, kExtGroups, 1, 42}, 2), EINVAL);
+  EXPECT_EQ(mkdir_with({17, kExtGroups, 1, 42}, 2), EINVAL);
+  EXPECT_EQ(mkdir_with({7, kExtGroups, 1, 42}, 2), EINVAL);
+  EXPECT_EQ(mkdir_with({0, kExtGroups, 1, 42}, 2), EINVAL);
+  EXPECT_EQ(mkdir_with({16, kExtGroups, 1, 42}, 0), EINVAL) << "bytes that nobody has announced";
+  EXPECT_EQ(mkdir_with({16, kExtGroups, 1, 42}, 0xffff), EINVAL);
 }
 
 TEST_F(SessionTest, StatfsIsNot32Bit) {

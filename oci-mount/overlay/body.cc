@@ -1,0 +1,148 @@
+#include "oci-mount/overlay/body.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <climits>
+
+#include "oci-mount/overlay/device_number.h"
+
+namespace layerboot::overlay {
+
+namespace {
+
+constexpr std::uint32_t kPermissions = 07777;
+/// On a native upper, an empty file with this is the guest's own character device 0:0, which as itself would
+/// be a whiteout of ours.
+constexpr std::string_view kDeviceZeroXattr = "trusted.overlay.layerboot.char-0-0";
+/// Of bodies on a recorded upper: the owner must be able to reach everything.
+constexpr mode_t kRecordedFileMode = 0600;
+constexpr mode_t kRecordedDirectoryMode = 0700;
+
+UniqueFd create_file(Place place, mode_t mode) {
+  return UniqueFd(::openat(place.dir_fd, place.name,
+                           O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOATIME, mode));
+}
+
+Result<void> write_all(int fd, std::string_view text) {
+  const ssize_t put = ::pwrite(fd, text.data(), text.size(), 0);
+  if (put < 0) return fail(errno);
+  return static_cast<std::size_t>(put) == text.size() ? Result<void>() : fail(ENOSPC);
+}
+
+Result<UniqueFd> make_native(Place place, const Nature& nature, std::string_view target) {
+  UniqueFd fd;
+  int status = 0;
+  const mode_t permissions = nature.mode & kPermissions;
+  switch (nature.mode & S_IFMT) {
+    case S_IFREG:
+      fd = create_file(place, permissions);
+      status = fd ? 0 : -1;
+      break;
+    case S_IFDIR:
+      status = ::mkdirat(place.dir_fd, place.name, permissions);
+      break;
+    case S_IFLNK:
+      status = ::symlinkat(std::string(target).c_str(), place.dir_fd, place.name);
+      break;
+    default:
+      if (looks_like_whiteout(nature.mode, nature.rdev)) {
+        fd = create_file(place, permissions);
+        status = fd ? 0 : -1;
+      } else {
+        status = ::mknodat(place.dir_fd, place.name, nature.mode, decode_dev(nature.rdev));
+      }
+  }
+  if (status != 0) return fail(errno);
+  return fd;
+}
+
+Result<UniqueFd> make_recorded(Place place, const Nature& nature) {
+  UniqueFd fd;
+  if (S_ISDIR(nature.mode)) {
+    if (::mkdirat(place.dir_fd, place.name, kRecordedDirectoryMode) != 0) return fail(errno);
+  } else {
+    fd = create_file(place, kRecordedFileMode);
+    if (!fd) return fail(errno);
+  }
+  return fd;
+}
+
+Result<void> finish_native(Place place, const Nature& nature, Body& body) {
+  const Place self = body.fd ? Place{body.fd.get(), ""} : place;
+  if (looks_like_whiteout(nature.mode, nature.rdev)) LB_TRY(set_xattr_at(self, kDeviceZeroXattr, "y", 0));
+  LB_ASSIGN(body.st, stat_at(self));
+  // Most often the host has made it as the caller wants it: the daemon's own owner and no bits for its umask.
+  const bool owned = body.st.st_uid == nature.uid && body.st.st_gid == nature.gid;
+  const bool right = S_ISLNK(nature.mode) || (body.st.st_mode & kPermissions) == (nature.mode & kPermissions);
+  if (owned && right) return {};
+  LB_TRY(set_nature_at(Keeping::kNative, self, nature));
+  LB_ASSIGN(body.st, stat_at(self));
+  return {};
+}
+
+Result<void> finish_recorded(Place place, const Nature& nature, std::string_view target, Body& body) {
+  const Place self = body.fd ? Place{body.fd.get(), ""} : place;
+  if (S_ISLNK(nature.mode)) LB_TRY(write_all(body.fd.get(), target));
+  LB_TRY(set_nature_at(Keeping::kRecorded, self, nature));
+  LB_ASSIGN(body.st, stat_at(self));
+  return {};
+}
+
+}  // namespace
+
+Result<Body> make_body(Keeping keeping, Place place, const Nature& nature, std::string_view target) {
+  Body body;
+  const bool native = keeping == Keeping::kNative;
+  LB_ASSIGN(body.fd, native ? make_native(place, nature, target) : make_recorded(place, nature));
+  auto done = native ? finish_native(place, nature, body) : finish_recorded(place, nature, target, body);
+  if (!done) {
+    static_cast<void>(unlink_at(place, S_ISDIR(nature.mode) ? AT_REMOVEDIR : 0));
+    return std::unexpected(std::move(done).error());
+  }
+  if (!S_ISREG(nature.mode)) body.fd.reset();
+  return body;
+}
+
+bool is_made_at_once(Keeping keeping, const Nature& nature) {
+  return keeping == Keeping::kNative && !looks_like_whiteout(nature.mode, nature.rdev);
+}
+
+Result<Nature> nature_at(Keeping keeping, Place place, const struct stat& st) {
+  Nature nature{.mode = st.st_mode, .uid = st.st_uid, .gid = st.st_gid, .rdev = encode_dev(st.st_rdev)};
+  if (keeping == Keeping::kNative) {
+    if (!S_ISREG(st.st_mode) || st.st_size != 0) return nature;
+    LB_ASSIGN(const auto mark, get_xattr_at(place, kDeviceZeroXattr));
+    if (mark) nature.mode = (nature.mode & kPermissions) | S_IFCHR;
+    return nature;
+  }
+  // An object without a record, or with one that can't be true, was not made here: it is root's, as it
+  // stands.
+  nature.uid = nature.gid = 0;
+  LB_ASSIGN(const auto text, get_xattr_at(place, kRecordedStatXattr));
+  const auto recorded = text ? parse_recorded_stat(*text) : std::nullopt;
+  if (!recorded || S_ISDIR(recorded->mode) != S_ISDIR(st.st_mode)) return nature;
+  return *recorded;
+}
+
+Result<void> set_nature_at(Keeping keeping, Place place, const Nature& nature) {
+  if (keeping == Keeping::kRecorded) {
+    return set_xattr_at(place, kRecordedStatXattr, format_recorded_stat(nature), 0);
+  }
+  LB_TRY(set_owner_at(place, nature.uid, nature.gid));
+  // After the owner, whose change clears set-id bits. A symlink has no mode of its own.
+  if (S_ISLNK(nature.mode)) return {};
+  return set_mode_at(place, nature.mode);
+}
+
+Result<std::string> link_target_at(Keeping keeping, Place place) {
+  if (keeping == Keeping::kNative) return readlink_at(place);
+  LB_ASSIGN(const UniqueFd fd, open_regular_at(place));
+  std::string target(PATH_MAX, '\0');
+  const ssize_t length = ::pread(fd.get(), target.data(), target.size(), 0);
+  if (length < 0) return fail(errno);
+  target.resize(static_cast<std::size_t>(length));
+  return target;
+}
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,56 @@
+// The system calls on upper objects. All reach an object by a directory's descriptor and one name, and none
+// follows a symlink.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/base/unique_fd.h"
+
+namespace layerboot::overlay {
+
+/// A name in a directory: how every object on the host is reached. With the name "", the open object itself,
+/// for the calls on one object's attributes. Both are borrowed.
+struct Place {
+  int dir_fd;
+  const char* name;
+};
+
+// Thin wrappers that give Results and never follow a symlink; each is one system call unless it says more.
+Result<struct stat> stat_at(Place place);
+Result<UniqueFd> open_directory_at(Place place);
+/// A regular file, for reading and writing; ELOOP, ENXIO or EINVAL for anything else, which is never opened.
+Result<UniqueFd> open_regular_at(Place place);
+Result<std::string> readlink_at(Place place);
+Result<void> rename_at(Place from, Place to, unsigned flags);
+Result<void> unlink_at(Place place, int flags = 0);
+Result<void> link_at(Place from, Place to);
+Result<void> set_owner_at(Place place, std::uint32_t uid, std::uint32_t gid);
+/// Not for symlinks, which have no mode of their own.
+Result<void> set_mode_at(Place place, std::uint32_t mode);
+Result<void> set_times_at(Place place, const struct timespec (&times)[2]);
+Result<void> set_xattr_at(Place place, std::string_view name, std::string_view value, int flags);
+Result<void> remove_xattr_at(Place place, std::string_view name);
+/// Nothing where there is no such attribute.
+Result<std::optional<std::string>> get_xattr_at(Place place, std::string_view name);
+/// Host names.
+Result<std::vector<std::string>> list_xattrs_at(Place place);
+
+/// One entry of a host directory, without "." and "..".
+struct HostDirent {
+  std::string name;
+  unsigned char type;
+  std::uint64_t ino;
+};
+Result<std::vector<HostDirent>> list_directory(int dir_fd);
+
+/// Removes whatever `place` names, with everything in it. Any depth takes one descriptor and no recursion.
+Result<void> remove_tree_at(Place place);
+
+}  // namespace layerboot::overlay
