@@ -30,7 +30,9 @@ Result<Entry> Overlay::make(NodeId parent, std::string_view name, NewObject obje
 Result<Entry> Overlay::mknod(NodeId parent, std::string_view name, std::uint32_t mode, std::uint32_t rdev,
                              Caller caller) {
   if ((mode & S_IFMT) == 0) mode |= S_IFREG;
-  if (S_ISDIR(mode) || S_ISLNK(mode)) return fail(EINVAL);
+  const bool is_special = S_ISCHR(mode) || S_ISBLK(mode) || S_ISFIFO(mode) || S_ISSOCK(mode);
+  if (!is_special && !S_ISREG(mode)) return fail(EINVAL);
+  mode &= S_IFMT | kPermissions;
   const std::lock_guard lock(mutex_);
   return make(parent, name, {.mode = mode, .rdev = rdev, .target = {}, .caller = caller});
 }

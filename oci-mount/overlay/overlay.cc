@@ -42,7 +42,7 @@ Result<void> check_name(std::string_view name) {
 }
 
 Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& options) {
-  LB_ASSIGN(Upper upper, Upper::open(options.directory, options.image_identity));
+  LB_ASSIGN(Upper upper, Upper::open(options.directory, options.image_identity, options.keeping));
   LB_ASSIGN(const Upper::Survey survey, upper.survey());
   LB_ASSIGN(UniqueFd root, open_directory_at({upper.root_fd(), "."}));
   LB_ASSIGN(UniqueFd work, open_directory_at({upper.work_fd(), "."}));
@@ -50,7 +50,9 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& optio
   overlay->root_fd_ = std::make_shared<const UniqueFd>(std::move(root));
   overlay->work_fd_ = std::make_shared<const UniqueFd>(std::move(work));
   overlay->start_session();
-  if (auto loaded = overlay->load_moved_directories(survey.moved_directories); !loaded) {
+  auto loaded = overlay->load_moved_directories(survey.moved_directories);
+  if (loaded) loaded = overlay->load_lost_names();
+  if (!loaded) {
     return while_doing(loaded.error(), "cannot read the upper directory ", options.directory.string());
   }
   return overlay;
@@ -64,18 +66,6 @@ Overlay::Overlay(Lower lower, Upper upper, Quota::Limits limits, Quota::Usage us
 }
 
 Overlay::~Overlay() { end_session(); }
-
-Overlay::Pin::~Pin() {
-  if (overlay_ == nullptr) return;
-  const std::lock_guard lock(overlay_->mutex_);
-  --node_->pins;
-  overlay_->release_if_unused(std::move(node_));
-}
-
-Result<Overlay::Pin> Overlay::pin(Result<NodePtr> node) {
-  if (!node) return std::unexpected(std::move(node).error());
-  return Pin(*this, *std::move(node));
-}
 
 void Overlay::start_session() {
   auto root = std::make_shared<Node>();
@@ -123,9 +113,9 @@ void Overlay::reset() {
     lower_state_[id].store(0, std::memory_order_relaxed);
   }
   start_session();
-  if (auto loaded = load_moved_directories(moved); !loaded) {
-    log_warn("cannot read a renamed directory of the upper: ", loaded.error().describe());
-  }
+  auto loaded = load_moved_directories(moved);
+  if (loaded) loaded = load_lost_names();
+  if (!loaded) log_warn("cannot read a directory of the upper: ", loaded.error().describe());
 }
 
 /// Directories of the image that have been renamed are found by nothing but their redirect, so they are known
@@ -163,54 +153,6 @@ std::vector<std::string> Overlay::moved_directories() const {
   // A directory sorts before what is in it.
   std::ranges::sort(paths);
   return paths;
-}
-
-// ---- lower references and marks
-// ------------------------------------------------------------------------------
-
-bool Overlay::untouched(NodeId id) const {
-  return lower_.tree.contains(id) && (lower_state_[id].load(std::memory_order_acquire) & kTouched) == 0;
-}
-
-void Overlay::touch(tree::NodeId id) { lower_state_[id].fetch_or(kTouched, std::memory_order_release); }
-
-void Overlay::add_lower_reference(tree::NodeId id) {
-  auto& state = lower_state_[id];
-  // Saturates: a client that never forgets keeps the object for the session.
-  if ((state.load(std::memory_order_relaxed) & kReferences) < kReferences / 2) {
-    state.fetch_add(1, std::memory_order_relaxed);
-  }
-}
-
-std::uint32_t Overlay::lower_references(tree::NodeId id) const {
-  return lower_state_[id].load(std::memory_order_relaxed) & kReferences;
-}
-
-void Overlay::forget(NodeId id, std::uint64_t count) {
-  if (lower_.tree.contains(id)) {
-    auto& state = lower_state_[id];
-    std::uint32_t before = state.load(std::memory_order_relaxed);
-    std::uint32_t after = 0;
-    do {
-      const std::uint64_t taken = std::min<std::uint64_t>(count, before & kReferences);
-      after = before - static_cast<std::uint32_t>(taken);
-    } while (!state.compare_exchange_weak(before, after, std::memory_order_relaxed));
-    if (after != kTouched) return;
-  }
-  const std::lock_guard lock(mutex_);
-  const auto found = nodes_.find(id);
-  if (found == nodes_.end()) return;
-  const NodePtr node = found->second;
-  node->references -= std::min(count, node->references);
-  release_if_unused(node);
-}
-
-void Overlay::add_reference(Node& node) {
-  if (lower_.tree.contains(node.id)) {
-    add_lower_reference(static_cast<tree::NodeId>(node.id));
-  } else {
-    ++node.references;
-  }
 }
 
 // ---- Nodes
@@ -395,58 +337,6 @@ Result<Entry> Overlay::entry_for(const NodePtr& node) {
 Entry Overlay::entry_for_lower(tree::NodeId id) {
   add_lower_reference(id);
   return Entry{id, lower_.attr(id)};
-}
-
-/// An object whose last name is gone goes with the client's last reference; others leave memory.
-void Overlay::release_if_unused(NodePtr node) {
-  // Parents that were only kept by their children follow them.
-  while (node) {
-    const bool numbered_by_tree = lower_.tree.contains(node->id);
-    const std::uint64_t references =
-        numbered_by_tree ? lower_references(static_cast<tree::NodeId>(node->id)) : node->references;
-    if (references > 0 || node->loaded_children > 0 || node->pins > 0) return;
-    if (node->orphan) free_orphan(*node);
-    if (node->in_work() && free_work_object(*node)) {
-      remember_growth(*node);
-      return forget_node(node);
-    }
-    if (node->never_evict) return;
-    // What it has grown by must not be lost to the quota.
-    if ((!node->attr_valid || node->times_stale) && !node->removed) static_cast<void>(attr_of(*node));
-    remember_growth(*node);
-    NodePtr parent = node->parent;
-    move_node(node, nullptr, {});
-    fds_.drop(node->id);
-    forget_node(node);
-    node->removed = true;  // for whoever still has it in hand
-    node = std::move(parent);
-  }
-}
-
-void Overlay::remember_growth(const Node& node) {
-  if (node.grows_late && !node.removed) late_growth_.remember(node.host_ino, node.charged_bytes);
-}
-
-void Overlay::forget_node(const NodePtr& node) {
-  const auto known = nodes_.find(node->id);
-  if (known != nodes_.end() && known->second == node) nodes_.erase(known);
-}
-
-/// True when the object lives on by other names, where it will be met again.
-bool Overlay::free_work_object(Node& node) {
-  fds_.drop(node.id);
-  const Place place{upper_.work_fd(), node.name.c_str()};
-  const auto st = stat_at(place);
-  if (st) book(node, *st);
-  if (auto gone = unlink_at(place); !gone) {
-    log_warn("cannot remove an unlinked file from the work directory: ", gone.error().describe());
-  }
-  if (st && st->st_nlink > 1) return true;
-  quota_.settle_bytes(node.charged_bytes, 0);
-  quota_.remove_inode();
-  node.charged_bytes = 0;
-  node.removed = true;
-  return false;
 }
 
 // ---- operations on one node

@@ -47,6 +47,7 @@ class Overlay {
     std::filesystem::path directory;
     std::string image_identity;
     Quota::Limits limits;
+    Keeping keeping = Keeping::kNative;  // of a new upper; see Upper::open()
   };
 
   /// Opens the upper (see Upper::open) and counts what it takes. What `lower` refers to outlives the Overlay.
@@ -240,7 +241,6 @@ class Overlay {
   Result<void> remove_lower_name(const NodePtr& directory, const std::string& name, tree::NodeId lower);
   Result<void> remove_directory(const NodePtr& directory, const std::string& name, Found found);
   Result<void> clear_whiteouts(const NodePtr& directory);
-  void lose_lower_name(tree::NodeId lower);
   void forget_removed_directory(const NodePtr& node);
   struct RenameSide {
     NodePtr directory;
@@ -261,6 +261,13 @@ class Overlay {
   Result<void> move_onto_host(const RenameSide& from, const RenameSide& to);
   Result<void> check_link(NodeId id, NodeId new_parent, std::string_view new_name);
   Result<Entry> link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name);
+
+  // Link counts (lost_names.cc)
+  void lose_lower_name(tree::NodeId lower);
+  NodePtr node_with_lost_names(tree::NodeId lower, std::uint32_t count);
+  Result<bool> is_shown(tree::NodeId directory);
+  Result<bool> is_lower_name_shown(tree::NodeId directory, std::string_view name);
+  Result<void> load_lost_names();
 
   // Writing (data.cc)
   struct WriteGrant {

@@ -93,26 +93,6 @@ Result<void> Overlay::remove_lower_name(const NodePtr& directory, const std::str
   return {};
 }
 
-/// Keeps the link count right for a client that still holds the object.
-void Overlay::lose_lower_name(tree::NodeId lower) {
-  const auto known = nodes_.find(lower);
-  if (known != nodes_.end()) {
-    ++known->second->lost_names;
-    known->second->attr_valid = false;
-    return;
-  }
-  const auto& record = lower_.tree.node(lower);
-  if (lower_references(lower) == 0 && record.nlink == 1) return;
-  auto node = std::make_shared<Node>();
-  node->id = lower;
-  node->lower = lower;
-  node->type = record.mode & S_IFMT;
-  node->in_upper = false;
-  node->lost_names = 1;
-  if (node->is_directory()) forget_removed_directory(node);
-  add_node(std::move(node));
-}
-
 void Overlay::forget_removed_directory(const NodePtr& node) {
   node->attr = node->in_upper ? node->attr : lower_.attr(node->lower);
   node->attr.nlink = 0;

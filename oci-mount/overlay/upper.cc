@@ -32,7 +32,8 @@ Result<UniqueFd> open_or_make(int parent, const char* name, mode_t mode) {
 
 /// The directory belongs to one image for good: its whiteouts and redirects speak of that image's paths. And
 /// it is kept in one way for good.
-Result<Keeping> check_identity(const std::filesystem::path& directory, std::string_view identity) {
+Result<Keeping> check_identity(const std::filesystem::path& directory, std::string_view identity,
+                               Keeping wanted) {
   const bool is_root = ::geteuid() == 0;
   if (const auto known = read_upper_identity(directory); known) {
     if (known->image != identity) {
@@ -45,10 +46,11 @@ Result<Keeping> check_identity(const std::filesystem::path& directory, std::stri
   } else if (known.error().code != ENOENT) {
     return std::unexpected(known.error());
   }
+  const Keeping keeping = is_root ? wanted : Keeping::kRecorded;
   LB_ASSIGN(auto file, AtomicFile::create(directory / "image"));
-  LB_TRY(file.append(as_bytes(str_cat(identity, is_root ? "\n" : kRecordedLine))));
+  LB_TRY(file.append(as_bytes(str_cat(identity, keeping == Keeping::kNative ? "\n" : kRecordedLine))));
   LB_TRY(file.commit());
-  return is_root ? Keeping::kNative : Keeping::kRecorded;
+  return keeping;
 }
 
 /// A walk over directories of any depth, with one descriptor and no recursion: where it is, and what is left
@@ -130,7 +132,8 @@ Result<void> check_is_ours_or_empty(const std::filesystem::path& directory, int 
 
 }  // namespace
 
-Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_view image_identity) {
+Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_view image_identity,
+                          Keeping wanted) {
   LB_TRY(make_directories(directory, 0700));
   LB_ASSIGN(const UniqueFd top, open_path(directory, O_RDONLY | O_DIRECTORY));
   LB_TRY(check_is_ours_or_empty(directory, top.get()));
@@ -140,7 +143,7 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
     return fail(EBUSY, "upper directory ", directory.string(),
                 " is in use by another daemon: stop that one, or use another --upper");
   }
-  LB_ASSIGN(const Keeping keeping, check_identity(directory, image_identity));
+  LB_ASSIGN(const Keeping keeping, check_identity(directory, image_identity, wanted));
   LB_ASSIGN(UniqueFd root, open_or_make(top.get(), "upper", 0755));
   LB_ASSIGN(UniqueFd work, open_or_make(top.get(), "work", 0700));
   LB_ASSIGN(const auto leftovers, list_directory(work.get()));

@@ -32,9 +32,10 @@ Result<UpperIdentity> read_upper_identity(const std::filesystem::path& directory
 class Upper {
  public:
   /// Opens `directory`, making it when it does not exist, locks it, and clears DIR/work. `image_identity` is
-  /// written into a new one, as is how it is kept: natively by root, else recorded. An upper of another image
-  /// is refused, as is one that another daemon serves, and a native one of who is not root.
-  static Result<Upper> open(const std::filesystem::path& directory, std::string_view image_identity);
+  /// written into a new one, as is how it is kept: `keeping`, but never natively by who is not root. An upper
+  /// of another image is refused, as is one that another daemon serves, and a native one of who is not root.
+  static Result<Upper> open(const std::filesystem::path& directory, std::string_view image_identity,
+                            Keeping keeping = Keeping::kNative);
 
   [[nodiscard]] Keeping keeping() const { return keeping_; }
   [[nodiscard]] int root_fd() const { return root_.get(); }

@@ -61,6 +61,8 @@ class Tree {
   /// Every name of a node that is no directory and has more than one; otherwise empty.
   [[nodiscard]] std::span<const LinkRecord> links(NodeId id) const;
   [[nodiscard]] std::string_view name(const LinkRecord& link) const;
+  /// The links() of all nodes, one node after the other.
+  [[nodiscard]] std::span<const LinkRecord> all_links() const { return tables_.links; }
 
   /// Sum of 512-byte blocks of all files, for statfs.
   [[nodiscard]] std::uint64_t total_blocks() const { return tables_.total_blocks; }

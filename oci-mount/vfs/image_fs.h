@@ -17,6 +17,7 @@ struct UpperOptions {
   std::uint64_t quota_bytes = 0;
   std::uint64_t quota_inodes = 0;  // 0: one for each kBytesPerInode of the quota
   std::uint64_t host_floor_bytes = kDefaultHostFloorBytes;
+  bool record_owners = false;  // a new upper is kept as an ordinary user's always is (overlay/FORMAT.md)
 
   static constexpr std::uint64_t kBytesPerInode = 16 * 1024;  // as mke2fs
   static constexpr std::uint64_t kDefaultHostFloorBytes = 64 << 20;

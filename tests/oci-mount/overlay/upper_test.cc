@@ -20,9 +20,6 @@ namespace fs = std::filesystem;
 
 class UpperTest : public testing::Test {
  protected:
-  void SetUp() override {
-    if (::geteuid() != 0) GTEST_SKIP() << "an upper directory needs root for now";
-  }
   Upper open() {
     auto upper = Upper::open(directory(), "sha256:image");
     EXPECT_TRUE(upper) << upper.error().describe();
@@ -53,6 +50,28 @@ TEST_F(UpperTest, OneDaemonAtATime) {
     EXPECT_NE(second.error().text.find("another --upper"), std::string::npos);
   }
   open();
+}
+
+TEST_F(UpperTest, IsKeptInOneWayForGood) {
+  const Keeping first = open().keeping();
+  EXPECT_EQ(first, ::geteuid() == 0 ? Keeping::kNative : Keeping::kRecorded);
+  const auto again = Upper::open(directory(), "sha256:image", Keeping::kRecorded);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->keeping(), first);
+  const auto other = Upper::open(top_ / "other", "sha256:image", Keeping::kRecorded);
+  ASSERT_TRUE(other);
+  EXPECT_EQ(other->keeping(), Keeping::kRecorded);
+  EXPECT_EQ(read_upper_identity(top_ / "other")->image, "sha256:image");
+}
+
+TEST_F(UpperTest, RootsUpperIsRefusedToOthers) {
+  if (::geteuid() == 0) GTEST_SKIP() << "is about who is not root";
+  fs::create_directories(directory());
+  test::write_text(directory() / "image", "sha256:image\n");
+  const auto refused = Upper::open(directory(), "sha256:image");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, EPERM);
+  EXPECT_NE(refused.error().text.find("as root"), std::string::npos);
 }
 
 TEST_F(UpperTest, AnotherImagesUpperIsRefusedAndKept) {
@@ -140,7 +159,9 @@ TEST_F(UpperTest, FindsMovedDirectoriesParentsFirst) {
   fs::create_directories(root / "a/b/c");
   fs::create_directories(root / "plain/d");
   for (const char* path : {"a", "a/b/c", "plain/d"}) {
-    ASSERT_EQ(::setxattr((root / path).c_str(), std::string(kNativeMarks.redirect).c_str(), "/x", 2, 0), 0);
+    ASSERT_EQ(::setxattr((root / path).c_str(), std::string(marks_of(upper.keeping()).redirect).c_str(), "/x",
+                         2, 0),
+              0);
   }
   auto moved = upper.survey()->moved_directories;
   EXPECT_LT(std::find(moved.begin(), moved.end(), "a"), std::find(moved.begin(), moved.end(), "a/b/c"));
@@ -168,7 +189,9 @@ TEST_F(UpperTest, OnlyRegularFilesAreOpened) {
   const Upper upper = open();
   const int dir = upper.root_fd();
   ASSERT_EQ(::mkfifoat(dir, "fifo", 0600), 0);
-  ASSERT_EQ(::mknodat(dir, "null", S_IFCHR | 0600, makedev(1, 3)), 0);
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::mknodat(dir, "null", S_IFCHR | 0600, makedev(1, 3)), 0);
+  }
   ASSERT_EQ(::symlinkat("/etc/passwd", dir, "link"), 0);
   ASSERT_EQ(::mkdirat(dir, "dir", 0700), 0);
   test::write_text(directory() / "upper/file", "x");

@@ -43,6 +43,7 @@ class ImageFixture {
     options.directory = directory / "vm";
     options.quota_bytes = quota_bytes;
     options.quota_inodes = quota_inodes;
+    options.record_owners = record_owners;
     auto opened = vfs::make_writable_fs(*source, options);
     ASSERT_TRUE(opened) << opened.error().describe();
     fs = std::move(*opened);
@@ -50,12 +51,13 @@ class ImageFixture {
   }
 
   TempDir directory;
+  bool record_owners = false;
   std::unique_ptr<vfs::ImageSource> source;
   std::unique_ptr<vfs::FileSystem> fs;
   std::unique_ptr<FsDriver> driver;
 };
 
 #define SKIP_UNLESS_ROOT() \
-  if (::geteuid() != 0) GTEST_SKIP() << "an upper directory needs root for now"
+  if (::geteuid() != 0) GTEST_SKIP() << "looks at what only root's upper has on the host"
 
 }  // namespace layerboot::test

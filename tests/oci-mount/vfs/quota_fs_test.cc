@@ -12,10 +12,7 @@ constexpr std::uint64_t kSmallInodes = 20;
 
 class QuotaFsTest : public WritableFsTest {
  protected:
-  void SetUp() override {
-    SKIP_UNLESS_ROOT();
-    open_writable(kSmallBytes, kSmallInodes);
-  }
+  void SetUp() override { open_writable(kSmallBytes, kSmallInodes); }
   void TearDown() override {
     if (!fs) return;
     static_cast<void>(drive().snapshot());

@@ -43,10 +43,7 @@ class WritableFsTest : public testing::Test, protected ImageFixture {
   WritableFsTest() : ImageFixture(test_image()) {}
   explicit WritableFsTest(const std::vector<std::string>& tars) : ImageFixture(tars) {}
 
-  void SetUp() override {
-    SKIP_UNLESS_ROOT();
-    restart();
-  }
+  void SetUp() override { restart(); }
   void TearDown() override {
     if (fs) expect_usage_agrees();
   }
