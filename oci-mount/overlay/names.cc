@@ -72,8 +72,7 @@ Result<Entry> Overlay::tmpfile(NodeId parent, std::uint32_t mode, Caller caller)
   LB_ASSIGN(Unnamed made,
             make_unnamed(
                 ref, {.mode = (mode & kPermissions) | S_IFREG, .rdev = 0, .target = {}, .caller = caller}));
-  const NodePtr node = node_for(made.nature, made.body.st);
-  node->name = made.work.name;
+  const NodePtr node = node_for(nullptr, made.work.name, made.nature, made.body.st);
   fds_.put(node->id, std::move(made.body.fd));
   add_node(node);
   return entry_for(node);

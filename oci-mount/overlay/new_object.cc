@@ -132,9 +132,12 @@ Result<NodePtr> Overlay::make_named(const NodePtr& directory, std::string_view n
   return name_new_node(directory, name, inheritance.nature, std::move(body));
 }
 
-/// The Node of a body that was just made, booked.
-NodePtr Overlay::node_for(const Nature& nature, const struct stat& st) {
+/// The Node of a body that was just made, booked. Without a directory it is nameless: it has no links.
+NodePtr Overlay::node_for(const NodePtr& directory, std::string_view name, const Nature& nature,
+                          const struct stat& st) {
   auto node = std::make_shared<Node>();
+  node->parent = directory;
+  node->name = name;
   node->type = nature.mode & S_IFMT;
   if (keeping() == Keeping::kRecorded) node->recorded = nature;
   node->no_capability = true;
@@ -147,9 +150,7 @@ NodePtr Overlay::node_for(const Nature& nature, const struct stat& st) {
 
 NodePtr Overlay::name_new_node(const NodePtr& directory, std::string_view name, const Nature& nature,
                                Body body) {
-  const NodePtr node = node_for(nature, body.st);
-  node->parent = directory;
-  node->name = name;
+  const NodePtr node = node_for(directory, name, nature, body.st);
   if (body.fd) fds_.put(node->id, std::move(body.fd));
   add_node(node);
   put_child(*directory, name, child_of(node));

@@ -234,7 +234,8 @@ class Overlay {
   void discard(const Unnamed& made);
   Result<NodePtr> place_unnamed(const NodePtr& directory, std::string_view name, Unnamed made);
   Result<NodePtr> make_named(const NodePtr& directory, std::string_view name, const NewObject& object);
-  NodePtr node_for(const Nature& nature, const struct stat& st);
+  NodePtr node_for(const NodePtr& directory, std::string_view name, const Nature& nature,
+                   const struct stat& st);
   NodePtr name_new_node(const NodePtr& directory, std::string_view name, const Nature& nature, Body body);
 
   Result<void> remove_name(const NodePtr& directory, const std::string& name, Found found);

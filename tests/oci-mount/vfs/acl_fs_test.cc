@@ -57,6 +57,7 @@ class AclFsTest : public WritableFsTest {
     const auto entry = S_ISDIR(mode_asked) ? fs->mkdir(parent, name, mode_asked & 07777U, caller)
                                            : fs->create(parent, name, mode_asked & 07777U, true, caller);
     EXPECT_TRUE(entry) << entry.error().describe();
+    EXPECT_GT(entry->attr.nlink, 0U);
     drive().release(parent);
     if (!entry) return 0;
     drive().release(entry->id);
