@@ -26,8 +26,6 @@ Result<void> carry_out_simple(const StateDirs& dirs, const Options& options) {
       return serve_image(dirs, options);
     case Command::kKernel:
       return kernel(dirs, options);
-    case Command::kDoctor:
-      return doctor(dirs, options);
     case Command::kPull:
       return pull(dirs, {.reference = options.image,
                          .tls_verify = options.tls_verify,
@@ -63,6 +61,8 @@ Result<int> carry_out(const Options& options) {
   switch (options.command) {
     case Command::kRun:
       return run_vm(dirs, options);
+    case Command::kDoctor:
+      return doctor(dirs, options);
     case Command::kStart:
       return start_vm(dirs, options);
     case Command::kStop:

@@ -1,30 +1,92 @@
 #include "launcher/doctor.h"
 
+#include <sys/utsname.h>
+
 #include <cstdio>
 
 #include "launcher/accel_probe.h"
+#include "launcher/doctor_checks.h"
 #include "launcher/kernel_choice.h"
 #include "launcher/programs.h"
 
 namespace layerboot::launcher {
 
-Result<void> doctor(const StateDirs& dirs, const Options& options) {
-  std::printf("layerboot  %s\n", LAYERBOOT_VERSION);
-  LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
-  LB_ASSIGN(const std::string version, qemu_version(qemu));
-  std::printf("QEMU       %s (%s)\n", version.c_str(), qemu.c_str());
-  LB_ASSIGN(const auto vfsd, find_vfsd(options.vfsd));
-  std::printf("vfsd       %s\n", vfsd.c_str());
-  std::fflush(stdout);
-  LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
-  std::printf("kernel     %s (%s)\n", kernel.release.c_str(), kernel.vmlinuz.c_str());
-  std::fflush(stdout);
+namespace {
+
+Finding missing(std::string subject, const Error& error) {
+  return {
+      .subject = std::move(subject), .health = Health::kMissing, .detail = error.describe(), .remedy = {}};
+}
+
+Finding host() {
+  utsname names{};
+  ::uname(&names);
+  return {.subject = "layerboot",
+          .health = Health::kGood,
+          .detail = str_cat(LAYERBOOT_VERSION ", on Linux ", std::string_view(names.release), ", ",
+                            std::string_view(names.machine)),
+          .remedy = {}};
+}
+
+Finding program(const char* subject, const Result<std::filesystem::path>& found) {
+  if (!found) return missing(subject, found.error());
+  return {.subject = subject, .health = Health::kGood, .detail = found->string(), .remedy = {}};
+}
+
+Finding qemu_finding(const Result<std::filesystem::path>& qemu) {
+  if (!qemu) return missing("QEMU", qemu.error());
+  const auto version = qemu_version(*qemu);
+  if (!version) return missing("QEMU", version.error());
+  return check_qemu_version(*version);
+}
+
+Finding kvm_finding(const StateDirs& dirs, const std::filesystem::path& qemu, const Kernel& kernel) {
   const AccelVerdict verdict = kvm_verdict(
       dirs,
       {.qemu = qemu, .vmlinuz = kernel.vmlinuz, .initrd = kernel.initrd, .kernel_release = kernel.release},
       true);
-  std::printf("KVM        %s: %s\n", verdict.kvm_works ? "works" : "does not work", verdict.reason.c_str());
-  return {};
+  if (verdict.kvm_works) {
+    return {.subject = "KVM", .health = Health::kGood, .detail = verdict.reason, .remedy = {}};
+  }
+  return {.subject = "KVM",
+          .health = Health::kLess,
+          .detail = str_cat("does not work: ", verdict.reason, "; VMs are emulated, several times slower"),
+          .remedy =
+              "virtualisation on in the firmware or the outer VM, /dev/kvm in the container, and this user "
+              "in the group kvm"};
+}
+
+}  // namespace
+
+Result<int> doctor(const StateDirs& dirs, const Options& options) {
+  const auto qemu = find_qemu(options.qemu);
+  std::vector<Finding> findings = {host(),
+                                   qemu_finding(qemu),
+                                   program("vfsd", find_vfsd(options.vfsd)),
+                                   program("guest-init", find_guest_init(options.guest_init)),
+                                   check_io_uring(),
+                                   check_memlock(),
+                                   check_user_namespaces(),
+                                   check_fuse(),
+                                   check_state(dirs),
+                                   check_runtime(dirs),
+                                   check_tool("skopeo", "layerboot pull", "apt install skopeo"),
+                                   check_tool("passt", "--net passt", "apt install passt")};
+  const auto kernel = kernel_for(dirs, options);
+  if (!kernel) {
+    findings.push_back(missing("kernel", kernel.error()));
+  } else {
+    findings.push_back({.subject = "kernel",
+                        .health = Health::kGood,
+                        .detail = str_cat(kernel->release, " (", kernel->vmlinuz.string(), ")"),
+                        .remedy = {}});
+    if (qemu) findings.push_back(kvm_finding(dirs, *qemu, *kernel));
+  }
+  std::fputs((options.json ? findings_json(findings) : findings_text(findings)).c_str(), stdout);
+  for (const Finding& finding : findings) {
+    if (finding.health == Health::kMissing) return 1;
+  }
+  return 0;
 }
 
 }  // namespace layerboot::launcher

@@ -7,6 +7,8 @@
 
 namespace layerboot::launcher {
 
-Result<void> doctor(const StateDirs& dirs, const Options& options);
+/// Prints a line for each thing that matters, with its remedy. 1 when something is missing without which no
+/// VM runs.
+Result<int> doctor(const StateDirs& dirs, const Options& options);
 
 }  // namespace layerboot::launcher

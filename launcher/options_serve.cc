@@ -21,6 +21,9 @@ void add_serve_commands(CommandSet& commands) {
   add_kernel_options(kernel, options);
   auto* doctor = commands.add("doctor", Command::kDoctor, "say what this machine can do");
   add_kernel_options(doctor, options);
+  doctor->add_flag("--json", options.json, "one JSON document instead of columns");
+  doctor->add_option("--vfsd", options.vfsd, "the file system daemon to look for")->type_name("FILE");
+  doctor->footer("Exit status: 0 VMs run here, 1 something that they need is missing.");
   doctor->add_option("--qemu", options.qemu, "the QEMU to ask")->type_name("FILE");
 }
 

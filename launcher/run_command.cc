@@ -9,6 +9,7 @@
 #include "launcher/accelerator.h"
 #include "launcher/detach.h"
 #include "launcher/disk_vm.h"
+#include "launcher/janitor.h"
 #include "launcher/kernel_choice.h"
 #include "launcher/last_run.h"
 #include "launcher/passt_args.h"
@@ -178,6 +179,7 @@ Result<int> run_vm(const StateDirs& dirs, const Options& options) {
     plan.console_output = -1;
     plan.on_started = [&detached] { return detached->started(); };
   }
+  LB_ASSIGN(const Janitor janitor, Janitor::start(directory.paths()));
   const auto status = carry_through(plan, directory);
   // On standard error, where it does not mix with what the guest says; at the end, where it is read.
   if (options.timing) std::fputs(timeline.table().c_str(), stderr);

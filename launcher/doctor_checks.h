@@ -1,0 +1,40 @@
+// What `layerboot doctor` looks at, one function each.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "oci-mount/base/state_dirs.h"
+
+namespace layerboot::launcher {
+
+enum class Health {
+  kGood,
+  kLess,     // VMs run, less well, or something else is missing
+  kMissing,  // no VM runs
+};
+
+struct Finding {
+  std::string subject;  // "io_uring"
+  Health health = Health::kGood;
+  std::string detail;
+  std::string remedy;  // empty when there is nothing to do
+};
+
+// Each looks by trying, changes nothing, and takes no longer than a moment.
+Finding check_io_uring();
+Finding check_memlock();
+Finding check_user_namespaces();
+Finding check_fuse();
+Finding check_state(const StateDirs& dirs);
+Finding check_runtime(const StateDirs& dirs);
+/// What follows from QEMU's version, as `qemu --version` prints it.
+Finding check_qemu_version(const std::string& version);
+/// A program that one command needs.
+Finding check_tool(const std::string& name, const std::string& purpose, const std::string& remedy);
+
+/// Columns for a person, with each remedy below its line.
+std::string findings_text(const std::vector<Finding>& findings);
+std::string findings_json(const std::vector<Finding>& findings);
+
+}  // namespace layerboot::launcher
