@@ -103,6 +103,7 @@ Result<void> Overlay::check_link(NodeId id, NodeId new_parent, std::string_view 
 
 Result<Entry> Overlay::link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name) {
   LB_TRY(check_link(node->id, new_parent, new_name));
+  LB_TRY(quota_.reserve(0, 0));  // a name may make its directory grow
   LB_ASSIGN(const NodePtr directory, upper_directory(new_parent));
   LB_ASSIGN(const Found found, look({directory, directory->lower}, new_name));
   LB_ASSIGN(const HeldPlace from, place_of(node));
@@ -124,6 +125,7 @@ Result<Entry> Overlay::link_now(const NodePtr& node, NodeId new_parent, std::str
   put_child(*directory, new_name, child_of(node));
   node->attr_valid = false;
   directory->attr_valid = false;
+  LB_TRY(attr_of(*directory));  // no inode is booked for the name, so what the directory has grown by is
   return entry_for(node);
 }
 

@@ -154,7 +154,7 @@ NodePtr Overlay::name_new_node(const NodePtr& directory, std::string_view name, 
   if (body.fd) fds_.put(node->id, std::move(body.fd));
   add_node(node);
   put_child(*directory, name, child_of(node));
-  directory->times_stale = true;
+  book_new_name(*directory, name);
   return node;
 }
 

@@ -79,6 +79,7 @@ struct Node : std::enable_shared_from_this<Node> {
   bool times_stale = false;         // of `attr` the times, and of a directory all but mode and owner, are old
   std::uint64_t charged_bytes = 0;  // what the quota has booked for it
   bool grows_late = false;          // written to: the host may allocate more at write-back
+  std::size_t unbooked_name_bytes = 0;  // of a directory: names put into it since it was booked
   std::unique_ptr<Listing> listing;
   std::shared_ptr<const UniqueFd> orphan;  // a file without a name: all that keeps it alive for the client
 

@@ -270,8 +270,10 @@ void Overlay::move_node(const NodePtr& node, const NodePtr& parent, std::string 
 
 /// Takes over what the host says of the object, and tells the quota.
 void Overlay::book(Node& node, const struct stat& st) {
-  const std::uint64_t allocated = static_cast<std::uint64_t>(st.st_blocks) * 512;
-  if (allocated != node.charged_bytes && !node.is_root()) {  // there is always a root: it is free
+  std::uint64_t allocated = static_cast<std::uint64_t>(st.st_blocks) * 512;
+  if (node.is_root()) allocated -= std::min(allocated, kFreeRootBytes);
+  node.unbooked_name_bytes = 0;
+  if (allocated != node.charged_bytes) {
     quota_.settle_bytes(node.charged_bytes, allocated);
     node.charged_bytes = allocated;
   }
@@ -302,6 +304,14 @@ void Overlay::book(Node& node, const struct stat& st) {
   }
   node.attr_valid = true;
   node.times_stale = false;
+}
+
+/// A directory grows by a block for many names: it is looked at once for so many of them.
+void Overlay::book_new_name(Node& directory, std::string_view name) {
+  constexpr std::size_t kBookedAfterBytes = 2048;
+  directory.times_stale = true;
+  directory.unbooked_name_bytes += name.size();
+  if (directory.unbooked_name_bytes >= kBookedAfterBytes) static_cast<void>(attr_of(directory));
 }
 
 Result<Attr> Overlay::attr_of(Node& node) {

@@ -98,7 +98,7 @@ class Overlay {
   Result<StatFs> statfs();
   /// A descriptor of the upper's file system, for syncfs(2). Borrowed.
   [[nodiscard]] int upper_fd() const { return upper_.root_fd(); }
-  [[nodiscard]] const Quota& quota() const { return quota_; }
+  [[nodiscard]] Quota& quota() { return quota_; }
 
  private:
   /// An id looked up: a Node, or an untouched row of the tree (then node is null).
@@ -176,6 +176,7 @@ class Overlay {
   void move_node(const NodePtr& node, const NodePtr& parent, std::string name);
   Result<Attr> attr_of(Node& node);
   void book(Node& node, const struct stat& st);
+  void book_new_name(Node& directory, std::string_view name);
   void add_reference(Node& node);
   Result<Entry> entry_for(const NodePtr& node);
   Entry entry_for_lower(tree::NodeId id);

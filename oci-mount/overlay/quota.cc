@@ -32,6 +32,7 @@ Quota::Reservation::~Reservation() {
 
 Result<Quota::Reservation> Quota::reserve(std::uint64_t bytes, std::uint64_t inodes) {
   const std::lock_guard lock(mutex_);
+  if (used_.bytes > limits_.bytes) return fail(ENOSPC);  // also for what takes no bytes by itself, as a name
   if (bytes > left(limits_.bytes, used_.bytes + reserved_.bytes)) return fail(ENOSPC);
   if (inodes > left(limits_.inodes, used_.inodes + reserved_.inodes)) return fail(ENOSPC);
   if (bytes + 1 > until_host_check_bytes_) {
@@ -58,6 +59,12 @@ void Quota::add_inode() {
 void Quota::remove_inode() {
   const std::lock_guard lock(mutex_);
   used_.inodes = left(used_.inodes, 1);
+}
+
+void Quota::set_limits(Limits limits) {
+  const std::lock_guard lock(mutex_);
+  limits_ = limits;
+  until_host_check_bytes_ = 0;
 }
 
 Quota::Limits Quota::limits() const {

@@ -8,6 +8,9 @@
 
 namespace layerboot::overlay {
 
+/// What the upper's own root may take free of charge: there is always one.
+inline constexpr std::uint64_t kFreeRootBytes = 4096;
+
 /// A budget of bytes (as allocated on the host, st_blocks) and of inodes, and a floor of free space on the
 /// host's file system. Growth is reserved before it happens and settled to what the host allocated. What the
 /// host allocates by itself later, at write-back (blocks for a scattered file's tree of extents), is booked
@@ -45,7 +48,7 @@ class Quota {
     Usage held_;
   };
 
-  /// ENOSPC when the budget or the host's floor does not allow it.
+  /// ENOSPC when the budget or the host's floor does not allow it, and whenever more is used than the budget.
   Result<Reservation> reserve(std::uint64_t bytes, std::uint64_t inodes);
 
   /// Books a change that has happened: an object that took `before` bytes now takes `after`.
@@ -53,6 +56,8 @@ class Quota {
   void add_inode();
   void remove_inode();
 
+  /// From now on; what is used already may be more than that, and is only kept from growing.
+  void set_limits(Limits limits);
   [[nodiscard]] Limits limits() const;
   [[nodiscard]] Usage usage() const;
   /// What is left to use: of the budget and, for bytes, of the host above its floor.

@@ -96,6 +96,8 @@ Result<void> Overlay::rename_now(NodeId parent, std::string_view name, NodeId ne
   if (!from.node || ((flags & RENAME_EXCHANGE) != 0 && !to.node)) return fail(ENOENT);
   if (from.node == to.node) return {};
   LB_TRY(check_rename_target(from, to, flags));
+  const bool new_name_grows = (flags & RENAME_EXCHANGE) == 0 && !to.found.exists();
+  if (new_name_grows) LB_TRY(quota_.reserve(0, 0));
   if ((flags & RENAME_WHITEOUT) != 0) {
     LB_TRY(move_leaving_device(from, to));
   } else {
@@ -104,6 +106,7 @@ Result<void> Overlay::rename_now(NodeId parent, std::string_view name, NodeId ne
   from.node->attr_valid = false;
   from.directory->attr_valid = false;
   to.directory->attr_valid = false;
+  if (new_name_grows) LB_TRY(attr_of(*to.directory));
   return {};
 }
 

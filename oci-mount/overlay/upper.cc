@@ -60,6 +60,9 @@ class Walk {
   static Result<Upper::Survey> over(Keeping keeping, int root_fd) {
     Walk walk(keeping);
     LB_ASSIGN(walk.here_, open_directory_at({root_fd, "."}));
+    LB_ASSIGN(const auto root, stat_at({root_fd, ""}));
+    const std::uint64_t root_bytes = static_cast<std::uint64_t>(root.st_blocks) * 512;
+    walk.found_.usage.bytes = root_bytes - std::min(root_bytes, kFreeRootBytes);
     LB_TRY(walk.look_around());
     while (!walk.levels_.empty()) LB_TRY(walk.step());
     return std::move(walk.found_);

@@ -1,7 +1,6 @@
 #include "oci-mount/vfs/image_fs.h"
 
 #include "oci-mount/vfs/read_only_fs.h"
-#include "oci-mount/vfs/writable_fs.h"
 
 namespace layerboot::vfs {
 
@@ -9,7 +8,7 @@ Result<std::unique_ptr<FileSystem>> make_read_only_fs(ImageSource& source) {
   return std::make_unique<ReadOnlyFs>(overlay::Lower{*source.tree, source.reader});
 }
 
-Result<std::unique_ptr<FileSystem>> make_writable_fs(ImageSource& source, const UpperOptions& options) {
+Result<std::unique_ptr<WritableFs>> make_writable_fs(ImageSource& source, const UpperOptions& options) {
   const std::uint64_t inodes =
       options.quota_inodes != 0 ? options.quota_inodes : options.quota_bytes / UpperOptions::kBytesPerInode;
   LB_ASSIGN(auto overlay,

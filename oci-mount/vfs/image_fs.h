@@ -5,9 +5,9 @@
 #include <memory>
 #include <string>
 
-#include "oci-mount/overlay/overlay.h"
 #include "oci-mount/vfs/file_system.h"
 #include "oci-mount/vfs/image_source.h"
+#include "oci-mount/vfs/writable_fs.h"
 
 namespace layerboot::vfs {
 
@@ -27,6 +27,6 @@ struct UpperOptions {
 Result<std::unique_ptr<FileSystem>> make_read_only_fs(ImageSource& source);
 
 /// Changes go to the upper directory; an error where that is another image's, or in use.
-Result<std::unique_ptr<FileSystem>> make_writable_fs(ImageSource& source, const UpperOptions& options);
+Result<std::unique_ptr<WritableFs>> make_writable_fs(ImageSource& source, const UpperOptions& options);
 
 }  // namespace layerboot::vfs

@@ -18,6 +18,9 @@ class WritableFs final : public FileSystem {
   WritableFs(std::unique_ptr<overlay::Overlay> overlay, WorkerPool& workers)
       : overlay_(std::move(overlay)), workers_(workers) {}
 
+  /// Thread-safe, as all of it; goes with this object.
+  [[nodiscard]] overlay::Quota& quota() { return overlay_->quota(); }
+
   void reset() override { overlay_->reset(); }
   Result<Entry> lookup(NodeId parent, std::string_view name) override {
     return overlay_->lookup(parent, name);

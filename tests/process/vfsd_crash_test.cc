@@ -179,6 +179,7 @@ TEST_F(CrashTest, EverythingAnsweredIsThereAfterAKill) {
       ASSERT_NO_FATAL_FAILURE(begin_anew(workers));
     }
     std::vector<std::jthread> threads;
+    threads.reserve(kWorkers);
     for (unsigned w = 0; w < kWorkers; ++w) {
       threads.emplace_back([this, w, &workers] {
         auto its_door = door(w);

@@ -33,13 +33,12 @@ Result<void> remove_stale(const std::filesystem::path& path, const sockaddr_un& 
     return errno_error("socket ", path.native());
   }
   if (!S_ISSOCK(status.st_mode)) {
-    return fail(EEXIST, "socket ", path.native(),
-                ": there is a file of that name; choose another --socket-path");
+    return fail(EEXIST, "socket ", path.native(), ": there is a file of that name; choose another path");
   }
   LB_ASSIGN(const auto probe, make_socket());
   if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
     return fail(EADDRINUSE, "socket ", path.native(),
-                " is in use by another daemon; stop it or choose another --socket-path");
+                " is in use by another daemon; stop it or choose another path");
   }
   if (errno != ECONNREFUSED && errno != ENOENT) return errno_error("socket ", path.native());
   if (::unlink(path.c_str()) < 0 && errno != ENOENT) return errno_error("stale socket ", path.native());

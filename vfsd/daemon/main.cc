@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <optional>
 #include <string_view>
 
 #include "oci-mount/base/log.h"
+#include "vfsd/daemon/control_server.h"
 #include "vfsd/daemon/listener.h"
 #include "vfsd/daemon/options.h"
 #include "vfsd/daemon/queue_set.h"
@@ -54,6 +56,11 @@ Result<void> serve(const Options& options) {
   // Before the image, so that a socket in use is reported before an image is indexed.
   LB_ASSIGN(auto listener, options.socket_fd >= 0 ? Listener::adopt(options.socket_fd)
                                                   : Listener::bind(options.socket_path));
+  std::optional<Listener> control_listener;
+  if (!options.control_socket.empty()) {
+    LB_ASSIGN(auto bound, Listener::bind(options.control_socket));
+    control_listener.emplace(std::move(bound));
+  }
   if (!options.read_only) LB_TRY(sandbox.hold_upper(options.upper));
   LB_ASSIGN(const auto image, serve_image(options));
   const bool is_directory =
@@ -67,7 +74,17 @@ Result<void> serve(const Options& options) {
     LB_ASSIGN(const auto queues, QueueSet::create(session, options.request_queues));
     vhost::Backend backend(*queues);
     Server server(listener, backend, session, options.once);
-    LB_TRY(allow_only_serving(options.seccomp, {.upper = !options.read_only, .image_files = is_directory}));
+    std::optional<ControlServer> control;
+    if (control_listener) {
+      control.emplace(server.io(), *control_listener,
+                      ControlTarget{.quota = image.quota,
+                                    .inodes_follow_bytes = options.quota_inodes == 0,
+                                    .add_counts = [&](auto& sum) { queues->add_counts(sum); },
+                                    .has_front_end = [&] { return server.has_front_end(); }});
+    }
+    LB_TRY(allow_only_serving(
+        options.seccomp,
+        {.upper = !options.read_only, .peer_names = control.has_value(), .image_files = is_directory}));
     LB_TRY(announce_ready(options.ready_fd));
     log_info(
         "serving ", options.image, " on ",

@@ -30,11 +30,17 @@ void declare(CLI::App& app, Options& options) {
   auto* socket = app.add_option("--socket-path", options.socket_path, "Unix socket to listen on");
   auto* socket_fd = app.add_option("--fd", options.socket_fd, "inherited socket, listening or connected");
   socket->excludes(socket_fd);
+  app.add_option("--control-socket", options.control_socket,
+                 "Unix socket for questions and a new quota, one line of JSON each");
   app.add_option("--image", options.image, "image to serve, for example oci:DIR:TAG");
   app.add_option("--upper", options.upper, "directory that takes what the guest writes");
   app.add_option_function<std::string>("--quota", size_into(options.quota_bytes),
                                        "most bytes that the upper may hold, for example 4G");
   app.add_option("--inodes", options.quota_inodes, "most files that the upper may hold");
+  app.add_option_function<std::string>(
+      "--host-floor",
+      [&options](const std::string& text) { size_into(options.host_floor_bytes.emplace())(text); },
+      "refuse growth while the host's file system has less free (default 64M)");
   app.add_option("--add-layer", options.add_layers, "tar to put on top of the image (may be repeated)")
       ->allow_extra_args(false);
   app.add_option("--index-dir", options.index_dir, "where layer and tree indexes are kept");

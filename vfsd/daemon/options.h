@@ -24,12 +24,14 @@ inline constexpr SeccompMode kDefaultSeccomp = SeccompMode::kKill;
 struct Options {
   static constexpr unsigned kMaxRequestQueues = 16;
 
-  std::filesystem::path socket_path;  // empty with socket_fd
-  int socket_fd = -1;                 // a listening or connected socket, inherited
+  std::filesystem::path socket_path;     // empty with socket_fd
+  int socket_fd = -1;                    // a listening or connected socket, inherited
+  std::filesystem::path control_socket;  // empty: none
   std::string image;
   std::filesystem::path upper;
   std::uint64_t quota_bytes = 0;
   std::uint64_t quota_inodes = 0;  // 0: as many as the file system has by default
+  std::optional<std::uint64_t> host_floor_bytes;
   std::vector<std::filesystem::path> add_layers;
   std::filesystem::path index_dir;  // empty: the user's cache
   unsigned request_queues = 4;

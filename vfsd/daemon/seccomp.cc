@@ -3,6 +3,7 @@
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
@@ -85,6 +86,7 @@ Result<void> allow_only_serving(SeccompMode mode, ServingCalls calls) {
   LB_TRY(allow(filter, kAlways));
   if (calls.upper) LB_TRY(allow(filter, kToWrite));
   if (calls.image_files) LB_TRY(allow(filter, std::array{SCMP_SYS(openat2)}));
+  if (calls.peer_names) LB_TRY(allow_if(filter, SCMP_SYS(getsockopt), equal(2, SO_PEERCRED)));
   // Memory, but none to run code in.
   LB_TRY(allow_if(filter, SCMP_SYS(mmap), without_bits(2, PROT_EXEC)));
   LB_TRY(allow_if(filter, SCMP_SYS(mprotect), without_bits(2, PROT_EXEC)));

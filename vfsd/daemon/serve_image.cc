@@ -21,7 +21,10 @@ Result<ServedImage> serve_image(const Options& options) {
   upper.directory = options.upper;
   upper.quota_bytes = options.quota_bytes;
   upper.quota_inodes = options.quota_inodes;
-  LB_ASSIGN(served.file_system, vfs::make_writable_fs(*served.source, upper));
+  if (options.host_floor_bytes) upper.host_floor_bytes = *options.host_floor_bytes;
+  LB_ASSIGN(auto writable, vfs::make_writable_fs(*served.source, upper));
+  served.quota = &writable->quota();
+  served.file_system = std::move(writable);
   return served;
 }
 

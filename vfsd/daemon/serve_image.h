@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "oci-mount/base/result.h"
+#include "oci-mount/overlay/quota.h"
 #include "oci-mount/vfs/file_system.h"
 #include "oci-mount/vfs/image_source.h"
 #include "vfsd/daemon/options.h"
@@ -14,6 +15,7 @@ namespace layerboot::vfsd {
 struct ServedImage {
   std::unique_ptr<vfs::ImageSource> source;
   std::unique_ptr<vfs::FileSystem> file_system;
+  overlay::Quota* quota = nullptr;  // of the file system; null where that is read-only
 };
 
 /// Opens the image, its indexes (made now where missing, which takes a while and shows progress), the upper

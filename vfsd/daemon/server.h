@@ -26,6 +26,9 @@ class Server {
   void run();
   /// Thread-safe.
   void stop();
+  /// For what else the control plane does. Belongs to the thread of run(); so does what follows.
+  [[nodiscard]] boost::asio::io_context& io() { return io_; }
+  [[nodiscard]] bool has_front_end() const { return channel_.has_value(); }
 
  private:
   void wait_for_front_end();
