@@ -79,6 +79,7 @@ void Overlay::start_session() {
     if (keeping() == Keeping::kRecorded) {
       if (auto nature = nature_at(keeping(), place, *st); nature) root->recorded = *nature;
     }
+    root->charged_bytes = charge_of_root(*st);
   }
   nodes_[kRootId] = std::move(root);
   touch(tree::kRoot);
@@ -270,8 +271,8 @@ void Overlay::move_node(const NodePtr& node, const NodePtr& parent, std::string 
 
 /// Takes over what the host says of the object, and tells the quota.
 void Overlay::book(Node& node, const struct stat& st) {
-  std::uint64_t allocated = static_cast<std::uint64_t>(st.st_blocks) * 512;
-  if (node.is_root()) allocated -= std::min(allocated, kFreeRootBytes);
+  const std::uint64_t allocated =
+      node.is_root() ? charge_of_root(st) : static_cast<std::uint64_t>(st.st_blocks) * 512;
   node.unbooked_name_bytes = 0;
   if (allocated != node.charged_bytes) {
     quota_.settle_bytes(node.charged_bytes, allocated);

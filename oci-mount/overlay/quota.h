@@ -1,6 +1,8 @@
 // Quota: what one VM may take of the host's disk.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstdint>
 #include <mutex>
 
@@ -8,8 +10,12 @@
 
 namespace layerboot::overlay {
 
-/// What the upper's own root may take free of charge: there is always one.
-inline constexpr std::uint64_t kFreeRootBytes = 4096;
+/// What the upper's own root is charged for: all but a block, which is free, for there is always a root.
+inline std::uint64_t charge_of_root(const struct stat& root) {
+  constexpr std::uint64_t kFreeBytes = 4096;
+  const std::uint64_t bytes = static_cast<std::uint64_t>(root.st_blocks) * 512;
+  return bytes > kFreeBytes ? bytes - kFreeBytes : 0;
+}
 
 /// A budget of bytes (as allocated on the host, st_blocks) and of inodes, and a floor of free space on the
 /// host's file system. Growth is reserved before it happens and settled to what the host allocated. What the

@@ -6,7 +6,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <unordered_set>
 
 #include "oci-mount/base/bytes.h"
@@ -61,8 +60,7 @@ class Walk {
     Walk walk(keeping);
     LB_ASSIGN(walk.here_, open_directory_at({root_fd, "."}));
     LB_ASSIGN(const auto root, stat_at({root_fd, ""}));
-    const std::uint64_t root_bytes = static_cast<std::uint64_t>(root.st_blocks) * 512;
-    walk.found_.usage.bytes = root_bytes - std::min(root_bytes, kFreeRootBytes);
+    walk.found_.usage.bytes = charge_of_root(root);
     LB_TRY(walk.look_around());
     while (!walk.levels_.empty()) LB_TRY(walk.step());
     return std::move(walk.found_);

@@ -43,7 +43,7 @@ class Upper {
 
   /// What a walk over all of the upper finds.
   struct Survey {
-    Quota::Usage usage;  // hard links counted once, whiteouts and the root's kFreeRootBytes not
+    Quota::Usage usage;  // hard links counted once, whiteouts not
     std::vector<std::string>
         moved_directories;  // paths below the upper of those with a redirect, parents first
   };

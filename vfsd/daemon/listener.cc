@@ -26,19 +26,20 @@ Result<UniqueFd> make_socket() {
 void set_nonblocking(int fd) { ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK); }
 
 /// Removes a socket file that a dead daemon left.
-Result<void> remove_stale(const std::filesystem::path& path, const sockaddr_un& address) {
+Result<void> remove_stale(const std::filesystem::path& path, const sockaddr_un& address,
+                          std::string_view option) {
   struct stat status{};
   if (::lstat(path.c_str(), &status) < 0) {
     if (errno == ENOENT) return {};
     return errno_error("socket ", path.native());
   }
   if (!S_ISSOCK(status.st_mode)) {
-    return fail(EEXIST, "socket ", path.native(), ": there is a file of that name; choose another path");
+    return fail(EEXIST, "socket ", path.native(), ": there is a file of that name; choose another ", option);
   }
   LB_ASSIGN(const auto probe, make_socket());
   if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
     return fail(EADDRINUSE, "socket ", path.native(),
-                " is in use by another daemon; stop it or choose another path");
+                " is in use by another daemon; stop it or choose another ", option);
   }
   if (errno != ECONNREFUSED && errno != ENOENT) return errno_error("socket ", path.native());
   if (::unlink(path.c_str()) < 0 && errno != ENOENT) return errno_error("stale socket ", path.native());
@@ -54,7 +55,7 @@ Result<UniqueFd> hold_directory(const std::filesystem::path& directory) {
 
 }  // namespace
 
-Result<Listener> Listener::bind(const std::filesystem::path& path) {
+Result<Listener> Listener::bind(const std::filesystem::path& path, std::string_view option) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const auto& text = path.native();
@@ -63,7 +64,7 @@ Result<Listener> Listener::bind(const std::filesystem::path& path) {
                 " bytes, this one has ", text.size());
   }
   std::memcpy(address.sun_path, text.data(), text.size());
-  LB_TRY(remove_stale(path, address));
+  LB_TRY(remove_stale(path, address, option));
   LB_ASSIGN(auto directory, hold_directory(path.has_parent_path() ? path.parent_path() : "."));
   LB_ASSIGN(auto socket, make_socket());
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) < 0) {

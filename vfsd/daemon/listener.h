@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "oci-mount/base/result.h"
@@ -13,9 +14,10 @@ namespace layerboot::vfsd {
 /// A listening Unix socket. Removes its file, if it made one, when it goes.
 class Listener {
  public:
-  /// Binds `path`. A socket file that nobody listens on any more is replaced; EADDRINUSE if somebody does,
-  /// EEXIST if something else has the name, ENAMETOOLONG if no socket can have it.
-  static Result<Listener> bind(const std::filesystem::path& path);
+  /// Binds `path`, which the user has given by `option`. A socket file that nobody listens on any more is
+  /// replaced; EADDRINUSE if somebody does, EEXIST if something else has the name, ENAMETOOLONG if no socket
+  /// can have it.
+  static Result<Listener> bind(const std::filesystem::path& path, std::string_view option = "--socket-path");
   /// Takes an inherited socket, which need not be a listening one: see is_connected().
   static Result<Listener> adopt(int fd);
 

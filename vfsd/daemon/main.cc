@@ -58,7 +58,7 @@ Result<void> serve(const Options& options) {
                                                   : Listener::bind(options.socket_path));
   std::optional<Listener> control_listener;
   if (!options.control_socket.empty()) {
-    LB_ASSIGN(auto bound, Listener::bind(options.control_socket));
+    LB_ASSIGN(auto bound, Listener::bind(options.control_socket, "--control-socket"));
     control_listener.emplace(std::move(bound));
   }
   if (!options.read_only) LB_TRY(sandbox.hold_upper(options.upper));

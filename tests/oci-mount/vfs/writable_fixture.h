@@ -61,6 +61,7 @@ class WritableFsTest : public testing::Test, protected ImageFixture {
   /// late when a file is synced.
   void expect_usage_agrees() {
     static_cast<void>(driver->snapshot());
+    static_cast<void>(fs->getattr(vfs::kRootId));
     const HostUsage host = host_usage(directory / "vm");
     EXPECT_EQ(booked().bytes, host.bytes);
     EXPECT_EQ(booked().inodes, host.inodes);
