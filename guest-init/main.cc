@@ -66,7 +66,7 @@ Start choose_start(const BootOptions& options) {
   start.kind = choose_kind(wanted, command, systemd, has_init);
   if (start.kind == GuestKind::kCommand) return start;
   start.init = choose_init(options, command);
-  if (names_init(command) && start.init == command.front())
+  if (options.init.empty() && names_init(command) && start.init == command.front())
     start.arguments.assign(command.begin() + 1, command.end());
   start.arguments.insert(start.arguments.end(), options.init_arguments.begin(), options.init_arguments.end());
   start.systemd = resolve_program(kNewRoot, start.init).ends_with("/systemd");

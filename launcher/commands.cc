@@ -4,8 +4,10 @@
 
 #include "launcher/disk_command.h"
 #include "launcher/doctor.h"
+#include "launcher/exec_command.h"
 #include "launcher/kernel_choice.h"
 #include "launcher/run_command.h"
+#include "launcher/ssh_command.h"
 #include "launcher/store_commands.h"
 #include "launcher/vm_commands.h"
 #include "oci-mount/base/state_dirs.h"
@@ -73,6 +75,10 @@ Result<int> carry_out(const Options& options) {
       return remove_vms(dirs, options);
     case Command::kReset:
       return reset_vms(dirs, options);
+    case Command::kExec:
+      return exec_in_vm(dirs, options);
+    case Command::kSsh:
+      return options.proxy ? ssh_proxy(dirs, options) : ssh_into_vm(dirs, options);
     default:
       LB_TRY(carry_out_simple(dirs, options));
       return 0;

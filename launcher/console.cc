@@ -1,7 +1,6 @@
 #include "launcher/console.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,15 +15,6 @@ namespace layerboot::launcher {
 namespace {
 
 using boost::system::error_code;
-
-/// A descriptor of the same file with status flags of its own, where there is a way to get one.
-UniqueFd reopen(int fd, int access) {
-  struct stat st{};
-  // Not a regular file: reopened, it would be written from its start again.
-  if (::fstat(fd, &st) != 0 || !(S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode))) return {};
-  const std::string path = str_cat("/proc/self/fd/", fd);
-  return UniqueFd(::open(path.c_str(), access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-}
 
 }  // namespace
 
@@ -47,45 +37,11 @@ bool EscapeDetector::feed(std::string_view typed, std::chrono::steady_clock::tim
   return complete;
 }
 
-/// Standard input or output as Asio wants it, without changing what others see of it for longer than we live.
-class Console::Descriptor {
- public:
-  Descriptor(boost::asio::io_context& io, int fd, int access) : stream_(io), lent_fd_(fd) {
-    UniqueFd own = reopen(fd, access);
-    if (!own) {
-      saved_flags_ = ::fcntl(fd, F_GETFL);
-      own = UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, kFirstFree));
-    }
-    const int raw = own.get();
-    stream_.assign(raw, error_);
-    if (!error_) [[maybe_unused]]
-      const int given = own.release();
-  }
-  ~Descriptor() {
-    error_code ignored;
-    stream_.close(ignored);
-    if (saved_flags_ >= 0) ::fcntl(lent_fd_, F_SETFL, saved_flags_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-
-  [[nodiscard]] bool usable() const { return !error_; }
-  boost::asio::posix::stream_descriptor& stream() { return stream_; }
-
- private:
-  static constexpr int kFirstFree = 3;
-
-  boost::asio::posix::stream_descriptor stream_;
-  int lent_fd_;
-  int saved_flags_ = -1;
-  error_code error_;
-};
-
 Console::Console(boost::asio::io_context& io, UniqueFd guest, int input, int output, Handlers handlers)
     : handlers_(std::move(handlers)),
       input_fd_(input),
-      input_(std::make_unique<Descriptor>(io, input, O_RDONLY)),
-      output_(std::make_unique<Descriptor>(io, output, O_WRONLY)),
+      input_(std::make_unique<LentDescriptor>(io, input, O_RDONLY)),
+      output_(std::make_unique<LentDescriptor>(io, output, O_WRONLY)),
       guest_(io),
       self_(std::make_shared<Console*>(this)) {
   error_code error;

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string_view>
 
+#include "launcher/lent_descriptor.h"
 #include "launcher/raw_terminal.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
@@ -57,8 +58,6 @@ class Console {
   [[nodiscard]] bool on_terminal() const { return terminal_.has_value(); }
 
  private:
-  class Descriptor;
-
   void read_input();
   void write_guest(std::size_t size_bytes);
   void read_guest();
@@ -67,8 +66,8 @@ class Console {
 
   Handlers handlers_;
   int input_fd_;
-  std::unique_ptr<Descriptor> input_;
-  std::unique_ptr<Descriptor> output_;
+  std::unique_ptr<LentDescriptor> input_;
+  std::unique_ptr<LentDescriptor> output_;
   boost::asio::posix::stream_descriptor guest_;
   std::array<char, kChunkBytes> from_input_{};
   std::array<char, kChunkBytes> from_guest_{};

@@ -46,6 +46,8 @@ class ConsoleHub {
   void on_closed(std::function<void()> handler) { on_closed_ = std::move(handler); }
   void start();
 
+  /// As if the guest said it.
+  void say(std::string_view text) { heard(text); }
   /// EBUSY past kMaxClients. A client leaves by closing its end.
   Result<void> attach(UniqueFd socket, Role role);
 

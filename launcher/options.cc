@@ -18,6 +18,19 @@ ParsedCommandLine misuse(std::string_view text) {
           .exit_code = kExitUsage};
 }
 
+/// What follows `--` is the guest's where a command for it is taken, and no option of ours. Gives the number
+/// of words before.
+int take_guest_command(int argc, const char* const* argv, Options& options) {
+  const std::string_view name = argc < 2 ? "" : argv[1];
+  if (name != "run" && name != "exec" && name != "ssh") return argc;
+  const char* const* end = argv + argc;
+  const char* const* mark =
+      std::find_if(argv, end, [](const char* word) { return std::string_view(word) == "--"; });
+  if (mark == end) return argc;
+  options.guest_command.assign(mark + 1, end);
+  return static_cast<int>(mark - argv);
+}
+
 }  // namespace
 
 ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
@@ -32,7 +45,9 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
     add_serve_commands(commands);
     add_store_commands(commands);
     add_disk_commands(commands);
-    app.parse(argc, argv);
+    add_exec_command(commands);
+    add_ssh_command(commands);
+    app.parse(take_guest_command(argc, argv, options), argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) return misuse(error.what());
     std::ostringstream help;

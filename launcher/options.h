@@ -31,7 +31,9 @@ enum class Command {
   kInspect,
   kReset,
   kResize,
-  kDisk
+  kDisk,
+  kExec,
+  kSsh
 };
 enum class DiskFormat { kRaw, kQcow2 };
 
@@ -62,6 +64,9 @@ struct Options : RunSettings {
   DiskFormat disk_format = DiskFormat::kRaw;
   std::uint64_t disk_bytes = kDefaultQuotaBytes;
   std::string disk_file_system = "ext4";
+  bool interactive = false;  // exec: standard input goes to the program
+  bool terminal = false;     // exec: it gets a terminal
+  bool proxy = false;        // ssh: we are its ProxyCommand
 };
 
 /// What parsing ends with: options to act on, or a text to print and an exit status (0 for --help, 2 for

@@ -1,10 +1,23 @@
 #include "launcher/options_parts.h"
 
+#include <cstdlib>
+
 #include <utility>
 
 #include "oci-mount/base/size.h"
 
 namespace layerboot::launcher {
+
+namespace {
+
+/// A variable without a value is handed on from our own environment.
+std::string environment_entry(const std::string& text) {
+  if (text.find('=') != std::string::npos) return text;
+  const char* value = std::getenv(text.c_str());
+  return str_cat(text, '=', value == nullptr ? "" : value);
+}
+
+}  // namespace
 
 CLI::App* CommandSet::add(const char* name, Command command, const char* help, Check check) {
   CLI::App* added = app_.add_subcommand(name, help);
@@ -70,6 +83,22 @@ Result<void> settle_name(Options& options) {
   if (options.name.empty())
     options.name = options.image.empty() ? "virtiofs" : name_from_image(options.image);
   return check_name(options.name);
+}
+
+void add_workload_options(CLI::App* command, Options& options, const std::string& whose) {
+  command
+      ->add_option_function<std::vector<std::string>>(
+          "-e,--env",
+          [&options](const std::vector<std::string>& texts) {
+            for (const auto& text : texts) options.environment.push_back(environment_entry(text));
+          },
+          str_cat("NAME=VALUE for ", whose, "; NAME alone takes ours (may be repeated)"))
+      ->allow_extra_args(false)
+      ->type_name("VARIABLE");
+  command->add_option("-u,--user", options.user, str_cat("who runs ", whose, "; default: as the image says"))
+      ->type_name("USER[:GROUP]");
+  command->add_option("-w,--workdir", options.workdir, str_cat("where ", whose, " runs; default: as it says"))
+      ->type_name("DIR");
 }
 
 }  // namespace layerboot::launcher

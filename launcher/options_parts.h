@@ -58,6 +58,8 @@ void add_kernel_options(CLI::App* command, Options& options);
 void add_program_options(CLI::App* command, Options& options);
 /// --name, --disk and --vfsd.
 void add_disk_options(CLI::App* command, Options& options);
+/// --env, --user and --workdir, for what `whose` says.
+void add_workload_options(CLI::App* command, Options& options, const std::string& whose);
 /// An option that takes a size such as 4G; `store` gets the bytes.
 CLI::Option* add_size(CLI::App* command, const char* option, std::function<void(std::uint64_t)> store,
                       const char* help);
@@ -70,5 +72,7 @@ void add_serve_commands(CommandSet& commands);
 void add_store_commands(CommandSet& commands);
 void add_disk_commands(CommandSet& commands);
 void add_vm_commands(CommandSet& commands);
+void add_exec_command(CommandSet& commands);
+void add_ssh_command(CommandSet& commands);
 
 }  // namespace layerboot::launcher

@@ -1,7 +1,6 @@
 // `layerboot run`.
 
 #include <algorithm>
-#include <cstdlib>
 #include <thread>
 
 #include "launcher/options_parts.h"
@@ -35,13 +34,6 @@ Result<void> check_platform(const std::string& text) {
   return fail(EINVAL, text, " can't be run here: linux/amd64 is what there is a kernel for");
 }
 
-/// A variable without a value is handed on from our own environment.
-std::string environment_entry(const std::string& text) {
-  if (text.find('=') != std::string::npos) return text;
-  const char* value = std::getenv(text.c_str());
-  return str_cat(text, '=', value == nullptr ? "" : value);
-}
-
 void add_guest_options(CLI::App* run, Options& options) {
   run->add_option_function<std::vector<std::string>>(
          "-v,--volume",
@@ -57,18 +49,7 @@ void add_guest_options(CLI::App* run, Options& options) {
          "write, into the VM's own state (may be repeated)")
       ->allow_extra_args(false)
       ->type_name("VOLUME");
-  run->add_option_function<std::vector<std::string>>(
-         "-e,--env",
-         [&options](const std::vector<std::string>& texts) {
-           for (const auto& text : texts) options.environment.push_back(environment_entry(text));
-         },
-         "NAME=VALUE for the image's command; NAME alone takes ours (may be repeated)")
-      ->allow_extra_args(false)
-      ->type_name("VARIABLE");
-  run->add_option("-u,--user", options.user, "who runs the image's command; default: as the image says")
-      ->type_name("USER[:GROUP]");
-  run->add_option("-w,--workdir", options.workdir, "where the image's command runs; default: as it says")
-      ->type_name("DIR");
+  add_workload_options(run, options, "the image's command");
   run->add_option("--hostname", options.hostname, "the guest's host name; default: the VM's name")
       ->type_name("NAME");
   run->add_option_function<std::vector<std::string>>(
@@ -83,6 +64,38 @@ void add_guest_options(CLI::App* run, Options& options) {
          "a public key that may log in as root (may be repeated)")
       ->allow_extra_args(false)
       ->type_name("FILE");
+}
+
+/// What is run in the guest, and how.
+void add_boot_options(CLI::App* run, Options& options) {
+  add_choice<Boot>(run, "--boot", options.boot,
+                   {{"auto", Boot::kAuto}, {"init", Boot::kInit}, {"command", Boot::kCommand}},
+                   "auto: as the image says; init: its init; command: its command, without an init");
+  run->add_option_function<std::string>(
+         "--entrypoint",
+         [&options](const std::string& program) {
+           options.entrypoint.emplace();
+           if (!program.empty()) options.entrypoint->push_back(program);
+         },
+         "the program that COMMAND is handed to, instead of the image's")
+      ->type_name("PROGRAM");
+  run->add_option_function<std::string>(
+         "--cgroup", [&options](const std::string& version) { options.cgroup_v1 = version == "1"; },
+         "the version of the guest's control groups; default: 2")
+      ->check(CLI::IsMember({"1", "2"}))
+      ->type_name("1|2");
+  run->add_option_function<std::vector<std::string>>(
+         "--socket",
+         [&options](const std::vector<std::string>& texts) {
+           for (const auto& text : texts) {
+             const auto socket = parse_shared_socket(text);
+             valid("--socket", socket);
+             options.sockets.push_back(*socket);
+           }
+         },
+         "HOST:GUEST, a Unix socket here for one of the guest or for a port of it (may be repeated)")
+      ->allow_extra_args(false)
+      ->type_name("SOCKETS");
 }
 
 void add_machine_options(CLI::App* run, Options& options) {
@@ -168,12 +181,15 @@ Result<void> settle_run(Options& options) {
 void add_run_command(CommandSet& commands) {
   Options& options = commands.options();
   options.cpus = std::clamp(std::thread::hardware_concurrency(), 1U, kMaxDefaultCpus);
-  auto* run = commands.add("run", Command::kRun, "boot a VM from an image, with its console in this terminal",
-                           settle_run);
+  auto* run = commands.add("run", Command::kRun,
+                           "boot a VM from an image, or run a command in one, in this terminal", settle_run);
   run->footer(
+      "After -- comes a command to run instead of the image's: layerboot run debian:12 -- sh -c 'exit 7'.\n"
       "The VM keeps what it writes under its name: the same command boots it again.\n"
       "Ctrl-] three times within a second powers it off; once more stops it at once.\n"
-      "Exit status: 0 the guest powered off, 1 something failed, 2 wrong usage.");
+      "Exit status: the command's (128 and the number of the signal that ended it, 127 not found, 126 not to "
+      "be\n"
+      "run); with an init 0 when the guest powered off; 1 something failed, 2 wrong usage.");
   auto* image =
       run->add_option("IMAGE", options.image, "the image: oci:DIR[:TAG] or a name in the local store");
   auto* socket =
@@ -193,6 +209,7 @@ void add_run_command(CommandSet& commands) {
   add_kernel_options(run, options);
   run->add_option("--append", options.append, "further kernel arguments")->type_name("ARGUMENTS");
   add_machine_options(run, options);
+  add_boot_options(run, options);
   add_guest_options(run, options);
 }
 

@@ -1,5 +1,6 @@
 #include "launcher/qemu_args.h"
 
+#include "launcher/guest_plan.h"
 #include "oci-mount/base/str_cat.h"
 
 namespace layerboot::launcher {
@@ -75,7 +76,10 @@ Result<std::string> kernel_command_line(const VmConfig& config) {
     line += str_cat(" layerboot.mount=", volume_tag(i), ':', volume.guest, volume.read_only ? ":ro" : "");
   }
   if (config.timing) line += " layerboot.timing systemd.wants=layerboot-timing.service";
+  line += guest_arguments(config);
   if (!config.append.empty()) line += str_cat(' ', config.append);
+  LB_ASSIGN(const std::string for_init, init_arguments(config));
+  line += for_init;
   if (line.size() > kMaxCommandLineBytes) {
     return fail(E2BIG, "kernel command line of ", line.size(), " bytes: the kernel keeps ",
                 kMaxCommandLineBytes, ", shorten --append");
@@ -131,6 +135,10 @@ std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem
   }
   add("-chardev", str_cat("socket,id=console,fd=", kQemuConsoleFd));
   add("-serial", "chardev:console");
+  // One port: its number is of no interest, its name is.
+  add("-device", "virtio-serial-pci,max_ports=2");
+  add("-chardev", str_cat("socket,id=agent,fd=", kQemuAgentFd));
+  add("-device", str_cat("virtserialport,chardev=agent,name=", std::string_view(guest_init::kAgentPort)));
   add("-chardev", str_cat("socket,id=qmp,fd=", kQemuQmpFd));
   add("-mon", "chardev=qmp,mode=control");
   return args;

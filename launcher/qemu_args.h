@@ -15,8 +15,9 @@ namespace layerboot::launcher {
 inline constexpr int kQemuVirtiofsFd = kFirstInheritedFd;  // /dev/null where the root is a disk
 inline constexpr int kQemuConsoleFd = kFirstInheritedFd + 1;
 inline constexpr int kQemuQmpFd = kFirstInheritedFd + 2;
+inline constexpr int kQemuAgentFd = kFirstInheritedFd + 3;
 /// One for each volume, and behind them the network's, if it has one.
-inline constexpr int kQemuFirstVolumeFd = kFirstInheritedFd + 3;
+inline constexpr int kQemuFirstVolumeFd = kFirstInheritedFd + 4;
 
 /// Pure. `qemu` is argv[0].
 std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem::path& qemu);

@@ -9,6 +9,8 @@
 #include "launcher/accelerator.h"
 #include "launcher/detach.h"
 #include "launcher/disk_vm.h"
+#include "launcher/guest_plan.h"
+#include "launcher/image_workload.h"
 #include "launcher/janitor.h"
 #include "launcher/kernel_choice.h"
 #include "launcher/last_run.h"
@@ -30,7 +32,8 @@ namespace {
 // More queues than this have no processors to fill them.
 constexpr unsigned kMaxRequestQueues = 8;
 
-Result<VmConfig> config_for(const Options& options, const VmDirectory& directory, const Kernel& kernel) {
+Result<VmConfig> config_for(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
+                            const Kernel& kernel) {
   LB_ASSIGN(VmRecord record, directory.load_record());
   if (!options.image.empty()) record.image = absolute_reference(options.image);
   if (options.quota_bytes) record.quota_bytes = *options.quota_bytes;
@@ -41,6 +44,9 @@ Result<VmConfig> config_for(const Options& options, const VmDirectory& directory
   config.name = options.name;
   config.image = options.image;
   config.quota_bytes = record.quota_bytes;
+  if (!options.image.empty()) {
+    LB_ASSIGN(config.workload, image_workload(dirs, options.image));
+  }
   config.machine_id = record.machine_id;
   config.kernel_release = kernel.release;
   config.vmlinuz = kernel.vmlinuz;
@@ -117,13 +123,17 @@ Result<void> add_network(const VmConfig& config, SupervisorPlan& plan) {
 Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, VmDirectory& directory) {
   LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
-  LB_ASSIGN(VmConfig config, config_for(options, directory, kernel));
+  LB_ASSIGN(VmConfig config, config_for(dirs, options, directory, kernel));
   LB_TRY(decide_accelerator(dirs, options, qemu, config));
   SupervisorPlan plan;
   plan.on_ready = [&directory] { directory.keep(); };
   plan.socket = options.socket_path;
   plan.console_log = directory.paths().console_log();
   plan.control_socket = directory.paths().control_socket();
+  plan.guest = GuestPlan{.agent_socket = directory.paths().agent_socket(),
+                         .main = main_request(config),
+                         .expected = expected_guest(config),
+                         .sockets = config.sockets};
   if (options.disk_root) {
     LB_TRY(prepare_disk_vm(dirs, options, directory, kernel, config));
     plan.disk_root = true;
@@ -146,15 +156,14 @@ Result<int> carry_through(const SupervisorPlan& plan, const VmDirectory& directo
   LB_TRY(save_last_run(directory.paths().last_run(), run));
   const auto outcome = supervise(plan);
   run.ended = seconds_now();
-  run.exit_status = outcome ? 0 : 1;
+  run.exit_status = outcome ? *outcome : 1;
   // Without text a child has said why, where the launcher's own lines go.
   if (!outcome)
     run.error = outcome.error().text.empty() ? "a program of the VM failed" : outcome.error().text;
   if (const auto saved = save_last_run(directory.paths().last_run(), run); !saved) {
     log_warn(saved.error().describe());
   }
-  LB_TRY(outcome);
-  return 0;
+  return outcome;
 }
 
 }  // namespace
@@ -210,10 +219,11 @@ Result<void> serve_image(const StateDirs& dirs, const Options& options) {
   plan.control_socket = directory.paths().control_socket();
   LB_TRY(check_socket_path(plan.socket));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
-  LB_ASSIGN(const VmConfig config, config_for(options, directory, kernel));
+  LB_ASSIGN(const VmConfig config, config_for(dirs, options, directory, kernel));
   LB_ASSIGN(ChildSpec daemon, vfsd_spec(dirs, options, directory, kernel, config, plan.socket));
   plan.daemons.push_back(std::move(daemon));
-  return supervise(plan);
+  LB_TRY(supervise(plan));
+  return {};
 }
 
 }  // namespace layerboot::launcher

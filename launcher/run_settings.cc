@@ -158,4 +158,21 @@ Result<void> parse_net(std::string_view text, RunSettings& settings) {
   return {};
 }
 
+Result<SharedSocket> parse_shared_socket(std::string_view text) {
+  const auto colon = text.rfind(':');
+  SharedSocket socket;
+  if (colon != std::string_view::npos && colon > 0) {
+    std::error_code ignored;
+    socket.host = std::filesystem::absolute(text.substr(0, colon), ignored).lexically_normal().string();
+    socket.guest = text.substr(colon + 1);
+  }
+  const bool port = !socket.guest.empty() && socket.guest.size() <= 5 &&
+                    socket.guest.find_first_not_of("0123456789") == std::string::npos;
+  if (socket.host.empty() || !(port || socket.guest.starts_with('/'))) {
+    return fail(EINVAL, "'", text,
+                "' is not HOST:GUEST, a path here and an absolute path or a port of the VM");
+  }
+  return socket;
+}
+
 }  // namespace layerboot::launcher

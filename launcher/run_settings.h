@@ -14,12 +14,19 @@ namespace layerboot::launcher {
 
 enum class AccelChoice { kAuto, kKvm, kTcg };
 enum class MachineChoice { kAuto, kQ35, kMicrovm };
+/// Who is the guest's first process.
+enum class Boot {
+  kAuto,     // as the image says, or the command that was given
+  kInit,     // the image's init
+  kCommand,  // ours, which runs the image's command or the one that was given
+};
 enum class Net { kUser, kPasst, kTap, kNone };
 
 inline constexpr std::uint64_t kDefaultMemoryBytes = std::uint64_t{1} << 30;
 /// A share is a PCI device and a daemon of its own.
 inline constexpr std::size_t kMaxVolumes = 8;
 inline constexpr std::size_t kMaxPublished = 64;
+inline constexpr std::size_t kMaxSharedSockets = 16;
 
 /// A directory of the host in the guest, as it is when the VM starts. What the guest writes there, if it may,
 /// stays with the VM.
@@ -30,6 +37,14 @@ struct Volume {
   std::uint64_t quota_bytes = 0;  // of what the guest writes; 0: the default
 
   bool operator==(const Volume&) const = default;
+};
+
+/// A Unix socket of the host that leads to one of the guest, or to a TCP port of it.
+struct SharedSocket {
+  std::string host;   // absolute
+  std::string guest;  // "/path" or a port's number
+
+  bool operator==(const SharedSocket&) const = default;
 };
 
 /// A port of the host that leads to one of the guest.
@@ -51,16 +66,20 @@ struct RunSettings {
   bool require_kvm = false;
   MachineChoice machine_choice = MachineChoice::kAuto;
   Net net = Net::kUser;
-  std::string tap;                         // the interface's name, with Net::kTap
-  std::string hostname;                    // empty: from the VM's name
-  std::vector<std::string> environment;    // NAME=VALUE, for the image's command
-  std::string user;                        // for the image's command; empty: the image's
-  std::string workdir;                     // for the image's command; empty: the image's
-  std::vector<std::string> guest_command;  // empty: the image's
-  std::vector<std::string> ssh_keys;       // public keys, a line each
+  std::string tap;       // the interface's name, with Net::kTap
+  std::string hostname;  // empty: from the VM's name
+  Boot boot = Boot::kAuto;
+  bool cgroup_v1 = false;
+  std::optional<std::vector<std::string>> entrypoint;  // instead of the image's
+  std::vector<std::string> environment;                // NAME=VALUE, for the image's command
+  std::string user;                                    // for the image's command; empty: the image's
+  std::string workdir;                                 // for the image's command; empty: the image's
+  std::vector<std::string> guest_command;              // empty: the image's
+  std::vector<std::string> ssh_keys;                   // public keys, a line each
   std::vector<Volume> volumes;
   std::vector<PublishedPort> published;
   bool disk_root = false;  // the root is a disk made of the image, not virtiofs
+  std::vector<SharedSocket> sockets;
   bool ephemeral = false;  // what the guest writes ends with the run
 
   bool operator==(const RunSettings&) const = default;
@@ -69,6 +88,10 @@ struct RunSettings {
 /// `HOST:GUEST:ro` or `HOST:GUEST:overlay[,quota=SIZE]`. A relative HOST is relative to the working
 /// directory. EINVAL with what is wrong.
 Result<Volume> parse_volume(std::string_view text);
+
+/// `HOST:GUEST`, where HOST is a path and GUEST an absolute path or a port. A relative HOST is relative to
+/// the working directory.
+Result<SharedSocket> parse_shared_socket(std::string_view text);
 
 /// `[ADDRESS:]HOST:GUEST[/tcp|/udp]`.
 Result<PublishedPort> parse_published(std::string_view text);

@@ -24,6 +24,12 @@ const Words<MachineChoice>& machine_words() {
   return words;
 }
 
+const Words<Boot>& boot_words() {
+  static const Words<Boot> words = {
+      {Boot::kAuto, "auto"}, {Boot::kInit, "init"}, {Boot::kCommand, "command"}};
+  return words;
+}
+
 template <typename Choice>
 const char* word_of(const Words<Choice>& words, Choice choice) {
   const auto it = std::ranges::find(words, choice, &std::pair<Choice, const char*>::first);
@@ -125,6 +131,12 @@ json settings_to_json(const RunSettings& settings) {
   for (const Volume& volume : settings.volumes) volumes.push_back(volume_json(volume));
   json published = json::array();
   for (const PublishedPort& port : settings.published) published.push_back(port_json(port));
+  json sockets = json::array();
+  for (const SharedSocket& socket : settings.sockets) {
+    sockets.push_back({{"host", socket.host}, {"guest", socket.guest}});
+  }
+  json entrypoint;
+  if (settings.entrypoint) entrypoint = *settings.entrypoint;
   return {{"cpus", settings.cpus},
           {"memory_bytes", settings.memory_bytes},
           {"kernel", settings.kernel},
@@ -134,6 +146,9 @@ json settings_to_json(const RunSettings& settings) {
           {"machine", word_of(machine_words(), settings.machine_choice)},
           {"net", net_word(settings)},
           {"hostname", settings.hostname},
+          {"boot", word_of(boot_words(), settings.boot)},
+          {"cgroup_v1", settings.cgroup_v1},
+          {"entrypoint", std::move(entrypoint)},
           {"environment", settings.environment},
           {"user", settings.user},
           {"workdir", settings.workdir},
@@ -142,6 +157,7 @@ json settings_to_json(const RunSettings& settings) {
           {"volumes", volumes},
           {"published", published},
           {"disk_root", settings.disk_root},
+          {"sockets", std::move(sockets)},
           {"ephemeral", settings.ephemeral}};
 }
 
@@ -160,6 +176,13 @@ Result<RunSettings> settings_from_json(const json& object) {
   reader.text("net", net);
   if (!parse_net(net, settings)) reader.wrong("net");
   reader.text("hostname", settings.hostname);
+  reader.choice("boot", boot_words(), settings.boot);
+  reader.flag("cgroup_v1", settings.cgroup_v1);
+  if (const auto entrypoint = object.find("entrypoint");
+      entrypoint != object.end() && !entrypoint->is_null()) {
+    settings.entrypoint.emplace();
+    reader.texts("entrypoint", *settings.entrypoint);
+  }
   reader.texts("environment", settings.environment);
   reader.text("user", settings.user);
   reader.text("workdir", settings.workdir);
@@ -190,6 +213,15 @@ Result<RunSettings> settings_from_json(const json& object) {
     if (!member.done()) return reader.wrong("published");
     port.udp = protocol == "udp";
     settings.published.push_back(std::move(port));
+  });
+  reader.each("sockets", [&](const json& item) {
+    if (!item.is_object()) return reader.wrong("sockets");
+    SharedSocket socket;
+    Reader member(item);
+    member.text("host", socket.host);
+    member.text("guest", socket.guest);
+    if (!member.done()) return reader.wrong("sockets");
+    settings.sockets.push_back(std::move(socket));
   });
   LB_TRY(reader.done());
   return settings;

@@ -19,6 +19,7 @@
 #include "launcher/control_server.h"
 #include "launcher/daemon_process.h"
 #include "launcher/exit_watch.h"
+#include "launcher/guest_link.h"
 #include "launcher/qmp.h"
 #include "launcher/supervisor.h"
 
@@ -30,7 +31,7 @@ struct WatchedChild {
 };
 
 /// Everything happens on the io_context's one thread. supervision_up.cc has the way up, supervisor.cc what
-/// happens meanwhile, supervision_down.cc the way down.
+/// happens meanwhile, supervision_guest.cc what the guest has inside, supervision_down.cc the way down.
 ///
 /// Up: daemons started -> all say ready -> connected -> QEMU started. Down, whatever the reason, in reverse:
 /// QEMU ended and its last words written -> daemons told to flush and end -> done. Each step down has a
@@ -39,9 +40,14 @@ class Supervision {
  public:
   explicit Supervision(const SupervisorPlan& plan) : plan_(plan) {}
 
-  Result<void> run();
+  Result<int> run();
 
  private:
+  /// What a console says before it is known whether anybody is to see it.
+  static constexpr std::size_t kMaxHeldBytes = std::size_t{64} << 10;
+  /// For a guest whose agent does not answer although the guest speaks.
+  static constexpr std::chrono::seconds kHoldFor{15};
+
   // Up.
   Result<void> open_control();
   Result<void> start_daemons();
@@ -52,6 +58,17 @@ class Supervision {
   void start_qmp(UniqueFd socket);
   Result<void> start_console(UniqueFd socket);
   void watch_foreign_daemon(pid_t pid);
+
+  // The guest.
+  Result<void> start_guest_link(UniqueFd port);
+  void hold_console();
+  void show_console();
+  Result<void> join_console();
+  void guest_answered(guest_init::GuestKind kind);
+  void main_ended(const SessionEnd& end);
+  bool hand_on_signal(int number);
+  /// The exit code; makes an error of a command that was not run.
+  int settle_outcome();
 
   // Meanwhile.
   void watch_signals();
@@ -93,11 +110,19 @@ class Supervision {
   std::unique_ptr<ConsoleHub> hub_;
   std::unique_ptr<Console> console_;
   std::unique_ptr<ControlServer> control_;
+  std::unique_ptr<GuestLink> link_;
+  boost::asio::steady_timer hold_timer_{io_};
+  std::string held_;
+  std::optional<SessionEnd> main_end_;
   std::chrono::milliseconds power_down_bound_{};
   std::string timing_line_;  // the last line begun on the console
   bool hub_open_ = false;
   bool console_open_ = false;
   bool qmp_open_ = false;
+  bool link_open_ = false;
+  bool console_decided_ = false;
+  bool hold_ends_ = false;
+  bool interrupted_ = false;
   bool greeted_ = false;
   std::optional<ExitStatus> vmm_status_;
   bool guest_shut_down_ = false;

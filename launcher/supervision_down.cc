@@ -32,6 +32,8 @@ void Supervision::stop_requested(bool at_once) {
 
 void Supervision::power_down() {
   log_info("asking the guest to power off; once more stops it at once");
+  // Its own agent is surer than a button that something has to hear.
+  if (link_ && link_->power_off()) return bound_power_down();
   qmp_->execute("system_powerdown", [this](Result<void> sent) {
     if (sent || vmm_status_) return;
     if (outcome_) outcome_ = while_doing(sent.error(), "cannot ask the guest to power off");
@@ -73,17 +75,19 @@ void Supervision::vmm_ended() {
     hub_open_ = false;
     console_open_ = false;
     qmp_open_ = false;
+    link_open_ = false;
     finish_vmm_if_drained();
   });
   finish_vmm_if_drained();
 }
 
 void Supervision::finish_vmm_if_drained() {
-  if (!vmm_ || !vmm_status_ || hub_open_ || console_open_ || qmp_open_) return;
+  if (!vmm_ || !vmm_status_ || hub_open_ || console_open_ || qmp_open_ || link_open_) return;
   if (outcome_ && !guest_shut_down_) {
     outcome_ = fail(EIO, vmm_->process.label(), " was stopped from outside: the guest may have lost data");
   }
   console_.reset();  // the terminal is back before anything else is said
+  link_.reset();
   hub_.reset();
   vmm_.reset();
   network_.reset();

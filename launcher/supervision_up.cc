@@ -64,8 +64,10 @@ Result<void> Supervision::start_vmm() {
   for (const auto& daemon : daemons_) sockets.push_back(daemon->take_socket());
   LB_ASSIGN(auto console_ends, socket_pair());
   LB_ASSIGN(auto qmp_ends, socket_pair());
+  LB_ASSIGN(auto agent_ends, socket_pair());
   // In the order of qemu_args.h.
-  std::vector<int> inherited = {sockets.front().get(), console_ends.second.get(), qmp_ends.second.get()};
+  std::vector<int> inherited = {sockets.front().get(), console_ends.second.get(), qmp_ends.second.get(),
+                                agent_ends.second.get()};
   for (std::size_t i = 1; i < sockets.size(); ++i) inherited.push_back(sockets[i].get());
   LB_TRY(start_network(inherited));
   LB_ASSIGN(Child child, Child::spawn(*plan_.vmm, inherited));
@@ -74,7 +76,8 @@ Result<void> Supervision::start_vmm() {
   vmm_->watch = std::make_unique<ExitWatch>(io_, vmm_->process.pidfd(), [this] { vmm_ended(); });
   mark("QEMU started");
   start_qmp(std::move(qmp_ends.first));
-  return start_console(std::move(console_ends.first));
+  LB_TRY(start_console(std::move(console_ends.first)));
+  return start_guest_link(std::move(agent_ends.first));
 }
 
 Result<void> Supervision::start_network(std::vector<int>& inherited) {
@@ -111,21 +114,11 @@ Result<void> Supervision::start_console(UniqueFd socket) {
   });
   hub_->on_text([this](std::string_view text) { hear_timing(text); });
   hub_open_ = true;
-  if (plan_.console_output >= 0) {
-    LB_ASSIGN(auto ends, socket_pair());
-    LB_TRY(hub_->attach(std::move(ends.first), ConsoleHub::Role::kPrimary));
-    console_ =
-        std::make_unique<Console>(io_, std::move(ends.second), plan_.console_input, plan_.console_output,
-                                  Console::Handlers{.escape = [this] { stop_requested(false); },
-                                                    .closed =
-                                                        [this] {
-                                                          console_open_ = false;
-                                                          finish_vmm_if_drained();
-                                                        }});
-    LB_TRY(console_->start());
-    console_open_ = true;
-    if (console_->on_terminal()) log_info("console: Ctrl-] three times within a second stops the VM");
-  }
+  // A command's streams are not mixed with what the kernel or an init have to say.
+  const bool at_once = !plan_.guest || plan_.guest->expected == guest_init::GuestKind::kInit;
+  console_decided_ = at_once;
+  if (at_once && plan_.console_output >= 0) LB_TRY(join_console());
+  if (!at_once) hold_console();
   hub_->start();
   return {};
 }

@@ -24,7 +24,7 @@ constexpr std::size_t kMaxTimingLineBytes = 256;
 
 }  // namespace
 
-Result<void> Supervision::run() {
+Result<int> Supervision::run() {
   power_down_bound_ = plan_.bounds.power_down;
   watch_signals();
   LB_TRY(open_control());
@@ -34,12 +34,14 @@ Result<void> Supervision::run() {
     give_up(started.error());
   }
   if (!finished_) io_.run();
-  return outcome_;
+  const int exit_code = settle_outcome();
+  LB_TRY(outcome_);
+  return exit_code;
 }
 
 void Supervision::watch_signals() {
   error_code error;
-  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH}) {
     signals_.add(number, error);
     if (error) log_warn("cannot watch signal ", number, ": ", error.message());
   }
@@ -48,7 +50,7 @@ void Supervision::watch_signals() {
     log_debug("signal ", number);
     // Armed again first: the second signal must count.
     watch_signals();
-    stop_requested(number == SIGQUIT);
+    if (!hand_on_signal(number)) stop_requested(number == SIGQUIT);
   });
 }
 
@@ -67,6 +69,7 @@ void Supervision::handle_event(const QmpEvent& event) {
   log_debug("QEMU: ", event.name);
   if (event.name == "SHUTDOWN" && event.guest) guest_shut_down_ = true;
   if (event.name != "RESET" || !event.guest) return;
+  if (link_) link_->guest_reset();
   const auto now = steady_clock::now();
   quick_resets_ = now - last_reset_ <= kQuickReset ? quick_resets_ + 1 : 1;
   last_reset_ = now;
@@ -148,7 +151,7 @@ void Supervision::stop_by_request(const ControlRequest& request) {
   if (!going_down_ && vmm_ && !vmm_status_) bound_power_down();
 }
 
-Result<void> supervise(const SupervisorPlan& plan) {
+Result<int> supervise(const SupervisorPlan& plan) {
   // A reader of our output that is gone must not take the VM with it. Children get the default back.
   std::signal(SIGPIPE, SIG_IGN);
   return Supervision(plan).run();

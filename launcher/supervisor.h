@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "launcher/child.h"
+#include "launcher/guest_link.h"
 #include "launcher/timeline.h"
 #include "oci-mount/base/result.h"
 
@@ -41,7 +42,9 @@ struct SupervisorPlan {
   int console_output = 1;
   std::filesystem::path console_log;     // empty: none is kept
   std::filesystem::path control_socket;  // empty: nobody else can look or stop
-  Timeline* timeline = nullptr;          // lent; may be null
+  /// What to do with the guest's agent; none: the VM has no port for one.
+  std::optional<GuestPlan> guest;
+  Timeline* timeline = nullptr;  // lent; may be null
   SupervisorBounds bounds;
 };
 
@@ -50,10 +53,11 @@ inline constexpr unsigned kMaxQuickResets = 5;
 inline constexpr std::chrono::seconds kQuickReset{15};
 
 /// Runs the plan to its end on this thread, which must be the main one. Success: the guest powered off (or,
-/// without a VMM, the daemon was stopped by a signal). SIGINT, SIGTERM and SIGHUP, the console's escape, and
-/// a stop by the control socket power the guest off; a second one, a kill, or SIGQUIT, stops it at once,
-/// which is an error since the guest may have lost data. An Error without text: a child has said why on
-/// standard error. Afterwards no child is left and the terminal is as it was.
-Result<void> supervise(const SupervisorPlan& plan);
+/// without a VMM, the daemon was stopped by a signal); the exit code of the command that the VM ran, else 0.
+/// SIGINT, SIGTERM and SIGHUP, the console's escape, and a stop by the control socket power the guest off; a
+/// second one, a kill, or SIGQUIT, stops it at once, which is an error since the guest may have lost data. An
+/// Error without text: a child has said why on standard error. Afterwards no child is left and the terminal
+/// is as it was.
+Result<int> supervise(const SupervisorPlan& plan);
 
 }  // namespace layerboot::launcher

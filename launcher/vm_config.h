@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "guest-init/workload.h"
 #include "launcher/run_settings.h"
 #include "oci-mount/base/result.h"
 
@@ -32,6 +33,7 @@ struct VmConfig : RunSettings {
   std::filesystem::path initrd;        // may be empty
   std::filesystem::path root_disk;     // a qcow2, with disk_root
   std::filesystem::path modules_disk;  // raw, with disk_root; may be empty
+  guest_init::ImageWorkload workload;  // what the image says to run
   std::string tcg_append;              // kernel arguments this kernel needs under TCG
   Accel accel = Accel::kTcg;
   Machine machine = Machine::kQ35;

@@ -71,9 +71,11 @@ Result<VmDirectory> VmDirectory::lock(const StateDirs& dirs, const std::string& 
   }
   VmDirectory directory(name, paths, std::move(lock));
   directory.fresh_ = fresh;
-  // A launcher that was killed may have left its socket; with the lock held it is nobody's.
-  if (::unlink(paths.control_socket().c_str()) != 0 && errno != ENOENT) {
-    return errno_error("cannot remove stale socket ", paths.control_socket().string());
+  // A launcher that was killed may have left its sockets; with the lock held they are nobody's.
+  for (const auto& socket : {paths.control_socket(), paths.agent_socket()}) {
+    if (::unlink(socket.c_str()) != 0 && errno != ENOENT) {
+      return errno_error("cannot remove stale socket ", socket.string());
+    }
   }
   return directory;
 }
@@ -81,6 +83,7 @@ Result<VmDirectory> VmDirectory::lock(const StateDirs& dirs, const std::string& 
 VmDirectory::~VmDirectory() {
   if (!lock_) return;  // moved from, or left to another process
   ::unlink(paths_.control_socket().c_str());
+  ::unlink(paths_.agent_socket().c_str());
   ::rmdir(paths_.runtime.c_str());
   if (!fresh_) return;
   if (const auto removed = remove_tree(paths_.state); !removed) log_warn(removed.error().describe());

@@ -36,6 +36,8 @@ struct VmPaths {
   [[nodiscard]] std::filesystem::path config() const { return state / "config.json"; }
   [[nodiscard]] std::filesystem::path last_run() const { return state / "last-run.json"; }
   [[nodiscard]] std::filesystem::path control_socket() const { return runtime / "control.sock"; }
+  /// Where sessions with the guest's agent are taken (agent_broker.h).
+  [[nodiscard]] std::filesystem::path agent_socket() const { return runtime / "agent.sock"; }
 };
 
 /// Reads a VM's config.json; EINVAL names the file when it is damaged.

@@ -82,6 +82,9 @@ Result<std::string> vm_layer_tar(const VmConfig& config) {
   const std::string hostname = config.hostname.empty() ? hostname_for(config.name) : config.hostname;
   TarWriter tar;
   LB_TRY(tar.add_file(".wh..dockerenv", ""));
+  // For root alone: an image's environment may hold what nobody else is to know.
+  LB_TRY(tar.add_file(std::string_view(guest_init::kWorkloadFile).substr(1),
+                      guest_init::encode_workload(config.workload), 0600));
   LB_TRY(tar.add_file("etc/hostname", hostname + "\n"));
   LB_TRY(tar.add_file("etc/hosts", hosts_file(hostname)));
   LB_TRY(tar.add_file("etc/machine-id", config.machine_id + "\n", 0444));

@@ -169,5 +169,42 @@ TEST(Options, MisuseIsOneLineAndStatus2) {
   expect_misuse({"run", "i", "--accel", "tcg", "--machine", "microvm"}, "microvm");
 }
 
+TEST(Options, WhatFollowsTheMarksIsTheGuests) {
+  const auto run = parse({"run", "debian:12", "-q", "--", "sh", "-c", "exit 7", "--", "-q"});
+  ASSERT_TRUE(run.options) << run.text;
+  EXPECT_EQ(run.options->guest_command, (std::vector<std::string>{"sh", "-c", "exit 7", "--", "-q"}));
+  const auto exec = parse({"exec", "-it", "-e", "A=1", "-u", "web", "vm", "ls", "-l", "--", "-x"});
+  ASSERT_TRUE(exec.options) << exec.text;
+  EXPECT_EQ(exec.options->command, Command::kExec);
+  EXPECT_EQ(exec.options->name, "vm");
+  EXPECT_TRUE(exec.options->interactive && exec.options->terminal);
+  EXPECT_EQ(exec.options->guest_command, (std::vector<std::string>{"ls", "-l", "--", "-x"}));
+  EXPECT_EQ(parse({"exec", "vm", "--", "-t"}).options->guest_command, std::vector<std::string>{"-t"});
+  EXPECT_EQ(parse({"exec", "vm"}).options->guest_command, std::vector<std::string>{"/bin/sh"});
+  const auto ssh = parse({"ssh", "-l", "web", "vm", "uptime", "-p"});
+  ASSERT_TRUE(ssh.options) << ssh.text;
+  EXPECT_EQ(ssh.options->user, "web");
+  EXPECT_EQ(ssh.options->guest_command, (std::vector<std::string>{"uptime", "-p"}));
+  expect_misuse({"exec"}, "VM");
+  expect_misuse({"exec", "no/name"}, "no/name");
+  expect_misuse({"exec", "-e", "=x", "vm"}, "a name is missing");
+}
+
+TEST(Options, RunSaysHowToBoot) {
+  const auto parsed = parse({"run", "debian:12", "--boot", "init", "--cgroup", "1", "--entrypoint", "/e",
+                             "--socket", "/tmp/d.sock:/run/docker.sock", "--socket", "/tmp/p.sock:80"});
+  ASSERT_TRUE(parsed.options) << parsed.text;
+  EXPECT_EQ(parsed.options->boot, Boot::kInit);
+  EXPECT_TRUE(parsed.options->cgroup_v1);
+  EXPECT_EQ(parsed.options->entrypoint, std::vector<std::string>{"/e"});
+  ASSERT_EQ(parsed.options->sockets.size(), 2U);
+  EXPECT_EQ(parsed.options->sockets[0].host, "/tmp/d.sock");
+  EXPECT_EQ(parsed.options->sockets[0].guest, "/run/docker.sock");
+  EXPECT_EQ(parsed.options->sockets[1].guest, "80");
+  for (const char* bad : {"/tmp/x", "/tmp/x:", ":/run/x", "/tmp/x:relative", "/tmp/x:123456"})
+    expect_misuse({"run", "debian:12", "--socket", bad}, "HOST:GUEST");
+  expect_misuse({"run", "debian:12", "--cgroup", "3"}, "--cgroup");
+}
+
 }  // namespace
 }  // namespace layerboot::launcher

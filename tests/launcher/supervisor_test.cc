@@ -70,7 +70,7 @@ class SupervisorTest : public testing::Test {
   }
   void daemon(const std::string& body) { plan_.daemons = {fake("vfsd", kDaemonStart + body)}; }
   void qemu(const std::string& body) { plan_.vmm = fake("QEMU", kQemuStart + body); }
-  void expect_error(const Result<void>& outcome, const std::string& about) {
+  void expect_error(const Result<int>& outcome, const std::string& about) {
     ASSERT_FALSE(outcome);
     EXPECT_NE(outcome.error().text.find(about), std::string::npos) << outcome.error().describe();
   }

@@ -14,6 +14,8 @@ namespace {
 VmConfig example() {
   VmConfig config;
   config.name = "web_1";
+  config.workload.command = {"serve"};
+  config.workload.environment = {"A=1"};
   config.machine_id = "0123456789abcdef0123456789abcdef";
   return config;
 }
@@ -25,7 +27,7 @@ TEST(VmLayer, GnuTarReadsWhatIsInIt) {
   const auto names = run_tool({"tar", "-tf", file.string()});
   ASSERT_TRUE(names) << names.error().describe();
   EXPECT_EQ(*names,
-            ".wh..dockerenv\netc/hostname\netc/hosts\netc/machine-id\netc/resolv.conf\n"
+            ".wh..dockerenv\n.layerboot/workload\netc/hostname\netc/hosts\netc/machine-id\netc/resolv.conf\n"
             "etc/systemd/network/80-layerboot.network\nrun/.wh..containerenv\n");
   const auto content = [&file](const char* name) {
     return run_tool({"tar", "-xOf", file.string(), name}).value_or("?");
@@ -36,6 +38,7 @@ TEST(VmLayer, GnuTarReadsWhatIsInIt) {
   EXPECT_EQ(content("etc/resolv.conf"), "nameserver 10.0.2.3\n");
   EXPECT_NE(content("etc/systemd/network/80-layerboot.network").find("DHCP=yes"), std::string::npos);
   EXPECT_EQ(content(".wh..dockerenv"), "");
+  EXPECT_EQ(content(".layerboot/workload"), std::string("cmd=serve\0env=A=1\0", 18));
   const auto modes = run_tool({"tar", "-tvf", file.string(), "--numeric-owner", "etc/machine-id"});
   ASSERT_TRUE(modes);
   EXPECT_TRUE(modes->starts_with("-r--r--r-- 0/0 ")) << *modes;
