@@ -70,7 +70,8 @@ Result<void> serve(const Options& options) {
   image.source->workers.start();  // no thread can be started later
   LB_ASSIGN(const auto reactor, Reactor::create());
   {
-    fuse::Session session(*image.file_system, fuse::SessionOptions{.read_only = options.read_only});
+    fuse::Session session(*image.file_system, fuse::SessionOptions{.read_only = options.read_only,
+                                                                   .zero_message_open = !options.send_opens});
     LB_ASSIGN(const auto queues, QueueSet::create(session, options.request_queues));
     vhost::Backend backend(*queues);
     Server server(listener, backend, session, options.once);

@@ -59,6 +59,8 @@ void declare(CLI::App& app, Options& options) {
       ->transform(CLI::CheckedTransformer(kSeccompModes))
       ->type_name("MODE");
   app.add_flag("--once", options.once, "exit when the front end disconnects");
+  app.add_flag("--send-opens", options.send_opens,
+               "let the guest ask for each open (slower; to measure what not asking spares)");
   app.add_flag("--read-only", options.read_only, "refuse every change");
   auto* quiet = app.add_flag("--quiet", options.quiet, "only warnings and errors");
   app.add_flag("--debug", options.debug, "everything")->excludes(quiet);

@@ -41,6 +41,7 @@ struct Options {
   SeccompMode seccomp = kDefaultSeccomp;
   bool once = false;
   bool read_only = false;
+  bool send_opens = false;  // the guest asks for each open
   bool quiet = false;
   bool debug = false;
   bool print_capabilities = false;

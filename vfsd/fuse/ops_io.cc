@@ -242,6 +242,17 @@ void succeed(Call& call) { reply_ok(call.exchange); }
 void stay_silent(Call& call) { reply_none(call.exchange); }
 /// On purpose: the client remembers it and stops asking.
 void never_ask_again(Call& call) { reply_errno(call.exchange, ENOSYS); }
+
+/// A client that can do without is told so once; others get an answer each time, with all they may keep.
+void open_file(Call& call) {
+  if (call.has_agreed_to(FUSE_NO_OPEN_SUPPORT)) return never_ask_again(call);
+  reply_object(call.exchange, fuse_open_out{.fh = 0, .open_flags = FOPEN_KEEP_CACHE, .padding = 0});
+}
+void open_directory(Call& call) {
+  if (call.has_agreed_to(FUSE_NO_OPENDIR_SUPPORT)) return never_ask_again(call);
+  reply_object(call.exchange,
+               fuse_open_out{.fh = 0, .open_flags = FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR, .padding = 0});
+}
 void not_a_terminal(Call& call) { reply_errno(call.exchange, ENOTTY); }
 void not_supported(Call& call) { reply_errno(call.exchange, EOPNOTSUPP); }
 
@@ -270,10 +281,11 @@ constexpr std::array<Operation, kOpcodes> make_table() {
   table[FUSE_REMOVEXATTR] = {.handle = removexattr, .mutates = true};
   for (const std::uint32_t opcode : {FUSE_RELEASE, FUSE_RELEASEDIR}) table[opcode] = {.handle = succeed};
   table[FUSE_INTERRUPT] = {.handle = stay_silent, .no_reply = true};
-  for (const std::uint32_t opcode :
-       {FUSE_OPEN, FUSE_OPENDIR, FUSE_FLUSH, FUSE_POLL, FUSE_ACCESS, FUSE_BMAP}) {
+  for (const std::uint32_t opcode : {FUSE_FLUSH, FUSE_POLL, FUSE_ACCESS, FUSE_BMAP}) {
     table[opcode] = {.handle = never_ask_again};
   }
+  table[FUSE_OPEN] = {.handle = open_file};
+  table[FUSE_OPENDIR] = {.handle = open_directory};
   table[kOpStatx] = {.handle = never_ask_again};
   table[FUSE_IOCTL] = {.handle = not_a_terminal};
   for (const std::uint32_t opcode : {FUSE_GETLK, FUSE_SETLK, FUSE_SETLKW}) {

@@ -22,6 +22,7 @@ constexpr std::uint64_t kWanted =
     FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPLICIT_INVAL_DATA | FUSE_HANDLE_KILLPRIV_V2 | FUSE_INIT_EXT |
     FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT | kInitCreateSuppGroup | kInitDirectIoAllowMmap |
     kInitAllowIdmap;
+constexpr std::uint64_t kZeroMessageFlags = FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT;
 constexpr std::uint64_t kAclFlags = FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT;
 
 const Operation* find_operation(std::uint32_t opcode) {
@@ -114,6 +115,7 @@ void Session::handle_init(Exchange& exchange) {
   fs_.reset();
   std::uint64_t agreed = offered & kWanted;
   if ((agreed & kAclFlags) != kAclFlags) agreed &= ~kAclFlags;
+  if (!options_.zero_message_open) agreed &= ~kZeroMessageFlags;
   agreed_.store(agreed, std::memory_order_relaxed);
   out.minor = std::min(in.minor, kMinor);
   out.max_readahead = in.max_readahead;

@@ -82,6 +82,21 @@ TEST_F(SessionTest, EntriesNeverExpireAndMissesAreEntries) {
   EXPECT_EQ(code(FUSE_LOOKUP, 1, {with_nul(std::string(300, 'n'))}), ENAMETOOLONG);
 }
 
+class OpeningSessionTest : public SessionTest {
+ protected:
+  OpeningSessionTest() : SessionTest({.zero_message_open = false}) {}
+};
+
+TEST_F(OpeningSessionTest, AnswersEachOpenWithAllThatMayBeKept) {
+  ASSERT_TRUE(init());
+  for (int i = 0; i < 2; ++i) {
+    const auto file = as<fuse_open_out>(call(FUSE_OPEN, 1, {object_bytes(fuse_open_in{})}));
+    EXPECT_EQ(file.open_flags, static_cast<std::uint32_t>(FOPEN_KEEP_CACHE));
+    const auto directory = as<fuse_open_out>(call(FUSE_OPENDIR, 1, {object_bytes(fuse_open_in{})}));
+    EXPECT_EQ(directory.open_flags, static_cast<std::uint32_t>(FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR));
+  }
+}
+
 TEST_F(SessionTest, SomeQuestionsAreNeverAskedAgain) {
   ASSERT_TRUE(init());
   for (const std::uint32_t opcode : {FUSE_OPEN, FUSE_OPENDIR, FUSE_FLUSH, FUSE_POLL, FUSE_ACCESS}) {
