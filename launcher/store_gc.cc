@@ -126,11 +126,25 @@ bool is_garbage(const fs::path& file, const std::set<std::string>& wanted) {
   return false;
 }
 
+/// What a verify that was killed left: whole indexes, built for nobody.
+Result<void> remove_abandoned(const fs::path& directory, GcReport& report) {
+  const bool is_verifys = directory.filename().string().starts_with(".verify-");
+  struct stat st{};
+  if (!is_verifys || ::lstat(directory.c_str(), &st) != 0 || !S_ISDIR(st.st_mode) || !is_old(directory))
+    return {};
+  LB_ASSIGN(const auto files, entries_of(directory));
+  for (const auto& file : files) LB_TRY(remove_file(file.path(), report.indexes, report));
+  std::error_code ignored;
+  fs::remove(directory, ignored);
+  return {};
+}
+
 /// Layers' indexes first: the trees are then of layers that have one, or not.
 Result<void> collect_indexes(const fs::path& index_dir, const std::set<std::string>& wanted,
                              GcReport& report) {
   LB_ASSIGN(const auto files, entries_of(index_dir));
   for (const auto& file : files) {
+    LB_TRY(remove_abandoned(file.path(), report));
     if (is_garbage(file.path(), wanted)) LB_TRY(remove_file(file.path(), report.indexes, report));
   }
   for (const auto& file : files) {

@@ -130,6 +130,19 @@ TEST_F(StoreGcTest, WhatOnlyAgeCanTellGoesByAge) {
   EXPECT_EQ(collect().indexes, 2U);
 }
 
+TEST_F(StoreGcTest, WhatAKilledVerifyLeft) {
+  const auto old = dirs_.index() / ".verify-aaaaaa";
+  const auto young = dirs_.index() / ".verify-bbbbbb";
+  for (const auto& directory : {old, young}) {
+    fs::create_directory(directory);
+    test::write_text(directory / "x.lidx", "index");
+  }
+  fs::last_write_time(old, fs::file_time_type::clock::now() - std::chrono::hours(24 * 8));
+  EXPECT_EQ(collect().indexes, 1U);
+  EXPECT_FALSE(fs::exists(old));
+  EXPECT_TRUE(fs::exists(young / "x.lidx")) << "somebody is at it";
+}
+
 TEST_F(StoreGcTest, DamagedIndexesAndRecutFilesOfForgottenLayers) {
   use("one:1");
   test::write_text(dirs_.index() / "dir-00000000000000000000000000000000.lidx", "no index");

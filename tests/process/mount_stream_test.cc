@@ -1,14 +1,17 @@
 // oci-mount's tar, index, verify and diff, as a user meets them.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "oci-mount/base/str_cat.h"
 #include "tests/process/mount_listing.h"
@@ -138,6 +141,29 @@ TEST_F(MountStreamTest, IndexSaysWhatItBuiltAndWhatItFound) {
   EXPECT_EQ(report["layers"][0]["stream_bytes"], lower_tar_.size());
   EXPECT_FALSE(report["layers"][0].contains("build_seconds"));
   EXPECT_EQ(report["nodes"], 18U);
+}
+
+TEST_F(MountStreamTest, IndexingThatIsKilledLeavesNothingHalfMade) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(str_cat("seed ", seed));
+  std::mt19937 random(seed);
+  constexpr unsigned kLongestMicros = 120'000;  // about what it takes
+  for (int round = 0; round < 12; ++round) {
+    fs::remove_all(cache());
+    const pid_t pid = start_program({LAYERBOOT_OCI_MOUNT, "index", image(), "-q"}, cache());
+    ASSERT_GT(pid, 0);
+    ::usleep(static_cast<useconds_t>(random() % kLongestMicros));
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(cache() / "layerboot/index", ignored)) {
+      const std::string extension = entry.path().extension().string();
+      EXPECT_TRUE(extension == ".lidx" || extension == ".tree") << entry.path() << " is left over";
+    }
+    // What is there is whole: it is taken as it is, or verify would name it.
+    const Outcome outcome = tool({"verify", image(), "-q"});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.out << outcome.err;
+  }
 }
 
 TEST_F(MountStreamTest, VerifyFindsNothingWrong) {
