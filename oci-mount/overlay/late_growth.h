@@ -31,6 +31,8 @@ class LateGrowth {
     return charged_bytes;
   }
 
+  void clear() { charged_.clear(); }
+
  private:
   std::unordered_map<std::uint64_t, std::uint64_t> charged_;  // by inode number on the host
 };

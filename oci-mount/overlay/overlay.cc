@@ -85,17 +85,14 @@ void Overlay::start_session() {
   touch(tree::kRoot);
 }
 
-/// Forgets all Nodes, with the quota settled; what only the client kept alive goes.
+/// Forgets all Nodes; what only the client kept alive goes. The quota is right after the next survey.
 void Overlay::end_session() {
   for (const auto& [id, node] : nodes_) {
     if (node->orphan) {
       free_orphan(*node);
     } else if (node->in_work()) {
       static_cast<void>(free_work_object(*node));
-    } else if (!node->attr_valid || node->times_stale) {
-      static_cast<void>(attr_of(*node));
     }
-    remember_growth(*node);
   }
   // One by one: a deep chain of parents would be destroyed by as deep a recursion.
   for (const auto& [id, node] : nodes_) {
@@ -104,17 +101,20 @@ void Overlay::end_session() {
   }
   nodes_.clear();
   fds_.clear();
+  late_growth_.clear();
 }
 
 void Overlay::reset() {
   const std::lock_guard lock(mutex_);
-  const auto moved = moved_directories();
   end_session();
+  // As at the first start: one walk finds what is there, and what it takes.
+  const auto survey = upper_.survey();
+  if (survey) quota_.set_usage(survey->usage);
   for (std::size_t id = 0; id <= lower_.tree.node_count(); ++id) {
     lower_state_[id].store(0, std::memory_order_relaxed);
   }
   start_session();
-  auto loaded = load_moved_directories(moved);
+  auto loaded = survey ? load_moved_directories(survey->moved_directories) : std::unexpected(survey.error());
   if (loaded) loaded = load_lost_names();
   if (!loaded) log_warn("cannot read a directory of the upper: ", loaded.error().describe());
 }
@@ -136,24 +136,6 @@ Result<void> Overlay::load_moved_directories(const std::vector<std::string>& pat
     }
   }
   return {};
-}
-
-std::vector<std::string> Overlay::moved_directories() const {
-  std::vector<std::string> paths;
-  for (const auto& [id, node] : nodes_) {
-    if (!node->is_directory() || node->removed || !node->parent || node->lower == tree::kNoNode) continue;
-    const bool at_home = node->parent->lower == lower_.tree.parent(node->lower) &&
-                         node->name == lower_.tree.name_in_parent(node->lower);
-    if (at_home) continue;
-    std::string path;
-    for (const Node* up = node.get(); up->parent; up = up->parent.get()) {
-      path = path.empty() ? up->name : str_cat(up->name, '/', path);
-    }
-    paths.push_back(std::move(path));
-  }
-  // A directory sorts before what is in it.
-  std::ranges::sort(paths);
-  return paths;
 }
 
 // ---- Nodes

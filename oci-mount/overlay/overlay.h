@@ -166,7 +166,6 @@ class Overlay {
   void start_session();
   void end_session();
   Result<void> load_moved_directories(const std::vector<std::string>& paths);
-  [[nodiscard]] std::vector<std::string> moved_directories() const;
   Result<Ref> find(NodeId id);
   Result<Ref> find_directory(NodeId id);
   Result<NodePtr> load_child(const NodePtr& directory, const std::string& name, Child& child);

@@ -51,6 +51,11 @@ void Quota::settle_bytes(std::uint64_t before, std::uint64_t after) {
   used_.bytes = left(used_.bytes + after, before);
 }
 
+void Quota::set_usage(Usage used) {
+  const std::lock_guard lock(mutex_);
+  used_ = used;
+}
+
 void Quota::add_inode() {
   const std::lock_guard lock(mutex_);
   ++used_.inodes;

@@ -59,6 +59,8 @@ class Quota {
 
   /// Books a change that has happened: an object that took `before` bytes now takes `after`.
   void settle_bytes(std::uint64_t before, std::uint64_t after);
+  /// What a fresh count has found. Nothing that was booked before may be booked off afterwards.
+  void set_usage(Usage used);
   void add_inode();
   void remove_inode();
 
