@@ -33,7 +33,7 @@ Result<void> carry_out_simple(const StateDirs& dirs, const Options& options) {
                          .tls_verify = options.tls_verify,
                          .show_progress = options.log_level >= LogLevel::kInfo});
     case Command::kImages:
-      return list_images(dirs, options.json);
+      return list_images(dirs, options.json, options.names_only);
     case Command::kRmi:
       return remove_image(dirs, options.image);
     case Command::kDisk:

@@ -58,6 +58,9 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
     return misuse(error.what());
   }
   if (const auto settled = commands.settle(); !settled) return misuse(settled.error().describe());
+  if (options.command == Command::kCompletion) {
+    return {.options = {}, .text = bash_completion(app), .exit_code = 0};
+  }
   return {.options = std::move(options), .text = {}, .exit_code = 0};
 }
 

@@ -31,6 +31,7 @@ enum class Command {
   kInspect,
   kReset,
   kResize,
+  kCompletion,
   kDisk,
   kExec,
   kSsh
@@ -55,6 +56,7 @@ struct Options : RunSettings {
   bool remove_at_end = false;                 // run
   bool timing = false;                        // run
   std::vector<std::string> names;             // of VMs, for the commands that take them
+  bool names_only = false;                    // ps and images
   bool all = false;                           // ps
   bool follow = false;                        // logs
   bool launcher_log = false;                  // logs

@@ -66,6 +66,9 @@ CLI::Option* add_size(CLI::App* command, const char* option, std::function<void(
 /// Names a VM after its image where no name was given, and checks the name.
 Result<void> settle_name(Options& options);
 
+/// A script for bash that completes every command and option that `app` has, and the names of VMs and images.
+std::string bash_completion(const CLI::App& app);
+
 // One for each options_*.cc.
 void add_run_command(CommandSet& commands);
 void add_serve_commands(CommandSet& commands);

@@ -13,6 +13,7 @@ void add_store_commands(CommandSet& commands) {
   pull->footer("By skopeo, with the credentials that it finds (skopeo login).");
   auto* images = commands.add("images", Command::kImages, "list the images in the local store");
   images->add_flag("--json", options.json, "one JSON document instead of columns");
+  images->add_flag("--names", options.names_only, "the names alone, for scripts");
   auto* rmi =
       commands.add("rmi", Command::kRmi, "forget an image of the local store; gc then frees its space");
   rmi->add_option("IMAGE", options.image, "its name in the local store")->required();

@@ -27,6 +27,7 @@ void add_looking(CommandSet& commands) {
   auto* ps = commands.add("ps", Command::kPs, "list the VMs that run");
   ps->add_flag("-a,--all", options.all, "those that are stopped too");
   ps->add_flag("--json", options.json, "one JSON document instead of columns");
+  ps->add_flag("--names", options.names_only, "the names alone, for scripts");
   auto* inspect =
       commands.add("inspect", Command::kInspect, "say all that is known of VMs, in JSON", check_names);
   inspect->add_flag("--json", options.json, "as it is in any case");

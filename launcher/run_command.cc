@@ -65,7 +65,12 @@ Result<ChildSpec> vfsd_spec(const StateDirs& dirs, const Options& options, const
   const auto upper = config.ephemeral ? directory.paths().ephemeral_upper() : directory.paths().upper();
   LB_ASSIGN(const auto vfsd, find_vfsd(options.vfsd));
   LB_TRY(write_vm_layer(config, directory.paths().layer()));
-  VfsdPaths paths{.vfsd = vfsd, .socket = socket, .upper = upper, .index = dirs.index(), .added_layers = {}};
+  VfsdPaths paths{.vfsd = vfsd,
+                  .socket = socket,
+                  .control = directory.paths().vfsd_socket(),
+                  .upper = upper,
+                  .index = dirs.index(),
+                  .added_layers = {}};
   if (!kernel.modules_tar.empty()) paths.added_layers.push_back(kernel.modules_tar);
   paths.added_layers.push_back(directory.paths().layer());
   const bool once = options.command == Command::kRun;
@@ -104,6 +109,7 @@ Result<void> add_volumes(const StateDirs& dirs, const Options& options, const Vm
     }
     const VfsdPaths paths{.vfsd = vfsd,
                           .socket = {},
+                          .control = {},
                           .upper = uppers / mount_unit_name(volume.guest),
                           .index = dirs.index(),
                           .added_layers = {}};

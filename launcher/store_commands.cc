@@ -65,8 +65,12 @@ Result<void> pull(const StateDirs& dirs, const PullOptions& options) {
   return {};
 }
 
-Result<void> list_images(const StateDirs& dirs, bool json) {
+Result<void> list_images(const StateDirs& dirs, bool json, bool names_only) {
   LB_ASSIGN(const StoreContents contents, StoreContents::read(dirs.store()));
+  if (names_only) {
+    for (const StoredImage& image : contents.images()) std::printf("%s\n", image.name.c_str());
+    return {};
+  }
   if (json) {
     std::fputs(images_json(contents).c_str(), stdout);
     return {};

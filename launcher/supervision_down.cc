@@ -143,7 +143,13 @@ void Supervision::daemon_gone_with_vmm(const std::string& text) {
   // A daemon that serves one VM ends when QEMU does, and may be seen to first.
   daemon_timer_.expires_after(plan_.bounds.same_end);
   daemon_timer_.async_wait([this, text](error_code error) {
-    if (!error && vmm_ && !vmm_status_) give_up(Error{EPIPE, text});
+    if (error || !vmm_ || vmm_status_) return;
+    if (!guest_shut_down_) return give_up(Error{EPIPE, text});
+    // The guest is off and QEMU clearing up, which takes its time on a loaded host.
+    daemon_timer_.expires_after(plan_.bounds.clear_up);
+    daemon_timer_.async_wait([this, text](error_code stopped) {
+      if (!stopped && vmm_ && !vmm_status_) give_up(Error{EPIPE, text});
+    });
   });
 }
 

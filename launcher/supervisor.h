@@ -20,6 +20,7 @@ struct SupervisorBounds {
   std::chrono::milliseconds quit{5'000};         // QEMU, asked to quit
   std::chrono::milliseconds flush{30'000};       // a daemon, after SIGTERM
   std::chrono::milliseconds drain{2'000};        // what the guest said last, into a slow standard output
+  std::chrono::milliseconds clear_up{30'000};    // QEMU, once the guest is off
   std::chrono::milliseconds same_end{500};  // a daemon that ends cleanly just before QEMU is seen to have
 };
 

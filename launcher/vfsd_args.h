@@ -17,7 +17,8 @@ inline constexpr int kVfsdSocketFd = kFirstInheritedFd + 1;
 
 struct VfsdPaths {
   std::filesystem::path vfsd;
-  std::filesystem::path socket;  // empty: kVfsdSocketFd
+  std::filesystem::path socket;   // empty: kVfsdSocketFd
+  std::filesystem::path control;  // where it takes orders; empty: nowhere
   std::filesystem::path upper;
   std::filesystem::path index;
   std::vector<std::filesystem::path> added_layers;  // lowest first, all above the image's own

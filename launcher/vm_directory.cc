@@ -72,7 +72,7 @@ Result<VmDirectory> VmDirectory::lock(const StateDirs& dirs, const std::string& 
   VmDirectory directory(name, paths, std::move(lock));
   directory.fresh_ = fresh;
   // A launcher that was killed may have left its sockets; with the lock held they are nobody's.
-  for (const auto& socket : {paths.control_socket(), paths.agent_socket()}) {
+  for (const auto& socket : {paths.control_socket(), paths.agent_socket(), paths.vfsd_socket()}) {
     if (::unlink(socket.c_str()) != 0 && errno != ENOENT) {
       return errno_error("cannot remove stale socket ", socket.string());
     }
@@ -84,6 +84,7 @@ VmDirectory::~VmDirectory() {
   if (!lock_) return;  // moved from, or left to another process
   ::unlink(paths_.control_socket().c_str());
   ::unlink(paths_.agent_socket().c_str());
+  ::unlink(paths_.vfsd_socket().c_str());  // of a daemon that was killed
   ::rmdir(paths_.runtime.c_str());
   if (!fresh_) return;
   if (const auto removed = remove_tree(paths_.state); !removed) log_warn(removed.error().describe());

@@ -38,6 +38,8 @@ struct VmPaths {
   [[nodiscard]] std::filesystem::path control_socket() const { return runtime / "control.sock"; }
   /// Where sessions with the guest's agent are taken (agent_broker.h).
   [[nodiscard]] std::filesystem::path agent_socket() const { return runtime / "agent.sock"; }
+  /// The control socket of the root's daemon.
+  [[nodiscard]] std::filesystem::path vfsd_socket() const { return runtime / "vfsd.sock"; }
 };
 
 /// Reads a VM's config.json; EINVAL names the file when it is damaged.

@@ -1,10 +1,15 @@
 // stop, kill, rm, reset and resize.
 
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <array>
 #include <cstdio>
 #include <functional>
 
 #include "launcher/control_client.h"
 #include "launcher/supervisor.h"
+#include "launcher/unix_socket.h"
 #include "launcher/vm_commands.h"
 #include "launcher/vm_list.h"
 #include "oci-mount/base/log.h"
@@ -93,6 +98,28 @@ Result<VmDirectory> hold_stopped(const StateDirs& dirs, const std::string& name)
   return directory;
 }
 
+/// Tells the root's daemon; vfsd/DESIGN.md, "Control socket", has the protocol.
+Result<void> resize_live(const VmPaths& paths, std::uint64_t quota_bytes) {
+  LB_ASSIGN(const UniqueFd socket, connect_to(paths.vfsd_socket()));
+  const timeval patience{.tv_sec = ControlClient::kPatience.count(), .tv_usec = 0};
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  const std::string line = nlohmann::json{{"command", "resize"}, {"bytes", quota_bytes}}.dump() + "\n";
+  if (::send(socket.get(), line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) {
+    return errno_error("vfsd's control socket");
+  }
+  std::string text;
+  while (!text.ends_with('\n') && text.size() < kMaxControlLineBytes) {
+    std::array<char, 1024> chunk{};
+    const auto got = ::recv(socket.get(), chunk.data(), chunk.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return fail(EPIPE, "vfsd did not answer");
+    text.append(chunk.data(), static_cast<std::size_t>(got));
+  }
+  const auto answer = nlohmann::json::parse(text, nullptr, false);
+  if (answer.is_object() && answer.value("ok", false)) return {};
+  return fail(EPROTO, "vfsd refused: ", text.substr(0, text.find('\n')));
+}
+
 }  // namespace
 
 Result<int> stop_vms(const StateDirs& dirs, const Options& options) {
@@ -107,8 +134,11 @@ Result<int> kill_vms(const StateDirs& dirs, const Options& options) {
 Result<int> remove_vms(const StateDirs& dirs, const Options& options) {
   return for_each_name(options, [&](const std::string& name) -> Result<void> {
     if (options.force) LB_TRY(kill(dirs, name));
-    LB_ASSIGN(VmDirectory directory, hold_stopped(dirs, name));
-    return directory.remove();
+    auto directory = hold_stopped(dirs, name);
+    // One that was run with --rm has removed itself.
+    if (!directory && directory.error().code == ENOENT && options.force) return {};
+    if (!directory) return std::unexpected(directory.error());
+    return directory->remove();
   });
 }
 
@@ -122,11 +152,20 @@ Result<int> reset_vms(const StateDirs& dirs, const Options& options) {
 Result<void> resize_vm(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const VmView vm, look_at_vm(dirs, options.name));
   LB_ASSIGN(VmRecord record, vm.record);
+  if (record.run.disk_root) {
+    return fail(EOPNOTSUPP, "VM ", options.name, " has a disk for its root, of a fixed size");
+  }
   record.quota_bytes = options.quota_bytes.value_or(record.quota_bytes);
   LB_TRY(save_vm_record(vm.paths, record));
   std::printf("%s\n", options.name.c_str());
-  if (vm.is_live()) log_info("counts from the VM's next start on: it runs with what it was started with");
-  return {};
+  if (!vm.is_live()) return {};
+  const auto live = resize_live(vm.paths, record.quota_bytes);
+  if (live) return {};
+  if (is_nobody(live.error())) {
+    log_info("counts from the VM's next start on: its daemon takes no orders");
+    return {};
+  }
+  return while_doing(live.error(), "the VM that runs was not told; it counts from its next start on");
 }
 
 }  // namespace layerboot::launcher

@@ -128,10 +128,14 @@ void print(const json& document) {
 Result<void> list_vms_command(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const auto vms, list_vms(dirs));
   json list = json::array();
-  if (!options.json)
+  if (!options.json && !options.names_only)
     std::printf("%-20s %-24s %5s %8s %8s  %s\n", "NAME", "STATE", "CPUS", "MEMORY", "DISK", "IMAGE");
   for (const VmView& vm : vms) {
     if (!options.all && !vm.is_live()) continue;
+    if (options.names_only) {
+      std::printf("%s\n", vm.name.c_str());
+      continue;
+    }
     if (options.json) {
       list.push_back(ps_json(vm));
       continue;
@@ -145,7 +149,7 @@ Result<void> list_vms_command(const StateDirs& dirs, const Options& options) {
                 human_size(vm.record->run.memory_bytes).c_str(), human_size(vm.record->quota_bytes).c_str(),
                 vm.record->image.c_str());
   }
-  if (options.json) print(list);
+  if (options.json && !options.names_only) print(list);
   return {};
 }
 

@@ -102,6 +102,19 @@ TEST_F(SupervisorTest, ADaemonOfOneVmMayEndBeforeQemuIsSeenTo) {
   EXPECT_TRUE(outcome) << outcome.error().describe();
 }
 
+TEST_F(SupervisorTest, QemuMayTakeItsTimeOnceTheGuestIsOff) {
+  daemon("mkfifo over; ready; read -r word < over; exit 0");
+  // The daemon's end is seen long before QEMU's, which waits until it is reaped.
+  qemu(
+      "say '{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true}}'; echo go > over\n"
+      "while kill -0 $(cat daemon.pid); do :; done 2>/dev/null; i=0\n"
+      "while [ $i -lt 20000 ]; do i=$((i + 1)); done; note off");
+  plan_.bounds.same_end = milliseconds(1);
+  const auto outcome = supervise(plan_);
+  EXPECT_TRUE(outcome) << outcome.error().describe();
+  EXPECT_TRUE(log().ends_with("off\n")) << log();
+}
+
 TEST_F(SupervisorTest, ADaemonThatFailsHasSaidWhyItself) {
   daemon("exit 3");
   qemu("power_off");

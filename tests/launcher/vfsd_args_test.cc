@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace layerboot::launcher {
 namespace {
 
@@ -12,6 +14,7 @@ TEST(VfsdArgs, Golden) {
   config.request_queues = 2;
   const VfsdPaths paths{.vfsd = "/bin/vfsd",
                         .socket = "/run/s.sock",
+                        .control = "/run/c.sock",
                         .upper = "/vms/a/disk",
                         .index = "/cache/index",
                         .added_layers = {"/k/modules.tar", "/vms/a/vm-layer.tar"}};
@@ -34,8 +37,27 @@ TEST(VfsdArgs, Golden) {
                                              "2",
                                              "--ready-fd",
                                              "3",
+                                             "--control-socket",
+                                             "/run/c.sock",
                                              "--once"};
   EXPECT_EQ(vfsd_args(config, paths, true), expected);
+}
+
+TEST(VfsdArgs, AVolumeIsReadOnlyOrHasAnUpperWithAQuota) {
+  const VfsdPaths paths{
+      .vfsd = "vfsd", .socket = {}, .control = {}, .upper = "/u", .index = "/i", .added_layers = {}};
+  Volume volume{.host = "/srv", .guest = "/data", .read_only = true, .quota_bytes = 0};
+  const auto has = [](const std::vector<std::string>& arguments, const char* word) {
+    return std::find(arguments.begin(), arguments.end(), word) != arguments.end();
+  };
+  auto arguments = volume_vfsd_args({}, volume, paths);
+  EXPECT_TRUE(has(arguments, "dir:/srv") && has(arguments, "--read-only"));
+  EXPECT_FALSE(has(arguments, "--upper"));
+  volume.read_only = false;
+  volume.quota_bytes = 77;
+  arguments = volume_vfsd_args({}, volume, paths);
+  EXPECT_TRUE(has(arguments, "--upper") && has(arguments, "77"));
+  EXPECT_FALSE(has(arguments, "--read-only"));
 }
 
 TEST(VfsdArgs, VerbosityIsPassedOn) {
