@@ -36,6 +36,8 @@ Result<void> carry_out_simple(const StateDirs& dirs, const Options& options) {
       return list_images(dirs, options.json, options.names_only);
     case Command::kRmi:
       return remove_image(dirs, options.image);
+    case Command::kExportLibvirt:
+      return export_libvirt(dirs, options);
     case Command::kDisk:
       return make_disk(dirs, options);
     case Command::kGc:

@@ -107,6 +107,21 @@ Result<std::string> content_hash(const fs::path& path) {
   return std::string(text);
 }
 
+/// `path` made by `tool` under another name first; what is there already stays.
+template <typename Tool>
+Result<void> make_whole(const fs::path& path, const Tool& tool) {
+  std::error_code ignored;
+  if (fs::exists(path, ignored)) return {};
+  const fs::path part = path.string() + ".part";
+  const InterruptScope interrupts;
+  if (auto made = tool(part); !made) {
+    fs::remove(part, ignored);
+    return std::unexpected(made.error());
+  }
+  if (::rename(part.c_str(), path.c_str()) != 0) return errno_error("cannot name ", path.string());
+  return {};
+}
+
 }  // namespace
 
 Result<void> build_disk(const DiskPlan& plan, const fs::path& work, const fs::path& out) {
@@ -154,20 +169,21 @@ Result<fs::path> modules_disk(const StateDirs& dirs, const fs::path& oci_mount, 
                    disks_directory(dirs) / str_cat("modules-", release, "-", hash, "-", kDiskFormat));
 }
 
+Result<void> copy_disk(const fs::path& base, const fs::path& copy) {
+  return make_whole(copy, [&](const fs::path& part) {
+    return run_tool(
+        {"cp", "--reflink=auto", "--sparse=always", "--no-preserve=mode", base.string(), part.string()});
+  });
+}
+
 Result<void> make_overlay(const fs::path& base, const fs::path& overlay) {
-  std::error_code ignored;
-  if (fs::exists(overlay, ignored)) return {};
-  const fs::path part = overlay.string() + ".part";
-  const InterruptScope interrupts;
-  if (auto made = run_tool({"qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b",
-                            fs::absolute(base).string(), part.string()});
-      !made) {
-    fs::remove(part, ignored);
-    if (made.error().code == ENOENT) return fail(ENOENT, "qemu-img is not installed: apt install qemu-utils");
-    return std::unexpected(made.error());
-  }
-  if (::rename(part.c_str(), overlay.c_str()) != 0) return errno_error("cannot name ", overlay.string());
-  return {};
+  auto made = make_whole(overlay, [&](const fs::path& part) {
+    return run_tool({"qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b",
+                     fs::absolute(base).string(), part.string()});
+  });
+  if (!made && made.error().code == ENOENT)
+    return fail(ENOENT, "qemu-img is not installed: apt install qemu-utils");
+  return made;
 }
 
 }  // namespace layerboot::launcher

@@ -49,6 +49,10 @@ Result<std::filesystem::path> modules_disk(const StateDirs& dirs, const std::fil
                                            const std::filesystem::path& modules_tar,
                                            const std::string& release);
 
+/// A copy of the raw disk `base` at `copy`, its holes kept, by reflink where the file system can; unless it
+/// is there already.
+Result<void> copy_disk(const std::filesystem::path& base, const std::filesystem::path& copy);
+
 /// A qcow2 at `overlay` whose unwritten parts are those of `base`, a raw disk; unless it is there already.
 Result<void> make_overlay(const std::filesystem::path& base, const std::filesystem::path& overlay);
 

@@ -27,9 +27,7 @@ Result<bool> is_directory_image(const StateDirs& dirs, const std::string& refere
 
 Result<void> write_in_format(const fs::path& raw, DiskFormat format, const fs::path& out) {
   if (format == DiskFormat::kRaw) {
-    LB_TRY(run_tool(
-        {"cp", "--reflink=auto", "--sparse=always", "--no-preserve=mode", raw.string(), out.string()}));
-    return {};
+    return copy_disk(raw, out);
   }
   auto converted = run_tool({"qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw.string(), out.string()});
   if (converted) return {};
@@ -68,7 +66,7 @@ Result<void> make_disk(const StateDirs& dirs, const Options& options) {
     LB_ASSIGN(raw, base_disk(dirs, plan));
   }
   const fs::path made = staging.path() / "made";
-  LB_TRY(write_in_format(raw, options.disk_format, made));
+  LB_TRY(write_in_format(raw, options.disk_output_format, made));
   LB_ASSIGN(const UniqueFd file, open_path(made, O_RDONLY));
   if (::fsync(file.get()) != 0) return errno_error("cannot sync ", made.string());
   if (::rename(made.c_str(), out.c_str()) != 0) return errno_error("cannot name ", out.string());

@@ -31,7 +31,7 @@ Result<void> prepare_root(const StateDirs& dirs, const Options& options, const V
                           VmConfig& config) {
   LB_ASSIGN(const DiskPlan plan, disk_plan(options, config.quota_bytes));
   LB_ASSIGN(const fs::path wanted, base_disk_path(dirs, plan));
-  config.root_disk = directory.paths().root_disk();
+  config.root_disk = directory.paths().root_disk(config.disk_format);
   std::error_code ignored;
   if (fs::exists(config.root_disk, ignored)) {
     LB_ASSIGN(const std::string base, read_file(directory.paths().root_disk_base(), kMaxPathBytes));
@@ -45,7 +45,8 @@ Result<void> prepare_root(const StateDirs& dirs, const Options& options, const V
   }
   LB_TRY(write_file(directory.paths().root_disk_base(), wanted.string(), {}));
   LB_ASSIGN(const fs::path base, base_disk(dirs, plan));
-  return make_overlay(base, config.root_disk);
+  return config.disk_format == DiskFormat::kRaw ? copy_disk(base, config.root_disk)
+                                                : make_overlay(base, config.root_disk);
 }
 
 /// The kernel's initrd, and behind it the VM layer for guest-init to put on the disk.
@@ -66,7 +67,8 @@ Result<void> prepare_initrd(const VmDirectory& directory, VmConfig& config) {
 Result<void> prepare_disk_vm(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
                              const Kernel& kernel, VmConfig& config) {
   LB_TRY(prepare_root(dirs, options, directory, config));
-  if (!kernel.modules_tar.empty()) {
+  // Without an initrd there is no one to mount it.
+  if (!kernel.modules_tar.empty() && !config.initrd.empty()) {
     LB_ASSIGN(const fs::path oci_mount, find_oci_mount(options.oci_mount));
     LB_ASSIGN(config.modules_disk, modules_disk(dirs, oci_mount, kernel.modules_tar, kernel.release));
   }

@@ -34,9 +34,9 @@ enum class Command {
   kCompletion,
   kDisk,
   kExec,
-  kSsh
+  kSsh,
+  kExportLibvirt
 };
-enum class DiskFormat { kRaw, kQcow2 };
 
 struct Options : RunSettings {
   Command command = Command::kRun;
@@ -63,12 +63,13 @@ struct Options : RunSettings {
   bool force = false;                         // rm
   std::optional<std::uint64_t> stop_seconds;  // stop
   std::filesystem::path output;               // disk
-  DiskFormat disk_format = DiskFormat::kRaw;
+  DiskFormat disk_output_format = DiskFormat::kRaw;
   std::uint64_t disk_bytes = kDefaultQuotaBytes;
   std::string disk_file_system = "ext4";
   bool interactive = false;  // exec: standard input goes to the program
   bool terminal = false;     // exec: it gets a terminal
   bool proxy = false;        // ssh: we are its ProxyCommand
+  std::string engine;        // export
 };
 
 /// What parsing ends with: options to act on, or a text to print and an exit status (0 for --help, 2 for

@@ -42,14 +42,14 @@ class CommandSet {
 
 /// An option that takes one of a few words.
 template <typename Choice>
-void add_choice(CLI::App* command, const char* option, Choice& value,
-                const std::map<std::string, Choice>& names, const char* help) {
+CLI::Option* add_choice(CLI::App* command, const char* option, Choice& value,
+                        const std::map<std::string, Choice>& names, const char* help) {
   std::string words;
   for (const auto& [name, choice] : names) words += str_cat(words.empty() ? "" : "|", name);
   CLI::CheckedTransformer transformer(names);
   // Without it the help shows the enumerators' numbers.
   transformer.description("");
-  command->add_option(option, value, help)->transform(transformer)->type_name(words);
+  return command->add_option(option, value, help)->transform(transformer)->type_name(words);
 }
 
 /// --kernel and --guest-init.

@@ -205,8 +205,15 @@ void add_run_command(CommandSet& commands) {
   run->add_flag("--ephemeral", options.ephemeral,
                 "start from the image alone, and keep nothing that is written");
   add_disk_options(run, options);
+  add_choice<DiskFormat>(run, "--disk-format", options.disk_format,
+                         {{"raw", DiskFormat::kRaw}, {"qcow2", DiskFormat::kQcow2}},
+                         "qcow2 on top of the image's disk (the default), or a raw copy of it for this VM")
+      ->needs(disk);
   run->add_option("--oci-mount", options.oci_mount, "the oci-mount to make the disk by")->type_name("FILE");
   add_kernel_options(run, options);
+  run->add_flag(
+      "--no-initrd", options.no_initrd,
+      "the kernel mounts the root and starts the image's init by itself; it must have the drivers built in");
   run->add_option("--append", options.append, "further kernel arguments")->type_name("ARGUMENTS");
   add_machine_options(run, options);
   add_boot_options(run, options);

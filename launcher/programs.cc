@@ -71,6 +71,16 @@ Result<path> find_passt() {
   return fail(ENOENT, "passt is not installed: apt install passt, or take --net user");
 }
 
+Result<path> find_kernel_build() {
+  const path here = own_directory();
+  for (const char* relative : {"../share/layerboot/kernel/build.sh", "../../../kernel/build.sh"}) {
+    if (const path candidate = (here / relative).lexically_normal(); is_executable(candidate))
+      return candidate;
+  }
+  return fail(ENOENT, "cannot find kernel/build.sh beside ", (here / "layerboot").string(),
+              ": install it, or build in the source tree");
+}
+
 Result<path> find_qemu(const path& given) {
   if (!given.empty()) {
     if (is_executable(given)) return given;

@@ -18,6 +18,9 @@ Result<std::filesystem::path> find_oci_mount(const std::filesystem::path& given)
 /// passt, from PATH. ENOENT names the Debian package to install.
 Result<std::filesystem::path> find_passt();
 
+/// kernel/build.sh, in the source tree or as installed.
+Result<std::filesystem::path> find_kernel_build();
+
 /// QEMU for this host's architecture. ENOENT names the Debian package to install.
 Result<std::filesystem::path> find_qemu(const std::filesystem::path& given);
 

@@ -108,9 +108,9 @@ std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem
   add("-append", kernel_command_line(config).value_or(""));
   if (config.disk_root) {
     // In this order they are /dev/vda and /dev/vdb. The base below the overlay is never written to.
-    add("-drive",
-        str_cat("if=none,id=root,format=qcow2,discard=unmap,snapshot=", config.ephemeral ? "on" : "off",
-                ",file=", escape_commas(config.root_disk.string())));
+    add("-drive", str_cat("if=none,id=root,format=", config.disk_format == DiskFormat::kRaw ? "raw" : "qcow2",
+                          ",discard=unmap,snapshot=", config.ephemeral ? "on" : "off",
+                          ",file=", escape_commas(config.root_disk.string())));
     add("-device", "virtio-blk-pci,drive=root");
     if (!config.modules_disk.empty()) {
       add("-drive", str_cat("if=none,id=modules,format=raw,readonly=on,file=",

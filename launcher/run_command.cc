@@ -14,6 +14,7 @@
 #include "launcher/janitor.h"
 #include "launcher/kernel_choice.h"
 #include "launcher/last_run.h"
+#include "launcher/libvirt_domain.h"
 #include "launcher/passt_args.h"
 #include "launcher/programs.h"
 #include "launcher/qemu_args.h"
@@ -31,6 +32,9 @@ namespace {
 
 // More queues than this have no processors to fill them.
 constexpr unsigned kMaxRequestQueues = 8;
+
+/// Where `serve` listens when nothing else was said.
+std::filesystem::path serving_socket(const StateDirs& dirs) { return dirs.runtime / "virtiofs.sock"; }
 
 Result<VmConfig> config_for(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
                             const Kernel& kernel) {
@@ -126,11 +130,19 @@ Result<void> add_network(const VmConfig& config, SupervisorPlan& plan) {
   return {};
 }
 
+/// After the probe, whose guest is in the initrd.
+Result<void> leave_out_initrd(const Kernel& kernel, VmConfig& config) {
+  if (!config.no_initrd) return {};
+  config.initrd.clear();
+  return check_no_initrd(kernel, config.disk_root);
+}
+
 Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, VmDirectory& directory) {
   LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
   LB_ASSIGN(VmConfig config, config_for(dirs, options, directory, kernel));
   LB_TRY(decide_accelerator(dirs, options, qemu, config));
+  LB_TRY(leave_out_initrd(kernel, config));
   SupervisorPlan plan;
   plan.on_ready = [&directory] { directory.keep(); };
   plan.socket = options.socket_path;
@@ -217,11 +229,37 @@ Result<int> start_vm(const StateDirs& dirs, const Options& options) {
   return run_vm(dirs, again);
 }
 
+Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
+  Options chosen = options;
+  if (options.image.empty()) {
+    LB_ASSIGN(const VmView vm, look_at_vm(dirs, options.name));
+    LB_ASSIGN(const VmRecord record, vm.record);
+    static_cast<RunSettings&>(chosen) = record.run;
+    chosen.image = record.image;
+    chosen.accel_choice = options.accel_choice;
+  }
+  if (!chosen.volumes.empty() || !chosen.published.empty())
+    log_warn("volumes and published ports of ", options.name, " are left out of the domain");
+  LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
+  LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
+  LB_ASSIGN(const Kernel kernel, kernel_for(dirs, chosen));
+  LB_ASSIGN(VmConfig config, config_for(dirs, chosen, directory, kernel));
+  LB_TRY(decide_accelerator(dirs, chosen, qemu, config));
+  LB_TRY(leave_out_initrd(kernel, config));
+  if (config.disk_root) LB_TRY(prepare_disk_vm(dirs, chosen, directory, kernel, config));
+  directory.keep();
+  const auto socket =
+      options.socket_path.empty() ? serving_socket(dirs) : std::filesystem::absolute(options.socket_path);
+  const std::string xml = libvirt_domain_xml(config, socket);
+  std::fwrite(xml.data(), 1, xml.size(), stdout);
+  return {};
+}
+
 Result<void> serve_image(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
   SupervisorPlan plan;
   plan.on_ready = [&directory] { directory.keep(); };
-  plan.socket = options.socket_path.empty() ? dirs.runtime / "virtiofs.sock" : options.socket_path;
+  plan.socket = options.socket_path.empty() ? serving_socket(dirs) : options.socket_path;
   plan.control_socket = directory.paths().control_socket();
   LB_TRY(check_socket_path(plan.socket));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));

@@ -14,6 +14,10 @@ Result<int> run_vm(const StateDirs& dirs, const Options& options);
 /// Runs a VM that exists with the settings of its last run, in the background or, with `attach`, here.
 Result<int> start_vm(const StateDirs& dirs, const Options& options);
 
+/// Prints the VM as a libvirt domain, made first when it is new. Everything that it names is there afterwards
+/// but the daemon's socket of a virtiofs root, at which `serve` listens. EBUSY while the VM runs.
+Result<void> export_libvirt(const StateDirs& dirs, const Options& options);
+
 /// Serves the image alone, until a signal ends it.
 Result<void> serve_image(const StateDirs& dirs, const Options& options);
 

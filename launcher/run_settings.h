@@ -22,6 +22,8 @@ enum class Boot {
 };
 enum class Net { kUser, kPasst, kTap, kNone };
 
+enum class DiskFormat { kRaw, kQcow2 };
+
 inline constexpr std::uint64_t kDefaultMemoryBytes = std::uint64_t{1} << 30;
 /// A share is a PCI device and a daemon of its own.
 inline constexpr std::size_t kMaxVolumes = 8;
@@ -80,6 +82,8 @@ struct RunSettings {
   std::vector<PublishedPort> published;
   bool disk_root = false;  // the root is a disk made of the image, not virtiofs
   std::vector<SharedSocket> sockets;
+  DiskFormat disk_format = DiskFormat::kQcow2;
+  bool no_initrd = false;  // the kernel mounts the root by itself
   bool ephemeral = false;  // what the guest writes ends with the run
 
   bool operator==(const RunSettings&) const = default;

@@ -24,6 +24,11 @@ const Words<MachineChoice>& machine_words() {
   return words;
 }
 
+const Words<DiskFormat>& disk_words() {
+  static const Words<DiskFormat> words = {{DiskFormat::kRaw, "raw"}, {DiskFormat::kQcow2, "qcow2"}};
+  return words;
+}
+
 const Words<Boot>& boot_words() {
   static const Words<Boot> words = {
       {Boot::kAuto, "auto"}, {Boot::kInit, "init"}, {Boot::kCommand, "command"}};
@@ -158,6 +163,8 @@ json settings_to_json(const RunSettings& settings) {
           {"published", published},
           {"disk_root", settings.disk_root},
           {"sockets", std::move(sockets)},
+          {"no_initrd", settings.no_initrd},
+          {"disk_format", word_of(disk_words(), settings.disk_format)},
           {"ephemeral", settings.ephemeral}};
 }
 
@@ -189,6 +196,8 @@ Result<RunSettings> settings_from_json(const json& object) {
   reader.texts("command", settings.guest_command);
   reader.texts("ssh_keys", settings.ssh_keys);
   reader.flag("disk_root", settings.disk_root);
+  reader.flag("no_initrd", settings.no_initrd);
+  reader.choice("disk_format", disk_words(), settings.disk_format);
   reader.flag("ephemeral", settings.ephemeral);
   reader.each("volumes", [&](const json& item) {
     if (!item.is_object()) return reader.wrong("volumes");

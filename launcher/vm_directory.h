@@ -27,7 +27,9 @@ struct VmPaths {
   /// A disk on its way out.
   [[nodiscard]] std::filesystem::path old_upper() const { return state / "disk.old"; }
   /// With a disk for its root: the VM's own, what it lies on, and the initrd that carries layer() to it.
-  [[nodiscard]] std::filesystem::path root_disk() const { return state / "disk.qcow2"; }
+  [[nodiscard]] std::filesystem::path root_disk(DiskFormat format) const {
+    return state / (format == DiskFormat::kRaw ? "disk.raw" : "disk.qcow2");
+  }
   [[nodiscard]] std::filesystem::path root_disk_base() const { return state / "disk.base"; }
   [[nodiscard]] std::filesystem::path initrd() const { return state / "initrd.img"; }
   [[nodiscard]] std::filesystem::path layer() const { return state / "vm-layer.tar"; }

@@ -59,12 +59,6 @@ Result<Candidate> find_candidate(const std::vector<std::string>& options, const 
   return candidate;
 }
 
-Result<void> write_text(const fs::path& path, std::string_view text) {
-  LB_ASSIGN(AtomicFile file, AtomicFile::create(path));
-  LB_TRY(file.append(as_bytes(text)));
-  return file.commit();
-}
-
 /// apt with sources, lists and cache of its own under `work`, for the backports of this machine's release.
 Result<std::vector<std::string>> backports_options(const fs::path& work) {
   LB_ASSIGN(const std::string os_release, read_file("/etc/os-release", kMaxOsReleaseBytes));
@@ -77,7 +71,7 @@ Result<std::vector<std::string>> backports_options(const fs::path& work) {
   for (const char* folder : {"apt/sources.list.d", "apt/lists/partial", "apt/cache/archives/partial"}) {
     LB_TRY(make_directories(work / folder));
   }
-  LB_TRY(write_text(work / "apt/sources.list", *source));
+  LB_TRY(write_kernel_text(work / "apt/sources.list", *source));
   const std::string base = (work / "apt").string();
   std::vector<std::string> options;
   for (const std::string& setting :
@@ -165,6 +159,12 @@ Result<void> move_file(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
+Result<void> write_kernel_text(const fs::path& path, std::string_view text) {
+  LB_ASSIGN(AtomicFile file, AtomicFile::create(path));
+  LB_TRY(file.append(as_bytes(text)));
+  return file.commit();
+}
+
 Result<void> kernel_from_tree(const fs::path& tree, const fs::path& into) {
   LB_TRY(merge_usr(tree));
   LB_ASSIGN(const std::string release, only_release(tree / "usr/lib/modules"));
@@ -180,8 +180,8 @@ Result<void> kernel_from_tree(const fs::path& tree, const fs::path& into) {
                    "--group=0", "--numeric-owner", "--mode=go-w", "-cf", (into / "modules.tar").string(),
                    str_cat("usr/lib/modules/", release), config}));
   LB_ASSIGN(const std::string archive, modules_archive(modules, release, texts));
-  LB_TRY(write_text(into / "modules.cpio", archive));
-  LB_TRY(write_text(into / "release", release + "\n"));
+  LB_TRY(write_kernel_text(into / "modules.cpio", archive));
+  LB_TRY(write_kernel_text(into / "release", release + "\n"));
   LB_TRY(move_file(tree / config, into / "config"));
   return move_file(tree / str_cat("boot/vmlinuz-", release), into / "vmlinuz");
 }

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "oci-mount/base/result.h"
 
@@ -15,6 +16,9 @@ namespace layerboot::launcher {
 /// are needed. Shows progress. EINTR when interrupted. REQUIRES: the main thread, inside an InterruptScope.
 Result<void> fetch_debian_kernel(const std::string& series, const std::filesystem::path& work,
                                  const std::filesystem::path& into);
+
+/// Writes a small file of a kernel directory, whole or not at all.
+Result<void> write_kernel_text(const std::filesystem::path& path, std::string_view text);
 
 /// The second half: makes `into` out of an unpacked kernel package. Changes `tree`.
 Result<void> kernel_from_tree(const std::filesystem::path& tree, const std::filesystem::path& into);

@@ -1,5 +1,6 @@
 #include "launcher/kernel/kernel_store.h"
 
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@ namespace {
 constexpr std::size_t kMaxReleaseBytes = 64;  // __NEW_UTS_LEN
 constexpr std::size_t kMaxConfigBytes = std::size_t{4} << 20;
 constexpr std::size_t kMaxSeriesBytes = 16;
+constexpr std::size_t kMaxNameBytes = 200;
 
 bool is_series(std::string_view text) {
   return !text.empty() && text.size() <= kMaxSeriesBytes && text.front() != '.' && text.back() != '.' &&
@@ -21,16 +23,56 @@ bool is_series(std::string_view text) {
 
 bool is_readable(const std::filesystem::path& path) { return ::access(path.c_str(), R_OK) == 0; }
 
+/// A reference or a path as the name of a directory.
+std::string as_name(std::string_view prefix, std::string_view text) {
+  std::string name(prefix);
+  for (const char c : text) {
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.';
+    name += plain ? c : '-';
+  }
+  return name.substr(0, kMaxNameBytes);
+}
+
 }  // namespace
 
-std::string KernelSpec::store_name() const { return series.empty() ? "debian" : str_cat("debian-", series); }
+std::string KernelSpec::store_name() const {
+  switch (kind) {
+    case Kind::kDebian:
+      return series.empty() ? "debian" : str_cat("debian-", series);
+    case Kind::kCustom:
+      return "custom";
+    case Kind::kHost: {
+      utsname host{};
+      ::uname(&host);
+      return str_cat("host-", std::string_view(host.release));
+    }
+    case Kind::kImage:
+      return as_name("image-", image);
+    case Kind::kFile:
+      return as_name("file-", std::filesystem::absolute(directory).lexically_normal().string());
+    case Kind::kDirectory:
+      break;
+  }
+  return {};
+}
 
 Result<KernelSpec> parse_kernel_spec(std::string_view text) {
   KernelSpec spec;
   if (text == "debian") return spec;
+  if (text == "custom" || text == "host") {
+    spec.kind = text == "host" ? KernelSpec::Kind::kHost : KernelSpec::Kind::kCustom;
+    return spec;
+  }
+  if (text.starts_with("image:") && text.size() > 6) {
+    spec.kind = KernelSpec::Kind::kImage;
+    spec.image = text.substr(6);
+    return spec;
+  }
   if (text == "." || text == ".." || text.find('/') != std::string_view::npos) {
-    spec.kind = KernelSpec::Kind::kDirectory;
     spec.directory = text;
+    std::error_code ignored;
+    const bool file = std::filesystem::is_regular_file(spec.directory, ignored);
+    spec.kind = file ? KernelSpec::Kind::kFile : KernelSpec::Kind::kDirectory;
     return spec;
   }
   if (text.starts_with("debian:") && is_series(text.substr(7))) {
@@ -38,7 +80,9 @@ Result<KernelSpec> parse_kernel_spec(std::string_view text) {
     return spec;
   }
   return fail(EINVAL, "kernel '", text,
-              "': say debian, debian:6.1 (a series), or the directory of a prepared kernel");
+              "': say debian, debian:6.1 (a series), custom, host, image:REFERENCE, a kernel's file, or the "
+              "directory of a "
+              "prepared kernel");
 }
 
 bool is_release(std::string_view text) {
@@ -49,15 +93,28 @@ bool is_release(std::string_view text) {
          });
 }
 
-bool config_has_virtiofs(std::string_view config) {
-  constexpr std::string_view kOption = "CONFIG_VIRTIO_FS=";
-  for (std::size_t at = config.find(kOption); at != std::string_view::npos;
-       at = config.find(kOption, at + 1)) {
+namespace {
+
+/// What the option is set to, 'y' or 'm'; 'n' when it is not.
+char option_value(std::string_view config, std::string_view option) {
+  const std::string line = str_cat("CONFIG_", option, "=");
+  for (std::size_t at = config.find(line); at != std::string_view::npos; at = config.find(line, at + 1)) {
     if (at != 0 && config[at - 1] != '\n') continue;
-    const std::string_view value = config.substr(at + kOption.size(), 1);
-    return value == "y" || value == "m";
+    const std::string_view value = config.substr(at + line.size(), 1);
+    return value.empty() ? 'n' : value.front();
   }
-  return false;
+  return 'n';
+}
+
+}  // namespace
+
+bool config_has_virtiofs(std::string_view config) {
+  const char value = option_value(config, "VIRTIO_FS");
+  return value == 'y' || value == 'm';
+}
+
+bool config_has_builtin(std::string_view config, std::string_view option) {
+  return option_value(config, option) == 'y';
 }
 
 Error no_virtiofs_error(std::string_view release) {

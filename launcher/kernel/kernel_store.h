@@ -11,17 +11,20 @@ namespace layerboot::launcher {
 
 /// Which kernel, as the person wrote it.
 struct KernelSpec {
-  enum class Kind { kDebian, kDirectory };
+  enum class Kind { kDebian, kCustom, kHost, kImage, kFile, kDirectory };
   Kind kind = Kind::kDebian;
   std::string series;               // kDebian: "6.1", "6.12"; empty: the best there is
-  std::filesystem::path directory;  // kDirectory
+  std::string image;                // kImage: a reference
+  std::filesystem::path directory;  // kDirectory; kFile: the kernel image itself
 
-  /// The directory's name in the store: "debian", "debian-6.12". For kDebian only.
+  /// The directory's name in the store: "debian", "debian-6.12", "host-6.1.0-13-amd64". Of an image or a file
+  /// it tells the name and not the content: remove the directory when that has changed. Empty for kDirectory,
+  /// which is used where it lies.
   [[nodiscard]] std::string store_name() const;
 };
 
-/// Parses `debian`, `debian:6.1` or a directory (anything with a slash, and `.`). EINVAL says what is
-/// understood.
+/// Parses `debian`, `debian:6.1`, `custom`, `host`, `image:REFERENCE`, a file or a directory (anything else
+/// with a slash, and `.`; which of the two is looked up). EINVAL says what is understood.
 Result<KernelSpec> parse_kernel_spec(std::string_view text);
 
 /// A kernel as it lies in a directory: the store's, or one that a person names.
@@ -46,6 +49,9 @@ Result<StoredKernel> open_kernel(const std::filesystem::path& directory);
 
 /// Whether a kernel configuration has virtiofs, built in or as a module.
 [[nodiscard]] bool config_has_virtiofs(std::string_view config);
+
+/// Whether it has CONFIG_`option` built in.
+[[nodiscard]] bool config_has_builtin(std::string_view config, std::string_view option);
 
 /// What `uname -r` can say, and no path tricks.
 [[nodiscard]] bool is_release(std::string_view text);

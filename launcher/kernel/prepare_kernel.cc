@@ -7,6 +7,7 @@
 
 #include "launcher/kernel/initrd.h"
 #include "launcher/kernel/kernel_package.h"
+#include "launcher/kernel/kernel_source.h"
 #include "launcher/kernel/kernel_store.h"
 #include "launcher/kernel/staging_directory.h"
 #include "launcher/run_tool.h"
@@ -47,7 +48,8 @@ Result<StoredKernel> stored_or_fetched(const StateDirs& dirs, const KernelSpec& 
   if (!fs::exists(target / "vmlinuz", ignored)) {
     LB_ASSIGN(StagingDirectory staging, StagingDirectory::create(target));
     const fs::path made = staging.path() / "kernel";
-    LB_TRY(fetch_debian_kernel(spec.series, staging.path(), made));
+    LB_TRY(spec.kind == KernelSpec::Kind::kDebian ? fetch_debian_kernel(spec.series, staging.path(), made)
+                                                  : make_kernel(spec, staging.path(), made));
     LB_TRY(staging.commit(made));
   }
   auto kernel = open_kernel(target);
@@ -59,7 +61,7 @@ Result<StoredKernel> stored_or_fetched(const StateDirs& dirs, const KernelSpec& 
 
 /// Where the initrd of a kernel is kept: with a kernel of the store, but never in a person's own directory.
 fs::path initrd_directory(const StateDirs& dirs, const KernelSpec& spec, const StoredKernel& kernel) {
-  if (spec.kind == KernelSpec::Kind::kDebian) return kernel.directory;
+  if (spec.kind != KernelSpec::Kind::kDirectory) return kernel.directory;
   std::error_code ignored;
   return dirs.kernels() /
          str_cat("initrd-", hash_name(fs::weakly_canonical(kernel.directory, ignored).string()));

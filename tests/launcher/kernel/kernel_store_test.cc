@@ -71,7 +71,14 @@ TEST(KernelSpec, UnderstandsWhatItSays) {
   EXPECT_EQ(parse_kernel_spec("debian:6.12")->series, "6.12");
   EXPECT_EQ(parse_kernel_spec("./my")->directory, "./my");
   EXPECT_EQ(parse_kernel_spec(".")->kind, KernelSpec::Kind::kDirectory);
-  for (const char* wrong : {"", "debian:", "debian:..", "debian:6.1;x", "debian:.6", "ubuntu", "6.1"}) {
+  EXPECT_EQ(parse_kernel_spec("custom")->store_name(), "custom");
+  EXPECT_TRUE(parse_kernel_spec("host")->store_name().starts_with("host-"));
+  const auto image = parse_kernel_spec("image:oci:/i/k:6.1");
+  EXPECT_EQ(image->image, "oci:/i/k:6.1");
+  EXPECT_EQ(image->store_name(), "image-oci--i-k-6.1");
+  EXPECT_EQ(parse_kernel_spec("/proc/self/exe")->kind, KernelSpec::Kind::kFile);
+  for (const char* wrong :
+       {"", "image:", "debian:", "debian:..", "debian:6.1;x", "debian:.6", "ubuntu", "6.1"}) {
     const auto spec = parse_kernel_spec(wrong);
     ASSERT_FALSE(spec) << wrong;
     EXPECT_NE(spec.error().text.find("debian:6.1"), std::string::npos);

@@ -1,0 +1,97 @@
+#include "launcher/libvirt_domain.h"
+
+#include "launcher/qemu_args.h"
+#include "oci-mount/base/str_cat.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+std::string escape(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '\'':
+        out += "&apos;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+std::string element(std::string_view name, std::string_view content) {
+  return str_cat('<', name, '>', escape(content), "</", name, '>');
+}
+
+/// A UUID in five parts out of the machine-id's 32 digits, so that the same VM is the same domain.
+std::string uuid_of(const std::string& machine_id) {
+  return str_cat(machine_id.substr(0, 8), '-', machine_id.substr(8, 4), '-', machine_id.substr(12, 4), '-',
+                 machine_id.substr(16, 4), '-', machine_id.substr(20));
+}
+
+std::string disk(const std::filesystem::path& file, std::string_view format, std::string_view target,
+                 bool read_only) {
+  return str_cat("    <disk type='file' device='disk'>\n      <driver name='qemu' type='", format,
+                 "' discard='unmap'/>\n      <source file='", escape(file.string()),
+                 "'/>\n      <target dev='", target, "' bus='virtio'/>\n",
+                 read_only ? "      <readonly/>\n" : "", "    </disk>\n");
+}
+
+std::string root_device(const VmConfig& config, const std::filesystem::path& virtiofs_socket) {
+  if (!config.disk_root) {
+    return str_cat(
+        "    <filesystem type='mount'>\n      <driver type='virtiofs' queue='1024'/>\n      <source socket='",
+        escape(virtiofs_socket.string()), "'/>\n      <target dir='root'/>\n    </filesystem>\n");
+  }
+  std::string disks =
+      disk(config.root_disk, config.disk_format == DiskFormat::kRaw ? "raw" : "qcow2", "vda", false);
+  if (!config.modules_disk.empty()) disks += disk(config.modules_disk, "raw", "vdb", true);
+  return disks;
+}
+
+std::string boot(const VmConfig& config) {
+  std::string os = str_cat("  <os>\n    <type arch='x86_64' machine='q35'>hvm</type>\n    ",
+                           element("kernel", config.vmlinuz.string()), "\n");
+  if (!config.initrd.empty()) os += str_cat("    ", element("initrd", config.initrd.string()), "\n");
+  return str_cat(os, "    ", element("cmdline", kernel_command_line(config).value_or("")), "\n  </os>\n");
+}
+
+}  // namespace
+
+std::string libvirt_domain_xml(const VmConfig& config, const std::filesystem::path& virtiofs_socket) {
+  const bool kvm = config.accel == Accel::kKvm;
+  std::string xml = str_cat("<domain type='", kvm ? "kvm" : "qemu", "'>\n  ", element("name", config.name),
+                            "\n  ", element("uuid", uuid_of(config.machine_id)), "\n  <memory unit='b'>",
+                            config.memory_bytes, "</memory>\n");
+  // The daemon reads and writes the guest's memory.
+  if (!config.disk_root)
+    xml += "  <memoryBacking>\n    <source type='memfd'/>\n    <access mode='shared'/>\n  </memoryBacking>\n";
+  xml += str_cat("  <vcpu>", config.cpus, "</vcpu>\n", boot(config));
+  xml += str_cat("  <features>\n    <acpi/>\n    <apic/>\n  </features>\n  <cpu mode='",
+                 kvm ? "host-passthrough" : "maximum", "'/>\n  <clock offset='utc'/>\n",
+                 "  <on_poweroff>destroy</on_poweroff>\n  <on_reboot>restart</on_reboot>\n",
+                 "  <on_crash>destroy</on_crash>\n  <devices>\n", root_device(config, virtiofs_socket));
+  if (config.net == Net::kUser)
+    xml += "    <interface type='user'>\n      <model type='virtio'/>\n    </interface>\n";
+  return xml +
+         "    <serial type='pty'/>\n    <console type='pty'/>\n    <rng model='virtio'>\n"
+         "      <backend model='random'>/dev/urandom</backend>\n    </rng>\n"
+         "    <controller type='usb' model='none'/>\n    <memballoon model='none'/>\n  "
+         "</devices>\n</domain>\n";
+}
+
+}  // namespace layerboot::launcher

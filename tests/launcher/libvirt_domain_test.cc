@@ -1,0 +1,56 @@
+#include "launcher/libvirt_domain.h"
+
+#include <gtest/gtest.h>
+
+namespace layerboot::launcher {
+namespace {
+
+VmConfig example() {
+  VmConfig config;
+  config.name = "web";
+  config.machine_id = "0123456789abcdef0123456789abcdef";
+  config.cpus = 3;
+  config.memory_bytes = std::uint64_t{1} << 30U;
+  config.vmlinuz = "/k/vmlinuz";
+  config.initrd = "/k/a&b";
+  return config;
+}
+
+bool holds(const std::string& xml, std::string_view part) { return xml.find(part) != std::string::npos; }
+
+TEST(LibvirtDomain, AVirtiofsRootIsTheDaemonsSocketAndSharedMemory) {
+  const std::string xml = libvirt_domain_xml(example(), "/run/it's.sock");
+  EXPECT_TRUE(holds(xml, "<domain type='qemu'>"));
+  EXPECT_TRUE(holds(xml, "<uuid>01234567-89ab-cdef-0123-456789abcdef</uuid>"));
+  EXPECT_TRUE(holds(xml, "<access mode='shared'/>"));
+  EXPECT_TRUE(holds(xml, "<source socket='/run/it&apos;s.sock'/>\n      <target dir='root'/>"));
+  EXPECT_TRUE(holds(xml, "<initrd>/k/a&amp;b</initrd>"));
+  EXPECT_TRUE(holds(xml, "rootfstype=virtiofs root=root"));
+  EXPECT_FALSE(holds(xml, "<disk "));
+}
+
+TEST(LibvirtDomain, ADiskRootIsTwoDisksAndNoDaemon) {
+  VmConfig config = example();
+  config.accel = Accel::kKvm;
+  config.net = Net::kNone;
+  config.disk_root = true;
+  config.root_disk = "/vms/web/disk.qcow2";
+  config.modules_disk = "/disks/modules/disk.raw";
+  const std::string xml = libvirt_domain_xml(config, {});
+  EXPECT_TRUE(holds(xml, "<domain type='kvm'>"));
+  EXPECT_TRUE(holds(xml, "<cpu mode='host-passthrough'/>"));
+  EXPECT_LT(xml.find("<target dev='vda' bus='virtio'/>"),
+            xml.find("<target dev='vdb' bus='virtio'/>\n      <readonly/>"));
+  EXPECT_TRUE(holds(xml, "rootfstype=ext4 root=/dev/vda"));
+  EXPECT_FALSE(holds(xml, "virtiofs"));
+  EXPECT_FALSE(holds(xml, "<interface"));
+  EXPECT_FALSE(holds(xml, "<memoryBacking>"));
+  config.disk_format = DiskFormat::kRaw;
+  config.initrd.clear();
+  const std::string raw = libvirt_domain_xml(config, {});
+  EXPECT_FALSE(holds(raw, "type='qcow2'")) << raw;
+  EXPECT_FALSE(holds(raw, "<initrd>"));
+}
+
+}  // namespace
+}  // namespace layerboot::launcher
