@@ -93,7 +93,8 @@ class Reactor {
   Io poll_in(int fd);
 
   /// Calls `on_readable` on this thread each time `fd` becomes readable, until unwatch(fd).
-  /// The callback must read what is there. One watch per descriptor.
+  /// One call for each wake-up of the descriptor: the callback deals with all that is there, or sees to it
+  /// that it is called for the rest. An eventfd that only wakes need not be read. One watch per descriptor.
   void watch(int fd, std::function<void()> on_readable);
   /// After this returns, the callback is not called again. Unknown descriptors are ignored.
   void unwatch(int fd);

@@ -31,21 +31,26 @@ bool range_wraps(std::uint64_t offset, std::uint64_t length) {
   return offset > INT64_MAX || length > INT64_MAX - offset;
 }
 
-/// What a write of [offset, end) may allocate at most: nothing, when it stays within a file without holes. A
-/// file that has more blocks than its size and the host's own bookkeeping (a 64th is plenty) account for was
-/// preallocated past its end: its blocks say nothing of holes.
-std::uint64_t worst_growth(const Attr& attr, std::uint64_t offset, std::uint64_t end) {
-  const std::uint64_t needed = block_end(attr.size_bytes);
-  const std::uint64_t allocated = attr.blocks * 512;
-  const bool dense = allocated >= needed && allocated <= needed + needed / 64 + 2 * kBlockBytes;
-  if (dense && end <= attr.size_bytes) return 0;
-  return block_end(end) - block_start(offset);
-}
-
 struct timespec timespec_of(const std::optional<TimeChange>& change) {
   if (!change) return {.tv_sec = 0, .tv_nsec = UTIME_OMIT};
   if (change->now) return {.tv_sec = 0, .tv_nsec = UTIME_NOW};
   return {.tv_sec = change->time.sec, .tv_nsec = static_cast<long>(change->time.nsec)};
+}
+
+/// As ext4; others, of kernels to come, are refused in the one way that clients understand.
+bool is_served_fallocate(std::uint32_t mode) {
+  switch (mode) {
+    case 0:
+    case FALLOC_FL_KEEP_SIZE:
+    case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
+    case FALLOC_FL_ZERO_RANGE:
+    case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
+    case FALLOC_FL_COLLAPSE_RANGE:
+    case FALLOC_FL_INSERT_RANGE:
+      return true;
+    default:
+      return false;
+  }
 }
 
 /// The mode without the bits that a change by someone else takes away; as Linux's should_remove_suid().
@@ -104,6 +109,17 @@ Task<Result<std::size_t>> Overlay::read(Reactor& reactor, NodeId id, std::uint64
   co_return done;
 }
 
+/// What a write of [offset, end) may allocate at most: nothing, when it stays within a file without holes.
+/// Blocks alone do not tell: some may be allocated past its end.
+std::uint64_t Overlay::worst_growth(Node& node, int fd, std::uint64_t offset, std::uint64_t end) {
+  const Attr& attr = node.attr;
+  if (end <= attr.size_bytes && attr.blocks * 512 >= block_end(attr.size_bytes)) {
+    if (!node.dense) node.dense = ::lseek(fd, 0, SEEK_HOLE) >= static_cast<off_t>(attr.size_bytes);
+    if (*node.dense) return 0;
+  }
+  return block_end(end) - block_start(offset);
+}
+
 /// What must be known and reserved before bytes are written to a file of the upper.
 Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uint64_t offset,
                                                    std::uint64_t length, bool kill_suid_sgid) {
@@ -113,8 +129,8 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
   const Attr& attr = node->attr;
   grant.size_bytes = attr.size_bytes;
   const std::uint64_t end = offset + length;
-  grant.growth_bytes =
-      node->preallocated ? block_end(end) - block_start(offset) : worst_growth(attr, offset, end);
+  grant.growth_bytes = worst_growth(*node, grant.fd->get(), offset, end);
+  grant.leaves_hole = offset > attr.size_bytes;
   if (grant.growth_bytes > 0) {
     LB_ASSIGN(grant.reserved, quota_.reserve(grant.growth_bytes, 0));
   }
@@ -128,6 +144,7 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
 }
 
 void Overlay::settle_write(const NodePtr& node, WriteGrant grant) {
+  if (grant.leaves_hole) node->dense.reset();
   if (node->removed) return;
   if (grant.growth_bytes == 0 && node->attr_valid && node->attr.size_bytes == grant.size_bytes) {
     node->times_stale = true;  // written within the file: it is as large as before
@@ -231,6 +248,7 @@ Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
 Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t mode, std::uint64_t offset,
                                       std::uint64_t length_bytes) {
   if (range_wraps(offset, length_bytes)) co_return fail(EFBIG);
+  if (!is_served_fallocate(mode)) co_return fail(EOPNOTSUPP);
   auto copied = co_await copy_up(reactor, id, kAllData);
   if (!copied) co_return std::unexpected(copied.error());
   const NodePtr node = copied->node();
@@ -239,6 +257,7 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   {
     const std::lock_guard lock(mutex_);
     LB_CO_ASSIGN(fd, file_fd(node));
+    LB_CO_TRY(drop_capability(*node, {fd->get(), ""}));
     const bool frees = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0;
     if (!frees) {
       LB_CO_ASSIGN(reserved, quota_.reserve(block_end(offset + length_bytes) - block_start(offset), 0));
@@ -247,10 +266,10 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   auto allocated = co_await reactor.fallocate(fd->get(), static_cast<int>(mode), offset, length_bytes);
   const std::lock_guard lock(mutex_);
   node->grows_late = true;
+  node->dense.reset();
   node->attr_valid = false;
   if (auto st = stat_at({fd->get(), ""}); st && !node->removed) book(*node, *st);
   if (!allocated) co_return std::unexpected(allocated.error());
-  if (mode == FALLOC_FL_KEEP_SIZE) node->preallocated = true;
   co_return Result<void>();
 }
 
@@ -283,6 +302,7 @@ Result<void> Overlay::apply(const NodePtr& node, const AttrChange& change) {
   if (change.size_bytes) {
     if (*change.size_bytes > INT64_MAX) return fail(EFBIG);
     LB_ASSIGN(const auto fd, file_fd(node));
+    node->dense.reset();
     if (::ftruncate(fd->get(), static_cast<off_t>(*change.size_bytes)) != 0) return fail(errno);
   }
   if (change.mode && S_ISLNK(node->type)) return fail(EOPNOTSUPP);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/overlay/acl.h"
@@ -39,6 +40,43 @@ std::uint64_t clip(std::uint64_t size_bytes, std::uint64_t offset, std::uint64_t
   return offset >= size_bytes ? 0 : std::min(wanted, size_bytes - offset);
 }
 
+/// A read, cut where extents begin and end. Holes are zeroed on the way.
+class ReadSteps {
+ public:
+  /// `part` takes the memory of one step. All are borrowed.
+  ReadSteps(std::span<const tree::ExtentRecord> extents, std::uint64_t offset, std::uint64_t count,
+            std::span<const iovec> into, std::vector<iovec>& part)
+      : extents_(extents), offset_(offset), count_(count), into_(into), part_(part) {}
+
+  /// The extent that the next data lies in, with `part` set; null at the end.
+  const tree::ExtentRecord* next() {
+    while (done_ < count_) {
+      const Stretch stretch = stretch_at(extents_, offset_ + done_, offset_ + count_);
+      const std::uint64_t length = stretch.end - stretch.begin;
+      const std::uint64_t at = std::exchange(done_, done_ + length);
+      if (stretch.extent == nullptr) {
+        zero_slices(into_, at, length);
+        continue;
+      }
+      sub_slices(into_, at, length, part_);
+      stream_offset_ = stretch.extent->stream_offset + (stretch.begin - stretch.extent->file_offset);
+      return stretch.extent;
+    }
+    return nullptr;
+  }
+  [[nodiscard]] std::uint64_t stream_offset() const { return stream_offset_; }
+  [[nodiscard]] std::uint64_t count() const { return count_; }
+
+ private:
+  std::span<const tree::ExtentRecord> extents_;
+  std::uint64_t offset_;
+  std::uint64_t count_;
+  std::span<const iovec> into_;
+  std::vector<iovec>& part_;
+  std::uint64_t done_ = 0;
+  std::uint64_t stream_offset_ = 0;
+};
+
 bool is_regular(const tree::NodeRecord& node) { return S_ISREG(node.mode); }
 
 }  // namespace
@@ -63,45 +101,25 @@ Result<std::int64_t> Lower::try_read(tree::NodeId id, std::uint64_t offset,
                                      std::span<const iovec> into) const {
   const auto& node = tree.node(id);
   if (!is_regular(node)) return fail(EINVAL);
-  const std::uint64_t count = clip(node.size_bytes, offset, total_bytes(into));
-  const auto extents = tree.extents(id);
   static thread_local std::vector<iovec> part;
-  for (std::uint64_t done = 0; done < count;) {
-    const Stretch stretch = stretch_at(extents, offset + done, offset + count);
-    const std::uint64_t length = stretch.end - stretch.begin;
-    if (stretch.extent == nullptr) {
-      zero_slices(into, done, length);
-    } else {
-      sub_slices(into, done, length, part);
-      const std::uint64_t at = stretch.extent->stream_offset + (stretch.begin - stretch.extent->file_offset);
-      if (!reader.try_read(stretch.extent->layer, at, part)) return kWouldWait;
-    }
-    done += length;
+  ReadSteps steps(tree.extents(id), offset, clip(node.size_bytes, offset, total_bytes(into)), into, part);
+  while (const auto* extent = steps.next()) {
+    if (!reader.try_read(extent->layer, steps.stream_offset(), part)) return kWouldWait;
   }
-  return static_cast<std::int64_t>(count);
+  return static_cast<std::int64_t>(steps.count());
 }
 
 Task<Result<std::size_t>> Lower::read(Reactor& reactor, tree::NodeId id, std::uint64_t offset,
                                       std::span<const iovec> into) const {
   const auto& node = tree.node(id);
   if (!is_regular(node)) co_return fail(EINVAL);
-  const std::uint64_t count = clip(node.size_bytes, offset, total_bytes(into));
-  const auto extents = tree.extents(id);
   std::vector<iovec> part;
-  for (std::uint64_t done = 0; done < count;) {
-    const Stretch stretch = stretch_at(extents, offset + done, offset + count);
-    const std::uint64_t length = stretch.end - stretch.begin;
-    if (stretch.extent == nullptr) {
-      zero_slices(into, done, length);
-    } else {
-      sub_slices(into, done, length, part);
-      const std::uint64_t at = stretch.extent->stream_offset + (stretch.begin - stretch.extent->file_offset);
-      auto filled = co_await reader.read(reactor, stretch.extent->layer, at, part);
-      if (!filled) co_return std::unexpected(std::move(filled.error()));
-    }
-    done += length;
+  ReadSteps steps(tree.extents(id), offset, clip(node.size_bytes, offset, total_bytes(into)), into, part);
+  while (const auto* extent = steps.next()) {
+    auto filled = co_await reader.read(reactor, extent->layer, steps.stream_offset(), part);
+    if (!filled) co_return std::unexpected(std::move(filled.error()));
   }
-  co_return static_cast<std::size_t>(count);
+  co_return static_cast<std::size_t>(steps.count());
 }
 
 bool Lower::serves_xattr(tree::NodeId id, std::string_view name) const {

@@ -66,7 +66,7 @@ struct Node : std::enable_shared_from_this<Node> {
   std::string name;
   std::uint64_t host_ino = 0;
   std::uint64_t references = 0;          // the client's; of objects born in the upper
-  bool preallocated = false;             // past its end: its blocks say nothing of holes
+  std::optional<bool> dense;             // whether a file has no hole; asked for at need
   std::uint32_t pins = 0;                // requests at work on it
   std::uint32_t loaded_children = 0;     // Nodes that have this one as parent
   std::uint32_t lost_names = 0;          // of a lower object

@@ -238,6 +238,10 @@ class Overlay {
                    const struct stat& st);
   NodePtr name_new_node(const NodePtr& directory, std::string_view name, const Nature& nature, Body body);
 
+  Result<void> remove(NodeId parent, std::string_view name, bool is_directory);
+  Result<void> swap_for_whiteout(Place place, Place work);
+  void book_out(Node& node);
+  void drop_directory(const NodePtr& node);
   Result<void> remove_name(const NodePtr& directory, const std::string& name, Found found);
   Result<void> remove_lower_name(const NodePtr& directory, const std::string& name, tree::NodeId lower);
   Result<void> remove_directory(const NodePtr& directory, const std::string& name, Found found);
@@ -276,9 +280,11 @@ class Overlay {
     Quota::Reservation reserved;
     std::uint64_t growth_bytes = 0;  // reserved
     std::uint64_t size_bytes = 0;    // of the file before
+    bool leaves_hole = false;
   };
   Result<WriteGrant> prepare_write(const NodePtr& node, std::uint64_t offset, std::uint64_t length,
                                    bool kill_suid_sgid);
+  static std::uint64_t worst_growth(Node& node, int fd, std::uint64_t offset, std::uint64_t end);
   void settle_write(const NodePtr& node, WriteGrant grant);
 
   // Copy-up (copy_up.cc)

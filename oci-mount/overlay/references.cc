@@ -111,9 +111,7 @@ bool Overlay::free_work_object(Node& node) {
     log_warn("cannot remove an unlinked file from the work directory: ", gone.error().describe());
   }
   if (st && st->st_nlink > 1) return true;
-  quota_.settle_bytes(node.charged_bytes, 0);
-  quota_.remove_inode();
-  node.charged_bytes = 0;
+  book_out(node);
   node.removed = true;
   return false;
 }

@@ -9,6 +9,29 @@
 
 namespace layerboot::overlay {
 
+/// Moves what is at `place` to `work`, leaving a whiteout, at one stroke.
+Result<void> Overlay::swap_for_whiteout(Place place, Place work) {
+  LB_TRY(upper_.make_whiteout(work));
+  auto swapped = rename_at(work, place, RENAME_EXCHANGE);
+  if (!swapped) static_cast<void>(unlink_at(work));
+  return swapped;
+}
+
+/// The object is no more: what it held is free.
+void Overlay::book_out(Node& node) {
+  quota_.settle_bytes(node.charged_bytes, 0);
+  quota_.remove_inode();
+  node.charged_bytes = 0;
+}
+
+/// A directory of the upper that has lost its name.
+void Overlay::drop_directory(const NodePtr& node) {
+  book_out(*node);
+  forget_removed_directory(node);
+  move_node(node, nullptr, {});
+  release_if_unused(node);
+}
+
 /// Takes `name`, an object of the upper and no directory, away. What the client still holds moves to the work
 /// directory, until forget().
 Result<void> Overlay::remove_name(const NodePtr& directory, const std::string& name, Found found) {
@@ -32,11 +55,7 @@ Result<void> Overlay::remove_name(const NodePtr& directory, const std::string& n
   }
   const HeldPlace work = work_place();
   if (found.lower_below != tree::kNoNode) {
-    LB_TRY(upper_.make_whiteout(work.get()));
-    if (auto swapped = rename_at(work.get(), place.get(), RENAME_EXCHANGE); !swapped) {
-      static_cast<void>(unlink_at(work.get()));
-      return swapped;
-    }
+    LB_TRY(swap_for_whiteout(place.get(), work.get()));
     if (!keep) LB_TRY(unlink_at(work.get()));
     put_child(*directory, name, whiteout_child());
   } else {
@@ -49,9 +68,7 @@ Result<void> Overlay::remove_name(const NodePtr& directory, const std::string& n
     move_node(node, nullptr, work.name);
     release_if_unused(node);
   } else if (reached_here) {
-    quota_.settle_bytes(node->charged_bytes, 0);
-    quota_.remove_inode();
-    node->charged_bytes = 0;
+    book_out(*node);
     node->removed = true;
     node->attr.nlink = 0;
     release_if_unused(node);
@@ -76,15 +93,14 @@ bool Overlay::make_orphan(Node& node) {
 void Overlay::free_orphan(Node& node) {
   node.orphan.reset();
   --orphans_;
-  quota_.settle_bytes(node.charged_bytes, 0);
-  quota_.remove_inode();
-  node.charged_bytes = 0;
+  book_out(node);
   node.removed = true;
 }
 
 /// Hides a name that only the lower tree has.
 Result<void> Overlay::remove_lower_name(const NodePtr& directory, const std::string& name,
                                         tree::NodeId lower) {
+  LB_TRY(listing_of(directory));  // it may have been copied up just now
   LB_ASSIGN(const HeldPlace place, place_in(directory, name));
   LB_TRY(upper_.make_whiteout(place.get()));
   put_child(*directory, name, whiteout_child());
@@ -100,26 +116,6 @@ void Overlay::forget_removed_directory(const NodePtr& node) {
   node->removed = true;
   node->listing.reset();
   fds_.drop(node->id);
-}
-
-Result<void> Overlay::unlink(NodeId parent, std::string_view name_view) {
-  LB_TRY(check_name(name_view));
-  const std::string name(name_view);
-  const std::lock_guard lock(mutex_);
-  LB_ASSIGN(const Ref ref, find_directory(parent));
-  {
-    LB_ASSIGN(const Found found, look(ref, name));
-    if (!found.exists()) return fail(ENOENT);
-    if (found.in_upper()) {
-      LB_ASSIGN(const NodePtr node, load_child(ref.node, name, *found.child));
-      if (node->is_directory()) return fail(EISDIR);
-      return remove_name(ref.node, name, found);
-    }
-    if (S_ISDIR(lower_.tree.node(found.lower_below).mode)) return fail(EISDIR);
-  }
-  LB_ASSIGN(const NodePtr directory, upper_directory(parent, Budget::kMayExceed));
-  LB_ASSIGN(const Found found, look({directory, directory->lower}, name));
-  return remove_lower_name(directory, name, found.lower_below);
 }
 
 /// Removes the whiteouts of a directory that is empty to the client.
@@ -142,47 +138,40 @@ Result<void> Overlay::remove_directory(const NodePtr& directory, const std::stri
   const HeldPlace work = work_place();
   // First out of sight, then apart: a crash in between leaves nothing but a leftover in the work directory.
   if (found.lower_below != tree::kNoNode) {
-    LB_TRY(upper_.make_whiteout(work.get()));
-    if (auto swapped = rename_at(work.get(), place.get(), RENAME_EXCHANGE); !swapped) {
-      static_cast<void>(unlink_at(work.get()));
-      return swapped;
-    }
+    LB_TRY(swap_for_whiteout(place.get(), work.get()));
     put_child(*directory, name, whiteout_child());
   } else {
     LB_TRY(rename_at(place.get(), work.get(), 0));
     erase_child(*directory, name);
   }
   directory->attr_valid = false;
-  quota_.settle_bytes(node->charged_bytes, 0);
-  quota_.remove_inode();
-  node->charged_bytes = 0;
-  forget_removed_directory(node);
-  move_node(node, nullptr, {});
-  release_if_unused(node);
+  drop_directory(node);
   return remove_tree_at(work.get());
 }
 
-Result<void> Overlay::rmdir(NodeId parent, std::string_view name_view) {
+Result<void> Overlay::unlink(NodeId parent, std::string_view name) { return remove(parent, name, false); }
+Result<void> Overlay::rmdir(NodeId parent, std::string_view name) { return remove(parent, name, true); }
+
+Result<void> Overlay::remove(NodeId parent, std::string_view name_view, bool is_directory) {
   LB_TRY(check_name(name_view));
   const std::string name(name_view);
+  const int wrong_kind = is_directory ? ENOTDIR : EISDIR;
   const std::lock_guard lock(mutex_);
   LB_ASSIGN(const Ref ref, find_directory(parent));
-  {
-    LB_ASSIGN(const Found found, look(ref, name));
-    if (!found.exists()) return fail(ENOENT);
-    if (found.in_upper()) {
-      LB_ASSIGN(const NodePtr node, load_child(ref.node, name, *found.child));
-      if (!node->is_directory()) return fail(ENOTDIR);
-      LB_ASSIGN(const bool empty, is_empty(node));
-      if (!empty) return fail(ENOTEMPTY);
-      return remove_directory(ref.node, name, found);
-    }
-    const auto& record = lower_.tree.node(found.lower_below);
-    if (!S_ISDIR(record.mode)) return fail(ENOTDIR);
-    if (record.child_count > 0) return fail(ENOTEMPTY);
+  LB_ASSIGN(const Found found, look(ref, name));
+  if (!found.exists()) return fail(ENOENT);
+  if (found.in_upper()) {
+    LB_ASSIGN(const NodePtr node, load_child(ref.node, name, *found.child));
+    if (node->is_directory() != is_directory) return fail(wrong_kind);
+    if (!is_directory) return remove_name(ref.node, name, found);
+    LB_ASSIGN(const bool empty, is_empty(node));
+    if (!empty) return fail(ENOTEMPTY);
+    return remove_directory(ref.node, name, found);
   }
+  const auto& record = lower_.tree.node(found.lower_below);
+  if (S_ISDIR(record.mode) != is_directory) return fail(wrong_kind);
+  if (is_directory && record.child_count > 0) return fail(ENOTEMPTY);
   LB_ASSIGN(const NodePtr directory, upper_directory(parent, Budget::kMayExceed));
-  LB_ASSIGN(const Found found, look({directory, directory->lower}, name));
   return remove_lower_name(directory, name, found.lower_below);
 }
 

@@ -215,12 +215,7 @@ Result<void> Overlay::move_over(const RenameSide& from, const RenameSide& to) {
     return moved;
   }
   if (to.node && to.node->is_directory()) {
-    quota_.settle_bytes(to.node->charged_bytes, 0);
-    quota_.remove_inode();
-    to.node->charged_bytes = 0;
-    forget_removed_directory(to.node);
-    move_node(to.node, nullptr, {});
-    release_if_unused(to.node);
+    drop_directory(to.node);
   } else if (to.node) {
     to.node->attr_valid = false;
     if (keep) {

@@ -12,7 +12,7 @@
 
 namespace layerboot::vfs {
 
-/// Adds nothing but syncfs(2), which blocks and so runs on a worker. `workers` outlives it.
+/// Adds syncfs(2), which blocks and so runs on a worker, and copy_file_range(2). `workers` outlives it.
 class WritableFs final : public FileSystem {
  public:
   WritableFs(std::unique_ptr<overlay::Overlay> overlay, WorkerPool& workers)
@@ -92,6 +92,9 @@ class WritableFs final : public FileSystem {
     if (code != 0) co_return fail(code);
     co_return Result<void>();
   }
+  Task<Result<std::size_t>> copy_file_range(Reactor& reactor, NodeId from, std::uint64_t from_offset,
+                                            NodeId to, std::uint64_t to_offset,
+                                            std::uint64_t length_bytes) override;
   Task<Result<void>> fallocate(Reactor& reactor, NodeId node, std::uint32_t mode, std::uint64_t offset,
                                std::uint64_t length_bytes) override {
     return overlay_->fallocate(reactor, node, mode, offset, length_bytes);

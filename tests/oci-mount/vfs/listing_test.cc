@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <set>
 
 #include "tests/oci-mount/vfs/writable_fixture.h"
 
@@ -10,16 +11,16 @@ namespace {
 
 constexpr int kManyFiles = 10'000;
 
-std::string many_files() {
+std::string many_files(int count) {
   TarBuilder tar;
   tar.directory("many");
-  for (int i = 0; i < kManyFiles; ++i) tar.file("many/" + std::to_string(i), "");
+  for (int i = 0; i < count; ++i) tar.file("many/" + std::to_string(i), "");
   return tar.finish();
 }
 
 class ListingTest : public WritableFsTest {
  protected:
-  ListingTest() : WritableFsTest({many_files()}) {}
+  explicit ListingTest(int count = kManyFiles) : WritableFsTest({many_files(count)}) {}
 
   /// One page of a listing, at most three names; moves `cookie` on.
   std::vector<std::string> page(vfs::NodeId node, std::uint64_t& cookie, bool with_nodes) {
@@ -108,6 +109,33 @@ TEST_F(ListingTest, AnyCookieIsAnswered) {
     std::uint64_t cookie = start;
     static_cast<void>(page(many, cookie, true));
   }
+}
+
+constexpr int kHuge = 100'000;
+
+class HugeListingTest : public ListingTest {
+ protected:
+  HugeListingTest() : ListingTest(kHuge) {}
+};
+
+TEST_F(HugeListingTest, AHundredThousandNamesListedWhileTheyChange) {
+  const auto many = drive().acquire("many");
+  std::set<std::string> seen;
+  std::uint64_t cookie = 0;
+  for (int number = 0;;) {
+    const auto listed = page(many, cookie, true);
+    if (listed.empty()) break;
+    for (const auto& name : listed) {
+      EXPECT_TRUE(seen.insert(name).second) << name << " twice";
+      if (name == "." || name == ".." || ++number % 50 != 0) continue;
+      EXPECT_TRUE(fs->unlink(many, name)) << name;
+      if (number % 500 == 0) {
+        EXPECT_EQ(drive().create("many/" + name, "again"), 0);
+      }
+    }
+  }
+  EXPECT_EQ(seen.size(), kHuge + 2U);
+  drive().release(many);
 }
 
 }  // namespace

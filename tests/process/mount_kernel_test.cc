@@ -1,0 +1,140 @@
+// A mounted image with an upper directory, as the kernel's other parts use it: an overlayfs that has its own
+// upper on it, as Docker's overlay2 on a VM's root; mappings, appending and direct I/O.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <set>
+#include <span>
+
+#include "tests/process/mount_support.h"
+#include "tests/support/image_builder.h"
+#include "tests/support/tar_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class MountKernelTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = why_no_fuse(); !why.empty()) GTEST_SKIP() << why;
+    ImageBuilder image(dir_ / "image");
+    image.add_gzip_layer(TarBuilder()
+                             .directory("lower")
+                             .file("lower/file", "lower\n")
+                             .file("lower/moves", "moves\n")
+                             .symlink("lower/link", "file")
+                             .directory("lower/dir")
+                             .file("lower/dir/inside", "inside\n")
+                             .directory("lower/gone")
+                             .directory("up")
+                             .directory("work")
+                             .file("big", sample_bytes(1 << 20, 4))
+                             .finish());
+    image.write();
+    fs::create_directories(mountpoint());
+    fs::create_directories(nested());
+  }
+  std::vector<std::string> arguments() const {
+    return {"oci:" + (dir_ / "image").string(), "--upper", (dir_ / "upper").string(), "--quota", "64M"};
+  }
+  fs::path mountpoint() const { return dir_ / "mnt"; }
+  fs::path nested() const { return dir_ / "nested"; }
+  fs::path cache() const { return dir_ / "cache"; }
+  bool mount_nested() const {
+    const auto at = mountpoint().string();
+    const std::string options =
+        "lowerdir=" + at + "/lower,upperdir=" + at + "/up,workdir=" + at + "/work,redirect_dir=on";
+    return ::mount("overlay", nested().c_str(), "overlay", 0, options.c_str()) == 0;
+  }
+  static std::set<std::string> names(const fs::path& directory) {
+    std::set<std::string> found;
+    for (const auto& entry : fs::directory_iterator(directory)) found.insert(entry.path().filename());
+    return found;
+  }
+
+  TempDir dir_;
+};
+
+TEST_F(MountKernelTest, AnOverlayfsHasItsUpperHere) {
+  if (::geteuid() != 0) GTEST_SKIP() << "mounting takes root";
+  {
+    const Mounted mounted(arguments(), cache(), mountpoint());
+    ASSERT_TRUE(is_mountpoint(mountpoint())) << mounted.messages();
+    if (!mount_nested()) GTEST_SKIP() << "this machine can't mount overlayfs";
+    fs::remove(nested() / "file");
+    fs::rename(nested() / "moves", nested() / "moved");
+    fs::rename(nested() / "dir", nested() / "renamed");
+    fs::remove(nested() / "gone");
+    fs::create_directory(nested() / "gone");
+    EXPECT_EQ(::lchown((nested() / "link").c_str(), 5, 6), 0);
+    std::ofstream(nested() / "renamed/inside", std::ios::app) << "more\n";
+    std::ofstream(nested() / "new") << "new\n";
+    EXPECT_EQ(::umount2(nested().c_str(), 0), 0);
+    struct stat st{};
+    ASSERT_EQ(::lstat((mountpoint() / "up/file").c_str(), &st), 0);
+    EXPECT_TRUE(S_ISCHR(st.st_mode) && st.st_rdev == 0) << "the nested overlayfs's whiteout";
+  }
+  // After a restart, and so out of what lies on the host.
+  const Mounted mounted(arguments(), cache(), mountpoint());
+  ASSERT_TRUE(is_mountpoint(mountpoint())) << mounted.messages();
+  ASSERT_TRUE(mount_nested());
+  EXPECT_EQ(names(nested()), (std::set<std::string>{"moved", "renamed", "gone", "link", "new"}));
+  EXPECT_EQ(read_text(nested() / "renamed/inside"), "inside\nmore\n");
+  EXPECT_EQ(read_text(nested() / "moved"), "moves\n");
+  EXPECT_TRUE(names(nested() / "gone").empty());
+  struct stat st{};
+  EXPECT_EQ(::lstat((nested() / "link").c_str(), &st), 0);
+  EXPECT_EQ(st.st_uid, 5U);
+  EXPECT_EQ(fs::read_symlink(nested() / "link"), "file");
+  EXPECT_EQ(::umount2(nested().c_str(), 0), 0);
+}
+
+TEST_F(MountKernelTest, MapsAppendsAndWritesDirectly) {
+  constexpr std::size_t kPage = 4096;
+  auto expected = sample_bytes(1 << 20, 4);
+  {
+    const Mounted mounted(arguments(), cache(), mountpoint());
+    ASSERT_TRUE(is_mountpoint(mountpoint())) << mounted.messages();
+    const UniqueFd file(::open((mountpoint() / "big").c_str(), O_RDWR | O_CLOEXEC));
+    ASSERT_TRUE(file);
+    void* const memory = ::mmap(nullptr, expected.size(), PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+    ASSERT_NE(memory, MAP_FAILED);
+    const std::span bytes(static_cast<char*>(memory), expected.size());
+    EXPECT_EQ(std::string_view(bytes.data(), bytes.size()), expected);
+    std::ranges::copy(std::string_view("mapped"), bytes.begin() + 5000);
+    expected.replace(5000, 6, "mapped");
+    EXPECT_EQ(::msync(memory, expected.size(), MS_SYNC), 0);
+    EXPECT_EQ(::munmap(memory, expected.size()), 0);
+    for (int i = 0; i < 2; ++i) {
+      const UniqueFd appending(::open((mountpoint() / "big").c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+      EXPECT_EQ(::write(appending.get(), "appended", 8), 8);
+      expected += "appended";
+    }
+    const UniqueFd direct(::open((mountpoint() / "big").c_str(), O_RDWR | O_DIRECT | O_CLOEXEC));
+    ASSERT_TRUE(direct);
+    const std::unique_ptr<void, decltype(&std::free)> page(std::aligned_alloc(kPage, kPage), &std::free);
+    std::fill_n(static_cast<char*>(page.get()), kPage, 'd');
+    EXPECT_EQ(::pwrite(direct.get(), page.get(), kPage, 2 * kPage), static_cast<ssize_t>(kPage));
+    expected.replace(2 * kPage, kPage, std::string(kPage, 'd'));
+    EXPECT_EQ(::pread(direct.get(), page.get(), kPage, kPage), static_cast<ssize_t>(kPage));
+    EXPECT_EQ(std::string_view(static_cast<char*>(page.get()), kPage), expected.substr(kPage, kPage));
+  }
+  const Mounted again(arguments(), cache(), mountpoint());
+  ASSERT_TRUE(is_mountpoint(mountpoint())) << again.messages();
+  EXPECT_TRUE(read_text(mountpoint() / "big") == expected);
+}
+
+}  // namespace
+}  // namespace layerboot::test
