@@ -14,6 +14,7 @@
 #include <map>
 #include <sstream>
 
+#include "oci-mount/base/str_cat.h"
 #include "tests/process/vfsd_sandbox_fixture.h"
 
 namespace layerboot::test {
@@ -152,7 +153,7 @@ TEST_F(SandboxTest, ServesImagesOutOfEverything) {
                 "oci:" + at + "/zstd:latest"}};
   for (const auto& [name, from, reference] : kinds) {
     SCOPED_TRACE(name);
-    ASSERT_EQ(std::system(("skopeo copy --quiet " + from + " " + reference).c_str()), 0);
+    ASSERT_EQ(std::system(str_cat("skopeo copy --quiet ", from, " ", reference).c_str()), 0);
     std::filesystem::remove_all(dir_ / "upper");
     vfsd_ = std::make_unique<VfsdProcess>(
         std::vector<std::string>{"--socket-path", dir_ / "s", "--image", reference, "--quiet", "--sandbox",
