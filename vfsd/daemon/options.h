@@ -14,8 +14,17 @@
 
 namespace layerboot::vfsd {
 
+// g++ and clang say it differently.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define LAYERBOOT_SANITIZED 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LAYERBOOT_SANITIZED 1
+#endif
+
 /// A sanitizer's run-time library makes calls and threads of its own.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(LAYERBOOT_SANITIZED)
 inline constexpr SeccompMode kDefaultSeccomp = SeccompMode::kNone;
 #else
 inline constexpr SeccompMode kDefaultSeccomp = SeccompMode::kKill;
