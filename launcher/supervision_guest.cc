@@ -31,6 +31,7 @@ Result<void> Supervision::start_guest_link(UniqueFd port) {
 
 void Supervision::hold_console() {
   hub_->on_text([this](std::string_view text) {
+    hear_timing(text);
     if (console_decided_) return;
     held_.append(text.substr(0, kMaxHeldBytes - held_.size()));
     if (hold_ends_) return;
