@@ -48,7 +48,7 @@ void mask_stop_signals(int how) {
 void log_requests(const QueueSet& queues) {
   fuse::RequestCounts counts;
   queues.add_counts(counts);
-  if (const auto total = counts.total(); total != 0) log_info(total, " requests: ", counts.describe());
+  if (const auto total = counts.total(); total != 0) log_debug(total, " requests: ", counts.describe());
 }
 
 Result<void> serve(const Options& options) {
