@@ -105,7 +105,7 @@ start_server() { # NAME QUEUES
       cp -a tree/. upper/upper/ ;;
     virtiofsd-c)
       cp -a tree served
-      command=($c_virtiofsd "--socket-path=$work/socket" -o "source=$work/served" -o xattr -o cache=always) ;;
+      command=("$c_virtiofsd" "--socket-path=$work/socket" -o "source=$work/served" -o xattr -o cache=always) ;;
     virtiofsd-rust)
       cp -a tree served
       command=("${rust[@]}" --socket-path "$work/socket" --shared-dir "$work/served" --xattr --cache always

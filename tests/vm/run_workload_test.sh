@@ -40,7 +40,7 @@ grep -q '^workload: PASSED$' "$state/text" || fail "the guest did not say that a
 
 # Within 1 %: systemd writes a little after the guest has looked.
 read -r used inodes < <(sed -n 's/^workload: used \([0-9]*\) inodes \([0-9]*\)$/\1 \2/p' "$state/text")
-upper=$(echo "$state"/data/layerboot/vms/workload/disk/upper)
+upper=$state/data/layerboot/vms/workload/disk/upper
 host_used=$(du -s --block-size=1 "$upper" | cut -f1)
 host_inodes=$(du -s --inodes "$upper" | cut -f1)
 whiteouts=$(find "$upper" -type c | wc -l)

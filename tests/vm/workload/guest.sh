@@ -12,6 +12,7 @@ run_apt() {
   packages=$(cat /srv/guest_packages)
   apt-get -q update || return 1
   before=$(dpkg-query -W)
+  # shellcheck disable=SC2086 # a list of words
   apt-get -q -y install --no-install-recommends $packages || return 1
   [ -z "$(dpkg --audit)" ] || { dpkg --audit; return 1; }
   # Every file of what was installed has the content its package says (configuration aside).
@@ -20,6 +21,7 @@ run_apt() {
   done
   [ "$(python3 -c 'print(sum(range(10)))')" = 45 ] || return 1
   [ "$(vim --version | head -c 3)" = VIM ] || return 1
+  # shellcheck disable=SC2086
   apt-get -q -y purge $packages || return 1
   apt-get -q -y -o APT::AutoRemove::SuggestsImportant=0 -o APT::AutoRemove::RecommendsImportant=0 autoremove --purge ||
     return 1
@@ -55,7 +57,7 @@ run_sqlite() {
   for writer in $(seq $writers); do
     for i in $(seq $rows); do
       echo "BEGIN IMMEDIATE; INSERT INTO t VALUES($writer, $i, zeroblob(3000)); UPDATE t SET data = randomblob(2000) WHERE i = $i; COMMIT;"
-    done | sqlite3 -bail -cmd '.timeout 300000' -cmd 'PRAGMA wal_autocheckpoint=20;' $db > $work/sqlite.$writer 2>&1 &
+    done | sqlite3 -bail -cmd '.timeout 300000' -cmd 'PRAGMA wal_autocheckpoint=20;' $db > "$work/sqlite.$writer" 2>&1 &
     pids+=($!)
   done
   # Readers see whole transactions only.
@@ -85,8 +87,10 @@ run_tree() {
   (cd $work/half && seq -f 'gone%g' 500 | xargs -n 10 rm) &
   lister=$!
   while kill -0 $lister 2> /dev/null; do
+    # shellcheck disable=SC2010 # the listing itself is what is looked at
     [ "$(ls -f $work/half | grep ^keep | sort -u | wc -l) $(ls -f $work/half | grep -c ^keep)" = "500 500" ] || return 1
   done
+  # shellcheck disable=SC2012
   wait $lister && [ "$(ls $work/half | wc -l)" = 500 ] && rm -rf $work/half
 }
 
@@ -99,7 +103,7 @@ run_make() {
     sum=$((sum + i))
   done
   { echo '#include <stdio.h>'; echo '#include "all.h"'; echo 'int main(void) { int s = 0;'
-    for i in $(seq 24); do echo "s += f$i(0);"; done; echo 'printf("%d\n", s); return 0; }'; } > main.c
+    for i in $(seq 24); do echo "s += f$i(0);"; done; printf '%s\n' 'printf("%d\n", s); return 0; }'; } > main.c
   printf 'objects := $(patsubst %%.c,%%.o,$(wildcard *.c))\nprogram: libf.a main.o\n\tgcc -o $@ main.o libf.a\nlibf.a: $(filter-out main.o,$(objects))\n\tar rcs $@ $^\n%%.o: %%.c all.h\n\tgcc -O1 -c -o $@ $<\n' > Makefile
   make -s -j2 program || return 1
   [ "$(./program)" = $sum ] || return 1

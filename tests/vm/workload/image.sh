@@ -38,10 +38,12 @@ fetch() {
 }
 
 say "fetching packages"
+# shellcheck disable=SC2086 # lists of words
 fetch "$root/srv/tools" $tools
 DEBIAN_FRONTEND=noninteractive chroot "$root" sh -c 'dpkg -i /srv/tools/*.deb' > "$work/dpkg.log" 2>&1 ||
   { cat "$work/dpkg.log" >&2; exit 1; }
 rm -r "$root/srv/tools"
+# shellcheck disable=SC2086
 fetch "$root/srv/packages" $guest_packages
 (cd "$root/srv/packages" && rm -f lock && dpkg-scanpackages -m . > Packages 2> "$work/scan.log")
 rm -rf "$root"/etc/apt/sources.list "$root"/etc/apt/sources.list.d/*
