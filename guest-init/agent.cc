@@ -22,6 +22,7 @@ void take_name(char** arguments) {
 }
 
 void leave_standard_descriptors(int root) {
+  if (root < 0) return;
   const Fd null_device(openat(root, "dev/null", O_RDWR | O_CLOEXEC));
   for (int standard = 0; null_device && standard <= 2; ++standard) dup2(null_device.get(), standard);
 }

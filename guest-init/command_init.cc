@@ -34,10 +34,13 @@ void mount_there(const char* type, const char* where, unsigned long flags, const
 void mount_cgroup_v1() {
   mount_there("tmpfs", "/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755");
   const std::string table = read_text("/proc/cgroups");
-  std::size_t at = 0;
-  while ((at = table.find('\n', at)) != std::string::npos && ++at < table.size()) {
+  // A heading, then a line for each: name, hierarchy, cgroups, whether it is enabled.
+  for (std::size_t end = table.find('\n'); end != std::string::npos;) {
+    const std::size_t at = end + 1;
+    end = table.find('\n', at);
+    if (end == std::string::npos) break;
     const std::string name = table.substr(at, table.find('\t', at) - at);
-    if (table[table.find('\n', at) - 1] != '1' || name.empty()) continue;
+    if (table[end - 1] != '1' || name.empty()) continue;
     const std::string where = "/sys/fs/cgroup/" + name;
     mkdir(where.c_str(), 0755);
     if (mount("cgroup", where.c_str(), "cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, name.c_str()) != 0) {

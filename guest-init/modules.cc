@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <vector>
 
 #include "guest-init/console.h"
@@ -31,11 +32,11 @@ std::vector<std::string> names_in(const std::string& directory) {
 // linux/module.h; older headers lack it.
 constexpr int kCompressedFile = 4;
 
-/// False, with errno, when the file does not load.
-bool load_file(int directory, const std::string& file) {
+/// 0, or the errno.
+int load_file(int directory, const std::string& file) {
   const Fd fd(openat(directory, file.c_str(), O_RDONLY | O_CLOEXEC));
   const int flags = file.ends_with(".ko") ? 0 : kCompressedFile;
-  return fd && syscall(SYS_finit_module, fd.get(), "", flags) == 0;
+  return fd && syscall(SYS_finit_module, fd.get(), "", flags) == 0 ? 0 : errno;
 }
 
 std::string modules_directory() {
@@ -54,10 +55,11 @@ bool ModuleLoader::load(const std::string& alias) {
   bool good = true;
   for (const auto& file : index_.files_for(alias)) {
     if (!tried_files_.insert(file).second) continue;
-    if (load_file(AT_FDCWD, directory_ + file)) {
+    const int code = load_file(AT_FDCWD, directory_ + file);
+    if (code == 0) {
       ++loaded_;
-    } else if (errno != EEXIST && errno != ENODEV) {  // there already, or for hardware that is not here
-      say("module " + file + " does not load" + because());
+    } else if (code != EEXIST && code != ENODEV) {  // there already, or for hardware that is not here
+      say("module " + file + " does not load: " + strerror(code));
       good = false;
     }
   }
@@ -90,8 +92,8 @@ void load_module_of_root(int root, const std::string& name) {
   if (!directory) return;
   const ModuleIndex index(read_text_at(directory.get(), "modules.dep"), "");
   for (const auto& file : index.files_for(name)) {
-    if (!load_file(directory.get(), file) && errno != EEXIST)
-      note("module " + file + " does not load" + because());
+    const int code = load_file(directory.get(), file);
+    if (code != 0 && code != EEXIST) note("module " + file + " does not load: " + strerror(code));
   }
 }
 

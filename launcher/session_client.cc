@@ -74,6 +74,8 @@ Result<void> SessionClient::start(const guest_init::SessionRequest& request) {
   }
   send(FrameType::kRequest, guest_init::encode_request(request));
   send(FrameType::kStart, {});
+  // Again: the terminal may have changed after it was asked and before anyone listened for that.
+  if (request.terminal) send_window();
   if (!input_ || !input_->usable()) {
     input_.reset();
     send(FrameType::kInputEnd, {});
