@@ -71,13 +71,13 @@ std::optional<ImageWorkload> decode_workload(std::string_view bytes) {
   auto records = decode_records(bytes);
   if (!records) return std::nullopt;
   ImageWorkload workload;
-  for (auto& [name, value] : *records) {
-    if (name == "entrypoint") workload.entrypoint.push_back(std::move(value));
-    if (name == "cmd") workload.command.push_back(std::move(value));
-    if (name == "env") workload.environment.push_back(std::move(value));
-    if (name == "user") workload.user = std::move(value);
-    if (name == "cwd") workload.directory = std::move(value);
-    if (name == "stop-signal") workload.stop_signal = std::move(value);
+  for (const auto& [name, value] : *records) {
+    if (name == "entrypoint") workload.entrypoint.push_back(value);
+    if (name == "cmd") workload.command.push_back(value);
+    if (name == "env") workload.environment.push_back(value);
+    if (name == "user") workload.user = value;
+    if (name == "cwd") workload.directory = value;
+    if (name == "stop-signal") workload.stop_signal = value;
   }
   return workload;
 }
@@ -105,18 +105,18 @@ std::optional<SessionRequest> decode_request(std::string_view bytes) {
   auto records = decode_records(bytes);
   if (!records) return std::nullopt;
   SessionRequest request;
-  for (auto& [name, value] : *records) {
+  for (const auto& [name, value] : *records) {
     if (name == "main") request.main = true;
-    if (name == "connect") request.connect = std::move(value);
+    if (name == "connect") request.connect = value;
     if (name == "no-entrypoint") request.entrypoint.emplace();
     if (name == "entrypoint") {
       if (!request.entrypoint) request.entrypoint.emplace();
-      request.entrypoint->push_back(std::move(value));
+      request.entrypoint->push_back(value);
     }
-    if (name == "arg") request.arguments.push_back(std::move(value));
-    if (name == "env") request.environment.push_back(std::move(value));
-    if (name == "user") request.user = std::move(value);
-    if (name == "cwd") request.directory = std::move(value);
+    if (name == "arg") request.arguments.push_back(value);
+    if (name == "env") request.environment.push_back(value);
+    if (name == "user") request.user = value;
+    if (name == "cwd") request.directory = value;
     if (name == "tty") {
       request.terminal = true;
       if (!parse_size(request, value)) return std::nullopt;

@@ -42,7 +42,9 @@ bool take_lock(const std::filesystem::path& state) {
   if (pipe_fd != kPipe && ::dup2(pipe_fd, kPipe) < 0) ::_exit(1);
   ::syscall(SYS_close_range, kPipe + 1, ~0U, 0);
   const int nothing = ::open("/dev/null", O_RDWR);
-  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(nothing, fd);
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (nothing < 0 || ::dup2(nothing, fd) < 0) ::close(fd);
+  }
   char word = 0;
   ssize_t got = 0;
   do {

@@ -157,8 +157,7 @@ TEST_F(SandboxTest, ServesImagesOutOfEverything) {
     std::filesystem::remove_all(dir_ / "upper");
     vfsd_ = std::make_unique<VfsdProcess>(
         std::vector<std::string>{"--socket-path", dir_ / "s", "--image", reference, "--quiet", "--sandbox",
-                                 "namespace", "--seccomp", "kill", "--upper", dir_ / "upper", "--quota",
-                                 "64M"},
+                                 "namespace", "--upper", dir_ / "upper", "--quota", "64M"},
         dir_ / "cache");
     ASSERT_TRUE(vfsd_->ready()) << vfsd_->messages();
     boot();
