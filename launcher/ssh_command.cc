@@ -103,6 +103,7 @@ Result<int> ssh_into_vm(const StateDirs& dirs, const Options& options) {
   const auto& words = options.guest_command;
   argv.insert(argv.end(), words.begin(), words.end());
   std::vector<char*> pointers;
+  pointers.reserve(argv.size() + 1);
   for (std::string& argument : argv) pointers.push_back(argument.data());
   pointers.push_back(nullptr);
   ::execv(ssh.c_str(), pointers.data());
