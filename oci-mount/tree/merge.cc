@@ -32,7 +32,7 @@ std::string_view take_component(std::string_view& rest) {
 
 }  // namespace
 
-Merge::Merge() {
+Merge::Merge(std::uint32_t max_nodes) : max_nodes_(max_nodes) {
   nodes_.emplace_back();
   nodes_.front().children = std::make_unique<MergedNode::Children>();
 }
@@ -156,7 +156,7 @@ Result<void> Merge::resolve_link_chain(std::string_view path) {
 }
 
 Result<MergedNode::Index> Merge::make_node(std::uint32_t entry_index, bool directory) {
-  if (nodes_.size() >= kMaxNodes) return fail(E2BIG, "the image has more than ", kMaxNodes, " files");
+  if (nodes_.size() >= max_nodes_) return fail(E2BIG, "the image has more than ", max_nodes_, " files");
   MergedNode node{.layer = layer_count_, .entry = entry_index, .children = nullptr};
   if (directory) node.children = std::make_unique<MergedNode::Children>();
   nodes_.push_back(std::move(node));

@@ -13,6 +13,7 @@
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/tree/layer_entries.h"
+#include "oci-mount/tree/path_rules.h"
 
 namespace layerboot::tree {
 
@@ -34,7 +35,8 @@ class Merge {
  public:
   static constexpr MergedNode::Index kRootIndex = 0;
 
-  Merge();
+  /// `max_nodes`: what was replaced or hidden counts, too.
+  explicit Merge(std::uint32_t max_nodes = kMaxNodes);
 
   /// Puts the next layer on top of those added before. `source` must live as long as this. After an error
   /// the merge is of no more use.
@@ -61,6 +63,7 @@ class Merge {
   void detach(std::string_view path);
   std::unexpected<Error> error_at(int code, std::string_view path, std::string_view why) const;
 
+  const std::uint32_t max_nodes_;
   std::vector<MergedNode> nodes_;
   std::uint32_t layer_count_ = 0;
 

@@ -57,6 +57,22 @@ TEST_F(MergeTest, AnUpperFileReplacesALowerOne) {
   EXPECT_EQ(extents[0].stream_offset, 512U);
 }
 
+TEST(MergeLimits, NodesOfAllLayersTogether) {
+  FakeLayer lower("lower");
+  FakeLayer upper("upper");
+  lower.file("a", 1);
+  upper.file("b", 1);
+  Merge enough(3);  // the root is one
+  EXPECT_TRUE(enough.add(lower));
+  EXPECT_TRUE(enough.add(upper));
+  Merge too_few(2);
+  EXPECT_TRUE(too_few.add(lower));
+  const auto refused = too_few.add(upper);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, E2BIG);
+  EXPECT_NE(refused.error().describe().find("more than 2 files"), std::string::npos);
+}
+
 TEST_F(MergeTest, DirectoryOverDirectoryKeepsChildrenAndTakesAttributes) {
   FakeLayer& lower = layer();
   lower.directory("d", 0700);
