@@ -2,7 +2,6 @@
 #include "vfsd/daemon/sandbox.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -120,7 +119,9 @@ TEST_F(SandboxTest, ShutsWhatItMustShut) {
               ::prctl(PR_GET_PDEATHSIG, &death_signal);
               if (death_signal != SIGUSR1) return "the parent's death is not told any more";
               if (::umask(0) != 0) return "a umask";
-              if (::setgroups(0, nullptr) == 0) return "groups can be set";
+              // Not through glibc, which asks every thread, and ends the process when a sanitizer's answers
+              // otherwise.
+              if (::syscall(SYS_setgroups, 0, nullptr) == 0) return "groups can be set";
               if (::unshare(CLONE_NEWNET) == 0) return "namespaces can be made";
               rlimit limit{};
               ::getrlimit(RLIMIT_NOFILE, &limit);
