@@ -1,8 +1,11 @@
 #include "oci-mount/mount/resolve.h"
+#include "oci-mount/base/str_cat.h"
 
 #include <sys/stat.h>
 
 #include <string>
+
+#include "oci-mount/base/str_cat.h"
 
 namespace layerboot::mount {
 
@@ -39,7 +42,7 @@ Result<tree::NodeId> resolve(const tree::Tree& tree, std::string_view path, Last
     if (++symlinks > kMaxSymlinks) return refuse(ELOOP);
     std::string target(tree.symlink_target(child));
     if (target.starts_with('/')) at = tree::kRoot;
-    rest = is_last ? target : target + "/" + rest;
+    rest = is_last ? target : str_cat(target, "/", rest);
   }
   return at;
 }
