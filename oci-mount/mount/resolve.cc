@@ -1,5 +1,4 @@
 #include "oci-mount/mount/resolve.h"
-#include "oci-mount/base/str_cat.h"
 
 #include <sys/stat.h>
 
