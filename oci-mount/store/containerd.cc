@@ -27,6 +27,7 @@ Result<std::string> run(std::vector<std::string> arguments) {
   UniqueFd out(ends[0]);
   UniqueFd in(ends[1]);
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (auto& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
   posix_spawn_file_actions_t actions;

@@ -134,8 +134,9 @@ std::optional<PaxRecord> take_record(std::string_view& text) {
   const auto space = text.find(' ');
   if (space == std::string_view::npos || space == 0) return std::nullopt;
   std::size_t length = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + space, length);
-  if (error != std::errc() || end != text.data() + space) return std::nullopt;
+  const char* const begin = text.data();
+  const auto [end, error] = std::from_chars(begin, begin + space, length);
+  if (error != std::errc() || end != begin + space) return std::nullopt;
   constexpr std::size_t kShortest = 5;  // "5 k=\n"
   if (length < kShortest || length > text.size() || length < space + 2 || text[length - 1] != '\n')
     return std::nullopt;
@@ -182,7 +183,8 @@ bool apply_sparse_record(PaxRecords& pax, std::string_view key, std::string_view
 /// False when the value does not fit its key.
 bool apply_record(PaxRecords& pax, const PaxRecord& record) {
   constexpr std::string_view kXattr = "SCHILY.xattr.";
-  const auto& [key, value] = record;
+  const std::string_view key = record.key;
+  const std::string_view value = record.value;
   const bool holds_nul = value.find('\0') != std::string_view::npos;
   if (key.find('\0') != std::string_view::npos) return false;
   if (key.starts_with(kXattr)) {
