@@ -47,7 +47,7 @@ std::optional<std::vector<std::byte>> Backend::handle(Message message) {
     if (wants_ack) return to_payload(std::uint64_t{1});
     return std::nullopt;
   }
-  if (outcome->has_value()) return **std::move(outcome);
+  if (outcome->has_value()) return *std::move(outcome);
   if (wants_ack) return to_payload(std::uint64_t{0});
   return std::nullopt;
 }
