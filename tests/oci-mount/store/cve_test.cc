@@ -3,25 +3,13 @@
 
 #include "oci-mount/store/image.h"
 #include "oci-mount/store/oci_json.h"
+#include "tests/oci-mount/store/manifest_text.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/tar_builder.h"
 #include "tests/support/temp_dir.h"
 
 namespace layerboot::store {
 namespace {
-
-const std::string kHex(64, 'a');
-
-std::string manifest_with(std::string_view layer) {
-  return str_cat(R"({"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json",)",
-                 R"("digest":"sha256:)", kHex, R"(","size":2},"layers":[)", layer, "]}");
-}
-
-void expect_refused(const std::string& manifest, std::string_view word) {
-  const auto parsed = parse_manifest(manifest, "the manifest");
-  ASSERT_FALSE(parsed) << manifest;
-  EXPECT_NE(parsed.error().text.find(word), std::string::npos) << parsed.error().text;
-}
 
 // A document that is a manifest to one reader and an index to another.
 TEST(StoreCve, Cve2021_41190AmbiguousDocument) {
