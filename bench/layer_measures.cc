@@ -14,6 +14,7 @@
 #include <fstream>
 #include <random>
 
+#include "oci-mount/base/exec_pointers.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/layer/layer.h"
 #include "oci-mount/layer/span_reader.h"
@@ -128,9 +129,7 @@ Result<Cost> time_hashing(const store::Blob& blob) {
 }
 
 pid_t start(const std::vector<std::string>& words) {
-  std::vector<char*> argv;
-  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
-  argv.push_back(nullptr);
+  const auto argv = exec_pointers(words);
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <utility>
 
+#include "oci-mount/base/exec_pointers.h"
+
 namespace layerboot::launcher {
 
 namespace {
@@ -85,8 +87,7 @@ Result<Child> Child::spawn(const ChildSpec& spec, const std::vector<int>& inheri
   prepared.death_signal = spec.death_signal;
   prepared.quiet = spec.quiet;
   prepared.parent = ::getpid();
-  for (const std::string& argument : spec.argv) prepared.argv.push_back(const_cast<char*>(argument.c_str()));
-  prepared.argv.push_back(nullptr);
+  prepared.argv = exec_pointers(spec.argv);
   const int first_free = kFirstInheritedFd + static_cast<int>(inherited.size());
   for (const int fd : inherited) {
     LB_ASSIGN(UniqueFd copy, duplicate_above(fd, first_free));

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "oci-mount/base/exec_pointers.h"
 #include "oci-mount/base/files.h"
 
 namespace layerboot::launcher {
@@ -184,8 +185,7 @@ Result<std::string> run_tool(const ToolSpec& spec) {
   tool.path_env = str_cat("PATH=", search_path());
   tool.program = find_program(spec.argv.at(0), std::string_view(tool.path_env).substr(5));
   tool.directory = spec.working_directory.string();
-  for (const auto& argument : spec.argv) tool.argv.push_back(const_cast<char*>(argument.c_str()));
-  tool.argv.push_back(nullptr);
+  tool.argv = exec_pointers(spec.argv);
   static char locale[] = "LC_ALL=C.UTF-8";
   for (char** entry = environ; *entry; ++entry) {
     if (std::strncmp(*entry, "PATH=", 5) != 0 && std::strncmp(*entry, "LC_ALL=", 7) != 0)

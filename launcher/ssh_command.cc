@@ -8,6 +8,7 @@
 #include "launcher/programs.h"
 #include "launcher/run_tool.h"
 #include "launcher/vm_directory.h"
+#include "oci-mount/base/exec_pointers.h"
 #include "oci-mount/base/files.h"
 
 namespace layerboot::launcher {
@@ -102,11 +103,7 @@ Result<int> ssh_into_vm(const StateDirs& dirs, const Options& options) {
       options.user.empty() ? "root" : options.user, "--", name};
   const auto& words = options.guest_command;
   argv.insert(argv.end(), words.begin(), words.end());
-  std::vector<char*> pointers;
-  pointers.reserve(argv.size() + 1);
-  for (std::string& argument : argv) pointers.push_back(argument.data());
-  pointers.push_back(nullptr);
-  ::execv(ssh.c_str(), pointers.data());
+  ::execv(ssh.c_str(), exec_pointers(argv).data());
   return errno_error("cannot run ", ssh.string());
 }
 

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "oci-mount/base/exec_pointers.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/unique_fd.h"
 
@@ -26,10 +27,7 @@ Result<std::string> run(std::vector<std::string> arguments) {
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return errno_error("pipe");
   UniqueFd out(ends[0]);
   UniqueFd in(ends[1]);
-  std::vector<char*> argv;
-  argv.reserve(arguments.size() + 1);
-  for (auto& argument : arguments) argv.push_back(argument.data());
-  argv.push_back(nullptr);
+  const auto argv = exec_pointers(arguments);
   posix_spawn_file_actions_t actions;
   if (::posix_spawn_file_actions_init(&actions) != 0)
     return fail(ENOMEM, "no memory to start ", arguments[0]);

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 
+#include "oci-mount/base/exec_pointers.h"
 #include "oci-mount/base/files.h"
 
 namespace layerboot::test {
@@ -24,19 +25,14 @@ std::string contents(int fd) {
 }  // namespace
 
 Ended run_to_end(const std::vector<std::string>& words, const std::filesystem::path& state) {
-  std::vector<std::string> arguments = words;
   std::vector<std::string> environment{"XDG_DATA_HOME=" + (state / "data").string(),
                                        "XDG_CACHE_HOME=" + (state / "cache").string(),
                                        "XDG_RUNTIME_DIR=" + (state / "run").string()};
   for (char** variable = environ; *variable != nullptr; ++variable) {
     if (!std::string_view(*variable).starts_with("XDG_")) environment.emplace_back(*variable);
   }
-  std::vector<char*> argv;
-  for (auto& word : arguments) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  std::vector<char*> envp;
-  for (auto& variable : environment) envp.push_back(variable.data());
-  envp.push_back(nullptr);
+  const auto argv = exec_pointers(words);
+  const auto envp = exec_pointers(environment);
   const UniqueFd out(::memfd_create("out", MFD_CLOEXEC));
   const UniqueFd err(::memfd_create("err", MFD_CLOEXEC));
   posix_spawn_file_actions_t actions;

@@ -12,6 +12,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "oci-mount/base/exec_pointers.h"
 #include "oci-mount/base/files.h"
 
 namespace layerboot::test {
@@ -21,9 +22,7 @@ namespace {
 constexpr std::size_t kMaxOutputBytes = 256U << 20;
 
 pid_t spawn(std::vector<std::string> words, const std::filesystem::path& cache_home, int out_fd, int err_fd) {
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
+  const auto argv = exec_pointers(words);
   std::string cache = "XDG_CACHE_HOME=" + cache_home.string();
   std::vector<char*> environment{cache.data()};
   for (char** variable = environ; *variable != nullptr; ++variable) {

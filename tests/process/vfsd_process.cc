@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 
+#include "oci-mount/base/exec_pointers.h"
 #include "oci-mount/base/files.h"
 
 namespace layerboot::test {
@@ -19,13 +20,6 @@ namespace {
 
 constexpr int kReadyFd = 77;
 constexpr std::size_t kMaxOutputBytes = 1U << 20;
-
-std::vector<char*> pointers(std::vector<std::string>& words) {
-  std::vector<char*> list;
-  for (auto& word : words) list.push_back(word.data());
-  list.push_back(nullptr);
-  return list;
-}
 
 }  // namespace
 
@@ -54,8 +48,8 @@ VfsdProcess::VfsdProcess(std::vector<std::string> arguments, const std::filesyst
   ::posix_spawn_file_actions_adddup2(&actions, write_end.get(), kReadyFd);
   if (inherited >= 0)
     ::posix_spawn_file_actions_adddup2(&actions, inherited, inherited);  // clears close-on-exec
-  const int failed = ::posix_spawn(&pid_, LAYERBOOT_VFSD, &actions, nullptr, pointers(arguments).data(),
-                                   pointers(environment).data());
+  const int failed = ::posix_spawn(&pid_, LAYERBOOT_VFSD, &actions, nullptr, exec_pointers(arguments).data(),
+                                   exec_pointers(environment).data());
   ::posix_spawn_file_actions_destroy(&actions);
   if (failed != 0) pid_ = -1;
   write_end.reset();
