@@ -1,5 +1,6 @@
 #!/bin/bash
-# Measures vfsd against both virtiofsds and against the machine's limits, in alternation; writes RESULTS.md and an SVG.
+# Measures vfsd against both virtiofsds, a null server and the machine's limits, in alternation; writes RESULTS.md and
+# an SVG.
 #   run_servers.sh BUILD_DIR [--quick] [--rounds N] [--work DIR] [--output DIR]
 set -euo pipefail
 here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
@@ -61,7 +62,7 @@ make_layout image-upper empty.tar '' "$(digest empty.tar)"
 
 # ---- the servers ----------------------------------------------------------------------------------------------
 c_virtiofsd=/usr/lib/qemu/virtiofsd
-servers=(vfsd-gzip vfsd-plain vfsd-upper)
+servers=(null vfsd-gzip vfsd-plain vfsd-upper)
 if [ -x $c_virtiofsd ]; then
   servers+=(virtiofsd-c)
 else
@@ -92,6 +93,7 @@ start_server() { # NAME QUEUES
   local vfsd=("$build/vfsd/vfsd" --socket-path "$work/socket" --index-dir "$work/index" --upper "$work/upper"
     --quota 8G --once --quiet --request-queues "$2" --ready-fd 3)
   case $1 in
+    null) command=("$build/bench/null_server" --socket-path "$work/socket") ;;
     vfsd-gzip) command=("${vfsd[@]}" --image "oci:$work/image-gzip:latest") ;;
     vfsd-plain) command=("${vfsd[@]}" --image "oci:$work/image-plain:latest") ;;
     vfsd-upper)
@@ -137,7 +139,9 @@ for round in $(seq "$rounds"); do
       # Both peers have one request queue.
       if [ "$queues" = 4 ]; then [ "$server" = vfsd-gzip ] || continue; fi
       start_server "$server" "$queues" || continue
-      "${pin[@]}" "$build/bench/fuse_load" --socket socket --pid "$server_pid" --name "$server" --writable \
+      verify=()
+      [ "$server" != null ] || verify=(--no-verify)
+      "${pin[@]}" "$build/bench/fuse_load" --socket socket --pid "$server_pid" --name "$server" --writable "${verify[@]}" \
         --queues "$queues" --milliseconds "$milliseconds" --json "results/$server.$queues.$round.json" > load.log 2>&1 ||
         say "$server: $(tail -n 1 load.log)"
       stop_server

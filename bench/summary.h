@@ -47,7 +47,7 @@ struct Goal {
   unsigned depth;
   double ratio;
   const char* ours;   // the server that the goal is about
-  const char* limit;  // the limits' line that bounds it; "" where there is none
+  const char* limit;  // the limits' line that bounds it; "": the null server does
 };
 [[nodiscard]] const std::vector<Goal>& goals();
 
