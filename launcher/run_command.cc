@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <optional>
+#include <thread>
 
 #include "launcher/accelerator.h"
 #include "launcher/detach.h"
@@ -157,7 +158,9 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
     plan.disk_root = true;
   } else if (plan.socket.empty()) {
     // A daemon that is not ours may have one queue only; ours is told.
-    config.request_queues = std::min(config.cpus, kMaxRequestQueues);
+    // More queues than cores to serve them only cost: bench/DESIGN.md.
+    config.request_queues =
+        std::min({config.cpus, kMaxRequestQueues, std::max(1U, std::thread::hardware_concurrency())});
     LB_ASSIGN(ChildSpec root, vfsd_spec(dirs, options, directory, kernel, config, {}));
     plan.daemons.push_back(std::move(root));
   }

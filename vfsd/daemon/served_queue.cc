@@ -57,8 +57,15 @@ void ServedQueue::take_requests() {
   if (!virtqueue_ || stopped_ || broken_) return;
   wants_more_ = false;
   virtqueue_->disable_kicks();
-  for (unsigned taken = 0; taken < kMaxBatch; ++taken) {
-    if (!take_one()) return;
+  for (unsigned taken = 0; taken < kMaxBatch;) {
+    const Took took = take_one();
+    if (took == Took::kHeldUp) return;
+    if (took == Took::kOne) {
+      ++taken;
+    } else if (!more_arrives()) {
+      if (!virtqueue_->enable_kicks()) return;
+      virtqueue_->disable_kicks();
+    }
   }
   wants_more_ = true;
   reactor_.post([] {});  // the hook after that batch goes on
@@ -74,34 +81,36 @@ ServedQueue::Slot* ServedQueue::free_slot() {
   return free_.back();
 }
 
-bool ServedQueue::take_one() {
+bool ServedQueue::more_arrives() {
+  if (free_.size() != slots_.size()) return false;  // what is in flight needs the reactor
+  publish();
+  return idle_poll_.wait([this] { return virtqueue_->has_waiting(); });
+}
+
+ServedQueue::Took ServedQueue::take_one() {
   Slot* slot = free_slot();
   if (slot == nullptr) {
     wants_more_ = true;  // the batch in which a request ends goes on
-    return false;
+    return Took::kHeldUp;
   }
   Error why;
-  auto popped = virtqueue_->pop(slot->chain, &why);
-  while (popped && *popped == vhost::Virtqueue::Pop::kEmpty) {
-    if (!virtqueue_->enable_kicks()) return false;
-    virtqueue_->disable_kicks();
-    popped = virtqueue_->pop(slot->chain, &why);
-  }
+  const auto popped = virtqueue_->pop(slot->chain, &why);
   if (!popped) {
     log_warn(popped.error().describe(), "; the queue is not served until the guest restarts it");
     broken_ = true;
-    return false;
+    return Took::kHeldUp;
   }
+  if (*popped == vhost::Virtqueue::Pop::kEmpty) return Took::kNone;
   if (*popped == vhost::Virtqueue::Pop::kBadChain) {
     log_debug(why.describe());
     virtqueue_->push(slot->chain.head, 0);
-    return true;
+    return Took::kOne;
   }
   free_.pop_back();
   if (slot->memory != virtqueue_->memory()) slot->memory = virtqueue_->memory();
   session_.handle(reactor_, *slot);
   counts_.add(slot->header.opcode);  // stays in the slot even when the request is done
-  return true;
+  return Took::kOne;
 }
 
 void ServedQueue::finish(Slot& slot, std::size_t reply_bytes) {

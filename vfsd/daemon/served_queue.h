@@ -9,6 +9,7 @@
 
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/base/unique_fd.h"
+#include "vfsd/daemon/idle_poll.h"
 #include "vfsd/fuse/request_counts.h"
 #include "vfsd/fuse/session.h"
 #include "vfsd/vhost/virtqueue.h"
@@ -49,9 +50,12 @@ class ServedQueue {
  private:
   struct Slot;
 
+  enum class Took { kOne, kNone, kHeldUp };
   void take_requests();
-  /// One request; false when there is none, or no room for one.
-  bool take_one();
+  /// Takes one request; kHeldUp: there is no room for one now, or the ring is broken.
+  Took take_one();
+  /// Looks for more while nothing is in flight.
+  bool more_arrives();
   Slot* free_slot();
   void finish(Slot& slot, std::size_t reply_bytes);
   void publish();
@@ -67,6 +71,7 @@ class ServedQueue {
   std::vector<std::unique_ptr<Slot>> slots_;  // made as needed, kept for good
   std::vector<Slot*> free_;
   fuse::RequestCounts counts_;
+  IdlePoll idle_poll_;
   std::size_t unpublished_bytes_ = 0;
   bool broken_ = false;                         // the ring made no sense; nothing more is taken from it
   bool wants_more_ = false;                     // a bound was reached: go on after the batch

@@ -107,7 +107,7 @@ bool Virtqueue::enable_kicks() {
     shared_u16(rings_.used, kRingFlagsOffset).store(0, std::memory_order_relaxed);
   }
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  return available_index() != next_available_;
+  return has_waiting();
 }
 
 }  // namespace layerboot::vfsd::vhost

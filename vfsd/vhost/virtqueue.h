@@ -42,6 +42,9 @@ class Virtqueue {
   /// wrong. An Error means that the ring itself makes no sense, and the queue can't go on.
   Result<Pop> pop(Chain& chain, Error* why);
 
+  /// Whether the guest offers more than was popped; pop() judges what.
+  [[nodiscard]] bool has_waiting() const { return available_index() != next_available_; }
+
   /// Appends a reply; the guest does not see it before publish().
   void push(std::uint16_t head, std::uint32_t written_bytes);
   [[nodiscard]] bool has_unpublished() const { return used_index_ != published_index_; }
