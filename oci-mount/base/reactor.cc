@@ -209,8 +209,35 @@ void Reactor::run_posted() {
   for (auto& item : work) item();
 }
 
+void Reactor::call_after(std::chrono::nanoseconds delay, std::function<void()> work) {
+  due_.emplace(std::chrono::steady_clock::now() + delay, std::move(work));
+}
+
+void Reactor::run_due() {
+  while (!due_.empty() && due_.begin()->first <= std::chrono::steady_clock::now()) {
+    const auto work = std::move(due_.begin()->second);
+    due_.erase(due_.begin());
+    work();
+  }
+}
+
+/// Until something has completed, or is due.
+void Reactor::wait() {
+  if (due_.empty()) {
+    ::io_uring_submit_and_wait(&ring_, 1);
+    return;
+  }
+  using namespace std::chrono;
+  const auto left = std::max(due_.begin()->first - steady_clock::now(), steady_clock::duration::zero());
+  const auto seconds = duration_cast<std::chrono::seconds>(left);
+  __kernel_timespec timeout{.tv_sec = seconds.count(), .tv_nsec = nanoseconds(left - seconds).count()};
+  io_uring_cqe* first = nullptr;
+  // The time goes with the call (IORING_FEAT_EXT_ARG): no opcode that the ring would have to allow.
+  ::io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
+}
+
 void Reactor::run_once() {
-  ::io_uring_submit_and_wait(&ring_, 1);
+  wait();
   io_uring_cqe* cqes[kMaxBatch];
   const unsigned count = ::io_uring_peek_batch_cqe(&ring_, cqes, kMaxBatch);
   for (unsigned i = 0; i < count; ++i) {
@@ -220,6 +247,7 @@ void Reactor::run_once() {
     ::io_uring_cqe_seen(&ring_, cqes[i]);
     completion->complete(result, flags);
   }
+  run_due();
   if (after_batch_) after_batch_();
 }
 

@@ -8,6 +8,7 @@
 #include <liburing.h>
 #include <sys/uio.h>
 
+#include <chrono>
 #include <coroutine>
 #include <cstdint>
 #include <functional>
@@ -102,6 +103,10 @@ class Reactor {
   /// Runs `work` on the reactor's thread, soon. Thread-safe. Order is kept.
   void post(std::function<void()> work);
 
+  /// Calls `work` once on this thread, `delay` from now or somewhat later; not at all if the reactor ends
+  /// before. For the reactor's own thread, and a few at a time.
+  void call_after(std::chrono::nanoseconds delay, std::function<void()> work);
+
   /// Called after each batch of completions and posts: the place to publish replies once for all.
   void set_after_batch(std::function<void()> hook) { after_batch_ = std::move(hook); }
 
@@ -129,6 +134,8 @@ class Reactor {
   Result<void> init();
   void submit(const io_uring_sqe& prepared, Completion* completion);
   void run_once();
+  void wait();
+  void run_due();
   void arm(Watch& watch);
   void run_posted();
 
@@ -137,6 +144,7 @@ class Reactor {
   bool ring_ready_ = false;
   UniqueFd wake_fd_;
   std::function<void()> after_batch_;
+  std::multimap<std::chrono::steady_clock::time_point, std::function<void()>> due_;
   std::map<int, std::unique_ptr<Watch>> watches_;
   std::vector<std::unique_ptr<Watch>> dying_watches_;  // unwatched, their last CQE still to come
   bool running_ = false;

@@ -5,7 +5,8 @@ namespace layerboot::vfsd {
 Result<std::unique_ptr<QueueSet>> QueueSet::create(fuse::Session& session, unsigned request_queues) {
   std::unique_ptr<QueueSet> set(new QueueSet);
   for (unsigned i = 0; i < request_queues; ++i) {
-    LB_ASSIGN(auto worker, QueueWorker::create(session, i == 0 ? 2 : 1));
+    const auto queues = i == 0 ? QueueWorker::Queues::kHighPriorityToo : QueueWorker::Queues::kOne;
+    LB_ASSIGN(auto worker, QueueWorker::create(session, queues));
     set->workers_.push_back(std::move(worker));
   }
   return set;

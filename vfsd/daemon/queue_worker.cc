@@ -4,12 +4,14 @@
 
 namespace layerboot::vfsd {
 
-Result<std::unique_ptr<QueueWorker>> QueueWorker::create(fuse::Session& session, unsigned queue_count) {
+Result<std::unique_ptr<QueueWorker>> QueueWorker::create(fuse::Session& session, Queues queues) {
   LB_ASSIGN(auto reactor, Reactor::create());
   std::unique_ptr<QueueWorker> worker(new QueueWorker(std::move(reactor)));
-  for (unsigned i = 0; i < queue_count; ++i) {
-    worker->queues_.push_back(std::make_unique<ServedQueue>(*worker->reactor_, session));
-  }
+  const auto add = [&](ServedQueue::Replies replies) {
+    worker->queues_.push_back(std::make_unique<ServedQueue>(*worker->reactor_, session, replies));
+  };
+  if (queues == Queues::kHighPriorityToo) add(ServedQueue::Replies::kGathered);
+  add(ServedQueue::Replies::kAtOnce);
   worker->reactor_->set_after_batch([queues = &worker->queues_] {
     for (auto& queue : *queues) queue->after_batch();
   });

@@ -13,8 +13,9 @@ namespace layerboot::vfsd {
 
 class QueueWorker {
  public:
-  /// A worker with `queue_count` queues (the first has the high-priority queue as well), running.
-  static Result<std::unique_ptr<QueueWorker>> create(fuse::Session& session, unsigned queue_count);
+  enum class Queues { kOne, kHighPriorityToo };
+  /// A worker with a request queue, and the high-priority queue before it if so wanted, running.
+  static Result<std::unique_ptr<QueueWorker>> create(fuse::Session& session, Queues queues);
   /// REQUIRES: its queues are stopped.
   ~QueueWorker();
   QueueWorker(const QueueWorker&) = delete;

@@ -22,7 +22,8 @@ struct ServedQueue::Slot final : fuse::Exchange {
   std::shared_ptr<const vhost::GuestMemory> memory;  // keeps the iovecs mapped
 };
 
-ServedQueue::ServedQueue(Reactor& reactor, fuse::Session& session) : reactor_(reactor), session_(session) {}
+ServedQueue::ServedQueue(Reactor& reactor, fuse::Session& session, Replies replies)
+    : reactor_(reactor), session_(session), replies_(replies) {}
 
 ServedQueue::~ServedQueue() = default;
 
@@ -122,7 +123,18 @@ void ServedQueue::finish(Slot& slot, std::size_t reply_bytes) {
 
 void ServedQueue::publish() {
   unpublished_bytes_ = 0;
-  if (virtqueue_->has_unpublished() && virtqueue_->publish()) tell_guest();
+  if (virtqueue_->unpublished() > 0 && virtqueue_->publish()) tell_guest();
+}
+
+/// An interrupt costs a guest far more than a FORGET does: one for many.
+void ServedQueue::publish_later() {
+  if (virtqueue_->unpublished() >= kMaxGathered) return publish();
+  if (virtqueue_->unpublished() == 0 || publish_is_due_) return;
+  publish_is_due_ = true;
+  reactor_.call_after(kGatherTime, [this] {
+    publish_is_due_ = false;
+    if (virtqueue_) publish();
+  });
 }
 
 void ServedQueue::let_go_of_memory() {
@@ -136,7 +148,11 @@ void ServedQueue::tell_guest() {
 void ServedQueue::after_batch() {
   if (!virtqueue_) return;
   if (wants_more_ && (!free_.empty() || slots_.size() < kMaxInFlight)) take_requests();
-  publish();
+  if (replies_ == Replies::kGathered && !stopped_) {
+    publish_later();
+  } else {
+    publish();
+  }
   if (!stopped_ || free_.size() != slots_.size()) return;
   const auto next_available = virtqueue_->next_available();
   virtqueue_.reset();

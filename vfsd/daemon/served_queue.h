@@ -1,6 +1,7 @@
 // ServedQueue: one virtqueue's requests, from the kick to the used ring.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -27,7 +28,15 @@ class ServedQueue {
   static constexpr unsigned kMaxBatch = 128;
   static constexpr std::size_t kEarlyPublishBytes = 512U << 10;
 
-  ServedQueue(Reactor& reactor, fuse::Session& session);
+  /// When the guest sees that a request is done.
+  enum class Replies {
+    kAtOnce,    // after each batch
+    kGathered,  // some at a time, kGatherTime late at most: for requests that nobody waits for
+  };
+  static constexpr std::chrono::milliseconds kGatherTime{4};
+  static constexpr unsigned kMaxGathered = 64;
+
+  ServedQueue(Reactor& reactor, fuse::Session& session, Replies replies);
   /// REQUIRES: stopped.
   ~ServedQueue();
   ServedQueue(const ServedQueue&) = delete;
@@ -59,12 +68,15 @@ class ServedQueue {
   Slot* free_slot();
   void finish(Slot& slot, std::size_t reply_bytes);
   void publish();
+  void publish_later();
   void tell_guest();
   /// Slots keep the memory table of their last request, so that a hit need not count references.
   void let_go_of_memory();
 
   Reactor& reactor_;
   fuse::Session& session_;
+  const Replies replies_;
+  bool publish_is_due_ = false;
   std::optional<vhost::Virtqueue> virtqueue_;
   UniqueFd call_;
   int kick_fd_ = -1;

@@ -47,7 +47,10 @@ class Virtqueue {
 
   /// Appends a reply; the guest does not see it before publish().
   void push(std::uint16_t head, std::uint32_t written_bytes);
-  [[nodiscard]] bool has_unpublished() const { return used_index_ != published_index_; }
+  /// How many the guest has not been shown yet.
+  [[nodiscard]] unsigned unpublished() const {
+    return static_cast<std::uint16_t>(used_index_ - published_index_);
+  }
   /// Shows the guest what was pushed. True if it wants to be told.
   [[nodiscard]] bool publish();
 

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <functional>
 #include <string>
 #include <thread>
 
@@ -135,6 +137,38 @@ TEST_F(ReactorTest, MoreRequestsThanTheQueueHolds) {
   }
   reactor_->run();
   EXPECT_EQ(back, text);
+}
+
+TEST_F(ReactorTest, CallsWhatIsDueInOrderOfTime) {
+  using std::chrono::milliseconds;
+  std::string said;
+  const auto begin = std::chrono::steady_clock::now();
+  reactor_->call_after(milliseconds(20), [&] {
+    said += "late";
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, milliseconds(20));
+    reactor_->stop();
+  });
+  reactor_->call_after(milliseconds(1), [&] { said += "early "; });
+  reactor_->call_after(milliseconds(0), [&] {
+    said += "now ";
+    reactor_->call_after(milliseconds(0), [&] { said += "then "; });
+  });
+  reactor_->run();
+  EXPECT_EQ(said, "now then early late");
+}
+
+TEST_F(ReactorTest, GoesOnWithOtherWorkUntilSomethingIsDue) {
+  unsigned rounds = 0;
+  std::function<void()> again = [&] {
+    if (++rounds < 1000) reactor_->post(again);
+  };
+  bool called = false;
+  reactor_->call_after(std::chrono::hours(1), [&] { called = true; });
+  reactor_->post(again);
+  reactor_->post([&] { reactor_->stop(); });
+  reactor_->run();
+  EXPECT_GE(rounds, 1U);
+  EXPECT_FALSE(called) << "an hour is not over";
 }
 
 TEST_F(ReactorTest, RunsTheHookAfterABatch) {

@@ -1,14 +1,20 @@
 // The daemon's parts together, driven by a fake guest over vhost-user: the life of a request, and of a VM.
 #include <gtest/gtest.h>
+#include <linux/fuse.h>
 #include <sys/stat.h>
+
+#include <cstring>
+#include <vector>
 
 #include "tests/support/fake_guest_fuse.h"
 #include "tests/vfsd/daemon/guest_on_fake.h"
+#include "vfsd/daemon/served_queue.h"
 
 namespace layerboot::vfsd {
 namespace {
 
 using test::FakeGuestOptions;
+using test::FakeQueue;
 using test::FuseClient;
 
 struct Shape {
@@ -43,6 +49,43 @@ TEST_P(Serving, DoesWhatAGuestDoes) {
   EXPECT_EQ(client.lookup(1, "file")->nodeid, 0U) << "a negative entry";
   FuseClient hiprio(*guest, 0);
   EXPECT_TRUE(hiprio.forget(made->nodeid, 1));
+}
+
+TEST_P(Serving, GivesEveryForgetBack) {
+  DaemonOnFake daemon(GetParam().options.request_queues);
+  const auto guest = daemon.guest(GetParam().options);
+  ASSERT_TRUE(guest);
+  const auto booted = guest->boot();
+  ASSERT_TRUE(booted) << booted.error().describe();
+  FuseClient client(*guest, 1);
+  ASSERT_TRUE(client.init());
+  const auto made = client.create(1, "file", 0644, 0);
+  ASSERT_TRUE(made);
+  // More than are gathered for one interrupt, and a rest that only time brings back.
+  constexpr unsigned kForgets = ServedQueue::kMaxGathered + 10;
+  FakeQueue& hiprio = guest->queue(0);
+  std::vector<FakeQueue::Request> requests;
+  fuse_in_header header{};
+  const fuse_forget_in body{0};
+  header.len = sizeof(header) + sizeof(body);
+  header.opcode = FUSE_FORGET;
+  header.nodeid = made->nodeid;
+  std::vector<std::byte> bytes(header.len);
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  std::memcpy(bytes.data() + sizeof(header), &body, sizeof(body));
+  for (unsigned i = 0; i < kForgets; ++i) {
+    const auto request = hiprio.prepare(bytes, 0);
+    ASSERT_TRUE(request) << request.error().describe();
+    requests.push_back(*request);
+    hiprio.offer(request->head);
+    hiprio.kick();
+  }
+  for (const auto& request : requests) {
+    const auto reply = hiprio.wait(request);
+    ASSERT_TRUE(reply) << reply.error().describe();
+    EXPECT_TRUE(reply->empty());
+  }
+  EXPECT_TRUE(client.getattr(made->nodeid)) << "it was only forgotten zero times";
 }
 
 constexpr std::uint16_t kQueueSize = 128;

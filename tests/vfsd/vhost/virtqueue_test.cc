@@ -32,9 +32,9 @@ TEST_P(VirtqueueTest, GoesAroundMoreThanOnce) {
     ASSERT_EQ(pop(), Virtqueue::Pop::kChain);
     ASSERT_EQ(pop(), Virtqueue::Pop::kEmpty);
     device.push(chain.head, i % 17);
-    ASSERT_TRUE(device.has_unpublished());
+    ASSERT_GT(device.unpublished(), 0U);
     (void)device.publish();
-    ASSERT_FALSE(device.has_unpublished());
+    ASSERT_EQ(device.unpublished(), 0U);
     ASSERT_TRUE(ring.driver->is_done(request));
     ASSERT_EQ(ring.driver->last_used_length(request.head), i % 17);
     ring.driver->abandon(request);
