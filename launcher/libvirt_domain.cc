@@ -51,16 +51,42 @@ std::string disk(const std::filesystem::path& file, std::string_view format, std
                  read_only ? "      <readonly/>\n" : "", "    </disk>\n");
 }
 
-std::string root_device(const VmConfig& config, const std::filesystem::path& virtiofs_socket) {
-  if (!config.disk_root) {
-    return str_cat(
-        "    <filesystem type='mount'>\n      <driver type='virtiofs' queue='1024'/>\n      <source socket='",
-        escape(virtiofs_socket.string()), "'/>\n      <target dir='root'/>\n    </filesystem>\n");
+std::string share(const std::filesystem::path& socket, std::string_view tag) {
+  return str_cat(
+      "    <filesystem type='mount'>\n      <driver type='virtiofs' queue='1024'/>\n      <source socket='",
+      escape(socket.string()), "'/>\n      <target dir='", tag, "'/>\n    </filesystem>\n");
+}
+
+std::string storage(const VmConfig& config, const std::filesystem::path& virtiofs_socket) {
+  if (config.disk_root) {
+    std::string disks =
+        disk(config.root_disk, config.disk_format == DiskFormat::kRaw ? "raw" : "qcow2", "vda", false);
+    if (!config.modules_disk.empty()) disks += disk(config.modules_disk, "raw", "vdb", true);
+    return disks;
   }
-  std::string disks =
-      disk(config.root_disk, config.disk_format == DiskFormat::kRaw ? "raw" : "qcow2", "vda", false);
-  if (!config.modules_disk.empty()) disks += disk(config.modules_disk, "raw", "vdb", true);
-  return disks;
+  std::string shares = share(virtiofs_socket, "root");
+  for (std::size_t i = 0; i < config.volumes.size(); ++i) {
+    shares += share(volume_socket(virtiofs_socket, i), volume_tag(i));
+  }
+  return shares;
+}
+
+/// Ports lead into a guest by way of passt only: libvirt has none for QEMU's own user network.
+std::string interface(const VmConfig& config) {
+  if (config.net == Net::kNone) return {};
+  const std::string model = "      <model type='virtio'/>\n    </interface>\n";
+  if (config.net == Net::kTap) {
+    return str_cat("    <interface type='ethernet'>\n      <target dev='", escape(config.tap),
+                   "' managed='no'/>\n", model);
+  }
+  if (config.net == Net::kUser && config.published.empty()) return "    <interface type='user'>\n" + model;
+  std::string passt = "    <interface type='user'>\n      <backend type='passt'/>\n";
+  for (const PublishedPort& port : config.published) {
+    passt +=
+        str_cat("      <portForward proto='", port.udp ? "udp" : "tcp", "' address='", port.address,
+                "'>\n        <range start='", port.host, "' to='", port.guest, "'/>\n      </portForward>\n");
+  }
+  return passt + model;
 }
 
 std::string boot(const VmConfig& config) {
@@ -71,6 +97,10 @@ std::string boot(const VmConfig& config) {
 }
 
 }  // namespace
+
+std::filesystem::path volume_socket(const std::filesystem::path& root_socket, std::size_t number) {
+  return str_cat(root_socket.string(), '.', volume_tag(number));
+}
 
 std::string libvirt_domain_xml(const VmConfig& config, const std::filesystem::path& virtiofs_socket) {
   const bool kvm = config.accel == Accel::kKvm;
@@ -84,9 +114,8 @@ std::string libvirt_domain_xml(const VmConfig& config, const std::filesystem::pa
   xml += str_cat("  <features>\n    <acpi/>\n    <apic/>\n  </features>\n  <cpu mode='",
                  kvm ? "host-passthrough" : "maximum", "'/>\n  <clock offset='utc'/>\n",
                  "  <on_poweroff>destroy</on_poweroff>\n  <on_reboot>restart</on_reboot>\n",
-                 "  <on_crash>destroy</on_crash>\n  <devices>\n", root_device(config, virtiofs_socket));
-  if (config.net == Net::kUser)
-    xml += "    <interface type='user'>\n      <model type='virtio'/>\n    </interface>\n";
+                 "  <on_crash>destroy</on_crash>\n  <devices>\n", storage(config, virtiofs_socket),
+                 interface(config));
   return xml +
          "    <serial type='pty'/>\n    <console type='pty'/>\n    <rng model='virtio'>\n"
          "      <backend model='random'>/dev/urandom</backend>\n    </rng>\n"

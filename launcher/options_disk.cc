@@ -34,7 +34,9 @@ void add_export_command(CommandSet& commands) {
   exported->footer(
       "A virtiofs root needs its daemon: 'layerboot serve IMAGE --name VM --socket-path SOCKET', whenever "
       "the domain\n"
-      "is started. A disk root needs nothing but the files that the XML names.");
+      "is started; it serves the VM's volumes as well. A disk root needs nothing but the files that the XML "
+      "names, and\n"
+      "has no volumes. Published ports need passt where libvirt runs; shared sockets are left out.");
 }
 
 }  // namespace

@@ -64,8 +64,9 @@ Result<std::string> kernel_command_line(const VmConfig& config) {
   line += " rw panic=-1";
   if (config.disk_root && !config.modules_disk.empty()) line += " layerboot.modules=/dev/vdb";
   // TSC calibration against the PIT and the timer check fail, or take long, on a loaded host without hardware
-  // virtualisation.
+  // virtualisation. The emulated TSC is the host's.
   if (config.accel == Accel::kTcg) line += " tsc=reliable no_timer_check";
+  if (config.accel == Accel::kTcg && config.tsc_khz != 0) line += str_cat(" tsc_early_khz=", config.tsc_khz);
   if (config.accel == Accel::kTcg && !config.tcg_append.empty()) line += str_cat(' ', config.tcg_append);
   line += config.debug ? " systemd.log_target=kmsg" : " quiet loglevel=4";
   line += config.quiet ? " systemd.show_status=0" : " systemd.show_status=1";

@@ -11,6 +11,7 @@
 #include "launcher/detach.h"
 #include "launcher/disk_vm.h"
 #include "launcher/guest_plan.h"
+#include "launcher/host_tsc.h"
 #include "launcher/image_workload.h"
 #include "launcher/janitor.h"
 #include "launcher/kernel_choice.h"
@@ -100,20 +101,23 @@ Result<void> decide_accelerator(const StateDirs& dirs, const Options& options,
   return {};
 }
 
-/// A daemon for each volume.
+/// A daemon for each volume; where it serves by itself it listens beside the root's.
 Result<void> add_volumes(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
                          const VmConfig& config, SupervisorPlan& plan) {
   if (config.volumes.empty()) return {};
   LB_ASSIGN(const auto vfsd, find_vfsd(options.vfsd));
   const auto uppers = directory.paths().volume_uppers();
   LB_TRY(make_directories(uppers, 0700));
-  for (const Volume& volume : config.volumes) {
+  for (std::size_t i = 0; i < config.volumes.size(); ++i) {
+    const Volume& volume = config.volumes[i];
+    const auto socket =
+        options.command == Command::kServe ? volume_socket(plan.socket, i) : std::filesystem::path();
     std::error_code error;
     if (!std::filesystem::is_directory(volume.host, error)) {
       return fail(ENOTDIR, "--volume ", volume.host, ": no directory there");
     }
     const VfsdPaths paths{.vfsd = vfsd,
-                          .socket = {},
+                          .socket = socket,
                           .control = {},
                           .upper = uppers / mount_unit_name(volume.guest),
                           .index = dirs.index(),
@@ -143,6 +147,7 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
   LB_ASSIGN(VmConfig config, config_for(dirs, options, directory, kernel));
   LB_TRY(decide_accelerator(dirs, options, qemu, config));
+  if (config.accel == Accel::kTcg) config.tsc_khz = measure_host_tsc_khz();
   LB_TRY(leave_out_initrd(kernel, config));
   SupervisorPlan plan;
   plan.on_ready = [&directory] { directory.keep(); };
@@ -241,12 +246,17 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
     chosen.image = record.image;
     chosen.accel_choice = options.accel_choice;
   }
-  if (!chosen.volumes.empty() || !chosen.published.empty())
-    log_warn("volumes and published ports of ", options.name, " are left out of the domain");
+  if (!chosen.sockets.empty())
+    log_warn("the shared sockets of ", options.name, " are left out: they need the launcher beside the VM");
   LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, chosen));
   LB_ASSIGN(VmConfig config, config_for(dirs, chosen, directory, kernel));
+  if (config.disk_root && !config.volumes.empty()) {
+    log_warn("the volumes of ", options.name,
+             " are left out: a domain with its root on a disk has no daemons");
+    config.volumes.clear();
+  }
   LB_TRY(decide_accelerator(dirs, chosen, qemu, config));
   LB_TRY(leave_out_initrd(kernel, config));
   if (config.disk_root) LB_TRY(prepare_disk_vm(dirs, chosen, directory, kernel, config));
@@ -266,9 +276,16 @@ Result<void> serve_image(const StateDirs& dirs, const Options& options) {
   plan.control_socket = directory.paths().control_socket();
   LB_TRY(check_socket_path(plan.socket));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
-  LB_ASSIGN(const VmConfig config, config_for(dirs, options, directory, kernel));
-  LB_ASSIGN(ChildSpec daemon, vfsd_spec(dirs, options, directory, kernel, config, plan.socket));
+  // As the VM was last run: serving it must not change what it is.
+  Options chosen = options;
+  LB_ASSIGN(const VmRecord known, directory.load_record());
+  static_cast<RunSettings&>(chosen) = known.run;
+  chosen.kernel = options.kernel;
+  chosen.ephemeral = false;
+  LB_ASSIGN(const VmConfig config, config_for(dirs, chosen, directory, kernel));
+  LB_ASSIGN(ChildSpec daemon, vfsd_spec(dirs, chosen, directory, kernel, config, plan.socket));
   plan.daemons.push_back(std::move(daemon));
+  LB_TRY(add_volumes(dirs, chosen, directory, config, plan));
   LB_TRY(supervise(plan));
   return {};
 }

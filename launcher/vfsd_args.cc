@@ -32,9 +32,10 @@ std::vector<std::string> vfsd_args(const VmConfig& config, const VfsdPaths& path
 
 std::vector<std::string> volume_vfsd_args(const VmConfig& config, const Volume& volume,
                                           const VfsdPaths& paths) {
+  const bool connected = paths.socket.empty();
   std::vector<std::string> args = {paths.vfsd.string(),
-                                   "--fd",
-                                   str_cat(kVfsdSocketFd),
+                                   connected ? "--fd" : "--socket-path",
+                                   connected ? str_cat(kVfsdSocketFd) : paths.socket.string(),
                                    "--ready-fd",
                                    str_cat(kVfsdReadyFd),
                                    "--image",

@@ -35,6 +35,7 @@ struct VmConfig : RunSettings {
   std::filesystem::path modules_disk;  // raw, with disk_root; may be empty
   guest_init::ImageWorkload workload;  // what the image says to run
   std::string tcg_append;              // kernel arguments this kernel needs under TCG
+  std::uint64_t tsc_khz = 0;           // of the host it will run on, under TCG; 0: not known
   Accel accel = Accel::kTcg;
   Machine machine = Machine::kQ35;
   bool timing = false;          // the guest is to say how far it is

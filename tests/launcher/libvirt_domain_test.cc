@@ -52,5 +52,36 @@ TEST(LibvirtDomain, ADiskRootIsTwoDisksAndNoDaemon) {
   EXPECT_FALSE(holds(raw, "<initrd>"));
 }
 
+TEST(LibvirtDomain, VolumesHaveSocketsBesideTheRoots) {
+  VmConfig config = example();
+  config.volumes = {{.host = "/srv", .guest = "/srv", .read_only = true, .quota_bytes = 0},
+                    {.host = "/data", .guest = "/data", .read_only = false, .quota_bytes = 0}};
+  const std::string xml = libvirt_domain_xml(config, "/run/root.sock");
+  EXPECT_TRUE(holds(xml, "<source socket='/run/root.sock.volume0'/>\n      <target dir='volume0'/>"));
+  EXPECT_TRUE(holds(xml, "<source socket='/run/root.sock.volume1'/>\n      <target dir='volume1'/>"));
+  EXPECT_TRUE(holds(xml, "layerboot.mount=volume0:/srv:ro layerboot.mount=volume1:/data"));
+}
+
+TEST(LibvirtDomain, PortsLeadInByPasst) {
+  VmConfig config = example();
+  EXPECT_FALSE(holds(libvirt_domain_xml(config, "/s"), "passt"));
+  config.published = {{.address = "127.0.0.1", .host = 8080, .guest = 80, .udp = false},
+                      {.address = "0.0.0.0", .host = 5353, .guest = 53, .udp = true}};
+  const std::string xml = libvirt_domain_xml(config, "/s");
+  EXPECT_TRUE(holds(xml, "<interface type='user'>\n      <backend type='passt'/>"));
+  EXPECT_TRUE(
+      holds(xml, "<portForward proto='tcp' address='127.0.0.1'>\n        <range start='8080' to='80'/>"));
+  EXPECT_TRUE(
+      holds(xml, "<portForward proto='udp' address='0.0.0.0'>\n        <range start='5353' to='53'/>"));
+}
+
+TEST(LibvirtDomain, ATapIsSomebodyElses) {
+  VmConfig config = example();
+  config.net = Net::kTap;
+  config.tap = "tap7";
+  EXPECT_TRUE(holds(libvirt_domain_xml(config, "/s"),
+                    "<interface type='ethernet'>\n      <target dev='tap7' managed='no'/>"));
+}
+
 }  // namespace
 }  // namespace layerboot::launcher

@@ -151,6 +151,15 @@ TEST(KernelCommandLine, WhatAKernelNeedsUnderTcgIsForTcgOnly) {
   EXPECT_EQ(kernel_command_line(config)->find("clearcpuid"), std::string::npos);
 }
 
+TEST(KernelCommandLine, AnEmulatedGuestIsToldTheRateOfItsClock) {
+  VmConfig config = example();
+  EXPECT_EQ(kernel_command_line(config)->find("tsc_early_khz"), std::string::npos) << "not known";
+  config.tsc_khz = 2'596'142;
+  EXPECT_NE(kernel_command_line(config)->find(" tsc_early_khz=2596142 "), std::string::npos);
+  config.accel = Accel::kKvm;
+  EXPECT_EQ(kernel_command_line(config)->find("tsc_early_khz"), std::string::npos);
+}
+
 TEST(KernelCommandLine, VerbosityReachesTheGuest) {
   VmConfig config = example();
   config.debug = true;
