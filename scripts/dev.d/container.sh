@@ -8,7 +8,7 @@ readonly root
 . "$root/scripts/dev.d/common.sh"
 
 readonly limit=300
-oci_mount=${OCI_MOUNT:-$programs/oci-mount/mount/oci-mount}
+readonly oci_mount=$programs/oci-mount/mount/oci-mount
 image=${1:?container.sh IMAGE}
 check=${2:-}
 [ "$(id -u)" = 0 ] || die "run-container needs root: systemd-nspawn makes namespaces and device nodes (run-image and run-virtiofs do not)"
@@ -31,6 +31,8 @@ end() {
   umount "$work/root" 2> /dev/null || true
   # --one-file-system: should the mount still be there, its files are not ours to remove.
   rm -rf --one-file-system "$work"
+  # Where nothing was written there is nothing to keep.
+  rmdir "$upper" 2> /dev/null || true
 }
 trap end EXIT
 trap 'exit 130' INT

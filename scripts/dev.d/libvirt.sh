@@ -11,7 +11,7 @@ readonly root
 . "$root/scripts/dev.d/common.sh"
 
 readonly limit=900 # seconds until the login prompt, on a slow machine that emulates
-layerboot=${LAYERBOOT:-$programs/launcher/layerboot}
+readonly layerboot=$programs/launcher/layerboot
 kind=--disk-image
 if [ "${1:-}" = --virtiofs ]; then kind= && shift; fi
 image=${1:?libvirt.sh [--virtiofs] IMAGE}

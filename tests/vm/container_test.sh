@@ -6,8 +6,8 @@ build=$1
 [ -n "${LAYERBOOT_TEST_IMAGE:-}" ] || { echo "LAYERBOOT_TEST_IMAGE is not set: run ./dev test"; exit 1; }
 state=$(mktemp -d "${TMPDIR:-/tmp}/layerboot-vm-XXXXXX")
 trap 'rm -rf --one-file-system "$state"' EXIT
-export XDG_DATA_HOME=$state/data XDG_CACHE_HOME=$state/cache OCI_MOUNT=$build/oci-mount/mount/oci-mount
-if ! said=$("$here/../../scripts/dev.d/container.sh" "oci:$LAYERBOOT_TEST_IMAGE:latest" --check 2> "$state/errors"); then
+export XDG_DATA_HOME=$state/data XDG_CACHE_HOME=$state/cache LAYERBOOT_BUILD=$build
+if ! said=$("$here/../../scripts/dev" run-container "oci:$LAYERBOOT_TEST_IMAGE:latest" --check 2> "$state/errors"); then
   cat "$state/errors"
   # A machine that can't is told so, in one line.
   if grep -qE '^dev: (run-container needs root|systemd-nspawn is missing|this machine)' "$state/errors"; then exit 77; fi

@@ -14,10 +14,10 @@ kernels=$("$build/launcher/layerboot" kernel --guest-init "$build/guest-init/gue
 mkdir -p "$state/data/layerboot/kernels" "$state/run"
 cp -r "$kernels" "$state/data/layerboot/kernels/"
 export XDG_DATA_HOME=$state/data XDG_CACHE_HOME=$state/cache XDG_RUNTIME_DIR=$state/run
-export LAYERBOOT=$build/launcher/layerboot
+export LAYERBOOT_BUILD=$build
 for kind in "" --virtiofs; do
   # shellcheck disable=SC2086
-  "$here/../../scripts/dev.d/libvirt.sh" $kind "oci:$LAYERBOOT_TEST_IMAGE:latest" --accel tcg < /dev/null 2>&1 | tee "$state/log"
+  "$here/../../scripts/dev" run-image-libvirt $kind "oci:$LAYERBOOT_TEST_IMAGE:latest" --accel tcg < /dev/null 2>&1 | tee "$state/log"
   grep -q "is running" "$state/log"
   grep -q "at its login prompt" "$state/log"
   grep -q "is shut off" "$state/log"

@@ -16,5 +16,9 @@ trap 'pkill -KILL -f "$state" || true; rm -rf "$state"' EXIT
 kernels=$("$build/launcher/layerboot" kernel --guest-init "$build/guest-init/guest-init")
 mkdir -p "$state/data/layerboot/kernels"
 cp -r "$kernels" "$state/data/layerboot/kernels/"
+# What the verbs of ./dev take for granted: programs that are built, and the default image.
+mkdir -p "$state/data/layerboot/images"
+ln -s "$LAYERBOOT_TEST_IMAGE" "$state/data/layerboot/images/demo"
+export LAYERBOOT_BUILD=$build
 STATE_DIR=$state "$here/$script" "$build/launcher/layerboot" "$build/vfsd/vfsd" \
   "$build/guest-init/guest-init" "$LAYERBOOT_TEST_IMAGE"
