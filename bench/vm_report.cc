@@ -1,15 +1,14 @@
 // vm_report: VM-RESULTS.md and vm-results.svg out of what bench/vm/compare.sh has measured.
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "bench/vm_results.h"
 #include "oci-mount/base/str_cat.h"
 
 namespace layerboot::bench {
@@ -17,174 +16,117 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<const char*, 5> kContenders = {"raw", "qcow2", "vfsd", "virtiofsd-c", "virtiofsd-rust"};
-constexpr std::array<const char*, 5> kColours = {"#8c8c8c", "#4a6fa5", "#1b7f4b", "#c0504d", "#e39b62"};
-constexpr const char* kReference = "raw";
-
-struct Job {
-  const char* name;
-  const char* title;
-  const char* unit;
-  bool more_is_better;
-};
-constexpr std::array kJobs = {
-    Job{"prepare", "from blobs to ready to boot, nothing known", "ms", false},
-    Job{"prepare-again", "another VM of the same image", "ms", false},
-    Job{"prepare-kib", "disk used for that", "KiB", false},
-    Job{"boot-before-initrd", "boot: kernel, up to the initrd", "ms", false},
-    Job{"boot-kernel", "boot: kernel and initrd", "ms", false},
-    Job{"boot-userspace", "boot: userspace, to multi-user", "ms", false},
-    Job{"boot-wall", "boot: from the launch to the first job, by the host's clock", "ms", false},
-    Job{"host-memory-kib", "memory of QEMU and daemon after the jobs", "KiB", false},
-    Job{"find-cold", "find over all files, first", "ms", false},
-    Job{"find-warm", "again", "ms", false},
-    Job{"stat-cold", "stat of all in /usr, cold", "ms", false},
-    Job{"read-cold", "read /usr/bin, cold", "ms", false},
-    Job{"read-warm", "again", "ms", false},
-    Job{"untar", "untar 800 files", "ms", false},
-    Job{"git-status-cold", "git status, cold", "ms", false},
-    Job{"git-status-warm", "again", "ms", false},
-    Job{"compile", "compile four files", "ms", false},
-    Job{"sqlite", "sqlite, 60 transactions", "ms", false},
-    Job{"apt-get", "apt-get install of two local packages", "ms", false},
-    Job{"rm-rf", "rm -rf of 800 files", "ms", false},
-    Job{"fio-randread-4k-buffered", "fio 4 KiB random read, buffered", "op/s", true},
-    Job{"fio-randread-4k-direct", "fio 4 KiB random read, direct", "op/s", true},
-    Job{"fio-randwrite-4k-buffered", "fio 4 KiB random write, buffered", "op/s", true},
-    Job{"fio-randwrite-4k-direct", "fio 4 KiB random write, direct", "op/s", true},
-    Job{"fio-read-1m-buffered", "fio 1 MiB read, buffered", "KiB/s", true},
-    Job{"fio-read-1m-direct", "fio 1 MiB read, direct", "KiB/s", true},
-    Job{"fio-write-1m-buffered", "fio 1 MiB write, buffered", "KiB/s", true},
-    Job{"fio-write-1m-direct", "fio 1 MiB write, direct", "KiB/s", true},
-};
-
-/// Values of one job in one contender, in the order of the rounds.
-using Rounds = std::vector<double>;
-using Results = std::map<std::string, std::map<std::string, Rounds>>;
-
-Results read_results(const fs::path& directory) {
-  Results results;
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(directory)) files.push_back(entry.path());
-  std::sort(files.begin(), files.end());
-  for (const fs::path& file : files) {
-    std::ifstream in(file);
-    std::string name;
-    double value = 0;
-    while (in >> name >> value) results[file.stem().string()][name].push_back(value);
-  }
-  return results;
-}
-
-double median(Rounds values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
 std::string number(double value) {
   std::array<char, 32> text{};
   std::snprintf(text.data(), text.size(), value >= 100 ? "%.0f" : value >= 10 ? "%.1f" : "%.2f", value);
   return text.data();
 }
 
-const Rounds* find(const Results& results, const std::string& contender, const char* job) {
-  const auto of_contender = results.find(contender);
-  if (of_contender == results.end()) return nullptr;
-  const auto values = of_contender->second.find(job);
-  return values == of_contender->second.end() || values->second.empty() ? nullptr : &values->second;
-}
-
 std::string figure(const Rounds& values) {
-  const auto [low, high] = std::minmax_element(values.begin(), values.end());
-  if (values.size() == 1) return number(values.front());
-  return str_cat(number(median(values)), " (", number(*low), "–", number(*high), ")");
+  if (values.size() == 1) return number(values.begin()->second);
+  return str_cat(number(median(values)), " (", number(least(values)), "–", number(most(values)), ")");
 }
 
-/// How much better than the raw disk, round against round: over 1 is better.
-Rounds ratios(const Results& results, const std::string& contender, const Job& job) {
-  Rounds found;
-  const Rounds* const ours = find(results, contender, job.name);
-  const Rounds* const disk = find(results, kReference, job.name);
-  if (ours == nullptr || disk == nullptr) return found;
-  for (std::size_t i = 0; i < std::min(ours->size(), disk->size()); ++i) {
-    if ((*ours)[i] <= 0 || (*disk)[i] <= 0) continue;
-    found.push_back(job.more_is_better ? (*ours)[i] / (*disk)[i] : (*disk)[i] / (*ours)[i]);
-  }
-  return found;
+/// The line above's title, where a job is the same once more.
+std::string full_title(std::size_t job) {
+  const std::string title = kVmJobs[job].title;
+  return title == "again" ? str_cat(kVmJobs[job - 1].title, ", again") : title;
 }
 
-std::vector<std::string> present(const Results& results) {
-  std::vector<std::string> names;
-  for (const char* name : kContenders) {
-    if (results.contains(name)) names.emplace_back(name);
-  }
-  return names;
-}
-
-void write_table(std::ostream& out, const Results& results, bool as_ratios) {
-  const auto names = present(results);
+void write_table(std::ostream& out, const VmResults& results, bool as_ratios) {
   out << "| what |" << (as_ratios ? "" : " unit |");
   std::string rule = as_ratios ? "|---|" : "|---|---|";
-  for (const auto& name : names) {
-    if (as_ratios && name == kReference) continue;
-    out << ' ' << name << " |";
+  for (const VmContender& contender : results.present()) {
+    if (as_ratios && contender.name == std::string(kRawDisk)) continue;
+    out << ' ' << contender.name << " |";
     rule += "---|";
   }
   out << '\n' << rule << '\n';
-  for (const Job& job : kJobs) {
+  for (const VmJob& job : kVmJobs) {
     out << "| " << job.title << " |" << (as_ratios ? "" : str_cat(' ', std::string(job.unit), " |"));
-    for (const auto& name : names) {
-      if (as_ratios && name == kReference) continue;
-      const Rounds* const values = find(results, name, job.name);
-      const Rounds shown = as_ratios ? ratios(results, name, job) : values != nullptr ? *values : Rounds();
+    for (const VmContender& contender : results.present()) {
+      if (as_ratios && contender.name == std::string(kRawDisk)) continue;
+      const Rounds shown =
+          as_ratios ? results.ratios(contender.name, job) : results.values(contender.name, job.name);
       out << ' ' << (shown.empty() ? "–" : figure(shown)) << (as_ratios && !shown.empty() ? "×" : "") << " |";
     }
     out << '\n';
   }
 }
 
-void write_plot(const fs::path& path, const Results& results) {
-  const auto names = present(results);
+/// What the figures of `contender` say by themselves: which of its ranges lie on one side of the raw disk's.
+void write_verdict(std::ostream& out, const VmResults& results, const std::string& contender) {
+  std::vector<std::string> ahead;
+  std::vector<std::string> behind;
+  std::vector<std::string> either;
+  for (std::size_t i = 0; i < kVmJobs.size(); ++i) {
+    const Rounds ratios = results.ratios(contender, kVmJobs[i]);
+    if (ratios.empty()) continue;
+    auto& list = least(ratios) > 1 ? ahead : most(ratios) < 1 ? behind : either;
+    list.push_back(str_cat(full_title(i), " (", number(median(ratios)), "×)"));
+  }
+  const auto say = [&out](const char* what, const std::vector<std::string>& list) {
+    out << "- " << what << ": ";
+    for (std::size_t i = 0; i < list.size(); ++i) out << (i == 0 ? "" : "; ") << list[i];
+    out << (list.empty() ? "nothing.\n" : ".\n");
+  };
+  out << "`" << contender << "` beside the raw disk, over " << results.rounds()
+      << " rounds, with the medians:\n\n";
+  say("better in every round", ahead);
+  say("worse in every round", behind);
+  say("now the one, now the other", either);
+  out << '\n';
+}
+
+void write_plot(std::ostream& out, const VmResults& results) {
+  std::vector<VmContender> shown;
+  for (const VmContender& contender : results.present()) {
+    if (contender.name != std::string(kRawDisk)) shown.push_back(contender);
+  }
   constexpr int kBar = 9;
-  constexpr int kLeft = 300;
+  constexpr int kGap = 10;
+  constexpr int kLeft = 330;
   constexpr int kUnit = 150;   // pixels of "as the raw disk"
   constexpr double kMost = 4;  // longer bars are cut
-  const int group = kBar * static_cast<int>(names.size()) + 10;
-  std::ofstream out(path);
+  const int group = kBar * static_cast<int>(shown.size()) + kGap;
   out << "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1000\" height=\""
-      << 60 + group * static_cast<int>(kJobs.size())
+      << 60 + group * static_cast<int>(kVmJobs.size())
       << "\" font-family=\"sans-serif\" font-size=\"11\"><rect width=\"100%\" height=\"100%\" "
          "fill=\"white\"/>"
       << "<text x=\"10\" y=\"18\" font-size=\"15\">How much better than a raw disk (the line; longer is "
          "better; cut at 4)</text>\n";
   int y = 50;
-  for (const Job& job : kJobs) {
-    out << "<text x=\"10\" y=\"" << y + kBar * 2 << "\">" << job.title << "</text>\n";
-    for (std::size_t i = 0; i < kContenders.size(); ++i) {
-      if (kContenders[i] == std::string(kReference) || !results.contains(kContenders[i])) continue;
-      const Rounds shown = ratios(results, kContenders[i], job);
-      if (!shown.empty()) {
-        const double ratio = median(shown);
+  for (std::size_t i = 0; i < kVmJobs.size(); ++i, y += kGap) {
+    out << "<text x=\"10\" y=\"" << y + kBar * 2 << "\">" << full_title(i) << "</text>\n";
+    for (const VmContender& contender : shown) {
+      if (const Rounds ratios = results.ratios(contender.name, kVmJobs[i]); !ratios.empty()) {
+        const double ratio = median(ratios);
         const int width = static_cast<int>(std::min(ratio, kMost) * kUnit);
         out << "<rect x=\"" << kLeft << "\" y=\"" << y << "\" width=\"" << width << "\" height=\"" << kBar - 1
-            << "\" fill=\"" << kColours[i] << "\"/><text x=\"" << kLeft + width + 4 << "\" y=\""
+            << "\" fill=\"" << contender.colour << "\"/><text x=\"" << kLeft + width + 4 << "\" y=\""
             << y + kBar - 1 << "\" font-size=\"9\">" << number(ratio) << "</text>\n";
       }
       y += kBar;
     }
-    y += 10 + kBar;
   }
   out << "<line x1=\"" << kLeft + kUnit << "\" x2=\"" << kLeft + kUnit << "\" y1=\"44\" y2=\"" << y
       << "\" stroke=\"black\" stroke-dasharray=\"3\"/>\n";
   int x = 10;
-  for (std::size_t i = 0; i < kContenders.size(); ++i) {
-    if (kContenders[i] == std::string(kReference) || !results.contains(kContenders[i])) continue;
-    out << "<rect x=\"" << x << "\" y=\"26\" width=\"10\" height=\"10\" fill=\"" << kColours[i]
-        << "\"/><text x=\"" << x + 15 << "\" y=\"35\">" << kContenders[i] << "</text>\n";
+  for (const VmContender& contender : shown) {
+    out << "<rect x=\"" << x << "\" y=\"26\" width=\"10\" height=\"10\" fill=\"" << contender.colour
+        << "\"/><text x=\"" << x + 15 << "\" y=\"35\">" << contender.name << "</text>\n";
     x += 130;
   }
   out << "</svg>\n";
+}
+
+void write_rounds(std::ostream& out, const VmResults& results, const char* name, const char* title) {
+  out << '\n' << title << "\n\n";
+  for (const VmContender& contender : results.present()) {
+    out << "- " << contender.name << ':';
+    for (const auto& [round, value] : results.values(contender.name, name)) out << ' ' << number(value);
+    out << '\n';
+  }
 }
 
 std::string read_all_of(const fs::path& path) {
@@ -193,44 +135,55 @@ std::string read_all_of(const fs::path& path) {
   return text.str();
 }
 
+struct Wish {
+  fs::path results;
+  fs::path output;
+  fs::path conclusion;
+  std::string commit;
+  std::string kernel;
+};
+
+Result<void> write_report(const Wish& wish) {
+  LB_ASSIGN(const VmResults results, VmResults::read(wish.results));
+  if (results.present().empty()) return fail(ENODATA, wish.results.string(), ": nothing was measured");
+  std::ofstream out(wish.output / "VM-RESULTS.md");
+  out << "# A VM on virtiofs against a VM on a disk\n\n"
+      << "One image, one kernel (" << wish.kernel << "), 2 processors under TCG, 1 GiB, at commit "
+      << wish.commit << "; " << results.rounds()
+      << " rounds in alternation. `./dev bench vm` repeats it.\n\n## In plain words\n\n"
+      << read_all_of(wish.conclusion) << "\n## Against the raw disk\n\n";
+  write_verdict(out, results, kOurs);
+  out << "How much better than the raw disk of the same round; over 1 is better. The median, and the range "
+      << "over the rounds.\n\n![plot](vm-results.svg)\n\n";
+  write_table(out, results, true);
+  out << "\n## Figures\n\nMedian and range.\n\n";
+  write_table(out, results, false);
+  write_rounds(out, results, "load", "The host's load average at the end of each round:");
+  write_rounds(out, results, "seconds", "Seconds that each took, preparation and all:");
+  std::ofstream plot(wish.output / "vm-results.svg");
+  write_plot(plot, results);
+  out.flush();
+  plot.flush();
+  if (!out.good() || !plot.good()) return fail(EIO, wish.output.string(), ": the report can't be written");
+  return {};
+}
+
 }  // namespace
 }  // namespace layerboot::bench
 
 int main(int argc, char** argv) {
   using namespace layerboot::bench;
-  std::string results_path;
-  std::string output;
-  std::string commit;
-  std::string kernel;
-  std::string conclusion;
-  unsigned rounds = 0;
+  Wish wish;
   CLI::App app("Writes the report of bench/vm/compare.sh.");
-  app.add_option("--results", results_path)->required();
-  app.add_option("--output", output)->required();
-  app.add_option("--commit", commit);
-  app.add_option("--kernel", kernel);
-  app.add_option("--rounds", rounds);
-  app.add_option("--conclusion", conclusion, "text to put below the heading");
+  app.add_option("--results", wish.results, "a directory of CONTENDER.ROUND files")->required();
+  app.add_option("--output", wish.output)->required();
+  app.add_option("--commit", wish.commit);
+  app.add_option("--kernel", wish.kernel);
+  app.add_option("--conclusion", wish.conclusion, "text to put below the first heading");
   CLI11_PARSE(app, argc, argv);
-  const Results results = read_results(results_path);
-  std::ofstream out(fs::path(output) / "VM-RESULTS.md");
-  out << "# A VM on virtiofs against a VM on a disk\n\n"
-      << "One image, one kernel (" << kernel << "), 2 processors under TCG, 1 GiB, at commit " << commit
-      << "; " << rounds << " rounds in alternation. `./dev bench vm` repeats it.\n\n"
-      << read_all_of(conclusion)
-      << "\n## Against the raw disk\n\nHow much better than the raw disk of the same round; over 1 is "
-      << "better. The median, and the range over the rounds.\n\n![plot](vm-results.svg)\n\n";
-  write_table(out, results, true);
-  out << "\n## Figures\n\nMedian and range.\n\n";
-  write_table(out, results, false);
-  out << "\nRounds measured, and the host's load average at the end of each:\n\n";
-  for (const auto& name : present(results)) {
-    if (const Rounds* const load = find(results, name, "load")) {
-      out << "- " << name << ':';
-      for (const double value : *load) out << ' ' << number(value);
-      out << '\n';
-    }
+  if (const auto written = write_report(wish); !written) {
+    std::fprintf(stderr, "vm_report: %s\n", written.error().describe().c_str());
+    return 1;
   }
-  write_plot(fs::path(output) / "vm-results.svg", results);
-  return out.good() ? 0 : 1;
+  return 0;
 }

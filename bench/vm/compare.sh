@@ -7,25 +7,39 @@ here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 build=$(realpath "${1:?the build directory}") image=$(realpath "${2:?the default image, an OCI layout}")
 shift 2
 rounds=3 work=${XDG_CACHE_HOME:-$HOME/.cache}/layerboot-bench-vm output=$(dirname "$here") only=
+say() { printf 'bench: %s\n' "$*" >&2; }
+usage() {
+  say "$1"
+  say "usage: bench vm [--rounds N] [--only vfsd,raw,qcow2,virtiofsd-c,virtiofsd-rust] [--work DIR] [--output DIR]"
+  exit 2
+}
 while [ $# -gt 0 ]; do
+  [ $# -gt 1 ] || usage "$1 needs a value, or is no option"
   case $1 in
     --rounds) rounds=$2 ;;
     --work) work=$2 ;;
     --output) output=$2 ;;
     --only) only=$2 ;;
-    *) echo "bench: unknown option $1" >&2; exit 2 ;;
+    *) usage "unknown option $1" ;;
   esac
   shift 2
 done
-say() { printf 'bench: %s\n' "$*" >&2; }
+known="vfsd raw qcow2 virtiofsd-c virtiofsd-rust"
+for contender in ${only//,/ }; do
+  [[ " $known " == *" $contender "* ]] || usage "no contender '$contender': there are $known"
+done
+[[ $rounds =~ ^[1-9][0-9]{0,2}$ ]] || usage "--rounds takes a number from 1 to 999, not '$rounds'"
 [ "$(id -u)" = 0 ] || { say "the comparison needs root"; exit 1; }
 mkdir -p "$work"
 work=$(realpath "$work")
 kernels=${XDG_DATA_HOME:-/var/lib}/layerboot/kernels
 "$build/launcher/layerboot" kernel > /dev/null
 cd "$work"
-"$here/make_image.sh" "$image" "$work/image"
-reference=oci:$work/image:latest
+# An image that other jobs were put into is another image.
+jobs_image=image-$(cat "$here/make_image.sh" "$here/jobs.sh" "$image/index.json" | sha256sum | cut -c1-12)
+for older in image-*; do [ "$older" = "$jobs_image" ] || rm -rf --one-file-system "$older"; done
+"$here/make_image.sh" "$image" "$work/$jobs_image"
+reference=oci:$work/$jobs_image:latest
 run_limit=900 # seconds for one boot and its jobs, on a slow machine
 size=3G       # of each disk, and the cap of what a VM may write
 
@@ -53,15 +67,31 @@ if "$here/../fetch_rust_virtiofsd.sh" "$work/rust" > rust.log 2>&1; then
 else
   say "the Rust virtiofsd can't be had ($(tail -n 1 rust.log)): left out"
 fi
-[ -z "$only" ] || IFS=, read -r -a contenders <<< "$only"
+if [ -n "$only" ]; then
+  IFS=, read -r -a chosen <<< "$only"
+  for contender in "${chosen[@]}"; do
+    [[ " ${contenders[*]} " == *" $contender "* ]] || { say "$contender can't be had here"; exit 1; }
+  done
+  contenders=("${chosen[@]}")
+fi
 
 daemon_pid='' vm_pid=''
 stop_all() {
-  for pid in $vm_pid $daemon_pid; do kill "$pid" 2> /dev/null || true; done
-  for pid in $vm_pid $daemon_pid; do wait "$pid" 2> /dev/null || true; done
+  # The guest is not asked: nobody wants what is on its disk.
+  [ -z "$vm_pid" ] || "$build/launcher/layerboot" kill bench > /dev/null 2>&1 || true
+  for pid in $vm_pid $daemon_pid; do
+    kill "$pid" 2> /dev/null || true
+    wait "$pid" 2> /dev/null || true
+  done
   daemon_pid='' vm_pid=''
 }
-trap stop_all EXIT
+end() {
+  stop_all
+  rm -rf state served bundle disk.first
+}
+trap end EXIT
+trap 'say interrupted; exit 130' INT
+trap 'exit 143' TERM HUP
 
 # From blobs to ready to boot, nothing known before; then once more for another VM of the same image.
 prepare() {
@@ -129,7 +159,7 @@ run_vm() {
     virtiofsd-*) options+=(--socket-path "$work/socket") ;;
   esac
   : > console.log
-  timeout $run_limit "$build/launcher/layerboot" run "${options[@]}" < /dev/null > console.log 2>&1 &
+  "$build/launcher/layerboot" run "${options[@]}" < /dev/null > console.log 2>&1 &
   vm_pid=$!
   local told=0 booted=0 begin
   begin=$(milliseconds)
@@ -143,9 +173,15 @@ run_vm() {
       told=1
       put host-memory-kib $(($(memory_of "$vm_pid") + $([ -z "$daemon_pid" ] || memory_of "$daemon_pid") + 0))
     fi
+    if [ $(($(milliseconds) - begin)) -gt $((run_limit * 1000)) ]; then
+      say "$1: not done within $run_limit s"
+      break
+    fi
     sleep 0.5
   done
-  wait "$vm_pid" || say "$1: the VM ended badly: $(tail -n 1 console.log)"
+  [ $told = 1 ] || say "$1: the guest did not come to the end of its jobs"
+  if kill -0 "$vm_pid" 2> /dev/null; then stop_all; fi
+  [ -z "$vm_pid" ] || wait "$vm_pid" || say "$1: the VM ended badly: $(tail -n 1 console.log)"
   vm_pid=
   stop_all
   tr -d '\r' < console.log | sed -n 's/^.*BENCH \([a-z0-9-]* [0-9][0-9.]*\)$/\1/p' | grep -v '^done' >> "$result"
@@ -160,18 +196,23 @@ load_before=$(cut -d' ' -f1-3 /proc/loadavg)
 rm -rf results
 mkdir results
 for round in $(seq "$rounds"); do
-  for contender in "${contenders[@]}"; do
-    say "round $round of $rounds: $contender"
+  # Each round begins with another one, so that nobody always comes after the same.
+  first=$(((round - 1) % ${#contenders[@]}))
+  for contender in "${contenders[@]:first}" "${contenders[@]:0:first}"; do
+    begin=$(milliseconds)
     result=$work/results/$contender.$round
     rm -rf state served
     mkdir -p "$XDG_DATA_HOME/layerboot/kernels" "$XDG_RUNTIME_DIR"
     cp -r "$kernels/debian" "$XDG_DATA_HOME/layerboot/kernels/"
     if prepare "$contender" && start_daemon "$contender"; then run_vm "$contender"; fi
     put load "$(cut -d' ' -f1 /proc/loadavg)"
+    put seconds $((($(milliseconds) - begin) / 1000))
+    say "round $round of $rounds: $contender took $((($(milliseconds) - begin) / 1000)) s"
+    stop_all
     rm -rf state served bundle
   done
 done
 echo "$load_before" > results/load
-"$build/bench/vm_report" --results results --output "$output" --rounds "$rounds" \
+"$build/bench/vm_report" --results results --output "$output" \
   --commit "$(git -C "$here" rev-parse --short HEAD 2> /dev/null || echo unknown)" --kernel "$(cat "$kernels/debian/release")" --conclusion "$here/conclusion.md"
 say "written: $output/VM-RESULTS.md and $output/vm-results.svg"
