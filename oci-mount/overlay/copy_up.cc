@@ -1,7 +1,8 @@
 // Copy-up: giving a lower object a body in the upper, at its first change.
 //
 // A file's data is written to a nameless file first, then the file is named at one stroke: no half copy is
-// ever seen, and a crash leaves nothing. Several requests that need the same file wait for one copy.
+// ever seen, and a crash leaves nothing. Several requests that need the same file wait for one copy. What
+// leaves the data as it is copies none (metacopy.cc).
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 
+#include "oci-mount/overlay/copies_under_way.h"
 #include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/overlay.h"
 
@@ -19,10 +21,6 @@ namespace {
 constexpr std::size_t kCopyPieceBytes = 1 << 20;
 constexpr std::uint64_t kBlockBytes = 4096;
 
-std::uint64_t blocks_up(std::uint64_t size_bytes) {
-  return (size_bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
-}
-
 Nature nature_of(const tree::NodeRecord& record) {
   return {.mode = record.mode, .uid = record.uid, .gid = record.gid, .rdev = record.rdev};
 }
@@ -32,51 +30,6 @@ struct timespec timespec_of(const Time& time) {
 }
 
 }  // namespace
-
-/// Waits until the copy of a file that another request makes has ended.
-class Overlay::CopyUpWait {
- public:
-  CopyUpWait(Overlay& overlay, Reactor& reactor, tree::NodeId lower)
-      : overlay_(overlay), reactor_(reactor), lower_(lower) {}
-  bool await_ready() const noexcept { return false; }
-  bool await_suspend(std::coroutine_handle<> handle) {
-    const std::lock_guard lock(overlay_.mutex_);
-    const auto copy = overlay_.copying_.find(lower_);
-    if (copy == overlay_.copying_.end()) return false;
-    copy->second.waiters.push_back({reactor_, handle});
-    return true;
-  }
-  void await_resume() const noexcept {}
-
- private:
-  Overlay& overlay_;
-  Reactor& reactor_;
-  tree::NodeId lower_;
-};
-
-/// Ends a copy, well or badly, and wakes who waits for it.
-class Overlay::CopyUpEnd {
- public:
-  CopyUpEnd(Overlay& overlay, tree::NodeId lower) : overlay_(overlay), lower_(lower) {}
-  CopyUpEnd(const CopyUpEnd&) = delete;
-  CopyUpEnd& operator=(const CopyUpEnd&) = delete;
-  ~CopyUpEnd() {
-    std::vector<CopyUp::Waiter> waiters;
-    {
-      const std::lock_guard lock(overlay_.mutex_);
-      const auto copy = overlay_.copying_.find(lower_);
-      waiters = std::move(copy->second.waiters);
-      overlay_.copying_.erase(copy);
-    }
-    for (const auto& waiter : waiters) {
-      waiter.reactor.post([handle = waiter.handle] { handle.resume(); });
-    }
-  }
-
- private:
-  Overlay& overlay_;
-  tree::NodeId lower_;
-};
 
 /// Owner, mode, attributes and times of a lower object onto its copy; times last, since the others change
 /// them.
@@ -168,7 +121,7 @@ Result<bool> Overlay::still_named(tree::NodeId directory, std::string_view name,
 }
 
 /// Gives the finished copy, now at `copy` in the work directory, its names and its Node.
-Result<NodePtr> Overlay::place_copy(tree::NodeId lower, Place copy, const struct stat& st) {
+Result<NodePtr> Overlay::place_copy(tree::NodeId lower, Place copy, const struct stat& st, Data data) {
   const auto known = nodes_.find(lower);
   const NodePtr node = known != nodes_.end() ? known->second : std::make_shared<Node>();
   const std::string_view name = lower_.tree.name_in_parent(lower);
@@ -195,6 +148,7 @@ Result<NodePtr> Overlay::place_copy(tree::NodeId lower, Place copy, const struct
   if (keeping() == Keeping::kRecorded) node->recorded = nature_of(lower_.tree.node(lower));
   node->host_ino = st.st_ino;
   node->in_upper = true;
+  node->data_below = data == Data::kBelow;
   quota_.add_inode();
   book(*node, st);
   add_node(node);
@@ -226,40 +180,57 @@ Result<void> Overlay::link_other_names(tree::NodeId lower, const NodePtr& node) 
   return {};
 }
 
-/// Symlinks and special files: nothing to wait for.
-Result<NodePtr> Overlay::copy_up_special(tree::NodeId lower) {
+/// Symlinks, special files and files without their data: nothing to wait for. No data is no metacopy.
+Result<NodePtr> Overlay::copy_up_at_once(tree::NodeId lower, Data data) {
   const auto& record = lower_.tree.node(lower);
+  if (!S_ISREG(record.mode) || record.size_bytes == 0) data = Data::kNone;
   LB_ASSIGN(const auto reserved, quota_.reserve(kBlockBytes, 1));
   const HeldPlace work = work_place();
   const auto target = S_ISLNK(record.mode) ? lower_.tree.symlink_target(lower) : std::string_view();
-  LB_TRY(make_body(keeping(), work.get(), nature_of(record), target));
+  LB_ASSIGN(const Body body, make_body(keeping(), work.get(), nature_of(record), target));
   const auto finish = [&]() -> Result<NodePtr> {
+    if (data == Data::kBelow) {
+      LB_TRY(set_xattr_at({body.fd.get(), ""}, marks().metacopy, {}, 0));
+      if (::ftruncate(body.fd.get(), static_cast<off_t>(record.size_bytes)) != 0) return fail(errno);
+    }
     LB_TRY(copy_metadata(work.get(), lower));
     LB_ASSIGN(const struct stat st, stat_at(work.get()));
-    return place_copy(lower, work.get(), st);
+    return place_copy(lower, work.get(), st, data);
   };
   auto node = finish();
   if (!node) static_cast<void>(unlink_at(work.get()));
   return node;
 }
 
-Task<Result<Overlay::Pin>> Overlay::copy_up(Reactor& reactor, NodeId id, std::uint64_t data_bytes) {
+Task<Result<Overlay::Pin>> Overlay::copy_up(Reactor& reactor, NodeId id,
+                                            std::optional<std::uint64_t> data_bytes) {
   for (;;) {
     tree::NodeId lower = tree::kNoNode;
     bool wait = false;
+    std::optional<Pin> metacopy;  // outlives the lock
     {
       const std::lock_guard lock(mutex_);
       LB_CO_ASSIGN(const Ref ref, find(id));
       if (ref.node && ref.node->removed) co_return fail(ENOENT);
-      if (ref.node && ref.node->in_upper) co_return Pin(*this, ref.node);
+      const bool in_upper = ref.node && ref.node->in_upper;
+      if (in_upper && !(data_bytes && ref.node->data_below)) co_return Pin(*this, ref.node);
       lower = ref.lower;
-      const std::uint32_t mode = lower_.tree.node(lower).mode;
-      if (S_ISDIR(mode)) co_return pin(upper_directory(id));
-      if (!S_ISREG(mode)) co_return pin(copy_up_special(lower));
+      const auto& record = lower_.tree.node(lower);
+      if (S_ISDIR(record.mode)) co_return pin(upper_directory(id));
+      if (!S_ISREG(record.mode)) co_return pin(copy_up_at_once(lower, Data::kNone));
+      const bool takes_data = data_bytes && std::min(*data_bytes, record.size_bytes) > 0;
+      if (!in_upper && !takes_data && !copying_.contains(lower)) {
+        co_return pin(copy_up_at_once(lower, data_bytes ? Data::kNone : Data::kBelow));
+      }
       wait = !copying_.try_emplace(lower).second;
+      if (!wait && in_upper) metacopy.emplace(*this, ref.node);
+    }
+    if (metacopy) {
+      auto filled = co_await fill(reactor, *std::move(metacopy), *data_bytes);
+      co_return std::move(filled);
     }
     if (!wait) {
-      auto copied = co_await copy_up_file(reactor, lower, data_bytes);
+      auto copied = co_await copy_up_file(reactor, lower, *data_bytes);
       co_return std::move(copied);
     }
     co_await CopyUpWait(*this, reactor, lower);
@@ -272,10 +243,10 @@ Task<Result<Overlay::Pin>> Overlay::copy_up_file(Reactor& reactor, tree::NodeId 
   const CopyUpEnd end(*this, lower);
   const auto& record = lower_.tree.node(lower);
   const std::uint64_t length = std::min(record.size_bytes, data_bytes);
-  const std::uint64_t worst = std::min(blocks_up(length), record.blocks * 512 + kBlockBytes);
-  LB_CO_ASSIGN(const auto reserved, quota_.reserve(worst, 1));
+  LB_CO_ASSIGN(const auto reserved, quota_.reserve(worst_copy_bytes(record, length), 1));
   const UniqueFd file(::openat(upper_.work_fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (!file) co_return fail(errno);
+  if (::ftruncate(file.get(), static_cast<off_t>(length)) != 0) co_return fail(errno);
   auto copied = co_await copy_data(reactor, lower, file.get(), length);
   if (!copied) co_return std::unexpected(copied.error());
   // As overlayfs: a copy that is named is whole, also after the host has lost power.
@@ -291,16 +262,21 @@ Task<Result<Overlay::Pin>> Overlay::copy_up_file(Reactor& reactor, tree::NodeId 
   const auto finish = [&]() -> Result<NodePtr> {
     LB_TRY(copy_metadata(work.get(), lower));
     LB_ASSIGN(const struct stat st, stat_at(work.get()));
-    return place_copy(lower, work.get(), st);
+    return place_copy(lower, work.get(), st, Data::kNone);
   };
   auto node = finish();
   if (!node) static_cast<void>(unlink_at(work.get()));
   co_return pin(std::move(node));
 }
 
+std::uint64_t Overlay::worst_copy_bytes(const tree::NodeRecord& record, std::uint64_t data_bytes) {
+  const std::uint64_t blocks = (data_bytes + kBlockBytes - 1) / kBlockBytes;
+  return std::min(blocks * kBlockBytes, record.blocks * 512 + kBlockBytes);
+}
+
+/// The first `data_bytes` of a lower file, with their holes, into one that has none of them.
 Task<Result<void>> Overlay::copy_data(Reactor& reactor, tree::NodeId lower, int to_fd,
                                       std::uint64_t data_bytes) {
-  if (::ftruncate(to_fd, static_cast<off_t>(data_bytes)) != 0) co_return fail(errno);
   std::vector<std::byte> buffer(std::min<std::uint64_t>(data_bytes, kCopyPieceBytes));
   for (const auto& extent : lower_.tree.extents(lower)) {
     const std::uint64_t end = std::min(extent.file_offset + extent.length_bytes, data_bytes);

@@ -68,7 +68,7 @@ Result<std::int64_t> Overlay::try_read(NodeId id, std::uint64_t offset, std::spa
   {
     const std::lock_guard lock(mutex_);
     LB_ASSIGN(const Ref ref, find(id));
-    if (!ref.node || !ref.node->in_upper) return lower_.try_read(ref.lower, offset, into);
+    if (ref.has_lower_data()) return lower_.try_read(ref.lower, offset, into);
     LB_ASSIGN(fd, file_fd(ref.node));
   }
   if (range_wraps(offset, total_bytes(into))) return fail(EINVAL);
@@ -87,7 +87,7 @@ Task<Result<std::size_t>> Overlay::read(Reactor& reactor, NodeId id, std::uint64
     const std::lock_guard lock(mutex_);
     LB_CO_ASSIGN(const Ref ref, find(id));
     lower = ref.lower;
-    if (ref.node && ref.node->in_upper) {
+    if (!ref.has_lower_data()) {
       LB_CO_ASSIGN(fd, file_fd(ref.node));
     }
   }
@@ -172,7 +172,7 @@ Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::sp
   {
     const std::lock_guard lock(mutex_);
     LB_ASSIGN(const Ref ref, find(id));
-    if (!ref.node || !ref.node->in_upper || ref.node->removed) return Lower::kWouldWait;
+    if (ref.has_lower_data() || ref.node->removed) return Lower::kWouldWait;
     pin.emplace(*this, ref.node);
     LB_ASSIGN(grant, prepare_write(ref.node, offset, length, kill_suid_sgid));
   }
@@ -277,7 +277,7 @@ Result<std::uint64_t> Overlay::lseek(NodeId id, std::uint64_t offset, std::uint3
   if (whence != SEEK_DATA && whence != SEEK_HOLE) return fail(EINVAL);
   const std::lock_guard lock(mutex_);
   LB_ASSIGN(const Ref ref, find(id));
-  if (!ref.node || !ref.node->in_upper) return lower_.seek(ref.lower, offset, static_cast<int>(whence));
+  if (ref.has_lower_data()) return lower_.seek(ref.lower, offset, static_cast<int>(whence));
   LB_ASSIGN(const auto fd, file_fd(ref.node));
   if (offset > INT64_MAX) return fail(ENXIO);
   const off_t at = ::lseek(fd->get(), static_cast<off_t>(offset), static_cast<int>(whence));
@@ -287,7 +287,7 @@ Result<std::uint64_t> Overlay::lseek(NodeId id, std::uint64_t offset, std::uint3
 
 Task<Result<Attr>> Overlay::setattr(Reactor& reactor, NodeId id, AttrChange change) {
   // What a truncation cuts off need not be copied.
-  auto copied = co_await copy_up(reactor, id, change.size_bytes.value_or(kAllData));
+  auto copied = co_await copy_up(reactor, id, change.size_bytes);
   if (!copied) co_return std::unexpected(copied.error());
   const NodePtr node = copied->node();
   const std::lock_guard lock(mutex_);
@@ -324,6 +324,10 @@ Result<void> Overlay::apply(const NodePtr& node, const AttrChange& change) {
   }
   if (change.atime || change.mtime) {
     LB_TRY(set_times_at(place.get(), {timespec_of(change.atime), timespec_of(change.mtime)}));
+  }
+  if (change.mtime && node->filling) {
+    LB_ASSIGN(const struct stat st, stat_at(place.get()));
+    node->filling->mtime = st.st_mtim;
   }
   return {};
 }

@@ -25,20 +25,25 @@ struct Marks {
   /// On a directory, "y": nothing of the lower directory shows through.
   std::string_view opaque;
   /// On a directory: the absolute path of the lower directory it merges with, when not the one of its own
-  /// place.
+  /// place. On a metacopy: of the file that has its data.
   std::string_view redirect;
   /// Ours, hidden by overlayfs as all of its namespace: on a copied-up object, the lower path it was copied
   /// from, so that it keeps its inode number when the daemon starts anew.
   std::string_view origin;
+  /// On a regular file, empty: its data is still the image's file's, which is the one of its own place unless
+  /// `redirect` names another.
+  std::string_view metacopy;
 };
 
 inline constexpr Marks kNativeMarks{.opaque = "trusted.overlay.opaque",
                                     .redirect = "trusted.overlay.redirect",
-                                    .origin = "trusted.overlay.layerboot.origin"};
+                                    .origin = "trusted.overlay.layerboot.origin",
+                                    .metacopy = "trusted.overlay.metacopy"};
 /// As overlayfs's with its option userxattr.
 inline constexpr Marks kRecordedMarks{.opaque = "user.overlay.opaque",
                                       .redirect = "user.overlay.redirect",
-                                      .origin = "user.overlay.layerboot.origin"};
+                                      .origin = "user.overlay.layerboot.origin",
+                                      .metacopy = "user.overlay.metacopy"};
 
 [[nodiscard]] constexpr const Marks& marks_of(Keeping keeping) {
   return keeping == Keeping::kNative ? kNativeMarks : kRecordedMarks;

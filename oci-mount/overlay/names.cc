@@ -84,7 +84,7 @@ Task<Result<Entry>> Overlay::link(Reactor& reactor, NodeId id, NodeId new_parent
     const std::lock_guard lock(mutex_);
     LB_CO_TRY(check_link(id, new_parent, new_name));
   }
-  auto copied = co_await copy_up(reactor, id, kAllData);
+  auto copied = co_await copy_up(reactor, id, kNoData);
   if (!copied) co_return std::unexpected(copied.error());
   const std::lock_guard lock(mutex_);
   co_return link_now(copied->node(), new_parent, new_name);
@@ -105,6 +105,7 @@ Result<Entry> Overlay::link_now(const NodePtr& node, NodeId new_parent, std::str
   LB_TRY(check_link(node->id, new_parent, new_name));
   LB_TRY(quota_.reserve(0, 0));  // a name may make its directory grow
   LB_ASSIGN(const NodePtr directory, upper_directory(new_parent));
+  LB_TRY(redirect_data(*node));
   LB_ASSIGN(const Found found, look({directory, directory->lower}, new_name));
   LB_ASSIGN(const HeldPlace from, place_of(node));
   LB_ASSIGN(const HeldPlace to, place_in(directory, new_name));

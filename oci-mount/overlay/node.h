@@ -2,6 +2,8 @@
 // tree.
 #pragma once
 
+#include <time.h>
+
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -52,6 +54,12 @@ struct Listing {
   std::uint64_t next_sequence = 0;
 };
 
+/// What a metacopy's getting its data must not change, though the host changes it at every write.
+struct Filling {
+  struct timespec mtime;
+  std::optional<std::string> capability;
+};
+
 /// All fields are under the Overlay's lock. Reached in the upper as `name` in `parent`; with no parent it is
 /// an orphan, or lies in the work directory (its last name is gone, but the client still holds it), or is the
 /// root.
@@ -60,6 +68,7 @@ struct Node : std::enable_shared_from_this<Node> {
   tree::NodeId lower = tree::kNoNode;  // a directory: what it merges with; else: what it was copied from
   std::uint32_t type = 0;              // S_IFMT bits
   bool in_upper = true;                // false: a lower object that lost names, known for its link count
+  bool data_below = false;             // a regular file that is a metacopy: its data is still `lower`'s
   bool removed = false;                // a directory that is gone, or an object freed: nothing on the host
   bool never_evict = false;            // numbered by the tree: kept for the session
   NodePtr parent;
@@ -76,6 +85,7 @@ struct Node : std::enable_shared_from_this<Node> {
   std::optional<std::string> default_acl;
   Attr attr;
   bool attr_valid = false;
+  std::optional<Filling> filling;   // while a metacopy gets its data
   bool times_stale = false;         // of `attr` the times, and of a directory all but mode and owner, are old
   std::uint64_t charged_bytes = 0;  // what the quota has booked for it
   bool grows_late = false;          // written to: the host may allocate more at write-back

@@ -157,17 +157,21 @@ Result<Overlay::Ref> Overlay::find_directory(NodeId id) {
   return ref;
 }
 
-/// What an upper directory merges with: nothing, the target of its redirect, or its namesake below.
+/// The lower object that one of the upper stands for: where its redirect leads, or its namesake below.
+/// kNoNode where there is none.
+tree::NodeId Overlay::lower_named(const Node& directory, const std::string& name,
+                                  const std::optional<std::string>& redirect) {
+  if (redirect && redirect->starts_with('/')) return row_at(lower_.tree, *redirect);
+  if (directory.lower == tree::kNoNode) return tree::kNoNode;
+  return lower_.tree.lookup(directory.lower, redirect ? *redirect : name);
+}
+
+/// What an upper directory merges with, if anything.
 Result<tree::NodeId> Overlay::merged_lower(const Node& directory, const std::string& name, Place place) {
   LB_ASSIGN(const auto opaque, get_xattr_at(place, marks().opaque));
   if (opaque == "y") return tree::kNoNode;
   LB_ASSIGN(const auto redirect, get_xattr_at(place, marks().redirect));
-  tree::NodeId lower = tree::kNoNode;
-  if (redirect && redirect->starts_with('/')) {
-    lower = row_at(lower_.tree, *redirect);
-  } else if (directory.lower != tree::kNoNode) {
-    lower = lower_.tree.lookup(directory.lower, redirect ? *redirect : name);
-  }
+  tree::NodeId lower = lower_named(directory, name, redirect);
   if (lower != tree::kNoNode && !S_ISDIR(lower_.tree.node(lower).mode)) lower = tree::kNoNode;
   return lower;
 }
@@ -205,6 +209,11 @@ Result<NodePtr> Overlay::load_child(const NodePtr& directory, const std::string&
     if (path) origin = row_at(lower_.tree, *path);
     if (origin != tree::kNoNode && type_of(lower_.tree.node(origin).mode) != node->type)
       origin = tree::kNoNode;
+    if (node->is_regular()) {
+      LB_ASSIGN(const tree::NodeId data, load_metacopy(*directory, name, place.get(), st));
+      node->data_below = data != tree::kNoNode;
+      if (node->data_below) origin = data;
+    }
   }
   node->lower = origin;
   node->id = number_for(origin, st.st_ino);
@@ -285,6 +294,8 @@ void Overlay::book(Node& node, const struct stat& st) {
     node.attr.gid = node.recorded->gid;
     node.attr.rdev = node.recorded->rdev;
   }
+  if (node.data_below) node.attr.blocks = lower_.tree.node(node.lower).blocks;
+  if (node.filling) node.attr.mtime = time_of(node.filling->mtime);
   node.attr_valid = true;
   node.times_stale = false;
 }

@@ -105,6 +105,7 @@ class Overlay {
   struct Ref {
     NodePtr node;
     tree::NodeId lower = tree::kNoNode;
+    [[nodiscard]] bool has_lower_data() const { return !node || !node->in_upper || node->data_below; }
   };
   /// A name looked up in a directory.
   struct Found {
@@ -169,6 +170,8 @@ class Overlay {
   Result<Ref> find(NodeId id);
   Result<Ref> find_directory(NodeId id);
   Result<NodePtr> load_child(const NodePtr& directory, const std::string& name, Child& child);
+  tree::NodeId lower_named(const Node& directory, const std::string& name,
+                           const std::optional<std::string>& redirect);
   Result<tree::NodeId> merged_lower(const Node& directory, const std::string& name, Place place);
   [[nodiscard]] NodeId number_for(tree::NodeId origin, std::uint64_t host_ino);
   NodePtr add_node(NodePtr node);
@@ -258,7 +261,7 @@ class Overlay {
                           std::uint32_t flags);
   Result<void> check_rename_target(const RenameSide& from, const RenameSide& to, std::uint32_t flags);
   Result<NodeId> file_to_copy_up(NodeId parent, std::string_view name);
-  Result<void> mark_moved_directory(const RenameSide& from, const RenameSide& to);
+  Result<void> mark_moved(const RenameSide& from, const RenameSide& to);
   Result<void> make_opaque(const NodePtr& directory);
   Result<void> move_leaving_device(const RenameSide& from, const RenameSide& to);
   Result<void> exchange(const RenameSide& from, const RenameSide& to);
@@ -291,19 +294,29 @@ class Overlay {
   Result<NodePtr> upper_directory(NodeId id, Budget budget = Budget::kKeep);
   Result<NodePtr> copy_up_directory(const NodePtr& parent, const std::string& name, tree::NodeId lower,
                                     Budget budget);
-  Result<NodePtr> copy_up_special(tree::NodeId lower);
+  enum class Data { kNone, kBelow };
+  Result<NodePtr> copy_up_at_once(tree::NodeId lower, Data data);
   Result<void> copy_metadata(Place place, tree::NodeId lower);
-  Result<NodePtr> place_copy(tree::NodeId lower, Place copy, const struct stat& st);
+  Result<NodePtr> place_copy(tree::NodeId lower, Place copy, const struct stat& st, Data data);
   Result<void> link_other_names(tree::NodeId lower, const NodePtr& node);
   Result<bool> still_named(tree::NodeId directory, std::string_view name, tree::NodeId lower, NodePtr& in);
   Result<void> keep_times(const NodePtr& directory, const Attr& before);
 
   // ---- without the lock ----
-  /// The Node of `id` in the upper, copied up if need be. Of a regular file, no more than `data_bytes` of
-  /// data.
-  Task<Result<Pin>> copy_up(Reactor& reactor, NodeId id, std::uint64_t data_bytes);
+  /// The Node of `id` in the upper, copied up if need be: with no more than `data_bytes` of a regular file's
+  /// data, or without it, where only the rest is to change.
+  Task<Result<Pin>> copy_up(Reactor& reactor, NodeId id, std::optional<std::uint64_t> data_bytes);
   Task<Result<Pin>> copy_up_file(Reactor& reactor, tree::NodeId lower, std::uint64_t data_bytes);
   Task<Result<void>> copy_data(Reactor& reactor, tree::NodeId lower, int to_fd, std::uint64_t data_bytes);
+  static std::uint64_t worst_copy_bytes(const tree::NodeRecord& record, std::uint64_t data_bytes);
+  Task<Result<Pin>> fill(Reactor& reactor, Pin pin, std::uint64_t data_bytes);
+  // Metacopies, under the lock (metacopy.cc)
+  Result<tree::NodeId> load_metacopy(const Node& directory, const std::string& name, Place place,
+                                     const struct stat& st);
+  Result<void> redirect_data(Node& node);
+  Result<FdCache::Fd> begin_filling(const NodePtr& node);
+  Result<void> keep_data(Node& node, int fd, std::uint64_t data_bytes);
+  Result<void> end_filling(Node& node, int fd, Result<void> filled, std::uint64_t data_bytes);
   // Under the lock (data.cc, xattrs.cc)
   Result<void> set_acl(const NodePtr& node, Place place, std::string_view name, std::string_view value,
                        bool kill_sgid);
@@ -316,6 +329,7 @@ class Overlay {
   /// Unlinked files that are kept by a descriptor alone.
   static constexpr std::size_t kMaxOrphans = 64;
   static constexpr std::uint64_t kAllData = UINT64_MAX;
+  static constexpr std::nullopt_t kNoData = std::nullopt;
   static constexpr std::uint32_t kTouched = 1U << 31;
   static constexpr std::uint32_t kReferences = kTouched - 1;
 

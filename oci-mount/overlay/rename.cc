@@ -49,13 +49,13 @@ Task<Result<void>> Overlay::rename(Reactor& reactor, NodeId parent, std::string_
   }
   LB_CO_ASSIGN(const NodeId source, file_to_copy_up(parent, name));
   if (source != 0) {
-    auto copied = co_await copy_up(reactor, source, kAllData);
+    auto copied = co_await copy_up(reactor, source, kNoData);
     if (!copied) co_return std::unexpected(copied.error());
   }
   if ((flags & RENAME_EXCHANGE) != 0) {
     LB_CO_ASSIGN(const NodeId other, file_to_copy_up(new_parent, new_name));
     if (other != 0) {
-      auto copied = co_await copy_up(reactor, other, kAllData);
+      auto copied = co_await copy_up(reactor, other, kNoData);
       if (!copied) co_return std::unexpected(copied.error());
     }
   }
@@ -130,10 +130,9 @@ Result<void> Overlay::check_rename_target(const RenameSide& from, const RenameSi
   return {};
 }
 
-/// Before a directory moves: say where its lower part is, or that what lies below its new place is none of
-/// it.
-Result<void> Overlay::mark_moved_directory(const RenameSide& from, const RenameSide& to) {
-  if (!from.node->is_directory()) return {};
+/// Before an object moves: say where its lower part is, or that what lies below its new place is none of it.
+Result<void> Overlay::mark_moved(const RenameSide& from, const RenameSide& to) {
+  if (!from.node->is_directory()) return redirect_data(*from.node);
   LB_ASSIGN(const HeldPlace place, place_of(from.node));
   if (from.node->lower != tree::kNoNode) {
     return set_xattr_at(place.get(), marks().redirect, lower_.tree.path(from.node->lower), 0);
@@ -168,8 +167,8 @@ Result<void> Overlay::move_leaving_device(const RenameSide& from, const RenameSi
 }
 
 Result<void> Overlay::exchange(const RenameSide& from, const RenameSide& to) {
-  LB_TRY(mark_moved_directory(from, to));
-  LB_TRY(mark_moved_directory(to, from));
+  LB_TRY(mark_moved(from, to));
+  LB_TRY(mark_moved(to, from));
   LB_ASSIGN(const HeldPlace from_place, place_in(from.directory, from.name));
   LB_ASSIGN(const HeldPlace to_place, place_in(to.directory, to.name));
   LB_TRY(rename_at(from_place.get(), to_place.get(), RENAME_EXCHANGE));
@@ -196,7 +195,7 @@ Result<void> Overlay::move_onto_host(const RenameSide& from, const RenameSide& t
 }
 
 Result<void> Overlay::move_over(const RenameSide& from, const RenameSide& to) {
-  LB_TRY(mark_moved_directory(from, to));
+  LB_TRY(mark_moved(from, to));
   const tree::NodeId replaced_lower = to.found.visible_lower();
   // What is replaced lives on in the work directory for as long as the client holds it.
   HeldPlace kept = work_place();

@@ -76,7 +76,7 @@ Task<Result<void>> Overlay::setxattr(Reactor& reactor, NodeId id, std::string_vi
   const bool kill_sgid = (flags & kXattrKillSgid) != 0;
   flags &= ~kXattrKillSgid;
   if ((flags & ~static_cast<std::uint32_t>(XATTR_CREATE | XATTR_REPLACE)) != 0) co_return fail(EINVAL);
-  auto copied = co_await copy_up(reactor, id, kAllData);
+  auto copied = co_await copy_up(reactor, id, kNoData);
   if (!copied) co_return std::unexpected(copied.error());
   const std::lock_guard lock(mutex_);
   const NodePtr& node = copied->node();
@@ -86,7 +86,10 @@ Task<Result<void>> Overlay::setxattr(Reactor& reactor, NodeId id, std::string_vi
   LB_CO_ASSIGN(const auto reserved, quota_.reserve(value.size() + kXattrBlockBytes, 0));
   auto set = is_acl_xattr(name) ? set_acl(node, place.get(), name, value, kill_sgid)
                                 : set_xattr_at(place.get(), host_name, value, static_cast<int>(flags));
-  if (name == kCapabilityXattr) node->no_capability = false;
+  if (name == kCapabilityXattr) {
+    node->no_capability = false;
+    if (node->filling && set) node->filling->capability = value;
+  }
   node->attr_valid = false;
   LB_CO_TRY(attr_of(*node));  // what it took is booked at once
   co_return set;
@@ -100,13 +103,14 @@ Task<Result<void>> Overlay::removexattr(Reactor& reactor, NodeId id, std::string
     if (!present && present.error().code == ENODATA && is_acl_xattr(name)) co_return Result<void>();
     if (!present) co_return std::unexpected(present.error());
   }
-  auto copied = co_await copy_up(reactor, id, kAllData);
+  auto copied = co_await copy_up(reactor, id, kNoData);
   if (!copied) co_return std::unexpected(copied.error());
   const std::lock_guard lock(mutex_);
   const NodePtr& node = copied->node();
   LB_CO_ASSIGN(const HeldPlace place, place_of(node));
   if (name == kDefaultAclXattr) node->default_acl.reset();
   auto removed = remove_xattr_at(place.get(), host_name);
+  if (name == kCapabilityXattr && node->filling) node->filling->capability.reset();
   node->attr_valid = false;
   LB_CO_TRY(attr_of(*node));
   co_return removed;

@@ -10,14 +10,6 @@ namespace {
 
 using MergedNamesTest = WritableFsTest;
 
-const overlay::Marks& marks() { return ::geteuid() == 0 ? overlay::kNativeMarks : overlay::kRecordedMarks; }
-
-std::string host_xattr(const std::filesystem::path& path, std::string_view name) {
-  std::string value(256, '\0');
-  const ssize_t length = ::lgetxattr(path.c_str(), std::string(name).c_str(), value.data(), value.size());
-  return length < 0 ? "none" : value.substr(0, static_cast<std::size_t>(length));
-}
-
 TEST_F(MergedNamesTest, ARenamedLowerDirectoryTakesItsContentsAlong) {
   EXPECT_EQ(drive().rename("deep", "etc/moved"), 0);
   EXPECT_EQ(host_xattr(upper("etc/moved"), marks().redirect), "/deep");

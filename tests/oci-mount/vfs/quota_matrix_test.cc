@@ -180,7 +180,20 @@ const Growth kGrowths[] = {
        return test.write_node(test.file(), 5000, std::string(200'000, 'x'));
      },
      false},
-    {"CopyUp", [](QuotaMatrix& test, int i) { return test.set_mode("many/" + std::to_string(i), 0600); }},
+    {"CopyUp", [](QuotaMatrix& test, int i) { return test.drive().write(numbered("many/", i), 100, "x"); }},
+    {"CopyUpOfAttributesThenOfData",
+     [](QuotaMatrix& test, int i) {
+       const auto path = numbered("many/", i);
+       if (const int code = test.set_mode(path, 0600); code != 0) return code;
+       return test.drive().write(path, 100, "x");
+     }},
+    {"CopyUpOfAttributesAndRename",
+     [](QuotaMatrix& test, int i) {
+       const auto path = numbered("many/", i % 300);
+       if (i < 300) return test.set_mode(path, 0600);
+       return test.drive().rename(path, numbered("moved", i));
+     },
+     false},
     {"Create", [](QuotaMatrix& test, int i) { return test.drive().create(long_path(test, i), ""); }},
     {"CreateAndWrite",
      [](QuotaMatrix& test, int i) { return test.drive().create(numbered("c", i), std::string(5000, 'x')); }},

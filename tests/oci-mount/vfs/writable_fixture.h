@@ -2,10 +2,13 @@
 // held against what the host has allocated.
 #pragma once
 
+#include <sys/xattr.h>
+
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "oci-mount/overlay/marks.h"
 #include "tests/oci-mount/vfs/image_fixture.h"
 #include "tests/support/host_usage.h"
 
@@ -36,6 +39,18 @@ inline std::vector<std::string> test_image() {
               .directory("empty")
               .finish(),
           TarBuilder().directory("deep").file("deep/second", "of the second layer").finish()};
+}
+
+/// Of an upper that this process makes.
+inline const overlay::Marks& marks() {
+  return ::geteuid() == 0 ? overlay::kNativeMarks : overlay::kRecordedMarks;
+}
+
+/// "none" where there is no such attribute.
+inline std::string host_xattr(const std::filesystem::path& path, std::string_view name) {
+  std::string value(256, '\0');
+  const ssize_t length = ::lgetxattr(path.c_str(), std::string(name).c_str(), value.data(), value.size());
+  return length < 0 ? "none" : value.substr(0, static_cast<std::size_t>(length));
 }
 
 class WritableFsTest : public testing::Test, protected ImageFixture {
