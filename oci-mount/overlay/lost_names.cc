@@ -1,6 +1,7 @@
 // Names that an image's file has lost, while others still lead to it: its link count must tell.
 #include <sys/stat.h>
 
+#include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/overlay.h"
 
 namespace layerboot::overlay {
@@ -54,7 +55,27 @@ Result<bool> Overlay::is_lower_name_shown(tree::NodeId directory, std::string_vi
   return found.child == nullptr;
 }
 
-/// Finds what former sessions took away.
+/// A crash may have come between the names of a copy: those that still lead to the image's file get theirs
+/// now.
+Result<void> Overlay::finish_copy(tree::NodeId lower) {
+  for (const auto& link : lower_.tree.links(lower)) {
+    LB_ASSIGN(const bool shown, is_shown(link.parent));
+    if (!shown) continue;
+    const std::string name(lower_.tree.name(link));
+    LB_ASSIGN(const Ref directory, find(link.parent));
+    LB_ASSIGN(const Found found, look(directory, name));
+    if (!found.in_upper()) continue;
+    LB_ASSIGN(const NodePtr node, load_child(directory.node, name, *found.child));
+    if (node->id != lower) continue;
+    // A copy of overlayfs's own has one name, and the others have always led to the image's file.
+    LB_ASSIGN(const HeldPlace place, place_of(node));
+    LB_ASSIGN(const auto ours, get_xattr_at(place.get(), marks().origin));
+    return ours ? link_other_names(lower, node) : Result<void>();
+  }
+  return {};
+}
+
+/// Finds what former sessions took away, or left half done.
 Result<void> Overlay::load_lost_names() {
   LB_ASSIGN(Listing* const top, listing_of(nodes_.at(kRootId)));
   if (top->children.empty()) return {};
@@ -69,7 +90,9 @@ Result<void> Overlay::load_lost_names() {
       if (!shown) ++lost;
     }
     // With no name left it was copied up, or nobody can find it.
-    if (lost > 0 && lost < links.size() && !nodes_.contains(file)) add_node(node_with_lost_names(file, lost));
+    if (lost == 0 || lost == links.size()) continue;
+    LB_TRY(finish_copy(file));
+    if (!nodes_.contains(file)) add_node(node_with_lost_names(file, lost));
   }
   return {};
 }

@@ -275,6 +275,7 @@ class Overlay {
   NodePtr node_with_lost_names(tree::NodeId lower, std::uint32_t count);
   Result<bool> is_shown(tree::NodeId directory);
   Result<bool> is_lower_name_shown(tree::NodeId directory, std::string_view name);
+  Result<void> finish_copy(tree::NodeId lower);
   Result<void> load_lost_names();
 
   // Writing (data.cc)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <iostream>
 #include <thread>
 
 #include "oci-mount/base/str_cat.h"
@@ -37,6 +38,7 @@ struct Worker {
   CrashStep pending;  // cut off
   std::string unexpected;
   std::uint64_t steps = 0;
+  std::string history;  // of this round
 
   void load(Door& door) {
     for (;;) {
@@ -51,6 +53,7 @@ struct Worker {
         return;
       }
       step.expect(model);
+      history += step.text + "\n";
       ++steps;
     }
   }
@@ -79,7 +82,10 @@ struct Worker {
       fits = may_be_cut_off(before->content, after.at(pending.written).content, file->content) &&
              there == model.with_content(pending.written, file->content).describe();
     }
-    EXPECT_TRUE(fits) << difference(model.describe(), there) << "cut off: " << pending.text;
+    EXPECT_TRUE(fits) << "in " << top << " (kind, mode, size, hash, attribute, first name):\n"
+                      << difference(model.describe(), there) << "answered in this round:\n"
+                      << history << "cut off: " << pending.text;
+    history.clear();
     model = std::move(actual);
     pending = {};
   }
@@ -166,7 +172,7 @@ class CrashTest : public testing::Test {
 TEST_F(CrashTest, EverythingAnsweredIsThereAfterAKill) {
   const char* chosen = ::getenv("LAYERBOOT_TEST_SEED");
   const auto seed = static_cast<unsigned>(chosen != nullptr ? std::strtoul(chosen, nullptr, 10) : 20261120);
-  SCOPED_TRACE(str_cat("seed ", seed));
+  std::cout << "seed " << seed << " (LAYERBOOT_TEST_SEED)\n";
   std::mt19937 random(seed);
   std::array<Worker, kWorkers> workers;
   for (unsigned w = 0; w < kWorkers; ++w) {
@@ -190,6 +196,8 @@ TEST_F(CrashTest, EverythingAnsweredIsThereAfterAKill) {
     std::this_thread::sleep_for(std::chrono::microseconds(random() % kMaxLoadMicroseconds));
     vfsd_->signal(SIGKILL);
     EXPECT_EQ(vfsd_->wait(), -SIGKILL) << vfsd_->messages();
+    const std::string last_words = vfsd_->messages();
+    SCOPED_TRACE("the daemon that was killed said: " + last_words);
     threads.clear();
     ASSERT_NO_FATAL_FAILURE(start());
     expect_fresh_count();

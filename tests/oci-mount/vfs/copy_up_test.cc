@@ -145,6 +145,30 @@ TEST_F(CopyUpTest, HardLinksInARenamedDirectoryAreFoundAfterARestart) {
   EXPECT_EQ(drive().attr("new/moved/c").nlink, 3U);
 }
 
+// As a crash leaves it between the first name of a copy and the others.
+TEST_F(CopyUpTest, HardLinksThatACrashSplitAreOneFileAfterTheNextStart) {
+  const auto ino = drive().attr("links/a").ino;
+  EXPECT_EQ(drive().write("links/b", 0, "HARD"), 0);
+  for (const bool whole : {true, false}) {
+    driver.reset();
+    fs.reset();
+    ASSERT_TRUE(std::filesystem::remove(upper("links2/c")));
+    if (whole) {
+      ASSERT_TRUE(std::filesystem::remove(upper("links/a")));
+    }
+    restart();
+    for (const char* path : {"links/a", "links/b", "links2/c"}) {
+      EXPECT_EQ(drive().read(path), "HARD-linked") << path;
+      EXPECT_EQ(drive().attr(path).nlink, 3U) << path;
+      EXPECT_EQ(drive().attr(path).ino, ino) << path;
+    }
+    expect_usage_agrees();
+  }
+  EXPECT_EQ(drive().unlink("links/a"), 0);
+  restart();
+  EXPECT_EQ(drive().attr("links/b").nlink, 2U) << "a name that was removed does not come back";
+}
+
 TEST_F(CopyUpTest, TruncationCopiesWhatIsKept) {
   EXPECT_EQ(drive().truncate("etc/big", 100), 0);
   EXPECT_TRUE(drive().read("etc/big") == lower_big().substr(0, 100));
