@@ -19,11 +19,6 @@ constexpr std::string_view kDeviceZeroXattr = "trusted.overlay.layerboot.char-0-
 constexpr mode_t kRecordedFileMode = 0600;
 constexpr mode_t kRecordedDirectoryMode = 0700;
 
-UniqueFd create_file(Place place, mode_t mode) {
-  return UniqueFd(::openat(place.dir_fd, place.name,
-                           O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOATIME, mode));
-}
-
 Result<void> write_all(int fd, std::string_view text) {
   const ssize_t put = ::pwrite(fd, text.data(), text.size(), 0);
   if (put < 0) return fail(errno);
@@ -31,14 +26,11 @@ Result<void> write_all(int fd, std::string_view text) {
 }
 
 Result<UniqueFd> make_native(Place place, const Nature& nature, std::string_view target) {
-  UniqueFd fd;
   int status = 0;
   const mode_t permissions = nature.mode & kPermissions;
   switch (nature.mode & S_IFMT) {
     case S_IFREG:
-      fd = create_file(place, permissions);
-      status = fd ? 0 : -1;
-      break;
+      return create_regular_at(place, permissions);
     case S_IFDIR:
       status = ::mkdirat(place.dir_fd, place.name, permissions);
       break;
@@ -46,26 +38,17 @@ Result<UniqueFd> make_native(Place place, const Nature& nature, std::string_view
       status = ::symlinkat(std::string(target).c_str(), place.dir_fd, place.name);
       break;
     default:
-      if (looks_like_whiteout(nature.mode, nature.rdev)) {
-        fd = create_file(place, permissions);
-        status = fd ? 0 : -1;
-      } else {
-        status = ::mknodat(place.dir_fd, place.name, nature.mode, decode_dev(nature.rdev));
-      }
+      if (looks_like_whiteout(nature.mode, nature.rdev)) return create_regular_at(place, permissions);
+      status = ::mknodat(place.dir_fd, place.name, nature.mode, decode_dev(nature.rdev));
   }
   if (status != 0) return fail(errno);
-  return fd;
+  return UniqueFd();
 }
 
 Result<UniqueFd> make_recorded(Place place, const Nature& nature) {
-  UniqueFd fd;
-  if (S_ISDIR(nature.mode)) {
-    if (::mkdirat(place.dir_fd, place.name, kRecordedDirectoryMode) != 0) return fail(errno);
-  } else {
-    fd = create_file(place, kRecordedFileMode);
-    if (!fd) return fail(errno);
-  }
-  return fd;
+  if (!S_ISDIR(nature.mode)) return create_regular_at(place, kRecordedFileMode);
+  if (::mkdirat(place.dir_fd, place.name, kRecordedDirectoryMode) != 0) return fail(errno);
+  return UniqueFd();
 }
 
 Result<void> finish_native(Place place, const Nature& nature, Body& body) {

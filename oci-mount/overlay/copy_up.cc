@@ -244,8 +244,7 @@ Task<Result<Overlay::Pin>> Overlay::copy_up_file(Reactor& reactor, tree::NodeId 
   const auto& record = lower_.tree.node(lower);
   const std::uint64_t length = std::min(record.size_bytes, data_bytes);
   LB_CO_ASSIGN(const auto reserved, quota_.reserve(worst_copy_bytes(record, length), 1));
-  const UniqueFd file(::openat(upper_.work_fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-  if (!file) co_return fail(errno);
+  LB_CO_ASSIGN(const UniqueFd file, create_nameless_in(upper_.work_fd(), 0600));
   if (::ftruncate(file.get(), static_cast<off_t>(length)) != 0) co_return fail(errno);
   auto copied = co_await copy_data(reactor, lower, file.get(), length);
   if (!copied) co_return std::unexpected(copied.error());

@@ -80,8 +80,7 @@ class Walk {
       levels_.pop_back();
       if (levels_.empty()) return {};
       path_.resize(levels_.back().path_bytes);
-      here_ = UniqueFd(::openat(here_.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-      if (!here_) return fail(errno);
+      LB_ASSIGN(here_, open_parent_of(here_.get()));
       return {};
     }
     const std::string name = std::move(level.directories.back());

@@ -17,11 +17,20 @@ namespace layerboot::overlay {
 namespace {
 
 /// No path of ours has more than one component, and none may leave the directory or follow a link.
-UniqueFd open_beneath(Place place, int flags) {
+constexpr std::uint64_t kNoLinks = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
+
+Result<UniqueFd> open_resolving(Place place, int flags, std::uint32_t mode, std::uint64_t resolve) {
   open_how how{};
   how.flags = static_cast<unsigned>(flags | O_CLOEXEC | O_NOFOLLOW);
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
-  return UniqueFd(static_cast<int>(::syscall(SYS_openat2, place.dir_fd, place.name, &how, sizeof(how))));
+  how.mode = mode;
+  how.resolve = resolve;
+  UniqueFd fd(static_cast<int>(::syscall(SYS_openat2, place.dir_fd, place.name, &how, sizeof(how))));
+  if (!fd) return fail(errno);
+  return fd;
+}
+
+Result<UniqueFd> open_beneath(Place place, int flags, std::uint32_t mode = 0) {
+  return open_resolving(place, flags, mode, kNoLinks | RESOLVE_BENEATH);
 }
 
 /// The xattr calls have no *at form before Linux 6.13.
@@ -52,18 +61,25 @@ Result<struct stat> stat_at(Place place) {
   return st;
 }
 
-Result<UniqueFd> open_directory_at(Place place) {
-  auto fd = open_beneath(place, O_RDONLY | O_DIRECTORY);
-  if (!fd) return fail(errno);
-  return fd;
+Result<UniqueFd> open_directory_at(Place place) { return open_beneath(place, O_RDONLY | O_DIRECTORY); }
+
+Result<UniqueFd> open_parent_of(int dir_fd) {
+  // Not beneath, by its nature. The upper is a mount of its own in the sandbox, where this ends at its top.
+  return open_resolving({dir_fd, ".."}, O_RDONLY | O_DIRECTORY, 0, kNoLinks);
+}
+
+Result<UniqueFd> create_regular_at(Place place, std::uint32_t mode) {
+  return open_beneath(place, O_RDWR | O_CREAT | O_EXCL | O_NOATIME, mode);
+}
+
+Result<UniqueFd> create_nameless_in(int dir_fd, std::uint32_t mode) {
+  return open_beneath({dir_fd, "."}, O_TMPFILE | O_RDWR, mode);
 }
 
 Result<UniqueFd> open_regular_at(Place place) {
   LB_ASSIGN(const auto st, stat_at(place));
   if (!S_ISREG(st.st_mode)) return fail(EINVAL);
-  auto fd = open_beneath(place, O_RDWR | O_NONBLOCK | O_NOCTTY | O_NOATIME);
-  if (!fd) return fail(errno);
-  return fd;
+  return open_beneath(place, O_RDWR | O_NONBLOCK | O_NOCTTY | O_NOATIME);
 }
 
 Result<std::string> readlink_at(Place place) {
@@ -147,8 +163,7 @@ Result<std::vector<std::string>> list_xattrs_at(Place place) {
 }
 
 Result<std::vector<HostDirent>> list_directory(int dir_fd) {
-  UniqueFd own(::openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!own) return fail(errno);
+  LB_ASSIGN(UniqueFd own, open_directory_at({dir_fd, "."}));
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(own.get()), &::closedir);
   if (!stream) return fail(errno);
   static_cast<void>(own.release());
@@ -189,8 +204,7 @@ Result<void> remove_tree_at(Place place) {
       continue;
     }
     if (below.empty()) break;
-    UniqueFd up(::openat(here.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!up) return fail(errno);
+    LB_ASSIGN(UniqueFd up, open_parent_of(here.get()));
     LB_TRY(unlink_at({up.get(), below.back().c_str()}, AT_REMOVEDIR));
     below.pop_back();
     here = std::move(up);

@@ -25,6 +25,11 @@ struct Place {
 // Thin wrappers that give Results and never follow a symlink; each is one system call unless it says more.
 Result<struct stat> stat_at(Place place);
 Result<UniqueFd> open_directory_at(Place place);
+Result<UniqueFd> open_parent_of(int dir_fd);
+/// A new file, for reading and writing; EEXIST where the name is taken.
+Result<UniqueFd> create_regular_at(Place place, std::uint32_t mode);
+/// The same without a name, on the file system of the directory.
+Result<UniqueFd> create_nameless_in(int dir_fd, std::uint32_t mode);
 /// A regular file, for reading and writing; ELOOP, ENXIO or EINVAL for anything else, which is never opened.
 Result<UniqueFd> open_regular_at(Place place);
 Result<std::string> readlink_at(Place place);

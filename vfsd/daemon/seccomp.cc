@@ -34,17 +34,16 @@ constexpr std::array kAlways{
     // blobs; statfs; the socket's file at the end
     SCMP_SYS(pread64), SCMP_SYS(preadv), SCMP_SYS(preadv2), SCMP_SYS(fstatfs), SCMP_SYS(unlinkat)};
 
-/// An upper directory. open and creat are not here, and openat can name nothing outside: the root is empty.
+/// An upper directory. Of the ways to open, openat2 only, whose RESOLVE_ flags the overlay uses.
 constexpr std::array kToWrite{
-    SCMP_SYS(openat),       SCMP_SYS(openat2),   SCMP_SYS(getdents64),      SCMP_SYS(readlinkat),
-    SCMP_SYS(statx),        SCMP_SYS(mkdirat),   SCMP_SYS(mknodat),         SCMP_SYS(symlinkat),
-    SCMP_SYS(linkat),       SCMP_SYS(renameat),  SCMP_SYS(renameat2),       SCMP_SYS(fchmod),
-    SCMP_SYS(fchmodat),     SCMP_SYS(fchown),    SCMP_SYS(fchownat),        SCMP_SYS(utimensat),
-    SCMP_SYS(ftruncate),    SCMP_SYS(fallocate), SCMP_SYS(copy_file_range), SCMP_SYS(pwrite64),
-    SCMP_SYS(pwritev),      SCMP_SYS(pwritev2),  SCMP_SYS(fsync),           SCMP_SYS(fdatasync),
-    SCMP_SYS(syncfs),       SCMP_SYS(lgetxattr), SCMP_SYS(lsetxattr),       SCMP_SYS(llistxattr),
-    SCMP_SYS(lremovexattr), SCMP_SYS(fgetxattr), SCMP_SYS(fsetxattr),       SCMP_SYS(flistxattr),
-    SCMP_SYS(fremovexattr)};
+    SCMP_SYS(openat2),   SCMP_SYS(getdents64),      SCMP_SYS(readlinkat), SCMP_SYS(statx),
+    SCMP_SYS(mkdirat),   SCMP_SYS(mknodat),         SCMP_SYS(symlinkat),  SCMP_SYS(linkat),
+    SCMP_SYS(renameat),  SCMP_SYS(renameat2),       SCMP_SYS(fchmod),     SCMP_SYS(fchmodat),
+    SCMP_SYS(fchown),    SCMP_SYS(fchownat),        SCMP_SYS(utimensat),  SCMP_SYS(ftruncate),
+    SCMP_SYS(fallocate), SCMP_SYS(copy_file_range), SCMP_SYS(pwrite64),   SCMP_SYS(pwritev),
+    SCMP_SYS(pwritev2),  SCMP_SYS(fsync),           SCMP_SYS(fdatasync),  SCMP_SYS(syncfs),
+    SCMP_SYS(lgetxattr), SCMP_SYS(lsetxattr),       SCMP_SYS(llistxattr), SCMP_SYS(lremovexattr),
+    SCMP_SYS(fgetxattr), SCMP_SYS(fsetxattr),       SCMP_SYS(flistxattr), SCMP_SYS(fremovexattr)};
 
 using Filter = std::unique_ptr<std::remove_pointer_t<scmp_filter_ctx>, void (*)(scmp_filter_ctx)>;
 
@@ -85,6 +84,10 @@ Result<void> allow_only_serving(SeccompMode mode, ServingCalls calls) {
   LB_TRY(check(::seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2), "a fast filter"));
   LB_TRY(allow(filter, kAlways));
   if (calls.upper) LB_TRY(allow(filter, kToWrite));
+  // glibc's malloc looks at /proc/sys/vm/overcommit_memory before it first gives memory of a thread back, and
+  // does without it. Killed for that, a daemon would die when it has worked for a while.
+  LB_TRY(check(::seccomp_rule_add_array(filter.get(), SCMP_ACT_ERRNO(ENOENT), SCMP_SYS(openat), 0, nullptr),
+               "a refusal"));
   if (calls.image_files) LB_TRY(allow(filter, std::array{SCMP_SYS(openat2)}));
   if (calls.peer_names) LB_TRY(allow_if(filter, SCMP_SYS(getsockopt), equal(2, SO_PEERCRED)));
   // Memory, but none to run code in.
