@@ -8,7 +8,9 @@ namespace layerboot::overlay {
 
 namespace {
 
-/// What a new directory or long symlink takes at least; settled to the truth once it is made.
+/// What a new directory or long symlink takes at least; and to be had for any new name. Its directory may
+/// grow by it, by two blocks at once where the host begins to index it (ext4), and must not pass the budget
+/// by both.
 constexpr std::uint64_t kNewObjectBytes = 4096;
 constexpr std::uint32_t kPermissions = 07777;
 
@@ -21,7 +23,7 @@ Result<Entry> Overlay::make(NodeId parent, std::string_view name, NewObject obje
     LB_ASSIGN(const Found before, look(ref, name));
     if (before.exists()) return fail(EEXIST);
   }
-  LB_ASSIGN(const auto reserved, quota_.reserve(S_ISREG(object.mode) ? 0 : kNewObjectBytes, 1));
+  LB_ASSIGN(const auto reserved, quota_.reserve(kNewObjectBytes, 1));
   LB_ASSIGN(const NodePtr directory, upper_directory(parent));
   LB_ASSIGN(const auto node, make_named(directory, name, object));
   return entry_for(node);
@@ -103,7 +105,7 @@ Result<void> Overlay::check_link(NodeId id, NodeId new_parent, std::string_view 
 
 Result<Entry> Overlay::link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name) {
   LB_TRY(check_link(node->id, new_parent, new_name));
-  LB_TRY(quota_.reserve(0, 0));  // a name may make its directory grow
+  LB_TRY(quota_.reserve(kNewObjectBytes, 0));
   LB_ASSIGN(const NodePtr directory, upper_directory(new_parent));
   LB_TRY(redirect_data(*node));
   LB_ASSIGN(const Found found, look({directory, directory->lower}, new_name));

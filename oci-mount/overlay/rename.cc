@@ -13,6 +13,8 @@ namespace {
 
 /// What an empty file takes at most, for its attributes.
 constexpr std::uint64_t kDeviceBytes = 4096;
+/// To be had for a new name, as in names.cc.
+constexpr std::uint64_t kNewNameBytes = 4096;
 
 bool is_inside(NodePtr directory, const NodePtr& tree_top) {
   for (; directory; directory = directory->parent) {
@@ -97,7 +99,7 @@ Result<void> Overlay::rename_now(NodeId parent, std::string_view name, NodeId ne
   if (from.node == to.node) return {};
   LB_TRY(check_rename_target(from, to, flags));
   const bool new_name_grows = (flags & RENAME_EXCHANGE) == 0 && !to.found.exists();
-  if (new_name_grows) LB_TRY(quota_.reserve(0, 0));
+  if (new_name_grows) LB_TRY(quota_.reserve(kNewNameBytes, 0));
   if ((flags & RENAME_WHITEOUT) != 0) {
     LB_TRY(move_leaving_device(from, to));
   } else {
