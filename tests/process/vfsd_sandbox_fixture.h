@@ -35,8 +35,8 @@ class SandboxedVfsd : public testing::Test {
     vfsd_ = std::make_unique<VfsdProcess>(std::move(words), dir_ / "cache");
     ASSERT_TRUE(vfsd_->ready()) << vfsd_->messages();
   }
-  void start_writable(std::vector<std::string> more = {}) {
-    more.insert(more.end(), {"--upper", dir_ / "upper", "--quota", "256M"});
+  void start_writable(std::vector<std::string> more = {}, const std::string& quota = "256M") {
+    more.insert(more.end(), {"--upper", dir_ / "upper", "--quota", quota});
     start(std::move(more));
   }
   void boot(FakeGuestOptions options = {}) {

@@ -15,6 +15,7 @@
 #include <sstream>
 
 #include "oci-mount/base/str_cat.h"
+#include "tests/process/private_containerd.h"
 #include "tests/process/vfsd_sandbox_fixture.h"
 
 namespace layerboot::test {
@@ -40,6 +41,35 @@ class SandboxTest : public SandboxedVfsd {
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "looks into another process's root, which takes root";
     SandboxedVfsd::SetUp();
+  }
+  /// Reads a file from an image at both ends and in the middle, changes it, and stops: with all of the
+  /// sandbox.
+  void serve_and_change(const std::string& reference, const std::string& name, const std::string& content) {
+    constexpr std::size_t kPieceBytes = 5000;
+    std::filesystem::remove_all(dir_ / "upper");
+    vfsd_ = std::make_unique<VfsdProcess>(
+        std::vector<std::string>{"--socket-path", dir_ / "s", "--image", reference, "--quiet", "--sandbox",
+                                 "namespace", "--upper", dir_ / "upper", "--quota", "64M"},
+        dir_ / "cache");
+    ASSERT_TRUE(vfsd_->ready()) << vfsd_->messages();
+    boot();
+    const auto file = client_->lookup(1, name);
+    ASSERT_TRUE(file);
+    for (const std::uint64_t offset :
+         {content.size() - std::min(content.size(), kPieceBytes), std::size_t{0}, content.size() / 2}) {
+      EXPECT_TRUE(client_->read(file->nodeid, offset, kPieceBytes).value_or("") ==
+                  content.substr(offset, kPieceBytes))
+          << offset;
+    }
+    fuse_setattr_in change{};
+    change.valid = FATTR_MODE;
+    change.mode = S_IFREG | 0600;
+    ASSERT_TRUE(client_->setattr(file->nodeid, change)) << "makes a metacopy";
+    EXPECT_EQ(client_->write(file->nodeid, 3, "copied up").value_or(0), 9U);
+    EXPECT_EQ(client_->read(file->nodeid, 3, 9).value_or(""), "copied up");
+    vfsd_->signal(SIGTERM);
+    EXPECT_EQ(vfsd_->wait(), 0) << vfsd_->messages();
+    EXPECT_EQ(vfsd_->messages(), "");
   }
   /// Of every thread, the same.
   void expect_status(const std::string& key, const std::string& wanted) {
@@ -130,7 +160,6 @@ TEST_F(SandboxTest, ReadsTheFilesOfADirectory) {
 }
 
 // Whatever an image is read from must be open, or made, before the door is shut; recut zstd most of all.
-// (containerd's content store is files of blobs, as a layout is.)
 TEST_F(SandboxTest, ServesImagesOutOfEverything) {
   if (std::system("command -v skopeo > /dev/null") != 0) {
     GTEST_SKIP() << "skopeo is not installed: ./dev setup installs it";
@@ -154,28 +183,22 @@ TEST_F(SandboxTest, ServesImagesOutOfEverything) {
   for (const auto& [name, from, reference] : kinds) {
     SCOPED_TRACE(name);
     ASSERT_EQ(std::system(str_cat("skopeo copy --quiet ", from, " ", reference).c_str()), 0);
-    std::filesystem::remove_all(dir_ / "upper");
-    vfsd_ = std::make_unique<VfsdProcess>(
-        std::vector<std::string>{"--socket-path", dir_ / "s", "--image", reference, "--quiet", "--sandbox",
-                                 "namespace", "--upper", dir_ / "upper", "--quota", "64M"},
-        dir_ / "cache");
-    ASSERT_TRUE(vfsd_->ready()) << vfsd_->messages();
-    boot();
-    const auto file = client_->lookup(1, "content");
-    ASSERT_TRUE(file);
-    for (const std::uint64_t offset :
-         {std::uint64_t{kPieceBytes - 5000}, std::uint64_t{0}, std::uint64_t{kPieceBytes / 2}}) {
-      EXPECT_TRUE(client_->read(file->nodeid, offset, 5000).value_or("") == content.substr(offset, 5000))
-          << offset;
-    }
-    EXPECT_EQ(client_->write(file->nodeid, 3, "copied up").value_or(0), 9U);
-    EXPECT_EQ(client_->read(file->nodeid, 3, 9).value_or(""), "copied up");
-    vfsd_->signal(SIGTERM);
-    EXPECT_EQ(vfsd_->wait(), 0) << vfsd_->messages();
-    EXPECT_EQ(vfsd_->messages(), "");
+    serve_and_change(reference, "content", content);
   }
   const auto is_recut = [](const auto& entry) { return entry.path().extension() == ".zst"; };
   EXPECT_EQ(std::ranges::count_if(fs::recursive_directory_iterator(dir_ / "cache"), is_recut), 1);
+}
+
+TEST_F(SandboxTest, ServesAnImageInContainerd) {
+  PrivateContainerd containerd(dir_ / "ctd");
+  if (!containerd.works()) GTEST_SKIP() << containerd.why_not();
+  if (std::system("command -v skopeo > /dev/null") != 0) {
+    GTEST_SKIP() << "skopeo is not installed: ./dev setup installs it";
+  }
+  containerd.put_into_environment();
+  const std::string name = containerd.import(dir_ / "image", "latest");
+  ASSERT_NE(name, "");
+  serve_and_change("containerd:" + name, "file", "from the image");
 }
 
 TEST_F(SandboxTest, ServesWithoutNamespacesToo) {

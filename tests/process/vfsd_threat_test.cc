@@ -8,11 +8,15 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iostream>
 #include <random>
 #include <thread>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/str_cat.h"
 #include "tests/process/vfsd_sandbox_fixture.h"
 
 namespace layerboot::test {
@@ -28,10 +32,12 @@ TEST_F(ThreatTest, ManyFilesFewDescriptors) {
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
   const rlimit few{256, before.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
-  start_writable({"--inodes", "100000"});
+  const char* wanted = std::getenv("LAYERBOOT_TEST_CREATES");  // for a long run by hand
+  const unsigned long files = wanted != nullptr ? std::strtoul(wanted, nullptr, 10) : 20'000;
+  start_writable({"--inodes", str_cat(files + 1000)}, "64G");
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
   boot();
-  for (int i = 0; i < 20'000; ++i) {  // created, written, never forgotten
+  for (unsigned long i = 0; i < files; ++i) {  // created, written, never forgotten
     const auto made = client_->create(1, "f" + std::to_string(i), 0644, O_EXCL);
     ASSERT_TRUE(made) << i << ": " << made.error().describe();
     if (i % 4 == 0) {
@@ -40,6 +46,10 @@ TEST_F(ThreatTest, ManyFilesFewDescriptors) {
     }
   }
   EXPECT_LE(open_descriptors(), 256U);
+  std::ifstream status(proc("status"));
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) std::cout << files << " files: " << line << "\n";
+  }
   EXPECT_EQ(client_->read(client_->lookup(1, "f0")->nodeid, 0, 10).value_or(""), "x");
 }
 
