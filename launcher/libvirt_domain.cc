@@ -71,22 +71,34 @@ std::string storage(const VmConfig& config, const std::filesystem::path& virtiof
   return shares;
 }
 
-/// Ports lead into a guest by way of passt only: libvirt has none for QEMU's own user network.
+/// Whether ports lead into the guest. libvirt itself forwards none into QEMU's user network, so that QEMU
+/// gets its network by arguments of ours.
+bool has_ports(const VmConfig& config) {
+  return (config.net == Net::kUser || config.net == Net::kPasst) && !config.published.empty();
+}
+
 std::string interface(const VmConfig& config) {
-  if (config.net == Net::kNone) return {};
+  if (config.net == Net::kNone || has_ports(config)) return {};
   const std::string model = "      <model type='virtio'/>\n    </interface>\n";
   if (config.net == Net::kTap) {
     return str_cat("    <interface type='ethernet'>\n      <target dev='", escape(config.tap),
                    "' managed='no'/>\n", model);
   }
-  if (config.net == Net::kUser && config.published.empty()) return "    <interface type='user'>\n" + model;
-  std::string passt = "    <interface type='user'>\n      <backend type='passt'/>\n";
-  for (const PublishedPort& port : config.published) {
-    passt +=
-        str_cat("      <portForward proto='", port.udp ? "udp" : "tcp", "' address='", port.address,
-                "'>\n        <range start='", port.host, "' to='", port.guest, "'/>\n      </portForward>\n");
+  return "    <interface type='user'>\n" + model;
+}
+
+constexpr std::string_view kQemuNamespace = " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'";
+/// A slot that libvirt gives to nothing of ours.
+constexpr std::string_view kPortsDevice = "virtio-net-pci,netdev=net,romfile=,bus=pcie.0,addr=0x10";
+
+std::string qemu_arguments(const VmConfig& config) {
+  if (!has_ports(config)) return {};
+  std::string arguments = "  <qemu:commandline>\n";
+  for (const std::string& argument : {std::string("-netdev"), user_netdev_argument(config),
+                                      std::string("-device"), std::string(kPortsDevice)}) {
+    arguments += str_cat("    <qemu:arg value='", escape(argument), "'/>\n");
   }
-  return passt + model;
+  return arguments + "  </qemu:commandline>\n";
 }
 
 std::string boot(const VmConfig& config) {
@@ -104,9 +116,10 @@ std::filesystem::path volume_socket(const std::filesystem::path& root_socket, st
 
 std::string libvirt_domain_xml(const VmConfig& config, const std::filesystem::path& virtiofs_socket) {
   const bool kvm = config.accel == Accel::kKvm;
-  std::string xml = str_cat("<domain type='", kvm ? "kvm" : "qemu", "'>\n  ", element("name", config.name),
-                            "\n  ", element("uuid", uuid_of(config.machine_id)), "\n  <memory unit='b'>",
-                            config.memory_bytes, "</memory>\n");
+  std::string xml =
+      str_cat("<domain type='", kvm ? "kvm" : "qemu", "'", has_ports(config) ? kQemuNamespace : "", ">\n  ",
+              element("name", config.name), "\n  ", element("uuid", uuid_of(config.machine_id)),
+              "\n  <memory unit='b'>", config.memory_bytes, "</memory>\n");
   // The daemon reads and writes the guest's memory.
   if (!config.disk_root)
     xml += "  <memoryBacking>\n    <source type='memfd'/>\n    <access mode='shared'/>\n  </memoryBacking>\n";
@@ -120,7 +133,8 @@ std::string libvirt_domain_xml(const VmConfig& config, const std::filesystem::pa
          "    <serial type='pty'/>\n    <console type='pty'/>\n    <rng model='virtio'>\n"
          "      <backend model='random'>/dev/urandom</backend>\n    </rng>\n"
          "    <controller type='usb' model='none'/>\n    <memballoon model='none'/>\n  "
-         "</devices>\n</domain>\n";
+         "</devices>\n" +
+         qemu_arguments(config) + "</domain>\n";
 }
 
 }  // namespace layerboot::launcher

@@ -14,7 +14,7 @@ namespace layerboot::launcher {
 
 /// The domain XML, pure. With a disk for a root it names `config`'s disks; otherwise the vhost-user socket
 /// `virtiofs_socket`, at which a daemon of ours must listen whenever the domain is started, and one at each
-/// volume's volume_socket(). Published ports need passt where libvirt runs. REQUIRES: no volumes on a disk
+/// volume's volume_socket(). Published ports are arguments for QEMU. REQUIRES: no volumes on a disk
 /// root, whose VM has no daemons. Follows libvirt's
 /// formatdomain and kbase/virtiofs ("Externally-launched virtiofsd").
 [[nodiscard]] std::string libvirt_domain_xml(const VmConfig& config,

@@ -36,7 +36,7 @@ void add_export_command(CommandSet& commands) {
       "the domain\n"
       "is started; it serves the VM's volumes as well. A disk root needs nothing but the files that the XML "
       "names, and\n"
-      "has no volumes. Published ports need passt where libvirt runs; shared sockets are left out.");
+      "has no volumes. Shared sockets are left out: they are the launcher's.");
 }
 
 }  // namespace

@@ -43,12 +43,7 @@ std::string netdev_argument(const VmConfig& config) {
     const int fd = kQemuFirstVolumeFd + static_cast<int>(config.volumes.size());
     return str_cat("stream,id=net,server=off,addr.type=fd,addr.str=", fd);
   }
-  std::string argument = "user,id=net";
-  for (const PublishedPort& port : config.published) {
-    argument +=
-        str_cat(",hostfwd=", port.udp ? "udp:" : "tcp:", port.address, ':', port.host, "-:", port.guest);
-  }
-  return argument;
+  return user_netdev_argument(config);
 }
 
 void add_common(std::vector<std::string>& args) {
@@ -86,6 +81,15 @@ Result<std::string> kernel_command_line(const VmConfig& config) {
                 kMaxCommandLineBytes, ", shorten --append");
   }
   return line;
+}
+
+std::string user_netdev_argument(const VmConfig& config) {
+  std::string argument = "user,id=net";
+  for (const PublishedPort& port : config.published) {
+    argument +=
+        str_cat(",hostfwd=", port.udp ? "udp:" : "tcp:", port.address, ':', port.host, "-:", port.guest);
+  }
+  return argument;
 }
 
 std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem::path& qemu) {

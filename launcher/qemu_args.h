@@ -22,6 +22,9 @@ inline constexpr int kQemuFirstVolumeFd = kFirstInheritedFd + 4;
 /// Pure. `qemu` is argv[0].
 std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem::path& qemu);
 
+/// The value of -netdev for QEMU's own user network, with the published ports.
+std::string user_netdev_argument(const VmConfig& config);
+
 /// The VM that tells whether KVM runs a guest: kernel and initrd, the console on descriptor 3 and no other
 /// device.
 std::vector<std::string> probe_args(const std::filesystem::path& qemu, const std::filesystem::path& vmlinuz,

@@ -62,17 +62,19 @@ TEST(LibvirtDomain, VolumesHaveSocketsBesideTheRoots) {
   EXPECT_TRUE(holds(xml, "layerboot.mount=volume0:/srv:ro layerboot.mount=volume1:/data"));
 }
 
-TEST(LibvirtDomain, PortsLeadInByPasst) {
+TEST(LibvirtDomain, PortsLeadInByArgumentsForQemu) {
   VmConfig config = example();
-  EXPECT_FALSE(holds(libvirt_domain_xml(config, "/s"), "passt"));
+  EXPECT_FALSE(holds(libvirt_domain_xml(config, "/s"), "qemu:"));
   config.published = {{.address = "127.0.0.1", .host = 8080, .guest = 80, .udp = false},
                       {.address = "0.0.0.0", .host = 5353, .guest = 53, .udp = true}};
   const std::string xml = libvirt_domain_xml(config, "/s");
-  EXPECT_TRUE(holds(xml, "<interface type='user'>\n      <backend type='passt'/>"));
-  EXPECT_TRUE(
-      holds(xml, "<portForward proto='tcp' address='127.0.0.1'>\n        <range start='8080' to='80'/>"));
-  EXPECT_TRUE(
-      holds(xml, "<portForward proto='udp' address='0.0.0.0'>\n        <range start='5353' to='53'/>"));
+  EXPECT_TRUE(holds(xml, "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"));
+  EXPECT_TRUE(holds(
+      xml, "<qemu:arg value='user,id=net,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:5353-:53'/>"));
+  EXPECT_FALSE(holds(xml, "<interface")) << "one network";
+  config.net = Net::kPasst;
+  EXPECT_TRUE(holds(libvirt_domain_xml(config, "/s"), "'user,id=net,hostfwd=tcp:127.0.0.1:8080-:80,"))
+      << "QEMU's has the same addresses";
 }
 
 TEST(LibvirtDomain, ATapIsSomebodyElses) {
