@@ -20,6 +20,7 @@
 #include "launcher/passt_args.h"
 #include "launcher/programs.h"
 #include "launcher/qemu_args.h"
+#include "launcher/run_tool.h"
 #include "launcher/supervisor.h"
 #include "launcher/vfsd_args.h"
 #include "launcher/vm_directory.h"
@@ -196,9 +197,13 @@ Result<int> carry_through(const SupervisorPlan& plan, const VmDirectory& directo
 
 Result<int> run_vm(const StateDirs& dirs, const Options& options) {
   Timeline timeline;
+  // Ctrl-C while things are prepared is felt once `directory` has been cleared up.
+  std::optional<InterruptScope> interrupts(std::in_place);
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
   LB_TRY(directory.throw_away_ephemeral());
   LB_ASSIGN(SupervisorPlan plan, plan_for(dirs, options, directory));
+  LB_TRY(InterruptScope::check());
+  interrupts.reset();
   timeline.mark("image, kernel and arguments");
   plan.timeline = &timeline;
   std::optional<Detachment> detached;
@@ -249,6 +254,7 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
   if (!chosen.sockets.empty())
     log_warn("the shared sockets of ", options.name, " are left out: they need the launcher beside the VM");
   LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
+  const InterruptScope interrupts;  // as in run_vm()
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, chosen));
   LB_ASSIGN(VmConfig config, config_for(dirs, chosen, directory, kernel));
@@ -269,6 +275,7 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
 }
 
 Result<void> serve_image(const StateDirs& dirs, const Options& options) {
+  std::optional<InterruptScope> interrupts(std::in_place);  // as in run_vm()
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
   SupervisorPlan plan;
   plan.on_ready = [&directory] { directory.keep(); };
@@ -286,6 +293,8 @@ Result<void> serve_image(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(ChildSpec daemon, vfsd_spec(dirs, chosen, directory, kernel, config, plan.socket));
   plan.daemons.push_back(std::move(daemon));
   LB_TRY(add_volumes(dirs, chosen, directory, config, plan));
+  LB_TRY(InterruptScope::check());
+  interrupts.reset();
   LB_TRY(supervise(plan));
   return {};
 }
