@@ -52,7 +52,7 @@ Result<VmResults> VmResults::read(const fs::path& directory) {
     const std::string contender = entry.path().stem().string();
     const std::string suffix = entry.path().extension().string();
     unsigned round = 0;
-    if (suffix.size() < 2) continue;  // the load before it all
+    if (suffix.empty()) return fail(EINVAL, entry.path().string(), ": not the name of a round's results");
     const auto [end, bad] = std::from_chars(suffix.data() + 1, suffix.data() + suffix.size(), round);
     if (bad != std::errc() || end != suffix.data() + suffix.size() || round == 0) {
       return fail(EINVAL, entry.path().string(), ": not the name of a round's results");

@@ -192,7 +192,12 @@ run_vm() {
   esac
 }
 
-load_before=$(cut -d' ' -f1-3 /proc/loadavg)
+report() {
+  "$build/bench/vm_report" --results results --output "$output" --kernel "$(cat "$kernels/debian/release")" \
+    --commit "$commit" --conclusion "$here/conclusion.md"
+}
+# Of what is measured; whoever is at work there may commit meanwhile.
+commit=$(git -C "$here" rev-parse --short HEAD 2> /dev/null || echo unknown)
 rm -rf results
 mkdir results
 for round in $(seq "$rounds"); do
@@ -211,8 +216,7 @@ for round in $(seq "$rounds"); do
     stop_all
     rm -rf state served bundle
   done
+  # Each time, so that a run that is given up leaves what it had.
+  report
 done
-echo "$load_before" > results/load
-"$build/bench/vm_report" --results results --output "$output" \
-  --commit "$(git -C "$here" rev-parse --short HEAD 2> /dev/null || echo unknown)" --kernel "$(cat "$kernels/debian/release")" --conclusion "$here/conclusion.md"
 say "written: $output/VM-RESULTS.md and $output/vm-results.svg"

@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 # Where the programs that users run are built; LAYERBOOT_BUILD names a build that is there already, for tests.
+# shellcheck disable=SC2034 # for who sources this
 programs=${LAYERBOOT_BUILD:-$root/build/release}
 readonly programs
 
