@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 readonly here
 build=$(realpath "${1:?the build directory}")
 shift
-rounds=5 milliseconds=1000 work=${XDG_CACHE_HOME:-$HOME/.cache}/layerboot-bench output=$here
+rounds=5 milliseconds=500 work=${XDG_CACHE_HOME:-$HOME/.cache}/layerboot-bench output=$here
 while [ $# -gt 0 ]; do
   case $1 in
     --quick) rounds=2 milliseconds=250 ;;

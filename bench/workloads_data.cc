@@ -38,13 +38,23 @@ void ask_read(Slot& slot, std::uint64_t node, std::uint64_t handle, std::uint64_
   slot.put(in);
 }
 
-/// Random: anywhere; else each lane goes through its own part of the file over and over.
+struct ReadKind {
+  std::uint32_t size_bytes = 0;
+  bool scattered = false;   // no two of the guest's pages are neighbours
+  bool sequential = false;  // from start to end over and over; else anywhere
+};
+
 class Read final : public Workload {
  public:
-  Read(const ServedTree& tree, std::uint32_t size_bytes, bool scattered, unsigned lane)
-      : tree_(tree), size_bytes_(size_bytes), scattered_(scattered), sequence_(lane + 1) {}
+  Read(const ServedTree& tree, ReadKind kind, unsigned lane)
+      : tree_(tree),
+        size_bytes_(kind.size_bytes),
+        scattered_(kind.scattered),
+        sequential_(kind.sequential),
+        sequence_(lane + 1) {}
   void begin(Slot& slot) override {
-    slot.number = sequence_.below(tree_.big.size_bytes / size_bytes_) * size_bytes_;
+    const std::uint64_t pieces = tree_.big.size_bytes / size_bytes_;
+    slot.number = (sequential_ ? next_++ % pieces : sequence_.below(pieces)) * size_bytes_;
     ask_read(slot, tree_.big.node, tree_.big.handle, slot.number, size_bytes_, scattered_);
   }
   Reply finish(Slot& slot) override {
@@ -61,7 +71,9 @@ class Read final : public Workload {
   const ServedTree& tree_;
   const std::uint32_t size_bytes_;
   const bool scattered_;
+  const bool sequential_;
   Sequence sequence_;
+  std::uint64_t next_ = 0;
   std::uint64_t count_ = 0;
 };
 
@@ -111,10 +123,9 @@ class SmallFiles final : public Workload {
   std::size_t next_;
 };
 
-WorkloadSpec read_spec(const char* name, unsigned depth, std::uint32_t size_bytes, bool scattered) {
-  return {name, depth, size_bytes, false, [=](const ServedTree& tree, unsigned lane) {
-            return std::make_unique<Read>(tree, size_bytes, scattered, lane);
-          }};
+WorkloadSpec read_spec(const char* name, unsigned depth, ReadKind kind) {
+  return {name, depth, kind.size_bytes, false,
+          [=](const ServedTree& tree, unsigned lane) { return std::make_unique<Read>(tree, kind, lane); }};
 }
 
 }  // namespace
@@ -122,11 +133,12 @@ WorkloadSpec read_spec(const char* name, unsigned depth, std::uint32_t size_byte
 std::vector<WorkloadSpec> data_workloads() {
   constexpr std::uint32_t kKiB = 1024;
   std::vector<WorkloadSpec> specs;
-  for (const unsigned depth : {1U, 8U, 32U}) specs.push_back(read_spec("read-4k", depth, 4 * kKiB, false));
+  for (const unsigned depth : {1U, 8U, 32U}) specs.push_back(read_spec("read-4k", depth, {4 * kKiB}));
   for (const unsigned depth : {1U, 4U}) {
-    specs.push_back(read_spec("read-128k", depth, 128 * kKiB, false));
-    specs.push_back(read_spec("read-128k-scattered", depth, 128 * kKiB, true));
-    specs.push_back(read_spec("read-1m", depth, 1024 * kKiB, false));
+    specs.push_back(read_spec("read-128k", depth, {128 * kKiB}));
+    specs.push_back(read_spec("read-128k-scattered", depth, {.size_bytes = 128 * kKiB, .scattered = true}));
+    specs.push_back(read_spec("read-128k-sequential", depth, {.size_bytes = 128 * kKiB, .sequential = true}));
+    specs.push_back(read_spec("read-1m", depth, {1024 * kKiB}));
   }
   for (const unsigned depth : {1U, 8U}) {
     specs.push_back({"small-file", depth, 8 * kKiB, false, [](const ServedTree& tree, unsigned lane) {

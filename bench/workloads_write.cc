@@ -11,7 +11,7 @@ namespace layerboot::bench {
 
 namespace {
 
-constexpr std::uint32_t kWriteBytes = 128U << 10;
+constexpr std::uint32_t kKiB = 1024;
 
 void ask_write(Slot& slot, std::uint64_t node, std::uint64_t handle, std::uint64_t offset,
                std::uint32_t size) {
@@ -26,24 +26,31 @@ void ask_write(Slot& slot, std::uint64_t node, std::uint64_t handle, std::uint64
   slot.put(in);
 }
 
+struct WriteKind {
+  std::uint32_t size_bytes = 0;
+  bool sync = false;        // FSYNC after each
+  bool sequential = false;  // from start to end over and over; else anywhere
+};
+
 /// What was there is written again, so that a read may check it at any time.
 class Overwrite final : public Workload {
  public:
-  Overwrite(const ServedTree& tree, unsigned lane, bool sync)
-      : file_(tree.targets.at(lane)), sync_(sync), sequence_(lane + 1) {}
+  Overwrite(const ServedTree& tree, unsigned lane, WriteKind kind)
+      : file_(tree.targets.at(lane)), kind_(kind), sequence_(lane + 1) {}
   void begin(Slot& slot) override {
     slot.step = FUSE_WRITE;
-    slot.number = sequence_.below(file_.size_bytes / kWriteBytes) * kWriteBytes;
-    ask_write(slot, file_.node, file_.handle, slot.number, kWriteBytes);
-    for (std::uint32_t at = 0; at < kWriteBytes; at += kPageBytes) {
+    const std::uint64_t pieces = file_.size_bytes / kind_.size_bytes;
+    slot.number = (kind_.sequential ? next_++ % pieces : sequence_.below(pieces)) * kind_.size_bytes;
+    ask_write(slot, file_.node, file_.handle, slot.number, kind_.size_bytes);
+    for (std::uint32_t at = 0; at < kind_.size_bytes; at += kPageBytes) {
       fill_expected(file_.seed, slot.number + at, {slot.data_page(at / kPageBytes), 64});
     }
   }
   Reply finish(Slot& slot) override {
     if (slot.out().error != 0) return {.wrong = "WRITE or FSYNC failed"};
-    if (slot.step == FUSE_FSYNC) return {.data_bytes = kWriteBytes};
-    if (slot.reply_args<fuse_write_out>().size != kWriteBytes) return {.wrong = "WRITE was short"};
-    if (!sync_) return {.data_bytes = kWriteBytes};
+    if (slot.step == FUSE_FSYNC) return {.data_bytes = kind_.size_bytes};
+    if (slot.reply_args<fuse_write_out>().size != kind_.size_bytes) return {.wrong = "WRITE was short"};
+    if (!kind_.sync) return {.data_bytes = kind_.size_bytes};
     slot.step = FUSE_FSYNC;
     slot.begin(FUSE_FSYNC, file_.node, {.args_bytes = sizeof(fuse_fsync_in)});
     fuse_fsync_in in{};
@@ -54,8 +61,9 @@ class Overwrite final : public Workload {
 
  private:
   const ServedTree::File file_;
-  const bool sync_;
+  const WriteKind kind_;
   Sequence sequence_;
+  std::uint64_t next_ = 0;
 };
 
 class ShortLife final : public Workload {
@@ -115,9 +123,9 @@ class ShortLife final : public Workload {
   std::uint64_t next_ = 0;
 };
 
-WorkloadSpec overwrite_spec(const char* name, unsigned depth, bool sync) {
-  return {name, depth, kWriteBytes, true, [sync](const ServedTree& tree, unsigned lane) {
-            return std::make_unique<Overwrite>(tree, lane, sync);
+WorkloadSpec overwrite_spec(const char* name, unsigned depth, WriteKind kind) {
+  return {name, depth, kind.size_bytes, true, [kind](const ServedTree& tree, unsigned lane) {
+            return std::make_unique<Overwrite>(tree, lane, kind);
           }};
 }
 
@@ -130,8 +138,11 @@ std::vector<WorkloadSpec> write_workloads() {
         {"create-write-unlink", depth, kPageBytes, true,
          [](const ServedTree& tree, unsigned lane) { return std::make_unique<ShortLife>(tree, lane); }});
   }
-  for (const unsigned depth : {1U, 4U}) specs.push_back(overwrite_spec("write-128k", depth, false));
-  specs.push_back(overwrite_spec("write-128k-fsync", 4, true));
+  for (const unsigned depth : {1U, 8U}) specs.push_back(overwrite_spec("write-4k", depth, {4 * kKiB}));
+  for (const unsigned depth : {1U, 4U}) specs.push_back(overwrite_spec("write-128k", depth, {128 * kKiB}));
+  specs.push_back(overwrite_spec("write-128k-sequential", 4, {.size_bytes = 128 * kKiB, .sequential = true}));
+  specs.push_back(overwrite_spec("write-4k-fsync", 8, {.size_bytes = 4 * kKiB, .sync = true}));
+  specs.push_back(overwrite_spec("write-128k-fsync", 4, {.size_bytes = 128 * kKiB, .sync = true}));
   return specs;
 }
 
