@@ -1,8 +1,9 @@
 // Reactor: one thread's event loop on one io_uring.
 //
 // Everything a data path waits for goes through it: reads and writes of blobs and upper files,
-// fsync, kick eventfds. One Reactor belongs to one thread; only post() and stop() may be called
-// from others. Follows io_uring(7); needs Linux 5.19 or later.
+// fsync, kick eventfds. A Reactor belongs to the thread that has created it; only post() and stop() may be
+// called from others, and it may be destroyed by another when that one has ended. Follows io_uring(7); needs
+// Linux 5.19 or later.
 #pragma once
 
 #include <liburing.h>

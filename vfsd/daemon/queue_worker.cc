@@ -5,24 +5,33 @@
 namespace layerboot::vfsd {
 
 Result<std::unique_ptr<QueueWorker>> QueueWorker::create(fuse::Session& session, Queues queues) {
-  LB_ASSIGN(auto reactor, Reactor::create());
-  std::unique_ptr<QueueWorker> worker(new QueueWorker(std::move(reactor)));
-  const auto add = [&](ServedQueue::Replies replies) {
-    worker->queues_.push_back(std::make_unique<ServedQueue>(*worker->reactor_, session, replies));
-  };
-  if (queues == Queues::kHighPriorityToo) add(ServedQueue::Replies::kGathered);
-  add(ServedQueue::Replies::kAtOnce);
-  worker->reactor_->set_after_batch([queues = &worker->queues_] {
-    for (auto& queue : *queues) queue->after_batch();
-  });
-  worker->thread_ = std::thread([reactor_in = worker->reactor_.get()] { reactor_in->run(); });
+  std::unique_ptr<QueueWorker> worker(new QueueWorker);
+  std::promise<Result<void>> ready;
+  auto outcome = ready.get_future();
+  worker->thread_ = std::thread([&, made = worker.get()] { made->serve(session, queues, ready); });
+  LB_TRY(outcome.get());
   return worker;
 }
 
+void QueueWorker::serve(fuse::Session& session, Queues queues, std::promise<Result<void>>& ready) {
+  auto reactor = Reactor::create();
+  if (!reactor) return ready.set_value(std::unexpected(reactor.error()));
+  reactor_ = std::move(*reactor);
+  const auto add = [&](ServedQueue::Replies replies) {
+    queues_.push_back(std::make_unique<ServedQueue>(*reactor_, session, replies));
+  };
+  if (queues == Queues::kHighPriorityToo) add(ServedQueue::Replies::kGathered);
+  add(ServedQueue::Replies::kAtOnce);
+  reactor_->set_after_batch([this] {
+    for (auto& queue : queues_) queue->after_batch();
+  });
+  ready.set_value({});
+  reactor_->run();
+}
+
 QueueWorker::~QueueWorker() {
-  if (!thread_.joinable()) return;
-  reactor_->stop();
-  thread_.join();
+  if (reactor_) reactor_->stop();
+  if (thread_.joinable()) thread_.join();
 }
 
 void QueueWorker::run(unsigned queue, const std::function<void(ServedQueue&, std::function<void()>)>& work) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <future>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -29,9 +30,11 @@ class QueueWorker {
   void add_counts(fuse::RequestCounts& sum) const;
 
  private:
-  explicit QueueWorker(std::unique_ptr<Reactor> reactor) : reactor_(std::move(reactor)) {}
+  QueueWorker() = default;
+  /// What the thread does; `ready` is told when the queues may be used, or why there are none.
+  void serve(fuse::Session& session, Queues queues, std::promise<Result<void>>& ready);
 
-  std::unique_ptr<Reactor> reactor_;
+  std::unique_ptr<Reactor> reactor_;  // the thread's
   std::vector<std::unique_ptr<ServedQueue>> queues_;
   std::thread thread_;
 };

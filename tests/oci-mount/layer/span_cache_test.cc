@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <thread>
 
@@ -125,12 +126,15 @@ TEST_F(SpanCacheTest, WaitersResumeOnTheirOwnReactor) {
       EXPECT_TRUE(span && *span);
     }
   };
-  // Made before and gone after all threads: ThreadSanitizer does not see a ring unmapped and its place mapped
-  // anew.
-  std::vector<std::unique_ptr<Reactor>> reactors;
-  for (int i = 0; i < kThreads; ++i) reactors.push_back(std::move(Reactor::create().value()));
+  // Gone after all threads: ThreadSanitizer does not see a ring unmapped and its place mapped anew.
+  std::array<std::unique_ptr<Reactor>, kThreads> reactors;
   std::vector<std::thread> threads;
-  for (const auto& reactor : reactors) threads.emplace_back(one_thread, reactor.get());
+  for (auto& reactor : reactors) {
+    threads.emplace_back([&] {
+      reactor = std::move(Reactor::create().value());
+      one_thread(reactor.get());
+    });
+  }
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(made, static_cast<int>(kKeys));
 }
