@@ -10,6 +10,7 @@
 
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/overlay/acl.h"
+#include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/overlay.h"
 
@@ -17,48 +18,10 @@ namespace layerboot::overlay {
 
 namespace {
 
-constexpr std::uint64_t kBlockBytes = 4096;
-
 /// A write into the page cache takes microseconds. One that takes longer than this was made to wait by the
 /// host, so the next kPatientWrites go through the ring, where others need not wait for them.
 constexpr std::chrono::milliseconds kSlowWrite{2};
 constexpr std::uint32_t kPatientWrites = 64;
-
-std::uint64_t block_start(std::uint64_t at) { return at / kBlockBytes * kBlockBytes; }
-std::uint64_t block_end(std::uint64_t at) { return block_start(at + kBlockBytes - 1); }
-
-bool range_wraps(std::uint64_t offset, std::uint64_t length) {
-  return offset > INT64_MAX || length > INT64_MAX - offset;
-}
-
-struct timespec timespec_of(const std::optional<TimeChange>& change) {
-  if (!change) return {.tv_sec = 0, .tv_nsec = UTIME_OMIT};
-  if (change->now) return {.tv_sec = 0, .tv_nsec = UTIME_NOW};
-  return {.tv_sec = change->time.sec, .tv_nsec = static_cast<long>(change->time.nsec)};
-}
-
-/// As ext4; others, of kernels to come, are refused in the one way that clients understand.
-bool is_served_fallocate(std::uint32_t mode) {
-  switch (mode) {
-    case 0:
-    case FALLOC_FL_KEEP_SIZE:
-    case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
-    case FALLOC_FL_ZERO_RANGE:
-    case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
-    case FALLOC_FL_COLLAPSE_RANGE:
-    case FALLOC_FL_INSERT_RANGE:
-      return true;
-    default:
-      return false;
-  }
-}
-
-/// The mode without the bits that a change by someone else takes away; as Linux's should_remove_suid().
-std::uint32_t without_set_id(std::uint32_t mode) {
-  mode &= ~static_cast<std::uint32_t>(S_ISUID);
-  if ((mode & S_IXGRP) != 0) mode &= ~static_cast<std::uint32_t>(S_ISGID);
-  return mode;
-}
 
 }  // namespace
 

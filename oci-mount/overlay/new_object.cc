@@ -4,28 +4,11 @@
 #include <sys/stat.h>
 
 #include "oci-mount/overlay/acl.h"
+#include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/overlay.h"
 
 namespace layerboot::overlay {
-
-namespace {
-
-/// A directory with S_ISGID hands down its group, and to directories the bit: what the host would do if the
-/// caller made the object itself. A caller who is not of that group can't make its file setgid
-/// (CVE-2022-0358).
-void inherit_group(const Attr& directory, std::uint32_t& mode, Caller& caller) {
-  if ((directory.mode & S_ISGID) == 0) return;
-  const bool member = caller.uid == 0 || caller.gid == directory.gid || caller.also_in == directory.gid;
-  caller.gid = directory.gid;
-  if (S_ISDIR(mode)) {
-    mode |= S_ISGID;
-  } else if (!member && (mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)) {
-    mode &= ~static_cast<std::uint32_t>(S_ISGID);
-  }
-}
-
-}  // namespace
 
 /// The default ACL of a directory, or "". Most have none, so it is asked for once.
 Result<std::string> Overlay::default_acl_of(const Ref& directory) {

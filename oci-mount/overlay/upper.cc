@@ -36,8 +36,8 @@ Result<Keeping> check_identity(const std::filesystem::path& directory, std::stri
   const bool is_root = ::geteuid() == 0;
   if (const auto known = read_upper_identity(directory); known) {
     if (known->image != identity) {
-      return fail(EINVAL, "upper directory ", directory.string(), " belongs to another image (", known->image,
-                  "): use another --upper, or remove this one to start afresh");
+      return fail(kOtherImage, "upper directory ", directory.string(), " belongs to another image (",
+                  known->image, "): use another --upper, or remove this one to start afresh");
     }
     if (is_root || known->keeping == Keeping::kRecorded) return known->keeping;
     return fail(EPERM, "upper directory ", directory.string(),
@@ -56,7 +56,7 @@ Result<Keeping> check_identity(const std::filesystem::path& directory, std::stri
 /// to enter on each level above.
 class Walk {
  public:
-  static Result<Upper::Survey> over(Keeping keeping, int root_fd) {
+  static Result<Survey> over(Keeping keeping, int root_fd) {
     Walk walk(keeping);
     LB_ASSIGN(walk.here_, open_directory_at({root_fd, "."}));
     LB_ASSIGN(const auto root, stat_at({root_fd, ""}));
@@ -115,7 +115,7 @@ class Walk {
   std::string path_;
   std::vector<Level> levels_;
   std::unordered_set<std::uint64_t> multi_link_inodes_;
-  Upper::Survey found_;
+  Survey found_;
 };
 
 /// Opening an upper clears its work directory, so a directory that holds something else is none.
@@ -155,8 +155,10 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
   return Upper(keeping, std::move(lock), std::move(root), std::move(work));
 }
 
+Result<Survey> survey_directory(Keeping keeping, int root_fd) { return Walk::over(keeping, root_fd); }
+
 Result<Upper::Survey> Upper::survey() const {
-  auto survey = Walk::over(keeping_, root_.get());
+  auto survey = survey_directory(keeping_, root_.get());
   if (!survey) return while_doing(survey.error(), "cannot measure the upper directory");
   return survey;
 }

@@ -21,12 +21,24 @@
 
 namespace layerboot::overlay {
 
+/// The code of the error that refuses an upper of another image; nothing else has it.
+inline constexpr int kOtherImage = EMEDIUMTYPE;
+
 /// What DIR/image says. ENOENT where `directory` is no upper.
 struct UpperIdentity {
   std::string image;
   Keeping keeping = Keeping::kNative;
 };
 Result<UpperIdentity> read_upper_identity(const std::filesystem::path& directory);
+
+/// What a walk over all of a directory finds.
+struct Survey {
+  Quota::Usage usage;  // hard links counted once, whiteouts not
+  std::vector<std::string>
+      moved_directories;  // paths below the directory of those with a redirect, parents first
+};
+/// Any depth takes one descriptor and no recursion.
+Result<Survey> survey_directory(Keeping keeping, int root_fd);
 
 /// Owns the directory. Thread-safe.
 class Upper {
@@ -41,12 +53,7 @@ class Upper {
   [[nodiscard]] int root_fd() const { return root_.get(); }
   [[nodiscard]] int work_fd() const { return work_.get(); }
 
-  /// What a walk over all of the upper finds.
-  struct Survey {
-    Quota::Usage usage;  // hard links counted once, whiteouts not
-    std::vector<std::string>
-        moved_directories;  // paths below the upper of those with a redirect, parents first
-  };
+  using Survey = overlay::Survey;
   [[nodiscard]] Result<Survey> survey() const;
 
   /// A name nothing in DIR/work has.

@@ -1,0 +1,73 @@
+// Rules of Linux that hold for every writable file system here, whatever keeps its files. Pure functions.
+#pragma once
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "oci-mount/overlay/types.h"
+
+namespace layerboot::overlay {
+
+/// What a file's data is allocated in, at most.
+inline constexpr std::uint64_t kDataBlockBytes = 4096;
+
+[[nodiscard]] constexpr std::uint64_t block_start(std::uint64_t at) {
+  return at / kDataBlockBytes * kDataBlockBytes;
+}
+[[nodiscard]] constexpr std::uint64_t block_end(std::uint64_t at) {
+  return block_start(at + kDataBlockBytes - 1);
+}
+
+[[nodiscard]] constexpr bool range_wraps(std::uint64_t offset, std::uint64_t length) {
+  return offset > INT64_MAX || length > INT64_MAX - offset;
+}
+
+/// For utimensat(2).
+[[nodiscard]] inline struct timespec timespec_of(const std::optional<TimeChange>& change) {
+  if (!change) return {.tv_sec = 0, .tv_nsec = UTIME_OMIT};
+  if (change->now) return {.tv_sec = 0, .tv_nsec = UTIME_NOW};
+  return {.tv_sec = change->time.sec, .tv_nsec = static_cast<long>(change->time.nsec)};
+}
+
+/// As ext4; others, of kernels to come, are refused in the one way that clients understand.
+[[nodiscard]] constexpr bool is_served_fallocate(std::uint32_t mode) {
+  switch (mode) {
+    case 0:
+    case FALLOC_FL_KEEP_SIZE:
+    case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
+    case FALLOC_FL_ZERO_RANGE:
+    case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
+    case FALLOC_FL_COLLAPSE_RANGE:
+    case FALLOC_FL_INSERT_RANGE:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// The mode without the bits that a change by someone else takes away; as Linux's should_remove_suid().
+[[nodiscard]] constexpr std::uint32_t without_set_id(std::uint32_t mode) {
+  mode &= ~static_cast<std::uint32_t>(S_ISUID);
+  if ((mode & S_IXGRP) != 0) mode &= ~static_cast<std::uint32_t>(S_ISGID);
+  return mode;
+}
+
+/// A directory with S_ISGID hands down its group, and to directories the bit: what the host would do if the
+/// caller made the object itself. A caller who is not of that group can't make its file setgid
+/// (CVE-2022-0358).
+inline void inherit_group(const Attr& directory, std::uint32_t& mode, Caller& caller) {
+  if ((directory.mode & S_ISGID) == 0) return;
+  const bool member = caller.uid == 0 || caller.gid == directory.gid || caller.also_in == directory.gid;
+  caller.gid = directory.gid;
+  if (S_ISDIR(mode)) {
+    mode |= S_ISGID;
+  } else if (!member && (mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)) {
+    mode &= ~static_cast<std::uint32_t>(S_ISGID);
+  }
+}
+
+}  // namespace layerboot::overlay

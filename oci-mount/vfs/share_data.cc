@@ -1,0 +1,286 @@
+// File contents, attributes, and extended attributes.
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <climits>
+#include <vector>
+
+#include "oci-mount/base/io_slices.h"
+#include "oci-mount/overlay/file_rules.h"
+#include "oci-mount/vfs/share_fs.h"
+
+namespace layerboot::vfs {
+
+using overlay::block_end;
+using overlay::block_start;
+using overlay::range_wraps;
+
+namespace {
+
+constexpr std::string_view kServedXattrs = "user.";
+
+/// The file is somebody else's, on a read-only file system, or being executed by the host.
+bool may_be_readable(int code) { return code == EACCES || code == EPERM || code == EROFS || code == ETXTBSY; }
+
+}  // namespace
+
+// ---- open files ----------------------------------------------------------------------------------------
+
+Result<ShareFs::Fd> ShareFs::file_fd(const ShareNodePtr& node, For purpose) {
+  // Only regular files are ever opened: a fifo or a device node is the host's.
+  if (!S_ISREG(node->identity.type)) return fail(EINVAL);
+  if (node->held) return node->held;
+  if (auto fd = fds_.get(node->id); fd) return fd;
+  if (purpose == For::kReading) {
+    if (auto fd = read_fds_.get(node->id); fd) return fd;
+  }
+  auto opened = open_node(*node, O_RDWR | O_NONBLOCK | O_NOCTTY);
+  if (opened) return fds_.put(node->id, std::move(*opened));
+  if (purpose == For::kWriting || !may_be_readable(opened.error().code)) {
+    return std::unexpected(std::move(opened).error());
+  }
+  LB_ASSIGN(UniqueFd fd, open_node(*node, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  return read_fds_.put(node->id, std::move(fd));
+}
+
+Result<ShareFs::Fd> ShareFs::file_of(NodeId id, For purpose, ShareNodePtr& node) {
+  LB_ASSIGN(node, nodes_.find(id));
+  return file_fd(node, purpose);
+}
+
+Result<std::int64_t> ShareFs::try_read(NodeId id, std::uint64_t offset, std::span<const iovec> into) {
+  const std::size_t wanted = total_bytes(into);
+  if (range_wraps(offset, wanted)) return fail(EINVAL);
+  Fd fd;
+  {
+    const std::lock_guard lock(mutex_);
+    ShareNodePtr node;
+    LB_ASSIGN(fd, file_of(id, For::kReading, node));
+  }
+  const ssize_t got = ::preadv2(fd->get(), into.data(), static_cast<int>(into.size()),
+                                static_cast<off_t>(offset), RWF_NOWAIT);
+  // Part of it may be in memory and the rest not: then the count is short but the file has not ended.
+  if (got < 0 || static_cast<std::size_t>(got) < wanted) return kWouldWait;
+  return got;
+}
+
+Task<Result<std::size_t>> ShareFs::read(Reactor& reactor, NodeId id, std::uint64_t offset,
+                                        std::span<const iovec> into) {
+  const std::size_t wanted = total_bytes(into);
+  if (range_wraps(offset, wanted)) co_return fail(EINVAL);
+  Fd fd;
+  {
+    const std::lock_guard lock(mutex_);
+    ShareNodePtr node;
+    LB_CO_ASSIGN(fd, file_of(id, For::kReading, node));
+  }
+  std::size_t done = 0;
+  std::vector<iovec> rest(into.begin(), into.end());
+  while (done < wanted) {
+    auto got = co_await reactor.readv(fd->get(), rest, offset + done);
+    if (!got) co_return std::unexpected(got.error());
+    if (*got == 0) break;
+    done += *got;
+    sub_slices(into, done, wanted - done, rest);
+  }
+  co_return done;
+}
+
+Task<Result<std::size_t>> ShareFs::write(Reactor& reactor, NodeId id, std::uint64_t offset,
+                                         std::span<const iovec> from, bool kill_suid_sgid) {
+  const std::size_t length = total_bytes(from);
+  if (range_wraps(offset, length)) co_return fail(EFBIG);
+  Fd fd;
+  ShareNodePtr node;
+  Reservation reserved;
+  {
+    const std::lock_guard lock(mutex_);
+    LB_CO_ASSIGN(fd, file_of(id, For::kWriting, node));
+    if (kill_suid_sgid) LB_CO_TRY(strip_set_id(*node));
+    LB_CO_ASSIGN(reserved, reserve(block_end(offset + length) - block_start(offset), 0));
+  }
+  std::size_t done = 0;
+  Error error{0, {}};
+  std::vector<iovec> rest(from.begin(), from.end());
+  while (done < length) {
+    auto put = co_await reactor.writev(fd->get(), rest, offset + done);
+    if (!put) error = std::move(put).error();
+    if (!put || *put == 0) break;
+    done += *put;
+    sub_slices(from, done, length - done, rest);
+  }
+  const std::lock_guard lock(mutex_);
+  book_file(*node, fd->get());
+  if (done == 0 && error.code != 0) co_return std::unexpected(std::move(error));
+  co_return done;
+}
+
+Task<Result<void>> ShareFs::fsync(Reactor& reactor, NodeId id, bool data_only) {
+  Fd fd;
+  ShareNodePtr node;
+  {
+    const std::lock_guard lock(mutex_);
+    LB_CO_ASSIGN(fd, file_of(id, For::kReading, node));
+  }
+  auto synced = co_await reactor.fsync(fd->get(), data_only);
+  if (!synced) co_return std::unexpected(synced.error());
+  const std::lock_guard lock(mutex_);
+  book_file(*node, fd->get());  // only now has the host allocated what it had delayed
+  co_return Result<void>();
+}
+
+Task<Result<void>> ShareFs::fsyncdir(Reactor& reactor, NodeId id, bool data_only) {
+  UniqueFd fd;
+  {
+    const std::lock_guard lock(mutex_);
+    LB_CO_ASSIGN(const ShareNodePtr node, nodes_.find(id));
+    LB_CO_ASSIGN(fd, open_node(*node, O_RDONLY | O_DIRECTORY));
+  }
+  auto synced = co_await reactor.fsync(fd.get(), data_only);
+  if (!synced) co_return std::unexpected(synced.error());
+  co_return Result<void>();
+}
+
+Task<Result<void>> ShareFs::syncfs(Reactor& reactor) {
+  int code = 0;
+  co_await workers_.run(reactor, [&] { code = ::syncfs(root_.get()) == 0 ? 0 : errno; });
+  if (code != 0) co_return fail(code);
+  co_return Result<void>();
+}
+
+Task<Result<void>> ShareFs::fallocate(Reactor& reactor, NodeId id, std::uint32_t mode, std::uint64_t offset,
+                                      std::uint64_t length_bytes) {
+  if (range_wraps(offset, length_bytes)) co_return fail(EFBIG);
+  if (!overlay::is_served_fallocate(mode)) co_return fail(EOPNOTSUPP);
+  Fd fd;
+  ShareNodePtr node;
+  Reservation reserved;
+  {
+    const std::lock_guard lock(mutex_);
+    LB_CO_ASSIGN(fd, file_of(id, For::kWriting, node));
+    const bool frees = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0;
+    if (!frees) {
+      LB_CO_ASSIGN(reserved, reserve(block_end(offset + length_bytes) - block_start(offset), 0));
+    }
+  }
+  auto allocated = co_await reactor.fallocate(fd->get(), static_cast<int>(mode), offset, length_bytes);
+  const std::lock_guard lock(mutex_);
+  book_file(*node, fd->get());
+  if (!allocated) co_return std::unexpected(allocated.error());
+  co_return Result<void>();
+}
+
+Result<std::uint64_t> ShareFs::lseek(NodeId id, std::uint64_t offset, std::uint32_t whence) {
+  if (whence != SEEK_DATA && whence != SEEK_HOLE) return fail(EINVAL);
+  if (offset > INT64_MAX) return fail(ENXIO);
+  const std::lock_guard lock(mutex_);
+  ShareNodePtr node;
+  LB_ASSIGN(const Fd fd, file_of(id, For::kReading, node));
+  const off_t at = ::lseek(fd->get(), static_cast<off_t>(offset), static_cast<int>(whence));
+  if (at < 0) return fail(errno);
+  return static_cast<std::uint64_t>(at);
+}
+
+// ---- attributes ----------------------------------------------------------------------------------------
+
+Task<Result<Attr>> ShareFs::setattr(Reactor&, NodeId id, AttrChange change) {
+  const std::lock_guard lock(mutex_);
+  LB_CO_ASSIGN(const ShareNodePtr node, nodes_.find(id));
+  LB_CO_TRY(apply(node, change));
+  LB_CO_ASSIGN(const Attr attr, attr_of(*node));
+  book(*node, attr.blocks);
+  co_return attr;
+}
+
+Result<void> ShareFs::apply(const ShareNodePtr& node, const AttrChange& change) {
+  if (change.size_bytes) {
+    if (*change.size_bytes > INT64_MAX) return fail(EFBIG);
+    LB_ASSIGN(const Fd fd, file_fd(node, For::kWriting));
+    if (::ftruncate(fd->get(), static_cast<off_t>(*change.size_bytes)) != 0) return fail(errno);
+  }
+  if (change.mode && S_ISLNK(node->identity.type)) return fail(EOPNOTSUPP);
+  LB_ASSIGN(const UniqueFd object, open_node(*node, O_PATH));
+  if (change.mode || change.uid || change.gid || change.kill_suid_sgid) {
+    LB_ASSIGN(const Attr before, attr_of(*node));
+    Nature nature{.mode = change.mode ? (before.mode & S_IFMT) | *change.mode : before.mode,
+                  .uid = change.uid.value_or(before.uid),
+                  .gid = change.gid.value_or(before.gid),
+                  .rdev = before.rdev};
+    if (change.kill_suid_sgid && S_ISREG(node->identity.type)) {
+      nature.mode = overlay::without_set_id(nature.mode);
+    }
+    LB_ASSIGN(const Seen now, look_at({object.get(), ""}));
+    LB_TRY(set_nature(keeper_, object.get(), now.attr, nature));
+  }
+  if (!change.atime && !change.mtime) return {};
+  const struct timespec times[2] = {overlay::timespec_of(change.atime), overlay::timespec_of(change.mtime)};
+  if (::utimensat(AT_FDCWD, descriptor_path(object.get()).c_str(), times, 0) != 0) return fail(errno);
+  return {};
+}
+
+Result<void> ShareFs::strip_set_id(const ShareNode& node) {
+  LB_ASSIGN(const Attr attr, attr_of(node));
+  const std::uint32_t mode = overlay::without_set_id(attr.mode);
+  if (mode == attr.mode) return {};
+  LB_ASSIGN(const UniqueFd object, open_node(node, O_PATH));
+  LB_ASSIGN(const Seen now, look_at({object.get(), ""}));
+  return set_nature(keeper_, object.get(), now.attr,
+                    {.mode = mode, .uid = attr.uid, .gid = attr.gid, .rdev = 0});
+}
+
+// ---- extended attributes -------------------------------------------------------------------------------
+
+Result<UniqueFd> ShareFs::open_for_xattrs(NodeId id, std::string_view name) {
+  if (!name.starts_with(kServedXattrs) || name.size() == kServedXattrs.size()) return fail(EOPNOTSUPP);
+  if (name.size() > XATTR_NAME_MAX) return fail(ERANGE);
+  if (name == overlay::kRecordedStatXattr) return fail(EPERM);
+  LB_ASSIGN(const ShareNodePtr node, nodes_.find(id));
+  // As Linux has it.
+  if (!S_ISREG(node->identity.type) && !S_ISDIR(node->identity.type)) return fail(EPERM);
+  return open_node(*node, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+}
+
+Result<std::string> ShareFs::getxattr(NodeId id, std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  auto fd = open_for_xattrs(id, name);
+  if (!fd && fd.error().code == EPERM) return fail(ENODATA);
+  if (!fd) return std::unexpected(std::move(fd).error());
+  LB_ASSIGN(auto value, overlay::get_xattr_at({fd->get(), ""}, name));
+  if (!value) return fail(ENODATA);
+  return *std::move(value);
+}
+
+Result<std::string> ShareFs::listxattr(NodeId id) {
+  const std::lock_guard lock(mutex_);
+  LB_ASSIGN(const ShareNodePtr node, nodes_.find(id));
+  std::string names;
+  if (!S_ISREG(node->identity.type) && !S_ISDIR(node->identity.type)) return names;
+  LB_ASSIGN(const UniqueFd fd, open_node(*node, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  LB_ASSIGN(const auto host_names, overlay::list_xattrs_at({fd.get(), ""}));
+  for (const auto& name : host_names) {
+    if (!name.starts_with(kServedXattrs) || name == overlay::kRecordedStatXattr) continue;
+    names.append(name).push_back('\0');
+  }
+  return names;
+}
+
+Task<Result<void>> ShareFs::setxattr(Reactor&, NodeId id, std::string_view name, std::string_view value,
+                                     std::uint32_t flags) {
+  if ((flags & ~static_cast<std::uint32_t>(XATTR_CREATE | XATTR_REPLACE)) != 0) co_return fail(EOPNOTSUPP);
+  const std::lock_guard lock(mutex_);
+  LB_CO_ASSIGN(const UniqueFd fd, open_for_xattrs(id, name));
+  LB_CO_ASSIGN(const auto reserved, reserve(block_end(value.size()), 0));
+  co_return overlay::set_xattr_at({fd.get(), ""}, name, value, static_cast<int>(flags));
+}
+
+Task<Result<void>> ShareFs::removexattr(Reactor&, NodeId id, std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  LB_CO_ASSIGN(const UniqueFd fd, open_for_xattrs(id, name));
+  co_return overlay::remove_xattr_at({fd.get(), ""}, name);
+}
+
+}  // namespace layerboot::vfs

@@ -1,0 +1,360 @@
+// Nodes, names and the budget.
+#include "oci-mount/vfs/share_fs.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+
+#include "oci-mount/base/files.h"
+#include "oci-mount/overlay/overlay.h"
+#include "oci-mount/vfs/image_fs.h"
+
+namespace layerboot::vfs {
+
+using overlay::check_name;
+using overlay::Place;
+
+namespace {
+
+/// How opening ends where something else is now, or nothing.
+bool has_changed_kind(int code) {
+  return code == ENOENT || code == ENOTDIR || code == EISDIR || code == ELOOP || code == ENXIO;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ShareFs>> ShareFs::open(const ShareOptions& options, WorkerPool& workers) {
+  const std::string& path = options.directory.native();
+  LB_ASSIGN(UniqueFd root, open_path(options.directory, O_RDONLY | O_DIRECTORY));
+  LB_ASSIGN(const Seen seen, look_at({root.get(), ""}));
+  std::unique_ptr<ShareFs> share(new ShareFs(std::move(root), seen, workers));
+  if (options.quota_bytes == 0) return share;
+  const auto survey = overlay::survey_directory(overlay::Keeping::kNative, share->root_.get());
+  if (!survey) return while_doing(survey.error(), "cannot measure ", path);
+  const std::uint64_t inodes =
+      options.quota_inodes != 0 ? options.quota_inodes : options.quota_bytes / UpperOptions::kBytesPerInode;
+  share->quota_.emplace(overlay::Quota::Limits{.bytes = options.quota_bytes,
+                                               .inodes = inodes,
+                                               .host_floor_bytes = UpperOptions::kDefaultHostFloorBytes},
+                        survey->usage, share->root_.get());
+  return share;
+}
+
+ShareFs::ShareFs(UniqueFd root, const Seen& seen, WorkerPool& workers)
+    : root_(std::move(root)),
+      device_(seen.device),
+      keeper_(::geteuid() == 0 ? Keeper::kRoot : Keeper::kOrdinaryUser),
+      workers_(workers),
+      nodes_(seen.identity) {}
+
+void ShareFs::reset() {
+  const std::lock_guard lock(mutex_);
+  nodes_.forget_all();
+  fds_.clear();
+  read_fds_.clear();
+  if (!quota_) return;
+  const auto survey = overlay::survey_directory(overlay::Keeping::kNative, root_.get());
+  if (survey) quota_->set_usage(survey->usage);
+}
+
+// ---- the budget --------------------------------------------------------------------------------------
+
+Result<ShareFs::Reservation> ShareFs::reserve(std::uint64_t bytes, std::uint64_t inodes) {
+  if (!quota_) return Reservation();
+  return quota_->reserve(bytes, inodes);
+}
+
+void ShareFs::book(ShareNode& node, std::uint64_t blocks) {
+  if (!quota_ || node.erased || node.is_root()) return;
+  const std::uint64_t bytes = blocks * 512;
+  if (bytes == node.charged_bytes) return;
+  quota_->settle_bytes(node.charged_bytes, bytes);
+  node.charged_bytes = bytes;
+}
+
+void ShareFs::book_file(ShareNode& node, int fd) {
+  if (!quota_) return;
+  if (const auto seen = look_at({fd, ""}); seen) book(node, seen->attr.blocks);
+}
+
+void ShareFs::book_new(ShareNode& node, std::uint64_t blocks) {
+  if (!quota_) return;
+  quota_->add_inode();
+  node.charged_bytes = 0;
+  book(node, blocks);
+}
+
+void ShareFs::book_out(ShareNode& node) {
+  if (!quota_) return;
+  quota_->settle_bytes(node.charged_bytes, 0);
+  quota_->remove_inode();
+  node.charged_bytes = 0;
+}
+
+// ---- nodes ---------------------------------------------------------------------------------------------
+
+/// What the client knows of it is what is there now, or ESTALE.
+Result<UniqueFd> ShareFs::open_node(const ShareNode& node, int flags) {
+  UniqueFd fd;
+  if (node.held) {
+    fd = UniqueFd(::fcntl(node.held->get(), F_DUPFD_CLOEXEC, 0));
+    if (!fd) return fail(errno);
+    return fd;
+  }
+  LB_ASSIGN(const std::string path, ShareNodes::path(node));
+  auto opened = open_below(root_.get(), path, flags);
+  // What is at its place has changed kind: as gone as if nothing were there.
+  if (!opened && has_changed_kind(opened.error().code)) return fail(ESTALE);
+  if (!opened) return opened;
+  LB_ASSIGN(const Seen seen, look_at({opened->get(), ""}));
+  if (seen.identity != node.identity) return fail(ESTALE);
+  return opened;
+}
+
+Result<UniqueFd> ShareFs::open_directory(NodeId id, ShareNodePtr& node) {
+  LB_ASSIGN(node, nodes_.find(id));
+  if (!S_ISDIR(node->identity.type)) return fail(ENOTDIR);
+  return open_node(*node, O_PATH | O_DIRECTORY);
+}
+
+Result<Seen> ShareFs::look(int directory_fd, std::string_view name) {
+  LB_TRY(check_name(name));
+  LB_ASSIGN(const Seen seen, look_at({directory_fd, std::string(name).c_str()}));
+  if (seen.device != device_) return fail(EXDEV);
+  return seen;
+}
+
+/// Hands the client a reference.
+Result<Entry> ShareFs::give(const ShareNodePtr& node, Place place, Seen seen) {
+  auto shown = show_as_guest(keeper_, place, seen.attr);
+  if (!shown) {
+    nodes_.release_if_unused(node);
+    return std::unexpected(std::move(shown).error());
+  }
+  if (node->references == 0 && node->charged_bytes == 0) node->charged_bytes = seen.attr.blocks * 512;
+  book(*node, seen.attr.blocks);
+  ++node->references;
+  return Entry{node->id, seen.attr};
+}
+
+Result<Entry> ShareFs::enter(const ShareNodePtr& parent, int directory_fd, std::string_view name) {
+  LB_ASSIGN(Seen seen, look(directory_fd, name));
+  LB_ASSIGN(const ShareNodePtr node, nodes_.put(parent, name, seen.identity));
+  return give(node, {directory_fd, node->name.c_str()}, seen);
+}
+
+Result<Entry> ShareFs::lookup(NodeId parent, std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  ShareNodePtr directory;
+  LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory));
+  auto entry = enter(directory, fd.get(), name);
+  if (!entry && entry.error().code == ENOENT) return Entry{};
+  return entry;
+}
+
+void ShareFs::forget(NodeId id, std::uint64_t count) {
+  const std::lock_guard lock(mutex_);
+  const ShareNodePtr node = nodes_.forget(id, count);
+  if (!node) return;
+  fds_.drop(id);
+  read_fds_.drop(id);
+  if (!node->held) return;
+  const auto seen = look_at({node->held->get(), ""});
+  if (seen && seen->attr.nlink == 0) book_out(*node);
+}
+
+Result<Attr> ShareFs::attr_of(const ShareNode& node) {
+  UniqueFd directory;
+  Place place{root_.get(), "."};
+  if (node.held) {
+    place = {node.held->get(), ""};
+  } else if (!node.is_root()) {
+    if (!node.parent) return fail(ESTALE);
+    LB_ASSIGN(directory, open_node(*node.parent, O_PATH | O_DIRECTORY));
+    place = {directory.get(), node.name.c_str()};
+  }
+  auto seen = look_at(place);
+  if (!seen && seen.error().code == ENOENT) return fail(ESTALE);
+  if (!seen) return std::unexpected(std::move(seen).error());
+  if (seen->identity != node.identity) return fail(ESTALE);
+  LB_TRY(show_as_guest(keeper_, place, seen->attr));
+  return seen->attr;
+}
+
+Result<Attr> ShareFs::getattr(NodeId id) {
+  const std::lock_guard lock(mutex_);
+  LB_ASSIGN(const ShareNodePtr node, nodes_.find(id));
+  LB_ASSIGN(const Attr attr, attr_of(*node));
+  book(*node, attr.blocks);
+  return attr;
+}
+
+Result<std::string> ShareFs::readlink(NodeId id) {
+  const std::lock_guard lock(mutex_);
+  LB_ASSIGN(const ShareNodePtr node, nodes_.find(id));
+  if (!S_ISLNK(node->identity.type)) return fail(EINVAL);
+  LB_ASSIGN(const UniqueFd fd, open_node(*node, O_PATH));
+  return overlay::readlink_at({fd.get(), ""});
+}
+
+// ---- names ---------------------------------------------------------------------------------------------
+
+/// Before the name of `seen` goes: a client that still has the file open finds it by its descriptor.
+void ShareFs::keep_nameless(const Seen& seen, const ShareNodePtr& parent, std::string_view name) {
+  const ShareNodePtr node = nodes_.known(seen.identity);
+  const bool last = seen.attr.nlink <= 1 || S_ISDIR(seen.identity.type);
+  if (!node) {
+    if (!last || !quota_) return;
+    quota_->settle_bytes(seen.attr.blocks * 512, 0);
+    quota_->remove_inode();
+    return;
+  }
+  Fd held;
+  if (S_ISREG(seen.identity.type) && nodes_.may_hold()) held = file_fd(node, For::kReading).value_or(nullptr);
+  if (last && !held) book_out(*node);
+  // Another of its names may be the one it is known by.
+  if (node->parent == parent && node->name == name) nodes_.lose_name(node, std::move(held));
+}
+
+Result<void> ShareFs::unlink(NodeId parent, std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  ShareNodePtr directory;
+  LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory));
+  LB_ASSIGN(const Seen seen, look(fd.get(), name));
+  if (S_ISDIR(seen.identity.type)) return fail(EISDIR);
+  const std::string text(name);
+  const ShareNodePtr node = nodes_.known(seen.identity);
+  // Opened while it has its name.
+  if (node && S_ISREG(seen.identity.type)) static_cast<void>(file_fd(node, For::kReading));
+  LB_TRY(overlay::unlink_at({fd.get(), text.c_str()}));
+  keep_nameless(seen, directory, name);
+  return {};
+}
+
+Result<void> ShareFs::rmdir(NodeId parent, std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  ShareNodePtr directory;
+  LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory));
+  LB_ASSIGN(const Seen seen, look(fd.get(), name));
+  LB_TRY(overlay::unlink_at({fd.get(), std::string(name).c_str()}, AT_REMOVEDIR));
+  keep_nameless(seen, directory, name);
+  return {};
+}
+
+Task<Result<void>> ShareFs::rename(Reactor&, NodeId parent, std::string_view name, NodeId new_parent,
+                                   std::string_view new_name, std::uint32_t flags) {
+  const std::lock_guard lock(mutex_);
+  co_return rename_now(parent, name, new_parent, new_name, flags);
+}
+
+Result<void> ShareFs::rename_now(NodeId parent, std::string_view name, NodeId new_parent,
+                                 std::string_view new_name, std::uint32_t flags) {
+  if ((flags & ~static_cast<std::uint32_t>(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) return fail(EINVAL);
+  ShareNodePtr from;
+  ShareNodePtr to;
+  LB_ASSIGN(const UniqueFd from_fd, open_directory(parent, from));
+  LB_ASSIGN(const UniqueFd to_fd, open_directory(new_parent, to));
+  LB_ASSIGN(const Seen moved, look(from_fd.get(), name));
+  LB_TRY(check_name(new_name));
+  const auto there = look(to_fd.get(), new_name);
+  if (!there && there.error().code != ENOENT) return std::unexpected(there.error());
+  // Two names of one file: rename(2) does nothing, successfully.
+  const bool same_file = there && there->identity == moved.identity;
+  if (there && S_ISREG(there->identity.type)) {
+    if (const auto node = nodes_.known(there->identity); node) {
+      static_cast<void>(file_fd(node, For::kReading));
+    }
+  }
+  const std::string old_text(name);
+  const std::string new_text(new_name);
+  LB_TRY(overlay::rename_at({from_fd.get(), old_text.c_str()}, {to_fd.get(), new_text.c_str()}, flags));
+  if (same_file) return {};
+  const ShareNodePtr node = nodes_.known(moved.identity);
+  if (there && (flags & RENAME_EXCHANGE) != 0) {
+    if (const auto other = nodes_.known(there->identity); other) nodes_.move(other, from, name);
+  } else if (there) {
+    keep_nameless(*there, to, new_name);
+  }
+  if (node) nodes_.move(node, to, new_name);
+  return {};
+}
+
+Task<Result<Entry>> ShareFs::link(Reactor&, NodeId id, NodeId new_parent, std::string_view new_name) {
+  const std::lock_guard lock(mutex_);
+  co_return link_now(id, new_parent, new_name);
+}
+
+Result<Entry> ShareFs::link_now(NodeId id, NodeId new_parent, std::string_view new_name) {
+  LB_TRY(check_name(new_name));
+  LB_ASSIGN(const ShareNodePtr node, nodes_.find(id));
+  if (S_ISDIR(node->identity.type)) return fail(EPERM);
+  ShareNodePtr directory;
+  LB_ASSIGN(const UniqueFd fd, open_directory(new_parent, directory));
+  LB_ASSIGN(const auto reserved, reserve(0, 0));
+  LB_ASSIGN(const UniqueFd object, open_node(*node, O_PATH));
+  const std::string text(new_name);
+  if (::linkat(AT_FDCWD, descriptor_path(object.get()).c_str(), fd.get(), text.c_str(), AT_SYMLINK_FOLLOW) !=
+      0) {
+    return fail(errno);
+  }
+  return enter(directory, fd.get(), new_name);
+}
+
+// ---- directories ---------------------------------------------------------------------------------------
+
+Result<void> ShareFs::readdir(NodeId id, std::uint64_t cookie, bool with_nodes, const AddEntry& add) {
+  const std::lock_guard lock(mutex_);
+  LB_ASSIGN(const ShareNodePtr directory, nodes_.find(id));
+  if (!S_ISDIR(directory->identity.type)) return fail(ENOTDIR);
+  LB_ASSIGN(const UniqueFd fd, open_node(*directory, O_RDONLY | O_DIRECTORY));
+  if (cookie > INT64_MAX) return fail(EINVAL);
+  if (cookie != 0 && ::lseek(fd.get(), static_cast<off_t>(cookie), SEEK_SET) < 0) return fail(errno);
+  alignas(dirent64) std::array<char, std::size_t{32} << 10> page;
+  for (;;) {
+    const ssize_t got = ::getdents64(fd.get(), page.data(), page.size());
+    if (got < 0) return fail(errno);
+    if (got == 0) return {};
+    std::uint16_t record_bytes = 0;
+    for (std::size_t at = 0; at < static_cast<std::size_t>(got); at += record_bytes) {
+      const char* const record = page.data() + at;
+      std::memcpy(&record_bytes, record + offsetof(dirent64, d_reclen), sizeof(record_bytes));
+      Dirent dirent{.name = record + offsetof(dirent64, d_name)};
+      std::memcpy(&dirent.ino, record + offsetof(dirent64, d_ino), sizeof(dirent.ino));
+      std::memcpy(&dirent.next_cookie, record + offsetof(dirent64, d_off), sizeof(dirent.next_cookie));
+      dirent.type = static_cast<unsigned char>(record[offsetof(dirent64, d_type)]);
+      Entry entry;
+      const bool is_link = dirent.name == "." || dirent.name == "..";
+      // What has gone since, or can't be looked at, is listed by its name alone.
+      if (with_nodes && !is_link) entry = enter(directory, fd.get(), dirent.name).value_or(Entry{});
+      if (add(dirent, entry)) continue;
+      if (entry.id != 0) static_cast<void>(nodes_.forget(entry.id, 1));
+      return {};
+    }
+  }
+}
+
+Result<StatFs> ShareFs::statfs() {
+  struct statvfs host{};
+  if (::fstatvfs(root_.get(), &host) != 0) return fail(errno);
+  StatFs shown{.block_size_bytes = host.f_frsize,
+               .blocks = host.f_blocks,
+               .blocks_free = host.f_bavail,
+               .inodes = host.f_files,
+               .inodes_free = host.f_favail};
+  if (!quota_) return shown;
+  const auto limits = quota_->limits();
+  const auto available = quota_->available();
+  shown.blocks = limits.bytes / shown.block_size_bytes;
+  shown.blocks_free = available.bytes / shown.block_size_bytes;
+  shown.inodes = limits.inodes;
+  shown.inodes_free = available.inodes;
+  return shown;
+}
+
+}  // namespace layerboot::vfs

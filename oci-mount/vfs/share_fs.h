@@ -1,0 +1,144 @@
+// ShareFs: a directory of the host, served as it is. What the client writes is there for everybody on the
+// host, and what others write the client sees.
+//
+// Nothing is remembered of an object but where it was and which one it was: its client must not remember
+// more, nor for long (fuse::SessionOptions::shared). No symlink is followed, no other file system entered;
+// device nodes are not made, set-id bits not given to the host (share_nature.h). Extended attributes: user.*.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "oci-mount/base/worker_pool.h"
+#include "oci-mount/overlay/fd_cache.h"
+#include "oci-mount/overlay/quota.h"
+#include "oci-mount/vfs/file_system.h"
+#include "oci-mount/vfs/share_nature.h"
+#include "oci-mount/vfs/share_nodes.h"
+
+namespace layerboot::vfs {
+
+struct ShareOptions {
+  std::filesystem::path directory;
+  std::uint64_t quota_bytes = 0;   // that it may hold, with what it holds already; 0: as the host allows
+  std::uint64_t quota_inodes = 0;  // 0, with a quota: as many as an upper's
+};
+
+/// Thread-safe: one lock guards what is known of objects; it is never held while a Task waits.
+class ShareFs final : public FileSystem {
+ public:
+  /// Opens the directory, which must be there, and with a quota counts what is in it. `workers` outlives the
+  /// file system. With a quota, files that others make while it is served are counted at the next start.
+  static Result<std::unique_ptr<ShareFs>> open(const ShareOptions& options, WorkerPool& workers);
+
+  /// Null where none was asked for.
+  [[nodiscard]] overlay::Quota* quota() { return quota_ ? &*quota_ : nullptr; }
+
+  void reset() override;
+  Result<Entry> lookup(NodeId parent, std::string_view name) override;
+  void forget(NodeId node, std::uint64_t count) override;
+  Result<Attr> getattr(NodeId node) override;
+  Task<Result<Attr>> setattr(Reactor& reactor, NodeId node, AttrChange change) override;
+  Result<std::string> readlink(NodeId node) override;
+
+  /// EPERM for device nodes.
+  Result<Entry> mknod(NodeId parent, std::string_view name, std::uint32_t mode, std::uint32_t rdev,
+                      Caller caller) override;
+  Result<Entry> mkdir(NodeId parent, std::string_view name, std::uint32_t mode, Caller caller) override;
+  Result<Entry> symlink(NodeId parent, std::string_view name, std::string_view target,
+                        Caller caller) override;
+  Result<Entry> create(NodeId parent, std::string_view name, std::uint32_t mode, bool exclusive,
+                       Caller caller) override;
+  Result<Entry> tmpfile(NodeId parent, std::uint32_t mode, Caller caller) override;
+  Result<void> unlink(NodeId parent, std::string_view name) override;
+  Result<void> rmdir(NodeId parent, std::string_view name) override;
+  Task<Result<Entry>> link(Reactor& reactor, NodeId node, NodeId new_parent,
+                           std::string_view new_name) override;
+  /// EINVAL for RENAME_WHITEOUT, which would leave a device node.
+  Task<Result<void>> rename(Reactor& reactor, NodeId parent, std::string_view name, NodeId new_parent,
+                            std::string_view new_name, std::uint32_t flags) override;
+
+  Result<void> readdir(NodeId directory, std::uint64_t cookie, bool with_nodes, const AddEntry& add) override;
+
+  Result<std::int64_t> try_read(NodeId node, std::uint64_t offset, std::span<const iovec> into) override;
+  Task<Result<std::size_t>> read(Reactor& reactor, NodeId node, std::uint64_t offset,
+                                 std::span<const iovec> into) override;
+  Task<Result<std::size_t>> write(Reactor& reactor, NodeId node, std::uint64_t offset,
+                                  std::span<const iovec> from, bool kill_suid_sgid) override;
+  Task<Result<void>> fsync(Reactor& reactor, NodeId node, bool data_only) override;
+  Task<Result<void>> fsyncdir(Reactor& reactor, NodeId directory, bool data_only) override;
+  Task<Result<void>> syncfs(Reactor& reactor) override;
+  Task<Result<void>> fallocate(Reactor& reactor, NodeId node, std::uint32_t mode, std::uint64_t offset,
+                               std::uint64_t length_bytes) override;
+  Result<std::uint64_t> lseek(NodeId node, std::uint64_t offset, std::uint32_t whence) override;
+
+  Result<std::string> getxattr(NodeId node, std::string_view name) override;
+  Result<std::string> listxattr(NodeId node) override;
+  Task<Result<void>> setxattr(Reactor& reactor, NodeId node, std::string_view name, std::string_view value,
+                              std::uint32_t flags) override;
+  Task<Result<void>> removexattr(Reactor& reactor, NodeId node, std::string_view name) override;
+
+  Result<StatFs> statfs() override;
+
+ private:
+  using Fd = overlay::FdCache::Fd;
+  using Reservation = overlay::Quota::Reservation;
+  struct NewObject {
+    std::uint32_t mode = 0;
+    std::string_view target;  // of a symlink
+    Caller caller;
+  };
+  enum class For { kReading, kWriting };
+
+  ShareFs(UniqueFd root, const Seen& seen, WorkerPool& workers);
+
+  // ---- all of it runs under mutex_ ----
+  // Nodes and names (share_fs.cc)
+  Result<UniqueFd> open_node(const ShareNode& node, int flags);
+  Result<UniqueFd> open_directory(NodeId id, ShareNodePtr& node);
+  Result<Seen> look(int directory_fd, std::string_view name);
+  Result<Entry> give(const ShareNodePtr& node, overlay::Place place, Seen seen);
+  Result<Entry> enter(const ShareNodePtr& parent, int directory_fd, std::string_view name);
+  Result<Attr> attr_of(const ShareNode& node);
+  void keep_nameless(const Seen& seen, const ShareNodePtr& parent, std::string_view name);
+  Result<void> rename_now(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
+                          std::uint32_t flags);
+  Result<Entry> link_now(NodeId id, NodeId new_parent, std::string_view new_name);
+
+  // New objects (share_new.cc)
+  Result<Entry> make(NodeId parent, std::string_view name, NewObject object);
+  Result<Nature> inherit(const ShareNode& directory, NewObject& object);
+  Result<UniqueFd> make_body(int directory_fd, const std::string& name, const NewObject& object);
+
+  // Data and attributes (share_data.cc)
+  Result<Fd> file_fd(const ShareNodePtr& node, For purpose);
+  Result<Fd> file_of(NodeId id, For purpose, ShareNodePtr& node);
+  Result<void> apply(const ShareNodePtr& node, const AttrChange& change);
+  Result<void> strip_set_id(const ShareNode& node);
+  Result<UniqueFd> open_for_xattrs(NodeId id, std::string_view name);
+
+  // The budget, where there is one (share_fs.cc)
+  Result<Reservation> reserve(std::uint64_t bytes, std::uint64_t inodes);
+  void book(ShareNode& node, std::uint64_t blocks);
+  void book_file(ShareNode& node, int fd);
+  void book_new(ShareNode& node, std::uint64_t blocks);
+  void book_out(ShareNode& node);
+
+  const UniqueFd root_;
+  const std::uint64_t device_;
+  const Keeper keeper_;
+  WorkerPool& workers_;
+  std::optional<overlay::Quota> quota_;
+
+  std::mutex mutex_;
+  ShareNodes nodes_;
+  overlay::FdCache fds_;       // for reading and writing
+  overlay::FdCache read_fds_;  // of files that the daemon may not write
+};
+
+}  // namespace layerboot::vfs

@@ -1,0 +1,141 @@
+#include "oci-mount/vfs/share_nodes.h"
+
+#include <algorithm>
+#include <climits>
+#include <utility>
+#include <vector>
+
+namespace layerboot::vfs {
+
+ShareNodes::ShareNodes(const Identity& root) : root_identity_(root) { forget_all(); }
+
+Result<ShareNodePtr> ShareNodes::find(NodeId id) const {
+  const auto found = by_id_.find(id);
+  if (found == by_id_.end()) return fail(ESTALE);
+  return found->second;
+}
+
+ShareNodePtr ShareNodes::known(const Identity& identity) const {
+  const auto found = by_ino_.find(identity.ino);
+  if (found == by_ino_.end() || found->second->identity != identity) return nullptr;
+  return by_id_.at(found->second->id);
+}
+
+Result<ShareNodePtr> ShareNodes::add(const Identity& identity) {
+  if (by_id_.size() >= kMaxNodes) return fail(ENFILE);
+  auto node = std::make_shared<ShareNode>();
+  node->id = next_id_++;
+  node->identity = identity;
+  by_id_[node->id] = node;
+  // Whatever had the number before is no more.
+  by_ino_[identity.ino] = node.get();
+  return node;
+}
+
+Result<ShareNodePtr> ShareNodes::put(const ShareNodePtr& parent, std::string_view name,
+                                     const Identity& identity) {
+  ShareNodePtr node = known(identity);
+  // The top, seen below itself: the host has changed under our hands.
+  if (node && node->is_root()) return fail(ESTALE);
+  if (!node) {
+    LB_ASSIGN(node, add(identity));
+  } else if (node->parent == parent && node->name == name) {
+    return node;
+  }
+  // What is remembered of the way up may be old: a node must not come to lie below itself.
+  for (const ShareNode* at = parent.get(); at != nullptr; at = at->parent.get()) {
+    if (at == node.get()) return fail(ESTALE);
+  }
+  move(node, parent, name);
+  return node;
+}
+
+Result<ShareNodePtr> ShareNodes::put_nameless(const Identity& identity, overlay::FdCache::Fd held) {
+  if (!may_hold()) return fail(ENFILE);
+  LB_ASSIGN(ShareNodePtr node, add(identity));
+  node->held = std::move(held);
+  ++held_count_;
+  return node;
+}
+
+Result<std::string> ShareNodes::path(const ShareNode& node) {
+  if (node.is_root()) return std::string(".");
+  std::vector<const ShareNode*> way;
+  std::size_t size_bytes = 0;
+  for (const ShareNode* at = &node; !at->is_root(); at = at->parent.get()) {
+    if (!at->parent) return fail(ESTALE);
+    size_bytes += at->name.size() + 1;
+    if (size_bytes > PATH_MAX) return fail(ENAMETOOLONG);
+    way.push_back(at);
+  }
+  std::string path;
+  path.reserve(size_bytes);
+  for (; !way.empty(); way.pop_back()) {
+    if (!path.empty()) path += '/';
+    path += way.back()->name;
+  }
+  return path;
+}
+
+void ShareNodes::set_parent(ShareNode& node, const ShareNodePtr& parent) {
+  const ShareNodePtr before = std::exchange(node.parent, parent);
+  if (parent) ++parent->children;
+  if (!before) return;
+  --before->children;
+  release_if_unused(before);
+}
+
+void ShareNodes::move(const ShareNodePtr& node, const ShareNodePtr& parent, std::string_view name) {
+  node->name = name;
+  if (std::exchange(node->held, nullptr)) --held_count_;
+  set_parent(*node, parent);
+}
+
+void ShareNodes::lose_name(const ShareNodePtr& node, overlay::FdCache::Fd held) {
+  if (held && !node->held) ++held_count_;
+  if (held) node->held = std::move(held);
+  set_parent(*node, nullptr);
+}
+
+ShareNodePtr ShareNodes::forget(NodeId id, std::uint64_t count) {
+  const auto found = by_id_.find(id);
+  if (found == by_id_.end() || id == kRootId) return nullptr;
+  const ShareNodePtr node = found->second;
+  node->references -= std::min(node->references, count);
+  release_if_unused(node);
+  return node->erased ? node : nullptr;
+}
+
+void ShareNodes::release_if_unused(ShareNodePtr node) {
+  // A loop, for a client nests as deep as it likes.
+  while (node && !node->is_root() && !node->erased && node->references == 0 && node->children == 0) {
+    node->erased = true;
+    if (node->held) --held_count_;
+    if (const auto known = by_ino_.find(node->identity.ino);
+        known != by_ino_.end() && known->second == node.get()) {
+      by_ino_.erase(known);
+    }
+    by_id_.erase(node->id);
+    ShareNodePtr parent = std::exchange(node->parent, nullptr);
+    if (parent) --parent->children;
+    node = std::move(parent);
+  }
+}
+
+void ShareNodes::forget_all() {
+  // One by one: a deep chain of parents would be destroyed by as deep a recursion.
+  for (const auto& [id, node] : by_id_) {
+    node->parent.reset();
+    node->erased = true;
+  }
+  by_id_.clear();
+  by_ino_.clear();
+  held_count_ = 0;
+  auto root = std::make_shared<ShareNode>();
+  root->id = kRootId;
+  root->identity = root_identity_;
+  by_ino_[root_identity_.ino] = root.get();
+  by_id_[kRootId] = std::move(root);
+}
+
+}  // namespace layerboot::vfs

@@ -1,0 +1,85 @@
+// ShareNodes: the objects of a shared directory that a client knows.
+//
+// A node remembers the place where its object was seen last, not a descriptor: a client may know more objects
+// than there are descriptors. Whoever changes the directory on the host may make that wrong; the object at
+// the place is then another one, and the client is told ESTALE and looks anew.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/overlay/fd_cache.h"
+#include "oci-mount/vfs/share_object.h"
+
+namespace layerboot::vfs {
+
+struct ShareNode {
+  NodeId id = 0;
+  Identity identity;
+  std::shared_ptr<ShareNode> parent;  // none: the root, or an object whose name is gone
+  std::string name;
+  std::uint64_t references = 0;  // the client's
+  std::uint32_t children = 0;    // nodes that have this one as parent
+  std::uint64_t charged_bytes = 0;
+  overlay::FdCache::Fd held;  // of a file without a name: all that leads to it
+  bool erased = false;        // the client has let go of it
+
+  [[nodiscard]] bool is_root() const { return id == kRootId; }
+};
+using ShareNodePtr = std::shared_ptr<ShareNode>;
+
+/// Not thread-safe: under its owner's lock.
+class ShareNodes {
+ public:
+  /// A client's memory is bounded by its own, ours by this. ENFILE beyond.
+  static constexpr std::size_t kMaxNodes = std::size_t{1} << 22;
+  /// Files without a name that are kept for who still has them open; beyond it they are gone at once.
+  static constexpr std::size_t kMaxHeld = 128;
+
+  explicit ShareNodes(const Identity& root);
+  ~ShareNodes() { forget_all(); }
+  ShareNodes(const ShareNodes&) = delete;
+  ShareNodes& operator=(const ShareNodes&) = delete;
+
+  /// ESTALE where the client knows no such node.
+  [[nodiscard]] Result<ShareNodePtr> find(NodeId id) const;
+  /// Null where the client does not know it.
+  [[nodiscard]] ShareNodePtr known(const Identity& identity) const;
+  /// The node of an object that was just seen as `name` in `parent`, made where there is none. Its place is
+  /// from now on that one. Without references it is to be released.
+  Result<ShareNodePtr> put(const ShareNodePtr& parent, std::string_view name, const Identity& identity);
+  /// An object that has no name, by its descriptor.
+  Result<ShareNodePtr> put_nameless(const Identity& identity, overlay::FdCache::Fd held);
+  /// Relative to the root, which is ".". ESTALE where a name on the way is gone, ENAMETOOLONG.
+  [[nodiscard]] static Result<std::string> path(const ShareNode& node);
+
+  /// Its name is `name` in `parent` now.
+  void move(const ShareNodePtr& node, const ShareNodePtr& parent, std::string_view name);
+  /// Its name is gone. `held` may be null: then nothing leads to it any more.
+  void lose_name(const ShareNodePtr& node, overlay::FdCache::Fd held);
+  [[nodiscard]] bool may_hold() const { return held_count_ < kMaxHeld; }
+
+  /// Takes references back; unknown ids are ignored. The node, if that was its end.
+  ShareNodePtr forget(NodeId id, std::uint64_t count);
+  /// Ends it, and what only it kept, unless somebody has it.
+  void release_if_unused(ShareNodePtr node);
+  void forget_all();
+
+ private:
+  Result<ShareNodePtr> add(const Identity& identity);
+  void set_parent(ShareNode& node, const ShareNodePtr& parent);
+
+  Identity root_identity_;
+  std::unordered_map<NodeId, ShareNodePtr> by_id_;
+  std::unordered_map<std::uint64_t, ShareNode*> by_ino_;
+  NodeId next_id_ = kRootId + 1;  // never used again: an old one is unknown, not another object
+  std::size_t held_count_ = 0;
+};
+
+}  // namespace layerboot::vfs

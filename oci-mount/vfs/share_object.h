@@ -1,0 +1,48 @@
+// Objects of a shared directory: how they are reached on the host, and told apart.
+//
+// Unlike an upper, the directory belongs to others as well, who may move and replace what is in it at any
+// time. So every object is opened by its whole path from the top, following no link and leaving for no other
+// file system, and is then held against what is known of it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/base/unique_fd.h"
+#include "oci-mount/overlay/upper_calls.h"
+#include "oci-mount/vfs/types.h"
+
+namespace layerboot::vfs {
+
+/// What tells an object from one that gets its inode number later. `born` is zero where the host keeps no
+/// birth times.
+struct Identity {
+  std::uint64_t ino = 0;
+  Time born;
+  std::uint32_t type = 0;  // S_IFMT bits
+  friend bool operator==(const Identity&, const Identity&) = default;
+};
+
+/// One look at an object.
+struct Seen {
+  Identity identity;
+  std::uint64_t device = 0;  // of the file system it is on
+  Attr attr;                 // as the host has it
+};
+
+/// statx(2), of the object itself where it is a symlink. With the name "", of the open object.
+Result<Seen> look_at(overlay::Place place);
+
+/// Opens `path`, which is relative, below `root_fd`; "." is the top itself. Never follows a symlink, also not
+/// on the way, and never leaves the file system.
+Result<UniqueFd> open_below(int root_fd, const std::string& path, int flags, std::uint32_t mode = 0);
+
+/// Opens anew, with rights of its own, what `fd` (also one of O_PATH) is open on. Regular files and
+/// directories only.
+Result<UniqueFd> open_again(int fd, int flags);
+
+/// By which calls that take paths alone reach an open object.
+[[nodiscard]] std::string descriptor_path(int fd);
+
+}  // namespace layerboot::vfs

@@ -1,0 +1,318 @@
+// A directory served in place: what the client does is on the host, what the host does the client sees, and
+// no way leads out. Runs as root and as an ordinary user.
+#include "oci-mount/vfs/share_fs.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "tests/oci-mount/vfs/fs_driver.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class ShareFsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    fs::create_directory(host());
+    restart();
+  }
+  void restart(std::uint64_t quota_bytes = 0) {
+    driver_.reset();
+    share_.reset();
+    auto share =
+        vfs::ShareFs::open({.directory = host(), .quota_bytes = quota_bytes, .quota_inodes = 0}, workers_);
+    ASSERT_TRUE(share) << share.error().describe();
+    share_ = std::move(*share);
+    driver_ = std::make_unique<FsDriver>(*share_);
+  }
+  [[nodiscard]] fs::path host(const std::string& path = {}) const {
+    return path.empty() ? dir_ / "share" : dir_ / "share" / path;
+  }
+  static void put(const fs::path& path, const std::string& text) { std::ofstream(path) << text; }
+  static std::string get(const fs::path& path) {
+    std::ifstream file(path);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  static struct stat stat_of(const fs::path& path) {
+    struct stat st{};
+    EXPECT_EQ(::lstat(path.c_str(), &st), 0) << path;
+    return st;
+  }
+  int write_node(vfs::NodeId node, std::string_view text) {
+    const iovec piece{const_cast<char*>(text.data()), text.size()};
+    const auto put =
+        driver_->reactor->block_on(share_->write(*driver_->reactor, node, 0, {&piece, 1}, false));
+    return put ? 0 : put.error().code;
+  }
+  FsDriver& drive() { return *driver_; }
+
+  const TempDir dir_;
+  WorkerPool workers_{1};
+  std::unique_ptr<vfs::ShareFs> share_;
+  std::unique_ptr<FsDriver> driver_;
+};
+
+TEST_F(ShareFsTest, WhatTheClientDoesIsOnTheHost) {
+  EXPECT_EQ(drive().mkdir("d", 0750), 0);
+  EXPECT_EQ(drive().create("d/file", "text", 0640), 0);
+  EXPECT_EQ(drive().symlink("d/link", "file"), 0);
+  EXPECT_EQ(drive().mknod("d/pipe", S_IFIFO | 0600, 0), 0);
+  EXPECT_EQ(get(host("d/file")), "text");
+  EXPECT_EQ(stat_of(host("d/file")).st_mode, static_cast<mode_t>(S_IFREG | 0640));
+  EXPECT_EQ(stat_of(host("d")).st_mode, static_cast<mode_t>(S_IFDIR | 0750));
+  EXPECT_EQ(fs::read_symlink(host("d/link")), "file");
+  EXPECT_TRUE(fs::is_fifo(host("d/pipe")));
+  EXPECT_EQ(drive().link("d/file", "also"), 0);
+  EXPECT_EQ(stat_of(host("also")).st_ino, stat_of(host("d/file")).st_ino);
+  EXPECT_EQ(drive().rename("d", "e"), 0);
+  EXPECT_EQ(drive().read("e/file"), "text");
+  EXPECT_EQ(drive().write("e/file", 4, " more"), 0);
+  EXPECT_EQ(get(host("also")), "text more");
+  EXPECT_EQ(drive().truncate("also", 2), 0);
+  EXPECT_EQ(get(host("e/file")), "te");
+  EXPECT_EQ(drive().rename("also", "e/file", RENAME_NOREPLACE), EEXIST);
+  EXPECT_EQ(drive().create("other", "2"), 0);
+  EXPECT_EQ(drive().rename("other", "e/link", RENAME_EXCHANGE), 0);
+  EXPECT_EQ(get(host("e/link")), "2");
+  EXPECT_EQ(drive().rmdir("e"), ENOTEMPTY);
+  for (const char* name : {"e/file", "e/link", "e/pipe", "also", "other"})
+    EXPECT_EQ(drive().unlink(name), 0) << name;
+  EXPECT_EQ(drive().rmdir("e"), 0);
+  EXPECT_TRUE(fs::is_empty(host()));
+}
+
+TEST_F(ShareFsTest, SeesWhatTheHostDoes) {
+  put(host("file"), "old");
+  EXPECT_EQ(drive().read("file"), "old");
+  put(host("new"), "newer");
+  fs::rename(host("new"), host("file"));
+  EXPECT_EQ(drive().read("file"), "newer");
+  put(host("file"), "again, in place");
+  EXPECT_EQ(drive().read("file"), "again, in place");
+  fs::create_directories(host("a/b"));
+  put(host("a/b/c"), "deep");
+  EXPECT_EQ(drive().read("a/b/c"), "deep");
+  fs::rename(host("a"), host("z"));
+  EXPECT_EQ(drive().read("z/b/c"), "deep");
+  EXPECT_EQ(drive().attr("a").ino, 0U);
+  EXPECT_EQ(drive().list("").size(), 2U);
+}
+
+TEST_F(ShareFsTest, WhatHasMovedIsStaleUntilItIsLookedUpAnew) {
+  fs::create_directories(host("a/b"));
+  put(host("a/b/c"), "deep");
+  const auto node = drive().acquire("a/b/c");
+  ASSERT_NE(node, 0U);
+  fs::rename(host("a/b"), host("b"));
+  EXPECT_EQ(share_->getattr(node).error().code, ESTALE);
+  EXPECT_EQ(drive().read("b/c"), "deep");
+  EXPECT_TRUE(share_->getattr(node));  // the same node, found at its new place
+  drive().release(node);
+}
+
+TEST_F(ShareFsTest, AnotherObjectOfTheSameNameIsAnotherNode) {
+  put(host("x"), "1");
+  const auto node = drive().acquire("x");
+  fs::remove(host("x"));
+  fs::create_directory(host("x"));
+  EXPECT_EQ(share_->getattr(node).error().code, ESTALE);
+  EXPECT_EQ(write_node(node, "?"), ESTALE);
+  EXPECT_EQ(drive().list("x").size(), 0U);
+  drive().release(node);
+}
+
+TEST_F(ShareFsTest, NoWayLeadsOut) {
+  fs::create_directory(dir_ / "outside");
+  put(dir_ / "outside/secret", "s");
+  fs::create_symlink(dir_ / "outside", host("out"));
+  const auto link = drive().acquire("out");
+  EXPECT_TRUE(S_ISLNK(share_->getattr(link)->mode));
+  EXPECT_EQ(share_->lookup(link, "secret").error().code, ENOTDIR);
+  drive().release(link);
+  for (const char* name : {"..", ".", "", "a/b"}) EXPECT_FALSE(share_->lookup(vfs::kRootId, name)) << name;
+  EXPECT_EQ(share_->lookup(vfs::kRootId, "../outside").error().code, EINVAL);
+
+  // A directory that the client knows is replaced by a link, or moved away.
+  for (const bool replaced : {true, false}) {
+    fs::create_directory(host("d"));
+    put(host("d/file"), "in");
+    const auto directory = drive().acquire("d");
+    const auto file = drive().acquire("d/file");
+    fs::rename(host("d"), dir_ / "outside/d");
+    if (replaced) fs::create_symlink(dir_ / "outside/d", host("d"));
+    EXPECT_EQ(share_->lookup(directory, "file").error().code, ESTALE);
+    EXPECT_EQ(share_->create(directory, "new", 0644, true, {}).error().code, ESTALE);
+    EXPECT_EQ(share_->mkdir(directory, "new", 0755, {}).error().code, ESTALE);
+    EXPECT_EQ(share_->unlink(directory, "file").error().code, ESTALE);
+    EXPECT_EQ(write_node(file, "out"), ESTALE);
+    EXPECT_EQ(get(dir_ / "outside/d/file"), "in");
+    drive().release(file);
+    drive().release(directory);
+    fs::remove_all(dir_ / "outside/d");
+    fs::remove(host("d"));
+  }
+  // A file that is replaced by a link to somebody else's.
+  put(host("f"), "mine");
+  const auto file = drive().acquire("f");
+  fs::remove(host("f"));
+  fs::create_symlink(dir_ / "outside/secret", host("f"));
+  EXPECT_EQ(write_node(file, "overwritten"), ESTALE);
+  vfs::AttrChange change;
+  change.mode = 0777;
+  EXPECT_FALSE(drive().reactor->block_on(share_->setattr(*drive().reactor, file, change)));
+  EXPECT_EQ(get(dir_ / "outside/secret"), "s");
+  drive().release(file);
+}
+
+TEST_F(ShareFsTest, LeavesNothingWithRightsOfItsOwn) {
+  EXPECT_EQ(drive().mknod("null", S_IFCHR | 0666, 0x103), EPERM);
+  EXPECT_EQ(drive().mknod("disk", S_IFBLK | 0666, 0x800), EPERM);
+  EXPECT_EQ(drive().create("tool", "#!", 06755), 0);
+  EXPECT_EQ(stat_of(host("tool")).st_mode & 07777, 0755U);
+  EXPECT_EQ(drive().attr("tool").mode & 07777, 06755U);
+  vfs::AttrChange change;
+  change.mode = 04711;
+  EXPECT_EQ(drive().setattr("tool", change), 0);
+  EXPECT_EQ(stat_of(host("tool")).st_mode & 07000, 0U);
+  EXPECT_EQ(drive().attr("tool").mode & 07777, 04711U);
+  for (const char* name : {"security.capability", "trusted.overlay.opaque", "system.posix_acl_access"}) {
+    EXPECT_EQ(drive().setxattr("tool", name, "v"), EOPNOTSUPP) << name;
+  }
+  EXPECT_EQ(drive().setxattr("tool", "user.containers.override_stat", "0:0:4777:file"), EPERM);
+  EXPECT_EQ(drive().rename("tool", "t", RENAME_WHITEOUT), EINVAL);
+}
+
+TEST_F(ShareFsTest, OwnersAreKept) {
+  ASSERT_EQ(drive().create("file", "x", 0600), 0);
+  vfs::AttrChange change;
+  change.uid = 1000;
+  change.gid = 1001;
+  ASSERT_EQ(drive().setattr("file", change), 0);
+  restart();
+  EXPECT_EQ(drive().attr("file").uid, 1000U);
+  EXPECT_EQ(drive().attr("file").gid, 1001U);
+  EXPECT_EQ(drive().attr("file").mode & 0777, 0600U);
+  const auto st = stat_of(host("file"));
+  if (::geteuid() == 0) {
+    EXPECT_EQ(st.st_uid, 1000U);
+    EXPECT_LT(::lgetxattr(host("file").c_str(), "user.containers.override_stat", nullptr, 0), 0);
+  } else {
+    EXPECT_EQ(st.st_uid, ::geteuid());
+  }
+  // Unrecorded, whoever's daemon it is: root's, or the host's own.
+  put(host("plain"), "");
+  EXPECT_EQ(drive().attr("plain").uid, 0U);
+  // The host's word on the mode is the newer one.
+  fs::permissions(host("file"), fs::perms(0640));
+  EXPECT_EQ(drive().attr("file").mode & 0777, 0640U);
+  // As it was, there is nothing to record.
+  change.uid = 0;
+  change.gid = 0;
+  ASSERT_EQ(drive().setattr("file", change), 0);
+  EXPECT_LT(::lgetxattr(host("file").c_str(), "user.containers.override_stat", nullptr, 0), 0);
+  EXPECT_EQ(drive().attr("file").uid, 0U);
+}
+
+TEST_F(ShareFsTest, AnUnlinkedFileStaysForWhoHasIt) {
+  ASSERT_EQ(drive().create("file", "still here"), 0);
+  const auto node = drive().acquire("file");
+  ASSERT_EQ(drive().unlink("file"), 0);
+  EXPECT_TRUE(fs::is_empty(host()));
+  EXPECT_EQ(drive().read_node(node), "still here");
+  EXPECT_EQ(write_node(node, "more"), 0);
+  EXPECT_EQ(share_->getattr(node)->nlink, 0U);
+  drive().release(node);
+  EXPECT_EQ(share_->getattr(node).error().code, ESTALE);
+  // The same for one that is replaced.
+  ASSERT_EQ(drive().create("old", "o"), 0);
+  ASSERT_EQ(drive().create("new", "n"), 0);
+  const auto old = drive().acquire("old");
+  ASSERT_EQ(drive().rename("new", "old"), 0);
+  EXPECT_EQ(drive().read_node(old), "o");
+  EXPECT_EQ(drive().read("old"), "n");
+  drive().release(old);
+}
+
+TEST_F(ShareFsTest, FilesWithoutANameAreBounded) {
+  std::vector<vfs::NodeId> nodes;
+  for (std::size_t i = 0; i < vfs::ShareNodes::kMaxHeld + 5; ++i) {
+    const std::string name = "f" + std::to_string(i);
+    ASSERT_EQ(drive().create(name, name), 0);
+    nodes.push_back(drive().acquire(name));
+    ASSERT_EQ(drive().unlink(name), 0);
+  }
+  EXPECT_EQ(drive().read_node(nodes.front()), "f0");
+  EXPECT_EQ(share_->getattr(nodes.back()).error().code, ESTALE);
+  for (const auto node : nodes) drive().release(node);
+  EXPECT_EQ(drive().link_nameless("named", 0644), 0);
+  EXPECT_TRUE(fs::is_regular_file(host("named")));
+}
+
+TEST_F(ShareFsTest, ListsWhatIsThere) {
+  for (int i = 0; i < 2000; ++i) put(host("file-with-a-longer-name-" + std::to_string(i)), "");
+  EXPECT_EQ(drive().list("", true).size(), 2000U);
+  EXPECT_EQ(drive().list("", false).size(), 2000U);
+}
+
+TEST_F(ShareFsTest, AQuotaCountsWhatIsThereAndHolds) {
+  put(host("before"), std::string(200'000, 'b'));
+  restart(1 << 20);
+  const std::string much(600'000, 'm');
+  EXPECT_EQ(drive().create("one", much), 0);
+  const auto left = share_->statfs()->blocks_free;
+  EXPECT_EQ(drive().create("two", much), ENOSPC);
+  EXPECT_LE(fs::file_size(host("two")), much.size());
+  EXPECT_EQ(drive().unlink("two"), 0);
+  EXPECT_EQ(share_->statfs()->blocks_free, left);
+  EXPECT_EQ(drive().unlink("before"), 0);
+  EXPECT_EQ(drive().create("two", std::string(300'000, 't')), 0);
+  // One that is still open counts until it is let go.
+  const auto node = drive().acquire("one");
+  EXPECT_EQ(drive().unlink("one"), 0);
+  EXPECT_EQ(drive().create("three", much), ENOSPC);
+  drive().release(node);
+  EXPECT_EQ(drive().unlink("three"), 0);
+  EXPECT_EQ(drive().create("three", much), 0);
+  const auto used = share_->quota()->usage();
+  restart(1 << 20);
+  EXPECT_EQ(share_->quota()->usage().inodes, used.inodes);
+  EXPECT_EQ(share_->quota()->usage().bytes, used.bytes);
+}
+
+TEST_F(ShareFsTest, WithoutAQuotaTheHostSaysHowMuchThereIs) {
+  EXPECT_EQ(share_->quota(), nullptr);
+  EXPECT_EQ(share_->statfs()->blocks * share_->statfs()->block_size_bytes, fs::space(host()).capacity);
+}
+
+TEST_F(ShareFsTest, ADirectoryThatIsNotThereIsAnError) {
+  const auto share =
+      vfs::ShareFs::open({.directory = dir_ / "missing", .quota_bytes = 0, .quota_inodes = 0}, workers_);
+  ASSERT_FALSE(share);
+  EXPECT_NE(share.error().describe().find("missing"), std::string::npos);
+}
+
+TEST_F(ShareFsTest, AttributesOfUsers) {
+  ASSERT_EQ(drive().create("file", ""), 0);
+  ASSERT_EQ(drive().setxattr("file", "user.key", "value"), 0);
+  char value[16];
+  EXPECT_EQ(::lgetxattr(host("file").c_str(), "user.key", value, sizeof(value)), 5);
+  const auto node = drive().acquire("file");
+  EXPECT_EQ(share_->getxattr(node, "user.key").value_or("-"), "value");
+  EXPECT_EQ(share_->listxattr(node).value_or("-"), std::string("user.key\0", 9));
+  drive().release(node);
+  EXPECT_EQ(drive().removexattr("file", "user.key"), 0);
+  EXPECT_EQ(drive().removexattr("file", "user.key"), ENODATA);
+}
+
+}  // namespace
+}  // namespace layerboot::test
