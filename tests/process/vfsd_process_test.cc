@@ -37,6 +37,17 @@ void build_image(const fs::path& layout) {
   image.write();
 }
 
+/// The suite's tree, as a directory of the host.
+void make_suite_tree(const fs::path& top) {
+  fs::create_directories(top / "etc");
+  fs::create_directories(top / "dir");
+  write_text(top / "etc/hostname", "lower\n");
+  write_text(top / "etc/gone", "x");
+  write_text(top / "big", big_content());
+  for (const auto* name : {"a", "b", "c"}) write_text(top / "dir" / name, name);
+  fs::create_symlink("hostname", top / "etc/conf");
+}
+
 class VfsdTest : public testing::Test {
  protected:
   void SetUp() override { build_image(dir_ / "image"); }
@@ -91,17 +102,26 @@ TEST_P(VfsdPosixTest, Passes) {
   EXPECT_EQ(vfsd_->messages(), "");
 }
 
+/// The same on a directory that is served in place.
+class VfsdSharePosixTest : public VfsdTest, public testing::WithParamInterface<PosixCheck> {};
+
+TEST_P(VfsdSharePosixTest, Passes) {
+  make_suite_tree(dir_ / "share");
+  vfsd_ = std::make_unique<VfsdProcess>(std::vector<std::string>{"--socket-path", socket(), "--share",
+                                                                 dir_ / "share", "--quota", "64M", "--quiet"},
+                                        dir_ / "cache");
+  ASSERT_TRUE(vfsd_->ready()) << vfsd_->messages();
+  boot();
+  GuestDoor door(*client_);
+  GetParam().run(door);
+  EXPECT_EQ(vfsd_->messages(), "");
+}
+
 class HostPosixTest : public testing::TestWithParam<PosixCheck> {};
 
 TEST_P(HostPosixTest, Agrees) {
   const TempDir dir;
-  fs::create_directories(dir / "etc");
-  fs::create_directories(dir / "dir");
-  write_text(dir / "etc/hostname", "lower\n");
-  write_text(dir / "etc/gone", "x");
-  write_text(dir / "big", big_content());
-  for (const auto* name : {"a", "b", "c"}) write_text(dir / "dir" / name, name);
-  fs::create_symlink("hostname", dir / "etc/conf");
+  make_suite_tree(dir.path());
   const mode_t mask = ::umask(0);  // a guest's kernel applies its own
   DirectoryDoor door(dir.path());
   GetParam().run(door);
@@ -110,6 +130,7 @@ TEST_P(HostPosixTest, Agrees) {
 
 const auto kName = [](const auto& check) { return std::string(check.param.name); };
 INSTANTIATE_TEST_SUITE_P(Posix, VfsdPosixTest, testing::ValuesIn(posix_checks()), kName);
+INSTANTIATE_TEST_SUITE_P(Posix, VfsdSharePosixTest, testing::ValuesIn(posix_checks()), kName);
 INSTANTIATE_TEST_SUITE_P(Posix, HostPosixTest, testing::ValuesIn(posix_checks()), kName);
 
 // ---- life ---------------------------------------------------------------------------------------

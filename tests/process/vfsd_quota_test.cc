@@ -157,7 +157,7 @@ TEST_F(QuotaProcessTest, AnUpperOfAnotherImageIsRefusedInOneLine) {
   VfsdProcess refused({"--socket-path", dir_ / "s", "--image", "oci:" + (dir_ / "other").string(), "--upper",
                        upper(), "--quota", "16M", "--quiet"},
                       dir_ / "cache");
-  EXPECT_EQ(refused.wait(), 1);
+  EXPECT_EQ(refused.wait(), 3);
   const std::string said = refused.messages();
   EXPECT_NE(said.find("belongs to another image"), std::string::npos) << said;
   EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;

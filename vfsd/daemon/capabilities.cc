@@ -23,6 +23,8 @@ constexpr std::array<cap_value_t, 7> kUpperCapabilities{
 constexpr std::array<cap_value_t, 8> kOpeningCapabilities{CAP_CHOWN,   CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
                                                           CAP_FOWNER,  CAP_FSETID,       CAP_MKNOD,
                                                           CAP_SETFCAP, CAP_SYS_ADMIN};
+/// As an upper's, but for what only its marks, device nodes and capabilities of files take.
+constexpr std::array<cap_value_t, 4> kShareCapabilities{CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID};
 constexpr std::array<cap_value_t, 1> kReadCapabilities{CAP_DAC_READ_SEARCH};
 constexpr std::array<cap_value_t, 1> kMountCapabilities{CAP_SYS_ADMIN};
 
@@ -38,6 +40,8 @@ std::span<const cap_value_t> capabilities_of(Rights rights) {
       return kReadCapabilities;
     case Rights::kUpper:
       return kUpperCapabilities;
+    case Rights::kShare:
+      return kShareCapabilities;
   }
   return {};
 }

@@ -12,6 +12,7 @@ enum class Rights {
   kOpening,    // root until all is open: what the others have
   kReadFiles,  // root, read-only, with a directory as its image
   kUpper,      // root with an upper directory
+  kShare,      // root with a directory that is served in place, and written to
 };
 
 /// Gives up every capability but those of `rights`, in all sets and for the calling thread and those that it

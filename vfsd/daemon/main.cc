@@ -1,13 +1,13 @@
 // vfsd: the daemon. Wiring only.
 #include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <optional>
 #include <string_view>
 
 #include "oci-mount/base/log.h"
+#include "oci-mount/overlay/upper.h"
 #include "vfsd/daemon/control_server.h"
 #include "vfsd/daemon/listener.h"
 #include "vfsd/daemon/options.h"
@@ -27,6 +27,9 @@ LogLevel log_level(const Options& options) {
   if (options.debug) return LogLevel::kDebug;
   return options.quiet ? LogLevel::kWarn : LogLevel::kInfo;
 }
+
+/// So that who starts us can say what is to be done about it.
+constexpr int kOtherImageExitCode = 3;
 
 Result<void> announce_ready(int ready_fd) {
   if (ready_fd < 0) return {};
@@ -61,17 +64,18 @@ Result<void> serve(const Options& options) {
     LB_ASSIGN(auto bound, Listener::bind(options.control_socket, "--control-socket"));
     control_listener.emplace(std::move(bound));
   }
-  if (!options.read_only) LB_TRY(sandbox.hold_upper(options.upper));
+  const bool in_place = !options.share.empty();
+  if (in_place) LB_TRY(sandbox.hold_share(options.share));
+  if (!in_place && !options.read_only) LB_TRY(sandbox.hold_upper(options.upper));
   LB_ASSIGN(const auto image, serve_image(options));
-  const bool is_directory =
-      std::ranges::any_of(image.source->image.layers, [](const auto& layer) { return layer.is_directory; });
-  LB_TRY(sandbox.close(is_directory));
-  mask_stop_signals(SIG_BLOCK);   // in all threads to come, too
-  image.source->workers.start();  // no thread can be started later
+  LB_TRY(sandbox.close(image.served()));
+  mask_stop_signals(SIG_BLOCK);  // in all threads to come, too
+  image.workers().start();       // no thread can be started later
   LB_ASSIGN(const auto reactor, Reactor::create());
   {
     fuse::Session session(*image.file_system, fuse::SessionOptions{.read_only = options.read_only,
-                                                                   .zero_message_open = !options.send_opens});
+                                                                   .zero_message_open = !options.send_opens,
+                                                                   .shared = in_place});
     LB_ASSIGN(const auto queues, QueueSet::create(session, options.request_queues));
     vhost::Backend backend(*queues);
     Server server(listener, backend, session, options.once);
@@ -83,12 +87,12 @@ Result<void> serve(const Options& options) {
                                     .add_counts = [&](auto& sum) { queues->add_counts(sum); },
                                     .has_front_end = [&] { return server.has_front_end(); }});
     }
-    LB_TRY(allow_only_serving(
-        options.seccomp,
-        {.upper = !options.read_only, .peer_names = control.has_value(), .image_files = is_directory}));
+    LB_TRY(allow_only_serving(options.seccomp, {.upper = !options.read_only || in_place,
+                                                .peer_names = control.has_value(),
+                                                .image_files = image.served() == Served::kImageDirectory}));
     LB_TRY(announce_ready(options.ready_fd));
     log_info(
-        "serving ", options.image, " on ",
+        "serving ", in_place ? options.share.native() : options.image, " on ",
         options.socket_fd >= 0 ? str_cat("descriptor ", options.socket_fd) : options.socket_path.native());
     mask_stop_signals(SIG_UNBLOCK);
     server.run();
@@ -96,7 +100,9 @@ Result<void> serve(const Options& options) {
     log_requests(*queues);
   }
   auto synced = reactor->block_on(image.file_system->syncfs(*reactor));
-  if (!synced) return while_doing(std::move(synced).error(), "writing back ", options.upper.native());
+  if (!synced)
+    return while_doing(std::move(synced).error(), "writing back ",
+                       (in_place ? options.share : options.upper).native());
   return {};
 }
 
@@ -116,5 +122,5 @@ int main(int argc, char** argv) {
   const auto served = vfsd::serve(parsed.options);
   if (served) return 0;
   log_error(served.error().describe());
-  return 1;
+  return served.error().code == overlay::kOtherImage ? vfsd::kOtherImageExitCode : 1;
 }

@@ -33,6 +33,8 @@ void declare(CLI::App& app, Options& options) {
   app.add_option("--control-socket", options.control_socket,
                  "Unix socket for questions and a new quota, one line of JSON each");
   app.add_option("--image", options.image, "image to serve, for example oci:DIR:TAG");
+  app.add_option("--share", options.share,
+                 "instead of an image: this directory, in place; what the guest writes is in it");
   app.add_option("--upper", options.upper, "directory that takes what the guest writes");
   app.add_option_function<std::string>("--quota", size_into(options.quota_bytes),
                                        "most bytes that the upper may hold, for example 4G");
@@ -71,7 +73,11 @@ void declare(CLI::App& app, Options& options) {
 /// What the options must be together; empty if they are.
 std::string complaint(const Options& options) {
   if (options.socket_path.empty() && options.socket_fd < 0) return "--socket-path or --fd is required";
-  if (options.image.empty()) return "--image is required";
+  if (!options.share.empty()) {
+    const bool of_images = !options.image.empty() || !options.upper.empty() || !options.add_layers.empty();
+    return of_images ? "--share serves a directory in place: without --image, --upper and --add-layer" : "";
+  }
+  if (options.image.empty()) return "--image or --share is required";
   if (options.read_only) return "";
   if (options.upper.empty()) return "--upper is required (or --read-only)";
   if (options.quota_bytes == 0) return "--quota is required, for example --quota 4G";

@@ -37,6 +37,7 @@ struct Options {
   int socket_fd = -1;                    // a listening or connected socket, inherited
   std::filesystem::path control_socket;  // empty: none
   std::string image;
+  std::filesystem::path share;  // instead of an image: this directory, as it is
   std::filesystem::path upper;
   std::uint64_t quota_bytes = 0;
   std::uint64_t quota_inodes = 0;  // 0: as many as the file system has by default

@@ -149,16 +149,28 @@ Result<void> Sandbox::enter_namespaces() {
 Result<void> Sandbox::hold_upper(const std::filesystem::path& upper) const {
   if (!has_namespaces_) return {};
   LB_TRY(make_directories(upper, 0700));
-  if (::mount(upper.c_str(), upper.c_str(), nullptr, MS_BIND, nullptr) != 0) {
-    return errno_error("upper directory ", upper.native(), " as a mount of its own", kAdvice);
+  return hold(upper, MS_BIND);
+}
+
+Result<void> Sandbox::hold_share(const std::filesystem::path& share) const {
+  LB_TRY(open_path(share, O_PATH | O_DIRECTORY));
+  if (!has_namespaces_) return {};
+  // What is mounted in it comes along, since an ordinary user may not uncover what lies below; nothing ever
+  // enters it.
+  return hold(share, MS_BIND | MS_REC);
+}
+
+Result<void> Sandbox::hold(const std::filesystem::path& directory, unsigned long mount_flags) const {
+  if (::mount(directory.c_str(), directory.c_str(), nullptr, mount_flags, nullptr) != 0) {
+    return errno_error("directory ", directory.native(), " as a mount of its own", kAdvice);
   }
-  auto set =
-      set_mount_attributes(AT_FDCWD, upper.c_str(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-  if (!set) return while_doing(std::move(set).error(), "upper directory ", upper.native());
+  auto set = set_mount_attributes(AT_FDCWD, directory.c_str(),
+                                  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+  if (!set) return while_doing(std::move(set).error(), "directory ", directory.native());
   return {};
 }
 
-Result<void> Sandbox::close(bool image_is_directory) {
+Result<void> Sandbox::close(Served served) {
   LB_TRY(limit_descriptors());
   if (has_namespaces_) {
     if (auto made = make_private_root(); !made) {
@@ -167,8 +179,8 @@ Result<void> Sandbox::close(bool image_is_directory) {
   }
   ::umask(0);  // the guest's kernel has applied its own
   Rights rights = Rights::kNone;
-  if (is_root_ && image_is_directory) rights = Rights::kReadFiles;
-  if (is_root_ && writable_) rights = Rights::kUpper;
+  if (is_root_ && served != Served::kImage) rights = Rights::kReadFiles;
+  if (is_root_ && writable_) rights = served == Served::kShare ? Rights::kShare : Rights::kUpper;
   LB_TRY(keep_only(rights));
   return restore_death_signal();
 }

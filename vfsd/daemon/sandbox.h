@@ -19,6 +19,13 @@ enum class SandboxMode {
   kNone,       // no namespaces and no private root; rights are given up all the same
 };
 
+/// What is served, as far as the rights for it go.
+enum class Served : unsigned char {
+  kImage,           // out of layers that are open
+  kImageDirectory,  // some layer is a directory, whose files are opened one by one
+  kShare,           // a directory in place
+};
+
 /// All of it is for the main thread, and before it has started any other.
 class Sandbox {
  public:
@@ -26,17 +33,18 @@ class Sandbox {
   static constexpr std::size_t kServingDescriptors = 512;
 
   /// Leaves the host's mounts (for a copy of them), network and IPC, and every right of root that neither the
-  /// upper nor close() needs. `writable`: there will be an upper directory.
+  /// upper nor close() needs. `writable`: something will be written to.
   static Result<Sandbox> enter(SandboxMode mode, bool writable);
 
   /// Makes `upper`, which is created where missing, a mount of its own: no path that begins at a descriptor
   /// in it leads out of it, and no device node in it can be opened. Call before it is opened.
   Result<void> hold_upper(const std::filesystem::path& upper) const;
+  /// The same for a directory that is served in place; ENOTDIR or the like where there is none.
+  Result<void> hold_share(const std::filesystem::path& share) const;
 
   /// Call when all is open: an empty, read-only root with nothing but /proc/self/fd, no umask, few
-  /// descriptors, and no right but what the upper needs, or what opening an image's files needs
-  /// (`image_is_directory`).
-  Result<void> close(bool image_is_directory);
+  /// descriptors, and no right but what an upper or `served` needs.
+  Result<void> close(Served served);
 
   /// False for kNone, and where kAuto got none.
   [[nodiscard]] bool has_namespaces() const { return has_namespaces_; }
@@ -44,6 +52,7 @@ class Sandbox {
  private:
   Sandbox() = default;
   Result<void> enter_namespaces();
+  Result<void> hold(const std::filesystem::path& directory, unsigned long mount_flags) const;
   /// The launcher's signal for its own death, which a change of rights may have cleared.
   Result<void> restore_death_signal() const;
 

@@ -1,10 +1,40 @@
 #include "vfsd/daemon/serve_image.h"
 
+#include <algorithm>
+
 #include "oci-mount/vfs/image_fs.h"
+#include "oci-mount/vfs/share_fs.h"
 
 namespace layerboot::vfsd {
 
+namespace {
+
+/// For syncfs(2) alone.
+constexpr unsigned kShareWorkers = 1;
+
+Result<ServedImage> serve_share(const Options& options) {
+  ServedImage served;
+  served.own_workers = std::make_unique<WorkerPool>(kShareWorkers);
+  LB_ASSIGN(auto share, vfs::ShareFs::open({.directory = options.share,
+                                            .quota_bytes = options.quota_bytes,
+                                            .quota_inodes = options.quota_inodes},
+                                           *served.own_workers));
+  served.quota = share->quota();
+  served.file_system = std::move(share);
+  return served;
+}
+
+}  // namespace
+
+Served ServedImage::served() const {
+  if (!source) return Served::kShare;
+  const bool is_directory =
+      std::ranges::any_of(source->image.layers, [](const auto& layer) { return layer.is_directory; });
+  return is_directory ? Served::kImageDirectory : Served::kImage;
+}
+
 Result<ServedImage> serve_image(const Options& options) {
+  if (!options.share.empty()) return serve_share(options);
   vfs::ImageSourceOptions source_options;
   LB_ASSIGN(source_options.dirs, StateDirs::from_environment());
   source_options.index_dir = options.index_dir;

@@ -8,18 +8,23 @@
 #include "oci-mount/vfs/file_system.h"
 #include "oci-mount/vfs/image_source.h"
 #include "vfsd/daemon/options.h"
+#include "vfsd/daemon/sandbox.h"
 
 namespace layerboot::vfsd {
 
-/// The file system and what it reads from, which goes after it.
+/// The file system and what it works with, which goes after it.
 struct ServedImage {
-  std::unique_ptr<vfs::ImageSource> source;
+  std::unique_ptr<vfs::ImageSource> source;  // null for a directory in place
+  std::unique_ptr<WorkerPool> own_workers;   // of that
   std::unique_ptr<vfs::FileSystem> file_system;
-  overlay::Quota* quota = nullptr;  // of the file system; null where that is read-only
+  overlay::Quota* quota = nullptr;  // of the file system; null where that has none
+
+  [[nodiscard]] WorkerPool& workers() const { return source ? source->workers : *own_workers; }
+  [[nodiscard]] Served served() const;
 };
 
-/// Opens the image, its indexes (made now where missing, which takes a while and shows progress), the upper
-/// and its quota. Everything that a request may need is open afterwards.
+/// Opens the image or the directory, its indexes (made now where missing, which takes a while and shows
+/// progress), the upper and its quota. Everything that a request may need is open afterwards.
 Result<ServedImage> serve_image(const Options& options);
 
 }  // namespace layerboot::vfsd

@@ -4,8 +4,9 @@
 
 namespace layerboot::vfsd::fuse {
 
-DirentPacker::DirentPacker(std::vector<std::byte>& buffer, std::size_t limit_bytes, bool plus)
-    : buffer_(buffer), limit_bytes_(limit_bytes), plus_(plus) {
+DirentPacker::DirentPacker(std::vector<std::byte>& buffer, std::size_t limit_bytes, bool plus,
+                           std::uint64_t valid_seconds)
+    : buffer_(buffer), limit_bytes_(limit_bytes), plus_(plus), valid_seconds_(valid_seconds) {
   buffer_.clear();
 }
 
@@ -27,7 +28,7 @@ bool DirentPacker::add(const vfs::Dirent& dirent, const vfs::Entry& entry) {
   std::byte* next = buffer_.data() + start;
   if (plus_) {
     // Id 0 tells the client that it got no node with this entry ("." and "..").
-    const fuse_entry_out node = entry.id == 0 ? fuse_entry_out{} : to_wire(entry);
+    const fuse_entry_out node = entry.id == 0 ? fuse_entry_out{} : to_wire(entry, valid_seconds_);
     std::memcpy(next, &node, sizeof(node));
     next += sizeof(node);
   }
@@ -56,11 +57,11 @@ fuse_attr to_wire(const vfs::Attr& attr) {
   return wire;
 }
 
-fuse_entry_out to_wire(const vfs::Entry& entry) {
+fuse_entry_out to_wire(const vfs::Entry& entry, std::uint64_t valid_seconds) {
   fuse_entry_out wire{};
   wire.nodeid = entry.id;  // 0: a negative entry, kept by the client as long as any other
-  wire.entry_valid = kForeverSeconds;
-  wire.attr_valid = kForeverSeconds;
+  wire.entry_valid = valid_seconds;
+  wire.attr_valid = valid_seconds;
   if (entry.id != 0) wire.attr = to_wire(entry.attr);
   return wire;
 }

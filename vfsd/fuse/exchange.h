@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -30,9 +31,10 @@ class Exchange {
 
   // The session's working memory; the transport leaves it alone.
   fuse_in_header header{};
-  std::vector<std::byte> body;     // this side's only copy of what follows the header
-  std::vector<std::byte> scratch;  // replies being put together
-  std::vector<iovec> data;         // the part of the iovecs that holds file data
+  std::vector<std::byte> body;      // this side's only copy of what follows the header
+  std::vector<std::byte> scratch;   // replies being put together
+  std::vector<iovec> data;          // the part of the iovecs that holds file data
+  std::uint64_t valid_seconds = 0;  // how long the client may believe entries and attributes
 
  protected:
   ~Exchange() = default;

@@ -25,7 +25,7 @@ bool range_is_sane(std::uint64_t offset, std::uint64_t size) {
 
 void reply_attr(Exchange& exchange, const vfs::Attr& attr) {
   fuse_attr_out out{};
-  out.attr_valid = kForeverSeconds;
+  out.attr_valid = exchange.valid_seconds;
   out.attr = to_wire(attr);
   reply_object(exchange, out);
 }

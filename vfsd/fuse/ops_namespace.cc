@@ -16,7 +16,9 @@ namespace {
 // which is the file system's to say.
 std::string_view take_name(Call& call) { return call.body.take_string(kMaxBodyBytes); }
 
-void reply_entry(Exchange& exchange, const vfs::Entry& entry) { reply_object(exchange, to_wire(entry)); }
+void reply_entry(Exchange& exchange, const vfs::Entry& entry) {
+  reply_object(exchange, to_wire(entry, exchange.valid_seconds));
+}
 
 void reply_entry_result(Exchange& exchange, const Result<vfs::Entry>& entry) {
   if (entry) {
@@ -125,7 +127,7 @@ static_assert(sizeof(Created) == sizeof(fuse_entry_out) + sizeof(fuse_open_out))
 
 /// Handle 0, as for every file: no RELEASE follows a CREATE once OPEN has been answered with ENOSYS.
 void reply_created(Exchange& exchange, const vfs::Entry& entry) {
-  Created created{to_wire(entry), {}};
+  Created created{to_wire(entry, exchange.valid_seconds), {}};
   created.open.open_flags = FOPEN_KEEP_CACHE;
   reply_object(exchange, created);
 }
@@ -171,7 +173,7 @@ void list_directory(Call& call, bool plus) {
   const std::size_t room = total_bytes(call.exchange.writable()) - sizeof(fuse_out_header);
   const std::size_t limit = std::min<std::size_t>({in.size, room, kMaxWriteBytes});
   auto& page = call.exchange.scratch;
-  DirentPacker packer(page, limit, plus);
+  DirentPacker packer(page, limit, plus, call.exchange.valid_seconds);
   const vfs::FileSystem::AddEntry add = [&packer](const vfs::Dirent& dirent, const vfs::Entry& entry) {
     return packer.add(dirent, entry);
   };

@@ -25,6 +25,11 @@ constexpr std::uint64_t kWanted =
 constexpr std::uint64_t kZeroMessageFlags = FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT;
 constexpr std::uint64_t kAclFlags = FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT;
 
+/// Of a directory that others change: pages are good while the file is as it was, links and listings as long
+/// as any entry.
+constexpr std::uint64_t kWantedShared = FUSE_AUTO_INVAL_DATA;
+constexpr std::uint64_t kUnwantedShared = FUSE_EXPLICIT_INVAL_DATA | FUSE_CACHE_SYMLINKS;
+
 const Operation* find_operation(std::uint32_t opcode) {
   const Operation* found = find_io_operation(opcode);
   return found != nullptr ? found : find_namespace_operation(opcode);
@@ -60,6 +65,7 @@ void Session::handle(Reactor& reactor, Exchange& exchange) {
   const Operation* operation = nullptr;
   int refused = copy_request(exchange, operation);
   const auto opcode = exchange.header.opcode;
+  exchange.valid_seconds = options_.shared ? kSharedSeconds : kForeverSeconds;
   const std::size_t room = total_bytes(exchange.writable());
   if (is_silent(operation)) {
     if (refused != 0 || !initialised()) return reply_none(exchange);
@@ -113,8 +119,11 @@ void Session::handle_init(Exchange& exchange) {
   }
   // A guest that was reset says INIT again without DESTROY: whatever it held is gone.
   fs_.reset();
-  std::uint64_t agreed = offered & kWanted;
+  const std::uint64_t wanted = options_.shared ? (kWanted | kWantedShared) & ~kUnwantedShared : kWanted;
+  std::uint64_t agreed = offered & wanted;
   if ((agreed & kAclFlags) != kAclFlags) agreed &= ~kAclFlags;
+  // It has none, and a client that heeds ACLs would not take that for an answer.
+  if (options_.shared) agreed &= ~std::uint64_t{FUSE_POSIX_ACL};
   if (!options_.zero_message_open) agreed &= ~kZeroMessageFlags;
   agreed_.store(agreed, std::memory_order_relaxed);
   out.minor = std::min(in.minor, kMinor);

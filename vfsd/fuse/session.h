@@ -18,6 +18,9 @@ struct SessionOptions {
   bool read_only = false;  // every operation that would change something fails with EROFS
   /// OPEN and OPENDIR are waived for clients that can do without. Off only to measure what that spares.
   bool zero_message_open = true;
+  /// Others change what is served: the client remembers nothing for longer than kSharedSeconds, and asks
+  /// before it believes its pages.
+  bool shared = false;
 };
 
 /// One for a client, driven by all its queues. Thread-safe.

@@ -41,6 +41,8 @@ inline constexpr std::size_t kMaxLinkBytes = 4095;
 
 /// Entries and attributes never go stale: the lower is immutable and the upper has this one guest.
 inline constexpr std::uint64_t kForeverSeconds = 1ULL << 32;
+/// But those of a directory that others change do.
+inline constexpr std::uint64_t kSharedSeconds = 1;
 
 static_assert(FUSE_KERNEL_VERSION == 7);
 static_assert(FUSE_KERNEL_MINOR_VERSION >= 38, "needs the kernel headers of Debian 12 or later");
