@@ -137,6 +137,7 @@ void run_asked_shell(const BootOptions& options, const Start& start) {
   const Start start = choose_start(options);
   if (needs_network(start)) bring_up_network(options.net);
   const int old_root = switch_root();
+  link_modules();
   mount_shares(options.shares);
   use_resolver();
   run_asked_shell(options, start);

@@ -87,6 +87,16 @@ void ModuleLoader::load_for_devices() {
   }
 }
 
+void link_modules() {
+  std::string here = modules_directory();
+  here.pop_back();
+  const std::string there = "/usr" + here;
+  if (access(here.c_str(), F_OK) == 0 || access(there.c_str(), F_OK) != 0) return;
+  make_directories("/lib/modules");
+  // Relative, so that it also leads there from outside of the image.
+  if (symlink(("../.." + there).c_str(), here.c_str()) != 0) note("no modules in " + here + because());
+}
+
 void load_module_of_root(int root, const std::string& name) {
   const Fd directory(openat(root, modules_directory().substr(1).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!directory) return;

@@ -35,6 +35,10 @@ class ModuleLoader {
   int loaded_ = 0;
 };
 
+/// Shows the running kernel's modules, which the launcher puts below /usr/lib, in /lib as well, in an image
+/// whose /lib is a directory of its own. REQUIRES: / is the image's root.
+void link_modules();
+
 /// Loads the module `name` and what it needs out of /lib/modules of the directory `root`, where it is and is
 /// not built in or loaded already.
 void load_module_of_root(int root, const std::string& name);

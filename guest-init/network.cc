@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 
@@ -27,6 +28,7 @@ namespace guest_init {
 namespace {
 
 constexpr const char* kBusybox = "/bin/busybox";
+constexpr const char* kResolverPlace = "/etc/resolv.conf";
 constexpr std::size_t kMaxServers = 3;  // as many as resolv.conf(5) heeds
 
 ifreq request_for(const std::string& device) {
@@ -119,6 +121,19 @@ std::string take_word(std::string& text) {
   return word;
 }
 
+/// Something to mount the resolver on, where the image has no such file, or a link (to systemd-resolved's, as
+/// a rule) that leads nowhere.
+void make_resolver_place() {
+  char target[PATH_MAX];
+  const ssize_t length = readlink(kResolverPlace, target, sizeof(target));
+  if (length > 0) {
+    std::string path(target, static_cast<std::size_t>(length));
+    if (path.front() != '/') path = "/etc/" + path;
+    make_directories(path.substr(0, path.rfind('/')));
+  }
+  const Fd made(open(kResolverPlace, O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+}
+
 }  // namespace
 
 void bring_up_network(NetChoice choice) {
@@ -134,11 +149,9 @@ void bring_up_network(NetChoice choice) {
 
 void use_resolver() {
   if (access(kResolverFile, F_OK) != 0) return;
-  // A link (to systemd-resolved's file, as a rule) is followed by mount(2), and may lead nowhere.
   struct stat st{};
-  if (stat("/etc/resolv.conf", &st) == 0 &&
-      mount(kResolverFile, "/etc/resolv.conf", nullptr, MS_BIND, nullptr) == 0)
-    return;
+  if (stat(kResolverPlace, &st) != 0) make_resolver_place();
+  if (mount(kResolverFile, kResolverPlace, nullptr, MS_BIND, nullptr) == 0) return;
   note(std::string("the resolver that DHCP gave is in ") + kResolverFile + " only" + because());
 }
 
