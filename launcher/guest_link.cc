@@ -54,7 +54,7 @@ void GuestLink::window_changed() {
   if (main_) main_->send_window();
 }
 
-bool GuestLink::power_off() { return kind_ == GuestKind::kCommand && broker_->power_off(); }
+bool GuestLink::power_off() { return broker_->power_off(); }
 
 void GuestLink::answered(GuestKind kind) {
   kind_ = kind;

@@ -55,7 +55,9 @@ class GuestLink {
   /// Hands a signal on to the workload. False when none runs.
   bool signal_main(int number);
   void window_changed();
-  /// Asks a guest that runs a workload to end. False for any other, whose own init sees to it.
+  /// Whether the guest is known to run a workload, and no init of its own.
+  [[nodiscard]] bool runs_command() const { return kind_ == guest_init::GuestKind::kCommand; }
+  /// Asks the guest's agent to end the guest in order. False before it has answered.
   bool power_off();
 
  private:

@@ -44,9 +44,9 @@ void add_guest_options(CLI::App* run, Options& options) {
              options.volumes.push_back(*volume);
            }
          },
-         "a directory of this machine in the guest: HOST:GUEST:ro, or HOST:GUEST:overlay[,quota=SIZE] to let "
-         "it "
-         "write, into the VM's own state (may be repeated)")
+         "a directory of this machine in the guest: HOST:GUEST; with :ro not to be written to, with :overlay "
+         "what "
+         "is written stays with the VM, with quota=SIZE no more than that (may be repeated)")
       ->allow_extra_args(false)
       ->type_name("VOLUME");
   add_workload_options(run, options, "the image's command");

@@ -69,7 +69,8 @@ Result<std::string> kernel_command_line(const VmConfig& config) {
   if (config.net != Net::kNone) line += " systemd.wants=systemd-networkd.service";
   for (std::size_t i = 0; i < config.volumes.size(); ++i) {
     const Volume& volume = config.volumes[i];
-    line += str_cat(" layerboot.mount=", volume_tag(i), ':', volume.guest, volume.read_only ? ":ro" : "");
+    line += str_cat(" layerboot.mount=", volume_tag(i), ':', volume.guest,
+                    volume.kind == VolumeKind::kReadOnly ? ":ro" : "");
   }
   if (config.timing) line += " layerboot.timing systemd.wants=layerboot-timing.service";
   line += guest_arguments(config);

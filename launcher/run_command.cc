@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "launcher/accelerator.h"
 #include "launcher/detach.h"
@@ -39,8 +40,14 @@ constexpr unsigned kMaxRequestQueues = 8;
 /// Where `serve` listens when nothing else was said.
 std::filesystem::path serving_socket(const StateDirs& dirs) { return dirs.runtime / "virtiofs.sock"; }
 
-Result<VmConfig> config_for(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
-                            const Kernel& kernel) {
+/// Before anything is fetched for an image that is not there.
+Result<guest_init::ImageWorkload> workload_for(const StateDirs& dirs, const Options& options) {
+  if (options.image.empty()) return guest_init::ImageWorkload();
+  return image_workload(dirs, options.image);
+}
+
+Result<VmConfig> config_for(const Options& options, const VmDirectory& directory,
+                            guest_init::ImageWorkload workload, const Kernel& kernel) {
   LB_ASSIGN(VmRecord record, directory.load_record());
   if (!options.image.empty()) record.image = absolute_reference(options.image);
   if (options.quota_bytes) record.quota_bytes = *options.quota_bytes;
@@ -51,9 +58,7 @@ Result<VmConfig> config_for(const StateDirs& dirs, const Options& options, const
   config.name = options.name;
   config.image = options.image;
   config.quota_bytes = record.quota_bytes;
-  if (!options.image.empty()) {
-    LB_ASSIGN(config.workload, image_workload(dirs, options.image));
-  }
+  config.workload = std::move(workload);
   config.machine_id = record.machine_id;
   config.kernel_release = kernel.release;
   config.vmlinuz = kernel.vmlinuz;
@@ -145,14 +150,18 @@ Result<void> leave_out_initrd(const Kernel& kernel, VmConfig& config) {
 
 Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, VmDirectory& directory) {
   LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
+  LB_ASSIGN(auto workload, workload_for(dirs, options));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
-  LB_ASSIGN(VmConfig config, config_for(dirs, options, directory, kernel));
+  LB_ASSIGN(VmConfig config, config_for(options, directory, std::move(workload), kernel));
   LB_TRY(decide_accelerator(dirs, options, qemu, config));
   if (config.accel == Accel::kTcg) config.tsc_khz = measure_host_tsc_khz();
   LB_TRY(leave_out_initrd(kernel, config));
   SupervisorPlan plan;
   plan.on_ready = [&directory] { directory.keep(); };
   plan.socket = options.socket_path;
+  plan.other_image_advice =
+      str_cat("VM ", options.name, " was made of another image: 'layerboot reset ", options.name,
+              "' throws away what it has written, another --name starts another VM");
   plan.console_log = directory.paths().console_log();
   plan.control_socket = directory.paths().control_socket();
   plan.guest = GuestPlan{.agent_socket = directory.paths().agent_socket(),
@@ -217,6 +226,7 @@ Result<int> run_vm(const StateDirs& dirs, const Options& options) {
     }
     plan.console_input = -1;
     plan.console_output = -1;
+    plan.launcher_log = directory.paths().launcher_log();
     plan.on_started = [&detached] { return detached->started(); };
   }
   LB_ASSIGN(const Janitor janitor, Janitor::start(directory.paths()));
@@ -256,8 +266,9 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
   const InterruptScope interrupts;  // as in run_vm()
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
+  LB_ASSIGN(auto workload, workload_for(dirs, chosen));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, chosen));
-  LB_ASSIGN(VmConfig config, config_for(dirs, chosen, directory, kernel));
+  LB_ASSIGN(VmConfig config, config_for(chosen, directory, std::move(workload), kernel));
   if (config.disk_root && !config.volumes.empty()) {
     log_warn("the volumes of ", options.name,
              " are left out: a domain with its root on a disk has no daemons");
@@ -282,6 +293,7 @@ Result<void> serve_image(const StateDirs& dirs, const Options& options) {
   plan.socket = options.socket_path.empty() ? serving_socket(dirs) : options.socket_path;
   plan.control_socket = directory.paths().control_socket();
   LB_TRY(check_socket_path(plan.socket));
+  LB_ASSIGN(auto workload, workload_for(dirs, options));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
   // As the VM was last run: serving it must not change what it is.
   Options chosen = options;
@@ -289,7 +301,7 @@ Result<void> serve_image(const StateDirs& dirs, const Options& options) {
   static_cast<RunSettings&>(chosen) = known.run;
   chosen.kernel = options.kernel;
   chosen.ephemeral = false;
-  LB_ASSIGN(const VmConfig config, config_for(dirs, chosen, directory, kernel));
+  LB_ASSIGN(const VmConfig config, config_for(chosen, directory, std::move(workload), kernel));
   LB_ASSIGN(ChildSpec daemon, vfsd_spec(dirs, chosen, directory, kernel, config, plan.socket));
   plan.daemons.push_back(std::move(daemon));
   LB_TRY(add_volumes(dirs, chosen, directory, config, plan));

@@ -59,13 +59,15 @@ Result<std::uint16_t> parse_port(std::string_view text) {
 Result<void> volume_option(std::string_view option, Volume& volume) {
   constexpr std::string_view kQuota = "quota=";
   if (option == "ro") {
-    volume.read_only = true;
+    volume.kind = VolumeKind::kReadOnly;
+  } else if (option == "rw") {
+    volume.kind = VolumeKind::kShared;
   } else if (option == "overlay") {
-    volume.read_only = false;
+    volume.kind = VolumeKind::kOverlay;
   } else if (option.starts_with(kQuota)) {
     LB_ASSIGN(volume.quota_bytes, parse_size(option.substr(kQuota.size())));
   } else {
-    return fail(EINVAL, "unknown option '", option, "': ro, overlay or quota=SIZE");
+    return fail(EINVAL, "unknown option '", option, "': ro, rw, overlay or quota=SIZE");
   }
   return {};
 }
@@ -77,13 +79,7 @@ Result<Volume> parse_volume(std::string_view text) {
   const std::string_view host = split_off(rest, ':');
   const std::string_view guest = split_off(rest, ':');
   if (host.empty() || guest.empty()) {
-    return fail(EINVAL, "--volume ", text, ": give HOST:GUEST:ro or HOST:GUEST:overlay[,quota=SIZE]");
-  }
-  // Not a default of ours: who writes HOST:GUEST expects the host's directory to change.
-  if (rest.empty()) {
-    return fail(EINVAL, "--volume ", text,
-                ": a guest can't write to the host's directory itself: say :ro, or :overlay to keep what it "
-                "writes with the VM");
+    return fail(EINVAL, "--volume ", text, ": give HOST:GUEST, with :ro, :rw or :overlay, and [,]quota=SIZE");
   }
   Volume volume;
   std::error_code error;
@@ -95,7 +91,7 @@ Result<Volume> parse_volume(std::string_view text) {
     const auto done = volume_option(split_off(rest, ','), volume);
     if (!done) return while_doing(done.error(), "--volume ", text);
   }
-  if (volume.read_only && volume.quota_bytes != 0) {
+  if (volume.kind == VolumeKind::kReadOnly && volume.quota_bytes != 0) {
     return fail(EINVAL, "--volume ", text, ": ro leaves nothing to limit by quota=");
   }
   return volume;

@@ -30,13 +30,18 @@ inline constexpr std::size_t kMaxVolumes = 8;
 inline constexpr std::size_t kMaxPublished = 64;
 inline constexpr std::size_t kMaxSharedSockets = 16;
 
-/// A directory of the host in the guest, as it is when the VM starts. What the guest writes there, if it may,
-/// stays with the VM.
+enum class VolumeKind {
+  kReadOnly,
+  kShared,   // what the guest writes is in the host's directory
+  kOverlay,  // what the guest writes stays with the VM
+};
+
+/// A directory of the host in the guest: in place, or, as an overlay, as it is when the VM starts.
 struct Volume {
   std::string host;   // absolute
   std::string guest;  // absolute, without "." and ".." and the end's '/'
-  bool read_only = true;
-  std::uint64_t quota_bytes = 0;  // of what the guest writes; 0: the default
+  VolumeKind kind = VolumeKind::kShared;
+  std::uint64_t quota_bytes = 0;  // 0: none for a directory in place, for an overlay the default
 
   bool operator==(const Volume&) const = default;
 };
@@ -89,7 +94,7 @@ struct RunSettings {
   bool operator==(const RunSettings&) const = default;
 };
 
-/// `HOST:GUEST:ro` or `HOST:GUEST:overlay[,quota=SIZE]`. A relative HOST is relative to the working
+/// `HOST:GUEST[:rw|:ro|:overlay[,quota=SIZE]]`. A relative HOST is relative to the working
 /// directory. EINVAL with what is wrong.
 Result<Volume> parse_volume(std::string_view text);
 

@@ -35,6 +35,12 @@ const Words<Boot>& boot_words() {
   return words;
 }
 
+const Words<VolumeKind>& volume_words() {
+  static const Words<VolumeKind> words = {
+      {VolumeKind::kReadOnly, "ro"}, {VolumeKind::kShared, "rw"}, {VolumeKind::kOverlay, "overlay"}};
+  return words;
+}
+
 template <typename Choice>
 const char* word_of(const Words<Choice>& words, Choice choice) {
   const auto it = std::ranges::find(words, choice, &std::pair<Choice, const char*>::first);
@@ -118,7 +124,7 @@ class Reader {
 json volume_json(const Volume& volume) {
   return {{"host", volume.host},
           {"guest", volume.guest},
-          {"read_only", volume.read_only},
+          {"kind", word_of(volume_words(), volume.kind)},
           {"quota_bytes", volume.quota_bytes}};
 }
 
@@ -202,10 +208,12 @@ Result<RunSettings> settings_from_json(const json& object) {
   reader.each("volumes", [&](const json& item) {
     if (!item.is_object()) return reader.wrong("volumes");
     Volume volume;
+    // The host's directory is not written to on the word of a file that does not say so.
+    volume.kind = VolumeKind::kReadOnly;
     Reader member(item);
     member.text("host", volume.host);
     member.text("guest", volume.guest);
-    member.flag("read_only", volume.read_only);
+    member.choice("kind", volume_words(), volume.kind);
     member.number("quota_bytes", volume.quota_bytes);
     if (!member.done()) return reader.wrong("volumes");
     settings.volumes.push_back(std::move(volume));

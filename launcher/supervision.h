@@ -20,6 +20,7 @@
 #include "launcher/daemon_process.h"
 #include "launcher/exit_watch.h"
 #include "launcher/guest_link.h"
+#include "launcher/log_bound.h"
 #include "launcher/qmp.h"
 #include "launcher/supervisor.h"
 
@@ -83,6 +84,8 @@ class Supervision {
   // Down.
   void stop_requested(bool at_once);
   void power_down();
+  void press_power_button();
+  void ask_again_later();
   void bound_power_down();
   void quit_vmm();
   void vmm_ended();
@@ -100,12 +103,14 @@ class Supervision {
   boost::asio::signal_set signals_{io_};
   boost::asio::steady_timer step_timer_{io_};  // the bound of the step being waited for
   boost::asio::steady_timer daemon_timer_{io_};
+  boost::asio::steady_timer ask_timer_{io_};
   std::vector<std::unique_ptr<DaemonProcess>> daemons_;  // as in the plan; null once ended
   std::unique_ptr<ExitWatch> foreign_daemon_;
   std::optional<Child> network_;
   UniqueFd network_socket_;  // QEMU's end, until it has it
   std::optional<WatchedChild> vmm_;
   std::unique_ptr<QmpClient> qmp_;
+  std::unique_ptr<LogBound> log_bound_;
   std::optional<ConsoleLog> console_log_;
   std::unique_ptr<ConsoleHub> hub_;
   std::unique_ptr<Console> console_;

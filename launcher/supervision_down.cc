@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "launcher/supervision.h"
+#include "launcher/vfsd_args.h"
 #include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
@@ -33,13 +34,29 @@ void Supervision::stop_requested(bool at_once) {
 void Supervision::power_down() {
   log_info("asking the guest to power off; once more stops it at once");
   // Its own agent is surer than a button that something has to hear.
-  if (link_ && link_->power_off()) return bound_power_down();
+  if (!link_ || !link_->runs_command() || !link_->power_off()) press_power_button();
+  ask_again_later();
+  bound_power_down();
+}
+
+void Supervision::press_power_button() {
   qmp_->execute("system_powerdown", [this](Result<void> sent) {
     if (sent || vmm_status_) return;
     if (outcome_) outcome_ = while_doing(sent.error(), "cannot ask the guest to power off");
     quit_vmm();
   });
-  bound_power_down();
+}
+
+/// A guest that is still booting hears neither button nor agent, and what is not heard is lost.
+void Supervision::ask_again_later() {
+  ask_timer_.expires_after(plan_.bounds.ask_again);
+  ask_timer_.async_wait([this](error_code error) {
+    if (error || going_down_ || guest_shut_down_ || !vmm_ || vmm_status_) return;
+    log_debug("the guest still runs: asking it once more");
+    if (link_) link_->power_off();
+    press_power_button();
+    ask_again_later();
+  });
 }
 
 void Supervision::bound_power_down() {
@@ -113,6 +130,7 @@ void Supervision::stop_daemons() {
 void Supervision::finish_if_nothing_left() {
   if (vmm_ || std::ranges::any_of(daemons_, [](const auto& daemon) { return daemon != nullptr; })) return;
   finished_ = true;
+  ask_timer_.cancel();
   io_.stop();
 }
 
@@ -127,8 +145,11 @@ void Supervision::daemon_ended(std::size_t number) {
     if (!status.clean()) return give_up(Error{EPIPE, text});
     return daemon_gone_with_vmm(text);
   }
+  const bool other_image = !status.signaled && status.value == kVfsdOtherImage;
   if (on_its_own && plan_.vmm && status.clean()) {
     outcome_ = fail(EPIPE, label, " ended before it was ready");
+  } else if (outcome_ && other_image && !plan_.other_image_advice.empty()) {
+    outcome_ = std::unexpected(Error{EINVAL, plan_.other_image_advice});
   } else if (outcome_ && !status.clean()) {
     // With an exit status it has itself said why.
     outcome_ =

@@ -1,6 +1,7 @@
 // What the guest has inside: its agent, its workload, and who gets to see its console.
 #include <unistd.h>
 
+#include <boost/asio/post.hpp>
 #include <csignal>
 #include <utility>
 
@@ -76,6 +77,12 @@ Result<void> Supervision::join_console() {
 void Supervision::guest_answered(GuestKind kind) {
   mark("guest answers");
   hold_timer_.cancel();
+  // What it was asked before, it has not heard. Not from here: its workload, if it has one, comes first.
+  if (stopping_ && !going_down_) {
+    boost::asio::post(io_, [this] {
+      if (!going_down_ && link_) link_->power_off();
+    });
+  }
   if (kind == GuestKind::kInit) return show_console();
   console_decided_ = true;
 }

@@ -28,6 +28,9 @@ Result<int> Supervision::run() {
   power_down_bound_ = plan_.bounds.power_down;
   watch_signals();
   LB_TRY(open_control());
+  if (!plan_.launcher_log.empty()) {
+    LB_ASSIGN(log_bound_, LogBound::watch(io_, plan_.launcher_log));
+  }
   if (plan_.daemons.empty()) {
     all_ready();
   } else if (auto started = start_daemons(); !started) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "launcher/child.h"
@@ -17,6 +18,7 @@ namespace layerboot::launcher {
 /// How long each step of a teardown may take before the next, harsher one.
 struct SupervisorBounds {
   std::chrono::milliseconds power_down{90'000};  // the guest's own shutdown, slow under emulation
+  std::chrono::milliseconds ask_again{15'000};   // of that, until it is asked once more, in every way
   std::chrono::milliseconds quit{5'000};         // QEMU, asked to quit
   std::chrono::milliseconds flush{30'000};       // a daemon, after SIGTERM
   std::chrono::milliseconds drain{2'000};        // what the guest said last, into a slow standard output
@@ -35,6 +37,8 @@ struct SupervisorPlan {
   std::optional<ChildSpec> vmm;
   /// The other end of QEMU's network, started with its socket as kFirstInheritedFd; none without one.
   std::optional<ChildSpec> network;
+  /// What to do when a daemon finds that what it is to write to belongs to another image; may be empty.
+  std::string other_image_advice;
   /// Called once, when the daemons are ready; may be empty.
   std::function<void()> on_ready;
   /// Called once, when QEMU runs. What it gives ends the run: nobody wants the VM any more. May be empty.
@@ -42,6 +46,7 @@ struct SupervisorPlan {
   int console_input = 0;  // lent; a console_output below 0: no terminal, the console is for others
   int console_output = 1;
   std::filesystem::path console_log;     // empty: none is kept
+  std::filesystem::path launcher_log;    // where our standard error goes, to be kept short; empty: elsewhere
   std::filesystem::path control_socket;  // empty: nobody else can look or stop
   /// What to do with the guest's agent; none: the VM has no port for one.
   std::optional<GuestPlan> guest;

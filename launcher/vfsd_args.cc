@@ -38,17 +38,16 @@ std::vector<std::string> volume_vfsd_args(const VmConfig& config, const Volume& 
                                    connected ? str_cat(kVfsdSocketFd) : paths.socket.string(),
                                    "--ready-fd",
                                    str_cat(kVfsdReadyFd),
-                                   "--image",
-                                   str_cat("dir:", volume.host),
-                                   "--index-dir",
-                                   paths.index.string(),
                                    "--request-queues",
                                    "1"};
-  if (volume.read_only) {
-    args.emplace_back("--read-only");
-  } else {
+  if (volume.kind == VolumeKind::kOverlay) {
     const std::uint64_t quota_bytes = volume.quota_bytes == 0 ? kDefaultQuotaBytes : volume.quota_bytes;
-    args.insert(args.end(), {"--upper", paths.upper.string(), "--quota", str_cat(quota_bytes)});
+    args.insert(args.end(), {"--image", str_cat("dir:", volume.host), "--index-dir", paths.index.string(),
+                             "--upper", paths.upper.string(), "--quota", str_cat(quota_bytes)});
+  } else {
+    args.insert(args.end(), {"--share", volume.host});
+    if (volume.kind == VolumeKind::kReadOnly) args.emplace_back("--read-only");
+    if (volume.quota_bytes != 0) args.insert(args.end(), {"--quota", str_cat(volume.quota_bytes)});
   }
   if (config.quiet) args.emplace_back("--quiet");
   if (config.debug) args.emplace_back("--debug");

@@ -15,6 +15,9 @@ inline constexpr int kVfsdReadyFd = kFirstInheritedFd;
 /// Its connection to the VM, where it is not to listen.
 inline constexpr int kVfsdSocketFd = kFirstInheritedFd + 1;
 
+/// It has found an upper directory that belongs to another image (vfsd(1), EXIT STATUS).
+inline constexpr int kVfsdOtherImage = 3;
+
 struct VfsdPaths {
   std::filesystem::path vfsd;
   std::filesystem::path socket;   // empty: kVfsdSocketFd
@@ -24,7 +27,7 @@ struct VfsdPaths {
   std::vector<std::filesystem::path> added_layers;  // lowest first, all above the image's own
 };
 
-/// Pure. A volume's daemon: `host` read-only, or with `upper` for what the guest writes.
+/// Pure. A volume's daemon: `host` in place, or, as an overlay, with `upper` for what the guest writes.
 std::vector<std::string> volume_vfsd_args(const VmConfig& config, const Volume& volume,
                                           const VfsdPaths& paths);
 

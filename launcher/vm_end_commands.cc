@@ -53,11 +53,12 @@ Result<std::optional<ControlClient>> supervisor_of(const StateDirs& dirs, const 
   return std::unexpected(client.error());
 }
 
-/// An Error when the VM had to be cut off, or failed.
+/// An Error when the VM had to be cut off, or failed; not for the exit code of a command that was told to
+/// end.
 Result<void> how_it_ended(const StateDirs& dirs, const std::string& name) {
   const auto run = load_last_run(VmPaths(dirs, name).last_run());
   // With --rm there is nothing left to read.
-  if (!run || !*run || (*run)->exit_status == 0) return {};
+  if (!run || !*run || (*run)->error.empty()) return {};
   return fail(EIO, (*run)->error);
 }
 

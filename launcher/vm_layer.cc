@@ -47,10 +47,11 @@ Result<void> add_mount_units(TarWriter& tar, const VmConfig& config) {
   for (std::size_t i = 0; i < config.volumes.size(); ++i) {
     const Volume& volume = config.volumes[i];
     const std::string unit = mount_unit_name(volume.guest);
-    LB_TRY(tar.add_file(str_cat("etc/systemd/system/", unit),
-                        str_cat("[Unit]\nDescription=Volume ", volume.guest, "\nBefore=local-fs.target\n\n",
-                                "[Mount]\nWhat=", volume_tag(i), "\nWhere=", volume.guest,
-                                "\nType=virtiofs\nOptions=", volume.read_only ? "ro" : "rw", "\n")));
+    LB_TRY(tar.add_file(
+        str_cat("etc/systemd/system/", unit),
+        str_cat("[Unit]\nDescription=Volume ", volume.guest, "\nBefore=local-fs.target\n\n",
+                "[Mount]\nWhat=", volume_tag(i), "\nWhere=", volume.guest,
+                "\nType=virtiofs\nOptions=", volume.kind == VolumeKind::kReadOnly ? "ro" : "rw", "\n")));
     wanted += str_cat(' ', unit);
   }
   return tar.add_file("etc/systemd/system/local-fs.target.d/layerboot.conf",

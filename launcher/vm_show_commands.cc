@@ -37,7 +37,11 @@ std::string state_text(const VmView& vm) {
   }
   if (!vm.last_run) return "new";
   if (!vm.last_run->ended) return "stopped (killed)";
-  const char* how = vm.last_run->exit_status == 0 ? "" : " (failed)";
+  std::string how;
+  // Without words it is the exit code of the command that the VM ran.
+  if (vm.last_run->exit_status != 0) {
+    how = vm.last_run->error.empty() ? str_cat(" (exit ", vm.last_run->exit_status, ')') : " (failed)";
+  }
   return str_cat("stopped", how, ' ', span_text(now - *vm.last_run->ended), " ago");
 }
 

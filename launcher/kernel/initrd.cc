@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t kMaxTextBytes = std::size_t{16} << 20;
 constexpr std::size_t kMaxModuleBytes = std::size_t{64} << 20;
-constexpr std::size_t kMaxBusyboxBytes = std::size_t{16} << 20;
+constexpr std::size_t kMaxProgramBytes = std::size_t{16} << 20;
 
 Result<std::string> read_optional(const std::filesystem::path& path) {
   auto text = read_file(path, kMaxTextBytes);
@@ -30,6 +30,14 @@ Result<std::string> read_module(const std::filesystem::path& file) {
   if (suffix == ".zst") return run_tool({"zstd", "-qdc", "--", file.string()});
   if (suffix == ".gz") return run_tool({"gzip", "-dc", "--", file.string()});
   return read_file(file, kMaxModuleBytes);
+}
+
+std::string first_static_program(std::initializer_list<const char*> paths) {
+  for (const char* path : paths) {
+    auto bytes = read_file(path, kMaxProgramBytes);
+    if (bytes && is_static_program(*bytes)) return *std::move(bytes);
+  }
+  return {};
 }
 
 /// Adds the directories on the way to `path` that are not there yet.
@@ -98,11 +106,11 @@ bool is_static_program(std::string_view bytes) {
 }
 
 std::string read_static_busybox() {
-  for (const char* path : {"/bin/busybox", "/usr/bin/busybox", "/usr/local/bin/busybox"}) {
-    auto bytes = read_file(path, kMaxBusyboxBytes);
-    if (bytes && is_static_program(*bytes)) return *std::move(bytes);
-  }
-  return {};
+  return first_static_program({"/bin/busybox", "/usr/bin/busybox", "/usr/local/bin/busybox"});
+}
+
+std::string read_static_e2fsck() {
+  return first_static_program({"/sbin/e2fsck.static", "/usr/sbin/e2fsck.static", "/sbin/e2fsck"});
 }
 
 }  // namespace layerboot::launcher

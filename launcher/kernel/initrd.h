@@ -25,6 +25,8 @@ Result<std::string> init_archive(std::string_view guest_init, std::string_view b
 
 /// The host's busybox, if it has one that runs without libraries; empty otherwise.
 std::string read_static_busybox();
+/// The same of e2fsck, for roots on disks: Debian has it in e2fsck-static.
+std::string read_static_e2fsck();
 
 /// Whether `bytes` are an ELF program that needs no loader, which is all that can run in an initrd of ours.
 [[nodiscard]] bool is_static_program(std::string_view bytes);

@@ -54,8 +54,8 @@ TEST(LibvirtDomain, ADiskRootIsTwoDisksAndNoDaemon) {
 
 TEST(LibvirtDomain, VolumesHaveSocketsBesideTheRoots) {
   VmConfig config = example();
-  config.volumes = {{.host = "/srv", .guest = "/srv", .read_only = true, .quota_bytes = 0},
-                    {.host = "/data", .guest = "/data", .read_only = false, .quota_bytes = 0}};
+  config.volumes = {{.host = "/srv", .guest = "/srv", .kind = VolumeKind::kReadOnly, .quota_bytes = 0},
+                    {.host = "/data", .guest = "/data", .kind = VolumeKind::kOverlay, .quota_bytes = 0}};
   const std::string xml = libvirt_domain_xml(config, "/run/root.sock");
   EXPECT_TRUE(holds(xml, "<source socket='/run/root.sock.volume0'/>\n      <target dir='volume0'/>"));
   EXPECT_TRUE(holds(xml, "<source socket='/run/root.sock.volume1'/>\n      <target dir='volume1'/>"));

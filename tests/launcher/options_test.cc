@@ -68,8 +68,8 @@ TEST(Options, RunTakesWhatTheGuestIsTold) {
   ASSERT_TRUE(parsed.options) << parsed.text;
   const Options& options = *parsed.options;
   ASSERT_EQ(options.volumes.size(), 2U);
-  EXPECT_TRUE(options.volumes[0].read_only);
-  EXPECT_FALSE(options.volumes[1].read_only);
+  EXPECT_EQ(options.volumes[0].kind, VolumeKind::kReadOnly);
+  EXPECT_EQ(options.volumes[1].kind, VolumeKind::kOverlay);
   EXPECT_EQ(options.volumes[1].guest, "/d");
   ASSERT_EQ(options.published.size(), 1U);
   EXPECT_EQ(options.published[0].guest, 80);

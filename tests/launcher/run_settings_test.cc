@@ -11,10 +11,21 @@ namespace {
 TEST(Volume, TakesPathsAndOptions) {
   const auto plain = parse_volume("/srv/data:/data:overlay");
   ASSERT_TRUE(plain) << plain.error().describe();
-  EXPECT_EQ(*plain, (Volume{.host = "/srv/data", .guest = "/data", .read_only = false, .quota_bytes = 0}));
+  EXPECT_EQ(*plain,
+            (Volume{.host = "/srv/data", .guest = "/data", .kind = VolumeKind::kOverlay, .quota_bytes = 0}));
+  for (const char* text : {"/srv/data:/data", "/srv/data:/data:rw"}) {
+    const auto shared = parse_volume(text);
+    ASSERT_TRUE(shared) << shared.error().describe();
+    EXPECT_EQ(*shared,
+              (Volume{.host = "/srv/data", .guest = "/data", .kind = VolumeKind::kShared, .quota_bytes = 0}));
+  }
+  const auto bounded = parse_volume("/a:/b:quota=1M");
+  ASSERT_TRUE(bounded) << bounded.error().describe();
+  EXPECT_EQ(bounded->kind, VolumeKind::kShared);
+  EXPECT_EQ(bounded->quota_bytes, 1U << 20U);
   const auto read_only = parse_volume("/a:/b//c/:ro");
   ASSERT_TRUE(read_only) << read_only.error().describe();
-  EXPECT_TRUE(read_only->read_only);
+  EXPECT_EQ(read_only->kind, VolumeKind::kReadOnly);
   EXPECT_EQ(read_only->guest, "/b/c");
   const auto limited = parse_volume("/a:/b:overlay,quota=1M");
   ASSERT_TRUE(limited) << limited.error().describe();
@@ -25,9 +36,9 @@ TEST(Volume, TakesPathsAndOptions) {
 }
 
 TEST(Volume, RefusesWhatCantBe) {
-  for (const char* text : {"", "/a", ":/b:ro", "/a:/b", "/a:/b:rw", "/a:/b:quota=1M", "/a::ro", "/a:b:ro",
-                           "/a:/:ro", "/a:/../b:ro", "/a:/b:rx", "/a:/b:quota=x", "/a:/b:ro,quota=1M",
-                           "/a:/b c:ro", "/a:/b,c:ro", "/a:/b\nx:ro"}) {
+  for (const char* text :
+       {"", "/a", ":/b:ro", "/a:", "/a::ro", "/a:b:ro", "/a:/:ro", "/a:/../b:ro", "/a:/b:rx", "/a:/b:quota=x",
+        "/a:/b:ro,quota=1M", "/a:/b:,", "/a:/b c:ro", "/a:/b,c:ro", "/a:/b\nx:ro"}) {
     EXPECT_FALSE(parse_volume(text)) << text;
   }
 }

@@ -210,6 +210,25 @@ TEST_F(SupervisorTest, AGuestThatDoesNotPowerOffIsStopped) {
   EXPECT_TRUE(log().ends_with("quit\nflushed\n")) << log();
 }
 
+TEST_F(SupervisorTest, AGuestThatDidNotHearTheButtonIsAskedAgain) {
+  daemon(kDaemonServes);
+  qemu(
+      "kill -TERM $PPID; hear system_powerdown; say '{\"return\": {}, \"id\": 2}'\n"
+      "hear system_powerdown; say '{\"return\": {}, \"id\": 3}'; power_off");
+  plan_.bounds.ask_again = milliseconds(20);
+  const auto outcome = supervise(plan_);
+  EXPECT_TRUE(outcome) << outcome.error().describe();
+  EXPECT_TRUE(log().starts_with("started\nqmp_capabilities\nsystem_powerdown\nsystem_powerdown\n")) << log();
+}
+
+TEST_F(SupervisorTest, AnUpperOfAnotherImageComesWithAdvice) {
+  daemon("exit 3");
+  qemu("power_off");
+  plan_.other_image_advice = "layerboot reset it";
+  expect_error(supervise(plan_), "layerboot reset it");
+  EXPECT_EQ(log(), "");
+}
+
 TEST_F(SupervisorTest, AQemuThatDoesNotQuitIsKilled) {
   daemon(kDaemonServes);
   qemu("kill -QUIT $PPID; trap '' TERM; exec sleep 1000");

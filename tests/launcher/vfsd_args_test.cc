@@ -43,20 +43,24 @@ TEST(VfsdArgs, Golden) {
   EXPECT_EQ(vfsd_args(config, paths, true), expected);
 }
 
-TEST(VfsdArgs, AVolumeIsReadOnlyOrHasAnUpperWithAQuota) {
+TEST(VfsdArgs, AVolumeIsInPlaceOrHasAnUpperWithAQuota) {
   const VfsdPaths paths{
       .vfsd = "vfsd", .socket = {}, .control = {}, .upper = "/u", .index = "/i", .added_layers = {}};
-  Volume volume{.host = "/srv", .guest = "/data", .read_only = true, .quota_bytes = 0};
+  Volume volume{.host = "/srv", .guest = "/data", .kind = VolumeKind::kReadOnly, .quota_bytes = 0};
   const auto has = [](const std::vector<std::string>& arguments, const char* word) {
     return std::find(arguments.begin(), arguments.end(), word) != arguments.end();
   };
   auto arguments = volume_vfsd_args({}, volume, paths);
-  EXPECT_TRUE(has(arguments, "dir:/srv") && has(arguments, "--read-only"));
+  EXPECT_TRUE(has(arguments, "--share") && has(arguments, "/srv") && has(arguments, "--read-only"));
   EXPECT_FALSE(has(arguments, "--upper"));
-  volume.read_only = false;
+  volume.kind = VolumeKind::kShared;
+  arguments = volume_vfsd_args({}, volume, paths);
+  EXPECT_TRUE(has(arguments, "--share"));
+  EXPECT_FALSE(has(arguments, "--read-only") || has(arguments, "--quota") || has(arguments, "--upper"));
+  volume.kind = VolumeKind::kOverlay;
   volume.quota_bytes = 77;
   arguments = volume_vfsd_args({}, volume, paths);
-  EXPECT_TRUE(has(arguments, "--upper") && has(arguments, "77"));
+  EXPECT_TRUE(has(arguments, "dir:/srv") && has(arguments, "--upper") && has(arguments, "77"));
   EXPECT_FALSE(has(arguments, "--read-only"));
 }
 
