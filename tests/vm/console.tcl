@@ -54,3 +54,35 @@ proc use_state_dir {} {
     file mkdir $::env($name)
   }
 }
+
+# Runs a program of ours to its end: its exit code, standard output and standard error.
+proc result {input arguments} {
+  set code 0
+  set errors [file join $::env(STATE_DIR) stderr]
+  if {[catch {exec -ignorestderr -keepnewline {*}$arguments << $input 2> $errors} output options]} {
+    set details [dict get $options -errorcode]
+    if {[lindex $details 0] ne "CHILDSTATUS"} { fail "$arguments: $output" }
+    set code [lindex $details 2]
+    # Tcl adds its own line to what the program said.
+    regsub {\n?child process exited abnormally$} $output {} output
+  }
+  set file [open $errors]
+  set said [read $file]
+  close $file
+  return [list $code $output $said]
+}
+
+proc expect_result {what input arguments code output {error {}}} {
+  lassign [result $input $arguments] got_code got_output got_error
+  if {$got_code != $code || [string trimright $got_output] ne $output} {
+    fail "$what: exit code $got_code and '$got_output' ($got_error), not $code and '$output'"
+  }
+  if {$error ne {} && ![string match $error $got_error]} { fail "$what: standard error is '$got_error'" }
+}
+
+# No process and no socket of this test is left.
+proc expect_nothing_left {} {
+  if {![catch {exec pgrep -f "$::env(STATE_DIR)"} left]} { fail "processes are left: $left" }
+  set sockets [string trim [exec find $::env(STATE_DIR) -type s]]
+  if {$sockets ne ""} { fail "sockets are left: $sockets" }
+}

@@ -1,0 +1,74 @@
+#!/bin/bash
+# A VM on an interface of the host, in a network namespace with a DHCP server that is busybox's: guest-init gets the address in an
+# image run as a command, systemd-networkd in a fat VM. Control groups of version 1 on the way.
+#   network_test.sh BUILD_DIR
+set -euo pipefail
+build=$1
+[ -n "${LAYERBOOT_TEST_IMAGE:-}" ] || {
+  echo "LAYERBOOT_TEST_IMAGE is not set: run ./dev test, or set it to the OCI layout that ./dev image makes"
+  exit 1
+}
+if [ -z "${LAYERBOOT_TEST_IN_NETNS:-}" ]; then
+  skip() { echo "SKIPPED: $*"; exit 77; }
+  [ "$(id -u)" = 0 ] || skip "a network namespace and a tap interface need root"
+  [ -c /dev/net/tun ] || skip "no /dev/net/tun on this machine"
+  busybox udhcpd --help > /dev/null 2>&1 || skip "no busybox with udhcpd: ./dev setup"
+  export LAYERBOOT_TEST_IN_NETNS=1
+  exec unshare --net --mount --pid --fork --kill-child "$0" "$@"
+fi
+
+readonly most_minutes=15 # a bound for what hangs, no expectation of speed
+state=$(mktemp -d "${TMPDIR:-/tmp}/layerboot-vm-XXXXXX")
+server=
+trap '[ -z "$server" ] || kill "$server"; rm -rf "$state"' EXIT
+mount -t proc proc /proc
+kernels=$("$build/launcher/layerboot" kernel --guest-init "$build/guest-init/guest-init")
+mkdir -p "$state"/{data/layerboot/kernels,cache,runtime}
+cp -r "$kernels" "$state/data/layerboot/kernels/"
+export XDG_DATA_HOME=$state/data XDG_CACHE_HOME=$state/cache XDG_RUNTIME_DIR=$state/runtime
+
+ip link set lo up
+ip tuntap add dev lbtap mode tap
+ip addr add 10.99.0.1/24 dev lbtap
+ip link set lbtap up
+cat > "$state/udhcpd.conf" <<CONF
+interface lbtap
+start 10.99.0.77
+end 10.99.0.77
+opt subnet 255.255.255.0
+opt router 10.99.0.1
+opt dns 10.99.0.53
+opt lease 3600
+lease_file $state/leases
+pidfile $state/udhcpd.pid
+CONF
+touch "$state/leases"
+busybox udhcpd -f "$state/udhcpd.conf" > "$state/udhcpd.log" 2>&1 &
+server=$!
+
+fail() { cat "$state/udhcpd.log"; echo "FAILED: $*"; exit 1; }
+layerboot() { timeout --kill-after=60 "${most_minutes}m" "$build/launcher/layerboot" "$@"; }
+run() {
+  layerboot run -q "oci:$LAYERBOOT_TEST_IMAGE:latest" --accel tcg --net tap=lbtap --vfsd "$build/vfsd/vfsd" \
+    --guest-init "$build/guest-init/guest-init" "$@"
+}
+readonly look='ip -4 -o addr show scope global | grep -o "inet [0-9./]*"; ip route | grep -o "default via [0-9.]*"; cat /etc/resolv.conf'
+
+said=$(run --name command --cgroup 1 -- sh -c "$look; stat -f -c %T /sys/fs/cgroup; test -d /sys/fs/cgroup/freezer && echo v1" < /dev/null) ||
+  fail "an image run as a command ended with $?: $said"
+[ "$said" = "inet 10.99.0.77/24
+default via 10.99.0.1
+nameserver 10.99.0.53
+tmpfs
+v1" ] || fail "an image run as a command: $said"
+
+run -d --name fat --cgroup 1
+said=$(layerboot exec fat -- sh -c 'until systemctl is-system-running --wait | grep -q -e running -e degraded; do sleep 0.2; done 2>/dev/null
+  systemctl --failed --no-legend --plain; ip -4 -o addr show scope global | grep -o "inet [0-9./]*"
+  stat -f -c %T /sys/fs/cgroup; ping -c 1 -W 60 10.99.0.1 | grep -o "1 received"') || fail "a fat VM's exec ended with $?: $said"
+layerboot stop fat
+[ "$said" = "inet 10.99.0.77/24
+tmpfs
+1 received" ] || fail "a fat VM: $said"
+[ -z "$(find "$state" -type s)" ] || fail "sockets are left"
+echo PASSED

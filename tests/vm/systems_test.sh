@@ -1,0 +1,78 @@
+#!/bin/bash
+# Root file systems of other kinds than the default image's: each boots, runs what exec asks for, and ends in order, by `stop` and by
+# its own poweroff. The images are built once and kept beside the default image.
+#   systems_test.sh BUILD_DIR SYSTEM
+set -euo pipefail
+here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
+build=$1 system=$2
+[ -n "${LAYERBOOT_TEST_IMAGE:-}" ] || {
+  echo "LAYERBOOT_TEST_IMAGE is not set: run ./dev test, or set it to the OCI layout that ./dev image makes"
+  exit 1
+}
+readonly most_minutes=15 # a bound for what hangs, no expectation of speed
+image=$(dirname "$LAYERBOOT_TEST_IMAGE")/test/$system
+"$here/systems/image.sh" "$system" "$image"
+
+state=$(mktemp -d "${TMPDIR:-/tmp}/layerboot-vm-XXXXXX")
+# By the state directory's name, which only this run's programs carry on their command lines.
+trap 'pkill -KILL -f "$state" || true; rm -rf "$state"' EXIT
+kernels=$("$build/launcher/layerboot" kernel --guest-init "$build/guest-init/guest-init")
+mkdir -p "$state"/{data/layerboot/kernels,cache,runtime}
+cp -r "$kernels" "$state/data/layerboot/kernels/"
+export XDG_DATA_HOME=$state/data XDG_CACHE_HOME=$state/cache XDG_RUNTIME_DIR=$state/runtime
+upper=$state/data/layerboot/vms/$system/disk/upper
+
+layerboot() { timeout --kill-after=60 "${most_minutes}m" "$build/launcher/layerboot" "$@"; }
+fail() { layerboot logs "$system" | tail -40; echo "FAILED: $*"; exit 1; }
+in_guest() { layerboot exec "$system" -- sh -c "$1"; }
+# The agent is there before the system is.
+wait_until_up() {
+  case $system in
+    sysvinit) in_guest 'until runlevel 2>/dev/null | grep -q 2; do sleep 0.5; done' ;;
+    busybox) in_guest 'until [ -e /started ]; do sleep 0.5; done' ;;
+    *) in_guest 'until systemctl is-system-running --wait | grep -q -e running -e degraded; do sleep 0.5; done 2>/dev/null' ;;
+  esac
+}
+programs=(--vfsd "$build/vfsd/vfsd" --guest-init "$build/guest-init/guest-init")
+
+layerboot run -q -d "oci:$image:latest" --name "$system" --accel tcg "${programs[@]}"
+said=$(in_guest 'echo out; id -u; test -d /lib/modules/$(cat /proc/sys/kernel/osrelease) && echo modules; exit 5') && fail "exec ended with 0"
+[ "$said" = "out
+0
+modules" ] || fail "exec said: $said"
+
+# What it ends with, and what is left of an end in order.
+wait_until_up
+case $system in
+  trixie | odd)
+    said=$(in_guest 'systemctl is-system-running; systemctl --failed --no-legend --plain')
+    [ "$said" = running ] || fail "the system is: $said"
+    in_guest 'grep -qx "[0-9a-f]\{32\}" /etc/machine-id' || fail "no machine-id"
+    if [ "$system" = odd ]; then
+      said=$(in_guest 'systemctl is-active dbus-broker; getfattr -n security.selinux --only-values /etc/passwd 2>/dev/null | tr -d "\0"')
+      [ "$said" = "active
+system_u:object_r:etc_t:s0" ] || fail "the odd system: $said"
+    fi
+    ;;
+esac
+in_guest 'echo kept > /kept'
+layerboot stop "$system" || fail "stop"
+case $system in
+  busybox) [ -e "$upper/ended-in-order" ] || fail "its init was not asked to end"; rm "$upper/ended-in-order" ;;
+  sysvinit) layerboot logs "$system" | grep -qi "INIT: Switching to runlevel: 0\|Will now halt\|Power down" || fail "no end in order" ;;
+  *) layerboot logs "$system" | grep -q "Power down" || fail "no end in order" ;;
+esac
+
+# Once more, and off by its own doing.
+layerboot start "$system" "${programs[@]}"
+[ "$(in_guest 'cat /kept')" = kept ] || fail "what was written is gone"
+wait_until_up
+in_guest poweroff || true
+for ((i = 0; i < 600; ++i)); do
+  layerboot ps --json | grep -q "\"$system\"" || break
+  sleep 0.5
+done
+layerboot inspect "$system" | grep -q '"exit_status": 0' || fail "its own poweroff: $(layerboot inspect "$system")"
+[ "$system" != busybox ] || [ -e "$upper/ended-in-order" ] || fail "its init has not ended in order"
+[ -z "$(find "$state" -type s)" ] || fail "sockets are left"
+echo PASSED
