@@ -193,7 +193,15 @@ NodeId Overlay::number_for(tree::NodeId origin, std::uint64_t host_ino) {
 }
 
 Result<NodePtr> Overlay::load_child(const NodePtr& directory, const std::string& name, Child& child) {
-  if (auto node = child.node.lock(); node && !node->removed) return node;
+  // What a former name was kept in the work directory for, this one keeps from now on.
+  const auto keep_by_this_name = [&](const NodePtr& node) -> Result<NodePtr> {
+    if (!node->in_work()) return node;
+    LB_TRY(unlink_at({upper_.work_fd(), node->name.c_str()}));
+    move_node(node, directory, name);
+    node->attr_valid = false;
+    return node;
+  };
+  if (auto node = child.node.lock(); node && !node->removed) return keep_by_this_name(node);
   LB_ASSIGN(const HeldPlace place, place_in(directory, name));
   LB_ASSIGN(const struct stat st, stat_at(place.get()));
   auto node = std::make_shared<Node>();
@@ -221,14 +229,8 @@ Result<NodePtr> Overlay::load_child(const NodePtr& directory, const std::string&
     // Another name of a file that is known already.
     const NodePtr same = known->second;
     if (same->host_ino != st.st_ino || !same->in_upper) return fail(ESTALE);
-    if (same->in_work()) {
-      // It was kept alive there for the client; from now on this name does that.
-      LB_TRY(unlink_at({upper_.work_fd(), same->name.c_str()}));
-      move_node(same, directory, name);
-      same->attr_valid = false;
-    }
     child.node = same;
-    return same;
+    return keep_by_this_name(same);
   }
   if (const auto charged_bytes = late_growth_.take(st.st_ino)) {
     node->charged_bytes = *charged_bytes;

@@ -51,6 +51,31 @@ TEST_F(OpenUnlinkedTest, AFileTakenOverByARenameLivesOn) {
   EXPECT_TRUE(std::filesystem::is_empty(directory / "vm/work") || booked() == host_usage(directory / "vm"));
 }
 
+// The name that kept it in the work directory has to go when another moves: nothing else would count it.
+TEST_F(OpenUnlinkedTest, OneNameOfTwoGoneAndTheOtherMoved) {
+  EXPECT_EQ(drive().create("one", "shared"), 0);
+  EXPECT_EQ(drive().symlink("link", "target"), 0);
+  EXPECT_EQ(drive().create("else", "x"), 0);
+  for (const std::string path : {"one", "link"}) {
+    for (const std::uint32_t flags : {0U, static_cast<std::uint32_t>(RENAME_EXCHANGE)}) {
+      EXPECT_EQ(drive().link(path, "two"), 0);
+      const auto node = drive().acquire(path);
+      EXPECT_EQ(drive().unlink(path), 0);
+      EXPECT_EQ(drive().rename("two", flags == 0 ? path : "else", flags), 0);
+      if (flags != 0) {
+        EXPECT_EQ(drive().rename("else", path), 0);
+        EXPECT_EQ(drive().rename("two", "else"), 0);
+      }
+      EXPECT_EQ(drive().attr(path).nlink, 1U) << path;
+      drive().release(node);
+      EXPECT_EQ(drive().attr(path).nlink, 1U) << path;
+      EXPECT_TRUE(std::filesystem::is_empty(directory / "vm/work")) << path;
+    }
+  }
+  EXPECT_EQ(drive().unlink("one"), 0);
+  expect_usage_agrees();
+}
+
 TEST_F(OpenUnlinkedTest, OneNameOfTwoGone) {
   EXPECT_EQ(drive().create("one", "shared"), 0);
   EXPECT_EQ(drive().link("one", "two"), 0);
