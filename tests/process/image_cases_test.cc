@@ -109,8 +109,9 @@ TEST_F(ImageCasesTest, AsContainerdMounts) {
   std::size_t same = 0;
   for (std::size_t i = 0; i < cases_.size(); ++i) {
     std::optional<Listing> theirs;
-    const fs::path mounted = containerd.mount(layout(), tag_of(i));
-    if (!mounted.empty()) theirs = list_tree(mounted);
+    const auto mounted = containerd.mount(layout(), tag_of(i));
+    if (mounted) theirs = list_tree(*mounted);
+    const testing::ScopedTrace why(__FILE__, __LINE__, mounted ? std::string() : mounted.error().text);
     compare(cases_[i], cases_[i].containerd, ours(i), std::move(theirs), "containerd");
     if (cases_[i].containerd == Compared::kSame) ++same;
   }

@@ -167,8 +167,9 @@ TEST_F(MountSourcesTest, AnImageInContainerd) {
   PrivateContainerd containerd(dir_ / "ctd");
   if (!containerd.works()) GTEST_SKIP() << containerd.why_not();
   containerd.put_into_environment();
-  const std::string name = containerd.import(dir_ / "image", "v1");
-  ASSERT_FALSE(name.empty());
+  const auto imported = containerd.import(dir_ / "image", "v1");
+  ASSERT_TRUE(imported) << imported.error().text;
+  const std::string& name = *imported;
   try_source({"containerd:" + name, containerd.blobs()});
 }
 

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 
 #include "oci-mount/base/str_cat.h"
@@ -58,9 +59,21 @@ PrivateContainerd::~PrivateContainerd() {
   ::waitpid(pid_, nullptr, 0);
 }
 
-Outcome PrivateContainerd::ctr(std::vector<std::string> words) const {
+std::vector<std::string> PrivateContainerd::ctr_words(std::vector<std::string> words) const {
   words.insert(words.begin(), {"ctr", "--address", (directory_ / "sock").string()});
-  return run_program(words, directory_);
+  return words;
+}
+
+Outcome PrivateContainerd::ctr(const std::vector<std::string>& words) const {
+  return run_program(ctr_words(words), directory_);
+}
+
+Result<void> PrivateContainerd::succeed(const std::vector<std::string>& words) const {
+  const Outcome outcome = run_program(words, directory_);
+  if (outcome.exit_code == 0) return {};
+  std::string command;
+  for (const auto& word : words) command += word + ' ';
+  return fail(ECHILD, command, "ended with ", outcome.exit_code, ": ", outcome.out, outcome.err);
 }
 
 void PrivateContainerd::put_into_environment() const {
@@ -72,30 +85,27 @@ fs::path PrivateContainerd::blobs() const {
   return directory_ / "root/io.containerd.content.v1.content/blobs/sha256";
 }
 
-std::string PrivateContainerd::import(const fs::path& layout, const std::string& tag,
-                                      const std::vector<std::string>& how) {
+Result<std::string> PrivateContainerd::import(const fs::path& layout, const std::string& tag,
+                                              const std::vector<std::string>& how) {
   const std::string archive = (directory_ / (tag + ".tar")).string();
-  if (run_program({"skopeo", "copy", "--quiet", str_cat("oci:", layout.string(), ":", tag),
-                   str_cat("oci-archive:", archive, ":", tag)},
-                  directory_)
-          .exit_code != 0)
-    return {};
+  LB_TRY(succeed({"skopeo", "copy", "--quiet", str_cat("oci:", layout.string(), ":", tag),
+                  str_cat("oci-archive:", archive, ":", tag)}));
   std::vector<std::string> words{"images", "import", "--base-name", kRepository};
   words.insert(words.end(), how.begin(), how.end());
   words.push_back(archive);
-  return ctr(words).exit_code == 0 ? str_cat(kRepository, ":", tag) : std::string();
+  LB_TRY(succeed(ctr_words(words)));
+  return str_cat(kRepository, ":", tag);
 }
 
-std::string PrivateContainerd::import(const fs::path& layout, const std::string& tag) {
+Result<std::string> PrivateContainerd::import(const fs::path& layout, const std::string& tag) {
   return import(layout, tag, {"--no-unpack"});
 }
 
-fs::path PrivateContainerd::mount(const fs::path& layout, const std::string& tag) {
-  const std::string name = import(layout, tag, {"--snapshotter", "overlayfs"});
-  if (name.empty()) return {};
+Result<fs::path> PrivateContainerd::mount(const fs::path& layout, const std::string& tag) {
+  LB_ASSIGN(const std::string name, import(layout, tag, {"--snapshotter", "overlayfs"}));
   const fs::path target = directory_ / ("mounted-" + tag);
   fs::create_directories(target);
-  if (ctr({"images", "mount", "--snapshotter", "overlayfs", name, target.string()}).exit_code != 0) return {};
+  LB_TRY(succeed(ctr_words({"images", "mount", "--snapshotter", "overlayfs", name, target.string()})));
   mounts_.push_back(target);
   return target;
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "oci-mount/base/result.h"
 #include "tests/process/mount_support.h"
 
 namespace layerboot::test {
@@ -22,20 +23,24 @@ class PrivateContainerd {
   [[nodiscard]] bool works() const { return why_not_.empty(); }
   [[nodiscard]] const std::string& why_not() const { return why_not_; }
 
-  /// Imports a tag of an OCI layout, without unpacking it; gives its name here, or "" if that fails.
-  std::string import(const std::filesystem::path& layout, const std::string& tag);
-  /// The same, unpacked, with its overlayfs snapshot mounted: where, or "" if it fails in either.
-  std::filesystem::path mount(const std::filesystem::path& layout, const std::string& tag);
+  /// Imports a tag of an OCI layout, without unpacking it; gives its name here. An Error says
+  /// which command said what.
+  Result<std::string> import(const std::filesystem::path& layout, const std::string& tag);
+  /// The same, unpacked, with its overlayfs snapshot mounted: where.
+  Result<std::filesystem::path> mount(const std::filesystem::path& layout, const std::string& tag);
 
   /// Makes it the containerd that this process's children find.
   void put_into_environment() const;
-  Outcome ctr(std::vector<std::string> words) const;
+  Outcome ctr(const std::vector<std::string>& words) const;
   /// Where containerd keeps its blobs.
   [[nodiscard]] std::filesystem::path blobs() const;
 
  private:
-  std::string import(const std::filesystem::path& layout, const std::string& tag,
-                     const std::vector<std::string>& how);
+  Result<std::string> import(const std::filesystem::path& layout, const std::string& tag,
+                             const std::vector<std::string>& how);
+  [[nodiscard]] std::vector<std::string> ctr_words(std::vector<std::string> words) const;
+  /// Runs a program that is to succeed.
+  [[nodiscard]] Result<void> succeed(const std::vector<std::string>& words) const;
 
   std::filesystem::path directory_;
   std::string why_not_;

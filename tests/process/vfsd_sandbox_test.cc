@@ -196,8 +196,9 @@ TEST_F(SandboxTest, ServesAnImageInContainerd) {
     GTEST_SKIP() << "skopeo is not installed: ./dev setup installs it";
   }
   containerd.put_into_environment();
-  const std::string name = containerd.import(dir_ / "image", "latest");
-  ASSERT_NE(name, "");
+  const auto imported = containerd.import(dir_ / "image", "latest");
+  ASSERT_TRUE(imported) << imported.error().text;
+  const std::string& name = *imported;
   serve_and_change("containerd:" + name, "file", "from the image");
 }
 
