@@ -62,7 +62,7 @@ class NullQueue {
     for (;;) {
       do {
         if (!take_all()) return;
-        if (queue_->has_unpublished() && queue_->publish()) ::eventfd_write(call_fd_, 1);
+        if (queue_->unpublished() > 0 && queue_->publish()) ::eventfd_write(call_fd_, 1);
       } while (queue_->enable_kicks());
       epoll_event event{};
       ::epoll_wait(epoll_.get(), &event, 1, -1);
