@@ -6,7 +6,7 @@ set -euo pipefail
 readonly build_packages="g++ cmake ninja-build pkg-config liburing-dev libfuse3-dev nlohmann-json3-dev libcli11-dev
   libboost-dev libcap-dev zlib1g-dev libisal-dev libzstd-dev libssl-dev libxxhash-dev libseccomp-dev libgtest-dev
   libbenchmark-dev"
-readonly run_packages="qemu-system-x86 passt qemu-system-common qemu-utils e2fsprogs fuse3 kmod cpio xz-utils zstd busybox-static apt dpkg"
+readonly run_packages="qemu-system-x86 passt qemu-system-common qemu-utils e2fsprogs e2fsck-static fuse3 kmod cpio xz-utils zstd busybox-static apt dpkg"
 readonly image_packages="mmdebstrap umoci debian-archive-keyring"
 readonly test_packages="libvirt-daemon-system libvirt-clients systemd-container
   docker-registry dpkg-dev skopeo expect attr jq pigz isal containerd valgrind"
