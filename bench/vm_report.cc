@@ -22,6 +22,10 @@ std::string number(double value) {
   return text.data();
 }
 
+std::string rounds_text(const VmResults& results) {
+  return str_cat(results.rounds(), results.rounds() == 1 ? " round" : " rounds");
+}
+
 std::string figure(const Rounds& values) {
   if (values.size() == 1) return number(values.begin()->second);
   return str_cat(number(median(values)), " (", number(least(values)), "–", number(most(values)), ")");
@@ -70,8 +74,8 @@ void write_verdict(std::ostream& out, const VmResults& results, const std::strin
     for (std::size_t i = 0; i < list.size(); ++i) out << (i == 0 ? "" : "; ") << list[i];
     out << (list.empty() ? "nothing.\n" : ".\n");
   };
-  out << "`" << contender << "` beside the raw disk, over " << results.rounds()
-      << " rounds, with the medians:\n\n";
+  out << "`" << contender << "` beside the raw disk, over " << rounds_text(results)
+      << ", with the medians:\n\n";
   say("better in every round", ahead);
   say("worse in every round", behind);
   say("now the one, now the other", either);
@@ -149,8 +153,8 @@ Result<void> write_report(const Wish& wish) {
   std::ofstream out(wish.output / "VM-RESULTS.md");
   out << "# A VM on virtiofs against a VM on a disk\n\n"
       << "One image, one kernel (" << wish.kernel << "), 2 processors under TCG, 1 GiB, at commit "
-      << wish.commit << "; " << results.rounds()
-      << " rounds in alternation. `./dev bench vm` repeats it.\n\n## In plain words\n\n"
+      << wish.commit << "; " << rounds_text(results)
+      << " in alternation. `./dev bench vm` repeats it.\n\n## In plain words\n\n"
       << read_all_of(wish.conclusion) << "\n## Against the raw disk\n\n";
   write_verdict(out, results, kOurs);
   out << "How much better than the raw disk of the same round; over 1 is better. The median, and the range "
