@@ -165,7 +165,7 @@ TEST_F(BadInputTest, TheUpperOfAnotherImage) {
   }
   const std::string other = "oci:" + (dir_ / "other").string();
   ASSERT_EQ(run({LAYERBOOT_OCI_MOUNT, "ls", other}).status, 0);  // indexed
-  expect_refused(vfsd(other), {(dir_ / "upper").string(), "another image", "--upper"});
+  expect_refused(vfsd(other), {(dir_ / "upper").string(), "another image", "--upper"}, 3);
 }
 
 TEST_F(BadInputTest, AnUpperThatIsSomethingElse) {

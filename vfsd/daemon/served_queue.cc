@@ -84,7 +84,7 @@ ServedQueue::Slot* ServedQueue::free_slot() {
 
 bool ServedQueue::more_arrives() {
   if (replies_ == Replies::kGathered) return false;  // nobody waits: not worth looking for
-  if (free_.size() != slots_.size()) return false;  // what is in flight needs the reactor
+  if (free_.size() != slots_.size()) return false;   // what is in flight needs the reactor
   publish();
   return idle_poll_.wait([this] { return virtqueue_->has_waiting(); });
 }
