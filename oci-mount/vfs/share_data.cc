@@ -108,8 +108,11 @@ Task<Result<std::size_t>> ShareFs::write(Reactor& reactor, NodeId id, std::uint6
   std::vector<iovec> rest(from.begin(), from.end());
   while (done < length) {
     auto put = co_await reactor.writev(fd->get(), rest, offset + done);
-    if (!put) error = std::move(put).error();
-    if (!put || *put == 0) break;
+    if (!put) {
+      error = std::move(put).error();
+      break;
+    }
+    if (*put == 0) break;
     done += *put;
     sub_slices(from, done, length - done, rest);
   }
