@@ -34,6 +34,12 @@ constexpr std::string_view kTimingUnit =
     "Type=oneshot\n"
     "ExecStart=/bin/sh -c 'echo layerboot: timing: system up >/dev/ttyS0'\n";
 
+// With our modules there, systemd runs kmod, which an image need not have.
+constexpr std::string_view kKmodDropIn =
+    "[Unit]\n"
+    "ConditionFileIsExecutable=|/bin/kmod\n"
+    "ConditionFileIsExecutable=|/usr/bin/kmod\n";
+
 std::string hosts_file(std::string_view hostname) {
   return str_cat(
       "127.0.0.1 localhost\n127.0.1.1 ", hostname,
@@ -95,6 +101,7 @@ Result<std::string> vm_layer_tar(const VmConfig& config) {
   if (config.net != Net::kNone) {
     LB_TRY(tar.add_file("etc/systemd/network/80-layerboot.network", kNetworkUnit));
   }
+  LB_TRY(tar.add_file("etc/systemd/system/kmod-static-nodes.service.d/layerboot.conf", kKmodDropIn));
   LB_TRY(add_mount_units(tar, config));
   if (config.timing) LB_TRY(tar.add_file("etc/systemd/system/layerboot-timing.service", kTimingUnit));
   LB_TRY(tar.add_file("run/.wh..containerenv", ""));
