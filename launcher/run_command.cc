@@ -186,20 +186,21 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
 }
 
 /// Runs the plan, and notes how it went.
-Result<int> carry_through(const SupervisorPlan& plan, const VmDirectory& directory) {
+Result<int> carry_through(SupervisorPlan& plan, const VmDirectory& directory) {
   LastRun run;
   run.started = seconds_now();
   LB_TRY(save_last_run(directory.paths().last_run(), run));
-  const auto outcome = supervise(plan);
-  run.ended = seconds_now();
-  run.exit_status = outcome ? *outcome : 1;
-  // Without text a child has said why, where the launcher's own lines go.
-  if (!outcome)
-    run.error = outcome.error().text.empty() ? "a program of the VM failed" : outcome.error().text;
-  if (const auto saved = save_last_run(directory.paths().last_run(), run); !saved) {
-    log_warn(saved.error().describe());
-  }
-  return outcome;
+  plan.on_ended = [&](const Result<int>& outcome) {
+    run.ended = seconds_now();
+    run.exit_status = outcome ? *outcome : 1;
+    // Without text a child has said why, where the launcher's own lines go.
+    if (!outcome)
+      run.error = outcome.error().text.empty() ? "a program of the VM failed" : outcome.error().text;
+    if (const auto saved = save_last_run(directory.paths().last_run(), run); !saved) {
+      log_warn(saved.error().describe());
+    }
+  };
+  return supervise(plan);
 }
 
 }  // namespace

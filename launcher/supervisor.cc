@@ -74,6 +74,7 @@ void Supervision::handle_event(const QmpEvent& event) {
   if (event.name != "RESET" || !event.guest) return;
   if (link_) link_->guest_reset();
   const auto now = steady_clock::now();
+  if (now - last_reset_ < kOneReset) return;
   quick_resets_ = now - last_reset_ <= kQuickReset ? quick_resets_ + 1 : 1;
   last_reset_ = now;
   if (quick_resets_ < kMaxQuickResets) return;
@@ -157,7 +158,10 @@ void Supervision::stop_by_request(const ControlRequest& request) {
 Result<int> supervise(const SupervisorPlan& plan) {
   // A reader of our output that is gone must not take the VM with it. Children get the default back.
   std::signal(SIGPIPE, SIG_IGN);
-  return Supervision(plan).run();
+  Supervision supervision(plan);
+  auto outcome = supervision.run();
+  if (plan.on_ended) plan.on_ended(outcome);
+  return outcome;
 }
 
 }  // namespace layerboot::launcher

@@ -43,6 +43,9 @@ struct SupervisorPlan {
   std::function<void()> on_ready;
   /// Called once, when QEMU runs. What it gives ends the run: nobody wants the VM any more. May be empty.
   std::function<Result<void>()> on_started;
+  /// Called once, when all has ended and before the control socket closes: who finds nobody there finds what
+  /// this has noted. May be empty.
+  std::function<void(const Result<int>& outcome)> on_ended;
   int console_input = 0;  // lent; a console_output below 0: no terminal, the console is for others
   int console_output = 1;
   std::filesystem::path console_log;     // empty: none is kept
@@ -57,6 +60,9 @@ struct SupervisorPlan {
 /// A guest that resets itself this often in a row, each time within kQuickReset of the last, is not booting.
 inline constexpr unsigned kMaxQuickResets = 5;
 inline constexpr std::chrono::seconds kQuickReset{15};
+/// One reboot is several resets to QEMU, as kernel and firmware try one way after the other: those that come
+/// this soon are the same one.
+inline constexpr std::chrono::seconds kOneReset{2};
 
 /// Runs the plan to its end on this thread, which must be the main one. Success: the guest powered off (or,
 /// without a VMM, the daemon was stopped by a signal); the exit code of the command that the VM ran, else 0.

@@ -22,8 +22,9 @@ json ask_supervisor(const VmPaths& paths) {
 VmView view_of(const StateDirs& dirs, const std::string& name) {
   VmPaths paths(dirs, name);
   auto record = load_vm_record(paths);
-  auto last_run = load_last_run(paths.last_run());
+  // In this order: a supervisor notes how its run ended before it can no longer be asked.
   json live = ask_supervisor(paths);
+  auto last_run = load_last_run(paths.last_run());
   return {.name = name,
           .paths = std::move(paths),
           .record = std::move(record),

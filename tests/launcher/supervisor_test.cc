@@ -254,15 +254,15 @@ TEST_F(SupervisorTest, ASignalBeforeTheVmStarts) {
 TEST_F(SupervisorTest, AGuestThatOnlyResetsIsGivenUp) {
   daemon(kDaemonServes);
   qemu(
-      "for i in 1 2 3 4 5; do say '{\"event\": \"RESET\", \"data\": {\"guest\": true}}'; done; hear quit; "
-      "exit 0");
+      "for i in 1 2 3 4 5; do say '{\"event\": \"RESET\", \"data\": {\"guest\": true}}'; sleep 2.1; done; "
+      "hear quit; exit 0");
   expect_error(supervise(plan_), "reset itself");
 }
 
-TEST_F(SupervisorTest, ResetsOfOursAndFewOfTheGuestsAreFine) {
+TEST_F(SupervisorTest, ResetsOfOursAndManyOfOneRebootAreFine) {
   daemon(kDaemonServes);
   qemu(
-      "for i in 1 2 3 4; do say '{\"event\": \"RESET\", \"data\": {\"guest\": true}}'; done\n"
+      "for i in 1 2 3 4 5 6 7; do say '{\"event\": \"RESET\", \"data\": {\"guest\": true}}'; done\n"
       "say '{\"event\": \"RESET\", \"data\": {\"guest\": false}}'; power_off");
   const auto outcome = supervise(plan_);
   EXPECT_TRUE(outcome) << outcome.error().describe();
