@@ -10,9 +10,9 @@ script=$2
   echo "LAYERBOOT_TEST_IMAGE is not set: run ./dev test, or set it to the OCI layout that ./dev image makes"
   exit 1
 }
-state=$(mktemp -d "${TMPDIR:-/tmp}/layerboot-vm-XXXXXX")
-# By the state directory's name, which only this run's programs carry on their command lines.
-trap 'pkill -KILL -f "$state" || true; rm -rf "$state"' EXIT
+# shellcheck source=tests/vm/state_dir.sh
+. "$here/state_dir.sh"
+make_state_dir
 kernels=$("$build/launcher/layerboot" kernel --guest-init "$build/guest-init/guest-init")
 mkdir -p "$state/data/layerboot/kernels"
 cp -r "$kernels" "$state/data/layerboot/kernels/"

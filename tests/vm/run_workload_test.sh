@@ -16,9 +16,9 @@ echo "seed $seed (LAYERBOOT_TEST_SEED)"
 
 image=$build/tests/vm/workload-image
 "$here/workload/image.sh" "$LAYERBOOT_TEST_IMAGE" "$fsx" "$image"
-state=$(mktemp -d "${TMPDIR:-/tmp}/layerboot-vm-XXXXXX")
-# By the state directory's name, which only this run's programs carry on their command lines.
-trap 'pkill -KILL -f "$state" || true; rm -rf "$state"' EXIT
+# shellcheck source=tests/vm/state_dir.sh
+. "$here/state_dir.sh"
+make_state_dir
 kernels=$("$build/launcher/layerboot" kernel --guest-init "$build/guest-init/guest-init")
 mkdir -p "$state"/{data/layerboot/kernels,cache,runtime}
 cp -r "$kernels" "$state/data/layerboot/kernels/"

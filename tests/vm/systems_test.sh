@@ -13,9 +13,9 @@ readonly most_minutes=15 # a bound for what hangs, no expectation of speed
 image=$(dirname "$LAYERBOOT_TEST_IMAGE")/test/$system
 "$here/systems/image.sh" "$system" "$image"
 
-state=$(mktemp -d "${TMPDIR:-/tmp}/layerboot-vm-XXXXXX")
-# By the state directory's name, which only this run's programs carry on their command lines.
-trap 'pkill -KILL -f "$state" || true; rm -rf "$state"' EXIT
+# shellcheck source=tests/vm/state_dir.sh
+. "$here/state_dir.sh"
+make_state_dir
 kernels=$("$build/launcher/layerboot" kernel --guest-init "$build/guest-init/guest-init")
 mkdir -p "$state"/{data/layerboot/kernels,cache,runtime}
 cp -r "$kernels" "$state/data/layerboot/kernels/"
@@ -23,7 +23,12 @@ export XDG_DATA_HOME=$state/data XDG_CACHE_HOME=$state/cache XDG_RUNTIME_DIR=$st
 upper=$state/data/layerboot/vms/$system/disk/upper
 
 layerboot() { timeout --kill-after=60 "${most_minutes}m" "$build/launcher/layerboot" "$@"; }
-fail() { layerboot logs "$system" | tail -40; echo "FAILED: $*"; exit 1; }
+# What was wrong with each unit tells a fault from a unit's own time-out on a starved machine.
+failed_units() {
+  in_guest 'for unit in $(systemctl --failed --no-legend --plain | cut -d" " -f1); do
+    systemctl show "$unit" -p Id -p Result -p ExecMainStatus; journalctl -b --no-pager -n 5 -u "$unit"; done'
+}
+fail() { echo "FAILED: $*"; exit 1; }
 in_guest() { layerboot exec "$system" -- sh -c "$1"; }
 # The agent is there before the system is.
 wait_until_up() {
@@ -42,11 +47,11 @@ said=$(in_guest 'echo out; id -u; test -d /lib/modules/$(cat /proc/sys/kernel/os
 modules" ] || fail "exec said: $said"
 
 # What it ends with, and what is left of an end in order.
-wait_until_up
+wait_until_up || fail "it did not come up"
 case $system in
   trixie | odd)
     said=$(in_guest 'systemctl is-system-running; systemctl --failed --no-legend --plain')
-    [ "$said" = running ] || fail "the system is: $said"
+    [ "$said" = running ] || { failed_units; fail "the system is: $said"; }
     in_guest 'grep -qx "[0-9a-f]\{32\}" /etc/machine-id' || fail "no machine-id"
     if [ "$system" = odd ]; then
       said=$(in_guest 'systemctl is-active dbus-broker; getfattr -n security.selinux --only-values /etc/passwd 2>/dev/null | tr -d "\0"')
@@ -56,7 +61,7 @@ system_u:object_r:etc_t:s0" ] || fail "the odd system: $said"
     ;;
 esac
 in_guest 'echo kept > /kept'
-layerboot stop "$system" || fail "stop"
+layerboot stop "$system" --time 600 || fail "stop"
 case $system in
   busybox) [ -e "$upper/ended-in-order" ] || fail "its init was not asked to end"; rm "$upper/ended-in-order" ;;
   sysvinit) layerboot logs "$system" | grep -qi "INIT: Switching to runlevel: 0\|Will now halt\|Power down" || fail "no end in order" ;;
@@ -66,7 +71,7 @@ esac
 # Once more, and off by its own doing.
 layerboot start "$system" "${programs[@]}"
 [ "$(in_guest 'cat /kept')" = kept ] || fail "what was written is gone"
-wait_until_up
+wait_until_up || fail "it did not come up again"
 in_guest poweroff || true
 for ((i = 0; i < 600; ++i)); do
   layerboot ps --json | grep -q "\"$system\"" || break
