@@ -7,10 +7,10 @@ here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 readonly here
 build=$(realpath "${1:?the build directory}")
 shift
-rounds=5 milliseconds=500 work=${XDG_CACHE_HOME:-$HOME/.cache}/layerboot-bench output=$here
+rounds=5 milliseconds=250 work=${XDG_CACHE_HOME:-$HOME/.cache}/layerboot-bench output=$here
 while [ $# -gt 0 ]; do
   case $1 in
-    --quick) rounds=2 milliseconds=250 ;;
+    --quick) rounds=2 milliseconds=100 ;;
     --rounds) rounds=$2; shift ;;
     --work) work=$2; shift ;;
     --output) output=$2; shift ;;
