@@ -114,6 +114,7 @@ class ShareFs final : public FileSystem {
   Result<Entry> make(NodeId parent, std::string_view name, NewObject object);
   Result<Nature> inherit(const ShareNode& directory, NewObject& object);
   Result<UniqueFd> make_body(int directory_fd, const std::string& name, const NewObject& object);
+  void take_back(int directory_fd, const std::string& name, int body_fd, std::uint32_t type);
 
   // Data and attributes (share_data.cc)
   Result<Fd> file_fd(const ShareNodePtr& node, For purpose);

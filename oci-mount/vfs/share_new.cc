@@ -47,6 +47,14 @@ Result<UniqueFd> ShareFs::make_body(int directory_fd, const std::string& name, c
   return fd;
 }
 
+/// Removes what was made, unless somebody on the host has put something of theirs in its place.
+void ShareFs::take_back(int directory_fd, const std::string& name, int body_fd, std::uint32_t type) {
+  const auto made = look_at({body_fd, ""});
+  const auto there = look(directory_fd, name);
+  if (!made || !there || made->identity.type != type || !(made->identity == there->identity)) return;
+  static_cast<void>(overlay::unlink_at({directory_fd, name.c_str()}, type == S_IFDIR ? AT_REMOVEDIR : 0));
+}
+
 Result<Entry> ShareFs::make(NodeId parent, std::string_view name, NewObject object) {
   LB_TRY(overlay::check_name(name));
   ShareNodePtr directory;
@@ -68,10 +76,7 @@ Result<Entry> ShareFs::make(NodeId parent, std::string_view name, NewObject obje
     return entry;
   };
   auto entry = settle();
-  if (!entry) {
-    static_cast<void>(
-        overlay::unlink_at({directory_fd.get(), text.c_str()}, S_ISDIR(object.mode) ? AT_REMOVEDIR : 0));
-  }
+  if (!entry) take_back(directory_fd.get(), text, body.get(), object.mode & S_IFMT);
   return entry;
 }
 
