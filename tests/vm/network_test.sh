@@ -63,8 +63,10 @@ tmpfs
 v1" ] || fail "an image run as a command: $said"
 
 run -d --name fat --cgroup 1
+# The system is up without waiting for its network: the lease may come later.
 said=$(layerboot exec fat -- sh -c 'until systemctl is-system-running --wait | grep -q -e running -e degraded; do sleep 0.2; done 2>/dev/null
-  systemctl --failed --no-legend --plain; ip -4 -o addr show scope global | grep -o "inet [0-9./]*"
+  systemctl --failed --no-legend --plain
+  until ip -4 -o addr show scope global | grep -q inet; do sleep 0.2; done; ip -4 -o addr show scope global | grep -o "inet [0-9./]*"
   stat -f -c %T /sys/fs/cgroup; ping -c 1 -W 60 10.99.0.1 | grep -o "1 received"') || fail "a fat VM's exec ended with $?: $said"
 layerboot stop fat
 [ "$said" = "inet 10.99.0.77/24
