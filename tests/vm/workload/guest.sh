@@ -179,5 +179,9 @@ done
 rm -rf $work
 sync
 dmesg --level err,crit,alert,emerg | tail -5
+# Enough that one in a hundred of them is more than what systemd makes and removes while it goes down.
+mkdir /var/many
+(cd /var/many && seq 3000 | xargs touch)
+sync
 say "used $(df -B1 --output=used / | tail -1) inodes $(df --output=iused / | tail -1 | tr -d ' ')"
 [ -n "$failed" ] || say PASSED
