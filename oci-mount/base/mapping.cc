@@ -40,4 +40,12 @@ Result<Mapping> Mapping::shared(int fd, std::uint64_t offset, std::size_t size_b
   return Mapping(static_cast<std::byte*>(data), size_bytes);
 }
 
+Result<Mapping> Mapping::anonymous(std::size_t size_bytes) {
+  void* data =
+      ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) return errno_error("mmap of ", size_bytes, " bytes");
+  ::madvise(data, size_bytes, MADV_HUGEPAGE);
+  return Mapping(static_cast<std::byte*>(data), size_bytes);
+}
+
 }  // namespace layerboot

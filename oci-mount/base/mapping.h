@@ -1,4 +1,4 @@
-// Mapping: a file mapped read-only, or a memory file mapped shared.
+// Mapping: a file mapped read-only, a memory file mapped shared, or memory of our own.
 #pragma once
 
 #include <cstddef>
@@ -26,6 +26,10 @@ class Mapping {
   /// Maps `size_bytes` at `offset` of `fd` readable, writable and shared, kept out of core dumps
   /// and of forked children (it is a guest's memory).
   static Result<Mapping> shared(int fd, std::uint64_t offset, std::size_t size_bytes);
+
+  /// Maps `size_bytes` of zeroes of our own, in huge pages where the kernel has them. Takes memory as it is
+  /// used.
+  static Result<Mapping> anonymous(std::size_t size_bytes);
 
   [[nodiscard]] std::span<const std::byte> bytes() const { return {data_, size_bytes_}; }
   [[nodiscard]] std::byte* data() const { return data_; }

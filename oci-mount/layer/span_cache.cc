@@ -4,12 +4,35 @@
 
 namespace layerboot::layer {
 
-SpanCache::SpanCache(std::size_t max_bytes) : max_shard_bytes_(max_bytes / kShards) {}
+namespace {
+
+/// Spans differ in size, and leave gaps: room for an eighth more than is kept.
+std::size_t with_gaps(std::size_t kept_bytes) { return kept_bytes + kept_bytes / 8; }
+
+}  // namespace
+
+DecodedSpan::DecodedSpan(std::shared_ptr<SpanMemory> memory, std::size_t size_bytes)
+    : memory_(std::move(memory)), data_(memory_->take(size_bytes)), size_bytes_(size_bytes) {
+  if (data_ != nullptr) return;
+  heap_ = std::make_unique_for_overwrite<std::byte[]>(size_bytes);
+  data_ = heap_.get();
+}
+
+DecodedSpan::~DecodedSpan() {
+  if (!heap_) memory_->give_back(data_, size_bytes_);
+}
+
+SpanCache::SpanCache(std::size_t max_bytes)
+    : memory_(std::make_shared<SpanMemory>(with_gaps(max_bytes))), max_shard_bytes_(max_bytes / kShards) {}
 SpanCache::~SpanCache() = default;
 
 SpanCache::Shard& SpanCache::shard(const SpanKey& key) {
   // Neighbouring spans, which are read together, go to different shards.
   return shards_[(key.span + key.layer * 3) % kShards];
+}
+
+std::shared_ptr<DecodedSpan> SpanCache::make(std::size_t size_bytes) const {
+  return std::make_shared<DecodedSpan>(memory_, size_bytes);
 }
 
 SpanPtr SpanCache::find_locked(Shard& shard, const SpanKey& key) {

@@ -14,6 +14,7 @@
 
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/base/result.h"
+#include "oci-mount/layer/span_memory.h"
 
 namespace layerboot::layer {
 
@@ -27,14 +28,19 @@ struct SpanKey {
 /// A span's uncompressed bytes.
 class DecodedSpan {
  public:
-  explicit DecodedSpan(std::size_t size_bytes)
-      : data_(std::make_unique_for_overwrite<std::byte[]>(size_bytes)), size_bytes_(size_bytes) {}
+  /// In `memory` where it has room, else on the heap.
+  DecodedSpan(std::shared_ptr<SpanMemory> memory, std::size_t size_bytes);
+  ~DecodedSpan();
+  DecodedSpan(const DecodedSpan&) = delete;
+  DecodedSpan& operator=(const DecodedSpan&) = delete;
 
-  [[nodiscard]] std::span<std::byte> bytes() { return {data_.get(), size_bytes_}; }
-  [[nodiscard]] std::span<const std::byte> bytes() const { return {data_.get(), size_bytes_}; }
+  [[nodiscard]] std::span<std::byte> bytes() { return {data_, size_bytes_}; }
+  [[nodiscard]] std::span<const std::byte> bytes() const { return {data_, size_bytes_}; }
 
  private:
-  std::unique_ptr<std::byte[]> data_;
+  std::shared_ptr<SpanMemory> memory_;
+  std::unique_ptr<std::byte[]> heap_;  // null where the bytes are in memory_
+  std::byte* data_;
   std::size_t size_bytes_;
 };
 using SpanPtr = std::shared_ptr<const DecodedSpan>;
@@ -52,6 +58,9 @@ class SpanCache {
   ~SpanCache();
   SpanCache(const SpanCache&) = delete;
   SpanCache& operator=(const SpanCache&) = delete;
+
+  /// A span to be filled and given to finish().
+  [[nodiscard]] std::shared_ptr<DecodedSpan> make(std::size_t size_bytes) const;
 
   /// The span, or null. Does not allocate or wait.
   SpanPtr find(const SpanKey& key);
@@ -88,6 +97,7 @@ class SpanCache {
   static SpanPtr find_locked(Shard& shard, const SpanKey& key);
   void keep_locked(Shard& shard, const SpanKey& key, SpanPtr span);
 
+  std::shared_ptr<SpanMemory> memory_;
   std::size_t max_shard_bytes_;
   std::array<Shard, kShards> shards_;
 };

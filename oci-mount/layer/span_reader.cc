@@ -150,19 +150,20 @@ Task<Result<SpanPtr>> SpanReader::load_span(Reactor& reactor, LayerState& state,
 Task<Result<SpanPtr>> SpanReader::make_span(Reactor& reactor, LayerState& state, std::uint32_t number) {
   const store::Blob& blob = state.layer->blob();
   const SpanInfo info = state.layer->index().checkpoints().span(number);
-  DecodedSpan compressed(info.blob_bytes);
+  const auto compressed = std::make_unique_for_overwrite<std::byte[]>(info.blob_bytes);
+  const std::span<std::byte> blob_bytes(compressed.get(), info.blob_bytes);
   std::size_t done = 0;
   while (done < info.blob_bytes) {
-    const auto room = compressed.bytes().subspan(done);
+    const auto room = blob_bytes.subspan(done);
     const iovec slice{room.data(), room.size()};
     auto got = co_await blob.read_at(reactor, info.blob_offset + done, std::span(&slice, 1));
     if (!got) co_return fail(EIO, got.error().describe());
     if (*got == 0) co_return fail(EIO, "it ends early, at byte ", info.blob_offset + done);
     done += *got;
   }
-  auto decoded = std::make_shared<DecodedSpan>(info.size_bytes);
+  auto decoded = cache_.make(info.size_bytes);
   Result<void> outcome;
-  auto work = [&] { outcome = decode_span(info, compressed.bytes(), decoded->bytes()); };
+  auto work = [&] { outcome = decode_span(info, blob_bytes, decoded->bytes()); };
   co_await workers_.run(reactor, work);
   if (!outcome) co_return fail(EIO, outcome.error().describe());
   co_return SpanPtr(std::move(decoded));

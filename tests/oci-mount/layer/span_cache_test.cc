@@ -11,8 +11,6 @@
 namespace layerboot::layer {
 namespace {
 
-SpanPtr span_of(std::size_t size_bytes) { return std::make_shared<DecodedSpan>(size_bytes); }
-
 Task<Result<SpanPtr>> get(SpanCache& cache, Reactor& reactor, SpanKey key) {
   auto span = co_await cache.acquire(reactor, key);
   co_return span;
@@ -29,7 +27,7 @@ class SpanCacheTest : public testing::Test {
   void put(SpanCache& cache, SpanKey key, std::size_t size_bytes) {
     const auto order = reactor_->block_on(get(cache, *reactor_, key));
     ASSERT_TRUE(order && !*order);
-    cache.finish(key, span_of(size_bytes));
+    cache.finish(key, cache.make(size_bytes));
   }
   std::unique_ptr<Reactor> reactor_;
 };
@@ -93,7 +91,7 @@ TEST_F(SpanCacheTest, WaitersGetTheSpanOrTheError) {
     }
     EXPECT_EQ(resumed, 0);
     if (good) {
-      cache.finish(key, span_of(5));
+      cache.finish(key, cache.make(5));
     } else {
       cache.finish(key, fail(EIO, "the maker's error"));
     }
@@ -116,7 +114,7 @@ TEST_F(SpanCacheTest, WaitersResumeOnTheirOwnReactor) {
       EXPECT_EQ(std::this_thread::get_id(), self);
       if (span && !*span) {
         ++made;
-        span = span_of(64);
+        span = cache.make(64);
         cache.finish(key, span);
       }
       co_return span;
