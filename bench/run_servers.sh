@@ -20,7 +20,25 @@ while [ $# -gt 0 ]; do
 done
 say() { printf 'bench: %s\n' "$*" >&2; }
 mkdir -p "$work"
-work=$(realpath "$work")
+kept=$(realpath "$work")
+work=$kept/disk
+# shellcheck source=bench/own_disk.sh
+. "$here/own_disk.sh"
+server_pid=
+stop_server() {
+  [ -n "$server_pid" ] || return 0
+  kill "$server_pid" 2> /dev/null || true
+  wait "$server_pid" 2> /dev/null || true
+  server_pid=
+}
+end() {
+  stop_server
+  cd /
+  drop_own_disk "$work"
+}
+trap end EXIT
+own_disk "$work" 12G
+mkdir -p "$output"
 cd "$work"
 
 # ---- the tree, and the image of it twice --------------------------------------------------------------------
@@ -69,8 +87,8 @@ else
   say "no $c_virtiofsd (package qemu-system-common of Debian 12): left out"
 fi
 rust=()
-if "$here/fetch_rust_virtiofsd.sh" "$work/rust" > rust.log 2>&1; then
-  mapfile -t rust < "$work/rust/command"
+if "$here/fetch_rust_virtiofsd.sh" "$kept/rust" > rust.log 2>&1; then
+  mapfile -t rust < "$kept/rust/command"
   servers+=(virtiofsd-rust)
 else
   say "the Rust virtiofsd can't be had ($(tail -n 1 rust.log)): left out"
@@ -79,15 +97,6 @@ fi
 # Both ends share one core, so that neither the scheduler nor a second core's caches decide.
 core=$(( $(nproc) - 1 ))
 pin=(taskset -c "$core")
-server_pid=
-stop_server() {
-  [ -n "$server_pid" ] || return 0
-  kill "$server_pid" 2> /dev/null || true
-  wait "$server_pid" 2> /dev/null || true
-  server_pid=
-}
-trap stop_server EXIT
-
 start_server() { # NAME QUEUES
   rm -rf socket served upper ready
   local vfsd=("$build/vfsd/vfsd" --socket-path "$work/socket" --index-dir "$work/index" --upper "$work/upper"

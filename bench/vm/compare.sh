@@ -31,9 +31,14 @@ done
 [[ $rounds =~ ^[1-9][0-9]{0,2}$ ]] || usage "--rounds takes a number from 1 to 999, not '$rounds'"
 [ "$(id -u)" = 0 ] || { say "the comparison needs root"; exit 1; }
 mkdir -p "$work"
-work=$(realpath "$work")
+kept=$(realpath "$work")
+work=$kept/disk
+# shellcheck source=bench/own_disk.sh
+. "$here/../own_disk.sh"
 kernels=${XDG_DATA_HOME:-/var/lib}/layerboot/kernels
 "$build/launcher/layerboot" kernel > /dev/null
+own_disk "$work" 32G
+trap 'cd / && drop_own_disk "$work"' EXIT
 cd "$work"
 # An image that other jobs were put into is another image.
 jobs_image=image-$(cat "$here/make_image.sh" "$here/jobs.sh" "$image/index.json" | sha256sum | cut -c1-12)
@@ -61,8 +66,8 @@ kib_of() { du -sk --total "$@" 2> /dev/null | tail -n 1 | cut -f1; }
 contenders=(vfsd raw qcow2)
 if [ -x /usr/lib/qemu/virtiofsd ]; then contenders+=(virtiofsd-c); else say "no C virtiofsd here: left out"; fi
 rust=()
-if "$here/../fetch_rust_virtiofsd.sh" "$work/rust" > rust.log 2>&1; then
-  mapfile -t rust < rust/command
+if "$here/../fetch_rust_virtiofsd.sh" "$kept/rust" > rust.log 2>&1; then
+  mapfile -t rust < "$kept/rust/command"
   contenders+=(virtiofsd-rust)
 else
   say "the Rust virtiofsd can't be had ($(tail -n 1 rust.log)): left out"
@@ -88,6 +93,8 @@ stop_all() {
 end() {
   stop_all
   rm -rf state served bundle disk.first
+  cd /
+  drop_own_disk "$work"
 }
 trap end EXIT
 trap 'say interrupted; exit 130' INT
