@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "oci-mount/base/str_cat.h"
+#include "oci-mount/base/files.h"
 #include "oci-mount/base/unique_fd.h"
 
 namespace layerboot::launcher {
@@ -17,7 +17,7 @@ UniqueFd reopen(int fd, int access) {
   struct stat st{};
   // Not a regular file: reopened, it would be written from its start again.
   if (::fstat(fd, &st) != 0 || !(S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode))) return {};
-  const std::string path = str_cat("/proc/self/fd/", fd);
+  const std::string path = descriptor_path(fd);
   return UniqueFd(::open(path.c_str(), access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
 }
 

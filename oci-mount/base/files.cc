@@ -1,6 +1,8 @@
 #include "oci-mount/base/files.h"
 
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <system_error>
@@ -12,6 +14,18 @@ Result<UniqueFd> open_at(int dir_fd, const std::string& path, int flags, mode_t 
   if (!fd) return errno_error("cannot open ", path);
   return fd;
 }
+
+Result<UniqueFd> open_resolving(int dir_fd, const char* path, int flags, std::uint64_t resolve, mode_t mode) {
+  open_how how{};
+  how.flags = static_cast<unsigned>(flags | O_CLOEXEC);
+  how.mode = mode;
+  how.resolve = resolve;
+  UniqueFd fd(static_cast<int>(::syscall(SYS_openat2, dir_fd, path, &how, sizeof(how))));
+  if (!fd) return fail(errno);
+  return fd;
+}
+
+std::string descriptor_path(int fd) { return str_cat("/proc/self/fd/", fd); }
 
 Result<std::string> read_all(int fd, std::size_t max_bytes) {
   constexpr std::size_t kPiece = 64 * 1024;
@@ -78,7 +92,7 @@ Result<void> AtomicFile::append(std::span<const std::byte> bytes) {
 
 Result<void> AtomicFile::commit() {
   if (::fsync(fd_.get()) != 0) return errno_error("fsync of ", path_.string());
-  const std::string self = str_cat("/proc/self/fd/", fd_.get());
+  const std::string self = descriptor_path(fd_.get());
   if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path_.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
   if (errno != EEXIST) return errno_error("cannot name ", path_.string());
   // linkat never replaces: take a name beside it, unique to this process, and rename over.

@@ -19,6 +19,14 @@ namespace layerboot {
 Result<UniqueFd> open_at(int dir_fd, const std::string& path, int flags, mode_t mode = 0);
 inline Result<UniqueFd> open_path(const std::filesystem::path& path, int flags, mode_t mode = 0);
 
+/// openat2(2) with O_CLOEXEC and `resolve`, RESOLVE_…; vfsd's sandbox allows no other way to open. The error
+/// is the bare number: what it failed on may be a guest's business.
+Result<UniqueFd> open_resolving(int dir_fd, const char* path, int flags, std::uint64_t resolve,
+                                mode_t mode = 0);
+
+/// By which calls that take paths alone reach what `fd` is open on.
+[[nodiscard]] std::string descriptor_path(int fd);
+
 /// The whole of a small file; E2BIG when it is larger than `max_bytes`.
 Result<std::string> read_file(const std::filesystem::path& path, std::size_t max_bytes);
 Result<std::string> read_all(int fd, std::size_t max_bytes);

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -17,6 +16,7 @@
 #include <utility>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/files.h"
 #include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
@@ -30,7 +30,7 @@ class Walker {
   Result<DirectoryWalk> run() {
     struct stat st{};
     if (::fstat(top_, &st) != 0) return errno_error("fstat of ", name_);
-    LB_TRY(add("", str_cat("/proc/self/fd/", top_), st));
+    LB_TRY(add("", descriptor_path(top_), st));
     waiting_.emplace_back();
     while (!waiting_.empty()) {
       const std::string path = std::move(waiting_.back());
@@ -75,7 +75,7 @@ class Walker {
         return errno_error("stat of ", shown(path), "/", one);
       }
       std::string child = path.empty() ? one : str_cat(path, "/", one);
-      LB_TRY(add(child, str_cat("/proc/self/fd/", directory, "/", one), st));
+      LB_TRY(add(child, str_cat(descriptor_path(directory), "/", one), st));
       if (S_ISDIR(st.st_mode)) waiting_.push_back(std::move(child));
     }
     return {};
@@ -187,12 +187,10 @@ FileStamp FileStamp::of(const struct stat& st) {
 }
 
 Result<UniqueFd> open_beneath(int directory, const std::string& path, int flags) {
-  open_how how{};
-  how.flags = static_cast<unsigned>(flags | O_CLOEXEC);
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  const long fd = ::syscall(SYS_openat2, directory, path.c_str(), &how, sizeof(how));
-  if (fd < 0) return errno_error("open");
-  return UniqueFd(static_cast<int>(fd));
+  auto fd = open_resolving(directory, path.c_str(), flags,
+                           RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+  if (!fd) return while_doing(fd.error(), "open");
+  return fd;
 }
 
 Result<DirectoryWalk> walk_directory(int directory, const std::string& name) {

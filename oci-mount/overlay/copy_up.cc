@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "oci-mount/base/files.h"
 #include "oci-mount/overlay/copies_under_way.h"
 #include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/overlay.h"
@@ -254,7 +255,7 @@ Task<Result<Overlay::Pin>> Overlay::copy_up_file(Reactor& reactor, tree::NodeId 
 
   const std::lock_guard lock(mutex_);
   const HeldPlace work = work_place();
-  const std::string self = str_cat("/proc/self/fd/", file.get());
+  const std::string self = descriptor_path(file.get());
   if (::linkat(AT_FDCWD, self.c_str(), work.get().dir_fd, work.get().name, AT_SYMLINK_FOLLOW) != 0) {
     co_return fail(errno);
   }

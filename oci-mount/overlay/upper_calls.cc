@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -12,6 +11,8 @@
 #include <cstdio>
 #include <memory>
 
+#include "oci-mount/base/files.h"
+
 namespace layerboot::overlay {
 
 namespace {
@@ -19,18 +20,8 @@ namespace {
 /// No path of ours has more than one component, and none may leave the directory or follow a link.
 constexpr std::uint64_t kNoLinks = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
 
-Result<UniqueFd> open_resolving(Place place, int flags, std::uint32_t mode, std::uint64_t resolve) {
-  open_how how{};
-  how.flags = static_cast<unsigned>(flags | O_CLOEXEC | O_NOFOLLOW);
-  how.mode = mode;
-  how.resolve = resolve;
-  UniqueFd fd(static_cast<int>(::syscall(SYS_openat2, place.dir_fd, place.name, &how, sizeof(how))));
-  if (!fd) return fail(errno);
-  return fd;
-}
-
 Result<UniqueFd> open_beneath(Place place, int flags, std::uint32_t mode = 0) {
-  return open_resolving(place, flags, mode, kNoLinks | RESOLVE_BENEATH);
+  return open_resolving(place.dir_fd, place.name, flags | O_NOFOLLOW, kNoLinks | RESOLVE_BENEATH, mode);
 }
 
 /// The xattr calls have no *at form before Linux 6.13.
@@ -65,7 +56,7 @@ Result<UniqueFd> open_directory_at(Place place) { return open_beneath(place, O_R
 
 Result<UniqueFd> open_parent_of(int dir_fd) {
   // Not beneath, by its nature. The upper is a mount of its own in the sandbox, where this ends at its top.
-  return open_resolving({dir_fd, ".."}, O_RDONLY | O_DIRECTORY, 0, kNoLinks);
+  return open_resolving(dir_fd, "..", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, kNoLinks);
 }
 
 Result<UniqueFd> create_regular_at(Place place, std::uint32_t mode) {

@@ -9,6 +9,7 @@
 #include <climits>
 #include <vector>
 
+#include "oci-mount/base/files.h"
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/vfs/share_fs.h"

@@ -1,4 +1,5 @@
 #include "oci-mount/vfs/share_nature.h"
+#include "oci-mount/base/files.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

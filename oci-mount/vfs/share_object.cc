@@ -3,9 +3,9 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "oci-mount/base/files.h"
 #include "oci-mount/overlay/device_number.h"
 
 namespace layerboot::vfs {
@@ -13,18 +13,6 @@ namespace layerboot::vfs {
 namespace {
 
 Time time_of(const statx_timestamp& time) { return {time.tv_sec, time.tv_nsec}; }
-
-/// openat2(2), which alone the sandbox allows.
-Result<UniqueFd> open_resolving(int dir_fd, const std::string& path, int flags, std::uint32_t mode,
-                                std::uint64_t resolve) {
-  open_how how{};
-  how.flags = static_cast<unsigned>(flags | O_CLOEXEC);
-  how.mode = mode;
-  how.resolve = resolve;
-  UniqueFd fd(static_cast<int>(::syscall(SYS_openat2, dir_fd, path.c_str(), &how, sizeof(how))));
-  if (!fd) return fail(errno);
-  return fd;
-}
 
 }  // namespace
 
@@ -54,15 +42,13 @@ Result<Seen> look_at(overlay::Place place) {
 }
 
 Result<UniqueFd> open_below(int root_fd, const std::string& path, int flags, std::uint32_t mode) {
-  return open_resolving(root_fd, path, flags | O_NOFOLLOW, mode,
-                        RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+  constexpr std::uint64_t kNoLinks = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
+  return open_resolving(root_fd, path.c_str(), flags | O_NOFOLLOW, RESOLVE_BENEATH | kNoLinks, mode);
 }
 
 Result<UniqueFd> open_again(int fd, int flags) {
   // The one link that is followed is /proc's own, to the very object.
-  return open_resolving(AT_FDCWD, descriptor_path(fd), flags | O_NONBLOCK | O_NOCTTY, 0, 0);
+  return open_resolving(AT_FDCWD, descriptor_path(fd).c_str(), flags | O_NONBLOCK | O_NOCTTY, 0);
 }
-
-std::string descriptor_path(int fd) { return str_cat("/proc/self/fd/", fd); }
 
 }  // namespace layerboot::vfs

@@ -42,7 +42,4 @@ Result<UniqueFd> open_below(int root_fd, const std::string& path, int flags, std
 /// directories only.
 Result<UniqueFd> open_again(int fd, int flags);
 
-/// By which calls that take paths alone reach an open object.
-[[nodiscard]] std::string descriptor_path(int fd);
-
 }  // namespace layerboot::vfs
