@@ -12,6 +12,7 @@
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/overlay/copies_under_way.h"
+#include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/overlay.h"
 
@@ -20,7 +21,6 @@ namespace layerboot::overlay {
 namespace {
 
 constexpr std::size_t kCopyPieceBytes = 1 << 20;
-constexpr std::uint64_t kBlockBytes = 4096;
 
 Nature nature_of(const tree::NodeRecord& record) {
   return {.mode = record.mode, .uid = record.uid, .gid = record.gid, .rdev = record.rdev};
@@ -77,7 +77,7 @@ Result<NodePtr> Overlay::copy_up_directory(const NodePtr& parent, const std::str
                                            Budget budget) {
   Quota::Reservation reserved;
   if (budget == Budget::kKeep) {
-    LB_ASSIGN(reserved, quota_.reserve(kBlockBytes, 1));
+    LB_ASSIGN(reserved, quota_.reserve(kNewObjectBytes, 1));
   }
   const HeldPlace work = work_place();
   if (::mkdirat(work.get().dir_fd, work.get().name, 0700) != 0) return fail(errno);
@@ -185,7 +185,7 @@ Result<void> Overlay::link_other_names(tree::NodeId lower, const NodePtr& node) 
 Result<NodePtr> Overlay::copy_up_at_once(tree::NodeId lower, Data data) {
   const auto& record = lower_.tree.node(lower);
   if (!S_ISREG(record.mode) || record.size_bytes == 0) data = Data::kNone;
-  LB_ASSIGN(const auto reserved, quota_.reserve(kBlockBytes, 1));
+  LB_ASSIGN(const auto reserved, quota_.reserve(kNewObjectBytes, 1));
   const HeldPlace work = work_place();
   const auto target = S_ISLNK(record.mode) ? lower_.tree.symlink_target(lower) : std::string_view();
   LB_ASSIGN(const Body body, make_body(keeping(), work.get(), nature_of(record), target));
@@ -270,8 +270,7 @@ Task<Result<Overlay::Pin>> Overlay::copy_up_file(Reactor& reactor, tree::NodeId 
 }
 
 std::uint64_t Overlay::worst_copy_bytes(const tree::NodeRecord& record, std::uint64_t data_bytes) {
-  const std::uint64_t blocks = (data_bytes + kBlockBytes - 1) / kBlockBytes;
-  return std::min(blocks * kBlockBytes, record.blocks * 512 + kBlockBytes);
+  return std::min(block_end(data_bytes), record.blocks * 512 + kDataBlockBytes);
 }
 
 /// The first `data_bytes` of a lower file, with their holes, into one that has none of them.

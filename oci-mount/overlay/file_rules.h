@@ -22,6 +22,13 @@ inline constexpr std::uint64_t kDataBlockBytes = 4096;
   return block_start(at + kDataBlockBytes - 1);
 }
 
+/// What a new directory, device or long symlink takes at least, an empty file takes at most, and is to be had
+/// for any new name: its directory may grow by it, by two blocks at once where the host begins to index it
+/// (ext4), and must not pass the budget by both.
+inline constexpr std::uint64_t kNewObjectBytes = kDataBlockBytes;
+/// What extended attributes may take outside the inode.
+inline constexpr std::uint64_t kXattrBlockBytes = kDataBlockBytes;
+
 [[nodiscard]] constexpr bool range_wraps(std::uint64_t offset, std::uint64_t length) {
   return offset > INT64_MAX || length > INT64_MAX - offset;
 }

@@ -14,17 +14,11 @@
 
 #include "oci-mount/base/log.h"
 #include "oci-mount/overlay/copies_under_way.h"
+#include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/overlay.h"
 
 namespace layerboot::overlay {
-
-namespace {
-
-/// What the attribute that says where the data is may take outside the inode.
-constexpr std::uint64_t kXattrBlockBytes = 4096;
-
-}  // namespace
 
 /// The image's file that has the data of the one at `place`; kNoNode where that has its own.
 Result<tree::NodeId> Overlay::load_metacopy(const Node& directory, const std::string& name, Place place,

@@ -1,6 +1,7 @@
 // Making objects: files, directories, symlinks, special files, and further names.
 #include <sys/stat.h>
 
+#include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/overlay.h"
 #include "oci-mount/tree/path_rules.h"
 
@@ -8,10 +9,6 @@ namespace layerboot::overlay {
 
 namespace {
 
-/// What a new directory or long symlink takes at least; and to be had for any new name. Its directory may
-/// grow by it, by two blocks at once where the host begins to index it (ext4), and must not pass the budget
-/// by both.
-constexpr std::uint64_t kNewObjectBytes = 4096;
 constexpr std::uint32_t kPermissions = 07777;
 
 }  // namespace

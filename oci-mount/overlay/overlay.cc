@@ -43,7 +43,7 @@ Result<void> check_name(std::string_view name) {
 
 Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& options) {
   LB_ASSIGN(Upper upper, Upper::open(options.directory, options.image_identity, options.keeping));
-  LB_ASSIGN(const Upper::Survey survey, upper.survey());
+  LB_ASSIGN(const Survey survey, upper.survey());
   LB_ASSIGN(UniqueFd root, open_directory_at({upper.root_fd(), "."}));
   LB_ASSIGN(UniqueFd work, open_directory_at({upper.work_fd(), "."}));
   std::unique_ptr<Overlay> overlay(new Overlay(lower, std::move(upper), options.limits, survey.usage));

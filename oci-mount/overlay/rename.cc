@@ -4,17 +4,13 @@
 #include <linux/fs.h>
 #include <sys/stat.h>
 
+#include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/overlay.h"
 
 namespace layerboot::overlay {
 
 namespace {
-
-/// What an empty file takes at most, for its attributes.
-constexpr std::uint64_t kDeviceBytes = 4096;
-/// To be had for a new name, as in names.cc.
-constexpr std::uint64_t kNewNameBytes = 4096;
 
 bool is_inside(NodePtr directory, const NodePtr& tree_top) {
   for (; directory; directory = directory->parent) {
@@ -99,7 +95,7 @@ Result<void> Overlay::rename_now(NodeId parent, std::string_view name, NodeId ne
   if (from.node == to.node) return {};
   LB_TRY(check_rename_target(from, to, flags));
   const bool new_name_grows = (flags & RENAME_EXCHANGE) == 0 && !to.found.exists();
-  if (new_name_grows) LB_TRY(quota_.reserve(kNewNameBytes, 0));
+  if (new_name_grows) LB_TRY(quota_.reserve(kNewObjectBytes, 0));
   if ((flags & RENAME_WHITEOUT) != 0) {
     LB_TRY(move_leaving_device(from, to));
   } else {
@@ -156,7 +152,7 @@ Result<void> Overlay::make_opaque(const NodePtr& directory) {
 /// What RENAME_WHITEOUT leaves is the guest's own: a character device 0:0 that it sees. It is made before the
 /// move, so that nothing but the host can fail in between.
 Result<void> Overlay::move_leaving_device(const RenameSide& from, const RenameSide& to) {
-  LB_ASSIGN(const auto reserved, quota_.reserve(kDeviceBytes, 1));
+  LB_ASSIGN(const auto reserved, quota_.reserve(kNewObjectBytes, 1));
   const Inheritance device{
       .nature = {.mode = S_IFCHR, .uid = 0, .gid = 0, .rdev = 0}, .access_acl = {}, .default_acl = {}};
   LB_ASSIGN(Unnamed made, make_unnamed(device, {}));

@@ -157,7 +157,7 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
 
 Result<Survey> survey_directory(Keeping keeping, int root_fd) { return Walk::over(keeping, root_fd); }
 
-Result<Upper::Survey> Upper::survey() const {
+Result<Survey> Upper::survey() const {
   auto survey = survey_directory(keeping_, root_.get());
   if (!survey) return while_doing(survey.error(), "cannot measure the upper directory");
   return survey;

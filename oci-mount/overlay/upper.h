@@ -53,7 +53,6 @@ class Upper {
   [[nodiscard]] int root_fd() const { return root_.get(); }
   [[nodiscard]] int work_fd() const { return work_.get(); }
 
-  using Survey = overlay::Survey;
   [[nodiscard]] Result<Survey> survey() const;
 
   /// A name nothing in DIR/work has.

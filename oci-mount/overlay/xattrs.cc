@@ -5,17 +5,11 @@
 #include <climits>
 
 #include "oci-mount/overlay/acl.h"
+#include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/overlay.h"
 
 namespace layerboot::overlay {
-
-namespace {
-
-/// Room that an attribute may take outside the inode.
-constexpr std::uint64_t kXattrBlockBytes = 4096;
-
-}  // namespace
 
 Result<std::string> Overlay::getxattr(NodeId id, std::string_view name) {
   LB_ASSIGN(const std::string host_name, host_xattr_name(keeping(), name));

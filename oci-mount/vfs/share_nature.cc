@@ -1,9 +1,10 @@
 #include "oci-mount/vfs/share_nature.h"
-#include "oci-mount/base/files.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "oci-mount/base/files.h"
 
 namespace layerboot::vfs {
 

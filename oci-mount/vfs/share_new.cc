@@ -13,8 +13,6 @@ namespace layerboot::vfs {
 namespace {
 
 constexpr std::uint32_t kPermissions = 07777;
-/// What a new directory or long symlink takes at least; settled to the truth once it is made.
-constexpr std::uint64_t kNewObjectBytes = 4096;
 
 }  // namespace
 
@@ -60,7 +58,7 @@ Result<Entry> ShareFs::make(NodeId parent, std::string_view name, NewObject obje
   ShareNodePtr directory;
   LB_ASSIGN(const UniqueFd directory_fd, open_directory(parent, directory));
   LB_ASSIGN(const Nature nature, inherit(*directory, object));
-  LB_ASSIGN(const auto reserved, reserve(S_ISREG(object.mode) ? 0 : kNewObjectBytes, 1));
+  LB_ASSIGN(const auto reserved, reserve(S_ISREG(object.mode) ? 0 : overlay::kNewObjectBytes, 1));
   const std::string text(name);
   LB_ASSIGN(UniqueFd body, make_body(directory_fd.get(), text, object));
   const auto settle = [&]() -> Result<Entry> {
