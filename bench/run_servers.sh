@@ -135,6 +135,8 @@ start_server() { # NAME QUEUES
   return 1
 }
 
+# Of what is measured; whoever is at work there may commit meanwhile.
+commit=$(git -C "$here" rev-parse --short HEAD 2> /dev/null || echo unknown)
 rm -rf results && mkdir results
 for round in $(seq "$rounds"); do
   for server in limits "${servers[@]}"; do
@@ -159,6 +161,5 @@ for round in $(seq "$rounds"); do
 done
 rm -rf served upper
 
-commit=$(git -C "$here" rev-parse --short HEAD 2> /dev/null || echo unknown)
 "$build/bench/bench_report" --results results --output "$output" --commit "$commit" --rounds "$rounds"
 say "written: $output/RESULTS.md and $output/results.svg"
