@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 
 #include <cstring>
+#include <memory>
+#include <optional>
 #include <vector>
 
 #include "tests/support/fake_guest_fuse.h"
@@ -22,48 +24,47 @@ struct Shape {
   FakeGuestOptions options;
 };
 
-class Serving : public testing::TestWithParam<Shape> {};
+class Serving : public testing::TestWithParam<Shape> {
+ protected:
+  void SetUp() override {
+    guest_ = daemon_.guest(GetParam().options);
+    ASSERT_TRUE(guest_);
+    const auto booted = guest_->boot();
+    ASSERT_TRUE(booted) << booted.error().describe();
+    client_.emplace(*guest_, 1);
+    const auto init = client_->init();
+    ASSERT_TRUE(init) << init.error().describe();
+  }
+
+  DaemonOnFake daemon_{GetParam().options.request_queues};
+  std::unique_ptr<test::FakeGuest> guest_;
+  std::optional<FuseClient> client_;
+};
 
 TEST_P(Serving, DoesWhatAGuestDoes) {
-  DaemonOnFake daemon(GetParam().options.request_queues);
-  const auto guest = daemon.guest(GetParam().options);
-  ASSERT_TRUE(guest);
-  const auto booted = guest->boot();
-  ASSERT_TRUE(booted) << booted.error().describe();
-  FuseClient client(*guest, 1);
-  const auto init = client.init();
-  ASSERT_TRUE(init) << init.error().describe();
-
-  const auto made = client.create(1, "file", 0644, 0);
+  const auto made = client_->create(1, "file", 0644, 0);
   ASSERT_TRUE(made) << made.error().describe();
   std::string data(300'000, 'x');
   for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 7 % 251);
-  EXPECT_EQ(client.write(made->nodeid, 5, data).value_or(0), data.size());
-  const auto back = client.read(made->nodeid, 0, 400'000);
+  EXPECT_EQ(client_->write(made->nodeid, 5, data).value_or(0), data.size());
+  const auto back = client_->read(made->nodeid, 0, 400'000);
   ASSERT_TRUE(back) << back.error().describe();
   EXPECT_EQ(*back, std::string(5, '\0') + data);
-  EXPECT_EQ(client.getattr(made->nodeid)->size, data.size() + 5);
+  EXPECT_EQ(client_->getattr(made->nodeid)->size, data.size() + 5);
 
-  ASSERT_TRUE(client.mkdir(1, "dir", 0755));
-  ASSERT_TRUE(client.rename(1, "file", client.lookup(1, "dir")->nodeid, "moved"));
-  EXPECT_EQ(client.lookup(1, "file")->nodeid, 0U) << "a negative entry";
-  FuseClient hiprio(*guest, 0);
+  ASSERT_TRUE(client_->mkdir(1, "dir", 0755));
+  ASSERT_TRUE(client_->rename(1, "file", client_->lookup(1, "dir")->nodeid, "moved"));
+  EXPECT_EQ(client_->lookup(1, "file")->nodeid, 0U) << "a negative entry";
+  FuseClient hiprio(*guest_, 0);
   EXPECT_TRUE(hiprio.forget(made->nodeid, 1));
 }
 
 TEST_P(Serving, GivesEveryForgetBack) {
-  DaemonOnFake daemon(GetParam().options.request_queues);
-  const auto guest = daemon.guest(GetParam().options);
-  ASSERT_TRUE(guest);
-  const auto booted = guest->boot();
-  ASSERT_TRUE(booted) << booted.error().describe();
-  FuseClient client(*guest, 1);
-  ASSERT_TRUE(client.init());
-  const auto made = client.create(1, "file", 0644, 0);
+  const auto made = client_->create(1, "file", 0644, 0);
   ASSERT_TRUE(made);
   // More than are gathered for one interrupt, and a rest that only time brings back.
   constexpr unsigned kForgets = ServedQueue::kMaxGathered + 10;
-  FakeQueue& hiprio = guest->queue(0);
+  FakeQueue& hiprio = guest_->queue(0);
   std::vector<FakeQueue::Request> requests;
   fuse_in_header header{};
   const fuse_forget_in body{0};
@@ -85,7 +86,7 @@ TEST_P(Serving, GivesEveryForgetBack) {
     ASSERT_TRUE(reply) << reply.error().describe();
     EXPECT_TRUE(reply->empty());
   }
-  EXPECT_TRUE(client.getattr(made->nodeid)) << "it was only forgotten zero times";
+  EXPECT_TRUE(client_->getattr(made->nodeid)) << "it was only forgotten zero times";
 }
 
 constexpr std::uint16_t kQueueSize = 128;
