@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "oci-mount/base/io_slices.h"
+#include "oci-mount/base/whole_io.h"
 #include "oci-mount/overlay/acl.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/marks.h"
@@ -58,18 +59,9 @@ Task<Result<std::size_t>> Overlay::read(Reactor& reactor, NodeId id, std::uint64
     auto got = co_await lower_.read(reactor, lower, offset, into);
     co_return got;
   }
-  const std::size_t wanted = total_bytes(into);
-  if (range_wraps(offset, wanted)) co_return fail(EINVAL);
-  std::size_t done = 0;
-  std::vector<iovec> rest(into.begin(), into.end());
-  while (done < wanted) {
-    auto got = co_await reactor.readv(fd->get(), rest, offset + done);
-    if (!got) co_return std::unexpected(got.error());
-    if (*got == 0) break;
-    done += *got;
-    sub_slices(into, done, wanted - done, rest);
-  }
-  co_return done;
+  if (range_wraps(offset, total_bytes(into))) co_return fail(EINVAL);
+  auto got = co_await read_whole(reactor, fd->get(), into, offset);
+  co_return got;
 }
 
 /// What a write of [offset, end) may allocate at most: nothing, when it stays within a file without holes.
@@ -165,22 +157,10 @@ Task<Result<std::size_t>> Overlay::write(Reactor& reactor, NodeId id, std::uint6
     const std::lock_guard lock(mutex_);
     LB_CO_ASSIGN(grant, prepare_write(node, offset, length, kill_suid_sgid));
   }
-  std::size_t done = 0;
-  std::vector<iovec> rest(from.begin(), from.end());
-  Error error{0, {}};
-  while (done < length && error.code == 0) {
-    auto put = co_await reactor.writev(grant.fd->get(), rest, offset + done);
-    if (!put) {
-      error = put.error();
-    } else {
-      done += *put;
-      sub_slices(from, done, length - done, rest);
-    }
-  }
+  auto put = co_await write_whole(reactor, grant.fd->get(), from, offset);
   const std::lock_guard lock(mutex_);
   settle_write(node, std::move(grant));
-  if (done == 0 && error.code != 0) co_return std::unexpected(std::move(error));
-  co_return done;
+  co_return put;
 }
 
 Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {

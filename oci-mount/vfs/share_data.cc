@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 #include <climits>
-#include <vector>
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/io_slices.h"
+#include "oci-mount/base/whole_io.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/vfs/share_fs.h"
 
@@ -71,24 +71,15 @@ Result<std::int64_t> ShareFs::try_read(NodeId id, std::uint64_t offset, std::spa
 
 Task<Result<std::size_t>> ShareFs::read(Reactor& reactor, NodeId id, std::uint64_t offset,
                                         std::span<const iovec> into) {
-  const std::size_t wanted = total_bytes(into);
-  if (range_wraps(offset, wanted)) co_return fail(EINVAL);
+  if (range_wraps(offset, total_bytes(into))) co_return fail(EINVAL);
   Fd fd;
   {
     const std::lock_guard lock(mutex_);
     ShareNodePtr node;
     LB_CO_ASSIGN(fd, file_of(id, For::kReading, node));
   }
-  std::size_t done = 0;
-  std::vector<iovec> rest(into.begin(), into.end());
-  while (done < wanted) {
-    auto got = co_await reactor.readv(fd->get(), rest, offset + done);
-    if (!got) co_return std::unexpected(got.error());
-    if (*got == 0) break;
-    done += *got;
-    sub_slices(into, done, wanted - done, rest);
-  }
-  co_return done;
+  auto got = co_await read_whole(reactor, fd->get(), into, offset);
+  co_return got;
 }
 
 Task<Result<std::size_t>> ShareFs::write(Reactor& reactor, NodeId id, std::uint64_t offset,
@@ -104,23 +95,10 @@ Task<Result<std::size_t>> ShareFs::write(Reactor& reactor, NodeId id, std::uint6
     if (kill_suid_sgid) LB_CO_TRY(strip_set_id(*node));
     LB_CO_ASSIGN(reserved, reserve(block_end(offset + length) - block_start(offset), 0));
   }
-  std::size_t done = 0;
-  Error error{0, {}};
-  std::vector<iovec> rest(from.begin(), from.end());
-  while (done < length) {
-    auto put = co_await reactor.writev(fd->get(), rest, offset + done);
-    if (!put) {
-      error = std::move(put).error();
-      break;
-    }
-    if (*put == 0) break;
-    done += *put;
-    sub_slices(from, done, length - done, rest);
-  }
+  auto put = co_await write_whole(reactor, fd->get(), from, offset);
   const std::lock_guard lock(mutex_);
   book_file(*node, fd->get());
-  if (done == 0 && error.code != 0) co_return std::unexpected(std::move(error));
-  co_return done;
+  co_return put;
 }
 
 Task<Result<void>> ShareFs::fsync(Reactor& reactor, NodeId id, bool data_only) {
