@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "guest-init/agent.h"
+#include "guest-init/boot_steps.h"
 #include "guest-init/cmdline.h"
 #include "guest-init/command_init.h"
 #include "guest-init/console.h"
@@ -122,26 +123,30 @@ void run_asked_shell(const BootOptions& options, const Start& start) {
     say("layerboot-probe: alive");
     power_off();
   }
-  if (options.timing) say("timing: kernel");
+  const BootSteps steps(options.timing);
   mount_early();
+  steps.reached("initrd: mounts");
   ModuleLoader modules;
   modules.load_for_devices();
   if (options.single) run_recovery_shell();
   modules.load("fs-" + options.root_type);
-  if (options.timing) say("timing: kernel modules");
+  steps.reached("initrd: kernel modules");
   mount_root(options);
   if (options.root_type != "virtiofs" && !options.read_only) {
     apply_vm_layer("/vm-layer.tar");
     if (!options.modules.empty()) mount_kernel_modules(options.modules);
   }
+  steps.reached("initrd: root mounted");
   const Start start = choose_start(options);
   if (needs_network(start)) bring_up_network(options.net);
+  steps.reached("initrd: init chosen");
   const int old_root = switch_root();
+  steps.reached("initrd: root switched");
   link_modules();
   mount_shares(options.shares);
   use_resolver();
   run_asked_shell(options, start);
-  if (options.timing) say("timing: initrd");
+  steps.reached("initrd");
   note(std::to_string(modules.loaded()) + " modules, root " + options.root + " (" + options.root_type +
        "), handing over to " + (start.init.empty() ? "the image's command" : start.init));
   hand_over(options, start, old_root, argv);

@@ -8,17 +8,12 @@
 #include <utility>
 #include <vector>
 
+#include "launcher/ready_line.h"
 #include "launcher/unix_socket.h"
 
 namespace layerboot::launcher {
 
-namespace {
-
 using boost::system::error_code;
-
-constexpr std::string_view kReadyLine = "ready\n";
-
-}  // namespace
 
 Result<std::unique_ptr<DaemonProcess>> DaemonProcess::start(boost::asio::io_context& io,
                                                             const ChildSpec& spec, bool connected,
@@ -53,9 +48,16 @@ void DaemonProcess::read_ready() {
     if (error == boost::asio::error::operation_aborted) return;  // we may be gone
     if (error) return pipe_closed();
     text_.append(buffer_.data(), size_bytes);
-    if (text_.size() < kReadyLine.size()) return read_ready();
-    ready_ = text_ == kReadyLine;
-    if (ready_) return handlers_.ready();
+    const std::size_t end = text_.find('\n');
+    if (end == std::string::npos && text_.size() < kMaxReadyLineBytes) return read_ready();
+    const auto said =
+        end == std::string::npos ? std::nullopt : parse_ready_line(std::string_view(text_).substr(0, end));
+    ready_ = said.has_value();
+    if (ready_) {
+      if (said->since_indexes_open)
+        indexes_open_ = std::chrono::steady_clock::now() - *said->since_indexes_open;
+      return handlers_.ready();
+    }
     handlers_.failed(Error{EPROTO, str_cat(label(), " said something else than that it is ready")});
   });
 }

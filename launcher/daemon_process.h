@@ -8,6 +8,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "launcher/child.h"
@@ -38,6 +39,10 @@ class DaemonProcess {
   /// The VM's end of the socket. Once.
   UniqueFd take_socket() { return std::move(socket_); }
   [[nodiscard]] bool ready() const { return ready_; }
+  /// When its image was open, if it has told.
+  [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> indexes_open() const {
+    return indexes_open_;
+  }
   [[nodiscard]] const std::string& label() const { return process_.label(); }
   [[nodiscard]] pid_t pid() const { return process_.pid(); }
   void send(int signal_number) const { process_.send(signal_number); }
@@ -60,6 +65,7 @@ class DaemonProcess {
   std::array<char, 64> buffer_{};
   std::string text_;
   bool ready_ = false;
+  std::optional<std::chrono::steady_clock::time_point> indexes_open_;
 };
 
 }  // namespace layerboot::launcher

@@ -54,6 +54,7 @@ class Supervision {
   Result<void> start_daemons();
   void daemon_ready();
   void all_ready();
+  void mark_indexes_open();
   Result<void> start_vmm();
   Result<void> start_network(std::vector<int>& inherited);
   void start_qmp(UniqueFd socket);

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -41,6 +42,7 @@ void Supervision::daemon_ready() {
 }
 
 void Supervision::all_ready() {
+  mark_indexes_open();
   mark("daemons ready");
   if (plan_.on_ready) plan_.on_ready();
   if (!plan_.vmm) {
@@ -48,6 +50,12 @@ void Supervision::all_ready() {
     return;
   }
   if (auto started = start_vmm(); !started) give_up(started.error());
+}
+
+void Supervision::mark_indexes_open() {
+  std::optional<std::chrono::steady_clock::time_point> last;
+  for (const auto& daemon : daemons_) last = std::max(last, daemon->indexes_open());
+  if (last && plan_.timeline != nullptr) plan_.timeline->mark("indexes open", *last);
 }
 
 Result<void> Supervision::start_vmm() {

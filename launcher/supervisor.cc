@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "launcher/guest_step.h"
 #include "launcher/supervision.h"
 #include "oci-mount/base/log.h"
 
@@ -18,8 +19,6 @@ using boost::system::error_code;
 using nlohmann::json;
 using std::chrono::steady_clock;
 
-// What guest-init and the VM layer's unit say on the console with --timing.
-constexpr std::string_view kTimingPrefix = "layerboot: timing: ";
 constexpr std::size_t kMaxTimingLineBytes = 256;
 
 }  // namespace
@@ -136,12 +135,12 @@ void Supervision::hear_timing(std::string_view text) {
       if (timing_line_.size() < kMaxTimingLineBytes) timing_line_ += c;
       continue;
     }
-    const auto at = timing_line_.find(kTimingPrefix);
-    if (at != std::string::npos) {
-      // A guest may write what it likes here; it is shown to a person.
-      std::string step = timing_line_.substr(at + kTimingPrefix.size());
-      std::erase_if(step, [](char one) { return one < ' ' || one > '~'; });
-      mark(step);
+    if (const auto step = parse_guest_step(timing_line_)) {
+      if (step->after_kernel) {
+        plan_.timeline->mark_after(kKernelStep, *step->after_kernel, step->name);
+      } else {
+        mark(step->name);
+      }
     }
     timing_line_.clear();
   }

@@ -93,6 +93,22 @@ TEST_F(SupervisorTest, TheGuestPowersOff) {
   EXPECT_EQ(scratch_.read("out"), "login: ");
 }
 
+TEST_F(SupervisorTest, TheTimelineTellsTheIndexFromTheDaemon) {
+  daemon("ready() { echo ready indexes_open_us=1000 ready_us=1001 new=word >&3; exec 3>&-; }" +
+         std::string(kDaemonServes));
+  qemu("printf 'layerboot: timing: kernel\\nlayerboot: timing: initrd +1\\n' >&4; power_off");
+  Timeline timeline;
+  plan_.timeline = &timeline;
+  const auto outcome = supervise(plan_);
+  ASSERT_TRUE(outcome) << outcome.error().describe();
+  std::string names;
+  for (const auto& mark : timeline.marks()) {
+    // QEMU's greeting and its guest's first words come by two sockets.
+    if (mark.name != "QEMU runs") names += mark.name + "\n";
+  }
+  EXPECT_EQ(names, "daemons started\nindexes open\ndaemons ready\nQEMU started\nkernel\ninitrd\n");
+}
+
 TEST_F(SupervisorTest, ADaemonOfOneVmMayEndBeforeQemuIsSeenTo) {
   daemon("ready; exit 0");
   qemu("while kill -0 $(cat daemon.pid); do :; done 2>/dev/null; power_off");
@@ -145,6 +161,12 @@ TEST_F(SupervisorTest, ADaemonThatRunsOnWithoutAWord) {
 
 TEST_F(SupervisorTest, ADaemonThatTalksNonsense) {
   daemon("echo hello >&3; exec 3>&-; exec sleep 1000");
+  qemu("power_off");
+  expect_error(supervise(plan_), "something else");
+}
+
+TEST_F(SupervisorTest, ADaemonThatNeverEndsItsLine) {
+  daemon("while :; do printf ready >&3; done 2>/dev/null");
   qemu("power_off");
   expect_error(supervise(plan_), "something else");
 }

@@ -64,6 +64,32 @@ TEST(TimelineTest, KeepsTheFirstOfANameAndABound) {
   EXPECT_EQ(timeline.marks().size(), Timeline::kMaxMarks);
 }
 
+TEST(TimelineTest, AMarkOfEarlierKeepsTheOrder) {
+  using std::chrono::seconds;
+  using std::chrono::steady_clock;
+  Timeline timeline;
+  timeline.mark("one", steady_clock::now() + seconds(2));
+  timeline.mark("told late", steady_clock::now() - seconds(5));
+  ASSERT_EQ(timeline.marks().size(), 2U);
+  EXPECT_EQ(timeline.marks()[0].at, timeline.marks()[1].at);
+  timeline.mark("two", steady_clock::now() + seconds(4));
+  EXPECT_GT(timeline.marks()[2].at, timeline.marks()[1].at);
+}
+
+TEST(TimelineTest, AGuestsDelayCountsUpToNow) {
+  using std::chrono::seconds;
+  using std::chrono::steady_clock;
+  Timeline timeline;
+  timeline.mark("kernel", steady_clock::now());
+  const auto kernel = timeline.marks()[0].at;
+  timeline.mark_after("kernel", std::chrono::microseconds(0), "at once");
+  EXPECT_EQ(timeline.marks()[1].at, kernel);
+  timeline.mark_after("kernel", seconds(1000), "ahead");
+  EXPECT_LT(timeline.marks()[2].at, kernel + seconds(1000));
+  timeline.mark_after("nothing", seconds(1000), "of nothing");
+  EXPECT_LT(timeline.marks()[3].at, kernel + seconds(1000));
+}
+
 TEST(MountUnitName, IsAsSystemdEscapesPaths) {
   EXPECT_EQ(mount_unit_name("/data"), "data.mount");
   EXPECT_EQ(mount_unit_name("/srv/my-vol"), "srv-my\\x2dvol.mount");

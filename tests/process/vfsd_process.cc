@@ -54,7 +54,10 @@ VfsdProcess::VfsdProcess(std::vector<std::string> arguments, const std::filesyst
   if (failed != 0) pid_ = -1;
   write_end.reset();
   char c = 0;
-  while (::read(ready_end.get(), &c, 1) == 1) ready_ = ready_ || c == '\n';
+  while (::read(ready_end.get(), &c, 1) == 1) {
+    if (c != '\n' && !ready_) ready_line_ += c;
+    ready_ = ready_ || c == '\n';
+  }
 }
 
 VfsdProcess::~VfsdProcess() {

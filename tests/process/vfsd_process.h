@@ -23,6 +23,8 @@ class VfsdProcess {
   VfsdProcess& operator=(const VfsdProcess&) = delete;
 
   [[nodiscard]] bool ready() const { return ready_; }
+  /// What it said when it was, without the line's end.
+  [[nodiscard]] const std::string& ready_line() const { return ready_line_; }
   [[nodiscard]] pid_t pid() const { return pid_; }
   void signal(int number) const;
   /// Waits for the end: the exit code, or -signal.
@@ -33,6 +35,7 @@ class VfsdProcess {
  private:
   pid_t pid_ = -1;
   bool ready_ = false;
+  std::string ready_line_;
   int exit_code_ = -1;
   UniqueFd output_;
 };

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 
 #include "tests/process/vfsd_door.h"
@@ -154,6 +155,21 @@ TEST_F(VfsdTest, KeepsWhatWasWrittenForTheNextOne) {
     EXPECT_EQ(vfsd_->wait(), 0) << vfsd_->messages();
     EXPECT_FALSE(fs::exists(socket()));
   }
+}
+
+TEST_F(VfsdTest, SaysWhenItsIndexesWereOpenAndWhenItWasReady) {
+  start();
+  unsigned long indexes_open_us = 0;
+  unsigned long ready_us = 0;
+  int length = 0;
+  const std::string& line = vfsd_->ready_line();
+  ASSERT_EQ(std::sscanf(line.c_str(), "ready indexes_open_us=%lu ready_us=%lu%n", &indexes_open_us, &ready_us,
+                        &length),
+            2)
+      << line;
+  EXPECT_EQ(line.size(), static_cast<std::size_t>(length));
+  EXPECT_GT(indexes_open_us, 0U);
+  EXPECT_LE(indexes_open_us, ready_us);
 }
 
 TEST_F(VfsdTest, KeepsListeningAfterAFrontEndHasGone) {

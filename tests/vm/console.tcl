@@ -34,9 +34,9 @@ proc log_in {} {
   guest "true"
 }
 
-# The program at the end of the spawn ends well when the guest powers off.
+# The program at the end of the spawn ends well when the guest powers off. Gives the last of what it said.
 proc power_off {} {
-  global spawn_id
+  global expect_out spawn_id
   send "poweroff\r"
   expect {
     timeout { fail "poweroff did not end the VM" }
@@ -44,6 +44,7 @@ proc power_off {} {
   }
   lassign [wait] pid id os_error status
   if {$os_error != 0 || $status != 0} { fail "the launcher ended with $status" }
+  return [string map {"\r" ""} $expect_out(buffer)]
 }
 
 # State of its own for every program that is started from here.

@@ -1,6 +1,5 @@
 // vfsd: the daemon. Wiring only.
-#include <unistd.h>
-
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <optional>
@@ -12,6 +11,7 @@
 #include "vfsd/daemon/listener.h"
 #include "vfsd/daemon/options.h"
 #include "vfsd/daemon/queue_set.h"
+#include "vfsd/daemon/ready_line.h"
 #include "vfsd/daemon/sandbox.h"
 #include "vfsd/daemon/seccomp.h"
 #include "vfsd/daemon/serve_image.h"
@@ -31,14 +31,6 @@ LogLevel log_level(const Options& options) {
 /// So that who starts us can say what is to be done about it.
 constexpr int kOtherImageExitCode = 3;
 
-Result<void> announce_ready(int ready_fd) {
-  if (ready_fd < 0) return {};
-  const UniqueFd fd(ready_fd);
-  constexpr std::string_view kReady = "ready\n";
-  if (::write(ready_fd, kReady.data(), kReady.size()) < 0) return errno_error("--ready-fd ", ready_fd);
-  return {};
-}
-
 /// The server takes these signals while it runs. Before and after, they wait: a stop must not interrupt
 /// writing back.
 void mask_stop_signals(int how) {
@@ -54,7 +46,7 @@ void log_requests(const QueueSet& queues) {
   if (const auto total = counts.total(); total != 0) log_debug(total, " requests: ", counts.describe());
 }
 
-Result<void> serve(const Options& options) {
+Result<void> serve(const Options& options, std::chrono::steady_clock::time_point began) {
   LB_ASSIGN(auto sandbox, Sandbox::enter(options.sandbox, !options.read_only));
   // Before the image, so that a socket in use is reported before an image is indexed.
   LB_ASSIGN(auto listener, options.socket_fd >= 0 ? Listener::adopt(options.socket_fd)
@@ -90,7 +82,7 @@ Result<void> serve(const Options& options) {
     LB_TRY(allow_only_serving(options.seccomp, {.upper = !options.read_only || in_place,
                                                 .peer_names = control.has_value(),
                                                 .image_files = image.served() == Served::kImageDirectory}));
-    LB_TRY(announce_ready(options.ready_fd));
+    LB_TRY(announce_ready(options.ready_fd, {.began = began, .indexes_open = image.indexes_open}));
     log_info(
         "serving ", in_place ? options.share.native() : options.image, " on ",
         options.socket_fd >= 0 ? str_cat("descriptor ", options.socket_fd) : options.socket_path.native());
@@ -110,6 +102,7 @@ Result<void> serve(const Options& options) {
 }  // namespace layerboot::vfsd
 
 int main(int argc, char** argv) {
+  const auto began = std::chrono::steady_clock::now();
   using namespace layerboot;
   const auto parsed = vfsd::parse_options(argc, argv);
   if (parsed.exit_code) return *parsed.exit_code;
@@ -119,7 +112,7 @@ int main(int argc, char** argv) {
   }
   log_setup("vfsd", vfsd::log_level(parsed.options));
   std::signal(SIGPIPE, SIG_IGN);
-  const auto served = vfsd::serve(parsed.options);
+  const auto served = vfsd::serve(parsed.options, began);
   if (served) return 0;
   log_error(served.error().describe());
   return served.error().code == overlay::kOtherImage ? vfsd::kOtherImageExitCode : 1;

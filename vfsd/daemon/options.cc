@@ -51,7 +51,8 @@ void declare(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option_function<std::string>("--cache-size", size_into(options.cache_bytes),
                                        "memory for decoded data (default 256M)");
-  app.add_option("--ready-fd", options.ready_fd, "descriptor that gets \"ready\\n\" when listening");
+  app.add_option("--ready-fd", options.ready_fd,
+                 "descriptor that gets a line that begins with \"ready\" when listening");
   app.add_option("--sandbox", options.sandbox,
                  "namespaces and an empty root: auto (a warning where the host gives none), "
                  "namespace (an error), none")

@@ -19,6 +19,7 @@ Result<ServedImage> serve_share(const Options& options) {
                                             .quota_bytes = options.quota_bytes,
                                             .quota_inodes = options.quota_inodes},
                                            *served.own_workers));
+  served.indexes_open = std::chrono::steady_clock::now();
   served.quota = share->quota();
   served.file_system = std::move(share);
   return served;
@@ -43,6 +44,7 @@ Result<ServedImage> serve_image(const Options& options) {
   source_options.show_progress = !options.quiet;
   ServedImage served;
   LB_ASSIGN(served.source, vfs::open_image_source(options.image, source_options));
+  served.indexes_open = std::chrono::steady_clock::now();
   if (options.read_only) {
     LB_ASSIGN(served.file_system, vfs::make_read_only_fs(*served.source));
     return served;

@@ -1,6 +1,7 @@
 // From the options to the file system that is served.
 #pragma once
 
+#include <chrono>
 #include <memory>
 
 #include "oci-mount/base/result.h"
@@ -18,6 +19,8 @@ struct ServedImage {
   std::unique_ptr<WorkerPool> own_workers;   // of that
   std::unique_ptr<vfs::FileSystem> file_system;
   overlay::Quota* quota = nullptr;  // of the file system; null where that has none
+  std::chrono::steady_clock::time_point
+      indexes_open;  // when they were; of a directory in place, when that was
 
   [[nodiscard]] WorkerPool& workers() const { return source ? source->workers : *own_workers; }
   [[nodiscard]] Served served() const;

@@ -1,0 +1,22 @@
+// What guest-init and the VM layer's unit say on the console with --timing.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace layerboot::launcher {
+
+/// The step that the others of guest-init are counted from.
+inline constexpr std::string_view kKernelStep = "kernel";
+
+struct GuestStep {
+  std::string name;                                       // printable, whatever the guest says
+  std::optional<std::chrono::microseconds> after_kernel;  // by the guest's clock
+};
+
+/// Reads "layerboot: timing: STEP [+MICROSECONDS]", wherever in a line of the console it begins.
+[[nodiscard]] std::optional<GuestStep> parse_guest_step(std::string_view line);
+
+}  // namespace layerboot::launcher
