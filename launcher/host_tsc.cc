@@ -1,13 +1,17 @@
 #include "launcher/host_tsc.h"
 
+#if defined(__x86_64__)
 #include <cpuid.h>
 #include <time.h>
 #include <x86intrin.h>
 
 #include <chrono>
 #include <thread>
+#endif
 
 namespace layerboot::launcher {
+
+#if defined(__x86_64__)
 
 namespace {
 
@@ -61,5 +65,11 @@ std::uint64_t measure_host_tsc_khz() {
   constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
   return (second.ticks - first.ticks) * kNanosecondsPerMillisecond / (second.nanoseconds - first.nanoseconds);
 }
+
+#else
+
+std::uint64_t measure_host_tsc_khz() { return 0; }
+
+#endif
 
 }  // namespace layerboot::launcher

@@ -5,7 +5,8 @@
 
 namespace layerboot::launcher {
 
-/// Its rate in kHz, measured in about 20 ms; 0 where the processor does not promise that it is constant.
+/// Its rate in kHz, measured in about 20 ms; 0 where that is unknown: the processor does not promise that it
+/// is constant, or is no x86-64.
 [[nodiscard]] std::uint64_t measure_host_tsc_khz();
 
 }  // namespace layerboot::launcher
