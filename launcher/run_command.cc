@@ -203,6 +203,24 @@ Result<int> carry_through(SupervisorPlan& plan, const VmDirectory& directory) {
   return supervise(plan);
 }
 
+/// Of a VM that is known, as it was last run: exporting it must not change what it is.
+Result<Options> exported_options(const StateDirs& dirs, const Options& options) {
+  const auto vm = look_at_vm(dirs, options.name);
+  const bool is_new = !vm || (!vm->record && vm->record.error().code == ENOENT);
+  if (is_new && !options.image.empty()) return options;
+  if (!vm) return std::unexpected(vm.error());
+  LB_ASSIGN(const VmRecord record, vm->record);
+  if (options.disk_root && !record.run.disk_root) {
+    return fail(EINVAL, "VM ", options.name, " has its root on virtiofs: export it without --disk-image, or ",
+                "another VM with it");
+  }
+  Options chosen = options;
+  static_cast<RunSettings&>(chosen) = record.run;
+  if (chosen.image.empty()) chosen.image = record.image;
+  chosen.accel_choice = options.accel_choice;
+  return chosen;
+}
+
 }  // namespace
 
 Result<int> run_vm(const StateDirs& dirs, const Options& options) {
@@ -254,14 +272,7 @@ Result<int> start_vm(const StateDirs& dirs, const Options& options) {
 }
 
 Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
-  Options chosen = options;
-  if (options.image.empty()) {
-    LB_ASSIGN(const VmView vm, look_at_vm(dirs, options.name));
-    LB_ASSIGN(const VmRecord record, vm.record);
-    static_cast<RunSettings&>(chosen) = record.run;
-    chosen.image = record.image;
-    chosen.accel_choice = options.accel_choice;
-  }
+  LB_ASSIGN(const Options chosen, exported_options(dirs, options));
   if (!chosen.sockets.empty())
     log_warn("the shared sockets of ", options.name, " are left out: they need the launcher beside the VM");
   LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
