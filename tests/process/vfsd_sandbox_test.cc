@@ -14,6 +14,7 @@
 #include <map>
 #include <sstream>
 
+#include "oci-mount/base/sanitizers.h"
 #include "oci-mount/base/str_cat.h"
 #include "tests/process/private_containerd.h"
 #include "tests/process/vfsd_sandbox_fixture.h"
@@ -71,10 +72,18 @@ class SandboxTest : public SandboxedVfsd {
     EXPECT_EQ(vfsd_->wait(), 0) << vfsd_->messages();
     EXPECT_EQ(vfsd_->messages(), "");
   }
+  /// Without the one that ThreadSanitizer starts before anything of vfsd's runs.
+  std::vector<fs::path> threads() {
+    std::vector<fs::path> tasks;
+    for (const auto& task : fs::directory_iterator(proc("task"))) tasks.push_back(task.path());
+    std::ranges::sort(tasks, {}, [](const fs::path& task) { return std::stol(task.filename()); });
+    if (kThreadSanitizer && tasks.size() > 1) tasks.erase(tasks.begin() + 1);
+    return tasks;
+  }
   /// Of every thread, the same.
   void expect_status(const std::string& key, const std::string& wanted) {
-    for (const auto& task : fs::directory_iterator(proc("task"))) {
-      EXPECT_EQ(status_of(task.path() / "status")[key], wanted) << key << " of " << task.path();
+    for (const fs::path& task : threads()) {
+      EXPECT_EQ(status_of(task / "status")[key], wanted) << key << " of " << task;
     }
   }
 };
@@ -108,22 +117,20 @@ TEST_F(SandboxTest, HasTheRightsThatAnUpperNeeds) {
   start_writable();
   // CHOWN 0, DAC_OVERRIDE 1, FOWNER 3, FSETID 4, SYS_ADMIN 21, MKNOD 27, SETFCAP 31
   const unsigned long allowed = 1UL << 0 | 1UL << 1 | 1UL << 3 | 1UL << 4 | 1UL << 21 | 1UL << 27 | 1UL << 31;
-  for (const auto& task : fs::directory_iterator(proc("task"))) {
-    auto status = status_of(task.path() / "status");
-    EXPECT_EQ(bits(status["CapEff"]) & ~allowed, 0U) << task.path();
-    EXPECT_EQ(bits(status["CapPrm"]) & ~allowed, 0U) << task.path();
+  for (const fs::path& task : threads()) {
+    auto status = status_of(task / "status");
+    EXPECT_EQ(bits(status["CapEff"]) & ~allowed, 0U) << task;
+    EXPECT_EQ(bits(status["CapPrm"]) & ~allowed, 0U) << task;
     // DAC_READ_SEARCH 2 goes when the right to change this set is gone; without exec and with no_new_privs it
     // is nothing.
-    EXPECT_EQ(bits(status["CapBnd"]) & ~(allowed | 1UL << 2), 0U) << task.path();
+    EXPECT_EQ(bits(status["CapBnd"]) & ~(allowed | 1UL << 2), 0U) << task;
   }
   expect_status("CapInh", "0000000000000000");
   expect_status("CapAmb", "0000000000000000");
   expect_status("NoNewPrivs", "1");
   expect_status("Groups", "");
   expect_status("Umask", "0000");
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  expect_status("Seccomp", "2");
-#endif
+  if (!kSanitizer) expect_status("Seccomp", "2");
 }
 
 TEST_F(SandboxTest, HasNoRightsWhereNothingIsWritten) {

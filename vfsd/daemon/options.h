@@ -9,26 +9,14 @@
 #include <vector>
 
 #include "oci-mount/base/result.h"
+#include "oci-mount/base/sanitizers.h"
 #include "vfsd/daemon/sandbox.h"
 #include "vfsd/daemon/seccomp.h"
 
 namespace layerboot::vfsd {
 
-// g++ and clang say it differently.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define LAYERBOOT_SANITIZED 1
-#endif
-#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define LAYERBOOT_SANITIZED 1
-#endif
-
-/// A sanitizer's run-time library makes calls and threads of its own.
-#if defined(LAYERBOOT_SANITIZED)
-inline constexpr SeccompMode kDefaultSeccomp = SeccompMode::kNone;
-#else
-inline constexpr SeccompMode kDefaultSeccomp = SeccompMode::kKill;
-#endif
+/// A sanitizer's calls are not on the list.
+inline constexpr SeccompMode kDefaultSeccomp = kSanitizer ? SeccompMode::kNone : SeccompMode::kKill;
 
 struct Options {
   static constexpr unsigned kMaxRequestQueues = 16;
