@@ -70,7 +70,11 @@ void add_vm_commands(CommandSet& commands) {
   auto* start = commands.add("start", Command::kStart,
                              "start a VM again, as it was run last, in the background", check_one_name);
   add_name(start, options);
-  start->add_flag("-a,--attach,!--detach", options.attach, "in the foreground, with its console here");
+  auto* attach = start->add_flag("-a,--attach", options.attach, "in the foreground, with its console here");
+  start
+      ->add_flag_callback(
+          "--detach", [&options] { options.attach = false; }, "in the background (the default)")
+      ->excludes(attach);
   add_program_options(start, options);
   add_looking(commands);
   add_ending(commands);
