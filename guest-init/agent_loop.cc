@@ -13,6 +13,7 @@
 
 #include "guest-init/console.h"
 #include "guest-init/files.h"
+#include "guest-init/init_choice.h"
 #include "guest-init/records.h"
 
 namespace guest_init {
@@ -62,8 +63,7 @@ void AgentLoop::run() {
   begun_ms_ = now_ms();
   signals_ = watch_termination();
   // systemd's logind hears the power button by itself, where there is a bus to talk to it.
-  const bool logind = plan_.init_is_systemd && (faccessat(root_, "usr/bin/dbus-daemon", F_OK, 0) == 0 ||
-                                                faccessat(root_, "usr/bin/dbus-broker", F_OK, 0) == 0);
+  const bool logind = plan_.init_is_systemd && has_message_bus(root_);
   if (plan_.power_button && !logind) button_.open(root_);
   if (plan_.port >= 0) port_ = Fd(plan_.port);
   for (;;) {

@@ -37,6 +37,27 @@ std::string resolve_program(const std::string& new_root, std::string_view path) 
   return {target, static_cast<std::size_t>(size)};
 }
 
+std::string find_init(const std::string& new_root) {
+  for (const char* path : kInitPaths) {
+    if (!resolve_program(new_root, path).empty()) return path;
+  }
+  return {};
+}
+
+bool is_systemd(const std::string& new_root, std::string_view path) {
+  return resolve_program(new_root, path).ends_with("/systemd");
+}
+
+bool has_networkd(const std::string& new_root) {
+  return !resolve_program(new_root, "/lib/systemd/systemd-networkd").empty() ||
+         !resolve_program(new_root, "/usr/lib/systemd/systemd-networkd").empty();
+}
+
+bool has_message_bus(int root) {
+  return faccessat(root, "usr/bin/dbus-daemon", F_OK, 0) == 0 ||
+         faccessat(root, "usr/bin/dbus-broker", F_OK, 0) == 0;
+}
+
 GuestKind choose_kind(RunChoice wanted, const std::vector<std::string>& command, bool systemd,
                       bool has_init) {
   if (wanted == RunChoice::kInit) return GuestKind::kInit;

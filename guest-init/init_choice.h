@@ -23,6 +23,19 @@ inline constexpr std::array kInitPaths = {"/sbin/init", "/lib/systemd/systemd", 
 /// it, as after chroot. Empty when that is not an executable file, or when there are more than 40 links.
 [[nodiscard]] std::string resolve_program(const std::string& new_root, std::string_view path);
 
+/// The image's own path of its init: the first of kInitPaths that is a program in `new_root`. Empty when none
+/// is.
+[[nodiscard]] std::string find_init(const std::string& new_root);
+
+/// Whether `path` leads to systemd in `new_root`, by whatever links.
+[[nodiscard]] bool is_systemd(const std::string& new_root, std::string_view path);
+
+/// Whether the image's systemd can bring up the network by itself.
+[[nodiscard]] bool has_networkd(const std::string& new_root);
+
+/// Whether the directory `root` has a D-Bus of either kind, without which logind hears nothing.
+[[nodiscard]] bool has_message_bus(int root);
+
 /// Whether the image's init or guest-init is to be PID 1. `command`: the image's own. `systemd`: it is the
 /// image's /sbin/init. `has_init`: one of kInitPaths is there. A busybox or sysvinit at /sbin/init alone does
 /// not make an image boot: many images have one that never ran.

@@ -40,13 +40,11 @@ std::string choose_init(const BootOptions& options, const std::vector<std::strin
     return options.init;
   }
   if (names_init(command) && in_image(command.front())) return command.front();
-  std::string tried;
-  for (const char* path : kInitPaths) {
-    if (in_image(path)) return path;
-    tried += tried.empty() ? path : std::string(", ") + path;
-  }
+  std::string found = find_init(kNewRoot);
   // A shell was asked for: that is still of use.
-  if (!options.init.empty()) return {};
+  if (!found.empty() || !options.init.empty()) return found;
+  std::string tried;
+  for (const char* path : kInitPaths) tried += tried.empty() ? path : std::string(", ") + path;
   stop_boot("this image has no init (tried " + tried +
             "), and no command of it is known that could be run instead");
 }
@@ -58,9 +56,8 @@ Start choose_start(const BootOptions& options) {
   if (!workload) stop_boot(std::string(kWorkloadFile) + " of the VM layer can't be read");
   start.workload = std::move(*workload);
   const auto command = main_command(start.workload, {});
-  bool has_init = !options.init.empty();
-  for (const char* path : kInitPaths) has_init = has_init || in_image(path);
-  const bool systemd = resolve_program(kNewRoot, kInitPaths[0]).ends_with("/systemd");
+  const bool has_init = !options.init.empty() || !find_init(kNewRoot).empty();
+  const bool systemd = is_systemd(kNewRoot, kInitPaths[0]);
   // Without its configuration an image is what it always was: something with an init.
   const RunChoice wanted =
       records.empty() && options.run == RunChoice::kAuto ? RunChoice::kInit : options.run;
@@ -70,17 +67,14 @@ Start choose_start(const BootOptions& options) {
   if (options.init.empty() && names_init(command) && start.init == command.front())
     start.arguments.assign(command.begin() + 1, command.end());
   start.arguments.insert(start.arguments.end(), options.init_arguments.begin(), options.init_arguments.end());
-  start.systemd = resolve_program(kNewRoot, start.init).ends_with("/systemd");
+  start.systemd = is_systemd(kNewRoot, start.init);
   // systemd reads `single` off the kernel's command line too, as its rescue mode; the shell was that already.
   if (options.single && start.systemd) start.arguments.emplace_back("--unit=default.target");
   return start;
 }
 
 /// systemd brings up the network by the unit in the VM layer, where the image has its networkd.
-bool needs_network(const Start& start) {
-  return !start.systemd ||
-         !(in_image("/lib/systemd/systemd-networkd") || in_image("/usr/lib/systemd/systemd-networkd"));
-}
+bool needs_network(const Start& start) { return !start.systemd || !has_networkd(kNewRoot); }
 
 [[noreturn]] void exec_init(const std::string& path, const std::vector<std::string>& arguments) {
   std::vector<char*> argv = {const_cast<char*>(path.c_str())};
