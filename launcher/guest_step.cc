@@ -1,22 +1,15 @@
 #include "launcher/guest_step.h"
 
-#include <charconv>
 #include <cstdint>
+
+#include "oci-mount/base/decimal.h"
 
 namespace layerboot::launcher {
 
 namespace {
 
 constexpr std::string_view kPrefix = "layerboot: timing: ";
-constexpr std::uint32_t kMaxMicroseconds = 1'000'000'000;
-
-std::optional<std::chrono::microseconds> parse_delay(std::string_view text) {
-  std::uint32_t value = 0;
-  const char* end = text.data() + text.size();
-  const auto [stopped, error] = std::from_chars(text.data(), end, value);
-  if (error != std::errc() || stopped != end || value > kMaxMicroseconds) return std::nullopt;
-  return std::chrono::microseconds(value);
-}
+constexpr std::uint64_t kMaxMicroseconds = 1'000'000'000;
 
 }  // namespace
 
@@ -27,8 +20,10 @@ std::optional<GuestStep> parse_guest_step(std::string_view line) {
   std::erase_if(step.name, [](char one) { return one < ' ' || one > '~'; });
   const std::size_t plus = step.name.rfind(" +");
   if (plus == std::string::npos) return step;
-  step.after_kernel = parse_delay(std::string_view(step.name).substr(plus + 2));
-  if (step.after_kernel) step.name.resize(plus);
+  const auto microseconds = parse_decimal(std::string_view(step.name).substr(plus + 2), kMaxMicroseconds);
+  if (!microseconds) return step;
+  step.after_kernel = std::chrono::microseconds(*microseconds);
+  step.name.resize(plus);
   return step;
 }
 

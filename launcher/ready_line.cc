@@ -1,8 +1,9 @@
 #include "launcher/ready_line.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
+
+#include "oci-mount/base/decimal.h"
 
 namespace layerboot::launcher {
 
@@ -14,11 +15,7 @@ constexpr std::uint64_t kMaxMicroseconds = std::uint64_t{1} << 48;  // years
 std::optional<std::uint64_t> number_after(std::string_view name, std::string_view word) {
   if (!word.starts_with(name)) return std::nullopt;
   word.remove_prefix(name.size());
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
-  if (error != std::errc() || end != word.data() + word.size() || value > kMaxMicroseconds)
-    return std::nullopt;
-  return value;
+  return parse_decimal(word, kMaxMicroseconds);
 }
 
 }  // namespace

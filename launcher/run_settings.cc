@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 #include <filesystem>
 
+#include "oci-mount/base/decimal.h"
 #include "oci-mount/base/size.h"
 
 namespace layerboot::launcher {
@@ -48,12 +48,9 @@ Result<std::string> guest_path(std::string_view text) {
 }
 
 Result<std::uint16_t> parse_port(std::string_view text) {
-  std::uint16_t port = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
-  if (error != std::errc() || end != text.data() + text.size() || port == 0) {
-    return fail(EINVAL, "'", text, "' is no port: 1 to 65535");
-  }
-  return port;
+  const auto port = parse_decimal(text, UINT16_MAX);
+  if (!port || *port == 0) return fail(EINVAL, "'", text, "' is no port: 1 to 65535");
+  return static_cast<std::uint16_t>(*port);
 }
 
 Result<void> volume_option(std::string_view option, Volume& volume) {
