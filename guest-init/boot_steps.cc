@@ -18,12 +18,18 @@ std::uint64_t now_us() {
 
 }  // namespace
 
-BootSteps::BootSteps(bool wanted) : wanted_(wanted), began_us_(now_us()) {
-  if (wanted_) say("timing: kernel");
+void BootSteps::reached(std::string_view step) {
+  steps_.push_back({.name = std::string(step), .at_us = now_us()});
 }
 
-void BootSteps::reached(std::string_view step) const {
-  if (wanted_) say("timing: " + std::string(step) + " +" + std::to_string(now_us() - began_us_));
+void BootSteps::tell() const {
+  const std::uint64_t now = now_us();
+  std::string lines;
+  for (const Step& step : steps_) {
+    lines += lines.empty() ? "" : "\nlayerboot: ";
+    lines += "timing: " + step.name + " -" + std::to_string(now - step.at_us);
+  }
+  say(lines);
 }
 
 }  // namespace guest_init

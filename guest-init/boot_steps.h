@@ -2,22 +2,28 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace guest_init {
 
-/// Counts from its making, which is said as the step "kernel". Says nothing unless `wanted`.
+/// Its making is the step "kernel".
 class BootSteps {
  public:
-  explicit BootSteps(bool wanted);
+  BootSteps() { reached("kernel"); }
 
-  /// Says "layerboot: timing: STEP +MICROSECONDS" on the console: the host hears several of them at once, so
-  /// the time is the guest's.
-  void reached(std::string_view step) const;
+  void reached(std::string_view step);
+
+  /// Says "layerboot: timing: STEP -MICROSECONDS" on the console for each: how long ago it was.
+  void tell() const;
 
  private:
-  bool wanted_;
-  std::uint64_t began_us_;
+  struct Step {
+    std::string name;
+    std::uint64_t at_us;
+  };
+  std::vector<Step> steps_;
 };
 
 }  // namespace guest_init

@@ -117,7 +117,7 @@ void run_asked_shell(const BootOptions& options, const Start& start) {
     say("layerboot-probe: alive");
     power_off();
   }
-  const BootSteps steps(options.timing);
+  BootSteps steps;
   mount_early();
   steps.reached("initrd: mounts");
   ModuleLoader modules;
@@ -141,6 +141,7 @@ void run_asked_shell(const BootOptions& options, const Start& start) {
   use_resolver();
   run_asked_shell(options, start);
   steps.reached("initrd");
+  if (options.timing) steps.tell();
   note(std::to_string(modules.loaded()) + " modules, root " + options.root + " (" + options.root_type +
        "), handing over to " + (start.init.empty() ? "the image's command" : start.init));
   hand_over(options, start, old_root, argv);

@@ -16,14 +16,14 @@ constexpr std::uint64_t kMaxMicroseconds = 1'000'000'000;
 std::optional<GuestStep> parse_guest_step(std::string_view line) {
   const std::size_t at = line.find(kPrefix);
   if (at == std::string_view::npos) return std::nullopt;
-  GuestStep step{.name = std::string(line.substr(at + kPrefix.size())), .after_kernel = std::nullopt};
+  GuestStep step{.name = std::string(line.substr(at + kPrefix.size()))};
   std::erase_if(step.name, [](char one) { return one < ' ' || one > '~'; });
-  const std::size_t plus = step.name.rfind(" +");
-  if (plus == std::string::npos) return step;
-  const auto microseconds = parse_decimal(std::string_view(step.name).substr(plus + 2), kMaxMicroseconds);
+  const std::size_t minus = step.name.rfind(" -");
+  if (minus == std::string::npos) return step;
+  const auto microseconds = parse_decimal(std::string_view(step.name).substr(minus + 2), kMaxMicroseconds);
   if (!microseconds) return step;
-  step.after_kernel = std::chrono::microseconds(*microseconds);
-  step.name.resize(plus);
+  step.ago = std::chrono::microseconds(*microseconds);
+  step.name.resize(minus);
   return step;
 }
 

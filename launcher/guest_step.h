@@ -8,15 +8,12 @@
 
 namespace layerboot::launcher {
 
-/// The step that the others of guest-init are counted from.
-inline constexpr std::string_view kKernelStep = "kernel";
-
 struct GuestStep {
-  std::string name;                                       // printable, whatever the guest says
-  std::optional<std::chrono::microseconds> after_kernel;  // by the guest's clock
+  std::string name;                  // printable, whatever the guest says
+  std::chrono::microseconds ago{0};  // by the guest's clock
 };
 
-/// Reads "layerboot: timing: STEP [+MICROSECONDS]", wherever in a line of the console it begins.
+/// Reads "layerboot: timing: STEP [-MICROSECONDS]", wherever in a line of the console it begins.
 [[nodiscard]] std::optional<GuestStep> parse_guest_step(std::string_view line);
 
 }  // namespace layerboot::launcher

@@ -135,13 +135,8 @@ void Supervision::hear_timing(std::string_view text) {
       if (timing_line_.size() < kMaxTimingLineBytes) timing_line_ += c;
       continue;
     }
-    if (const auto step = parse_guest_step(timing_line_)) {
-      if (step->after_kernel) {
-        plan_.timeline->mark_after(kKernelStep, *step->after_kernel, step->name);
-      } else {
-        mark(step->name);
-      }
-    }
+    if (const auto step = parse_guest_step(timing_line_))
+      plan_.timeline->mark(step->name, steady_clock::now() - step->ago);
     timing_line_.clear();
   }
 }

@@ -11,15 +11,9 @@ void Timeline::mark(std::string_view name, std::chrono::steady_clock::time_point
   using std::chrono::microseconds;
   if (marks_.size() >= kMaxMarks) return;
   if (std::ranges::find(marks_, name, &Mark::name) != marks_.end()) return;
-  const auto before = marks_.empty() ? microseconds(0) : marks_.back().at;
-  marks_.push_back(
-      {.name = std::string(name), .at = std::max(before, duration_cast<microseconds>(at - start_))});
-}
-
-void Timeline::mark_after(std::string_view earlier, std::chrono::microseconds delay, std::string_view name) {
-  const auto now = std::chrono::steady_clock::now();
-  const auto found = std::ranges::find(marks_, earlier, &Mark::name);
-  mark(name, found == marks_.end() ? now : std::min(now, start_ + found->at + delay));
+  const auto since_start = std::max(microseconds(0), duration_cast<microseconds>(at - start_));
+  const auto place = std::ranges::upper_bound(marks_, since_start, {}, &Mark::at);
+  marks_.insert(place, {.name = std::string(name), .at = since_start});
 }
 
 std::string Timeline::table() const {

@@ -19,12 +19,10 @@ class Timeline {
   /// More are not kept: a guest may say its marks as often as it likes.
   static constexpr std::size_t kMaxMarks = 32;
 
-  /// The first of a name counts. None is before the mark made before it.
+  /// The first of a name counts. What is told late takes its place among the others.
   void mark(std::string_view name,
             std::chrono::steady_clock::time_point at = std::chrono::steady_clock::now());
-  /// `delay` after the mark `earlier`, as somebody else's clock has it: now at the latest, and where there is
-  /// no such mark.
-  void mark_after(std::string_view earlier, std::chrono::microseconds delay, std::string_view name);
+  /// By time.
   [[nodiscard]] const std::vector<Mark>& marks() const { return marks_; }
   /// A line a step: how long it took, and when it was reached.
   [[nodiscard]] std::string table() const;

@@ -96,7 +96,7 @@ TEST_F(SupervisorTest, TheGuestPowersOff) {
 TEST_F(SupervisorTest, TheTimelineTellsTheIndexFromTheDaemon) {
   daemon("ready() { echo ready indexes_open_us=1000 ready_us=1001 new=word >&3; exec 3>&-; }" +
          std::string(kDaemonServes));
-  qemu("printf 'layerboot: timing: kernel\\nlayerboot: timing: initrd +1\\n' >&4; power_off");
+  qemu("printf 'layerboot: timing: kernel\\nlayerboot: timing: initrd -0\\n' >&4; power_off");
   Timeline timeline;
   plan_.timeline = &timeline;
   const auto outcome = supervise(plan_);
