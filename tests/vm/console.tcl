@@ -34,16 +34,24 @@ proc log_in {} {
   guest "true"
 }
 
+# The program at the end of the spawn ends. Gives its exit status.
+proc wait_for_end {what} {
+  global expect_out spawn_id
+  expect {
+    timeout { fail "$what did not end" }
+    eof {}
+  }
+  lassign [wait] pid id os_error status
+  if {$os_error != 0} { fail "$what: [lindex $status 0]" }
+  return $status
+}
+
 # The program at the end of the spawn ends well when the guest powers off. Gives the last of what it said.
 proc power_off {} {
   global expect_out spawn_id
   send "poweroff\r"
-  expect {
-    timeout { fail "poweroff did not end the VM" }
-    eof {}
-  }
-  lassign [wait] pid id os_error status
-  if {$os_error != 0 || $status != 0} { fail "the launcher ended with $status" }
+  set status [wait_for_end "the VM, after poweroff,"]
+  if {$status != 0} { fail "the launcher ended with $status" }
   return [string map {"\r" ""} $expect_out(buffer)]
 }
 
