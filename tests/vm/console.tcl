@@ -13,7 +13,7 @@ proc wait_for {pattern what} {
   expect {
     -re $pattern {}
     timeout { fail "$what did not appear" }
-    eof { fail "the VM ended while waiting for $what" }
+    eof { fail "the end came while waiting for $what" }
   }
 }
 
@@ -42,16 +42,20 @@ proc wait_for_end {what} {
     eof {}
   }
   lassign [wait] pid id os_error status
-  if {$os_error != 0} { fail "$what: [lindex $status 0]" }
+  if {$os_error != 0} { fail "$what: wait failed with $status" }
   return $status
+}
+
+proc expect_end {what wanted} {
+  set status [wait_for_end $what]
+  if {$status != $wanted} { fail "$what ended with $status, not $wanted" }
 }
 
 # The program at the end of the spawn ends well when the guest powers off. Gives the last of what it said.
 proc power_off {} {
   global expect_out spawn_id
   send "poweroff\r"
-  set status [wait_for_end "the VM, after poweroff,"]
-  if {$status != 0} { fail "the launcher ended with $status" }
+  expect_end "the VM, after poweroff," 0
   return [string map {"\r" ""} $expect_out(buffer)]
 }
 
