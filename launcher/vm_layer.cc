@@ -40,6 +40,10 @@ constexpr std::string_view kKmodDropIn =
     "ConditionFileIsExecutable=|/bin/kmod\n"
     "ConditionFileIsExecutable=|/usr/bin/kmod\n";
 
+/// Where systemd 252 and later looks for it (systemd.system-credentials(7)): the guest's own sshd then lets
+/// root in.
+constexpr std::string_view kRootKeysCredential = "etc/credstore/ssh.authorized_keys.root";
+
 std::string hosts_file(std::string_view hostname) {
   return str_cat(
       "127.0.0.1 localhost\n127.0.1.1 ", hostname,
@@ -103,6 +107,9 @@ Result<std::string> vm_layer_tar(const VmConfig& config) {
   }
   LB_TRY(tar.add_file("etc/systemd/system/kmod-static-nodes.service.d/layerboot.conf", kKmodDropIn));
   LB_TRY(add_mount_units(tar, config));
+  std::string keys;
+  for (const std::string& key : config.ssh_keys) keys += key + "\n";
+  if (!keys.empty()) LB_TRY(tar.add_file(kRootKeysCredential, keys, 0600));
   if (config.timing) LB_TRY(tar.add_file("etc/systemd/system/layerboot-timing.service", kTimingUnit));
   LB_TRY(tar.add_file("run/.wh..containerenv", ""));
   return tar.finish();

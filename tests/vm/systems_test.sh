@@ -40,7 +40,12 @@ wait_until_up() {
 }
 programs=(--vfsd "$build/vfsd/vfsd" --guest-init "$build/guest-init/guest-init")
 
-layerboot run -q -d "oci:$image:latest" --name "$system" --accel tcg "${programs[@]}"
+options=()
+if [ "$system" = trixie ]; then
+  ssh-keygen -q -t ed25519 -N '' -f "$state/key"
+  options=(--ssh-key "$state/key.pub")
+fi
+layerboot run -q -d "oci:$image:latest" --name "$system" --accel tcg "${options[@]}" "${programs[@]}"
 said=$(in_guest 'echo out; id -u; test -d /lib/modules/$(cat /proc/sys/kernel/osrelease) && echo modules; exit 5') && fail "exec ended with 0"
 [ "$said" = "out
 0
@@ -60,6 +65,20 @@ system_u:object_r:etc_t:s0" ] || fail "the odd system: $said"
     fi
     ;;
 esac
+if [ "$system" = trixie ]; then
+  said=$(layerboot ssh trixie 'id -un; echo err >&2; exit 3' 2> "$state/err") && fail "ssh ended with 0"
+  [ "$said $(cat "$state/err")" = "root err" ] || fail "ssh said: $said $(cat "$state/err")"
+  # The key that was named, by a ssh of one's own; and no other.
+  by_key() {
+    ssh -F none -o "ProxyCommand=$build/launcher/layerboot ssh --proxy trixie" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+      -o LogLevel=ERROR -o IdentitiesOnly=yes -o BatchMode=yes -i "$1" root@trixie "$2"
+  }
+  [ "$(by_key "$state/key" 'echo here')" = here ] || fail "the named key does not let in"
+  ssh-keygen -q -t ed25519 -N '' -f "$state/other"
+  ! by_key "$state/other" true 2> /dev/null || fail "another key lets in"
+  # For its own sshd, by a port or from within; the VM's own key is for layerboot alone.
+  [ "$(in_guest 'cat /root/.ssh/authorized_keys')" = "$(cat "$state/key.pub")" ] || fail "root's own keys are not the named one"
+fi
 in_guest 'echo kept > /kept'
 layerboot stop "$system" --time 600 || fail "stop"
 case $system in
