@@ -14,20 +14,13 @@
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "tests/support/image_builder.h"
+#include "tests/support/reactor_fixture.h"
 #include "tests/support/temp_dir.h"
 
 namespace layerboot {
 namespace {
 
-class ReactorTest : public testing::Test {
- protected:
-  void SetUp() override {
-    auto created = Reactor::create();
-    ASSERT_TRUE(created) << created.error().describe();
-    reactor_ = std::move(*created);
-  }
-  std::unique_ptr<Reactor> reactor_;
-};
+class ReactorTest : public test::ReactorFixture {};
 
 Task<Result<std::string>> write_then_read(Reactor& reactor, int fd) {
   std::string first = "hello ";

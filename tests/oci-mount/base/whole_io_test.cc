@@ -10,27 +10,20 @@
 #include <string>
 
 #include "oci-mount/base/files.h"
+#include "tests/support/reactor_fixture.h"
 #include "tests/support/temp_dir.h"
 
 namespace layerboot {
 namespace {
 
-class WholeIoTest : public testing::Test {
+class WholeIoTest : public test::ReactorFixture {
  protected:
-  void SetUp() override {
-    auto created = Reactor::create();
-    ASSERT_TRUE(created) << created.error().describe();
-    reactor_ = std::move(*created);
-  }
-
   Result<std::size_t> read(int fd, std::span<const iovec> into, std::uint64_t offset) {
     return reactor_->block_on(read_whole(*reactor_, fd, into, offset));
   }
   Result<std::size_t> write(int fd, std::span<const iovec> from, std::uint64_t offset) {
     return reactor_->block_on(write_whole(*reactor_, fd, from, offset));
   }
-
-  std::unique_ptr<Reactor> reactor_;
 };
 
 /// No file of this process grows beyond `bytes` while this lives: a write across it is short, the next one

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "oci-mount/base/task.h"
+#include "tests/support/reactor_fixture.h"
 
 namespace layerboot::layer {
 namespace {
@@ -16,20 +17,14 @@ Task<Result<SpanPtr>> get(SpanCache& cache, Reactor& reactor, SpanKey key) {
   co_return span;
 }
 
-class SpanCacheTest : public testing::Test {
+class SpanCacheTest : public test::ReactorFixture {
  protected:
-  void SetUp() override {
-    auto created = Reactor::create();
-    ASSERT_TRUE(created) << created.error().describe();
-    reactor_ = std::move(*created);
-  }
   /// As who asks first would: takes the order to make the span, and makes it.
   void put(SpanCache& cache, SpanKey key, std::size_t size_bytes) {
     const auto order = reactor_->block_on(get(cache, *reactor_, key));
     ASSERT_TRUE(order && !*order);
     cache.finish(key, cache.make(size_bytes));
   }
-  std::unique_ptr<Reactor> reactor_;
 };
 
 TEST_F(SpanCacheTest, FirstIsToldToMakeItThenAllFindIt) {

@@ -9,6 +9,7 @@
 #include "oci-mount/layer/layer.h"
 #include "tests/support/counting_blob.h"
 #include "tests/support/image_builder.h"
+#include "tests/support/reactor_fixture.h"
 #include "tests/support/tar_builder.h"
 #include "tests/support/temp_dir.h"
 
@@ -17,12 +18,10 @@ namespace {
 
 using test::CountingBlob;
 
-class SpanReaderTest : public testing::Test {
+class SpanReaderTest : public test::ReactorFixture {
  protected:
   void SetUp() override {
-    auto created = Reactor::create();
-    ASSERT_TRUE(created) << created.error().describe();
-    reactor_ = std::move(*created);
+    ReactorFixture::SetUp();
     packed_ = std::make_shared<CountingBlob>(test::gzip(tar_), "packed layer");
     plain_ = std::make_shared<CountingBlob>(tar_, "plain layer");
     layers_ = {index(packed_, store::Compression::kGzip), index(plain_, store::Compression::kNone)};
@@ -67,7 +66,6 @@ class SpanReaderTest : public testing::Test {
   test::TempDir dir_;
   unsigned inode_ = 0;
   std::string tar_ = test::TarBuilder().file("f", test::sample_bytes(3 << 20, 1)).finish();
-  std::unique_ptr<Reactor> reactor_;
   WorkerPool workers_{2};
   std::shared_ptr<CountingBlob> packed_;
   std::shared_ptr<CountingBlob> plain_;

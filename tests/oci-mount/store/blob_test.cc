@@ -7,18 +7,14 @@
 #include "oci-mount/base/bytes.h"
 #include "tests/support/counting_blob.h"
 #include "tests/support/image_builder.h"
+#include "tests/support/reactor_fixture.h"
 #include "tests/support/temp_dir.h"
 
 namespace layerboot::store {
 namespace {
 
-class BlobTest : public testing::Test {
+class BlobTest : public test::ReactorFixture {
  protected:
-  void SetUp() override {
-    auto created = Reactor::create();
-    ASSERT_TRUE(created) << created.error().describe();
-    reactor_ = std::move(*created);
-  }
   Result<std::string> read(const Blob& blob, std::uint64_t offset, std::size_t size) {
     std::string text(size, '.');
     const iovec slice{text.data(), size};
@@ -26,7 +22,6 @@ class BlobTest : public testing::Test {
     if (!got) return std::unexpected(got.error());
     return text.substr(0, *got);
   }
-  std::unique_ptr<Reactor> reactor_;
   test::TempDir dir_;
 };
 
