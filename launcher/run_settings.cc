@@ -71,6 +71,12 @@ Result<void> volume_option(std::string_view option, Volume& volume) {
 
 }  // namespace
 
+std::string authorized_keys(const RunSettings& settings) {
+  std::string lines;
+  for (const std::string& key : settings.ssh_keys) lines += key + "\n";
+  return lines;
+}
+
 Result<Volume> parse_volume(std::string_view text) {
   std::string_view rest = text;
   const std::string_view host = split_off(rest, ':');

@@ -94,6 +94,9 @@ struct RunSettings {
   bool operator==(const RunSettings&) const = default;
 };
 
+/// ssh_keys as sshd reads them: a line each, every line ended. Empty without any.
+[[nodiscard]] std::string authorized_keys(const RunSettings& settings);
+
 /// `HOST:GUEST[:rw|:ro|:overlay[,quota=SIZE]]`. A relative HOST is relative to the working
 /// directory. EINVAL with what is wrong.
 Result<Volume> parse_volume(std::string_view text);

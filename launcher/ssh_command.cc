@@ -57,10 +57,9 @@ guest_init::SessionRequest script_request(std::string script, const std::string&
 /// The VM's own, and those that it was run with.
 Result<std::string> public_keys(const StateDirs& dirs, const std::string& name) {
   LB_ASSIGN(const fs::path key, ready_key(dirs, name));
-  LB_ASSIGN(std::string keys, read_file(key.string() + ".pub", kMaxKeyBytes));
+  LB_ASSIGN(const std::string own, read_file(key.string() + ".pub", kMaxKeyBytes));
   LB_ASSIGN(const VmRecord record, load_vm_record(VmPaths(dirs, name)));
-  for (const std::string& one : record.run.ssh_keys) keys += one + "\n";
-  return keys;
+  return own + authorized_keys(record.run);
 }
 
 /// In single quotes, for the shell that ssh gives its ProxyCommand to. '%' is ssh's own.

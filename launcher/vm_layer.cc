@@ -107,9 +107,7 @@ Result<std::string> vm_layer_tar(const VmConfig& config) {
   }
   LB_TRY(tar.add_file("etc/systemd/system/kmod-static-nodes.service.d/layerboot.conf", kKmodDropIn));
   LB_TRY(add_mount_units(tar, config));
-  std::string keys;
-  for (const std::string& key : config.ssh_keys) keys += key + "\n";
-  if (!keys.empty()) LB_TRY(tar.add_file(kRootKeysCredential, keys, 0600));
+  if (!config.ssh_keys.empty()) LB_TRY(tar.add_file(kRootKeysCredential, authorized_keys(config), 0600));
   if (config.timing) LB_TRY(tar.add_file("etc/systemd/system/layerboot-timing.service", kTimingUnit));
   LB_TRY(tar.add_file("run/.wh..containerenv", ""));
   return tar.finish();

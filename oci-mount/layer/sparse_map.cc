@@ -1,10 +1,10 @@
 #include "oci-mount/layer/sparse_map.h"
 
-#include <charconv>
 #include <limits>
 #include <optional>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/decimal.h"
 #include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
@@ -21,14 +21,6 @@ constexpr std::size_t kBlockIsExtended = 504;
 constexpr std::size_t kLongestLine = 20;  // digits of a u64
 
 constexpr std::uint64_t kMaxFileBytes = std::numeric_limits<std::int64_t>::max();
-
-std::optional<std::uint64_t> decimal(std::string_view text) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size() || value > kMaxFileBytes)
-    return std::nullopt;
-  return value;
-}
 
 std::unexpected<Error> bad_map(std::string_view why) { return fail(EBADMSG, "its sparse map ", why); }
 
@@ -71,7 +63,8 @@ Result<SparseMap::Need> SparseMap::begin_pax(const store::PaxSparse& records) {
   const bool in_records = (records.major.empty() && records.minor.empty()) ||
                           (records.major == "0" && (records.minor == "0" || records.minor == "1"));
   if (!in_data && !in_records) return fail(ENOTSUP, "it is a sparse file of an unknown form");
-  const auto size = decimal(records.real_size.empty() ? records.size : records.real_size);
+  const auto size =
+      parse_decimal(records.real_size.empty() ? records.size : records.real_size, kMaxFileBytes);
   if (!size) return bad_map("has no size");
   real_size_bytes_ = *size;
   if (in_data) {
@@ -83,7 +76,7 @@ Result<SparseMap::Need> SparseMap::begin_pax(const store::PaxSparse& records) {
     std::uint64_t pair[2];
     for (std::uint64_t& number : pair) {
       const auto comma = rest.find(',');
-      const auto value = decimal(rest.substr(0, comma));
+      const auto value = parse_decimal(rest.substr(0, comma), kMaxFileBytes);
       if (!value) return bad_map("has a number that is none");
       number = *value;
       rest.remove_prefix(comma == std::string_view::npos ? rest.size() : comma + 1);
@@ -114,7 +107,7 @@ Result<SparseMap::Need> SparseMap::take_lines() {
       text_.erase(0, text_.size() - rest.size());
       return Need::kBlock;
     }
-    const auto number = decimal(rest.substr(0, end));
+    const auto number = parse_decimal(rest.substr(0, end), kMaxFileBytes);
     if (!number) return bad_map("has a number that is none");
     if (numbers_.empty() && *number > kMaxSparseExtents) {
       return fail(EINVAL, "its sparse map is over the limit of ", kMaxSparseExtents, " pieces");
