@@ -98,7 +98,9 @@ if [ -t 0 ] && [ -t 1 ]; then
   echo "libvirt: Ctrl-] leaves the console; the VM is shut down then" >&2
   virsh console "$name" || true
 else
-  wait_for $limit "the login prompt" grep -q 'login: ' "$work/console.log"
+  prompt_or_end() { grep -q 'login: ' "$work/console.log" || [ "$(virsh domstate "$name" | head -n 1)" != running ]; }
+  wait_for $limit "the login prompt" prompt_or_end
+  grep -q 'login: ' "$work/console.log" || die "$name ended before its login prompt; its console's end: $(tail -n 5 "$work/console.log")"
   printf 'libvirt: the guest is at its login prompt\n' >&2
 fi
 if [ "$(virsh domstate "$name" | head -n 1)" = running ]; then

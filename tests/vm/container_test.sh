@@ -3,9 +3,10 @@
 set -euo pipefail
 here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 build=$1
-[ -n "${LAYERBOOT_TEST_IMAGE:-}" ] || { echo "LAYERBOOT_TEST_IMAGE is not set: run ./dev test"; exit 1; }
-state=$(mktemp -d "${TMPDIR:-/tmp}/layerboot-vm-XXXXXX")
-trap 'rm -rf --one-file-system "$state"' EXIT
+# shellcheck source=tests/vm/state_dir.sh
+. "$here/state_dir.sh"
+need_test_image
+make_state_dir
 export XDG_DATA_HOME=$state/data XDG_CACHE_HOME=$state/cache LAYERBOOT_BUILD=$build
 if ! said=$("$here/../../scripts/dev" run-container "oci:$LAYERBOOT_TEST_IMAGE:latest" --check 2> "$state/errors"); then
   cat "$state/errors"

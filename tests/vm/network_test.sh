@@ -3,11 +3,11 @@
 # image run as a command, systemd-networkd in a fat VM. Control groups of version 1 on the way.
 #   network_test.sh BUILD_DIR
 set -euo pipefail
+here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 build=$1
-[ -n "${LAYERBOOT_TEST_IMAGE:-}" ] || {
-  echo "LAYERBOOT_TEST_IMAGE is not set: run ./dev test, or set it to the OCI layout that ./dev image makes"
-  exit 1
-}
+# shellcheck source=tests/vm/state_dir.sh
+. "$here/state_dir.sh"
+need_test_image
 if [ -z "${LAYERBOOT_TEST_IN_NETNS:-}" ]; then
   skip() { echo "SKIPPED: $*"; exit 77; }
   [ "$(id -u)" = 0 ] || skip "a network namespace and a tap interface need root"
@@ -18,14 +18,9 @@ if [ -z "${LAYERBOOT_TEST_IN_NETNS:-}" ]; then
 fi
 
 readonly most_minutes=15 # a bound for what hangs, no expectation of speed
-state=$(mktemp -d "${TMPDIR:-/tmp}/layerboot-vm-XXXXXX")
-server=
-trap '[ -z "$server" ] || kill "$server"; rm -rf "$state"' EXIT
 mount -t proc proc /proc
-kernels=$("$build/launcher/layerboot" kernel --guest-init "$build/guest-init/guest-init")
-mkdir -p "$state"/{data/layerboot/kernels,cache,runtime}
-cp -r "$kernels" "$state/data/layerboot/kernels/"
-export XDG_DATA_HOME=$state/data XDG_CACHE_HOME=$state/cache XDG_RUNTIME_DIR=$state/runtime
+make_state_dir
+make_home "$build"
 
 ip link set lo up
 ip tuntap add dev lbtap mode tap
@@ -44,7 +39,6 @@ pidfile $state/udhcpd.pid
 CONF
 touch "$state/leases"
 busybox udhcpd -f "$state/udhcpd.conf" > "$state/udhcpd.log" 2>&1 &
-server=$!
 
 fail() { cat "$state/udhcpd.log"; echo "FAILED: $*"; exit 1; }
 layerboot() { timeout --kill-after=60 "${most_minutes}m" "$build/launcher/layerboot" "$@"; }

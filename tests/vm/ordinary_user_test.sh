@@ -5,17 +5,14 @@
 set -euo pipefail
 here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 build=$1
-[ -n "${LAYERBOOT_TEST_IMAGE:-}" ] || {
-  echo "LAYERBOOT_TEST_IMAGE is not set: run ./dev test, or set it to the OCI layout that ./dev image makes"
-  exit 1
-}
+# shellcheck source=tests/vm/state_dir.sh
+. "$here/state_dir.sh"
+need_test_image
 # A mount namespace of its own, for a /dev/fuse that users may open.
 if [ "$(id -u)" = 0 ] && [ -z "${LAYERBOOT_TEST_NAMESPACE:-}" ]; then
   LAYERBOOT_TEST_NAMESPACE=1 exec unshare -m --propagation private "$0" "$@"
 fi
 readonly most_minutes=15 # a bound for what hangs, no expectation of speed
-# shellcheck source=tests/vm/state_dir.sh
-. "$here/state_dir.sh"
 make_state_dir
 mkdir -p "$state"/{bin,home,shared,data/layerboot/kernels,cache,runtime}
 install -m 755 "$build"/{launcher/layerboot,vfsd/vfsd,guest-init/guest-init,oci-mount/mount/oci-mount} "$state/bin/"

@@ -6,16 +6,11 @@ set -euo pipefail
 here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 build=$1
 script=$2
-[ -n "${LAYERBOOT_TEST_IMAGE:-}" ] || {
-  echo "LAYERBOOT_TEST_IMAGE is not set: run ./dev test, or set it to the OCI layout that ./dev image makes"
-  exit 1
-}
 # shellcheck source=tests/vm/state_dir.sh
 . "$here/state_dir.sh"
+need_test_image
 make_state_dir
-kernels=$("$build/launcher/layerboot" kernel --guest-init "$build/guest-init/guest-init")
-mkdir -p "$state/data/layerboot/kernels"
-cp -r "$kernels" "$state/data/layerboot/kernels/"
+make_home "$build"
 # What the verbs of ./dev take for granted: programs that are built, and the default image.
 mkdir -p "$state/data/layerboot/images"
 ln -s "$LAYERBOOT_TEST_IMAGE" "$state/data/layerboot/images/demo"

@@ -5,10 +5,9 @@
 set -euo pipefail
 here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 build=$1 fsx=$2 parts=$3
-[ -n "${LAYERBOOT_TEST_IMAGE:-}" ] || {
-  echo "LAYERBOOT_TEST_IMAGE is not set: run ./dev test, or set it to the OCI layout that ./dev image makes"
-  exit 1
-}
+# shellcheck source=tests/vm/state_dir.sh
+. "$here/state_dir.sh"
+need_test_image
 [ "$(id -u)" = 0 ] || { echo "SKIPPED: building the workload's image needs root"; exit 77; }
 readonly most_minutes=25 # a bound for what hangs, no expectation of speed
 seed=${LAYERBOOT_TEST_SEED:-$RANDOM}
@@ -16,16 +15,11 @@ echo "seed $seed (LAYERBOOT_TEST_SEED)"
 
 image=$build/tests/vm/workload-image
 "$here/workload/image.sh" "$LAYERBOOT_TEST_IMAGE" "$fsx" "$image"
-# shellcheck source=tests/vm/state_dir.sh
-. "$here/state_dir.sh"
 make_state_dir
-kernels=$("$build/launcher/layerboot" kernel --guest-init "$build/guest-init/guest-init")
-mkdir -p "$state"/{data/layerboot/kernels,cache,runtime}
-cp -r "$kernels" "$state/data/layerboot/kernels/"
+make_home "$build"
 
 status=0
-env XDG_DATA_HOME="$state/data" XDG_CACHE_HOME="$state/cache" XDG_RUNTIME_DIR="$state/runtime" \
-  timeout --kill-after=60 "${most_minutes}m" "$build/launcher/layerboot" run "oci:$image:latest" --name workload \
+timeout --kill-after=60 "${most_minutes}m" "$build/launcher/layerboot" run "oci:$image:latest" --name workload \
   --accel tcg --cpus 2 --disk 1500M --vfsd "$build/vfsd/vfsd" --guest-init "$build/guest-init/guest-init" \
   --append "layerboot.workload=$parts layerboot.seed=$seed" < /dev/null > "$state/console" 2>&1 || status=$?
 tr -d '\r' < "$state/console" > "$state/text"

@@ -1,10 +1,27 @@
 # shellcheck shell=bash
 # A directory for the state of one test's programs, and its end. Sourced.
+#   need_test_image: fails plainly where LAYERBOOT_TEST_IMAGE is not set.
 #   make_state_dir: sets `state`; when the shell ends, whatever it still runs with it is killed and the directory removed. Where the test
 #   has failed, the ends of the consoles are printed first.
+#   make_home BUILD_DIR: in `state`, the launcher's data, cache and runtime directories, with the kernels of this machine, so that none
+#   is fetched anew; the environment points the launcher there.
+need_test_image() {
+  [ -z "${LAYERBOOT_TEST_IMAGE:-}" ] || return 0
+  echo "LAYERBOOT_TEST_IMAGE is not set: run ./dev test, or set it to the OCI layout that ./dev image makes"
+  exit 1
+}
+
 make_state_dir() {
   state=$(mktemp -d "${TMPDIR:-/tmp}/layerboot-vm-XXXXXX")
   trap end_state_dir EXIT
+}
+
+make_home() {
+  local kernels
+  kernels=$("$1/launcher/layerboot" kernel --guest-init "$1/guest-init/guest-init")
+  mkdir -p "$state"/{data/layerboot/kernels,cache,runtime}
+  cp -r "$kernels" "$state/data/layerboot/kernels/"
+  export XDG_DATA_HOME=$state/data XDG_CACHE_HOME=$state/cache XDG_RUNTIME_DIR=$state/runtime
 }
 
 end_state_dir() {
@@ -21,6 +38,6 @@ end_state_dir() {
     pgrep -f "$state" > /dev/null || break
     sleep 0.1
   done
-  rm -rf "$state"
+  rm -rf --one-file-system "$state"
   exit $status
 }

@@ -5,21 +5,15 @@
 set -euo pipefail
 here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 build=$1 system=$2
-[ -n "${LAYERBOOT_TEST_IMAGE:-}" ] || {
-  echo "LAYERBOOT_TEST_IMAGE is not set: run ./dev test, or set it to the OCI layout that ./dev image makes"
-  exit 1
-}
+# shellcheck source=tests/vm/state_dir.sh
+. "$here/state_dir.sh"
+need_test_image
 readonly most_minutes=15 # a bound for what hangs, no expectation of speed
 image=$(dirname "$LAYERBOOT_TEST_IMAGE")/test/$system
 "$here/systems/image.sh" "$system" "$image"
 
-# shellcheck source=tests/vm/state_dir.sh
-. "$here/state_dir.sh"
 make_state_dir
-kernels=$("$build/launcher/layerboot" kernel --guest-init "$build/guest-init/guest-init")
-mkdir -p "$state"/{data/layerboot/kernels,cache,runtime}
-cp -r "$kernels" "$state/data/layerboot/kernels/"
-export XDG_DATA_HOME=$state/data XDG_CACHE_HOME=$state/cache XDG_RUNTIME_DIR=$state/runtime
+make_home "$build"
 upper=$state/data/layerboot/vms/$system/disk/upper
 
 layerboot() { timeout --kill-after=60 "${most_minutes}m" "$build/launcher/layerboot" "$@"; }
