@@ -40,6 +40,10 @@ constexpr std::string_view kKmodDropIn =
     "ConditionFileIsExecutable=|/bin/kmod\n"
     "ConditionFileIsExecutable=|/usr/bin/kmod\n";
 
+// What guest-init has mounted stays until the very end: udev keeps the modules' indexes open as long as it
+// runs.
+constexpr std::string_view kStaysDropIn = "[Unit]\nDefaultDependencies=no\n";
+
 /// Where systemd 252 and later looks for it (systemd.system-credentials(7)): the guest's own sshd then lets
 /// root in.
 constexpr std::string_view kRootKeysCredential = "etc/credstore/ssh.authorized_keys.root";
@@ -66,6 +70,16 @@ Result<void> add_mount_units(TarWriter& tar, const VmConfig& config) {
   }
   return tar.add_file("etc/systemd/system/local-fs.target.d/layerboot.conf",
                       str_cat("[Unit]\nWants=", wanted.substr(1), "\n"));
+}
+
+/// On a disk the kernel's modules and configuration are bound into the root (guest-init/disk_root.h).
+Result<void> add_module_drop_ins(TarWriter& tar, const VmConfig& config) {
+  for (const std::string_view place : {"usr/lib/modules/", "lib/modules/", "boot/config-"}) {
+    LB_TRY(tar.add_file(str_cat("etc/systemd/system/", mount_unit_name(str_cat(place, config.kernel_release)),
+                                ".d/layerboot.conf"),
+                        kStaysDropIn));
+  }
+  return {};
 }
 
 }  // namespace
@@ -107,6 +121,7 @@ Result<std::string> vm_layer_tar(const VmConfig& config) {
   }
   LB_TRY(tar.add_file("etc/systemd/system/kmod-static-nodes.service.d/layerboot.conf", kKmodDropIn));
   LB_TRY(add_mount_units(tar, config));
+  if (config.disk_root) LB_TRY(add_module_drop_ins(tar, config));
   if (!config.ssh_keys.empty()) LB_TRY(tar.add_file(kRootKeysCredential, authorized_keys(config), 0600));
   if (config.timing) LB_TRY(tar.add_file("etc/systemd/system/layerboot-timing.service", kTimingUnit));
   LB_TRY(tar.add_file("run/.wh..containerenv", ""));

@@ -45,6 +45,19 @@ TEST(VmLayer, GnuTarReadsWhatIsInIt) {
   EXPECT_TRUE(modes->starts_with("-r--r--r-- 0/0 ")) << *modes;
 }
 
+TEST(VmLayer, OnADiskTheKernelsModulesStayMountedToTheEnd) {
+  VmConfig config = example();
+  config.kernel_release = "6.12.9+deb12-cloud-amd64";
+  config.disk_root = true;
+  const auto tar = vm_layer_tar(config);
+  ASSERT_TRUE(tar);
+  EXPECT_NE(tar->find("usr-lib-modules-6.12.9\\x2bdeb12\\x2dcloud\\x2damd64.mount.d/layerboot.conf"),
+            std::string::npos);
+  EXPECT_NE(tar->find("boot-config\\x2d6.12.9"), std::string::npos);
+  config.disk_root = false;
+  EXPECT_EQ(vm_layer_tar(config)->find(".mount.d/"), std::string::npos);
+}
+
 TEST(VmLayer, WithoutNetworkTheImagesOwnResolverStays) {
   VmConfig config = example();
   config.net = Net::kNone;
