@@ -72,6 +72,12 @@ void add_disk_options(CLI::App* command, Options& options) {
   command->add_option("--vfsd", options.vfsd, "the file system daemon to start")->type_name("FILE");
 }
 
+CLI::Option* add_writeback_option(CLI::App* command, Options& options) {
+  return command->add_flag(
+      "--writeback", options.writeback,
+      "the guest keeps what it writes for a while: small writes are faster, a full disk shows late");
+}
+
 void add_program_options(CLI::App* command, Options& options) {
   command->add_option("--vfsd", options.vfsd, "the file system daemon to start")->type_name("FILE");
   command->add_option("--guest-init", options.guest_init, "guest-init to put into the initrd")

@@ -205,6 +205,7 @@ void add_run_command(CommandSet& commands) {
   run->add_flag("--ephemeral", options.ephemeral,
                 "start from the image alone, and keep nothing that is written");
   add_disk_options(run, options);
+  add_writeback_option(run, options)->excludes(socket)->excludes(disk);
   add_choice<DiskFormat>(run, "--disk-format", options.disk_format,
                          {{"raw", DiskFormat::kRaw}, {"qcow2", DiskFormat::kQcow2}},
                          "qcow2 on top of the image's disk (the default), or a raw copy of it for this VM")

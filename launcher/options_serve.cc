@@ -15,6 +15,7 @@ void add_serve_commands(CommandSet& commands) {
       ->add_option("--socket-path", options.socket_path, "where to listen; default: in the runtime directory")
       ->type_name("SOCKET");
   add_disk_options(serve, options);
+  add_writeback_option(serve, options);
   add_kernel_options(serve, options);
   auto* kernel =
       commands.add("kernel", Command::kKernel, "fetch and prepare a kernel, and print its directory");

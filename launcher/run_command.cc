@@ -313,6 +313,7 @@ Result<void> serve_image(const StateDirs& dirs, const Options& options) {
   static_cast<RunSettings&>(chosen) = known.run;
   chosen.kernel = options.kernel;
   chosen.ephemeral = false;
+  chosen.writeback |= options.writeback;
   LB_ASSIGN(const VmConfig config, config_for(chosen, directory, std::move(workload), kernel));
   LB_ASSIGN(ChildSpec daemon, vfsd_spec(dirs, chosen, directory, kernel, config, plan.socket));
   plan.daemons.push_back(std::move(daemon));

@@ -90,6 +90,7 @@ struct RunSettings {
   DiskFormat disk_format = DiskFormat::kQcow2;
   bool no_initrd = false;  // the kernel mounts the root by itself
   bool ephemeral = false;  // what the guest writes ends with the run
+  bool writeback = false;  // the guest keeps what it writes to the root for a while
 
   bool operator==(const RunSettings&) const = default;
 };

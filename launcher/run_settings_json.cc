@@ -171,7 +171,8 @@ json settings_to_json(const RunSettings& settings) {
           {"sockets", std::move(sockets)},
           {"no_initrd", settings.no_initrd},
           {"disk_format", word_of(disk_words(), settings.disk_format)},
-          {"ephemeral", settings.ephemeral}};
+          {"ephemeral", settings.ephemeral},
+          {"writeback", settings.writeback}};
 }
 
 Result<RunSettings> settings_from_json(const json& object) {
@@ -205,6 +206,7 @@ Result<RunSettings> settings_from_json(const json& object) {
   reader.flag("no_initrd", settings.no_initrd);
   reader.choice("disk_format", disk_words(), settings.disk_format);
   reader.flag("ephemeral", settings.ephemeral);
+  reader.flag("writeback", settings.writeback);
   reader.each("volumes", [&](const json& item) {
     if (!item.is_object()) return reader.wrong("volumes");
     Volume volume;

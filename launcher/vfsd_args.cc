@@ -24,6 +24,7 @@ std::vector<std::string> vfsd_args(const VmConfig& config, const VfsdPaths& path
   args.insert(args.end(),
               {"--request-queues", str_cat(config.request_queues), "--ready-fd", str_cat(kVfsdReadyFd)});
   if (!paths.control.empty()) args.insert(args.end(), {"--control-socket", paths.control.string()});
+  if (config.writeback) args.emplace_back("--writeback");
   if (once) args.emplace_back("--once");
   if (config.quiet) args.emplace_back("--quiet");
   if (config.debug) args.emplace_back("--debug");

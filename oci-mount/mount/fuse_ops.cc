@@ -71,7 +71,6 @@ void setattr(fuse_req_t request, fuse_ino_t node, struct stat* wanted, int to_se
   const bool mtime_now = (to_set & FUSE_SET_ATTR_MTIME_NOW) != 0;
   if (atime_now || (to_set & FUSE_SET_ATTR_ATIME)) change.atime = time_change(atime_now, wanted->st_atim);
   if (mtime_now || (to_set & FUSE_SET_ATTR_MTIME)) change.mtime = time_change(mtime_now, wanted->st_mtim);
-  if (to_set & FUSE_SET_ATTR_CTIME) change.ctime = time_change(false, wanted->st_ctim).time;
   Door& door = door_of(request);
   run(door, door.fs.setattr(door.reactor, node, change),
       [request](const Result<vfs::Attr>& attr) { reply_attr(request, attr); });

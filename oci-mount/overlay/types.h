@@ -68,7 +68,6 @@ struct AttrChange {
   std::optional<std::uint64_t> size_bytes;
   std::optional<TimeChange> atime;
   std::optional<TimeChange> mtime;
-  std::optional<Time> ctime;
   bool kill_suid_sgid = false;  // FATTR_KILL_SUIDGID
 };
 

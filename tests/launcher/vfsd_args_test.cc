@@ -41,6 +41,8 @@ TEST(VfsdArgs, Golden) {
                                              "/run/c.sock",
                                              "--once"};
   EXPECT_EQ(vfsd_args(config, paths, true), expected);
+  config.writeback = true;
+  EXPECT_EQ(vfsd_args(config, paths, false).back(), "--writeback");
 }
 
 TEST(VfsdArgs, AVolumeIsInPlaceOrHasAnUpperWithAQuota) {

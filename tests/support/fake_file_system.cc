@@ -227,6 +227,7 @@ Result<vfs::Attr> FakeFileSystem::getattr(NodeId id) {
 
 Task<Result<vfs::Attr>> FakeFileSystem::setattr(Reactor&, NodeId id, vfs::AttrChange wanted) {
   const std::lock_guard lock(mutex_);
+  ++attr_changes;
   LB_CO_TRY(change(id, wanted));
   co_return nodes_.at(id).attr;
 }

@@ -34,6 +34,7 @@ class FakeFileSystem final : public vfs::FileSystem {
   /// As the last operations had them; for tests on one thread.
   vfs::Caller last_caller;
   std::uint32_t last_xattr_flags = 0;
+  std::uint32_t attr_changes = 0;  // that came by setattr()
 
   // ---- vfs::FileSystem --------------------------------------------------------------------------
   void reset() override;

@@ -1,10 +1,11 @@
 #!/bin/bash
 # Boots the workload image with workload/guest.sh as its only business, and judges what the guest says of each part; then
 # holds the guest's df against the host's du, and looks for errors of the daemon.
-#   run_workload_test.sh BUILD_DIR FSX PARTS
+#   run_workload_test.sh BUILD_DIR FSX PARTS [OPTION OF layerboot run…]
 set -euo pipefail
 here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 build=$1 fsx=$2 parts=$3
+shift 3
 # shellcheck source=tests/vm/state_dir.sh
 . "$here/state_dir.sh"
 need_test_image
@@ -20,7 +21,7 @@ make_home "$build"
 
 status=0
 timeout --kill-after=60 "${most_minutes}m" "$build/launcher/layerboot" run "oci:$image:latest" --name workload \
-  --accel tcg --cpus 2 --disk 1500M --vfsd "$build/vfsd/vfsd" --guest-init "$build/guest-init/guest-init" \
+  --accel tcg --cpus 2 --disk 1500M --vfsd "$build/vfsd/vfsd" --guest-init "$build/guest-init/guest-init" "$@" \
   --append "layerboot.workload=$parts layerboot.seed=$seed" < /dev/null > "$state/console" 2>&1 || status=$?
 tr -d '\r' < "$state/console" > "$state/text"
 fail() { tail -60 "$state/text"; echo "FAILED: $*"; exit 1; }

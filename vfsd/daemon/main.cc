@@ -67,7 +67,8 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
   {
     fuse::Session session(*image.file_system, fuse::SessionOptions{.read_only = options.read_only,
                                                                    .zero_message_open = !options.send_opens,
-                                                                   .shared = in_place});
+                                                                   .shared = in_place,
+                                                                   .writeback = options.writeback});
     LB_ASSIGN(const auto queues, QueueSet::create(session, options.request_queues));
     vhost::Backend backend(*queues);
     Server server(listener, backend, session, options.once);

@@ -64,6 +64,9 @@ void declare(CLI::App& app, Options& options) {
   app.add_flag("--once", options.once, "exit when the front end disconnects");
   app.add_flag("--send-opens", options.send_opens,
                "let the guest ask for each open (slower; to measure what not asking spares)");
+  app.add_flag(
+      "--writeback", options.writeback,
+      "let the guest keep what it writes for a while: small writes are faster, a full quota shows late");
   app.add_flag("--read-only", options.read_only, "refuse every change");
   auto* quiet = app.add_flag("--quiet", options.quiet, "only warnings and errors");
   app.add_flag("--debug", options.debug, "everything")->excludes(quiet);
@@ -76,7 +79,9 @@ std::string complaint(const Options& options) {
   if (options.socket_path.empty() && options.socket_fd < 0) return "--socket-path or --fd is required";
   if (!options.share.empty()) {
     const bool of_images = !options.image.empty() || !options.upper.empty() || !options.add_layers.empty();
-    return of_images ? "--share serves a directory in place: without --image, --upper and --add-layer" : "";
+    if (of_images) return "--share serves a directory in place: without --image, --upper and --add-layer";
+    return options.writeback ? "--share shows the guest a directory that others write to: without --writeback"
+                             : "";
   }
   if (options.image.empty()) return "--image or --share is required";
   if (options.read_only) return "";

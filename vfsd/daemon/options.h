@@ -40,6 +40,7 @@ struct Options {
   bool once = false;
   bool read_only = false;
   bool send_opens = false;  // the guest asks for each open
+  bool writeback = false;   // the guest keeps what it writes for a while
   bool quiet = false;
   bool debug = false;
   bool print_capabilities = false;

@@ -40,11 +40,26 @@ vfs::TimeChange time_change(bool now, std::uint64_t sec, std::uint32_t nsec) {
   return {now, {static_cast<std::int64_t>(sec), nsec}};
 }
 
+/// A client that keeps what is written (WRITEBACK_CACHE) tells the times of a file when it has written it
+/// back, and after each unlink, link or rename of it (fuse_flush_times() in Linux's fs/fuse/inode.c); its
+/// FATTR_CTIME comes with nothing else. The mtime of a file whose name alone went is what it was: nothing is
+/// copied up for that.
+bool tells_only_known_times(const fuse_setattr_in& in, const vfs::Attr& attr) {
+  constexpr std::uint32_t kTimes = FATTR_MTIME | FATTR_CTIME;
+  constexpr std::uint32_t kNoChange = FATTR_FH | FATTR_LOCKOWNER;
+  return (in.valid & ~kNoChange) == kTimes && attr.mtime.sec == static_cast<std::int64_t>(in.mtime) &&
+         attr.mtime.nsec == in.mtimensec;
+}
+
 void setattr(Call& call) {
   const auto in = call.body.take<fuse_setattr_in>();
   if (!call.body.ok() || in.size > kMaxOffset || in.atimensec >= kNanosecondsPerSecond ||
       in.mtimensec >= kNanosecondsPerSecond || in.ctimensec >= kNanosecondsPerSecond) {
     return call.malformed();
+  }
+  if (call.has_agreed_to(FUSE_WRITEBACK_CACHE)) {
+    const auto attr = call.fs.getattr(call.node());
+    if (attr && tells_only_known_times(in, *attr)) return reply_attr(call.exchange, *attr);
   }
   constexpr std::uint32_t kPermissionBits = 07777;
   vfs::AttrChange change;
@@ -57,9 +72,6 @@ void setattr(Call& call) {
   }
   if ((in.valid & FATTR_MTIME) != 0) {
     change.mtime = time_change((in.valid & FATTR_MTIME_NOW) != 0, in.mtime, in.mtimensec);
-  }
-  if ((in.valid & FATTR_CTIME) != 0) {
-    change.ctime = vfs::Time{static_cast<std::int64_t>(in.ctime), in.ctimensec};
   }
   change.kill_suid_sgid = (in.valid & FATTR_KILL_SUIDGID) != 0;
   reply_when_done(call.exchange, call.fs.setattr(call.reactor, call.node(), change), reply_attr);
@@ -146,6 +158,9 @@ void fallocate(Call& call) {
 }
 
 void lseek(Call& call) {
+  // The client asks without having sent what it keeps (fuse_lseek()): a hole here may be data there. For
+  // good, it takes each file for data from one end to the other then.
+  if (call.has_agreed_to(FUSE_WRITEBACK_CACHE)) return reply_errno(call.exchange, ENOSYS);
   const auto in = call.body.take<fuse_lseek_in>();
   if (!call.body.ok() || (in.whence != SEEK_DATA && in.whence != SEEK_HOLE)) return call.malformed();
   if (in.offset > kMaxOffset) return reply_errno(call.exchange, ENXIO);

@@ -13,9 +13,9 @@ namespace layerboot::vfsd::fuse {
 namespace {
 
 /// What is agreed to, of what the client offers. Left out on purpose: ATOMIC_O_TRUNC (nobody would truncate,
-/// as OPEN is never sent), AUTO_INVAL_DATA, READDIRPLUS_AUTO, WRITEBACK_CACHE, POSIX_LOCKS, FLOCK_LOCKS,
-/// EXPORT_SUPPORT, HANDLE_KILLPRIV (contradicts V2). POSIX_ACL takes DONT_MASK, as a default ACL replaces the
-/// umask, and SETXATTR_EXT, which says when an ACL takes set-group-id away.
+/// as OPEN is never sent), AUTO_INVAL_DATA, READDIRPLUS_AUTO, POSIX_LOCKS, FLOCK_LOCKS, EXPORT_SUPPORT,
+/// HANDLE_KILLPRIV (contradicts V2). WRITEBACK_CACHE is for who asks for it. POSIX_ACL takes DONT_MASK, as a
+/// default ACL replaces the umask, and SETXATTR_EXT, which says when an ACL takes set-group-id away.
 constexpr std::uint64_t kWanted =
     FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_HAS_IOCTL_DIR | FUSE_DO_READDIRPLUS | FUSE_ASYNC_DIO |
     FUSE_NO_OPEN_SUPPORT | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS |
@@ -125,6 +125,7 @@ void Session::handle_init(Exchange& exchange) {
   // It has none, and a client that heeds ACLs would not take that for an answer.
   if (options_.shared) agreed &= ~std::uint64_t{FUSE_POSIX_ACL};
   if (!options_.zero_message_open) agreed &= ~kZeroMessageFlags;
+  if (options_.writeback && !options_.shared) agreed |= offered & FUSE_WRITEBACK_CACHE;
   agreed_.store(agreed, std::memory_order_relaxed);
   out.minor = std::min(in.minor, kMinor);
   out.max_readahead = in.max_readahead;

@@ -21,6 +21,9 @@ struct SessionOptions {
   /// Others change what is served: the client remembers nothing for longer than kSharedSeconds, and asks
   /// before it believes its pages.
   bool shared = false;
+  /// The client keeps what is written and sends it later, and owns sizes and times of files meanwhile. Not
+  /// with `shared`.
+  bool writeback = false;
 };
 
 /// One for a client, driven by all its queues. Thread-safe.

@@ -52,6 +52,8 @@ TEST(ParseOptions, UsageErrorsAreTwo) {
   EXPECT_EQ(parse({"--help"}).exit_code, 0);
   EXPECT_EQ(parse({"--version"}).exit_code, 0);
   EXPECT_FALSE(parse({"--fd", "3", "--image", "x", "--read-only"}).exit_code);
+  EXPECT_FALSE(parse({"--fd", "3", "--share", "x"}).exit_code);
+  EXPECT_EQ(parse({"--fd", "3", "--share", "x", "--writeback"}).exit_code, 2);
 }
 
 }  // namespace

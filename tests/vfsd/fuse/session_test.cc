@@ -97,6 +97,52 @@ TEST_F(OpeningSessionTest, AnswersEachOpenWithAllThatMayBeKept) {
   }
 }
 
+class WritebackSessionTest : public SessionTest {
+ protected:
+  WritebackSessionTest() : SessionTest({.writeback = true}) {}
+};
+
+TEST_F(WritebackSessionTest, LetsTheClientKeepWhatItWritesAndSeeNoHoles) {
+  EXPECT_NE(init()->flags & FUSE_WRITEBACK_CACHE, 0U);
+  const auto id = fs.add_file(1, "file", "hello");
+  const fuse_lseek_in seek{.fh = 0, .offset = 0, .whence = SEEK_DATA, .padding = 0};
+  EXPECT_EQ(code(FUSE_LSEEK, id, {object_bytes(seek)}), ENOSYS);
+  ASSERT_TRUE(init(38, test::FuseClient::kEveryFlag & ~std::uint32_t{FUSE_WRITEBACK_CACHE}));
+  EXPECT_EQ(code(FUSE_LSEEK, id, {object_bytes(seek)}), 0) << "a client that keeps nothing";
+}
+
+TEST_F(WritebackSessionTest, TimesThatAreKnownChangeNothing) {
+  ASSERT_TRUE(init());
+  const auto id = fs.add_file(1, "file", "hello");
+  fuse_setattr_in in{};
+  in.valid = FATTR_MTIME | FATTR_CTIME;
+  in.mtime = 1000;
+  in.mtimensec = 5;
+  in.ctime = 2000;
+  EXPECT_EQ(as<fuse_attr_out>(call(FUSE_SETATTR, id, {object_bytes(in)})).attr.mtime, 1000U);
+  EXPECT_EQ(fs.attr_changes, 1U);
+  in.valid |= FATTR_FH;
+  EXPECT_EQ(as<fuse_attr_out>(call(FUSE_SETATTR, id, {object_bytes(in)})).attr.mtime, 1000U);
+  EXPECT_EQ(fs.attr_changes, 1U) << "only the time of its change is new";
+  in.valid |= FATTR_MODE;
+  in.mode = 0600;
+  EXPECT_EQ(as<fuse_attr_out>(call(FUSE_SETATTR, id, {object_bytes(in)})).attr.mode & 07777U, 0600U);
+  in.valid = FATTR_MTIME | FATTR_CTIME;
+  in.mtimensec = 6;
+  EXPECT_EQ(as<fuse_attr_out>(call(FUSE_SETATTR, id, {object_bytes(in)})).attr.mtimensec, 6U);
+  EXPECT_EQ(fs.attr_changes, 3U);
+  EXPECT_EQ(code(FUSE_SETATTR, 4711, {object_bytes(in)}), ESTALE);
+}
+
+class SharedWritebackSessionTest : public SessionTest {
+ protected:
+  SharedWritebackSessionTest() : SessionTest({.shared = true, .writeback = true}) {}
+};
+
+TEST_F(SharedWritebackSessionTest, WhatOthersChangeIsNotKept) {
+  EXPECT_EQ(init()->flags & FUSE_WRITEBACK_CACHE, 0U);
+}
+
 TEST_F(SessionTest, SomeQuestionsAreNeverAskedAgain) {
   ASSERT_TRUE(init());
   for (const std::uint32_t opcode : {FUSE_OPEN, FUSE_OPENDIR, FUSE_FLUSH, FUSE_POLL, FUSE_ACCESS}) {

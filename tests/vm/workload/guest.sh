@@ -161,6 +161,36 @@ run_full() {
   [ $((now - used)) -lt $((1 << 20)) ]
 }
 
+# Of a VM with --writeback.
+run_kept() {
+  local writer
+  mkfifo $work/go
+  # Nothing here may close a copy of its output, not even a child's: closing sends what is kept.
+  (
+    exec > $work/kept
+    for ((count = 1; count <= 500; ++count)); do echo "line $count"; done
+    : 3> $work/written
+    read -r < $work/go
+  ) & writer=$!
+  until [ -e $work/written ]; do sleep 0.1; done
+  # Nobody has been asked for room yet, and nobody takes what is only here for a hole.
+  [ "$(stat -c %b $work/kept)" = 0 ] || { echo "it is not kept here"; return 1; }
+  cp --sparse=auto $work/kept $work/copy && cmp $work/kept $work/copy || return 1
+  [ "$(tail -n 1 $work/copy)" = "line 500" ] || return 1
+  echo > $work/go
+  wait $writer
+  [ "$(stat -c %b $work/kept)" = 16 ] || { echo "closed, it has $(stat -c %b $work/kept) blocks"; return 1; }
+  # Times that were set stay.
+  touch -d @1000000000 $work/kept && sync && echo 3 > /proc/sys/vm/drop_caches
+  [ "$(stat -c %Y $work/kept)" = 1000000000 ] || return 1
+  # A full disk is told when the file is synced or closed.
+  fallocate -l $(($(df -B1 --output=avail / | tail -1) - (8 << 20))) $work/big || return 1
+  dd if=/dev/zero of=$work/rest bs=64k count=1000 conv=fsync 2> $work/dd.log && return 1
+  grep -q 'No space left' $work/dd.log || { cat $work/dd.log; return 1; }
+  rm $work/rest && ! head -c 16M /dev/zero > $work/rest || { echo "close says that it fits"; return 1; }
+  rm $work/rest $work/big $work/kept $work/copy $work/written $work/go && sync
+}
+
 parts=$(sed -n 's/.*layerboot\.workload=\([a-z,]*\).*/\1/p' /proc/cmdline)
 fsx_seed=$(sed -n 's/.*layerboot\.seed=\([0-9]*\).*/\1/p' /proc/cmdline)
 failed=
