@@ -10,7 +10,7 @@ rounds=3 work=${XDG_CACHE_HOME:-$HOME/.cache}/layerboot-bench-vm output=$(dirnam
 say() { printf 'bench: %s\n' "$*" >&2; }
 usage() {
   say "$1"
-  say "usage: bench vm [--rounds N] [--only vfsd,raw,qcow2,virtiofsd-c,virtiofsd-rust] [--work DIR] [--output DIR]"
+  say "usage: bench vm [--rounds N] [--only vfsd,vfsd-writeback,raw,qcow2,virtiofsd-c,virtiofsd-rust] [--work DIR] [--output DIR]"
   exit 2
 }
 while [ $# -gt 0 ]; do
@@ -24,7 +24,7 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
-known="vfsd raw qcow2 virtiofsd-c virtiofsd-rust"
+known="vfsd vfsd-writeback raw qcow2 virtiofsd-c virtiofsd-rust"
 for contender in ${only//,/ }; do
   [[ " $known " == *" $contender "* ]] || usage "no contender '$contender': there are $known"
 done
@@ -63,7 +63,7 @@ timed() {
 kib_of() { du -sk --total "$@" 2> /dev/null | tail -n 1 | cut -f1; }
 
 # ---- the contenders --------------------------------------------------------------------------------------------
-contenders=(vfsd raw qcow2)
+contenders=(vfsd vfsd-writeback raw qcow2)
 if [ -x /usr/lib/qemu/virtiofsd ]; then contenders+=(virtiofsd-c); else say "no C virtiofsd here: left out"; fi
 rust=()
 if "$here/../fetch_rust_virtiofsd.sh" "$kept/rust" > rust.log 2>&1; then
@@ -103,7 +103,7 @@ trap 'exit 143' TERM HUP
 # From blobs to ready to boot, nothing known before; then once more for another VM of the same image.
 prepare() {
   case $1 in
-    vfsd)
+    vfsd*)
       timed prepare "$build/oci-mount/mount/oci-mount" index "$reference"
       put prepare-kib "$(kib_of state/cache)"
       timed prepare-again "$build/oci-mount/mount/oci-mount" index "$reference" ;;
@@ -162,6 +162,7 @@ run_vm() {
   local options=(--cpus 2 --memory 1G --disk "$size" --accel tcg --name bench)
   case $1 in
     vfsd) options+=("$reference") ;;
+    vfsd-writeback) options+=("$reference" --writeback) ;;
     raw | qcow2) options+=(--disk-image "$reference" --disk-format "$1") ;;
     virtiofsd-*) options+=(--socket-path "$work/socket") ;;
   esac
@@ -194,7 +195,7 @@ run_vm() {
   tr -d '\r' < console.log | sed -n 's/^.*BENCH \([a-z0-9-]* [0-9][0-9.]*\)$/\1/p' | grep -v '^done' >> "$result"
   tr -d '\r' < console.log | grep 'BENCH failed' >&2 || true
   case $1 in
-    vfsd) put grown-kib "$(kib_of state/data/layerboot/vms/bench/disk)" ;;
+    vfsd*) put grown-kib "$(kib_of state/data/layerboot/vms/bench/disk)" ;;
     qcow2) put grown-kib "$(kib_of state/data/layerboot/vms/bench/disk.qcow2)" ;;
   esac
 }
