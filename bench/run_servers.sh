@@ -99,7 +99,8 @@ core=$(( $(nproc) - 1 ))
 pin=(taskset -c "$core")
 start_server() { # NAME QUEUES
   rm -rf socket served upper ready
-  local vfsd=("$build/vfsd/vfsd" --socket-path "$work/socket" --index-dir "$work/index" --upper "$work/upper"
+  # Room for the whole file of the READs: the others have it in the page cache.
+  local vfsd=("$build/vfsd/vfsd" --cache-size 256M --socket-path "$work/socket" --index-dir "$work/index" --upper "$work/upper"
     --quota 8G --once --quiet --request-queues "$2" --ready-fd 3)
   case $1 in
     null) command=("$build/bench/null_server" --socket-path "$work/socket") ;;

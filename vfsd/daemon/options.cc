@@ -50,7 +50,7 @@ void declare(CLI::App& app, Options& options) {
       ->check(CLI::Range(1U, Options::kMaxRequestQueues))
       ->capture_default_str();
   app.add_option_function<std::string>("--cache-size", size_into(options.cache_bytes),
-                                       "memory for decoded data (default 256M)");
+                                       "memory for decoded data (default 64M)");
   app.add_option("--ready-fd", options.ready_fd,
                  "descriptor that gets a line that begins with \"ready\" when listening");
   app.add_option("--sandbox", options.sandbox,

@@ -10,6 +10,7 @@
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/sanitizers.h"
+#include "oci-mount/layer/span_cache.h"
 #include "vfsd/daemon/sandbox.h"
 #include "vfsd/daemon/seccomp.h"
 
@@ -33,7 +34,7 @@ struct Options {
   std::vector<std::filesystem::path> add_layers;
   std::filesystem::path index_dir;  // empty: the user's cache
   unsigned request_queues = 4;
-  std::uint64_t cache_bytes = 256U << 20;
+  std::uint64_t cache_bytes = layer::SpanCache::kDefaultBytes;
   int ready_fd = -1;
   SandboxMode sandbox = SandboxMode::kAuto;
   SeccompMode seccomp = kDefaultSeccomp;
