@@ -75,7 +75,7 @@ void add_disk_options(CLI::App* command, Options& options) {
 CLI::Option* add_writeback_option(CLI::App* command, Options& options) {
   return command->add_flag(
       "--writeback", options.writeback,
-      "the guest keeps what it writes for a while: small writes are faster, a full disk shows late");
+      "the guest keeps what it writes for a while: faster for small writes, a full disk shows late");
 }
 
 void add_program_options(CLI::App* command, Options& options) {

@@ -66,7 +66,7 @@ void declare(CLI::App& app, Options& options) {
                "let the guest ask for each open (slower; to measure what not asking spares)");
   app.add_flag(
       "--writeback", options.writeback,
-      "let the guest keep what it writes for a while: small writes are faster, a full quota shows late");
+      "let the guest keep what it writes for a while: faster for small writes, a full quota shows late");
   app.add_flag("--read-only", options.read_only, "refuse every change");
   auto* quiet = app.add_flag("--quiet", options.quiet, "only warnings and errors");
   app.add_flag("--debug", options.debug, "everything")->excludes(quiet);
