@@ -41,9 +41,8 @@ vfs::TimeChange time_change(bool now, std::uint64_t sec, std::uint32_t nsec) {
 }
 
 /// A client that keeps what is written (WRITEBACK_CACHE) tells the times of a file when it has written it
-/// back, and after each unlink, link or rename of it (fuse_flush_times() in Linux's fs/fuse/inode.c); its
-/// FATTR_CTIME comes with nothing else. The mtime of a file whose name alone went is what it was: nothing is
-/// copied up for that.
+/// back, and after each unlink, link or rename of it (fuse_flush_times() in Linux's fs/fuse/dir.c). The mtime
+/// of a file whose name alone went is what it was: nothing is copied up for that.
 bool tells_only_known_times(const fuse_setattr_in& in, const vfs::Attr& attr) {
   constexpr std::uint32_t kTimes = FATTR_MTIME | FATTR_CTIME;
   constexpr std::uint32_t kNoChange = FATTR_FH | FATTR_LOCKOWNER;
