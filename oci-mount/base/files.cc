@@ -25,6 +25,13 @@ Result<UniqueFd> open_resolving(int dir_fd, const char* path, int flags, std::ui
   return fd;
 }
 
+Result<UniqueFd> open_beneath(int dir_fd, const char* path, int flags, mode_t mode,
+                              OtherMounts other_mounts) {
+  const std::uint64_t no_mount = other_mounts == OtherMounts::kRefused ? RESOLVE_NO_XDEV : 0;
+  return open_resolving(dir_fd, path, flags | O_NOFOLLOW,
+                        RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | no_mount, mode);
+}
+
 std::string descriptor_path(int fd) { return str_cat("/proc/self/fd/", fd); }
 
 Result<std::string> read_all(int fd, std::size_t max_bytes) {

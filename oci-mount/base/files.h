@@ -24,6 +24,12 @@ inline Result<UniqueFd> open_path(const std::filesystem::path& path, int flags, 
 Result<UniqueFd> open_resolving(int dir_fd, const char* path, int flags, std::uint64_t resolve,
                                 mode_t mode = 0);
 
+enum class OtherMounts { kRefused, kEntered };
+/// open_resolving() of what is below `dir_fd`, or of itself as ".": follows no symlink, on the way or at the
+/// end, and never leads out of it.
+Result<UniqueFd> open_beneath(int dir_fd, const char* path, int flags, mode_t mode = 0,
+                              OtherMounts other_mounts = OtherMounts::kRefused);
+
 /// By which calls that take paths alone reach what `fd` is open on.
 [[nodiscard]] std::string descriptor_path(int fd);
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "oci-mount/base/files.h"
 #include "oci-mount/base/io_slices.h"
 
 namespace layerboot::layer {
@@ -37,7 +38,8 @@ Result<std::shared_ptr<const UniqueFd>> DirectoryBlob::open(const WalkedFile& fi
   std::shared_ptr<const UniqueFd> fd = find_open(file);
   if (!fd) {
     // O_NONBLOCK: a fifo in the file's place must not hold us up.
-    auto opened = open_beneath(directory_.get(), file.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    auto opened =
+        open_beneath(directory_.get(), file.path.c_str(), O_RDONLY | O_NONBLOCK, 0, OtherMounts::kEntered);
     if (!opened) return fail(EIO, name_, "/", file.path, ": ", opened.error().describe());
     fd = std::make_shared<const UniqueFd>(std::move(*opened));
     keep_open(file, fd);

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -51,7 +50,8 @@ class Walker {
   }
 
   Result<void> walk(const std::string& path) {
-    auto opened = open_beneath(top_, path.empty() ? "." : path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    auto opened = open_beneath(top_, path.empty() ? "." : path.c_str(), O_RDONLY | O_DIRECTORY, 0,
+                               OtherMounts::kEntered);
     if (!opened && opened.error().code == ENOENT) return {};
     if (!opened) return while_doing(opened.error(), "walk of ", shown(path));
     const int directory = opened->get();
@@ -184,13 +184,6 @@ class Walker {
 FileStamp FileStamp::of(const struct stat& st) {
   return {st.st_dev, st.st_ino, static_cast<std::uint64_t>(st.st_size), st.st_mtim.tv_sec,
           st.st_mtim.tv_nsec};
-}
-
-Result<UniqueFd> open_beneath(int directory, const std::string& path, int flags) {
-  auto fd = open_resolving(directory, path.c_str(), flags,
-                           RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
-  if (!fd) return while_doing(fd.error(), "open");
-  return fd;
 }
 
 Result<DirectoryWalk> walk_directory(int directory, const std::string& name) {

@@ -43,9 +43,6 @@ struct DirectoryWalk {
   std::uint64_t hash_low = 0;
 };
 
-/// openat2(2) that neither leaves `directory` nor follows any symlink on the way.
-Result<UniqueFd> open_beneath(int directory, const std::string& path, int flags);
-
 /// Walks all below `directory`, across mounts. Names are plain there: `.wh.x` is a file. Sockets are left
 /// out, as in a tar; so is what vanishes meanwhile, and xattrs that can't be read or that are trusted.*. A
 /// directory that can't be read, or an entry over a layer's limits, is an error that names it.

@@ -17,11 +17,9 @@ namespace layerboot::overlay {
 
 namespace {
 
-/// No path of ours has more than one component, and none may leave the directory or follow a link.
-constexpr std::uint64_t kNoLinks = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
-
-Result<UniqueFd> open_beneath(Place place, int flags, std::uint32_t mode = 0) {
-  return open_resolving(place.dir_fd, place.name, flags | O_NOFOLLOW, kNoLinks | RESOLVE_BENEATH, mode);
+/// No path of ours has more than one component.
+Result<UniqueFd> open_beneath(Place place, int flags, mode_t mode = 0) {
+  return layerboot::open_beneath(place.dir_fd, place.name, flags, mode);
 }
 
 /// The xattr calls have no *at form before Linux 6.13.
@@ -56,7 +54,8 @@ Result<UniqueFd> open_directory_at(Place place) { return open_beneath(place, O_R
 
 Result<UniqueFd> open_parent_of(int dir_fd) {
   // Not beneath, by its nature. The upper is a mount of its own in the sandbox, where this ends at its top.
-  return open_resolving(dir_fd, "..", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, kNoLinks);
+  return open_resolving(dir_fd, "..", O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
+                        RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
 }
 
 Result<UniqueFd> create_regular_at(Place place, std::uint32_t mode) {

@@ -108,7 +108,7 @@ Result<UniqueFd> ShareFs::open_node(const ShareNode& node, int flags) {
     return fd;
   }
   LB_ASSIGN(const std::string path, ShareNodes::path(node));
-  auto opened = open_below(root_.get(), path, flags);
+  auto opened = open_beneath(root_.get(), path.c_str(), flags);
   // What is at its place has changed kind: as gone as if nothing were there.
   if (!opened && has_changed_kind(opened.error().code)) return fail(ESTALE);
   if (!opened) return opened;

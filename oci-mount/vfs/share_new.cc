@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "oci-mount/base/files.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/overlay.h"
 #include "oci-mount/tree/path_rules.h"
@@ -30,7 +31,7 @@ Result<UniqueFd> ShareFs::make_body(int directory_fd, const std::string& name, c
   int status = 0;
   switch (object.mode & S_IFMT) {
     case S_IFREG:
-      return open_below(directory_fd, name, O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR);
+      return open_beneath(directory_fd, name.c_str(), O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR);
     case S_IFDIR:
       status = ::mkdirat(directory_fd, name.c_str(), S_IRWXU);
       break;
@@ -41,7 +42,7 @@ Result<UniqueFd> ShareFs::make_body(int directory_fd, const std::string& name, c
       status = ::mknodat(directory_fd, name.c_str(), (object.mode & S_IFMT) | S_IRUSR | S_IWUSR, 0);
   }
   if (status != 0) return fail(errno);
-  LB_ASSIGN(fd, open_below(directory_fd, name, O_PATH));
+  LB_ASSIGN(fd, open_beneath(directory_fd, name.c_str(), O_PATH));
   return fd;
 }
 

@@ -1,7 +1,6 @@
 #include "oci-mount/vfs/share_object.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,11 +38,6 @@ Result<Seen> look_at(overlay::Place place) {
                .gid = st.stx_gid,
                .rdev = overlay::encode_dev(makedev(st.stx_rdev_major, st.stx_rdev_minor))};
   return seen;
-}
-
-Result<UniqueFd> open_below(int root_fd, const std::string& path, int flags, std::uint32_t mode) {
-  constexpr std::uint64_t kNoLinks = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
-  return open_resolving(root_fd, path.c_str(), flags | O_NOFOLLOW, RESOLVE_BENEATH | kNoLinks, mode);
 }
 
 Result<UniqueFd> open_again(int fd, int flags) {

@@ -34,10 +34,6 @@ struct Seen {
 /// statx(2), of the object itself where it is a symlink. With the name "", of the open object.
 Result<Seen> look_at(overlay::Place place);
 
-/// Opens `path`, which is relative, below `root_fd`; "." is the top itself. Never follows a symlink, also not
-/// on the way, and never leaves the file system.
-Result<UniqueFd> open_below(int root_fd, const std::string& path, int flags, std::uint32_t mode = 0);
-
 /// Opens anew, with rights of its own, what `fd` (also one of O_PATH) is open on. Regular files and
 /// directories only.
 Result<UniqueFd> open_again(int fd, int flags);

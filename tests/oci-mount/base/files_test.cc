@@ -28,6 +28,32 @@ TEST(OpenPath, ClosesOnExec) {
   EXPECT_NE(::fcntl(fd->get(), F_GETFD) & FD_CLOEXEC, 0);
 }
 
+TEST(OpenBeneath, FollowsNoLinkAndStaysWhereItIs) {
+  const test::TempDir scratch;
+  namespace fs = std::filesystem;
+  fs::create_directories(scratch.path() / "top/inner");
+  fs::create_directory_symlink("inner", scratch.path() / "top/link");
+  const auto top = open_path(scratch.path() / "top", O_PATH | O_DIRECTORY);
+  ASSERT_TRUE(top);
+  const auto code = [&](const char* path, int flags) {
+    const auto fd = open_beneath(top->get(), path, flags);
+    return fd ? 0 : fd.error().code;
+  };
+  EXPECT_EQ(code("inner/file", O_RDWR | O_CREAT), 0);
+  EXPECT_EQ(code(".", O_RDONLY | O_DIRECTORY), 0);
+  EXPECT_EQ(code("link/file", O_RDONLY), ELOOP) << "on the way";
+  EXPECT_EQ(code("link", O_RDONLY), ELOOP) << "at the end";
+  EXPECT_EQ(code("link", O_PATH), 0) << "itself";
+  EXPECT_EQ(code("..", O_RDONLY | O_DIRECTORY), EXDEV);
+  EXPECT_EQ(code("inner/../../top", O_RDONLY | O_DIRECTORY), EXDEV);
+  EXPECT_EQ(code("/", O_RDONLY | O_DIRECTORY), EXDEV);
+  const auto root = open_path("/", O_PATH | O_DIRECTORY);
+  ASSERT_TRUE(root);
+  constexpr int kDirectory = O_RDONLY | O_DIRECTORY;
+  EXPECT_EQ(open_beneath(root->get(), "proc/self/fd", kDirectory).error().code, EXDEV) << "another mount";
+  EXPECT_TRUE(open_beneath(root->get(), "proc/sys", kDirectory, 0, OtherMounts::kEntered));
+}
+
 TEST(ReadFile, HasALimit) {
   const test::TempDir dir;
   test::write_text(dir / "file", std::string(100, 'x'));
