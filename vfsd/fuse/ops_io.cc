@@ -43,11 +43,14 @@ vfs::TimeChange time_change(bool now, std::uint64_t sec, std::uint32_t nsec) {
 /// A client that keeps what is written (WRITEBACK_CACHE) tells the times of a file when it has written it
 /// back, and after each unlink, link or rename of it (fuse_flush_times() in Linux's fs/fuse/dir.c). The mtime
 /// of a file whose name alone went is what it was: nothing is copied up for that.
-bool tells_only_known_times(const fuse_setattr_in& in, const vfs::Attr& attr) {
+bool tells_only_times(const fuse_setattr_in& in) {
   constexpr std::uint32_t kTimes = FATTR_MTIME | FATTR_CTIME;
   constexpr std::uint32_t kNoChange = FATTR_FH | FATTR_LOCKOWNER;
-  return (in.valid & ~kNoChange) == kTimes && attr.mtime.sec == static_cast<std::int64_t>(in.mtime) &&
-         attr.mtime.nsec == in.mtimensec;
+  return (in.valid & ~kNoChange) == kTimes;
+}
+
+bool has_mtime_of(const vfs::Attr& attr, const fuse_setattr_in& in) {
+  return attr.mtime.sec == static_cast<std::int64_t>(in.mtime) && attr.mtime.nsec == in.mtimensec;
 }
 
 void setattr(Call& call) {
@@ -56,9 +59,9 @@ void setattr(Call& call) {
       in.mtimensec >= kNanosecondsPerSecond || in.ctimensec >= kNanosecondsPerSecond) {
     return call.malformed();
   }
-  if (call.has_agreed_to(FUSE_WRITEBACK_CACHE)) {
+  if (call.has_agreed_to(FUSE_WRITEBACK_CACHE) && tells_only_times(in)) {
     const auto attr = call.fs.getattr(call.node());
-    if (attr && tells_only_known_times(in, *attr)) return reply_attr(call.exchange, *attr);
+    if (attr && has_mtime_of(*attr, in)) return reply_attr(call.exchange, *attr);
   }
   constexpr std::uint32_t kPermissionBits = 07777;
   vfs::AttrChange change;
