@@ -18,7 +18,6 @@ namespace guest_init {
 namespace {
 
 constexpr int kRootRetryMs = 20;
-constexpr const char* kReadAheadKib = "512";
 constexpr int kSayWaitingMs = 2'000;  // past this a person wonders
 
 void mount_or_stop(const char* type, const char* where, unsigned long flags, const char* data) {
@@ -33,6 +32,8 @@ bool may_still_appear(int error) {
   return error == EINVAL || error == ENOENT || error == ENXIO || error == ENODEV;
 }
 
+constexpr const char* kReadAheadKib = "512";
+
 /// How far the kernel reads ahead of who reads a file from one end to the other: DESIGN.md.
 void set_read_ahead(const char* mounted) {
   struct stat top{};
@@ -43,16 +44,11 @@ void set_read_ahead(const char* mounted) {
 }
 
 /// Mounts it, and true; or false, with errno.
-bool mount_virtiofs(const std::string& tag, const char* where, unsigned long flags, const char* data) {
-  if (mount(tag.c_str(), where, "virtiofs", flags, data) != 0) return false;
-  set_read_ahead(where);
+bool mount_source(const std::string& source, const char* where, const std::string& type, unsigned long flags,
+                  const char* data) {
+  if (mount(source.c_str(), where, type.c_str(), flags, data) != 0) return false;
+  if (type == "virtiofs") set_read_ahead(where);
   return true;
-}
-
-bool mount_device(const std::string& device, const BootOptions& options, unsigned long flags) {
-  const char* data = options.root_flags.c_str();
-  if (options.root_type == "virtiofs") return mount_virtiofs(device, kNewRoot, flags, data);
-  return mount(device.c_str(), kNewRoot, options.root_type.c_str(), flags, data) == 0;
 }
 
 }  // namespace
@@ -76,7 +72,9 @@ void mount_root(const BootOptions& options) {
       checked = true;
     }
     errno = ENOENT;
-    if (!device.empty() && mount_device(device, options, flags)) return;
+    if (!device.empty() &&
+        mount_source(device, kNewRoot, options.root_type, flags, options.root_flags.c_str()))
+      return;
     const int error = errno;
     if (!may_still_appear(error) || waited_ms >= kRootWaitMs) {
       errno = error;
@@ -99,7 +97,7 @@ void mount_shares(const std::vector<Share>& shares) {
   for (const auto& share : shares) {
     make_directories(share.path);
     const unsigned long flags = share.read_only ? static_cast<unsigned long>(MS_RDONLY) : 0;
-    if (mount_virtiofs(share.tag, share.path.c_str(), flags, nullptr)) continue;
+    if (mount_source(share.tag, share.path.c_str(), "virtiofs", flags, nullptr)) continue;
     say("cannot mount the volume " + share.tag + " on " + share.path + because());
   }
 }
