@@ -48,6 +48,11 @@ constexpr std::string_view kStaysDropIn = "[Unit]\nDefaultDependencies=no\n";
 /// root in.
 constexpr std::string_view kRootKeysCredential = "etc/credstore/ssh.authorized_keys.root";
 
+/// What systemd adds to `unit`, whoever else configures it.
+Result<void> add_drop_in(TarWriter& tar, std::string_view unit, std::string_view text) {
+  return tar.add_file(str_cat("etc/systemd/system/", unit, ".d/layerboot.conf"), text);
+}
+
 std::string hosts_file(std::string_view hostname) {
   return str_cat(
       "127.0.0.1 localhost\n127.0.1.1 ", hostname,
@@ -68,16 +73,13 @@ Result<void> add_mount_units(TarWriter& tar, const VmConfig& config) {
                 "\nType=virtiofs\nOptions=", volume.kind == VolumeKind::kReadOnly ? "ro" : "rw", "\n")));
     wanted += str_cat(' ', unit);
   }
-  return tar.add_file("etc/systemd/system/local-fs.target.d/layerboot.conf",
-                      str_cat("[Unit]\nWants=", wanted.substr(1), "\n"));
+  return add_drop_in(tar, "local-fs.target", str_cat("[Unit]\nWants=", wanted.substr(1), "\n"));
 }
 
 /// On a disk the kernel's modules and configuration are bound into the root (guest-init/disk_root.h).
 Result<void> add_module_drop_ins(TarWriter& tar, const VmConfig& config) {
   for (const std::string_view place : {"usr/lib/modules/", "lib/modules/", "boot/config-"}) {
-    LB_TRY(tar.add_file(str_cat("etc/systemd/system/", mount_unit_name(str_cat(place, config.kernel_release)),
-                                ".d/layerboot.conf"),
-                        kStaysDropIn));
+    LB_TRY(add_drop_in(tar, mount_unit_name(str_cat(place, config.kernel_release)), kStaysDropIn));
   }
   return {};
 }
@@ -119,7 +121,7 @@ Result<std::string> vm_layer_tar(const VmConfig& config) {
   if (config.net != Net::kNone) {
     LB_TRY(tar.add_file("etc/systemd/network/80-layerboot.network", kNetworkUnit));
   }
-  LB_TRY(tar.add_file("etc/systemd/system/kmod-static-nodes.service.d/layerboot.conf", kKmodDropIn));
+  LB_TRY(add_drop_in(tar, "kmod-static-nodes.service", kKmodDropIn));
   LB_TRY(add_mount_units(tar, config));
   if (config.disk_root) LB_TRY(add_module_drop_ins(tar, config));
   if (!config.ssh_keys.empty()) LB_TRY(tar.add_file(kRootKeysCredential, authorized_keys(config), 0600));
