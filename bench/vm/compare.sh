@@ -7,10 +7,11 @@ here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 build=$(realpath "${1:?the build directory}") image=$(realpath "${2:?the default image, an OCI layout}")
 shift 2
 rounds=3 work=${XDG_CACHE_HOME:-$HOME/.cache}/layerboot-bench-vm output=$(dirname "$here") only=
+known="vfsd vfsd-writeback raw qcow2 virtiofsd-c virtiofsd-rust"
 say() { printf 'bench: %s\n' "$*" >&2; }
 usage() {
   say "$1"
-  say "usage: bench vm [--rounds N] [--only vfsd,vfsd-writeback,raw,qcow2,virtiofsd-c,virtiofsd-rust] [--work DIR] [--output DIR]"
+  say "usage: bench vm [--rounds N] [--only ${known// /,}] [--work DIR] [--output DIR]"
   exit 2
 }
 while [ $# -gt 0 ]; do
@@ -24,7 +25,6 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
-known="vfsd vfsd-writeback raw qcow2 virtiofsd-c virtiofsd-rust"
 for contender in ${only//,/ }; do
   [[ " $known " == *" $contender "* ]] || usage "no contender '$contender': there are $known"
 done

@@ -92,25 +92,27 @@ if [ -z "$kind" ]; then
   serve_pid=$!
   wait_for 300 "vfsd" test -S "$work/virtiofs.sock"
 fi
+state_of_domain() { virsh domstate "$name" | head -n 1; }
 virsh start "$name" > /dev/null
-printf 'libvirt: %s is %s\n' "$name" "$(virsh domstate "$name" | head -n 1)" >&2
+printf 'libvirt: %s is %s\n' "$name" "$(state_of_domain)" >&2
 if [ -t 0 ] && [ -t 1 ]; then
   echo "libvirt: Ctrl-] leaves the console; the VM is shut down then" >&2
   virsh console "$name" || true
 else
-  prompt_or_end() { grep -q 'login: ' "$work/console.log" || [ "$(virsh domstate "$name" | head -n 1)" != running ]; }
+  at_prompt() { grep -q 'login: ' "$work/console.log"; }
+  prompt_or_end() { at_prompt || [ "$(state_of_domain)" != running ]; }
   wait_for $limit "the login prompt" prompt_or_end
-  grep -q 'login: ' "$work/console.log" || die "$name ended before its login prompt; its console's end: $(tail -n 5 "$work/console.log")"
+  at_prompt || die "$name ended before its login prompt; its console's end: $(tail -n 5 "$work/console.log")"
   printf 'libvirt: the guest is at its login prompt\n' >&2
 fi
-if [ "$(virsh domstate "$name" | head -n 1)" = running ]; then
+if [ "$(state_of_domain)" = running ]; then
   # The power button again and again: a guest that has not loaded its driver yet does not notice.
   presses=0
   stopped() {
-    [ "$(virsh domstate "$name" | head -n 1)" != "shut off" ] || return 0
+    [ "$(state_of_domain)" != "shut off" ] || return 0
     [ $((presses++ % 50)) != 0 ] || virsh shutdown "$name"
     return 1
   }
   wait_for 240 "the guest's own shutdown" stopped
 fi
-printf 'libvirt: %s is %s\n' "$name" "$(virsh domstate "$name" | head -n 1)" >&2
+printf 'libvirt: %s is %s\n' "$name" "$(state_of_domain)" >&2
