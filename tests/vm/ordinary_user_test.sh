@@ -14,9 +14,9 @@ if [ "$(id -u)" = 0 ] && [ -z "${LAYERBOOT_TEST_NAMESPACE:-}" ]; then
 fi
 readonly most_minutes=15 # a bound for what hangs, no expectation of speed
 make_state_dir
-mkdir -p "$state"/{bin,home,shared,data/layerboot/kernels,cache,runtime}
+make_home "$build"
+mkdir "$state"/{bin,home,shared}
 install -m 755 "$build"/{launcher/layerboot,vfsd/vfsd,guest-init/guest-init,oci-mount/mount/oci-mount} "$state/bin/"
-cp -r "$("$build/launcher/layerboot" kernel --guest-init "$build/guest-init/guest-init")" "$state/data/layerboot/kernels/"
 cp -r "$LAYERBOOT_TEST_IMAGE" "$state/image"
 become=()
 if [ "$(id -u)" = 0 ] && [ "$(stat -c %a /dev/fuse)" != 666 ]; then
@@ -29,8 +29,8 @@ if [ "$(id -u)" = 0 ]; then
   become=(setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all)
 fi
 layerboot() {
-  env -C "$state/home" HOME="$state/home" PATH="$state/bin:/usr/sbin:/usr/bin:/sbin:/bin" XDG_DATA_HOME="$state/data" XDG_CACHE_HOME="$state/cache" \
-    XDG_RUNTIME_DIR="$state/runtime" "${become[@]}" timeout --kill-after=60 "${most_minutes}m" "$state/bin/layerboot" "$@"
+  env -C "$state/home" HOME="$state/home" PATH="$state/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
+    "${become[@]}" timeout --kill-after=60 "${most_minutes}m" "$state/bin/layerboot" "$@"
 }
 image=oci:$state/image:latest
 fail() { echo "FAILED: $*"; exit 1; }
