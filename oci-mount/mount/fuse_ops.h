@@ -10,7 +10,7 @@
 
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/base/task.h"
-#include "oci-mount/vfs/file_system.h"
+#include "oci-mount/vfs/types.h"
 
 namespace layerboot::mount {
 

@@ -9,7 +9,7 @@
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
 #include "oci-mount/mount/fuse_ops.h"
-#include "oci-mount/vfs/file_system.h"
+#include "oci-mount/vfs/types.h"
 
 struct fuse_session;
 

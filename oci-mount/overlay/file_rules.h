@@ -12,6 +12,22 @@
 
 namespace layerboot::overlay {
 
+/// The type bits of a mode, and the others.
+inline constexpr std::uint32_t kTypeBits = S_IFMT;
+inline constexpr std::uint32_t kPermissionBits = 07777;
+
+/// IFTODT() of <dirent.h>: DT_* of a mode.
+[[nodiscard]] constexpr unsigned char dirent_type(std::uint32_t mode) {
+  return static_cast<unsigned char>((mode & kTypeBits) >> 12);
+}
+
+[[nodiscard]] inline Time time_of(const struct timespec& time) {
+  return {time.tv_sec, static_cast<std::uint32_t>(time.tv_nsec)};
+}
+[[nodiscard]] inline struct timespec timespec_of(const Time& time) {
+  return {.tv_sec = time.sec, .tv_nsec = static_cast<long>(time.nsec)};
+}
+
 /// What a file's data is allocated in, at most.
 inline constexpr std::uint64_t kDataBlockBytes = 4096;
 
@@ -37,7 +53,7 @@ inline constexpr std::uint64_t kXattrBlockBytes = kDataBlockBytes;
 [[nodiscard]] inline struct timespec timespec_of(const std::optional<TimeChange>& change) {
   if (!change) return {.tv_sec = 0, .tv_nsec = UTIME_OMIT};
   if (change->now) return {.tv_sec = 0, .tv_nsec = UTIME_NOW};
-  return {.tv_sec = change->time.sec, .tv_nsec = static_cast<long>(change->time.nsec)};
+  return timespec_of(change->time);
 }
 
 /// As ext4; others, of kernels to come, are refused in the one way that clients understand.

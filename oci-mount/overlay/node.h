@@ -5,23 +5,18 @@
 #include <time.h>
 
 #include <cstdint>
-#include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
-#include <unordered_map>
 
 #include "oci-mount/base/unique_fd.h"
+#include "oci-mount/overlay/file_rules.h"
+#include "oci-mount/overlay/listing.h"
 #include "oci-mount/overlay/recorded_stat.h"
 #include "oci-mount/overlay/types.h"
 #include "oci-mount/tree/tree.h"
 
 namespace layerboot::overlay {
-
-struct Node;
-using NodePtr = std::shared_ptr<Node>;
 
 /// Objects born in the upper are numbered from here, by their inode number on the host: so the number
 /// survives renames and restarts, and never meets a row of the tree.
@@ -29,29 +24,37 @@ inline constexpr NodeId kUpperIdBase = NodeId{1} << 40;
 /// Where the host has given the inode number of a removed directory to a new object while the client still
 /// holds the old one, the new one is numbered from here for the session.
 inline constexpr NodeId kSpareIdBase = NodeId{1} << 62;
-/// Listing cookies of names that the lower directory does not have.
-inline constexpr std::uint64_t kUpperCookieBase = std::uint64_t{1} << 40;
 
-/// A name that the upper directory decides: an object of its own, or a whiteout.
-struct Child {
-  bool whiteout = false;
-  unsigned char type = 0;  // DT_*; DT_UNKNOWN until looked at, on hosts that do not say
-  std::uint64_t host_ino = 0;
-  std::uint64_t sequence = 0;  // place in a listing, for names that the lower directory does not have
-  std::weak_ptr<Node> node;    // once looked at
+/// Where an object is on the host.
+enum class Standing : unsigned char {
+  kNamed,      // in the upper: `name` in `parent`, or the root
+  kInWork,     // `name` in the work directory: its last name is gone, but the client still holds it
+  kOrphan,     // nowhere: the same, kept by its descriptor alone
+  kLowerOnly,  // nowhere: an object of the image that has lost names, known for its link count
+  kGone,       // nowhere: removed and freed, or a directory that was removed, or no longer kept in memory
 };
 
-/// What is in one upper directory, in memory: read once, then kept in step, since nobody else writes there.
-struct Listing {
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
-  };
-  using Children = std::unordered_map<std::string, Child, Hash, std::equal_to<>>;
+/// What keeps a Node in memory.
+struct Holders {
+  std::uint64_t references = 0;       // the client's, of objects born in the upper; others are in NodeTable
+  std::uint32_t pins = 0;             // requests at work on it
+  std::uint32_t loaded_children = 0;  // Nodes that have this one as parent
+  bool session = false;               // kept until the session ends, whatever the client forgets
+};
 
-  Children children;
-  std::map<std::uint64_t, std::string_view> upper_only;  // by sequence; views of the keys above
-  std::uint64_t next_sequence = 0;
+/// What the guest is to see of it, as last read from the host.
+struct KnownAttr {
+  Attr attr;
+  bool valid = false;
+  bool times_stale = false;              // the times, and of a directory all but mode and owner, are old
+  std::optional<RecordedStat> recorded;  // on a recorded upper: what the guest sees instead of the host's
+};
+
+/// What the budget has booked for it (ledger.h).
+struct Charge {
+  std::uint64_t bytes = 0;
+  bool grows_late = false;              // written to: the host may allocate more at write-back
+  std::size_t unbooked_name_bytes = 0;  // of a directory: names put into it since it was booked
 };
 
 /// What a metacopy's getting its data must not change, though the host changes it at every write.
@@ -60,57 +63,51 @@ struct Filling {
   std::optional<std::string> capability;
 };
 
-/// All fields are under the Overlay's lock. Reached in the upper as `name` in `parent`; with no parent it is
-/// an orphan, or lies in the work directory (its last name is gone, but the client still holds it), or is the
-/// root.
+/// What only regular files have.
+struct FileState {
+  bool data_below = false;                 // a metacopy: its data is still that of Node::lower
+  bool no_capability = false;              // known to have no recorded security.capability
+  std::optional<bool> dense;               // whether it has no hole; asked for at need
+  std::optional<Filling> filling;          // while a metacopy gets its data
+  std::shared_ptr<const UniqueFd> orphan;  // kOrphan: what keeps it alive for the client
+};
+
+/// What only directories have.
+struct DirectoryState {
+  std::unique_ptr<Listing> listing;        // once read
+  std::optional<std::string> default_acl;  // once asked for; "" for none
+};
+
+/// All fields are under the Overlay's lock.
 struct Node : std::enable_shared_from_this<Node> {
   NodeId id = 0;
   tree::NodeId lower = tree::kNoNode;  // a directory: what it merges with; else: what it was copied from
   std::uint32_t type = 0;              // S_IFMT bits
-  bool in_upper = true;                // false: a lower object that lost names, known for its link count
-  bool data_below = false;             // a regular file that is a metacopy: its data is still `lower`'s
-  bool removed = false;                // a directory that is gone, or an object freed: nothing on the host
-  bool never_evict = false;            // numbered by the tree: kept for the session
+  std::uint32_t lost_names = 0;        // of an object of the image
+  std::uint64_t host_ino = 0;
+  Standing standing = Standing::kNamed;
   NodePtr parent;
   std::string name;
-  std::uint64_t host_ino = 0;
-  std::uint64_t references = 0;          // the client's; of objects born in the upper
-  std::optional<bool> dense;             // whether a file has no hole; asked for at need
-  std::uint32_t pins = 0;                // requests at work on it
-  std::uint32_t loaded_children = 0;     // Nodes that have this one as parent
-  std::uint32_t lost_names = 0;          // of a lower object
-  std::optional<RecordedStat> recorded;  // on a recorded upper: what the guest sees instead of the host's
-  bool no_capability = false;            // known to have no recorded security.capability
-  /// Of a directory, once asked for: its default ACL, or "".
-  std::optional<std::string> default_acl;
-  Attr attr;
-  bool attr_valid = false;
-  std::optional<Filling> filling;   // while a metacopy gets its data
-  bool times_stale = false;         // of `attr` the times, and of a directory all but mode and owner, are old
-  std::uint64_t charged_bytes = 0;  // what the quota has booked for it
-  bool grows_late = false;          // written to: the host may allocate more at write-back
-  std::size_t unbooked_name_bytes = 0;  // of a directory: names put into it since it was booked
-  std::unique_ptr<Listing> listing;
-  std::shared_ptr<const UniqueFd> orphan;  // a file without a name: all that keeps it alive for the client
+  Holders holders;
+  KnownAttr known;
+  Charge charge;
+  FileState file;
+  DirectoryState directory;
 
-  [[nodiscard]] bool is_directory() const { return (type & 0170000U) == 0040000U; }
-  [[nodiscard]] bool is_regular() const { return (type & 0170000U) == 0100000U; }
+  [[nodiscard]] bool is_directory() const { return (type & kTypeBits) == S_IFDIR; }
+  [[nodiscard]] bool is_regular() const { return (type & kTypeBits) == S_IFREG; }
   [[nodiscard]] bool is_root() const { return id == kRootId; }
-  [[nodiscard]] bool in_work() const { return in_upper && !removed && !parent && !is_root() && !orphan; }
+  [[nodiscard]] bool is_gone() const { return standing == Standing::kGone; }
+  [[nodiscard]] bool in_work() const { return standing == Standing::kInWork; }
+  [[nodiscard]] bool is_orphan() const { return standing == Standing::kOrphan; }
+  /// It stands on the host.
+  [[nodiscard]] bool has_body() const {
+    return standing != Standing::kLowerOnly && standing != Standing::kGone;
+  }
+  /// It is reached by this name of this directory, which is one of its names on the host.
+  [[nodiscard]] bool is_reached_as(const NodePtr& in, std::string_view as) const {
+    return standing == Standing::kNamed && parent == in && name == as;
+  }
 };
-
-[[nodiscard]] inline Child child_of(const NodePtr& node) {
-  Child child;
-  child.type = static_cast<unsigned char>(node->type >> 12);  // IFTODT() of <dirent.h>
-  child.host_ino = node->host_ino;
-  child.node = node;
-  return child;
-}
-
-[[nodiscard]] inline Child whiteout_child() {
-  Child child;
-  child.whiteout = true;
-  return child;
-}
 
 }  // namespace layerboot::overlay

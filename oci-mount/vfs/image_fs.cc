@@ -8,19 +8,18 @@ Result<std::unique_ptr<FileSystem>> make_read_only_fs(ImageSource& source) {
   return std::make_unique<ReadOnlyFs>(overlay::Lower{*source.tree, source.reader});
 }
 
-Result<std::unique_ptr<WritableFs>> make_writable_fs(ImageSource& source, const UpperOptions& options) {
+Result<std::unique_ptr<overlay::Overlay>> make_writable_fs(ImageSource& source, const UpperOptions& options) {
   const std::uint64_t inodes =
       options.quota_inodes != 0 ? options.quota_inodes : options.quota_bytes / UpperOptions::kBytesPerInode;
-  LB_ASSIGN(auto overlay,
-            overlay::Overlay::open({*source.tree, source.reader},
-                                   {.directory = options.directory,
-                                    .image_identity = source.image.chain_id.text(),
-                                    .limits = {.bytes = options.quota_bytes,
-                                               .inodes = inodes,
-                                               .host_floor_bytes = options.host_floor_bytes},
-                                    .keeping = options.record_owners ? overlay::Keeping::kRecorded
-                                                                     : overlay::Keeping::kNative}));
-  return std::make_unique<WritableFs>(std::move(overlay), source.workers);
+  return overlay::Overlay::open(
+      {*source.tree, source.reader},
+      {.directory = options.directory,
+       .image_identity = source.image.chain_id.text(),
+       .limits = {.bytes = options.quota_bytes,
+                  .inodes = inodes,
+                  .host_floor_bytes = options.host_floor_bytes},
+       .keeping = options.record_owners ? overlay::Keeping::kRecorded : overlay::Keeping::kNative},
+      source.workers);
 }
 
 }  // namespace layerboot::vfs

@@ -5,9 +5,9 @@
 #include <memory>
 #include <string>
 
-#include "oci-mount/vfs/file_system.h"
+#include "oci-mount/overlay/overlay.h"
 #include "oci-mount/vfs/image_source.h"
-#include "oci-mount/vfs/writable_fs.h"
+#include "oci-mount/vfs/types.h"
 
 namespace layerboot::vfs {
 
@@ -26,7 +26,8 @@ struct UpperOptions {
 /// Read-only, every change is EROFS. Thread-safe. The source outlives it.
 Result<std::unique_ptr<FileSystem>> make_read_only_fs(ImageSource& source);
 
-/// Changes go to the upper directory; an error where that is another image's, or in use.
-Result<std::unique_ptr<WritableFs>> make_writable_fs(ImageSource& source, const UpperOptions& options);
+/// Changes go to the upper directory; an error where that is another image's, or in use. The
+/// source outlives it.
+Result<std::unique_ptr<overlay::Overlay>> make_writable_fs(ImageSource& source, const UpperOptions& options);
 
 }  // namespace layerboot::vfs

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "oci-mount/overlay/lower.h"
-#include "oci-mount/vfs/file_system.h"
+#include "oci-mount/vfs/types.h"
 
 namespace layerboot::vfs {
 

@@ -17,9 +17,9 @@
 #include "oci-mount/base/worker_pool.h"
 #include "oci-mount/overlay/fd_cache.h"
 #include "oci-mount/overlay/quota.h"
-#include "oci-mount/vfs/file_system.h"
 #include "oci-mount/vfs/share_nature.h"
 #include "oci-mount/vfs/share_nodes.h"
+#include "oci-mount/vfs/types.h"
 
 namespace layerboot::vfs {
 

@@ -1,6 +1,7 @@
-// The file system's vocabulary, under the name that doors know it by.
+// The file system and its vocabulary, under the name that doors know them by.
 #pragma once
 
+#include "oci-mount/overlay/file_system.h"
 #include "oci-mount/overlay/types.h"
 
 namespace layerboot::vfs {
@@ -11,6 +12,7 @@ using overlay::AttrChange;
 using overlay::Caller;
 using overlay::Dirent;
 using overlay::Entry;
+using overlay::FileSystem;
 using overlay::kRootId;
 using overlay::kXattrKillSgid;
 using overlay::NodeId;

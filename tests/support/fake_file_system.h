@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "oci-mount/vfs/file_system.h"
+#include "oci-mount/vfs/types.h"
 
 namespace layerboot::test {
 

@@ -6,8 +6,8 @@
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/overlay/quota.h"
-#include "oci-mount/vfs/file_system.h"
 #include "oci-mount/vfs/image_source.h"
+#include "oci-mount/vfs/types.h"
 #include "vfsd/daemon/options.h"
 #include "vfsd/daemon/sandbox.h"
 

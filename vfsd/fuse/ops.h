@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "oci-mount/base/task.h"
-#include "oci-mount/vfs/file_system.h"
+#include "oci-mount/vfs/types.h"
 #include "vfsd/fuse/exchange.h"
 #include "vfsd/fuse/reader.h"
 #include "vfsd/fuse/reply.h"

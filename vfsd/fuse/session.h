@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #include "oci-mount/base/reactor.h"
-#include "oci-mount/vfs/file_system.h"
+#include "oci-mount/vfs/types.h"
 #include "vfsd/fuse/exchange.h"
 
 namespace layerboot::vfsd::fuse {

@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "oci-mount/base/reactor.h"
-#include "oci-mount/vfs/file_system.h"
+#include "oci-mount/vfs/types.h"
 
 namespace layerboot::test {
 

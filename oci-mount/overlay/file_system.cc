@@ -1,6 +1,6 @@
-#include "oci-mount/vfs/file_system.h"
+#include "oci-mount/overlay/file_system.h"
 
-namespace layerboot::vfs {
+namespace layerboot::overlay {
 
 Result<Entry> FileSystem::tmpfile(NodeId, std::uint32_t, Caller) { return fail(EOPNOTSUPP); }
 
@@ -9,4 +9,4 @@ Task<Result<std::size_t>> FileSystem::copy_file_range(Reactor&, NodeId, std::uin
   co_return fail(EOPNOTSUPP);
 }
 
-}  // namespace layerboot::vfs
+}  // namespace layerboot::overlay

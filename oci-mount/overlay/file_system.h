@@ -1,4 +1,5 @@
-// FileSystem: the operations that every door drives. One implementation is ImageFs; tests have a fake.
+// FileSystem: the operations that every door drives. Overlay is one implementation; the floor above
+// has those for images without an upper and for shared directories; tests have a fake.
 //
 // Trust: names, ids, offsets and sizes come from a guest and may be anything; every method checks them. Names
 // are single components; a method fails with EINVAL on "", ".", "..", a '/' or NUL, ENAMETOOLONG over 255
@@ -23,9 +24,9 @@
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/task.h"
-#include "oci-mount/vfs/types.h"
+#include "oci-mount/overlay/types.h"
 
-namespace layerboot::vfs {
+namespace layerboot::overlay {
 
 class FileSystem {
  public:
@@ -69,7 +70,7 @@ class FileSystem {
   /// Gives entries from `cookie` on (0 is the start) to `add`, "." and ".." first, until `add` returns false
   /// (that entry was not taken). With `with_nodes`, each Entry is filled and carries one reference if taken,
   /// except for "." and ".."; otherwise its id is 0.
-  using AddEntry = vfs::AddEntry;
+  using AddEntry = overlay::AddEntry;
   virtual Result<void> readdir(NodeId directory, std::uint64_t cookie, bool with_nodes,
                                const AddEntry& add) = 0;
 
@@ -117,4 +118,4 @@ class FileSystem {
   virtual Result<StatFs> statfs() = 0;
 };
 
-}  // namespace layerboot::vfs
+}  // namespace layerboot::overlay

@@ -1,0 +1,230 @@
+// Copy-up of files' data: what waits, and what it does under the lock before and after.
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/overlay/copy_up.h"
+#include "oci-mount/overlay/file_rules.h"
+
+namespace layerboot::overlay {
+
+namespace {
+
+constexpr std::size_t kCopyPieceBytes = 1 << 20;
+
+}  // namespace
+
+/// Waits until the copy of a file that another request makes has ended.
+class CopyUp::Wait {
+ public:
+  Wait(CopyUp& copy_up, Reactor& reactor, tree::NodeId row)
+      : copy_up_(copy_up), reactor_(reactor), row_(row) {}
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<> handle) {
+    const std::lock_guard lock(copy_up_.mutex_);
+    const auto copy = copy_up_.under_way_.find(row_);
+    if (copy == copy_up_.under_way_.end()) return false;
+    copy->second.push_back({reactor_, handle});
+    return true;
+  }
+  void await_resume() const noexcept {}
+
+ private:
+  CopyUp& copy_up_;
+  Reactor& reactor_;
+  tree::NodeId row_;
+};
+
+/// Ends a copy, well or badly, and wakes who waits for it.
+class CopyUp::End {
+ public:
+  End(CopyUp& copy_up, tree::NodeId row) : copy_up_(copy_up), row_(row) {}
+  End(const End&) = delete;
+  End& operator=(const End&) = delete;
+  ~End() {
+    std::vector<Waiter> waiters;
+    {
+      const std::lock_guard lock(copy_up_.mutex_);
+      const auto copy = copy_up_.under_way_.find(row_);
+      waiters = std::move(copy->second);
+      copy_up_.under_way_.erase(copy);
+    }
+    for (const auto& waiter : waiters) {
+      waiter.reactor.post([handle = waiter.handle] { handle.resume(); });
+    }
+  }
+
+ private:
+  CopyUp& copy_up_;
+  tree::NodeId row_;
+};
+
+Task<Result<Pin>> CopyUp::copy_up(Reactor& reactor, NodeId id, std::optional<std::uint64_t> data_bytes) {
+  for (;;) {
+    tree::NodeId row = tree::kNoNode;
+    bool wait = false;
+    std::optional<Pin> metacopy;  // outlives the lock
+    {
+      const std::lock_guard lock(mutex_);
+      LB_CO_ASSIGN(const Ref ref, nodes_.find(id));
+      if (ref.node && ref.node->is_gone()) co_return fail(ENOENT);
+      const bool has_body = ref.node && ref.node->has_body();
+      if (has_body && !(data_bytes && ref.node->file.data_below)) co_return Pin(objects_, ref.node);
+      row = ref.lower;
+      const auto& record = lower_.tree.node(row);
+      if (S_ISDIR(record.mode)) co_return objects_.pin(directory(ref));
+      if (!S_ISREG(record.mode)) co_return objects_.pin(copy_at_once(row, Data::kNone));
+      const bool takes_data = data_bytes && std::min(*data_bytes, record.size_bytes) > 0;
+      if (!has_body && !takes_data && !under_way_.contains(row)) {
+        co_return objects_.pin(copy_at_once(row, data_bytes ? Data::kNone : Data::kBelow));
+      }
+      wait = !under_way_.try_emplace(row).second;
+      if (!wait && has_body) metacopy.emplace(objects_, ref.node);
+    }
+    if (metacopy) {
+      auto filled = co_await fill(reactor, *std::move(metacopy), *data_bytes);
+      co_return std::move(filled);
+    }
+    if (!wait) {
+      auto copied = co_await copy_file(reactor, row, *data_bytes);
+      co_return std::move(copied);
+    }
+    co_await Wait(*this, reactor, row);
+  }
+}
+
+/// REQUIRES: `row` is entered in under_way_ by this request.
+Task<Result<Pin>> CopyUp::copy_file(Reactor& reactor, tree::NodeId row, std::uint64_t data_bytes) {
+  const End end(*this, row);
+  const auto& record = lower_.tree.node(row);
+  const std::uint64_t length = std::min(record.size_bytes, data_bytes);
+  LB_CO_ASSIGN(const auto reserved, ledger_.reserve(worst_copy_bytes(record, length), 1));
+  LB_CO_ASSIGN(const UniqueFd file, create_nameless_in(places_.upper().work_fd(), 0600));
+  if (::ftruncate(file.get(), static_cast<off_t>(length)) != 0) co_return fail(errno);
+  auto copied = co_await copy_data(reactor, row, file.get(), length);
+  if (!copied) co_return std::unexpected(copied.error());
+  // As overlayfs: a copy that is named is whole, also after the host has lost power.
+  auto synced = co_await reactor.fsync(file.get(), false);
+  if (!synced) co_return std::unexpected(synced.error());
+  const std::lock_guard lock(mutex_);
+  co_return objects_.pin(name_copy(row, file.get()));
+}
+
+Result<NodePtr> CopyUp::name_copy(tree::NodeId row, int fd) {
+  const HeldPlace work = places_.work_place();
+  const std::string self = descriptor_path(fd);
+  if (::linkat(AT_FDCWD, self.c_str(), work.get().dir_fd, work.get().name, AT_SYMLINK_FOLLOW) != 0) {
+    return fail(errno);
+  }
+  const auto finish = [&]() -> Result<NodePtr> {
+    LB_TRY(copy_metadata(work.get(), row));
+    LB_ASSIGN(const struct stat st, stat_at(work.get()));
+    return place_copy(row, work.get(), st, Data::kNone);
+  };
+  auto node = finish();
+  if (!node) static_cast<void>(unlink_at(work.get()));
+  return node;
+}
+
+std::uint64_t CopyUp::worst_copy_bytes(const tree::NodeRecord& record, std::uint64_t data_bytes) {
+  return std::min(block_end(data_bytes), record.blocks * 512 + kDataBlockBytes);
+}
+
+/// The first `data_bytes` of a lower file, with their holes, into one that has none of them.
+Task<Result<void>> CopyUp::copy_data(Reactor& reactor, tree::NodeId row, int to_fd,
+                                     std::uint64_t data_bytes) {
+  std::vector<std::byte> buffer(std::min<std::uint64_t>(data_bytes, kCopyPieceBytes));
+  for (const auto& extent : lower_.tree.extents(row)) {
+    const std::uint64_t end = std::min(extent.file_offset + extent.length_bytes, data_bytes);
+    for (std::uint64_t at = extent.file_offset; at < end;) {
+      const iovec piece{buffer.data(), std::min<std::uint64_t>(end - at, buffer.size())};
+      auto got = co_await lower_.read(reactor, row, at, {&piece, 1});
+      if (!got) co_return std::unexpected(got.error());
+      if (*got != piece.iov_len) co_return fail(EIO);
+      for (std::size_t done = 0; done < piece.iov_len;) {
+        const iovec rest{buffer.data() + done, piece.iov_len - done};
+        auto put = co_await reactor.writev(to_fd, {&rest, 1}, at + done);
+        if (!put) co_return std::unexpected(put.error());
+        done += *put;
+      }
+      at += piece.iov_len;
+    }
+  }
+  co_return Result<void>();
+}
+
+/// Gives a metacopy the image's data, or as much of it as is to be kept.
+/// REQUIRES: `lower` of the Node is entered in under_way_ by this request.
+Task<Result<Pin>> CopyUp::fill(Reactor& reactor, Pin pin, std::uint64_t data_bytes) {
+  const NodePtr node = pin.node();
+  const End end(*this, node->lower);
+  const auto& record = lower_.tree.node(node->lower);
+  data_bytes = std::min(record.size_bytes, data_bytes);
+  LB_CO_ASSIGN(const auto reserved, ledger_.reserve(worst_copy_bytes(record, data_bytes), 0));
+  FdCache::Fd fd;
+  {
+    const std::lock_guard lock(mutex_);
+    LB_CO_ASSIGN(fd, begin_filling(node));
+  }
+  auto filled = co_await copy_data(reactor, node->lower, fd->get(), data_bytes);
+  if (filled) {
+    auto synced = co_await reactor.fsync(fd->get(), false);
+    if (!synced) filled = std::unexpected(std::move(synced).error());
+  }
+  if (!filled) {
+    // Best effort: what stays is charged, and written over at the next try.
+    auto punched = co_await reactor.fallocate(fd->get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                                              record.size_bytes);
+    if (!punched) log_warn("cannot free a half-made copy: ", punched.error().describe());
+  }
+  const std::lock_guard lock(mutex_);
+  LB_CO_TRY(end_filling(*node, fd->get(), std::move(filled), data_bytes));
+  co_return std::move(pin);
+}
+
+Result<FdCache::Fd> CopyUp::begin_filling(const NodePtr& node) {
+  if (node->is_gone()) return fail(ENOENT);
+  LB_ASSIGN(auto fd, places_.file_fd(node));
+  LB_ASSIGN(const struct stat st, stat_at({fd->get(), ""}));
+  Filling filling{.mtime = st.st_mtim, .capability = std::nullopt};
+  if (places_.keeping() == Keeping::kNative) {
+    LB_ASSIGN(filling.capability, get_xattr_at({fd->get(), ""}, kCapabilityXattr));
+  }
+  node->file.filling = std::move(filling);
+  return fd;
+}
+
+/// From now on the file's data is its own.
+Result<void> CopyUp::keep_data(Node& node, int fd, std::uint64_t data_bytes) {
+  if (data_bytes < lower_.tree.node(node.lower).size_bytes &&
+      ::ftruncate(fd, static_cast<off_t>(data_bytes)) != 0) {
+    return fail(errno);
+  }
+  LB_TRY(remove_xattr_at({fd, ""}, places_.marks().metacopy));
+  node.file.data_below = false;
+  node.charge.grows_late = true;
+  node.file.dense.reset();
+  return {};
+}
+
+/// Filled or not, to the guest nothing has changed yet.
+Result<void> CopyUp::end_filling(Node& node, int fd, Result<void> filled, std::uint64_t data_bytes) {
+  const auto before = *std::exchange(node.file.filling, std::nullopt);
+  node.known.valid = false;
+  if (node.is_gone()) return fail(ENOENT);
+  if (filled) filled = keep_data(node, fd, data_bytes);
+  const Place self{fd, ""};
+  if (before.capability) LB_TRY(set_xattr_at(self, kCapabilityXattr, *before.capability, 0));
+  LB_TRY(set_times_at(self, {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.mtime}));
+  LB_ASSIGN(const struct stat st, stat_at(self));
+  objects_.book(node, st);
+  return filled;
+}
+
+}  // namespace layerboot::overlay

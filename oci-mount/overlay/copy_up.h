@@ -1,0 +1,120 @@
+// CopyUp: giving an object of the image a body in the upper, at its first change.
+//
+// A file's data is written to a nameless file first, then the file is named at one stroke: no half copy is
+// ever seen, and a crash leaves nothing. Several requests that need the same file wait for one copy. What
+// leaves the data as it is copies none: it makes a metacopy, as overlayfs does with metacopy=on
+// (fs/overlayfs/copy_up.c), which is as large as the image's file, all hole, and marked as one. At the first
+// change of its data it is filled in place, so that all of its names stay names of one file.
+//
+// What a crash may leave of that: the data is there and synced before the file is cut to what is kept of it,
+// and only then the mark goes. So a marked file that is not as large as the image's is whole, and its mark is
+// old.
+//
+// Under the Overlay's lock, but for the Tasks, which take it by themselves.
+#pragma once
+
+#include <coroutine>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "oci-mount/base/reactor.h"
+#include "oci-mount/base/task.h"
+#include "oci-mount/overlay/directories.h"
+#include "oci-mount/overlay/ledger.h"
+#include "oci-mount/overlay/lower.h"
+#include "oci-mount/overlay/objects.h"
+#include "oci-mount/overlay/places.h"
+
+namespace layerboot::overlay {
+
+class CopyUp {
+ public:
+  static constexpr std::uint64_t kAllData = UINT64_MAX;
+  static constexpr std::nullopt_t kNoData = std::nullopt;
+
+  /// All outlive it. `mutex` is the Overlay's lock.
+  CopyUp(const Lower& lower, Places& places, Ledger& ledger, NodeTable& nodes, Objects& objects,
+         Directories& directories, std::mutex& mutex)
+      : lower_(lower),
+        places_(places),
+        ledger_(ledger),
+        nodes_(nodes),
+        objects_(objects),
+        directories_(directories),
+        mutex_(mutex) {}
+
+  /// Without the lock. The Node of `id` in the upper, copied up if need be: with no more than `data_bytes` of
+  /// a regular file's data, or without it (kNoData), where only the rest is to change.
+  Task<Result<Pin>> copy_up(Reactor& reactor, NodeId id, std::optional<std::uint64_t> data_bytes);
+
+  /// The Node of a directory, with a body in the upper, as all above it get one.
+  Result<NodePtr> directory(const Ref& ref, Budget budget = Budget::kKeep);
+  /// The same of a row.
+  Result<NodePtr> directory_of(tree::NodeId row, Budget budget = Budget::kKeep);
+
+  /// Before a file gets another place: a metacopy's data is found by its place, unless it says where.
+  Result<void> redirect_data(Node& node);
+
+  /// A crash may have come between the names of a copy: those that still lead to the image's file get theirs
+  /// now. `is_shown`: whether the image's directory is still there for the client.
+  template <typename IsShown>
+  Result<void> finish(tree::NodeId row, IsShown is_shown);
+
+ private:
+  /// Copies of one file under way, and who waits for it.
+  struct Waiter {
+    Reactor& reactor;
+    std::coroutine_handle<> handle;
+  };
+  class End;
+  class Wait;
+  enum class Data { kNone, kBelow };
+
+  // directories and metadata (copy_up.cc)
+  Result<NodePtr> copy_directory(const NodePtr& parent, const std::string& name, tree::NodeId row,
+                                 Budget budget);
+  Result<void> copy_metadata(Place place, tree::NodeId row);
+  Result<void> keep_times(const NodePtr& directory, const Attr& before);
+  Result<bool> still_named(tree::NodeId directory, std::string_view name, tree::NodeId row, NodePtr& in);
+  Result<NodePtr> place_copy(tree::NodeId row, Place copy, const struct stat& st, Data data);
+  Result<void> link_other_names(tree::NodeId row, const NodePtr& node);
+  Result<NodePtr> copy_at_once(tree::NodeId row, Data data);
+  Result<bool> finish_at(tree::NodeId row, tree::NodeId parent, std::string_view name);
+
+  // data, without the lock (copy_data.cc)
+  Task<Result<Pin>> copy_file(Reactor& reactor, tree::NodeId row, std::uint64_t data_bytes);
+  Task<Result<void>> copy_data(Reactor& reactor, tree::NodeId row, int to_fd, std::uint64_t data_bytes);
+  static std::uint64_t worst_copy_bytes(const tree::NodeRecord& record, std::uint64_t data_bytes);
+  Task<Result<Pin>> fill(Reactor& reactor, Pin pin, std::uint64_t data_bytes);
+  // under it
+  Result<NodePtr> name_copy(tree::NodeId row, int fd);
+  Result<FdCache::Fd> begin_filling(const NodePtr& node);
+  Result<void> keep_data(Node& node, int fd, std::uint64_t data_bytes);
+  Result<void> end_filling(Node& node, int fd, Result<void> filled, std::uint64_t data_bytes);
+
+  const Lower& lower_;
+  Places& places_;
+  Ledger& ledger_;
+  NodeTable& nodes_;
+  Objects& objects_;
+  Directories& directories_;
+  std::mutex& mutex_;
+  std::unordered_map<tree::NodeId, std::vector<Waiter>> under_way_;
+};
+
+template <typename IsShown>
+Result<void> CopyUp::finish(tree::NodeId row, IsShown is_shown) {
+  for (const auto& link : lower_.tree.links(row)) {
+    LB_ASSIGN(const bool shown, is_shown(link.parent));
+    if (!shown) continue;
+    LB_ASSIGN(const bool found, finish_at(row, link.parent, lower_.tree.name(link)));
+    if (found) return {};
+  }
+  return {};
+}
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,187 @@
+#include "oci-mount/overlay/directories.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include <utility>
+
+namespace layerboot::overlay {
+
+namespace {
+
+// Cookies: 0 is ".", 1 is "..", then come the lower directory's names, then those it does not have.
+constexpr std::uint64_t kFirstLowerCookie = 2;
+constexpr std::uint64_t kUpperCookieBase = std::uint64_t{1} << 40;
+
+}  // namespace
+
+Result<Listing*> Directories::listing_of(const NodePtr& directory) {
+  auto& listing = directory->directory.listing;
+  if (listing) return listing.get();
+  LB_ASSIGN(const auto fd, places_.directory_fd(directory));
+  LB_ASSIGN(auto entries, list_directory(fd->get()));
+  auto read = std::make_unique<Listing>();
+  for (auto& entry : entries) {
+    Child child;
+    child.type = entry.type;
+    child.host_ino = entry.ino;
+    if (entry.type == DT_CHR || entry.type == DT_UNKNOWN) {
+      LB_ASSIGN(const auto st, stat_at({fd->get(), entry.name.c_str()}));
+      child.whiteout = is_whiteout(st);
+      child.type = dirent_type(st.st_mode);
+    }
+    read->put(entry.name, std::move(child), has_lower(*directory, entry.name));
+  }
+  read->begin_listing();
+  listing = std::move(read);
+  return listing.get();
+}
+
+bool Directories::has_lower(const Node& directory, std::string_view name) const {
+  return directory.lower != tree::kNoNode && lower_.tree.lookup(directory.lower, name) != tree::kNoNode;
+}
+
+void Directories::put(Node& directory, std::string_view name, Child child) {
+  directory.directory.listing->put(name, std::move(child), has_lower(directory, name));
+}
+
+void Directories::erase(Node& directory, std::string_view name) { directory.directory.listing->erase(name); }
+
+void Directories::rename(Node& directory, std::string_view from, std::string_view to, Child child) {
+  directory.directory.listing->rename(from, to, std::move(child), has_lower(directory, to));
+}
+
+Result<Found> Directories::look(const Ref& directory, std::string_view name) {
+  Found found;
+  if (directory.lower != tree::kNoNode) found.lower_below = lower_.tree.lookup(directory.lower, name);
+  if (!directory.node) return found;
+  LB_ASSIGN(Listing* const listing, listing_of(directory.node));
+  found.child = listing->find(name);
+  return found;
+}
+
+Result<bool> Directories::is_empty(const NodePtr& directory) {
+  LB_ASSIGN(const Listing* const listing, listing_of(directory));
+  std::size_t hidden = 0;
+  for (const auto& [name, child] : listing->children()) {
+    if (!child.whiteout) return false;
+    if (has_lower(*directory, name)) ++hidden;
+  }
+  return directory->lower == tree::kNoNode || hidden == lower_.tree.entries(directory->lower).size();
+}
+
+Result<void> Directories::clear_whiteouts(const NodePtr& directory) {
+  LB_ASSIGN(Listing* const listing, listing_of(directory));
+  LB_ASSIGN(const auto fd, places_.directory_fd(directory));
+  while (!listing->children().empty()) {
+    const std::string name = listing->children().begin()->first;
+    LB_TRY(unlink_at({fd->get(), name.c_str()}));
+    listing->erase(name);
+  }
+  return {};
+}
+
+NodeId Directories::parent_of(const Ref& directory) const {
+  if (!directory.node) return lower_.tree.parent(directory.lower);
+  return directory.node->parent ? directory.node->parent->id : directory.node->id;
+}
+
+/// Gives an object of the upper to `add`; false when there was no room.
+bool Directories::give(const NodePtr& directory, const std::string& name, Child& child,
+                       std::uint64_t next_cookie, bool with_nodes, const AddEntry& add) {
+  // An object that can't be read is still listed: names must not vanish.
+  Dirent dirent{
+      .name = name, .ino = kUpperIdBase + child.host_ino, .type = child.type, .next_cookie = next_cookie};
+  // Only its Node knows an object's number, and its type where the body has another.
+  const NodePtr node = objects_.load(directory, name, child).value_or(nullptr);
+  if (!node) return add(dirent, Entry{});
+  dirent.ino = node->id;
+  dirent.type = dirent_type(node->type);
+  Entry entry;
+  if (with_nodes) {
+    if (const auto attr = objects_.attr_of(*node); attr) entry = {node->id, *attr};
+  }
+  const bool taken = add(dirent, entry);
+  if (taken && entry.id != 0) {
+    nodes_.add_reference(*node);
+  } else {
+    objects_.release_if_unused(node);
+  }
+  return taken;
+}
+
+/// The same for an object of the image.
+Result<bool> Directories::give_row(tree::NodeId row, const Dirent& dirent, bool with_nodes,
+                                   const AddEntry& add) {
+  Entry entry;
+  if (with_nodes) {
+    const Ref ref = nodes_.row(row);
+    LB_ASSIGN(const Attr attr, ref.node ? objects_.attr_of(*ref.node) : Result<Attr>(lower_.attr(row)));
+    entry = {row, attr};
+  }
+  const bool taken = add(dirent, entry);
+  if (taken && entry.id != 0) nodes_.add_row_reference(row);
+  return taken;
+}
+
+/// Names that the lower directory has; false when there was no room for all.
+Result<bool> Directories::list_lower(const Ref& directory, std::uint64_t from, bool with_nodes,
+                                     const AddEntry& add) {
+  const auto entries = lower_.tree.entries(directory.lower);
+  for (std::uint64_t at = from; at < entries.size(); ++at) {
+    const auto name = lower_.tree.name(entries[at]);
+    const std::uint64_t next_cookie = at + 1 + kFirstLowerCookie;
+    LB_ASSIGN(const Found found, look(directory, name));
+    if (found.is_whiteout()) continue;
+    bool taken = false;
+    if (found.in_upper()) {
+      taken = give(directory.node, std::string(name), *found.child, next_cookie, with_nodes, add);
+    } else {
+      const tree::NodeId row = entries[at].node;
+      const Dirent dirent{.name = name, .ino = row, .type = entries[at].type, .next_cookie = next_cookie};
+      LB_ASSIGN(taken, give_row(row, dirent, with_nodes, add));
+    }
+    if (!taken) return false;
+  }
+  return true;
+}
+
+Result<void> Directories::list_upper_only(const NodePtr& directory, std::uint64_t from, bool with_nodes,
+                                          const AddEntry& add) {
+  LB_ASSIGN(Listing* const listing, listing_of(directory));
+  const auto& order = listing->upper_only();
+  for (auto at = order.lower_bound(from); at != order.end() && at->first < listing->listed_below(); ++at) {
+    Child* const child = listing->find(at->second);
+    if (child == nullptr || child->whiteout) continue;
+    const std::string name(at->second);
+    if (!give(directory, name, *child, kUpperCookieBase + at->first + 1, with_nodes, add)) break;
+  }
+  return {};
+}
+
+Result<void> Directories::list(NodeId id, const Ref& directory, std::uint64_t cookie, bool with_nodes,
+                               const AddEntry& add) {
+  if (cookie == 0) {
+    if (directory.node) {
+      LB_ASSIGN(Listing* const listing, listing_of(directory.node));
+      listing->begin_listing();
+    }
+    if (!add({.name = ".", .ino = id, .type = DT_DIR, .next_cookie = 1}, Entry{})) return {};
+    cookie = 1;
+  }
+  if (cookie == 1) {
+    const Dirent up{
+        .name = "..", .ino = parent_of(directory), .type = DT_DIR, .next_cookie = kFirstLowerCookie};
+    if (!add(up, Entry{})) return {};
+    cookie = kFirstLowerCookie;
+  }
+  if (directory.lower != tree::kNoNode && cookie < kUpperCookieBase) {
+    LB_ASSIGN(const bool all, list_lower(directory, cookie - kFirstLowerCookie, with_nodes, add));
+    if (!all) return {};
+  }
+  if (!directory.node) return {};
+  const std::uint64_t from = cookie < kUpperCookieBase ? 0 : cookie - kUpperCookieBase;
+  return list_upper_only(directory.node, from, with_nodes, add);
+}
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,75 @@
+// Directories: merged directories, their names and their listings.
+//
+// A listing's cookies never move: a name that the lower directory has is listed at its place there, whatever
+// has the name now; the others follow in the order in which they appeared. So a client may remove, rename and
+// create while it lists: names that appear after a listing began are not in it, so that it ends.
+// Under the Overlay's lock.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "oci-mount/overlay/listing.h"
+#include "oci-mount/overlay/lower.h"
+#include "oci-mount/overlay/node_table.h"
+#include "oci-mount/overlay/objects.h"
+#include "oci-mount/overlay/places.h"
+
+namespace layerboot::overlay {
+
+/// A name looked up in a directory.
+struct Found {
+  Child* child = nullptr;                    // what the upper says of it, if anything
+  tree::NodeId lower_below = tree::kNoNode;  // what the lower directory has by that name, seen or hidden
+  [[nodiscard]] bool in_upper() const { return child != nullptr && !child->whiteout; }
+  [[nodiscard]] bool is_whiteout() const { return child != nullptr && child->whiteout; }
+  [[nodiscard]] tree::NodeId visible_lower() const { return child == nullptr ? lower_below : tree::kNoNode; }
+  [[nodiscard]] bool exists() const { return in_upper() || visible_lower() != tree::kNoNode; }
+};
+
+class Directories {
+ public:
+  /// All outlive it.
+  Directories(const Lower& lower, Places& places, NodeTable& nodes, Objects& objects)
+      : lower_(lower), places_(places), nodes_(nodes), objects_(objects) {}
+
+  /// What the directory's part in the upper says; read from the host the first time. Valid until the
+  /// directory leaves memory.
+  Result<Listing*> listing_of(const NodePtr& directory);
+  Result<Found> look(const Ref& directory, std::string_view name);
+  Result<Found> look(const NodePtr& directory, std::string_view name) {
+    return look(Ref{directory, directory->lower}, name);
+  }
+  /// To the client: no whiteout counts, and no name of the lower directory that one hides.
+  Result<bool> is_empty(const NodePtr& directory);
+
+  /// REQUIRES: the listing is loaded, and the host has the name so already.
+  void put(Node& directory, std::string_view name, Child child);
+  void erase(Node& directory, std::string_view name);
+  /// A file has moved from one name to another of one directory: it stays in its place in listings.
+  void rename(Node& directory, std::string_view from, std::string_view to, Child child);
+
+  /// Removes the whiteouts of a directory that is empty to the client, from the host too.
+  Result<void> clear_whiteouts(const NodePtr& directory);
+
+  /// As FileSystem::readdir().
+  Result<void> list(NodeId id, const Ref& directory, std::uint64_t cookie, bool with_nodes,
+                    const AddEntry& add);
+
+ private:
+  [[nodiscard]] bool has_lower(const Node& directory, std::string_view name) const;
+  [[nodiscard]] NodeId parent_of(const Ref& directory) const;
+  bool give(const NodePtr& directory, const std::string& name, Child& child, std::uint64_t next_cookie,
+            bool with_nodes, const AddEntry& add);
+  Result<bool> give_row(tree::NodeId row, const Dirent& dirent, bool with_nodes, const AddEntry& add);
+  Result<bool> list_lower(const Ref& directory, std::uint64_t from, bool with_nodes, const AddEntry& add);
+  Result<void> list_upper_only(const NodePtr& directory, std::uint64_t from, bool with_nodes,
+                               const AddEntry& add);
+
+  const Lower& lower_;
+  Places& places_;
+  NodeTable& nodes_;
+  Objects& objects_;
+};
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,57 @@
+// Ledger: what each object of an upper is charged, and what growth is reserved before it happens.
+//
+// The budget itself is Quota's; how an object's charge follows what the host says of it is here, and nowhere
+// else. Under the Overlay's lock, but for reserve() and quota(), which any thread may call.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <string_view>
+
+#include "oci-mount/overlay/late_growth.h"
+#include "oci-mount/overlay/node.h"
+#include "oci-mount/overlay/quota.h"
+
+namespace layerboot::overlay {
+
+/// Whether the budget may be exceeded: only by what makes room, so that rm works when the disk is full.
+enum class Budget { kKeep, kMayExceed };
+
+class Ledger {
+ public:
+  /// `host_fd`: any descriptor on the upper's file system; outlives the Ledger.
+  Ledger(Quota::Limits limits, Quota::Usage used, int host_fd) : quota_(limits, used, host_fd) {}
+
+  [[nodiscard]] Quota& quota() { return quota_; }
+
+  /// Growth that is to come; given back when the reservation goes. ENOSPC over the budget.
+  Result<Quota::Reservation> reserve(std::uint64_t bytes, std::uint64_t inodes) {
+    return quota_.reserve(bytes, inodes);
+  }
+
+  /// An object has come into being; charge() follows.
+  void add_object() { quota_.add_inode(); }
+  /// It is no more: what it held is free.
+  void remove_object(Node& node);
+
+  /// Books what the host says that the object takes now.
+  void charge(Node& node, const struct stat& st);
+  /// An object comes into memory that the budget knows already, from the last count or from when it was last
+  /// in memory. What it has grown by since is booked.
+  void meet(Node& node, const struct stat& st);
+  /// It leaves memory: what it was charged is remembered where the host may still allocate for it.
+  void part(const Node& node);
+
+  /// A name more in a directory. True when so many have come that it is to be looked at and charged: it grows
+  /// by a block for many names.
+  [[nodiscard]] bool add_name(Node& directory, std::string_view name);
+
+  /// All is counted anew: nothing that was booked before counts.
+  void recount(Quota::Usage used);
+
+ private:
+  Quota quota_;
+  LateGrowth late_growth_;
+};
+
+}  // namespace layerboot::overlay

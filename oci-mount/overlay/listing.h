@@ -1,0 +1,64 @@
+// Listing: what is in one upper directory, in memory.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+namespace layerboot::overlay {
+
+struct Node;
+using NodePtr = std::shared_ptr<Node>;
+
+/// A name that the upper directory decides: an object of its own, or a whiteout.
+struct Child {
+  bool whiteout = false;
+  unsigned char type = 0;  // DT_*; DT_UNKNOWN until looked at, on hosts that do not say
+  std::uint64_t host_ino = 0;
+  std::uint64_t sequence = 0;  // place in a listing, for names that the lower directory does not have
+  std::weak_ptr<Node> node;    // once looked at
+};
+
+[[nodiscard]] Child child_of(const NodePtr& node);
+[[nodiscard]] Child whiteout_child();
+
+/// Read once, then kept in step, since nobody else writes there. Not thread-safe: under the Overlay's lock.
+class Listing {
+ public:
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
+  using Children = std::unordered_map<std::string, Child, Hash, std::equal_to<>>;
+
+  /// Null where the upper says nothing of the name.
+  [[nodiscard]] Child* find(std::string_view name);
+  /// `has_lower`: the lower directory has that name, which is listed at its place there.
+  void put(std::string_view name, Child child, bool has_lower);
+  void erase(std::string_view name);
+  /// As erase(from) and put(to), but the object stays in its place in listings where it can.
+  void rename(std::string_view from, std::string_view to, Child child, bool to_has_lower);
+
+  /// A client begins to list: from now on it is told names that are here now, and no later ones. Without a
+  /// handle nobody knows which listing a request belongs to, so a client that has begun before may be told
+  /// those as well; it still ends, as it does not begin again by itself.
+  void begin_listing() { listed_below_ = next_sequence_; }
+  [[nodiscard]] std::uint64_t listed_below() const { return listed_below_; }
+
+  [[nodiscard]] const Children& children() const { return children_; }
+  /// Names that the lower directory does not have, in the order in which they appeared; views of the keys of
+  /// children().
+  [[nodiscard]] const std::map<std::uint64_t, std::string_view>& upper_only() const { return upper_only_; }
+
+ private:
+  Children children_;
+  std::map<std::uint64_t, std::string_view> upper_only_;  // by sequence
+  std::uint64_t next_sequence_ = 0;
+  std::uint64_t listed_below_ = 0;
+};
+
+}  // namespace layerboot::overlay

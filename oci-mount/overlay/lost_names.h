@@ -1,0 +1,44 @@
+// LostNames: names that an image's file has lost, while others still lead to it: its link count must tell.
+// Under the Overlay's lock.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+
+#include "oci-mount/overlay/directories.h"
+#include "oci-mount/overlay/lower.h"
+#include "oci-mount/overlay/node_table.h"
+#include "oci-mount/overlay/objects.h"
+
+namespace layerboot::overlay {
+
+class LostNames {
+ public:
+  /// All outlive it.
+  LostNames(const Lower& lower, NodeTable& nodes, Objects& objects, Directories& directories)
+      : lower_(lower), nodes_(nodes), objects_(objects), directories_(directories) {}
+
+  /// A name of the row was just hidden or replaced. Keeps the link count right for a client that still holds
+  /// the object, or finds it by another name.
+  void lose(tree::NodeId row);
+
+  /// Finds what former sessions took away. `finish_copy` is given each file of which some names have a copy
+  /// and others may still lead to the image: a crash may have come between them.
+  Result<void> load(const std::function<Result<void>(tree::NodeId)>& finish_copy);
+
+  /// Whether the image's directory is still there for the client, wherever it is now. Directories that were
+  /// renamed are known already.
+  Result<bool> is_shown(tree::NodeId directory);
+
+ private:
+  NodePtr node_with_lost_names(tree::NodeId row, std::uint32_t count);
+  Result<bool> is_name_shown(tree::NodeId directory, std::string_view name);
+
+  const Lower& lower_;
+  NodeTable& nodes_;
+  Objects& objects_;
+  Directories& directories_;
+};
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,156 @@
+#include "oci-mount/overlay/new_objects.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/stat.h>
+
+#include <utility>
+
+#include "oci-mount/overlay/acl.h"
+#include "oci-mount/overlay/file_rules.h"
+#include "oci-mount/overlay/marks.h"
+
+namespace layerboot::overlay {
+
+/// The default ACL of a directory, or "". Most have none, so it is asked for once.
+Result<std::string> NewObjects::default_acl_of(const Ref& directory) {
+  if (!directory.node) {
+    return std::string(parts_.lower.tree.xattr(directory.lower, kDefaultAclXattr).value_or(""));
+  }
+  auto& known = directory.node->directory.default_acl;
+  if (!known) {
+    LB_ASSIGN(const HeldPlace place, parts_.places.place_of(directory.node));
+    LB_ASSIGN(const std::string name, host_xattr_name(parts_.places.keeping(), kDefaultAclXattr));
+    LB_ASSIGN(auto value, get_xattr_at(place.get(), name));
+    known = std::move(value).value_or("");
+  }
+  return *known;
+}
+
+/// Owner, mode and ACLs as the directory hands them down.
+Result<NewObjects::Inheritance> NewObjects::inherit(const Ref& directory, NewObject object) {
+  LB_ASSIGN(const Attr directory_attr, directory.node ? parts_.objects.owner_of(*directory.node)
+                                                      : Result<Attr>(parts_.lower.attr(directory.lower)));
+  inherit_group(directory_attr, object.mode, object.caller);
+  Inheritance inheritance;
+  LB_ASSIGN(const std::string default_acl, default_acl_of(directory));
+  auto acl = default_acl.empty() ? std::nullopt : Acl::parse(default_acl);
+  if (S_ISLNK(object.mode)) {
+    acl.reset();
+  } else if (acl) {
+    if (S_ISDIR(object.mode)) inheritance.default_acl = default_acl;
+    object.mode = acl->restrict_for_new_object(object.mode);
+    if (!acl->is_minimal()) inheritance.access_acl = acl->text();
+  } else {
+    object.mode &= ~(object.caller.umask & 0777U);
+  }
+  inheritance.nature = {
+      .mode = object.mode, .uid = object.caller.uid, .gid = object.caller.gid, .rdev = object.rdev};
+  return inheritance;
+}
+
+Result<void> NewObjects::set_inherited_acls(Place place, const Inheritance& inheritance) {
+  for (const auto& [name, acl] : {std::pair{kAccessAclXattr, &inheritance.access_acl},
+                                  std::pair{kDefaultAclXattr, &inheritance.default_acl}}) {
+    if (acl->empty()) continue;
+    LB_ASSIGN(const std::string host_name, host_xattr_name(parts_.places.keeping(), name));
+    LB_TRY(set_xattr_at(place, host_name, *acl, 0));
+  }
+  return {};
+}
+
+Result<NewObjects::Unnamed> NewObjects::make_unnamed(const Nature& nature) {
+  return make_unnamed({.nature = nature, .access_acl = {}, .default_acl = {}}, {});
+}
+
+Result<NewObjects::Unnamed> NewObjects::make_unnamed(const Inheritance& inheritance,
+                                                     std::string_view target) {
+  Unnamed made{.work = parts_.places.work_place(), .nature = inheritance.nature, .body = {}};
+  LB_ASSIGN(made.body, make_body(parts_.places.keeping(), made.work.get(), made.nature, target));
+  if (inheritance.access_acl.empty() && inheritance.default_acl.empty()) return made;
+  auto set = set_inherited_acls(made.work.get(), inheritance);
+  auto st = stat_at(made.work.get());
+  if (set && st) {
+    made.body.st = *st;
+    return made;
+  }
+  discard(made);
+  return std::unexpected(set ? std::move(st).error() : std::move(set).error());
+}
+
+void NewObjects::discard(const Unnamed& made) {
+  static_cast<void>(unlink_at(made.work.get(), S_ISDIR(made.nature.mode) ? AT_REMOVEDIR : 0));
+}
+
+Result<NodePtr> NewObjects::place(const NodePtr& directory, std::string_view name, Unnamed made) {
+  const auto move = [&]() -> Result<void> {
+    LB_ASSIGN(const Found found, parts_.directories.look(directory, name));
+    LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
+    const bool is_directory = S_ISDIR(made.nature.mode);
+    if (is_directory && found.lower_below != tree::kNoNode) {
+      LB_TRY(set_xattr_at(made.work.get(), parts_.places.marks().opaque, "y", 0));
+    }
+    const bool swaps = is_directory && found.child != nullptr;
+    LB_TRY(rename_at(made.work.get(), place.get(), swaps ? RENAME_EXCHANGE : 0));
+    if (swaps) LB_TRY(unlink_at(made.work.get()));
+    LB_ASSIGN(made.body.st, stat_at(place.get()));
+    return {};
+  };
+  if (auto moved = move(); !moved) {
+    discard(made);
+    return std::unexpected(std::move(moved).error());
+  }
+  return name_new_node(directory, name, made.nature, std::move(made.body));
+}
+
+Result<NodePtr> NewObjects::make(NodeId parent, std::string_view name, const NewObject& object) {
+  LB_ASSIGN(const Ref ref, parts_.nodes.find_directory(parent));
+  LB_ASSIGN(const Found before, parts_.directories.look(ref, name));
+  if (before.exists()) return fail(EEXIST);
+  LB_ASSIGN(const auto reserved, parts_.ledger.reserve(kNewObjectBytes, 1));
+  LB_ASSIGN(const NodePtr directory, parts_.copy_up.directory(ref));
+  return make_in(directory, name, object);
+}
+
+Result<NodePtr> NewObjects::make_in(const NodePtr& directory, std::string_view name,
+                                    const NewObject& object) {
+  LB_ASSIGN(const Found found, parts_.directories.look(directory, name));
+  LB_ASSIGN(const Inheritance inheritance, inherit({directory, directory->lower}, object));
+  const Keeping keeping = parts_.places.keeping();
+  const bool has_acls = !inheritance.access_acl.empty() || !inheritance.default_acl.empty();
+  if (found.child != nullptr || has_acls || !is_made_at_once(keeping, inheritance.nature)) {
+    LB_ASSIGN(Unnamed made, make_unnamed(inheritance, object.target));
+    return place(directory, name, std::move(made));
+  }
+  LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
+  LB_ASSIGN(Body body, make_body(keeping, place.get(), inheritance.nature, object.target));
+  return name_new_node(directory, name, inheritance.nature, std::move(body));
+}
+
+Result<NodePtr> NewObjects::make_nameless(NodeId parent, const NewObject& object) {
+  LB_ASSIGN(const Ref ref, parts_.nodes.find_directory(parent));
+  LB_ASSIGN(const auto reserved, parts_.ledger.reserve(0, 1));
+  LB_ASSIGN(const Inheritance inheritance, inherit(ref, object));
+  LB_ASSIGN(Unnamed made, make_unnamed(inheritance, {}));
+  const NodePtr node = parts_.objects.make_node(made.nature, made.body.st);
+  node->standing = Standing::kInWork;
+  node->name = made.work.name;
+  parts_.objects.book(*node, made.body.st);  // its name is none to the client
+  parts_.places.keep_fd(*node, std::move(made.body.fd));
+  parts_.nodes.add(node);
+  return node;
+}
+
+NodePtr NewObjects::name_new_node(const NodePtr& directory, std::string_view name, const Nature& nature,
+                                  Body body) {
+  NodePtr node = parts_.objects.make_node(nature, body.st);
+  node->parent = directory;
+  node->name = name;
+  if (body.fd) parts_.places.keep_fd(*node, std::move(body.fd));
+  parts_.nodes.add(node);
+  parts_.directories.put(*directory, name, child_of(node));
+  parts_.objects.add_name(*directory, name);
+  return node;
+}
+
+}  // namespace layerboot::overlay

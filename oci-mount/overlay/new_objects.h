@@ -1,0 +1,62 @@
+// NewObjects: what new objects inherit from their directory, and how they get their body and their name.
+// Follows vfs_create(), inode_init_owner() and posix_acl_create() of Linux. Under the Overlay's lock.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "oci-mount/overlay/body.h"
+#include "oci-mount/overlay/parts.h"
+
+namespace layerboot::overlay {
+
+/// As the client wants it.
+struct NewObject {
+  std::uint32_t mode = 0;  // with the type bits
+  std::uint32_t rdev = 0;
+  std::string_view target;  // of a symlink
+  Caller caller;
+};
+
+class NewObjects {
+ public:
+  explicit NewObjects(Parts& parts) : parts_(parts) {}
+
+  /// In the work directory, without a Node yet.
+  struct Unnamed {
+    HeldPlace work;
+    Nature nature;
+    Body body;
+  };
+
+  /// An object called `name`, which the client sees nothing by. EEXIST otherwise.
+  Result<NodePtr> make(NodeId parent, std::string_view name, const NewObject& object);
+  /// A regular file without a name, which the client is to hold.
+  Result<NodePtr> make_nameless(NodeId parent, const NewObject& object);
+
+  /// A whole object in the work directory that inherits nothing: to be placed, or discarded.
+  Result<Unnamed> make_unnamed(const Nature& nature);
+  void discard(const Unnamed& made);
+  /// Gives it a name that is free to the client, in the place of a whiteout if there is one, at one stroke;
+  /// discards it on failure.
+  Result<NodePtr> place(const NodePtr& directory, std::string_view name, Unnamed made);
+
+ private:
+  struct Inheritance {
+    Nature nature;
+    std::string access_acl;  // "" for none
+    std::string default_acl;
+  };
+
+  Result<std::string> default_acl_of(const Ref& directory);
+  Result<Inheritance> inherit(const Ref& directory, NewObject object);
+  Result<void> set_inherited_acls(Place place, const Inheritance& inheritance);
+  Result<Unnamed> make_unnamed(const Inheritance& inheritance, std::string_view target);
+  Result<NodePtr> make_in(const NodePtr& directory, std::string_view name, const NewObject& object);
+  NodePtr name_new_node(const NodePtr& directory, std::string_view name, const Nature& nature, Body body);
+
+  Parts& parts_;
+};
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,102 @@
+#include "oci-mount/overlay/node_table.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace layerboot::overlay {
+
+bool NodeTable::is_row_released(NodeId id, std::uint64_t count) {
+  return tree_.contains(id) && rows_.take_references(static_cast<tree::NodeId>(id), count);
+}
+
+Result<Ref> NodeTable::find(NodeId id) const {
+  if (NodePtr node = known(id); node) {
+    if (!node->is_root() && !is_referenced(*node)) return fail(ESTALE);
+    const tree::NodeId lower = node->lower;
+    return Ref{std::move(node), lower};
+  }
+  if (is_held_untouched(id)) return Ref{nullptr, static_cast<tree::NodeId>(id)};
+  return fail(ESTALE);
+}
+
+Result<Ref> NodeTable::find_directory(NodeId id) const {
+  LB_ASSIGN(Ref ref, find(id));
+  const std::uint32_t type = ref.node ? ref.node->type : tree_.node(ref.lower).mode & kTypeBits;
+  if (type != S_IFDIR) return fail(ENOTDIR);
+  if (ref.node && ref.node->is_gone()) return fail(ENOENT);
+  return ref;
+}
+
+Ref NodeTable::row(tree::NodeId row) const {
+  NodePtr node = known(row);
+  const tree::NodeId lower = node ? node->lower : row;
+  return {std::move(node), lower};
+}
+
+NodePtr NodeTable::known(NodeId id) const {
+  const auto found = nodes_.find(id);
+  return found == nodes_.end() ? nullptr : found->second;
+}
+
+/// The row the object came from keeps being its number, unless something else has that already, as after a
+/// copy made on the host by other means.
+NodeId NodeTable::number_for(tree::NodeId origin, std::uint64_t host_ino) {
+  if (origin != tree::kNoNode) {
+    const NodePtr taken = known(origin);
+    if (!taken || (taken->has_body() && taken->host_ino == host_ino)) return origin;
+  }
+  const NodeId id = kUpperIdBase + host_ino;
+  // A removed directory has no inode any more, but the client may still hold its number.
+  if (const NodePtr taken = known(id); taken && taken->is_gone()) return next_spare_id_++;
+  return id;
+}
+
+void NodeTable::add(const NodePtr& node) {
+  if (node->parent) ++node->parent->holders.loaded_children;
+  if (tree_.contains(node->id)) {
+    node->holders.session = true;
+    rows_.touch(static_cast<tree::NodeId>(node->id));
+  }
+  nodes_[node->id] = node;
+}
+
+void NodeTable::move(const NodePtr& node, const NodePtr& parent, std::string name) {
+  if (node->parent) --node->parent->holders.loaded_children;
+  node->parent = parent;
+  node->name = std::move(name);
+  if (parent) ++parent->holders.loaded_children;
+}
+
+void NodeTable::erase(const NodePtr& node) {
+  const auto known = nodes_.find(node->id);
+  if (known != nodes_.end() && known->second == node) nodes_.erase(known);
+}
+
+void NodeTable::add_reference(Node& node) {
+  if (tree_.contains(node.id)) {
+    rows_.add_reference(static_cast<tree::NodeId>(node.id));
+  } else {
+    ++node.holders.references;
+  }
+}
+
+void NodeTable::take_references(Node& node, std::uint64_t count) {
+  node.holders.references -= std::min(count, node.holders.references);
+}
+
+bool NodeTable::is_referenced(const Node& node) const {
+  if (tree_.contains(node.id)) return rows_.references(static_cast<tree::NodeId>(node.id)) > 0;
+  return node.holders.references > 0;
+}
+
+void NodeTable::clear() {
+  // One by one: a deep chain of parents would be destroyed by as deep a recursion.
+  for (const auto& [id, node] : nodes_) {
+    node->parent.reset();
+    node->standing = Standing::kGone;
+  }
+  nodes_.clear();
+  rows_.clear();
+}
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,82 @@
+// NodeTable: which numbers the client may use, and the Nodes behind them.
+//
+// A number is good only while the client holds a reference to it, which LOOKUP and its like give and FORGET
+// takes back: a guest that uses a number it was never given gets ESTALE. An object of the image that nothing
+// has touched has no Node: its number is its row in the tree, its references are an atomic counter, and what
+// is asked of it is answered from the tree without a lock.
+//
+// Under the Overlay's lock, but for what says that it is lock-free.
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/overlay/node.h"
+#include "oci-mount/overlay/row_states.h"
+#include "oci-mount/tree/tree.h"
+
+namespace layerboot::overlay {
+
+/// An id looked up: a Node, or an untouched row of the tree (then node is null).
+struct Ref {
+  NodePtr node;
+  tree::NodeId lower = tree::kNoNode;
+  /// The image has all that is to be known of it, but for its link count.
+  [[nodiscard]] bool is_lower() const { return !node || node->standing == Standing::kLowerOnly; }
+  /// A file whose data is the image's.
+  [[nodiscard]] bool has_lower_data() const { return is_lower() || node->file.data_below; }
+};
+
+class NodeTable {
+ public:
+  /// `tree` outlives the table.
+  explicit NodeTable(const tree::Tree& tree) : tree_(tree), rows_(tree.node_count() + std::size_t{1}) {}
+
+  // ---- lock-free
+  /// A row that the client holds and that nothing has touched.
+  [[nodiscard]] bool is_held_untouched(NodeId id) const {
+    return tree_.contains(id) && rows_.is_held_untouched(static_cast<tree::NodeId>(id));
+  }
+  [[nodiscard]] bool is_touched(tree::NodeId row) const { return rows_.is_touched(row); }
+  /// REQUIRES: the row is untouched, or the caller has the lock.
+  void add_row_reference(tree::NodeId row) { rows_.add_reference(row); }
+  /// Takes references to a row back. False where nothing more is to be done: it was no row, or one of no
+  /// Node, or is still referenced.
+  [[nodiscard]] bool is_row_released(NodeId id, std::uint64_t count);
+
+  // ---- under the lock
+  /// What the client means by `id`; ESTALE where it holds no reference.
+  Result<Ref> find(NodeId id) const;
+  /// The same for a directory; ENOTDIR, or ENOENT where it was removed.
+  Result<Ref> find_directory(NodeId id) const;
+  /// The row, whoever holds it.
+  [[nodiscard]] Ref row(tree::NodeId row) const;
+  /// Null where nothing is known of it.
+  [[nodiscard]] NodePtr known(NodeId id) const;
+
+  /// The number of an object at `host_ino` that came from the row `origin`, or from none.
+  [[nodiscard]] NodeId number_for(tree::NodeId origin, std::uint64_t host_ino);
+  /// `node` has its number, and its parent if it is to have one.
+  void add(const NodePtr& node);
+  /// Another parent and name, or none of both.
+  void move(const NodePtr& node, const NodePtr& parent, std::string name);
+  /// The client does not reach the number any more.
+  void erase(const NodePtr& node);
+
+  void add_reference(Node& node);
+  void take_references(Node& node, std::uint64_t count);
+  [[nodiscard]] bool is_referenced(const Node& node) const;
+
+  [[nodiscard]] const std::unordered_map<NodeId, NodePtr>& all() const { return nodes_; }
+  /// Forgets everything, references too.
+  void clear();
+
+ private:
+  const tree::Tree& tree_;
+  RowStates rows_;
+  std::unordered_map<NodeId, NodePtr> nodes_;
+  NodeId next_spare_id_ = kSpareIdBase;
+};
+
+}  // namespace layerboot::overlay

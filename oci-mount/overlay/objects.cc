@@ -1,0 +1,289 @@
+#include "oci-mount/overlay/objects.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "oci-mount/base/log.h"
+#include "oci-mount/overlay/body.h"
+#include "oci-mount/overlay/device_number.h"
+#include "oci-mount/overlay/redirects.h"
+
+namespace layerboot::overlay {
+
+// ---- attributes
+
+void Objects::book(Node& node, const struct stat& st) {
+  ledger_.charge(node, st);
+  // A name in the work directory is one that the client has removed. The host knows only the upper's part of
+  // a merged directory's subdirectories: 1 means "not counted", as in overlayfs.
+  std::uint64_t nlink = st.st_nlink;
+  if (node.is_directory()) {
+    nlink = node.lower == tree::kNoNode ? nlink : 1;
+  } else if (node.in_work()) {
+    nlink = nlink > 0 ? nlink - 1 : 0;
+  }
+  Attr& attr = node.known.attr;
+  attr = {.ino = node.id,
+          .size_bytes = static_cast<std::uint64_t>(st.st_size),
+          .blocks = static_cast<std::uint64_t>(st.st_blocks),
+          .atime = time_of(st.st_atim),
+          .mtime = time_of(st.st_mtim),
+          .ctime = time_of(st.st_ctim),
+          .mode = (st.st_mode & kPermissionBits) | node.type,  // the host has other types for some
+          .nlink = static_cast<std::uint32_t>(nlink),
+          .uid = st.st_uid,
+          .gid = st.st_gid,
+          .rdev = encode_dev(st.st_rdev)};
+  if (const auto& recorded = node.known.recorded; recorded) {
+    attr.mode = recorded->mode;
+    attr.uid = recorded->uid;
+    attr.gid = recorded->gid;
+    attr.rdev = recorded->rdev;
+  }
+  if (node.file.data_below) attr.blocks = lower_.tree.node(node.lower).blocks;
+  if (node.file.filling) attr.mtime = time_of(node.file.filling->mtime);
+  node.known.valid = true;
+  node.known.times_stale = false;
+}
+
+void Objects::add_name(Node& directory, std::string_view name) {
+  directory.known.times_stale = true;
+  if (ledger_.add_name(directory, name)) static_cast<void>(attr_of(directory));
+}
+
+Result<Attr> Objects::attr_of(Node& node) {
+  if (node.standing == Standing::kLowerOnly) {
+    Attr attr = lower_.attr(node.lower);
+    attr.nlink -= std::min(attr.nlink, node.lost_names);
+    return attr;
+  }
+  if ((node.known.valid && !node.known.times_stale) || node.is_gone()) return node.known.attr;
+  if (const auto fd = places_.open_fd(node); fd) {
+    LB_ASSIGN(const struct stat st, stat_at({fd->get(), ""}));
+    book(node, st);
+  } else {
+    LB_ASSIGN(const HeldPlace place, places_.place_of(node.shared_from_this()));
+    LB_ASSIGN(const struct stat st, stat_at(place.get()));
+    book(node, st);
+  }
+  return node.known.attr;
+}
+
+Result<Attr> Objects::owner_of(Node& node) {
+  if (node.has_body() && node.known.valid) return node.known.attr;
+  return attr_of(node);
+}
+
+// ---- to the client
+
+Result<Entry> Objects::entry_for(const NodePtr& node) {
+  LB_ASSIGN(const Attr attr, attr_of(*node));
+  nodes_.add_reference(*node);
+  return Entry{node->id, attr};
+}
+
+Entry Objects::entry_for_row(tree::NodeId row) {
+  nodes_.add_row_reference(row);
+  return Entry{row, lower_.attr(row)};
+}
+
+// ---- into memory
+
+void Objects::load_root() {
+  auto root = std::make_shared<Node>();
+  root->id = kRootId;
+  root->lower = tree::kRoot;
+  root->type = S_IFDIR;
+  const Place place{places_.upper().root_fd(), "."};
+  if (const auto st = stat_at(place); st) {
+    root->host_ino = st->st_ino;
+    if (places_.keeping() == Keeping::kRecorded) {
+      if (const auto nature = nature_at(places_.keeping(), place, *st); nature)
+        root->known.recorded = *nature;
+    }
+    root->charge.bytes = charge_of_root(*st);
+  }
+  nodes_.add(root);
+}
+
+Result<NodePtr> Objects::keep_by_name(const NodePtr& node, const NodePtr& directory,
+                                      const std::string& name) {
+  if (!node->in_work()) return node;
+  LB_TRY(unlink_at({places_.upper().work_fd(), node->name.c_str()}));
+  node->standing = Standing::kNamed;
+  nodes_.move(node, directory, name);
+  node->known.valid = false;
+  return node;
+}
+
+/// What the object merges with, or was copied from.
+Result<tree::NodeId> Objects::origin_of(const Node& directory, const std::string& name, Place place,
+                                        const struct stat& st, Node& node) {
+  const MergedName merged{lower_.tree, directory.lower, name};
+  if (S_ISDIR(st.st_mode)) return merged_lower(merged, places_.marks(), place);
+  tree::NodeId origin = tree::kNoNode;
+  LB_ASSIGN(const auto path, get_xattr_at(place, places_.marks().origin));
+  if (path) origin = row_at(lower_.tree, *path);
+  if (origin != tree::kNoNode && (lower_.tree.node(origin).mode & kTypeBits) != node.type) {
+    origin = tree::kNoNode;
+  }
+  if (!node.is_regular()) return origin;
+  LB_ASSIGN(const tree::NodeId data, metacopy_source(merged, places_.marks(), place, st));
+  node.file.data_below = data != tree::kNoNode;
+  return node.file.data_below ? data : origin;
+}
+
+Result<NodePtr> Objects::load(const NodePtr& directory, const std::string& name, Child& child) {
+  if (const auto node = child.node.lock(); node && !node->is_gone())
+    return keep_by_name(node, directory, name);
+  LB_ASSIGN(const HeldPlace place, places_.place_in(directory, name));
+  LB_ASSIGN(const struct stat st, stat_at(place.get()));
+  auto node = std::make_shared<Node>();
+  LB_ASSIGN(const Nature nature, nature_at(places_.keeping(), place.get(), st));
+  node->type = nature.mode & kTypeBits;
+  if (places_.keeping() == Keeping::kRecorded) node->known.recorded = nature;
+  node->host_ino = st.st_ino;
+  LB_ASSIGN(node->lower, origin_of(*directory, name, place.get(), st, *node));
+  node->id = nodes_.number_for(node->lower, st.st_ino);
+  if (const NodePtr same = nodes_.known(node->id); same) {
+    // Another name of a file that is known already.
+    if (same->host_ino != st.st_ino || !same->has_body()) return fail(ESTALE);
+    child.node = same;
+    return keep_by_name(same, directory, name);
+  }
+  ledger_.meet(*node, st);
+  node->name = name;
+  node->parent = directory;
+  book(*node, st);
+  child.node = node;
+  nodes_.add(node);
+  return node;
+}
+
+NodePtr Objects::make_node(const Nature& nature, const struct stat& st) {
+  auto node = std::make_shared<Node>();
+  node->type = nature.mode & kTypeBits;
+  if (places_.keeping() == Keeping::kRecorded) node->known.recorded = nature;
+  node->file.no_capability = true;
+  node->host_ino = st.st_ino;
+  node->id = nodes_.number_for(tree::kNoNode, st.st_ino);
+  ledger_.add_object();
+  book(*node, st);
+  return node;
+}
+
+void Objects::become_copy(const NodePtr& node, tree::NodeId row, const struct stat& st) {
+  const auto& record = lower_.tree.node(row);
+  node->id = row;
+  node->lower = row;
+  node->type = record.mode & kTypeBits;
+  if (places_.keeping() == Keeping::kRecorded) {
+    node->known.recorded =
+        Nature{.mode = record.mode, .uid = record.uid, .gid = record.gid, .rdev = record.rdev};
+  }
+  node->host_ino = st.st_ino;
+  ledger_.add_object();
+  book(*node, st);
+}
+
+// ---- out of it
+
+void Objects::release_if_unused(NodePtr node) {
+  // Parents that were only kept by their children follow them.
+  while (node) {
+    if (nodes_.is_referenced(*node) || node->holders.loaded_children > 0 || node->holders.pins > 0) return;
+    if (node->is_orphan()) free_orphan(*node);
+    if (node->in_work() && free_work_object(*node)) {
+      ledger_.part(*node);
+      return nodes_.erase(node);
+    }
+    if (node->holders.session) return;
+    // What it has grown by must not be lost to the budget.
+    if (!node->is_gone()) static_cast<void>(attr_of(*node));
+    ledger_.part(*node);
+    NodePtr parent = node->parent;
+    nodes_.move(node, nullptr, {});
+    places_.drop_fd(*node);
+    nodes_.erase(node);
+    node->standing = Standing::kGone;  // for whoever still has it in hand
+    node = std::move(parent);
+  }
+}
+
+bool Objects::make_orphan(Node& node) {
+  if (!node.is_regular() || lower_.tree.contains(node.id) || node.holders.references == 0 ||
+      orphans_ == kMaxOrphans) {
+    return false;
+  }
+  node.file.orphan = places_.open_fd(node);
+  if (!node.file.orphan) return false;
+  places_.drop_fd(node);
+  node.standing = Standing::kOrphan;
+  ++orphans_;
+  return true;
+}
+
+void Objects::unmake_orphan(Node& node) {
+  node.file.orphan.reset();
+  node.standing = Standing::kNamed;
+  --orphans_;
+}
+
+void Objects::free_orphan(Node& node) {
+  node.file.orphan.reset();
+  --orphans_;
+  ledger_.remove_object(node);
+  node.standing = Standing::kGone;
+}
+
+void Objects::mark_gone(Node& node) {
+  // Of a directory that only the image has, what is known is the image's.
+  if (node.standing == Standing::kLowerOnly) node.known.attr = lower_.attr(node.lower);
+  node.known.attr.nlink = 0;
+  node.known.valid = true;
+  node.standing = Standing::kGone;
+  node.directory.listing.reset();
+  places_.drop_fd(node);
+}
+
+/// True when the object lives on by other names, where it will be met again.
+bool Objects::free_work_object(Node& node) {
+  places_.drop_fd(node);
+  const Place place{places_.upper().work_fd(), node.name.c_str()};
+  const auto st = stat_at(place);
+  if (st) book(node, *st);
+  if (const auto gone = unlink_at(place); !gone) {
+    log_warn("cannot remove an unlinked file from the work directory: ", gone.error().describe());
+  }
+  if (st && st->st_nlink > 1) return true;
+  ledger_.remove_object(node);
+  node.standing = Standing::kGone;
+  return false;
+}
+
+void Objects::end_session() {
+  for (const auto& [id, node] : nodes_.all()) {
+    if (node->is_orphan()) {
+      free_orphan(*node);
+    } else if (node->in_work()) {
+      static_cast<void>(free_work_object(*node));
+    }
+  }
+  nodes_.clear();
+  places_.drop_all_fds();
+}
+
+Objects::Pin::~Pin() {
+  if (objects_ == nullptr) return;
+  const std::lock_guard lock(objects_->mutex_);
+  --node_->holders.pins;
+  objects_->release_if_unused(std::move(node_));
+}
+
+Result<Objects::Pin> Objects::pin(Result<NodePtr> node) {
+  if (!node) return std::unexpected(std::move(node).error());
+  return Pin(*this, *std::move(node));
+}
+
+}  // namespace layerboot::overlay

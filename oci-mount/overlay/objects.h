@@ -1,0 +1,103 @@
+// Objects: how objects come into memory as Nodes, what is known of them there, and how they go.
+//
+// Under the Overlay's lock, which Pin takes by itself.
+#pragma once
+
+#include <cstddef>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "oci-mount/overlay/body.h"
+#include "oci-mount/overlay/ledger.h"
+#include "oci-mount/overlay/lower.h"
+#include "oci-mount/overlay/node_table.h"
+#include "oci-mount/overlay/places.h"
+
+namespace layerboot::overlay {
+
+class Objects {
+ public:
+  /// All outlive it.
+  Objects(const Lower& lower, Places& places, Ledger& ledger, NodeTable& nodes, std::mutex& mutex)
+      : lower_(lower), places_(places), ledger_(ledger), nodes_(nodes), mutex_(mutex) {}
+
+  // ---- attributes
+  /// Read from the host where what is known is old, and charged then.
+  Result<Attr> attr_of(Node& node);
+  /// Attributes of which mode and owner are right, and of a file its size.
+  Result<Attr> owner_of(Node& node);
+  /// Takes over what the host says of the object, and charges it.
+  void book(Node& node, const struct stat& st);
+  /// A directory has one more name: its times are old, and now and then it is looked at.
+  void add_name(Node& directory, std::string_view name);
+
+  // ---- to the client, who holds one more reference then
+  Result<Entry> entry_for(const NodePtr& node);
+  Entry entry_for_row(tree::NodeId row);
+
+  // ---- into memory
+  /// The session's Node of "/".
+  void load_root();
+  /// The Node of `child`, which is `name` in `directory`. A name that the client had removed keeps the object
+  /// from the work directory on.
+  Result<NodePtr> load(const NodePtr& directory, const std::string& name, Child& child);
+  /// The Node of a body that was just made, charged as a new object; not yet in the table.
+  NodePtr make_node(const Nature& nature, const struct stat& st);
+  /// The same of a row's copy; `node` may be what was known of the row.
+  void become_copy(const NodePtr& node, tree::NodeId row, const struct stat& st);
+
+  // ---- out of it
+  /// An object whose last name is gone goes with the client's last reference; others leave memory.
+  void release_if_unused(NodePtr node);
+  /// A file that is open here anyway needs no name in the work directory to live on. False where it has to be
+  /// kept, or need not be kept at all, in another way.
+  bool make_orphan(Node& node);
+  /// Takes that back.
+  void unmake_orphan(Node& node);
+  /// The object was freed on the host, or is a directory that was removed from there.
+  void mark_gone(Node& node);
+  /// Forgets all Nodes; what only the client kept alive goes. The budget is right after the next count.
+  void end_session();
+
+  /// Keeps a Node known while a request works on it, whatever the client forgets meanwhile: a Node out of the
+  /// table is a place that may mean something else by then. Made under the lock and, unless moved from,
+  /// destroyed without it.
+  class Pin {
+   public:
+    Pin(Objects& objects, NodePtr node) : objects_(&objects), node_(std::move(node)) {
+      ++node_->holders.pins;
+    }
+    Pin(Pin&& other) noexcept
+        : objects_(std::exchange(other.objects_, nullptr)), node_(std::move(other.node_)) {}
+    Pin& operator=(Pin&& other) = delete;
+    ~Pin();
+    [[nodiscard]] const NodePtr& node() const { return node_; }
+
+   private:
+    Objects* objects_;
+    NodePtr node_;
+  };
+  Result<Pin> pin(Result<NodePtr> node);
+
+ private:
+  /// Unlinked files that are kept by a descriptor alone.
+  static constexpr std::size_t kMaxOrphans = 64;
+
+  Result<NodePtr> keep_by_name(const NodePtr& node, const NodePtr& directory, const std::string& name);
+  Result<tree::NodeId> origin_of(const Node& directory, const std::string& name, Place place,
+                                 const struct stat& st, Node& node);
+  bool free_work_object(Node& node);
+  void free_orphan(Node& node);
+
+  const Lower& lower_;
+  Places& places_;
+  Ledger& ledger_;
+  NodeTable& nodes_;
+  std::mutex& mutex_;
+  std::size_t orphans_ = 0;
+};
+
+using Pin = Objects::Pin;
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,122 @@
+// What becomes of files' data on the host: syncing, allocating, seeking, copying.
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "oci-mount/overlay/file_rules.h"
+#include "oci-mount/overlay/overlay.h"
+
+namespace layerboot::overlay {
+
+namespace {
+
+constexpr std::size_t kPieceBytes = 1U << 20;
+/// Copied at once; the client asks again for the rest.
+constexpr std::uint64_t kMaxCopyBytes = 16U << 20;
+
+}  // namespace
+
+Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
+  std::optional<Pin> pin;  // outlives the locks
+  FdCache::Fd fd;
+  {
+    const std::lock_guard lock(parts_.mutex);
+    LB_CO_ASSIGN(const Ref ref, parts_.nodes.find(id));
+    if (!ref.node || !ref.node->has_body() || ref.node->is_gone())
+      co_return Result<void>();  // nothing to lose
+    pin.emplace(parts_.objects, ref.node);
+    if (ref.node->is_directory()) {
+      LB_CO_ASSIGN(fd, parts_.places.directory_fd(ref.node));
+    } else {
+      LB_CO_ASSIGN(fd, parts_.places.file_fd(ref.node));
+    }
+  }
+  auto synced = co_await reactor.fsync(fd->get(), data_only);
+  if (!synced) co_return std::unexpected(synced.error());
+  const std::lock_guard lock(parts_.mutex);
+  Node& node = *pin->node();
+  if (node.is_regular() && !node.is_gone()) {
+    // Only now has the host allocated what it had delayed, with blocks for its tree of extents on top.
+    if (auto st = stat_at({fd->get(), ""}); st) parts_.objects.book(node, *st);
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t mode, std::uint64_t offset,
+                                      std::uint64_t length_bytes) {
+  if (range_wraps(offset, length_bytes)) co_return fail(EFBIG);
+  if (!is_served_fallocate(mode)) co_return fail(EOPNOTSUPP);
+  auto copied = co_await parts_.copy_up.copy_up(reactor, id, CopyUp::kAllData);
+  if (!copied) co_return std::unexpected(copied.error());
+  const NodePtr node = copied->node();
+  FdCache::Fd fd;
+  Quota::Reservation reserved;
+  {
+    const std::lock_guard lock(parts_.mutex);
+    LB_CO_ASSIGN(fd, parts_.places.file_fd(node));
+    LB_CO_TRY(drop_capability(*node, {fd->get(), ""}));
+    const bool frees = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0;
+    if (!frees) {
+      LB_CO_ASSIGN(reserved,
+                   parts_.ledger.reserve(block_end(offset + length_bytes) - block_start(offset), 0));
+    }
+  }
+  auto allocated = co_await reactor.fallocate(fd->get(), static_cast<int>(mode), offset, length_bytes);
+  const std::lock_guard lock(parts_.mutex);
+  node->charge.grows_late = true;
+  node->file.dense.reset();
+  node->known.valid = false;
+  if (auto st = stat_at({fd->get(), ""}); st && !node->is_gone()) parts_.objects.book(*node, *st);
+  if (!allocated) co_return std::unexpected(allocated.error());
+  co_return Result<void>();
+}
+
+Result<std::uint64_t> Overlay::lseek(NodeId id, std::uint64_t offset, std::uint32_t whence) {
+  if (whence != SEEK_DATA && whence != SEEK_HOLE) return fail(EINVAL);
+  const std::lock_guard lock(parts_.mutex);
+  LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
+  if (ref.has_lower_data()) return parts_.lower.seek(ref.lower, offset, static_cast<int>(whence));
+  LB_ASSIGN(const auto fd, parts_.places.file_fd(ref.node));
+  if (offset > INT64_MAX) return fail(ENXIO);
+  const off_t at = ::lseek(fd->get(), static_cast<off_t>(offset), static_cast<int>(whence));
+  if (at < 0) return fail(errno);
+  return static_cast<std::uint64_t>(at);
+}
+
+Task<Result<void>> Overlay::syncfs(Reactor& reactor) {
+  int code = 0;
+  co_await workers_.run(reactor, [&] { code = ::syncfs(parts_.places.upper().root_fd()) == 0 ? 0 : errno; });
+  if (code != 0) co_return fail(code);
+  co_return Result<void>();
+}
+
+Task<Result<std::size_t>> Overlay::copy_file_range(Reactor& reactor, NodeId from, std::uint64_t from_offset,
+                                                   NodeId to, std::uint64_t to_offset,
+                                                   std::uint64_t length_bytes) {
+  const std::uint64_t wanted = std::min(length_bytes, kMaxCopyBytes);
+  const std::uint64_t apart = from_offset > to_offset ? from_offset - to_offset : to_offset - from_offset;
+  if (from == to && apart < length_bytes) co_return fail(EINVAL);
+  std::vector<std::byte> buffer(std::min<std::uint64_t>(wanted, kPieceBytes));
+  std::size_t done = 0;
+  while (done < wanted) {
+    const iovec into{buffer.data(), std::min<std::size_t>(wanted - done, buffer.size())};
+    auto got = co_await read(reactor, from, from_offset + done, {&into, 1});
+    if (!got && done == 0) co_return std::unexpected(std::move(got).error());
+    if (!got || *got == 0) break;
+    const iovec piece{buffer.data(), *got};
+    // Nobody tells whether the caller may keep set-id bits: they go, as with a write of most callers.
+    auto put = co_await write(reactor, to, to_offset + done, {&piece, 1}, true);
+    if (!put && done == 0) co_return std::unexpected(std::move(put).error());
+    if (!put) break;
+    done += *put;
+    if (*put < *got) break;
+  }
+  co_return done;
+}
+
+}  // namespace layerboot::overlay

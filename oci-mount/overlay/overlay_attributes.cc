@@ -1,0 +1,205 @@
+// Attributes of merged objects: owners, modes, times, sizes, and extended attributes.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <climits>
+
+#include "oci-mount/overlay/acl.h"
+#include "oci-mount/overlay/body.h"
+#include "oci-mount/overlay/file_rules.h"
+#include "oci-mount/overlay/marks.h"
+#include "oci-mount/overlay/overlay.h"
+
+namespace layerboot::overlay {
+
+Task<Result<Attr>> Overlay::setattr(Reactor& reactor, NodeId id, AttrChange change) {
+  // What a truncation cuts off need not be copied.
+  auto copied = co_await parts_.copy_up.copy_up(reactor, id, change.size_bytes);
+  if (!copied) co_return std::unexpected(copied.error());
+  const NodePtr node = copied->node();
+  const std::lock_guard lock(parts_.mutex);
+  auto applied = apply(node, change);
+  node->known.valid = false;
+  if (!applied) co_return std::unexpected(applied.error());
+  co_return parts_.objects.attr_of(*node);
+}
+
+Result<void> Overlay::apply(const NodePtr& node, const AttrChange& change) {
+  LB_ASSIGN(const HeldPlace place, parts_.places.place_of(node));
+  if (change.size_bytes) {
+    if (*change.size_bytes > INT64_MAX) return fail(EFBIG);
+    LB_ASSIGN(const auto fd, parts_.places.file_fd(node));
+    node->file.dense.reset();
+    if (::ftruncate(fd->get(), static_cast<off_t>(*change.size_bytes)) != 0) return fail(errno);
+  }
+  const bool owner_changes = change.uid || change.gid;
+  LB_TRY(apply_nature(node, place.get(), change));
+  if (!node->is_directory() && (owner_changes || change.size_bytes)) {
+    LB_TRY(drop_capability(*node, place.get()));
+  }
+  if (change.atime || change.mtime) {
+    LB_TRY(set_times_at(place.get(), {timespec_of(change.atime), timespec_of(change.mtime)}));
+  }
+  if (change.mtime && node->file.filling) {
+    LB_ASSIGN(const struct stat st, stat_at(place.get()));
+    node->file.filling->mtime = st.st_mtim;
+  }
+  return {};
+}
+
+/// Mode and owner.
+Result<void> Overlay::apply_nature(const NodePtr& node, Place place, const AttrChange& change) {
+  if (change.mode && S_ISLNK(node->type)) return fail(EOPNOTSUPP);
+  const bool owner_changes = change.uid || change.gid;
+  if (!owner_changes && !change.mode && !change.kill_suid_sgid) return {};
+  if (change.size_bytes) node->known.valid = false;
+  LB_ASSIGN(const Attr before, parts_.objects.attr_of(*node));
+  Nature nature{.mode = change.mode ? (before.mode & kTypeBits) | *change.mode : before.mode,
+                .uid = change.uid.value_or(before.uid),
+                .gid = change.gid.value_or(before.gid),
+                .rdev = before.rdev};
+  // The host clears set-id bits when it sees fit; the client says itself when it wants that.
+  if (change.kill_suid_sgid && node->is_regular()) nature.mode = without_set_id(nature.mode);
+  LB_TRY(set_nature(*node, place, nature, owner_changes ? Owner::kSet : Owner::kStays));
+  return change.mode ? follow_mode_in_acl(place, nature.mode) : Result<void>();
+}
+
+/// Also where the owner stays, chown(2) would take a file's capabilities away.
+Result<void> Overlay::set_nature(Node& node, Place place, const Nature& nature, Owner owner) {
+  node.known.valid = false;
+  if (parts_.places.keeping() == Keeping::kRecorded) {
+    LB_TRY(set_nature_at(parts_.places.keeping(), place, nature));
+    node.known.recorded = nature;
+    return {};
+  }
+  if (owner == Owner::kSet) return set_nature_at(parts_.places.keeping(), place, nature);
+  return set_mode_at(place, nature.mode);
+}
+
+/// What a host does by itself with an ACL of its own: chmod(2) changes it.
+Result<void> Overlay::follow_mode_in_acl(Place place, std::uint32_t mode) {
+  if (parts_.places.keeping() == Keeping::kNative) return {};
+  LB_ASSIGN(const std::string name, host_xattr_name(parts_.places.keeping(), kAccessAclXattr));
+  LB_ASSIGN(const auto text, get_xattr_at(place, name));
+  auto acl = text ? Acl::parse(*text) : std::nullopt;
+  if (!acl) return {};
+  acl->set_permissions(mode);
+  return set_xattr_at(place, name, acl->text(), 0);
+}
+
+/// What a host does by itself with a file's capabilities: whatever changes the file takes them away
+/// (CVE-2021-20263).
+Result<void> Overlay::drop_capability(Node& node, Place place) {
+  if (parts_.places.keeping() == Keeping::kNative || node.file.no_capability) return {};
+  LB_ASSIGN(const std::string name, host_xattr_name(parts_.places.keeping(), kCapabilityXattr));
+  auto removed = remove_xattr_at(place, name);
+  if (!removed && removed.error().code != ENODATA) return removed;
+  node.file.no_capability = true;
+  return {};
+}
+
+// ---- extended attributes
+
+Result<std::string> Overlay::getxattr(NodeId id, std::string_view name) {
+  LB_ASSIGN(const std::string host_name, host_xattr_name(parts_.places.keeping(), name));
+  if (parts_.nodes.is_held_untouched(id)) return parts_.lower.getxattr(static_cast<tree::NodeId>(id), name);
+  const std::lock_guard lock(parts_.mutex);
+  LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
+  if (ref.is_lower()) return parts_.lower.getxattr(ref.lower, name);
+  LB_ASSIGN(const HeldPlace place, parts_.places.place_of(ref.node));
+  LB_ASSIGN(auto value, get_xattr_at(place.get(), host_name));
+  if (!value) return fail(ENODATA);
+  return *std::move(value);
+}
+
+Result<std::string> Overlay::listxattr(NodeId id) {
+  const std::lock_guard lock(parts_.mutex);
+  LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
+  if (ref.is_lower()) return parts_.lower.listxattr(ref.lower);
+  std::string names;
+  LB_ASSIGN(const HeldPlace place, parts_.places.place_of(ref.node));
+  LB_ASSIGN(const auto host_names, list_xattrs_at(place.get()));
+  for (const auto& host_name : host_names) {
+    if (const auto name = guest_xattr_name(parts_.places.keeping(), host_name); name)
+      names.append(*name).push_back('\0');
+  }
+  return names;
+}
+
+/// What the host's kernel would do for an object that is one of its own.
+Result<void> Overlay::set_acl(const NodePtr& node, Place place, std::string_view name, std::string_view value,
+                              bool kill_sgid) {
+  const auto acl = Acl::parse(value);
+  if (!acl) return fail(EINVAL);
+  if (S_ISLNK(node->type)) return fail(EOPNOTSUPP);
+  const bool is_default = name == kDefaultAclXattr;
+  if (is_default && !node->is_directory()) return fail(EACCES);
+  LB_ASSIGN(const std::string host_name, host_xattr_name(parts_.places.keeping(), name));
+  if (is_default) {
+    node->directory.default_acl.reset();
+    return set_xattr_at(place, host_name, value, 0);
+  }
+  LB_ASSIGN(const Attr before, parts_.objects.attr_of(*node));
+  if (parts_.places.keeping() == Keeping::kNative || !acl->is_minimal()) {
+    LB_TRY(set_xattr_at(place, host_name, value, 0));
+  } else if (auto gone = remove_xattr_at(place, host_name); !gone && gone.error().code != ENODATA) {
+    return gone;
+  }
+  Nature nature{.mode = (before.mode & ~0777U) | acl->permissions(),
+                .uid = before.uid,
+                .gid = before.gid,
+                .rdev = before.rdev};
+  if (kill_sgid) nature.mode &= ~static_cast<std::uint32_t>(S_ISGID);
+  return set_nature(*node, place, nature, Owner::kStays);
+}
+
+Task<Result<void>> Overlay::setxattr(Reactor& reactor, NodeId id, std::string_view name,
+                                     std::string_view value, std::uint32_t flags) {
+  LB_CO_ASSIGN(const std::string host_name, host_xattr_name(parts_.places.keeping(), name));
+  if (value.size() > XATTR_SIZE_MAX) co_return fail(E2BIG);
+  const bool kill_sgid = (flags & kXattrKillSgid) != 0;
+  flags &= ~kXattrKillSgid;
+  if ((flags & ~static_cast<std::uint32_t>(XATTR_CREATE | XATTR_REPLACE)) != 0) co_return fail(EINVAL);
+  auto copied = co_await parts_.copy_up.copy_up(reactor, id, CopyUp::kNoData);
+  if (!copied) co_return std::unexpected(copied.error());
+  const std::lock_guard lock(parts_.mutex);
+  const NodePtr& node = copied->node();
+  // As every host has it, but its body may be of another type.
+  if (name.starts_with("user.") && !node->is_regular() && !node->is_directory()) co_return fail(EPERM);
+  LB_CO_ASSIGN(const HeldPlace place, parts_.places.place_of(node));
+  LB_CO_ASSIGN(const auto reserved, parts_.ledger.reserve(value.size() + kXattrBlockBytes, 0));
+  auto set = is_acl_xattr(name) ? set_acl(node, place.get(), name, value, kill_sgid)
+                                : set_xattr_at(place.get(), host_name, value, static_cast<int>(flags));
+  if (name == kCapabilityXattr) {
+    node->file.no_capability = false;
+    if (node->file.filling && set) node->file.filling->capability = value;
+  }
+  node->known.valid = false;
+  LB_CO_TRY(parts_.objects.attr_of(*node));  // what it took is booked at once
+  co_return set;
+}
+
+Task<Result<void>> Overlay::removexattr(Reactor& reactor, NodeId id, std::string_view name) {
+  LB_CO_ASSIGN(const std::string host_name, host_xattr_name(parts_.places.keeping(), name));
+  {
+    auto present = getxattr(id, name);
+    // Without an ACL an object is as it is to be.
+    if (!present && present.error().code == ENODATA && is_acl_xattr(name)) co_return Result<void>();
+    if (!present) co_return std::unexpected(present.error());
+  }
+  auto copied = co_await parts_.copy_up.copy_up(reactor, id, CopyUp::kNoData);
+  if (!copied) co_return std::unexpected(copied.error());
+  const std::lock_guard lock(parts_.mutex);
+  const NodePtr& node = copied->node();
+  LB_CO_ASSIGN(const HeldPlace place, parts_.places.place_of(node));
+  if (name == kDefaultAclXattr) node->directory.default_acl.reset();
+  auto removed = remove_xattr_at(place.get(), host_name);
+  if (name == kCapabilityXattr && node->file.filling) node->file.filling->capability.reset();
+  node->known.valid = false;
+  LB_CO_TRY(parts_.objects.attr_of(*node));
+  co_return removed;
+}
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,165 @@
+// File contents: reading and writing.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <optional>
+
+#include "oci-mount/base/io_slices.h"
+#include "oci-mount/base/whole_io.h"
+#include "oci-mount/overlay/body.h"
+#include "oci-mount/overlay/file_rules.h"
+#include "oci-mount/overlay/overlay.h"
+
+namespace layerboot::overlay {
+
+namespace {
+
+/// A write into the page cache takes microseconds. One that takes longer than this was made to wait by the
+/// host, so the next kPatientWrites go through the ring, where others need not wait for them.
+constexpr std::chrono::milliseconds kSlowWrite{2};
+constexpr std::uint32_t kPatientWrites = 64;
+
+/// What a write of [offset, end) may allocate at most: nothing, when it stays within a file without holes.
+/// Blocks alone do not tell: some may be allocated past its end.
+std::uint64_t worst_growth(Node& node, int fd, std::uint64_t offset, std::uint64_t end) {
+  const Attr& attr = node.known.attr;
+  if (end <= attr.size_bytes && attr.blocks * 512 >= block_end(attr.size_bytes)) {
+    auto& dense = node.file.dense;
+    if (!dense) dense = ::lseek(fd, 0, SEEK_HOLE) >= static_cast<off_t>(attr.size_bytes);
+    if (*dense) return 0;
+  }
+  return block_end(end) - block_start(offset);
+}
+
+}  // namespace
+
+Result<std::int64_t> Overlay::try_read(NodeId id, std::uint64_t offset, std::span<const iovec> into) {
+  if (parts_.nodes.is_held_untouched(id)) {
+    return parts_.lower.try_read(static_cast<tree::NodeId>(id), offset, into);
+  }
+  FdCache::Fd fd;
+  {
+    const std::lock_guard lock(parts_.mutex);
+    LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
+    if (ref.has_lower_data()) return parts_.lower.try_read(ref.lower, offset, into);
+    LB_ASSIGN(fd, parts_.places.file_fd(ref.node));
+  }
+  if (range_wraps(offset, total_bytes(into))) return fail(EINVAL);
+  const ssize_t got = ::preadv2(fd->get(), into.data(), static_cast<int>(into.size()),
+                                static_cast<off_t>(offset), RWF_NOWAIT);
+  // Part of it may be in memory and the rest not: then the count is short but the file has not ended.
+  if (got < 0 || static_cast<std::size_t>(got) < total_bytes(into)) return Lower::kWouldWait;
+  return got;
+}
+
+Task<Result<std::size_t>> Overlay::read(Reactor& reactor, NodeId id, std::uint64_t offset,
+                                        std::span<const iovec> into) {
+  FdCache::Fd fd;
+  tree::NodeId lower = tree::kNoNode;
+  {
+    const std::lock_guard lock(parts_.mutex);
+    LB_CO_ASSIGN(const Ref ref, parts_.nodes.find(id));
+    lower = ref.lower;
+    if (!ref.has_lower_data()) {
+      LB_CO_ASSIGN(fd, parts_.places.file_fd(ref.node));
+    }
+  }
+  if (!fd) {
+    auto got = co_await parts_.lower.read(reactor, lower, offset, into);
+    co_return got;
+  }
+  if (range_wraps(offset, total_bytes(into))) co_return fail(EINVAL);
+  auto got = co_await read_whole(reactor, fd->get(), into, offset);
+  co_return got;
+}
+
+Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uint64_t offset,
+                                                   std::uint64_t length, bool kill_suid_sgid) {
+  WriteGrant grant;
+  LB_ASSIGN(grant.fd, parts_.places.file_fd(node));
+  if (!node->known.valid) LB_TRY(parts_.objects.attr_of(*node));
+  const Attr& attr = node->known.attr;
+  grant.size_bytes = attr.size_bytes;
+  const std::uint64_t end = offset + length;
+  grant.growth_bytes = worst_growth(*node, grant.fd->get(), offset, end);
+  grant.leaves_hole = offset > attr.size_bytes;
+  if (grant.growth_bytes > 0) {
+    LB_ASSIGN(grant.reserved, parts_.ledger.reserve(grant.growth_bytes, 0));
+  }
+  if (kill_suid_sgid && without_set_id(attr.mode) != attr.mode) {
+    LB_TRY(set_nature(*node, {grant.fd->get(), ""},
+                      {.mode = without_set_id(attr.mode), .uid = attr.uid, .gid = attr.gid, .rdev = 0},
+                      Owner::kStays));
+  }
+  LB_TRY(drop_capability(*node, {grant.fd->get(), ""}));
+  return grant;
+}
+
+void Overlay::settle_write(const NodePtr& node, WriteGrant grant) {
+  if (grant.leaves_hole) node->file.dense.reset();
+  if (node->is_gone()) return;
+  if (grant.growth_bytes == 0 && node->known.valid && node->known.attr.size_bytes == grant.size_bytes) {
+    node->known.times_stale = true;  // written within the file: it is as large as before
+    return;
+  }
+  node->charge.grows_late = true;
+  node->known.valid = false;
+  // Settled now, so that the next reservation sees what this one became.
+  if (grant.growth_bytes > 0) {
+    if (auto st = stat_at({grant.fd->get(), ""}); st) parts_.objects.book(*node, *st);
+  }
+}
+
+Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::span<const iovec> from,
+                                        bool kill_suid_sgid) {
+  const std::size_t length = total_bytes(from);
+  if (range_wraps(offset, length)) return fail(EFBIG);
+  if (parts_.nodes.is_held_untouched(id)) return Lower::kWouldWait;
+  if (auto patient = patient_writes_.load(std::memory_order_relaxed); patient > 0) {
+    patient_writes_.compare_exchange_strong(patient, patient - 1, std::memory_order_relaxed);
+    return Lower::kWouldWait;
+  }
+  std::optional<Pin> pin;  // outlives the lock
+  WriteGrant grant;
+  {
+    const std::lock_guard lock(parts_.mutex);
+    LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
+    if (ref.has_lower_data() || ref.node->is_gone()) return Lower::kWouldWait;
+    pin.emplace(parts_.objects, ref.node);
+    LB_ASSIGN(grant, prepare_write(ref.node, offset, length, kill_suid_sgid));
+  }
+  const auto start = std::chrono::steady_clock::now();
+  const ssize_t put =
+      ::pwritev(grant.fd->get(), from.data(), static_cast<int>(from.size()), static_cast<off_t>(offset));
+  const int code = errno;
+  if (std::chrono::steady_clock::now() - start > kSlowWrite) {
+    patient_writes_.store(kPatientWrites, std::memory_order_relaxed);
+  }
+  const std::lock_guard lock(parts_.mutex);
+  settle_write(pin->node(), std::move(grant));
+  if (put < 0) return fail(code);
+  // The rest of a short write says why it was short.
+  return static_cast<std::size_t>(put) == length ? put : Lower::kWouldWait;
+}
+
+Task<Result<std::size_t>> Overlay::write(Reactor& reactor, NodeId id, std::uint64_t offset,
+                                         std::span<const iovec> from, bool kill_suid_sgid) {
+  const std::size_t length = total_bytes(from);
+  if (range_wraps(offset, length)) co_return fail(EFBIG);
+  auto copied = co_await parts_.copy_up.copy_up(reactor, id, CopyUp::kAllData);
+  if (!copied) co_return std::unexpected(copied.error());
+  const NodePtr node = copied->node();
+  WriteGrant grant;
+  {
+    const std::lock_guard lock(parts_.mutex);
+    LB_CO_ASSIGN(grant, prepare_write(node, offset, length, kill_suid_sgid));
+  }
+  auto put = co_await write_whole(reactor, grant.fd->get(), from, offset);
+  const std::lock_guard lock(parts_.mutex);
+  settle_write(node, std::move(grant));
+  co_return put;
+}
+
+}  // namespace layerboot::overlay

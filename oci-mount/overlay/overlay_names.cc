@@ -1,0 +1,175 @@
+// Names: making, linking, renaming and removing objects.
+#include <linux/fs.h>
+#include <sys/stat.h>
+
+#include "oci-mount/overlay/file_rules.h"
+#include "oci-mount/overlay/overlay.h"
+#include "oci-mount/tree/path_rules.h"
+
+namespace layerboot::overlay {
+
+namespace {
+
+/// A reference to a row for as long as a request needs it, beside those of the client.
+class RowHold {
+ public:
+  explicit RowHold(Overlay& overlay) : overlay_(overlay) {}
+  RowHold(const RowHold&) = delete;
+  RowHold& operator=(const RowHold&) = delete;
+  ~RowHold() {
+    if (id != 0) overlay_.forget(id, 1);
+  }
+  NodeId id = 0;  // 0: none
+
+ private:
+  Overlay& overlay_;
+};
+
+}  // namespace
+
+Result<Entry> Overlay::make(NodeId parent, std::string_view name, const NewObject& object) {
+  LB_TRY(check_name(name));
+  const std::lock_guard lock(parts_.mutex);
+  LB_ASSIGN(const NodePtr node, new_objects_.make(parent, name, object));
+  return parts_.objects.entry_for(node);
+}
+
+Result<Entry> Overlay::mknod(NodeId parent, std::string_view name, std::uint32_t mode, std::uint32_t rdev,
+                             Caller caller) {
+  if ((mode & kTypeBits) == 0) mode |= S_IFREG;
+  const bool is_special = S_ISCHR(mode) || S_ISBLK(mode) || S_ISFIFO(mode) || S_ISSOCK(mode);
+  if (!is_special && !S_ISREG(mode)) return fail(EINVAL);
+  mode &= kTypeBits | kPermissionBits;
+  return make(parent, name, {.mode = mode, .rdev = rdev, .target = {}, .caller = caller});
+}
+
+Result<Entry> Overlay::mkdir(NodeId parent, std::string_view name, std::uint32_t mode, Caller caller) {
+  mode = (mode & kPermissionBits) | S_IFDIR;
+  return make(parent, name, {.mode = mode, .rdev = 0, .target = {}, .caller = caller});
+}
+
+Result<Entry> Overlay::symlink(NodeId parent, std::string_view name, std::string_view target, Caller caller) {
+  if (!tree::is_valid_symlink_target(target)) return fail(target.empty() ? ENOENT : ENAMETOOLONG);
+  return make(parent, name, {.mode = S_IFLNK | 0777, .rdev = 0, .target = target, .caller = caller});
+}
+
+Result<Entry> Overlay::create(NodeId parent, std::string_view name, std::uint32_t mode, bool exclusive,
+                              Caller caller) {
+  mode = (mode & kPermissionBits) | S_IFREG;
+  auto made = make(parent, name, {.mode = mode, .rdev = 0, .target = {}, .caller = caller});
+  if (made || made.error().code != EEXIST || exclusive) return made;
+  auto existing = lookup(parent, name);
+  // Removed since: whoever asked can't know, and may ask again.
+  if (existing && existing->id == 0) return fail(ENOENT);
+  return existing;
+}
+
+Result<Entry> Overlay::tmpfile(NodeId parent, std::uint32_t mode, Caller caller) {
+  mode = (mode & kPermissionBits) | S_IFREG;
+  const std::lock_guard lock(parts_.mutex);
+  LB_ASSIGN(const NodePtr node,
+            new_objects_.make_nameless(parent, {.mode = mode, .rdev = 0, .target = {}, .caller = caller}));
+  return parts_.objects.entry_for(node);
+}
+
+Result<void> Overlay::unlink(NodeId parent, std::string_view name) {
+  LB_TRY(check_name(name));
+  const std::lock_guard lock(parts_.mutex);
+  return removal_.remove(parent, name, false);
+}
+
+Result<void> Overlay::rmdir(NodeId parent, std::string_view name) {
+  LB_TRY(check_name(name));
+  const std::lock_guard lock(parts_.mutex);
+  return removal_.remove(parent, name, true);
+}
+
+Task<Result<Entry>> Overlay::link(Reactor& reactor, NodeId id, NodeId new_parent, std::string_view new_name) {
+  LB_CO_TRY(check_name(new_name));
+  {
+    const std::lock_guard lock(parts_.mutex);
+    LB_CO_TRY(check_link(id, new_parent, new_name));
+  }
+  auto copied = co_await parts_.copy_up.copy_up(reactor, id, CopyUp::kNoData);
+  if (!copied) co_return std::unexpected(copied.error());
+  const std::lock_guard lock(parts_.mutex);
+  co_return link_now(copied->node(), new_parent, new_name);
+}
+
+/// What can be said before anything is copied up.
+Result<void> Overlay::check_link(NodeId id, NodeId new_parent, std::string_view new_name) {
+  LB_ASSIGN(const Ref directory, parts_.nodes.find_directory(new_parent));
+  LB_ASSIGN(const Found found, parts_.directories.look(directory, new_name));
+  if (found.exists()) return fail(EEXIST);
+  LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
+  if (ref.node && ref.node->is_gone()) return fail(ENOENT);
+  if (S_ISDIR(ref.node ? ref.node->type : parts_.lower.tree.node(ref.lower).mode)) return fail(EPERM);
+  return {};
+}
+
+Result<Entry> Overlay::link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name) {
+  LB_TRY(check_link(node->id, new_parent, new_name));
+  LB_TRY(parts_.ledger.reserve(kNewObjectBytes, 0));
+  LB_ASSIGN(const Ref parent, parts_.nodes.find_directory(new_parent));
+  LB_ASSIGN(const NodePtr directory, parts_.copy_up.directory(parent));
+  LB_TRY(parts_.copy_up.redirect_data(*node));
+  LB_ASSIGN(const Found found, parts_.directories.look(directory, new_name));
+  LB_ASSIGN(const HeldPlace from, parts_.places.place_of(node));
+  LB_ASSIGN(const HeldPlace to, parts_.places.place_in(directory, new_name));
+  if (node->in_work()) {
+    // Its only name is the one we keep it by: give it this one instead.
+    LB_TRY(rename_at(from.get(), to.get(), 0));
+    node->standing = Standing::kNamed;
+    parts_.nodes.move(node, directory, std::string(new_name));
+  } else if (found.child == nullptr) {
+    LB_TRY(link_at(from.get(), to.get()));
+  } else {
+    const HeldPlace work = parts_.places.work_place();
+    LB_TRY(link_at(from.get(), work.get()));
+    if (auto moved = rename_at(work.get(), to.get(), 0); !moved) {
+      static_cast<void>(unlink_at(work.get()));
+      return std::unexpected(moved.error());
+    }
+  }
+  parts_.directories.put(*directory, new_name, child_of(node));
+  node->known.valid = false;
+  directory->known.valid = false;
+  // No inode is booked for the name, so what the directory has grown by is.
+  LB_TRY(parts_.objects.attr_of(*directory));
+  return parts_.objects.entry_for(node);
+}
+
+Task<Result<void>> Overlay::rename(Reactor& reactor, NodeId parent, std::string_view name, NodeId new_parent,
+                                   std::string_view new_name, std::uint32_t flags) {
+  LB_CO_TRY(check_name(name));
+  LB_CO_TRY(check_name(new_name));
+  constexpr std::uint32_t kKnown = RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
+  if ((flags & ~kKnown) != 0) co_return fail(EINVAL);
+  // As renameat2(2): an exchange leaves no name to guard or to fill.
+  const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+  if (exchange && flags != RENAME_EXCHANGE) co_return fail(EINVAL);
+  RowHold source(*this);
+  RowHold other(*this);
+  {
+    const std::lock_guard lock(parts_.mutex);
+    LB_CO_TRY(parts_.nodes.find_directory(new_parent));
+    LB_CO_TRY(hold_file_to_copy_up(parent, name, source.id));
+    if (exchange) LB_CO_TRY(hold_file_to_copy_up(new_parent, new_name, other.id));
+  }
+  for (const NodeId file : {source.id, other.id}) {
+    if (file == 0) continue;
+    auto copied = co_await parts_.copy_up.copy_up(reactor, file, CopyUp::kNoData);
+    if (!copied) co_return std::unexpected(copied.error());
+  }
+  const std::lock_guard lock(parts_.mutex);
+  co_return renaming_.rename(parent, name, new_parent, new_name, flags);
+}
+
+Result<void> Overlay::hold_file_to_copy_up(NodeId parent, std::string_view name, NodeId& held) {
+  LB_ASSIGN(const NodeId file, renaming_.file_to_copy_up(parent, name));
+  if (file != 0) parts_.nodes.add_row_reference(static_cast<tree::NodeId>(file));
+  held = file;
+  return {};
+}
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,43 @@
+// Parts: what a writable union is made of, in the order of need. The operations (overlay.h) use these, and
+// own nothing else.
+//
+//   Places      where objects are on the host           NodeTable    which numbers the client may use
+//   Ledger      what each object is charged             Objects      how they come into memory, and go
+//   Directories merged names and listings               LostNames    link counts of the image's files
+//   CopyUp      bodies for objects of the image
+#pragma once
+
+#include <mutex>
+#include <utility>
+
+#include "oci-mount/overlay/copy_up.h"
+#include "oci-mount/overlay/directories.h"
+#include "oci-mount/overlay/ledger.h"
+#include "oci-mount/overlay/lost_names.h"
+#include "oci-mount/overlay/lower.h"
+#include "oci-mount/overlay/node_table.h"
+#include "oci-mount/overlay/objects.h"
+#include "oci-mount/overlay/places.h"
+
+namespace layerboot::overlay {
+
+/// Lock rule: `mutex` guards all Nodes, and all parts but where a header says lock-free. It is never held
+/// while a Task waits.
+struct Parts {
+  Parts(Lower image, Places host, Quota::Limits limits, Quota::Usage used)
+      : lower(image), places(std::move(host)), ledger(limits, used, places.upper().root_fd()) {}
+  Parts(const Parts&) = delete;
+  Parts& operator=(const Parts&) = delete;
+
+  const Lower lower;
+  std::mutex mutex;
+  Places places;
+  Ledger ledger;
+  NodeTable nodes{lower.tree};
+  Objects objects{lower, places, ledger, nodes, mutex};
+  Directories directories{lower, places, nodes, objects};
+  LostNames lost_names{lower, nodes, objects, directories};
+  CopyUp copy_up{lower, places, ledger, nodes, objects, directories, mutex};
+};
+
+}  // namespace layerboot::overlay

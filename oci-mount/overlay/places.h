@@ -1,0 +1,59 @@
+// Places: where objects of an upper are on the host, and the descriptors that reach them.
+//
+// Every object is reached by a directory's descriptor and one name, and no symlink is followed. Descriptors
+// are few and bounded (FdCache), whatever the guest touches. Under the Overlay's lock.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "oci-mount/overlay/fd_cache.h"
+#include "oci-mount/overlay/node.h"
+#include "oci-mount/overlay/upper.h"
+
+namespace layerboot::overlay {
+
+/// A place whose directory descriptor is kept open.
+struct HeldPlace {
+  FdCache::Fd directory;
+  std::string name;
+  [[nodiscard]] Place get() const { return {directory->get(), name.c_str()}; }
+};
+
+class Places {
+ public:
+  static Result<Places> open(Upper upper);
+
+  [[nodiscard]] Keeping keeping() const { return upper_.keeping(); }
+  [[nodiscard]] const Marks& marks() const { return marks_of(upper_.keeping()); }
+  [[nodiscard]] const Upper& upper() const { return upper_; }
+
+  /// A descriptor of a directory of the upper; ENOENT where it is gone.
+  Result<FdCache::Fd> directory_fd(const NodePtr& directory);
+  /// Of a regular file; EINVAL for anything else, which is never opened: a device or fifo that the guest made
+  /// is the guest's, not the host's.
+  Result<FdCache::Fd> file_fd(const NodePtr& node);
+  /// Null where none is open.
+  [[nodiscard]] FdCache::Fd open_fd(const Node& node) { return fds_.get(node.id); }
+  void keep_fd(const Node& node, UniqueFd fd) { fds_.put(node.id, std::move(fd)); }
+  void drop_fd(const Node& node) { fds_.drop(node.id); }
+  void drop_all_fds() { fds_.clear(); }
+
+  /// Where the object is; ENOENT where it has no body.
+  Result<HeldPlace> place_of(const NodePtr& node);
+  Result<HeldPlace> place_in(const NodePtr& directory, std::string_view name);
+  /// A new name in the work directory.
+  HeldPlace work_place() { return {work_fd_, upper_.work_name()}; }
+  Result<void> make_whiteout(Place place) { return upper_.make_whiteout(place); }
+
+ private:
+  Places(Upper upper, FdCache::Fd root_fd, FdCache::Fd work_fd)
+      : upper_(std::move(upper)), root_fd_(std::move(root_fd)), work_fd_(std::move(work_fd)) {}
+
+  Upper upper_;
+  FdCache::Fd root_fd_;
+  FdCache::Fd work_fd_;
+  FdCache fds_;
+};
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,217 @@
+#include "oci-mount/overlay/renaming.h"
+
+#include <linux/fs.h>
+#include <sys/stat.h>
+
+#include <utility>
+
+#include "oci-mount/overlay/file_rules.h"
+
+namespace layerboot::overlay {
+
+namespace {
+
+bool is_inside(NodePtr directory, const NodePtr& tree_top) {
+  for (; directory; directory = directory->parent) {
+    if (directory == tree_top) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<NodeId> Renaming::file_to_copy_up(NodeId parent, std::string_view name) {
+  LB_ASSIGN(const Ref directory, parts_.nodes.find_directory(parent));
+  LB_ASSIGN(const Found found, parts_.directories.look(directory, name));
+  if (!found.exists()) return fail(ENOENT);
+  const tree::NodeId row = found.visible_lower();
+  if (row == tree::kNoNode || S_ISDIR(parts_.lower.tree.node(row).mode)) return NodeId{0};
+  return NodeId{row};
+}
+
+Result<Renaming::Side> Renaming::side(NodeId directory, std::string_view name) {
+  Side side;
+  side.name = name;
+  LB_ASSIGN(const Ref ref, parts_.nodes.find_directory(directory));
+  LB_ASSIGN(side.directory, parts_.copy_up.directory(ref));
+  LB_ASSIGN(side.found, parts_.directories.look(side.directory, name));
+  if (side.found.in_upper()) {
+    LB_ASSIGN(side.node, parts_.objects.load(side.directory, side.name, *side.found.child));
+  }
+  return side;
+}
+
+/// What can be said of one side before anything is copied up; then its directory of the image, if it is one
+/// that moves, gets a body in the upper to carry the redirect.
+Result<void> Renaming::prepare(NodeId parent, std::string_view name, std::uint32_t flags, bool is_target) {
+  const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+  LB_ASSIGN(const Ref directory, parts_.nodes.find_directory(parent));
+  LB_ASSIGN(const Found found, parts_.directories.look(directory, name));
+  if (!found.exists() && (!is_target || exchange)) return fail(ENOENT);
+  if (found.exists() && is_target && (flags & RENAME_NOREPLACE) != 0) return fail(EEXIST);
+  const tree::NodeId row = found.visible_lower();
+  if (row == tree::kNoNode || (is_target && !exchange)) return {};
+  if (S_ISDIR(parts_.lower.tree.node(row).mode)) LB_TRY(parts_.copy_up.directory_of(row));
+  return {};
+}
+
+Result<void> Renaming::rename(NodeId parent, std::string_view name, NodeId new_parent,
+                              std::string_view new_name, std::uint32_t flags) {
+  LB_TRY(prepare(parent, name, flags, false));
+  LB_TRY(prepare(new_parent, new_name, flags, true));
+  LB_ASSIGN(const Side from, side(parent, name));
+  LB_ASSIGN(const Side to, side(new_parent, new_name));
+  // A file copied up meanwhile and removed at once by another request: let the client try again.
+  if (!from.node || ((flags & RENAME_EXCHANGE) != 0 && !to.node)) return fail(ENOENT);
+  if (from.node == to.node) return {};
+  LB_TRY(check_target(from, to, flags));
+  const bool new_name_grows = (flags & RENAME_EXCHANGE) == 0 && !to.found.exists();
+  if (new_name_grows) LB_TRY(parts_.ledger.reserve(kNewObjectBytes, 0));
+  if ((flags & RENAME_WHITEOUT) != 0) {
+    LB_TRY(move_leaving_device(from, to));
+  } else {
+    LB_TRY((flags & RENAME_EXCHANGE) != 0 ? exchange(from, to) : move_over(from, to));
+  }
+  from.node->known.valid = false;
+  from.directory->known.valid = false;
+  to.directory->known.valid = false;
+  if (new_name_grows) LB_TRY(parts_.objects.attr_of(*to.directory));
+  return {};
+}
+
+Result<void> Renaming::check_target(const Side& from, const Side& to, std::uint32_t flags) {
+  if (from.node->is_directory() && is_inside(to.directory, from.node)) return fail(EINVAL);
+  if ((flags & RENAME_EXCHANGE) != 0) {
+    if (to.node->is_directory() && is_inside(from.directory, to.node)) return fail(EINVAL);
+    return {};
+  }
+  if (to.node && is_inside(from.directory, to.node)) return fail(ENOTEMPTY);
+  const tree::NodeId row = to.found.visible_lower();
+  if (!to.node && row == tree::kNoNode) return {};
+  const bool target_is_directory =
+      to.node ? to.node->is_directory() : S_ISDIR(parts_.lower.tree.node(row).mode);
+  if (from.node->is_directory() && !target_is_directory) return fail(ENOTDIR);
+  if (!from.node->is_directory() && target_is_directory) return fail(EISDIR);
+  if (!target_is_directory) return {};
+  if (!to.node)
+    return parts_.lower.tree.node(row).child_count > 0 ? Result<void>(fail(ENOTEMPTY)) : Result<void>();
+  LB_ASSIGN(const bool empty, parts_.directories.is_empty(to.node));
+  if (!empty) return fail(ENOTEMPTY);
+  return {};
+}
+
+/// Before an object moves: say where its lower part is, or that what lies below its new place is none of it.
+Result<void> Renaming::mark_moved(const Side& from, const Side& to) {
+  if (!from.node->is_directory()) return parts_.copy_up.redirect_data(*from.node);
+  LB_ASSIGN(const HeldPlace place, parts_.places.place_of(from.node));
+  if (from.node->lower != tree::kNoNode) {
+    const std::string path = parts_.lower.tree.path(from.node->lower);
+    return set_xattr_at(place.get(), parts_.places.marks().redirect, path, 0);
+  }
+  if (to.found.lower_below != tree::kNoNode) {
+    return set_xattr_at(place.get(), parts_.places.marks().opaque, "y", 0);
+  }
+  return {};
+}
+
+/// Turns a directory that is empty to the client into one that is empty on the host, too: to be replaced. At
+/// no point does a hidden lower name show.
+Result<void> Renaming::make_opaque(const NodePtr& directory) {
+  LB_ASSIGN(const HeldPlace place, parts_.places.place_of(directory));
+  LB_TRY(set_xattr_at(place.get(), parts_.places.marks().opaque, "y", 0));
+  LB_TRY(parts_.directories.clear_whiteouts(directory));
+  directory->lower = tree::kNoNode;
+  return {};
+}
+
+/// What RENAME_WHITEOUT leaves is the guest's own: a character device 0:0 that it sees. It is made before the
+/// move, so that nothing but the host can fail in between.
+Result<void> Renaming::move_leaving_device(const Side& from, const Side& to) {
+  LB_ASSIGN(const auto reserved, parts_.ledger.reserve(kNewObjectBytes, 1));
+  LB_ASSIGN(auto made, new_objects_.make_unnamed({.mode = S_IFCHR, .uid = 0, .gid = 0, .rdev = 0}));
+  if (auto moved = move_over(from, to); !moved) {
+    new_objects_.discard(made);
+    return moved;
+  }
+  LB_TRY(new_objects_.place(from.directory, from.name, std::move(made)));
+  return {};
+}
+
+Result<void> Renaming::exchange(const Side& from, const Side& to) {
+  LB_TRY(mark_moved(from, to));
+  LB_TRY(mark_moved(to, from));
+  LB_ASSIGN(const HeldPlace from_place, parts_.places.place_in(from.directory, from.name));
+  LB_ASSIGN(const HeldPlace to_place, parts_.places.place_in(to.directory, to.name));
+  LB_TRY(rename_at(from_place.get(), to_place.get(), RENAME_EXCHANGE));
+  parts_.directories.put(*from.directory, from.name, child_of(to.node));
+  parts_.directories.put(*to.directory, to.name, child_of(from.node));
+  parts_.nodes.move(from.node, to.directory, to.name);
+  parts_.nodes.move(to.node, from.directory, from.name);
+  to.node->known.valid = false;
+  return {};
+}
+
+/// The move on the host: leaves a whiteout behind where the lower tree has the old name.
+Result<void> Renaming::move_onto_host(const Side& from, const Side& to) {
+  LB_ASSIGN(const HeldPlace from_place, parts_.places.place_in(from.directory, from.name));
+  LB_ASSIGN(const HeldPlace to_place, parts_.places.place_in(to.directory, to.name));
+  const bool leaves_whiteout = from.found.lower_below != tree::kNoNode;
+  if (from.node->is_directory() && to.found.is_whiteout()) {
+    // The host does not move a directory onto a whiteout, but it swaps them.
+    LB_TRY(rename_at(from_place.get(), to_place.get(), RENAME_EXCHANGE));
+    return leaves_whiteout ? Result<void>() : unlink_at(from_place.get());
+  }
+  return rename_at(from_place.get(), to_place.get(), leaves_whiteout ? RENAME_WHITEOUT : 0);
+}
+
+/// What memory has of both names, after the move.
+void Renaming::move_names(const Side& from, const Side& to) {
+  auto& directories = parts_.directories;
+  Child child = child_of(from.node);
+  if (from.found.lower_below != tree::kNoNode) {
+    directories.put(*from.directory, from.name, whiteout_child());
+    directories.put(*to.directory, to.name, std::move(child));
+  } else if (from.directory == to.directory) {
+    directories.rename(*from.directory, from.name, to.name, std::move(child));
+  } else {
+    directories.erase(*from.directory, from.name);
+    directories.put(*to.directory, to.name, std::move(child));
+  }
+  parts_.nodes.move(from.node, to.directory, to.name);
+}
+
+Result<void> Renaming::move_over(const Side& from, const Side& to) {
+  LB_TRY(mark_moved(from, to));
+  const tree::NodeId replaced_row = to.found.visible_lower();
+  // What is replaced lives on in the work directory for as long as the client holds it.
+  const HeldPlace kept = parts_.places.work_place();
+  bool keep = false;
+  if (to.node && to.node->is_directory()) {
+    LB_TRY(make_opaque(to.node));
+    LB_TRY(parts_.objects.attr_of(*to.node));
+  } else if (to.node && to.node->is_reached_as(to.directory, to.name)) {
+    keep = true;
+    LB_ASSIGN(const HeldPlace place, parts_.places.place_of(to.node));
+    LB_TRY(link_at(place.get(), kept.get()));
+  }
+  if (auto moved = move_onto_host(from, to); !moved) {
+    if (keep) static_cast<void>(unlink_at(kept.get()));
+    return moved;
+  }
+  if (to.node && to.node->is_directory()) {
+    removal_.drop_directory(to.node);
+  } else if (to.node) {
+    to.node->known.valid = false;
+    if (keep) {
+      to.node->standing = Standing::kInWork;
+      parts_.nodes.move(to.node, nullptr, kept.name);
+      parts_.objects.release_if_unused(to.node);
+    }
+  } else if (replaced_row != tree::kNoNode) {
+    parts_.lost_names.lose(replaced_row);
+  }
+  move_names(from, to);
+  return {};
+}
+
+}  // namespace layerboot::overlay
