@@ -118,8 +118,9 @@ Result<void> make_whole(const fs::path& path, const Tool& tool) {
     fs::remove(part, ignored);
     return std::unexpected(made.error());
   }
-  if (::rename(part.c_str(), path.c_str()) != 0) return errno_error("cannot name ", path.string());
-  return {};
+  LB_ASSIGN(const UniqueFd file, open_path(part, O_RDONLY));
+  if (::fsync(file.get()) != 0) return errno_error("cannot sync ", part.string());
+  return rename_durably(part, path);
 }
 
 }  // namespace

@@ -69,7 +69,7 @@ Result<void> make_disk(const StateDirs& dirs, const Options& options) {
   LB_TRY(write_in_format(raw, options.disk_output_format, made));
   LB_ASSIGN(const UniqueFd file, open_path(made, O_RDONLY));
   if (::fsync(file.get()) != 0) return errno_error("cannot sync ", made.string());
-  if (::rename(made.c_str(), out.c_str()) != 0) return errno_error("cannot name ", out.string());
+  LB_TRY(rename_durably(made, out));
   log_info(out.string(), ": ", plan.what, ", labelled ", plan.label);
   return {};
 }

@@ -98,8 +98,10 @@ Result<void> VmDirectory::remove() {
 Result<void> VmDirectory::throw_away_upper() const {
   // What an interrupted removal left.
   LB_TRY(remove_tree(paths_.old_upper()));
-  if (::rename(paths_.upper().c_str(), paths_.old_upper().c_str()) != 0 && errno != ENOENT) {
-    return errno_error("cannot move ", paths_.upper().string());
+  // For good: what was thrown away must not be back after a power cut, beside disks that are gone.
+  if (auto moved = rename_durably(paths_.upper(), paths_.old_upper());
+      !moved && moved.error().code != ENOENT) {
+    return moved;
   }
   LB_TRY(remove_tree(paths_.volume_uppers()));
   for (const auto& file :

@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <system_error>
 
@@ -32,8 +31,9 @@ StagingDirectory::~StagingDirectory() {
 Result<void> StagingDirectory::commit(const std::filesystem::path& inner) {
   LB_ASSIGN(const UniqueFd fd, open_path(inner, O_RDONLY | O_DIRECTORY));
   if (::syncfs(fd.get()) != 0) return errno_error("cannot sync ", inner.string());
-  if (::rename(inner.c_str(), target_.c_str()) == 0 || errno == EEXIST || errno == ENOTEMPTY) return {};
-  return errno_error("cannot name ", target_.string());
+  auto named = rename_durably(inner, target_);
+  if (!named && (named.error().code == EEXIST || named.error().code == ENOTEMPTY)) return {};
+  return named;
 }
 
 }  // namespace layerboot::launcher

@@ -9,6 +9,21 @@
 
 namespace layerboot {
 
+namespace {
+
+std::filesystem::path directory_of(const std::filesystem::path& path) {
+  const auto clean = path.has_filename() ? path : path.parent_path();  // of one that ends with a slash
+  return clean.parent_path().empty() ? std::filesystem::path(".") : clean.parent_path();
+}
+
+/// Some file systems, as FUSE's and 9p, know no fsync(2) of a directory.
+Result<void> sync_names(int directory_fd, const std::filesystem::path& path) {
+  if (::fsync(directory_fd) == 0 || errno == EINVAL || errno == ENOSYS) return {};
+  return errno_error("fsync of the directory for ", path.string());
+}
+
+}  // namespace
+
 Result<UniqueFd> open_at(int dir_fd, const std::string& path, int flags, mode_t mode) {
   UniqueFd fd(::openat(dir_fd, path.c_str(), flags | O_CLOEXEC, mode));
   if (!fd) return errno_error("cannot open ", path);
@@ -72,21 +87,41 @@ Result<void> write_all(int fd, std::span<const std::byte> bytes, std::uint64_t o
 
 Result<void> make_directories(const std::filesystem::path& path, mode_t mode) {
   if (path.empty() || path == path.root_path()) return {};
-  if (::mkdir(path.c_str(), mode) == 0) return {};
+  if (::mkdir(path.c_str(), mode) == 0) return sync_directory(directory_of(path));
   if (errno == ENOENT) {
     LB_TRY(make_directories(path.parent_path(), mode));
-    if (::mkdir(path.c_str(), mode) == 0) return {};
+    if (::mkdir(path.c_str(), mode) == 0) return sync_directory(directory_of(path));
   }
   struct stat st{};
   if (errno == EEXIST && ::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) return {};
   return errno_error("cannot make directory ", path.string());
 }
 
+Result<void> sync_directory(const std::filesystem::path& path) {
+  // One that may be written in but not read can't be opened, and so not be synced: nobody is refused for
+  // that.
+  const UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory && errno == EACCES) return {};
+  if (!directory) return errno_error("cannot open ", path.string());
+  return sync_names(directory.get(), path);
+}
+
+Result<void> rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) {
+    return errno_error("cannot rename ", from.string(), " to ", to.string());
+  }
+  LB_TRY(sync_directory(directory_of(to)));
+  if (directory_of(from) == directory_of(to)) return {};
+  return sync_directory(directory_of(from));
+}
+
 Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, mode_t mode) {
-  const auto directory = path.parent_path().empty() ? std::filesystem::path(".") : path.parent_path();
-  UniqueFd fd(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
-  if (!fd) return errno_error("cannot write in ", directory.string());
-  return AtomicFile(path, std::move(fd));
+  const auto where = directory_of(path);
+  UniqueFd directory(::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return errno_error("cannot write in ", where.string());
+  UniqueFd fd(::openat(directory.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
+  if (!fd) return errno_error("cannot write in ", where.string());
+  return AtomicFile(path, std::move(directory), std::move(fd));
 }
 
 Result<void> AtomicFile::append(std::span<const std::byte> bytes) {
@@ -99,17 +134,24 @@ Result<void> AtomicFile::append(std::span<const std::byte> bytes) {
 
 Result<void> AtomicFile::commit() {
   if (::fsync(fd_.get()) != 0) return errno_error("fsync of ", path_.string());
+  LB_TRY(give_name());
+  return sync_names(directory_.get(), path_);
+}
+
+Result<void> AtomicFile::give_name() {
   const std::string self = descriptor_path(fd_.get());
-  if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path_.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
+  const std::string name = path_.filename().string();
+  const auto link = [&](const std::string& to) {
+    return ::linkat(AT_FDCWD, self.c_str(), directory_.get(), to.c_str(), AT_SYMLINK_FOLLOW) == 0;
+  };
+  if (link(name)) return {};
   if (errno != EEXIST) return errno_error("cannot name ", path_.string());
   // linkat never replaces: take a name beside it, unique to this process, and rename over.
-  const std::string beside = str_cat(path_.string(), ".", ::getpid(), ".", fd_.get(), ".new");
-  if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, beside.c_str(), AT_SYMLINK_FOLLOW) != 0) {
-    return errno_error("cannot name ", beside);
-  }
-  if (::rename(beside.c_str(), path_.c_str()) != 0) {
+  const std::string beside = str_cat(name, ".", ::getpid(), ".", fd_.get(), ".new");
+  if (!link(beside)) return errno_error("cannot name ", path_.string(), " beside itself");
+  if (::renameat(directory_.get(), beside.c_str(), directory_.get(), name.c_str()) != 0) {
     auto error = errno_error("cannot replace ", path_.string());
-    ::unlink(beside.c_str());
+    ::unlinkat(directory_.get(), beside.c_str(), 0);
     return error;
   }
   return {};

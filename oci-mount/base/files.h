@@ -40,27 +40,39 @@ Result<std::string> read_all(int fd, std::size_t max_bytes);
 /// pwrite(2) until all is written.
 Result<void> write_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset);
 
-/// mkdir -p with `mode` for what is made.
+/// mkdir -p with `mode` for what is made, whose names are durable then.
 Result<void> make_directories(const std::filesystem::path& path, mode_t mode = 0755);
+
+/// Makes the names in a directory durable. fsync(2) of a file promises only what is in it: where the host's
+/// journal takes its name along that is the host's kindness.
+Result<void> sync_directory(const std::filesystem::path& path);
+
+/// rename(2), durable. What `from` is must have been synced before, else a power cut may leave the new name
+/// on something empty. Both on one file system.
+Result<void> rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
 
 /// A file that appears whole or not at all: written nameless (O_TMPFILE), then fsynced and given
 /// its name. Left uncommitted, nothing remains, whatever happens to the process.
 class AtomicFile {
  public:
-  /// `path`'s directory must exist.
+  /// `path`'s directory must exist, and be readable.
   static Result<AtomicFile> create(const std::filesystem::path& path, mode_t mode = 0644);
 
   [[nodiscard]] int fd() const { return fd_.get(); }
   /// Appends at the end of what was appended before.
   Result<void> append(std::span<const std::byte> bytes);
   [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
-  /// Makes the file durable and visible, replacing what has the name. Call once.
+  /// Makes the file visible, replacing what has the name, and both it and its name durable. Call once. After
+  /// an error the name leads to the old file or to the new.
   Result<void> commit();
 
  private:
-  AtomicFile(std::filesystem::path path, UniqueFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  AtomicFile(std::filesystem::path path, UniqueFd directory, UniqueFd fd)
+      : path_(std::move(path)), directory_(std::move(directory)), fd_(std::move(fd)) {}
+  Result<void> give_name();
 
   std::filesystem::path path_;
+  UniqueFd directory_;
   UniqueFd fd_;
   std::uint64_t size_bytes_ = 0;
 };

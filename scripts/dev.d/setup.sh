@@ -9,7 +9,7 @@ readonly build_packages="g++ cmake ninja-build pkg-config liburing-dev libfuse3-
 readonly run_packages="qemu-system-x86 passt qemu-system-common qemu-utils e2fsprogs e2fsck-static fuse3 kmod cpio xz-utils zstd busybox-static apt dpkg"
 readonly image_packages="mmdebstrap umoci debian-archive-keyring"
 readonly test_packages="libvirt-daemon-system libvirt-clients systemd-container
-  docker-registry dpkg-dev skopeo expect openssh-client attr jq pigz isal containerd valgrind"
+  docker-registry dpkg-dev skopeo expect openssh-client attr jq pigz isal containerd valgrind xfsprogs btrfs-progs"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
