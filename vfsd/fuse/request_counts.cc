@@ -66,6 +66,7 @@ constexpr Name kNames[] = {
     {FUSE_SYNCFS, "SYNCFS"},
     {FUSE_TMPFILE, "TMPFILE"},
     {kOpStatx, "STATX"},
+    {kOpCopyFileRange64, "COPY_FILE_RANGE_64"},
 };
 
 }  // namespace

@@ -35,6 +35,10 @@ const Operation* find_operation(std::uint32_t opcode) {
   return found != nullptr ? found : find_namespace_operation(opcode);
 }
 
+bool is_known(std::uint32_t opcode, const Operation* operation) {
+  return operation != nullptr || opcode == FUSE_INIT || opcode == FUSE_DESTROY;
+}
+
 bool is_silent(const Operation* operation) { return operation != nullptr && operation->no_reply; }
 
 /// Copies the header and the part of the body that is not file data; 0, or the errno to reply.
@@ -50,7 +54,9 @@ int copy_request(Exchange& exchange, const Operation*& operation) {
   operation = find_operation(header.opcode);
   if (header.len < sizeof(header) || header.len > total_bytes(readable)) return EINVAL;
   std::size_t body_bytes = header.len - sizeof(header);
-  if (operation != nullptr && operation->copied_bytes != 0) {
+  if (!is_known(header.opcode, operation)) {
+    body_bytes = 0;  // what a later protocol puts there is not ours to judge
+  } else if (operation != nullptr && operation->copied_bytes != 0) {
     body_bytes = std::min<std::size_t>(body_bytes, operation->copied_bytes);
   }
   if (body_bytes > kMaxBodyBytes) return EINVAL;

@@ -12,6 +12,7 @@ namespace layerboot::vfsd::fuse {
 
 // ---- what the host's header may lack ------------------------------------------------------------
 inline constexpr std::uint32_t kOpStatx = 52;                      // 7.39
+inline constexpr std::uint32_t kOpCopyFileRange64 = 53;            // 7.45
 inline constexpr std::uint64_t kInitCreateSuppGroup = 1ULL << 34;  // 7.38, as the next two
 inline constexpr std::uint32_t kExtGroups = 32;
 /// Then that many group ids.

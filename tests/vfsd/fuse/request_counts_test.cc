@@ -39,6 +39,7 @@ TEST(RequestCounts, AddsUp) {
 TEST(RequestCounts, KnowsTheOpcodesOfTheHeader) {
   EXPECT_EQ(opcode_name(FUSE_READDIRPLUS), "READDIRPLUS");
   EXPECT_EQ(opcode_name(kOpStatx), "STATX");
+  EXPECT_EQ(opcode_name(kOpCopyFileRange64), "COPY_FILE_RANGE_64");
   EXPECT_EQ(opcode_name(7), "opcode 7");
 }
 

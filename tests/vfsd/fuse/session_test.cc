@@ -149,12 +149,25 @@ TEST_F(SessionTest, SomeQuestionsAreNeverAskedAgain) {
     EXPECT_EQ(code(opcode, 1, {std::vector<std::byte>(16)}), ENOSYS) << opcode;
   }
   EXPECT_EQ(code(kOpStatx, 1, {}), ENOSYS);
-  EXPECT_EQ(code(4000, 1, {}), ENOSYS);
   EXPECT_EQ(code(FUSE_IOCTL, 1, {}), ENOTTY);
   for (const std::uint32_t opcode : {FUSE_GETLK, FUSE_SETLK, FUSE_SETLKW})
     EXPECT_EQ(code(opcode, 1, {}), EOPNOTSUPP);
   EXPECT_EQ(code(FUSE_RELEASE, 1, {}), 0);
   EXPECT_EQ(code(FUSE_RELEASEDIR, 1, {}), 0);
+}
+
+TEST_F(SessionTest, AnOpcodeToComeIsNotJudgedByItsBody) {
+  ASSERT_TRUE(init());
+  const std::vector<std::byte> huge(kMaxWriteBytes, std::byte{0xff});
+  for (const std::uint32_t opcode : {kOpCopyFileRange64, 54U, 63U, 4000U, 4096U, ~0U}) {
+    for (const std::size_t size : {0UL, 1UL, 56UL, kMaxBodyBytes, kMaxBodyBytes + 1, huge.size()}) {
+      EXPECT_EQ(code(opcode, 1, {std::span(huge).first(size)}, 0), ENOSYS) << opcode << " with " << size;
+    }
+    auto request = encode(opcode, 1, {std::span(huge).first(8)});
+    const std::uint16_t units = 0xffff;  // extensions that are not there
+    std::memcpy(request.data() + offsetof(fuse_in_header, total_extlen), &units, sizeof(units));
+    EXPECT_EQ(exchange(request, 4096).error().code, ENOSYS) << opcode;
+  }
 }
 
 TEST_F(SessionTest, AHostsEnosysNeverLeaks) {
