@@ -14,14 +14,14 @@ namespace {
 
 /// What is agreed to, of what the client offers. Left out on purpose: ATOMIC_O_TRUNC (nobody would truncate,
 /// as OPEN is never sent), AUTO_INVAL_DATA, READDIRPLUS_AUTO, POSIX_LOCKS, FLOCK_LOCKS, EXPORT_SUPPORT,
-/// HANDLE_KILLPRIV (contradicts V2). WRITEBACK_CACHE is for who asks for it. POSIX_ACL takes DONT_MASK, as a
-/// default ACL replaces the umask, and SETXATTR_EXT, which says when an ACL takes set-group-id away.
+/// HANDLE_KILLPRIV (contradicts V2). WRITEBACK_CACHE is for who asks for it, ASYNC_DIO for who only reads.
+/// POSIX_ACL takes DONT_MASK, as a default ACL replaces the umask, and SETXATTR_EXT, which says when an ACL
+/// takes set-group-id away.
 constexpr std::uint64_t kWanted =
-    FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_HAS_IOCTL_DIR | FUSE_DO_READDIRPLUS | FUSE_ASYNC_DIO |
-    FUSE_NO_OPEN_SUPPORT | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS |
-    FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPLICIT_INVAL_DATA | FUSE_HANDLE_KILLPRIV_V2 | FUSE_INIT_EXT |
-    FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT | kInitCreateSuppGroup | kInitDirectIoAllowMmap |
-    kInitAllowIdmap;
+    FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_HAS_IOCTL_DIR | FUSE_DO_READDIRPLUS | FUSE_NO_OPEN_SUPPORT |
+    FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS | FUSE_NO_OPENDIR_SUPPORT |
+    FUSE_EXPLICIT_INVAL_DATA | FUSE_HANDLE_KILLPRIV_V2 | FUSE_INIT_EXT | FUSE_POSIX_ACL | FUSE_DONT_MASK |
+    FUSE_SETXATTR_EXT | kInitCreateSuppGroup | kInitDirectIoAllowMmap | kInitAllowIdmap;
 constexpr std::uint64_t kZeroMessageFlags = FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT;
 constexpr std::uint64_t kAclFlags = FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT;
 
@@ -132,6 +132,9 @@ void Session::handle_init(Exchange& exchange) {
   if (options_.shared) agreed &= ~std::uint64_t{FUSE_POSIX_ACL};
   if (!options_.zero_message_open) agreed &= ~kZeroMessageFlags;
   if (options_.writeback && !options_.shared) agreed |= offered & FUSE_WRITEBACK_CACHE;
+  // Linux drops the pages of what is written directly before it sends that, and after it only if it has
+  // waited: with ASYNC_DIO a page that somebody reads meanwhile stays as it was, for good.
+  if (options_.read_only) agreed |= offered & FUSE_ASYNC_DIO;
   agreed_.store(agreed, std::memory_order_relaxed);
   out.minor = std::min(in.minor, kMinor);
   out.max_readahead = in.max_readahead;

@@ -23,14 +23,14 @@ TEST_F(SessionTest, NegotiatesWhatIsAdvised) {
   EXPECT_EQ(out->max_readahead, 128U << 10);
   EXPECT_EQ(out->time_gran, 1U);
   for (const int yes :
-       {FUSE_ASYNC_READ, FUSE_BIG_WRITES, FUSE_MAX_PAGES, FUSE_PARALLEL_DIROPS, FUSE_ASYNC_DIO,
-        FUSE_DO_READDIRPLUS, FUSE_EXPLICIT_INVAL_DATA, FUSE_CACHE_SYMLINKS, FUSE_HANDLE_KILLPRIV_V2,
-        FUSE_INIT_EXT, FUSE_POSIX_ACL, FUSE_DONT_MASK, FUSE_SETXATTR_EXT}) {
+       {FUSE_ASYNC_READ, FUSE_BIG_WRITES, FUSE_MAX_PAGES, FUSE_PARALLEL_DIROPS, FUSE_DO_READDIRPLUS,
+        FUSE_EXPLICIT_INVAL_DATA, FUSE_CACHE_SYMLINKS, FUSE_HANDLE_KILLPRIV_V2, FUSE_INIT_EXT, FUSE_POSIX_ACL,
+        FUSE_DONT_MASK, FUSE_SETXATTR_EXT}) {
     EXPECT_NE(out->flags & static_cast<std::uint32_t>(yes), 0U) << std::hex << yes;
   }
   for (const int no : {FUSE_ATOMIC_O_TRUNC, FUSE_READDIRPLUS_AUTO, FUSE_AUTO_INVAL_DATA, FUSE_WRITEBACK_CACHE,
                        FUSE_POSIX_LOCKS, FUSE_FLOCK_LOCKS, FUSE_EXPORT_SUPPORT, FUSE_HANDLE_KILLPRIV,
-                       FUSE_MAP_ALIGNMENT, FUSE_SUBMOUNTS, FUSE_SPLICE_READ}) {
+                       FUSE_MAP_ALIGNMENT, FUSE_SUBMOUNTS, FUSE_SPLICE_READ, FUSE_ASYNC_DIO}) {
     EXPECT_EQ(out->flags & static_cast<std::uint32_t>(no), 0U) << std::hex << no;
   }
   EXPECT_EQ(out->flags2, (kInitCreateSuppGroup | kInitDirectIoAllowMmap | kInitAllowIdmap) >> 32);
@@ -399,6 +399,10 @@ class ReadOnlySessionTest : public SessionTest {
  protected:
   ReadOnlySessionTest() : SessionTest({.read_only = true}) {}
 };
+
+TEST_F(ReadOnlySessionTest, ReadsDirectlyWithoutWaiting) {
+  EXPECT_NE(init()->flags & FUSE_ASYNC_DIO, 0U) << "nobody writes beside it";
+}
 
 TEST_F(ReadOnlySessionTest, RefusesChanges) {
   ASSERT_TRUE(init());
