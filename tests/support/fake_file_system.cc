@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "oci-mount/overlay/file_rules.h"
+
 namespace layerboot::test {
 
 using vfs::Entry;
@@ -163,7 +165,7 @@ Result<void> FakeFileSystem::change(NodeId id, const vfs::AttrChange& wanted) {
   }
   if (wanted.atime) attr.atime = wanted.atime->time;
   if (wanted.mtime) attr.mtime = wanted.mtime->time;
-  if (wanted.kill_suid_sgid) attr.mode &= ~static_cast<std::uint32_t>(S_ISUID | S_ISGID);
+  if (wanted.kill_suid_sgid) attr.mode = overlay::without_set_id(attr.mode);
   return {};
 }
 

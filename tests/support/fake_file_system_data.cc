@@ -7,6 +7,7 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/io_slices.h"
+#include "oci-mount/overlay/file_rules.h"
 #include "tests/support/fake_file_system.h"
 
 namespace layerboot::test {
@@ -61,7 +62,7 @@ Task<Result<std::size_t>> FakeFileSystem::write(Reactor&, NodeId id, std::uint64
   const std::span target(reinterpret_cast<std::byte*>(into->content.data()) + offset, size);
   copy_from_slices(from, 0, target);
   into->attr.size_bytes = into->content.size();
-  if (kill_suid_sgid) into->attr.mode &= ~static_cast<std::uint32_t>(S_ISUID | S_ISGID);
+  if (kill_suid_sgid) into->attr.mode = overlay::without_set_id(into->attr.mode);
   co_return size;
 }
 

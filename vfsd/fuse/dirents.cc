@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "vfsd/fuse/privileges.h"
+
 namespace layerboot::vfsd::fuse {
 
 DirentPacker::DirentPacker(std::vector<std::byte>& buffer, std::size_t limit_bytes, bool plus,
@@ -61,7 +63,7 @@ fuse_entry_out to_wire(const vfs::Entry& entry, std::uint64_t valid_seconds) {
   fuse_entry_out wire{};
   wire.nodeid = entry.id;  // 0: a negative entry, kept by the client as long as any other
   wire.entry_valid = valid_seconds;
-  wire.attr_valid = valid_seconds;
+  wire.attr_valid = attr_valid_seconds(entry.attr, valid_seconds);
   if (entry.id != 0) wire.attr = to_wire(entry.attr);
   return wire;
 }

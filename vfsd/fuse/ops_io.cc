@@ -8,6 +8,7 @@
 #include "oci-mount/base/io_slices.h"
 #include "vfsd/fuse/dirents.h"
 #include "vfsd/fuse/ops.h"
+#include "vfsd/fuse/privileges.h"
 #include "vfsd/fuse/wire.h"
 
 namespace layerboot::vfsd::fuse {
@@ -25,7 +26,7 @@ bool range_is_sane(std::uint64_t offset, std::uint64_t size) {
 
 void reply_attr(Exchange& exchange, const vfs::Attr& attr) {
   fuse_attr_out out{};
-  out.attr_valid = exchange.valid_seconds;
+  out.attr_valid = attr_valid_seconds(attr, exchange.valid_seconds);
   out.attr = to_wire(attr);
   reply_object(exchange, out);
 }
@@ -75,7 +76,7 @@ void setattr(Call& call) {
   if ((in.valid & FATTR_MTIME) != 0) {
     change.mtime = time_change((in.valid & FATTR_MTIME_NOW) != 0, in.mtime, in.mtimensec);
   }
-  change.kill_suid_sgid = (in.valid & FATTR_KILL_SUIDGID) != 0;
+  add_dropped_privileges(call, in, change);
   reply_when_done(call.exchange, call.fs.setattr(call.reactor, call.node(), change), reply_attr);
 }
 

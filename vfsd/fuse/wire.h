@@ -21,6 +21,8 @@ struct SuppGroups {
 };
 inline constexpr std::uint64_t kInitDirectIoAllowMmap = 1ULL << 36;  // 7.39
 inline constexpr std::uint64_t kInitAllowIdmap = 1ULL << 40;         // 7.40
+/// The ids of a caller that the client does not tell: with ALLOW_IDMAP, where no object is made.
+inline constexpr std::uint32_t kUntoldId = ~0U;
 
 // ---- what this server speaks --------------------------------------------------------------------
 inline constexpr std::uint32_t kMajor = 7;
