@@ -15,6 +15,8 @@ constexpr std::uint32_t kPermissionBits = 07777;
 
 // What libfuse 3.14 would switch on by itself and must not, and what it leaves off:
 // - with ATOMIC_O_TRUNC the kernel would leave truncating to an OPEN that never comes;
+// - with ASYNC_DIO a page that is read beside a direct write stays as it was (vfsd/DESIGN.md, "What a client
+// keeps");
 // - HANDLE_KILLPRIV would make us clear setuid bits; without it the kernel sends a SETATTR;
 // - splicing gains nothing where replies come from our own memory.
 void init(void* userdata, fuse_conn_info* connection) {
@@ -23,6 +25,7 @@ void init(void* userdata, fuse_conn_info* connection) {
   connection->want &=
       ~static_cast<unsigned>(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_SPLICE_READ |
                              FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_AUTO_INVAL_DATA);
+  if (!door.read_only) connection->want &= ~static_cast<unsigned>(FUSE_CAP_ASYNC_DIO);
   connection->want |=
       connection->capable &
       static_cast<unsigned>(FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_READDIRPLUS |

@@ -18,6 +18,7 @@ namespace layerboot::mount {
 struct Door {
   vfs::FileSystem& fs;
   Reactor& reactor;
+  bool read_only = true;
   bool initialised = false;           // the kernel has said FUSE_INIT
   bool opens_without_asking = false;  // the kernel takes ENOSYS to OPEN as "never ask again"
   bool lists_without_asking = false;  // the same for OPENDIR

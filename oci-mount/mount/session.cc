@@ -83,6 +83,7 @@ Result<std::unique_ptr<Session>> Session::mount(Reactor& reactor, vfs::FileSyste
   ::fuse_set_log_func(keep_message);
   std::unique_ptr<Session> session(new Session(reactor, fs));
   session->mountpoint_ = std::move(mountpoint);
+  session->door_.read_only = options.read_only;
 
   std::string program = "oci-mount";
   std::string dash_o = "-o";

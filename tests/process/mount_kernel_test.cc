@@ -16,6 +16,7 @@
 #include <span>
 
 #include "tests/process/mount_support.h"
+#include "tests/support/direct_writes.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/tar_builder.h"
 #include "tests/support/temp_dir.h"
@@ -134,6 +135,15 @@ TEST_F(MountKernelTest, MapsAppendsAndWritesDirectly) {
   const Mounted again(arguments(), cache(), mountpoint());
   ASSERT_TRUE(is_mountpoint(mountpoint())) << again.messages();
   EXPECT_TRUE(read_text(mountpoint() / "big") == expected);
+}
+
+TEST_F(MountKernelTest, DirectWritesLeaveNoStalePages) {
+  const Mounted mounted(arguments(), cache(), mountpoint());
+  ASSERT_TRUE(is_mountpoint(mountpoint())) << mounted.messages();
+  const auto seen = write_directly_beside_reads(mountpoint() / "direct", 40);
+  EXPECT_EQ(seen.error, "");
+  EXPECT_EQ(seen.stale_rounds, 0U);
+  EXPECT_EQ(seen.stale_pages, 0U);
 }
 
 }  // namespace
