@@ -1,0 +1,165 @@
+#include "oci-mount/overlay/charge.h"
+
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
+#include <algorithm>
+#include <bit>
+
+namespace layerboot::overlay {
+
+namespace {
+
+// The kernel has it in fs/xfs/libxfs/xfs_format.h alone.
+constexpr long kXfsMagic = 0x58465342;
+
+/// XFS: an inode's part of a chunk of 64. A chunk stays until its last inode is gone, which the budget of
+/// inodes bounds: what is left over is never more than this for each inode of it.
+constexpr std::uint64_t kXfsInodeBytes = 512;
+
+/// btrfs: a byte of an item in a tree takes two copies (the profile DUP), in leaves of which two fifths are
+/// filled at least.
+constexpr std::uint64_t kTreeFactor = 5;
+constexpr std::uint64_t kItemHeaderBytes = 25;
+constexpr std::uint64_t kInodeItemBytes = 160 + kItemHeaderBytes;
+/// Each name is three items with the name in it: entry, index, and reference back.
+constexpr std::uint64_t kNameItemsBytes =
+    (30 + kItemHeaderBytes) + (30 + kItemHeaderBytes) + (10 + kItemHeaderBytes);
+constexpr std::uint64_t kNameCopies = 3;
+/// st_size of a directory counts each byte of a name twice.
+constexpr std::uint64_t kDirectorySizePerNameByte = 2;
+/// Files up to this size, and targets of symlinks, lie in the tree (mount option max_inline).
+constexpr std::uint64_t kMaxInlineBytes = 2048;
+/// Extents and checksums: worst where each block is an extent of its own.
+constexpr std::uint64_t kDataPerTreeByte = 8;
+constexpr std::uint64_t kXattrItemBytes = 30 + kItemHeaderBytes;
+/// A large item has a leaf for itself and splits another, each twice; and a key in the nodes above.
+constexpr std::uint64_t kLargeItemBytes = 4 * 16384 + 8192;
+
+/// tmpfs: what the kernel counts for an inode, and for each further link (BOGO_INODE_SIZE of mm/shmem.c).
+constexpr std::uint64_t kTmpfsInodeBytes = 1024;
+/// tmpfs: an attribute's head, and the smallest piece of memory for a name.
+constexpr std::uint64_t kTmpfsXattrBytes = 64;
+constexpr std::uint64_t kTmpfsNameBytes = 16;
+
+/// Others: an inode, a name, the head of an attribute.
+constexpr std::uint64_t kOtherBytes = 1024;
+
+std::uint64_t allocated(const struct stat& st) { return static_cast<std::uint64_t>(st.st_blocks) * 512; }
+
+std::uint64_t names_of(const struct stat& st) {
+  return S_ISDIR(st.st_mode) ? 1 : std::max<std::uint64_t>(st.st_nlink, 1);
+}
+
+std::uint64_t btrfs_object(const struct stat& st) {
+  const auto size = static_cast<std::uint64_t>(st.st_size);
+  std::uint64_t in_tree = kInodeItemBytes + names_of(st) * kNameItemsBytes;
+  if (S_ISDIR(st.st_mode)) in_tree += size / kDirectorySizePerNameByte * kNameCopies;
+  const bool may_be_inline = S_ISLNK(st.st_mode) || (S_ISREG(st.st_mode) && size <= kMaxInlineBytes);
+  const std::uint64_t as_blocks = allocated(st) + allocated(st) / kDataPerTreeByte;
+  return std::max(as_blocks, may_be_inline ? size * kTreeFactor : 0) + in_tree * kTreeFactor;
+}
+
+}  // namespace
+
+HostKind host_kind(long f_type) {
+  switch (f_type) {
+    case EXT4_SUPER_MAGIC:
+      return HostKind::kExt4;
+    case kXfsMagic:
+      return HostKind::kXfs;
+    case BTRFS_SUPER_MAGIC:
+      return HostKind::kBtrfs;
+    case TMPFS_MAGIC:
+      return HostKind::kTmpfs;
+    default:
+      return HostKind::kOther;
+  }
+}
+
+HostKind host_kind_of(int fd) {
+  struct statfs host{};
+  return ::fstatfs(fd, &host) == 0 ? host_kind(host.f_type) : HostKind::kOther;
+}
+
+std::uint64_t Charge::object(const struct stat& st) const {
+  switch (kind_) {
+    case HostKind::kExt4:
+      return allocated(st);
+    case HostKind::kXfs:
+      return allocated(st) + kXfsInodeBytes;
+    case HostKind::kBtrfs:
+      return btrfs_object(st);
+    case HostKind::kTmpfs:
+      return allocated(st) + names_of(st) * kTmpfsInodeBytes;
+    case HostKind::kOther:
+      break;
+  }
+  return allocated(st) + names_of(st) * kOtherBytes;
+}
+
+std::uint64_t Charge::root(const struct stat& st) const {
+  const std::uint64_t bytes = object(st);
+  return bytes > kHostBlockBytes ? bytes - kHostBlockBytes : 0;
+}
+
+std::uint64_t Charge::attribute(std::string_view name, std::size_t value_bytes) const {
+  switch (kind_) {
+    case HostKind::kExt4:
+    case HostKind::kXfs:
+      return 0;
+    case HostKind::kBtrfs:
+      return std::min((kXattrItemBytes + name.size() + value_bytes) * kTreeFactor, kLargeItemBytes);
+    case HostKind::kTmpfs:
+      // Memory comes in powers of two.
+      return std::bit_ceil(kTmpfsXattrBytes + value_bytes) + std::bit_ceil(kTmpfsNameBytes + name.size());
+    case HostKind::kOther:
+      break;
+  }
+  return kOtherBytes + name.size() + value_bytes;
+}
+
+std::uint64_t Charge::whiteout() const {
+  switch (kind_) {
+    case HostKind::kExt4:
+    case HostKind::kXfs:
+      return 0;  // the directory's blocks tell
+    case HostKind::kBtrfs:
+      return kNameItemsBytes * kTreeFactor;
+    case HostKind::kTmpfs:
+      return kTmpfsInodeBytes;
+    case HostKind::kOther:
+      break;
+  }
+  return kOtherBytes;
+}
+
+std::uint64_t Charge::name_in_directory(std::size_t name_bytes) const {
+  return kind_ == HostKind::kBtrfs ? name_bytes * kNameCopies * kTreeFactor : 0;
+}
+
+std::uint64_t Charge::for_name(std::size_t name_bytes) const {
+  struct stat none{};
+  const std::uint64_t first = object(none);
+  none.st_nlink = 2;
+  return kHostBlockBytes + object(none) - first + name_in_directory(name_bytes);
+}
+
+std::uint64_t Charge::for_object(std::size_t name_bytes, std::size_t target_bytes) const {
+  struct stat made{};
+  made.st_mode = S_IFLNK;
+  made.st_size = static_cast<off_t>(target_bytes);
+  return object(made) + kHostBlockBytes + name_in_directory(name_bytes);
+}
+
+std::uint64_t Charge::for_attribute(std::string_view name, std::size_t value_bytes) const {
+  if (counts_attributes()) return attribute(name, value_bytes);
+  // Outside the inode they lie in blocks, of XFS with a header each and blocks that find them.
+  return value_bytes + kHostBlockBytes * (value_bytes > kHostBlockBytes ? 3 : 1);
+}
+
+std::uint64_t Charge::for_data(std::uint64_t allocated_bytes) const {
+  return kind_ == HostKind::kBtrfs ? allocated_bytes + allocated_bytes / kDataPerTreeByte : allocated_bytes;
+}
+
+}  // namespace layerboot::overlay
