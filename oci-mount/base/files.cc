@@ -5,7 +5,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <system_error>
+#include <utility>
 
 namespace layerboot {
 
@@ -20,6 +22,13 @@ std::filesystem::path directory_of(const std::filesystem::path& path) {
 Result<void> sync_names(int directory_fd, const std::filesystem::path& path) {
   if (::fsync(directory_fd) == 0 || errno == EINVAL || errno == ENOSYS) return {};
   return errno_error("fsync of the directory for ", path.string());
+}
+
+/// A name in the same directory that nothing else uses meanwhile.
+std::string name_beside(const std::filesystem::path& path) {
+  static std::atomic<unsigned> count = 0;
+  return str_cat(path.filename().string(), '.', ::getpid(), '.', count.fetch_add(1, std::memory_order_relaxed),
+                 ".new");
 }
 
 }  // namespace
@@ -115,13 +124,39 @@ Result<void> rename_durably(const std::filesystem::path& from, const std::filesy
   return sync_directory(directory_of(from));
 }
 
-Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, mode_t mode) {
+Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, mode_t mode, Way way) {
   const auto where = directory_of(path);
   UniqueFd directory(::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory) return errno_error("cannot write in ", where.string());
-  UniqueFd fd(::openat(directory.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
-  if (!fd) return errno_error("cannot write in ", where.string());
-  return AtomicFile(path, std::move(directory), std::move(fd));
+  AtomicFile file(path, std::move(directory));
+  if (way == Way::kNamelessIfAble) {
+    file.fd_ = UniqueFd(::openat(file.directory_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
+    if (file.fd_) return file;
+    if (errno != EOPNOTSUPP && errno != EINVAL) return errno_error("cannot write in ", where.string());
+  }
+  file.beside_ = name_beside(path);
+  ::unlinkat(file.directory_.get(), file.beside_.c_str(), 0);  // of a process that had our number, and crashed
+  file.fd_ = UniqueFd(
+      ::openat(file.directory_.get(), file.beside_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+  if (!file.fd_) return errno_error("cannot write in ", where.string());
+  return file;
+}
+
+AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
+  if (this == &other) return *this;
+  discard();
+  path_ = std::move(other.path_);
+  directory_ = std::move(other.directory_);
+  fd_ = std::move(other.fd_);
+  beside_ = std::exchange(other.beside_, {});
+  size_bytes_ = other.size_bytes_;
+  return *this;
+}
+
+AtomicFile::~AtomicFile() { discard(); }
+
+void AtomicFile::discard() {
+  if (fd_ && !beside_.empty()) ::unlinkat(directory_.get(), beside_.c_str(), 0);
 }
 
 Result<void> AtomicFile::append(std::span<const std::byte> bytes) {
@@ -139,21 +174,23 @@ Result<void> AtomicFile::commit() {
 }
 
 Result<void> AtomicFile::give_name() {
-  const std::string self = descriptor_path(fd_.get());
   const std::string name = path_.filename().string();
-  const auto link = [&](const std::string& to) {
-    return ::linkat(AT_FDCWD, self.c_str(), directory_.get(), to.c_str(), AT_SYMLINK_FOLLOW) == 0;
-  };
-  if (link(name)) return {};
-  if (errno != EEXIST) return errno_error("cannot name ", path_.string());
-  // linkat never replaces: take a name beside it, unique to this process, and rename over.
-  const std::string beside = str_cat(name, ".", ::getpid(), ".", fd_.get(), ".new");
-  if (!link(beside)) return errno_error("cannot name ", path_.string(), " beside itself");
-  if (::renameat(directory_.get(), beside.c_str(), directory_.get(), name.c_str()) != 0) {
-    auto error = errno_error("cannot replace ", path_.string());
-    ::unlinkat(directory_.get(), beside.c_str(), 0);
-    return error;
+  if (beside_.empty()) {
+    const std::string self = descriptor_path(fd_.get());
+    const auto link = [&](const std::string& to) {
+      return ::linkat(AT_FDCWD, self.c_str(), directory_.get(), to.c_str(), AT_SYMLINK_FOLLOW) == 0;
+    };
+    if (link(name)) return {};
+    if (errno != EEXIST) return errno_error("cannot name ", path_.string());
+    // linkat never replaces: take a name beside it, and rename over.
+    std::string beside = name_beside(path_);
+    if (!link(beside)) return errno_error("cannot name ", path_.string(), " beside itself");
+    beside_ = std::move(beside);
   }
+  if (::renameat(directory_.get(), beside_.c_str(), directory_.get(), name.c_str()) != 0) {
+    return errno_error("cannot replace ", path_.string());
+  }
+  beside_.clear();
   return {};
 }
 

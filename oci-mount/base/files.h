@@ -52,11 +52,17 @@ Result<void> sync_directory(const std::filesystem::path& path);
 Result<void> rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
 
 /// A file that appears whole or not at all: written nameless (O_TMPFILE), then fsynced and given
-/// its name. Left uncommitted, nothing remains, whatever happens to the process.
+/// its name. Left uncommitted, nothing remains, whatever happens to the process. Where the file system has no
+/// nameless files (NFS, 9p, FUSE) it is written beside its place as NAME.PID.N.new, which only a crash leaves.
 class AtomicFile {
  public:
-  /// `path`'s directory must exist, and be readable.
-  static Result<AtomicFile> create(const std::filesystem::path& path, mode_t mode = 0644);
+  enum class Way { kNamelessIfAble, kNamed };
+  /// `path`'s directory must exist, and be readable. `way` is for tests.
+  static Result<AtomicFile> create(const std::filesystem::path& path, mode_t mode = 0644,
+                                   Way way = Way::kNamelessIfAble);
+  AtomicFile(AtomicFile&& other) noexcept = default;
+  AtomicFile& operator=(AtomicFile&& other) noexcept;
+  ~AtomicFile();
 
   [[nodiscard]] int fd() const { return fd_.get(); }
   /// Appends at the end of what was appended before.
@@ -67,13 +73,15 @@ class AtomicFile {
   Result<void> commit();
 
  private:
-  AtomicFile(std::filesystem::path path, UniqueFd directory, UniqueFd fd)
-      : path_(std::move(path)), directory_(std::move(directory)), fd_(std::move(fd)) {}
+  AtomicFile(std::filesystem::path path, UniqueFd directory)
+      : path_(std::move(path)), directory_(std::move(directory)) {}
   Result<void> give_name();
+  void discard();
 
   std::filesystem::path path_;
   UniqueFd directory_;
   UniqueFd fd_;
+  std::string beside_;  // its name until it is committed; empty while it has none
   std::uint64_t size_bytes_ = 0;
 };
 

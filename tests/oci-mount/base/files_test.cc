@@ -73,20 +73,28 @@ TEST(MakeDirectories, MakesParentsAndTakesWhatIsThere) {
   EXPECT_FALSE(make_directories(dir / "file/below"));
 }
 
-TEST(AtomicFile, LeavesNothingWhenNotCommitted) {
+/// On a host with nameless files, and on one without.
+class AtomicFileTest : public testing::TestWithParam<AtomicFile::Way> {};
+INSTANTIATE_TEST_SUITE_P(EachWay, AtomicFileTest,
+                         testing::Values(AtomicFile::Way::kNamelessIfAble, AtomicFile::Way::kNamed),
+                         [](const auto& way) {
+                           return way.param == AtomicFile::Way::kNamed ? "Named" : "Nameless";
+                         });
+
+TEST_P(AtomicFileTest, LeavesNothingWhenNotCommitted) {
   const test::TempDir dir;
   {
-    auto file = AtomicFile::create(dir / "file");
+    auto file = AtomicFile::create(dir / "file", 0644, GetParam());
     ASSERT_TRUE(file);
     ASSERT_TRUE(file->append(as_bytes("half")));
   }
   EXPECT_EQ(count_files(dir.path()), 0U);
 }
 
-TEST(AtomicFile, AppearsWholeAndReplaces) {
+TEST_P(AtomicFileTest, AppearsWholeAndReplaces) {
   const test::TempDir dir;
   for (const std::string text : {"first", "second"}) {
-    auto file = AtomicFile::create(dir / "file", 0444);
+    auto file = AtomicFile::create(dir / "file", 0444, GetParam());
     ASSERT_TRUE(file);
     ASSERT_TRUE(file->append(as_bytes(text.substr(0, 3))));
     ASSERT_TRUE(file->append(as_bytes(text.substr(3))));
@@ -94,6 +102,19 @@ TEST(AtomicFile, AppearsWholeAndReplaces) {
     ASSERT_TRUE(file->commit());
     EXPECT_EQ(test::read_text(dir / "file"), text);
   }
+  EXPECT_EQ(count_files(dir.path()), 1U);
+}
+
+TEST_P(AtomicFileTest, TwoOfOneNameDoNotMeet) {
+  const test::TempDir dir;
+  auto first = AtomicFile::create(dir / "file", 0644, GetParam());
+  auto second = AtomicFile::create(dir / "file", 0644, GetParam());
+  ASSERT_TRUE(first && second);
+  ASSERT_TRUE(first->append(as_bytes("first")) && second->append(as_bytes("second")));
+  ASSERT_TRUE(second->commit());
+  ASSERT_TRUE(first->commit());
+  EXPECT_EQ(test::read_text(dir / "file"), "first");
+  *first = std::move(*second);
   EXPECT_EQ(count_files(dir.path()), 1U);
 }
 
