@@ -6,10 +6,13 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <unordered_set>
+#include <algorithm>
+#include <optional>
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/overlay/host_abilities.h"
 #include "oci-mount/overlay/marks.h"
 
 namespace layerboot::overlay {
@@ -22,120 +25,118 @@ constexpr const char* kWhiteoutName = "whiteout";
 /// What follows the identity in DIR/image where objects are not kept as themselves.
 constexpr std::string_view kRecordedLine = "\nrecorded\n";
 
-Result<UniqueFd> open_or_make(int parent, const char* name, mode_t mode) {
-  if (::mkdirat(parent, name, mode) != 0 && errno != EEXIST) return errno_error("mkdir ", name);
-  auto fd = open_directory_at({parent, name});
-  if (!fd) return while_doing(fd.error(), name);
+/// A directory of ours that hands nothing of its parent's down: no default ACL, no set-group-id bit.
+Result<UniqueFd> open_or_make_plain(int parent, const char* name, mode_t mode) {
+  const bool made = ::mkdirat(parent, name, mode) == 0;
+  if (!made && errno != EEXIST) return errno_error("mkdir ", name);
+  LB_ASSIGN(UniqueFd fd, open_directory_at({parent, name}));
+  if (!made) return fd;
+  LB_TRY(remove_acls_at({fd.get(), ""}));
+  LB_TRY(set_mode_at({fd.get(), ""}, mode));
   return fd;
 }
 
-/// The directory belongs to one image for good: its whiteouts and redirects speak of that image's paths. And
-/// it is kept in one way for good.
-Result<Keeping> check_identity(const std::filesystem::path& directory, std::string_view identity,
-                               Keeping wanted) {
-  const bool is_root = ::geteuid() == 0;
-  if (const auto known = read_upper_identity(directory); known) {
-    if (known->image != identity) {
-      return fail(kOtherImage, "upper directory ", directory.string(), " belongs to another image (",
-                  known->image, "): use another --upper, or remove this one to start afresh");
-    }
-    if (is_root || known->keeping == Keeping::kRecorded) return known->keeping;
-    return fail(EPERM, "upper directory ", directory.string(),
-                " was written by root: serve it as root, or use another --upper");
-  } else if (known.error().code != ENOENT) {
+/// The directory belongs to one image for good: its whiteouts and redirects speak of that image's paths.
+/// Nothing for a new one.
+Result<std::optional<Keeping>> check_identity(const std::filesystem::path& directory,
+                                              std::string_view identity) {
+  const auto known = read_upper_identity(directory);
+  if (!known) {
+    if (known.error().code == ENOENT) return std::nullopt;
     return std::unexpected(known.error());
   }
-  const Keeping keeping = is_root ? wanted : Keeping::kRecorded;
+  if (known->image != identity) {
+    return fail(kOtherImage, "upper directory ", directory.string(), " belongs to another image (", known->image,
+                "): use another --upper, or remove this one to start afresh");
+  }
+  if (::geteuid() != 0 && known->keeping == Keeping::kNative) {
+    return fail(EPERM, "upper directory ", directory.string(),
+                " was written by root: serve it as root, or use another --upper");
+  }
+  return known->keeping;
+}
+
+/// In one way for good.
+Result<void> write_identity(const std::filesystem::path& directory, std::string_view identity,
+                            Keeping keeping) {
   LB_ASSIGN(auto file, AtomicFile::create(directory / "image"));
   LB_TRY(file.append(as_bytes(str_cat(identity, keeping == Keeping::kNative ? "\n" : kRecordedLine))));
-  LB_TRY(file.commit());
+  return file.commit();
+}
+
+/// How objects will be kept: as they are, or as is wanted of a new upper and the host is able to.
+Result<Keeping> choose_keeping(const std::filesystem::path& directory, int work_fd,
+                               std::optional<Keeping> known, Keeping wanted) {
+  HostAbilities able = try_host(work_fd);
+  const bool is_root = ::geteuid() == 0;
+  Keeping keeping = known.value_or(is_root ? wanted : Keeping::kRecorded);
+  if (!known && keeping == Keeping::kNative && !able.trusted_xattrs && able.user_xattrs) {
+    log_info("upper directory ", directory.string(), ": its file system (", file_system_name(work_fd),
+             ") lets us set no trusted.* attributes: owners and devices are recorded, as an ordinary user's are");
+    keeping = Keeping::kRecorded;
+  }
+  if (able.missing.empty() && !able.can_keep(keeping)) {
+    able.missing.emplace_back(keeping == Keeping::kNative ? "trusted.* attributes" : "user.* attributes");
+  }
+  if (!able.missing.empty()) {
+    return fail(EOPNOTSUPP, "upper directory ", directory.string(), ": its file system (",
+                file_system_name(work_fd), ") has ", list_missing(able.missing),
+                ": use a directory on ext4, XFS, btrfs or tmpfs (in a container, a volume)");
+  }
+  if (!able.user_xattrs) {
+    log_warn("upper directory ", directory.string(), ": its file system (", file_system_name(work_fd),
+             ") has no user.* attributes: the guest can set none, and files lose theirs when they are changed");
+  }
   return keeping;
 }
 
-/// A walk over directories of any depth, with one descriptor and no recursion: where it is, and what is left
-/// to enter on each level above.
-class Walk {
- public:
-  static Result<Survey> over(Keeping keeping, int root_fd) {
-    Walk walk(keeping);
-    LB_ASSIGN(walk.here_, open_directory_at({root_fd, "."}));
-    LB_ASSIGN(const auto root, stat_at({root_fd, ""}));
-    walk.found_.usage.bytes = charge_of_root(root);
-    LB_TRY(walk.look_around());
-    while (!walk.levels_.empty()) LB_TRY(walk.step());
-    return std::move(walk.found_);
-  }
-
- private:
-  explicit Walk(Keeping keeping) : keeping_(keeping) {}
-
-  struct Level {
-    std::vector<std::string> directories;  // still to enter
-    std::size_t path_bytes = 0;            // of path_, for this level's own directory
-  };
-
-  Result<void> step() {
-    Level& level = levels_.back();
-    if (level.directories.empty()) {
-      levels_.pop_back();
-      if (levels_.empty()) return {};
-      path_.resize(levels_.back().path_bytes);
-      LB_ASSIGN(here_, open_parent_of(here_.get()));
-      return {};
+Result<void> clear(int work_fd) {
+  LB_ASSIGN(const auto leftovers, list_directory(work_fd));
+  for (const auto& leftover : leftovers) {
+    if (auto removed = remove_tree_at({work_fd, leftover.name.c_str()}); !removed) {
+      return while_doing(removed.error(), leftover.name);
     }
-    const std::string name = std::move(level.directories.back());
-    level.directories.pop_back();
-    const Place place{here_.get(), name.c_str()};
-    LB_ASSIGN(const auto redirect, get_xattr_at(place, marks_of(keeping_).redirect));
-    if (!path_.empty()) path_ += '/';
-    path_ += name;
-    if (redirect) found_.moved_directories.push_back(path_);
-    LB_ASSIGN(here_, open_directory_at(place));
-    return look_around();
   }
+  return {};
+}
 
-  Result<void> look_around() {
-    Level level;
-    level.path_bytes = path_.size();
-    LB_ASSIGN(const auto entries, list_directory(here_.get()));
-    for (const auto& entry : entries) {
-      LB_ASSIGN(const auto st, stat_at({here_.get(), entry.name.c_str()}));
-      if (is_whiteout(st)) continue;  // free: rm works when the disk is full
-      if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && !multi_link_inodes_.insert(st.st_ino).second) continue;
-      found_.usage.bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
-      found_.usage.inodes += 1;
-      if (S_ISDIR(st.st_mode)) level.directories.push_back(entry.name);
-    }
-    levels_.push_back(std::move(level));
-    return {};
-  }
-
-  Keeping keeping_;
-  UniqueFd here_;
-  std::string path_;
-  std::vector<Level> levels_;
-  std::unordered_set<std::uint64_t> multi_link_inodes_;
-  Survey found_;
-};
+/// What we leave in DIR/work before there is an identity, if anything.
+bool holds_trials_only(int fd, const std::string& name) {
+  const auto directory = open_directory_at({fd, name.c_str()});
+  if (!directory) return false;
+  const auto entries = list_directory(directory->get());
+  return entries && std::ranges::all_of(*entries, [](const HostDirent& entry) {
+           return entry.name.starts_with(kTrialPrefix);
+         });
+}
 
 /// Opening an upper clears its work directory, so a directory that holds something else is none.
 Result<void> check_is_ours_or_empty(const std::filesystem::path& directory, int fd) {
   if (stat_at({fd, "image"})) return {};
   LB_ASSIGN(const auto entries, list_directory(fd));
   for (const auto& entry : entries) {
-    if (entry.name == "lock") continue;
+    if (entry.name == "lock" || (entry.name == "work" && holds_trials_only(fd, entry.name))) continue;
     return fail(ENOTEMPTY, "upper directory ", directory.string(), " holds something else (", entry.name,
                 "): use an empty or a new directory");
   }
   return {};
 }
 
+/// Takes back what the refusal of a new upper would leave.
+void unmake(const std::filesystem::path& directory, int top_fd, bool made_directory) {
+  static_cast<void>(unlink_at({top_fd, "work"}, AT_REMOVEDIR));
+  if (!made_directory) return;
+  static_cast<void>(unlink_at({top_fd, "lock"}));
+  ::rmdir(directory.c_str());
+}
+
 }  // namespace
 
 Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_view image_identity,
                           Keeping wanted) {
+  const bool is_new_directory = !std::filesystem::exists(std::filesystem::symlink_status(directory));
   LB_TRY(make_directories(directory, 0700));
-  LB_ASSIGN(const UniqueFd top, open_path(directory, O_RDONLY | O_DIRECTORY));
+  LB_ASSIGN(UniqueFd top, open_path(directory, O_RDONLY | O_DIRECTORY));
   LB_TRY(check_is_ours_or_empty(directory, top.get()));
   LB_ASSIGN(UniqueFd lock, open_at(top.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -143,19 +144,31 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
     return fail(EBUSY, "upper directory ", directory.string(),
                 " is in use by another daemon: stop that one, or use another --upper");
   }
-  LB_ASSIGN(const Keeping keeping, check_identity(directory, image_identity, wanted));
-  LB_ASSIGN(UniqueFd root, open_or_make(top.get(), "upper", 0755));
-  LB_ASSIGN(UniqueFd work, open_or_make(top.get(), "work", 0700));
-  LB_ASSIGN(const auto leftovers, list_directory(work.get()));
-  for (const auto& leftover : leftovers) {
-    if (auto removed = remove_tree_at({work.get(), leftover.name.c_str()}); !removed) {
-      return while_doing(removed.error(), "cannot clear ", (directory / "work").string());
+  LB_ASSIGN(const auto known, check_identity(directory, image_identity));
+  auto work = open_or_make_plain(top.get(), "work", 0700);
+  if (!work) return while_doing(work.error(), "cannot make ", (directory / "work").string());
+  if (auto cleared = clear(work->get()); !cleared) {
+    return while_doing(cleared.error(), "cannot clear ", (directory / "work").string());
+  }
+  auto keeping = choose_keeping(directory, work->get(), known, wanted);
+  if (keeping && !known) {
+    if (auto written = write_identity(directory, image_identity, *keeping); !written) {
+      keeping = std::unexpected(std::move(written).error());
     }
   }
-  return Upper(keeping, std::move(lock), std::move(root), std::move(work));
+  if (!keeping) {
+    if (!known) unmake(directory, top.get(), is_new_directory);
+    return std::unexpected(std::move(keeping).error());
+  }
+  auto root = open_or_make_plain(top.get(), "upper", *keeping == Keeping::kNative ? 0755 : 0700);
+  if (!root) return while_doing(root.error(), "cannot make ", (directory / "upper").string());
+  return Upper(*keeping, std::move(top), std::move(lock), *std::move(root), *std::move(work));
 }
 
-Result<Survey> survey_directory(Keeping keeping, int root_fd) { return Walk::over(keeping, root_fd); }
+Upper::Upper(Upper&&) noexcept = default;
+Upper::~Upper() = default;
+
+Result<void> Upper::clear_work() { return clear(work_.get()); }
 
 Result<Survey> Upper::survey() const {
   auto survey = survey_directory(keeping_, root_.get());

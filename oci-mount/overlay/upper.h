@@ -11,12 +11,11 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
 #include "oci-mount/overlay/marks.h"
-#include "oci-mount/overlay/quota.h"
+#include "oci-mount/overlay/survey.h"
 #include "oci-mount/overlay/upper_calls.h"
 
 namespace layerboot::overlay {
@@ -31,29 +30,31 @@ struct UpperIdentity {
 };
 Result<UpperIdentity> read_upper_identity(const std::filesystem::path& directory);
 
-/// What a walk over all of a directory finds.
-struct Survey {
-  Quota::Usage usage;  // hard links counted once, whiteouts not
-  std::vector<std::string>
-      moved_directories;  // paths below the directory of those with a redirect, parents first
-};
-/// Any depth takes one descriptor and no recursion.
-Result<Survey> survey_directory(Keeping keeping, int root_fd);
-
 /// Owns the directory. Thread-safe.
 class Upper {
  public:
-  /// Opens `directory`, making it when it does not exist, locks it, and clears DIR/work. `image_identity` is
-  /// written into a new one, as is how it is kept: `keeping`, but never natively by who is not root. An upper
-  /// of another image is refused, as is one that another daemon serves, and a native one of who is not root.
+  /// Opens `directory`, making it when it does not exist, locks it, clears DIR/work, and tries out there what
+  /// the host can do: a file system that lacks what an upper needs is refused by one line that names all of it
+  /// (EOPNOTSUPP), and nothing of a new upper stays. `image_identity` is written into a new one, as is how it
+  /// is kept: `keeping`, but never natively by who is not root or may not set trusted.* attributes. An upper of
+  /// another image is refused, as is one that another daemon serves, and a native one of who is not root.
+  /// DIR/upper and DIR/work get no default ACL and no set-group-id bit of the host's when they are made.
   static Result<Upper> open(const std::filesystem::path& directory, std::string_view image_identity,
                             Keeping keeping = Keeping::kNative);
+
+  Upper(Upper&&) noexcept;
+  ~Upper();
 
   [[nodiscard]] Keeping keeping() const { return keeping_; }
   [[nodiscard]] int root_fd() const { return root_.get(); }
   [[nodiscard]] int work_fd() const { return work_.get(); }
+  /// DIR itself.
+  [[nodiscard]] int top_fd() const { return top_.get(); }
 
   [[nodiscard]] Result<Survey> survey() const;
+
+  /// Removes whatever is in DIR/work. No name there may be in use.
+  Result<void> clear_work();
 
   /// A name nothing in DIR/work has.
   [[nodiscard]] std::string work_name();
@@ -63,8 +64,13 @@ class Upper {
   Result<void> make_whiteout(Place place);
 
  private:
-  Upper(Keeping keeping, UniqueFd lock, UniqueFd root, UniqueFd work)
-      : lock_(std::move(lock)), root_(std::move(root)), work_(std::move(work)), keeping_(keeping) {}
+  Upper(Keeping keeping, UniqueFd top, UniqueFd lock, UniqueFd root, UniqueFd work)
+      : top_(std::move(top)),
+        lock_(std::move(lock)),
+        root_(std::move(root)),
+        work_(std::move(work)),
+        keeping_(keeping) {}
+  UniqueFd top_;
   UniqueFd lock_;
   UniqueFd root_;
   UniqueFd work_;

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "oci-mount/base/files.h"
+#include "oci-mount/overlay/acl.h"
 
 namespace layerboot::overlay {
 
@@ -117,6 +118,15 @@ Result<void> remove_xattr_at(Place place, std::string_view name) {
   return check(::lremovexattr(ProcPath(place).c_str(), std::string(name).c_str()));
 }
 
+Result<void> remove_acls_at(Place place) {
+  for (const auto name : {kAccessAclXattr, kDefaultAclXattr}) {
+    auto removed = remove_xattr_at(place, name);
+    if (removed || removed.error().code == ENODATA || removed.error().code == EOPNOTSUPP) continue;
+    return removed;
+  }
+  return {};
+}
+
 Result<std::optional<std::string>> get_xattr_at(Place place, std::string_view name) {
   const ProcPath path(place);
   const std::string key(name);
@@ -172,6 +182,8 @@ Result<std::vector<HostDirent>> list_directory(int dir_fd) {
 
 Result<void> remove_tree_at(Place place) {
   if (auto removed = unlink_at(place); removed || removed.error().code != EISDIR) return removed;
+  // An empty one need not be one that we may open: overlayfs leaves work/work with mode 0 (mount(8) by root).
+  if (auto removed = unlink_at(place, AT_REMOVEDIR); removed || removed.error().code != ENOTEMPTY) return removed;
   LB_ASSIGN(UniqueFd here, open_directory_at(place));
   // Names of the directories from `place` down to `here`; a directory is listed anew when the walk is back in
   // it.

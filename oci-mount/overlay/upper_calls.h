@@ -42,6 +42,8 @@ Result<void> set_mode_at(Place place, std::uint32_t mode);
 Result<void> set_times_at(Place place, const struct timespec (&times)[2]);
 Result<void> set_xattr_at(Place place, std::string_view name, std::string_view value, int flags);
 Result<void> remove_xattr_at(Place place, std::string_view name);
+/// Both ACLs of a file or directory; no error where it has none, or the host keeps none.
+Result<void> remove_acls_at(Place place);
 /// Nothing where there is no such attribute.
 Result<std::optional<std::string>> get_xattr_at(Place place, std::string_view name);
 /// Host names.

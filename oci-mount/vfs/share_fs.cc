@@ -13,6 +13,7 @@
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/overlay/overlay.h"
+#include "oci-mount/overlay/survey.h"
 #include "oci-mount/vfs/image_fs.h"
 
 namespace layerboot::vfs {

@@ -10,6 +10,7 @@
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/overlay/marks.h"
+#include "tests/support/acl_text.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/temp_dir.h"
 
@@ -17,6 +18,10 @@ namespace layerboot::overlay {
 namespace {
 
 namespace fs = std::filesystem;
+
+bool set_default_acl(const fs::path& directory, const std::string& acl) {
+  return ::setxattr(directory.c_str(), "system.posix_acl_default", acl.data(), acl.size(), 0) == 0;
+}
 
 class UpperTest : public testing::Test {
  protected:
@@ -110,6 +115,47 @@ TEST_F(UpperTest, LeftoversInWorkAreCleared) {
   open();
   EXPECT_TRUE(fs::is_empty(directory() / "work"));
   EXPECT_TRUE(fs::exists(directory() / "upper/kept"));
+}
+
+// What a mount by the kernel's overlayfs leaves, whose owner is not always who serves.
+TEST_F(UpperTest, AnEmptyDirectoryThatNobodyMayOpenIsCleared) {
+  {
+    open();
+  }
+  fs::create_directories(directory() / "work/work");
+  ASSERT_EQ(::chmod((directory() / "work/work").c_str(), 0), 0);
+  open();
+  EXPECT_TRUE(fs::is_empty(directory() / "work"));
+}
+
+TEST_F(UpperTest, WorkCanBeClearedAtAnyTime) {
+  Upper upper = open();
+  ASSERT_TRUE(upper.make_whiteout({upper.root_fd(), "gone"}));
+  fs::create_directories(directory() / "work/t3/deep");
+  test::write_text(directory() / "work/t3/deep/file", "x");
+  ASSERT_TRUE(upper.clear_work());
+  EXPECT_TRUE(fs::is_empty(directory() / "work"));
+  EXPECT_TRUE(upper.make_whiteout({upper.root_fd(), "gone too"}));
+}
+
+// A set-group-id directory with a default ACL, as Debian's /var/local may be.
+TEST_F(UpperTest, HandsNothingOfTheHostsDirectoryDown) {
+  const fs::path parent = top_ / "srv";
+  fs::create_directories(parent);
+  ASSERT_EQ(::chmod(parent.c_str(), 02775), 0);
+  if (!set_default_acl(parent, test::acl_with_user(1234, 7, 7))) GTEST_SKIP() << "the host keeps no ACLs";
+  const mode_t before = ::umask(077);
+  const auto upper = Upper::open(parent / "vm", "sha256:image");
+  ::umask(before);
+  ASSERT_TRUE(upper) << upper.error().describe();
+  const bool native = upper->keeping() == Keeping::kNative;
+  for (const auto& [fd, mode] : {std::pair{upper->root_fd(), native ? 0755U : 0700U}, {upper->work_fd(), 0700U}}) {
+    EXPECT_EQ(stat_at({fd, ""})->st_mode & 07777U, mode);
+    EXPECT_EQ(list_xattrs_at({fd, ""})->size(), 0U);
+    const auto made = create_regular_at({fd, "made"}, 0600);
+    ASSERT_TRUE(made);
+    EXPECT_EQ(list_xattrs_at({made->get(), ""})->size(), 0U);
+  }
 }
 
 TEST_F(UpperTest, AnUnreadableIdentityIsAnError) {

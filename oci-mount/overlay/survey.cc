@@ -1,0 +1,82 @@
+#include "oci-mount/overlay/survey.h"
+
+#include <unordered_set>
+#include <utility>
+
+#include "oci-mount/overlay/upper_calls.h"
+
+namespace layerboot::overlay {
+
+namespace {
+
+/// A walk over directories of any depth, with one descriptor and no recursion: where it is, and what is left
+/// to enter on each level above.
+class Walk {
+ public:
+  static Result<Survey> over(Keeping keeping, int root_fd) {
+    Walk walk(keeping);
+    LB_ASSIGN(walk.here_, open_directory_at({root_fd, "."}));
+    LB_ASSIGN(const auto root, stat_at({root_fd, ""}));
+    walk.found_.usage.bytes = charge_of_root(root);
+    LB_TRY(walk.look_around());
+    while (!walk.levels_.empty()) LB_TRY(walk.step());
+    return std::move(walk.found_);
+  }
+
+ private:
+  explicit Walk(Keeping keeping) : keeping_(keeping) {}
+
+  struct Level {
+    std::vector<std::string> directories;  // still to enter
+    std::size_t path_bytes = 0;            // of path_, for this level's own directory
+  };
+
+  Result<void> step() {
+    Level& level = levels_.back();
+    if (level.directories.empty()) {
+      levels_.pop_back();
+      if (levels_.empty()) return {};
+      path_.resize(levels_.back().path_bytes);
+      LB_ASSIGN(here_, open_parent_of(here_.get()));
+      return {};
+    }
+    const std::string name = std::move(level.directories.back());
+    level.directories.pop_back();
+    const Place place{here_.get(), name.c_str()};
+    LB_ASSIGN(const auto redirect, get_xattr_at(place, marks_of(keeping_).redirect));
+    if (!path_.empty()) path_ += '/';
+    path_ += name;
+    if (redirect) found_.moved_directories.push_back(path_);
+    LB_ASSIGN(here_, open_directory_at(place));
+    return look_around();
+  }
+
+  Result<void> look_around() {
+    Level level;
+    level.path_bytes = path_.size();
+    LB_ASSIGN(const auto entries, list_directory(here_.get()));
+    for (const auto& entry : entries) {
+      LB_ASSIGN(const auto st, stat_at({here_.get(), entry.name.c_str()}));
+      if (is_whiteout(st)) continue;  // free: rm works when the disk is full
+      if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && !multi_link_inodes_.insert(st.st_ino).second) continue;
+      found_.usage.bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
+      found_.usage.inodes += 1;
+      if (S_ISDIR(st.st_mode)) level.directories.push_back(entry.name);
+    }
+    levels_.push_back(std::move(level));
+    return {};
+  }
+
+  Keeping keeping_;
+  UniqueFd here_;
+  std::string path_;
+  std::vector<Level> levels_;
+  std::unordered_set<std::uint64_t> multi_link_inodes_;
+  Survey found_;
+};
+
+}  // namespace
+
+Result<Survey> survey_directory(Keeping keeping, int root_fd) { return Walk::over(keeping, root_fd); }
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,21 @@
+// Survey: what a walk over all of an upper, or of a shared directory, finds.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/overlay/marks.h"
+#include "oci-mount/overlay/quota.h"
+
+namespace layerboot::overlay {
+
+struct Survey {
+  Quota::Usage usage;  // hard links counted once, whiteouts not
+  std::vector<std::string>
+      moved_directories;  // paths below the directory of those with a redirect, parents first
+};
+/// Any depth takes one descriptor and no recursion.
+Result<Survey> survey_directory(Keeping keeping, int root_fd);
+
+}  // namespace layerboot::overlay
