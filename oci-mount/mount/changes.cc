@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "oci-mount/base/files.h"
-#include "oci-mount/mount/resolve.h"
+#include "oci-mount/overlay/lower_paths.h"
 #include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/upper.h"
 
@@ -38,7 +38,7 @@ struct Level {
 class ChangeWalk {
  public:
   ChangeWalk(const tree::Tree& tree, const overlay::Marks& marks, const TakeChange& take)
-      : tree_(tree), marks_(marks), take_(take) {}
+      : tree_(tree), paths_(tree), marks_(marks), take_(take) {}
 
   Result<void> run(UniqueFd root) {
     LB_TRY(enter(tree::kRoot, tree::kRoot, std::move(root)));
@@ -62,7 +62,7 @@ class ChangeWalk {
     const auto written = level.upper_names.find(name);
     if (written == level.upper_names.end()) return look_at_lower(base, child(level.lower, name));
     if (written->second) return base == tree::kNoNode ? Result<void>() : take_(Change::kDeleted, path_);
-    return look_at_upper(level, name, base, child(level.lower, name));
+    return look_at_upper(level, name, base);
   }
 
   /// Nothing was written here: what shows through is the image's own, of this place or of another.
@@ -74,19 +74,14 @@ class ChangeWalk {
     return enter(is_directory(base) ? base : tree::kNoNode, lower, UniqueFd());
   }
 
-  Result<void> look_at_upper(const Level& level, const std::string& name, NodeId base, NodeId lower) {
+  Result<void> look_at_upper(const Level& level, const std::string& name, NodeId base) {
     const Place place{level.upper.get(), name.c_str()};
     LB_ASSIGN(const struct stat st, overlay::stat_at(place));
     LB_TRY(take_(base == tree::kNoNode ? Change::kAdded : Change::kChanged, path_));
     if (!S_ISDIR(st.st_mode)) return {};
     LB_ASSIGN(const auto opaque, overlay::get_xattr_at(place, marks_.opaque));
     LB_ASSIGN(const auto redirect, overlay::get_xattr_at(place, marks_.redirect));
-    if (redirect) {
-      const auto from = resolve(tree_, *redirect, LastSymlink::kKeep);
-      lower = from ? *from : tree::kNoNode;
-    } else if (opaque && *opaque == "y") {
-      lower = tree::kNoNode;
-    }
+    NodeId lower = opaque == "y" ? tree::kNoNode : paths_.named(level.lower, name, redirect);
     if (!is_directory(lower)) lower = tree::kNoNode;
     LB_ASSIGN(UniqueFd directory, overlay::open_directory_at(place));
     return enter(is_directory(base) ? base : tree::kNoNode, lower, std::move(directory));
@@ -128,6 +123,7 @@ class ChangeWalk {
   }
 
   const tree::Tree& tree_;
+  overlay::LowerPaths paths_;
   const overlay::Marks& marks_;
   const TakeChange& take_;
   std::string path_;
