@@ -26,7 +26,8 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   const auto digits = static_cast<std::size_t>(end - text.data());
   const int shift = error == std::errc{} ? suffix_shift(text.substr(digits)) : -1;
   if (error == std::errc::result_out_of_range) return fail(ERANGE, "size ", text, " is too large");
-  if (shift < 0 || number == 0) return fail(EINVAL, "'", text, "' is not a size: write 512M or 4G");
+  if (shift < 0) return fail(EINVAL, "'", text, "' is not a size: write 512M or 4G");
+  if (number == 0) return fail(EINVAL, "size ", text, " leaves nothing: write 512M or 4G");
   constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
   if (number > (kMost >> shift)) return fail(ERANGE, "size ", text, " is too large");
   return number << shift;

@@ -4,6 +4,8 @@
 
 #include <sstream>
 
+#include "oci-mount/base/size.h"
+
 namespace layerboot::mount {
 
 namespace {
@@ -25,9 +27,15 @@ void add_mount(CLI::App& app, MountCommand& command) {
   sub->add_option("MOUNTPOINT", command.mountpoint, "an existing directory")->required();
   CLI::Option* upper = sub->add_option(
       "--upper", command.upper, "keep what is written in this directory; without it nothing can be written");
-  sub->add_option("--quota", command.quota_bytes,
-                  "the most that may be written, such as 512M (if not said: 4G)")
-      ->transform(CLI::AsSizeValue(false))
+  sub->add_option_function<std::string>(
+         "--quota",
+         [&command](const std::string& text) {
+           const auto size_bytes = parse_size(text);
+           if (!size_bytes) throw CLI::ValidationError("--quota", size_bytes.error().describe());
+           command.quota_bytes = *size_bytes;
+         },
+         "the most that may be written, such as 512M (if not said: 4G)")
+      ->type_name("SIZE")
       ->needs(upper);
   sub->add_flag("-f,--foreground", command.foreground, "stay, and end the mount with this process");
   CLI::Option* others =

@@ -122,6 +122,12 @@ Result<void> check_is_ours_or_empty(const std::filesystem::path& directory, int 
   return {};
 }
 
+std::optional<CleanStop> read_clean_stop_in(int top_fd, int work_fd) {
+  const auto root = open_directory_at({top_fd, "upper"});
+  if (!root) return std::nullopt;
+  return read_clean_stop({.top_fd = top_fd, .root_fd = root->get(), .work_fd = work_fd});
+}
+
 /// Takes back what the refusal of a new upper would leave.
 void unmake(const std::filesystem::path& directory, int top_fd, bool made_directory) {
   static_cast<void>(unlink_at({top_fd, "work"}, AT_REMOVEDIR));
@@ -147,6 +153,7 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
   LB_ASSIGN(const auto known, check_identity(directory, image_identity));
   auto work = open_or_make_plain(top.get(), "work", 0700);
   if (!work) return while_doing(work.error(), "cannot make ", (directory / "work").string());
+  const auto stop = known ? read_clean_stop_in(top.get(), work->get()) : std::nullopt;
   if (auto cleared = clear(work->get()); !cleared) {
     return while_doing(cleared.error(), "cannot clear ", (directory / "work").string());
   }
@@ -162,7 +169,12 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
   }
   auto root = open_or_make_plain(top.get(), "upper", *keeping == Keeping::kNative ? 0755 : 0700);
   if (!root) return while_doing(root.error(), "cannot make ", (directory / "upper").string());
-  return Upper(*keeping, std::move(top), std::move(lock), *std::move(root), *std::move(work));
+  if (auto forgotten = forget_clean_stop(top.get()); !forgotten) {
+    return while_doing(forgotten.error(), "cannot remove ", (directory / "clean").string());
+  }
+  Upper upper(*keeping, std::move(top), std::move(lock), *std::move(root), *std::move(work));
+  upper.clean_stop_ = stop;
+  return upper;
 }
 
 Upper::Upper(Upper&&) noexcept = default;
@@ -174,6 +186,10 @@ Result<Survey> Upper::survey() const {
   auto survey = survey_directory(keeping_, root_.get());
   if (!survey) return while_doing(survey.error(), "cannot measure the upper directory");
   return survey;
+}
+
+Result<void> Upper::leave_clean_stop(const CleanStop& stop) {
+  return write_clean_stop({.top_fd = top_.get(), .root_fd = root_.get(), .work_fd = work_.get()}, stop);
 }
 
 Result<UpperIdentity> read_upper_identity(const std::filesystem::path& directory) {

@@ -4,17 +4,21 @@
 //   DIR/work    objects on their way in or out: half-made copies, unlinked files that are still open
 //   DIR/lock    held while a daemon serves it
 //   DIR/image   which image it belongs to
+//   DIR/clean   what it takes, from a session that ended in order
 // FORMAT.md beside this file says what is in them.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
 #include "oci-mount/overlay/marks.h"
+#include "oci-mount/overlay/clean_stop.h"
 #include "oci-mount/overlay/survey.h"
 #include "oci-mount/overlay/upper_calls.h"
 
@@ -53,6 +57,12 @@ class Upper {
 
   [[nodiscard]] Result<Survey> survey() const;
 
+  /// What the last session left of an upper that nothing has touched since, once: then nothing, and no file
+  /// on the host, is left of it.
+  [[nodiscard]] std::optional<CleanStop> take_clean_stop() { return std::exchange(clean_stop_, std::nullopt); }
+  /// For the next session. REQUIRES: what write_clean_stop() does.
+  Result<void> leave_clean_stop(const CleanStop& stop);
+
   /// Removes whatever is in DIR/work. No name there may be in use.
   Result<void> clear_work();
 
@@ -72,6 +82,7 @@ class Upper {
         keeping_(keeping) {}
   UniqueFd top_;
   UniqueFd lock_;
+  std::optional<CleanStop> clean_stop_;
   UniqueFd root_;
   UniqueFd work_;
   Keeping keeping_;

@@ -220,6 +220,15 @@ TEST_F(BadInputTest, WrongUsage) {
   expect_refused({LAYERBOOT_VFSD, "--nonsense"}, {"--nonsense"}, 2);
   expect_refused({LAYERBOOT_VFSD, "--socket-path", "s", "--image", "x", "--upper", "u", "--quota", "lots"},
                  {"lots"}, 2);
+  for (const std::string zero : {"0", "0M"}) {
+    expect_refused({LAYERBOOT_VFSD, "--socket-path", "s", "--image", "x", "--upper", "u", "--quota", zero},
+                   {zero, "leaves nothing", "4G"}, 2);
+    expect_refused({LAYERBOOT_OCI_MOUNT, "mount", image(), "mnt", "--upper", "u", "--quota", zero},
+                   {"--quota", zero, "leaves nothing", "4G"}, 2);
+    expect_refused({LAYERBOOT_LAYERBOOT, "run", image(), "--quota", zero}, {zero, "leaves nothing", "4G"}, 2);
+    expect_refused({LAYERBOOT_LAYERBOOT, "serve", image(), "--quota", zero}, {zero, "leaves nothing"}, 2);
+    expect_refused({LAYERBOOT_LAYERBOOT, "resize", "vm", zero}, {zero, "leaves nothing", "4G"}, 2);
+  }
   expect_refused({LAYERBOOT_LAYERBOOT, "run"}, {"IMAGE"}, 2);
   expect_refused({LAYERBOOT_LAYERBOOT, "run", image(), "--nonsense"}, {"--nonsense"}, 2);
   expect_refused({LAYERBOOT_OCI_MOUNT, "ls"}, {"oci-mount"}, 2);

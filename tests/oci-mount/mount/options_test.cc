@@ -53,6 +53,7 @@ TEST(MountOptions, WhatIsWrongIsSaidWithExitCodeTwo) {
                                              {"cat", "i"},
                                              {"ls", "--no-such"},
                                              {"mount", "i", "/m", "--quota", "1G"},
+                                             {"mount", "i", "/m", "--upper", "u", "--quota", "0"},
                                              {"mount", "i", "/m", "--upper", "u", "--quota", "lots"}}) {
     const auto parsed = parse(words);
     EXPECT_TRUE(parsed.leave);

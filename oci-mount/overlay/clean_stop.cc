@@ -1,0 +1,157 @@
+#include "oci-mount/overlay/clean_stop.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "oci-mount/base/bytes.h"
+#include "oci-mount/base/decimal.h"
+#include "oci-mount/base/files.h"
+#include "oci-mount/overlay/upper_calls.h"
+#include "oci-mount/store/digest.h"
+
+namespace layerboot::overlay {
+
+namespace {
+
+constexpr const char* kName = "clean";
+constexpr const char* kNewName = "clean.new";
+constexpr std::string_view kMagic = "layerboot clean stop 1";
+
+/// Records are text, each ended by a NUL, which no path holds.
+void put(std::string& text, const auto&... parts) {
+  text += str_cat(parts...);
+  text.push_back('\0');
+}
+
+std::string check_of(std::string_view text) {
+  const auto digest = store::digest_of(store::HashAlgorithm::kSha256, as_bytes(text));
+  return digest ? digest->hex() : std::string();
+}
+
+/// Changed by whatever is made, removed or renamed in a directory, and by any change of its attributes, and
+/// not to be set to a former time.
+Result<std::string> stamp(int dir_fd) {
+  LB_ASSIGN(const struct stat st, stat_at({dir_fd, ""}));
+  return str_cat(st.st_ino, ' ', st.st_ctim.tv_sec, '.', st.st_ctim.tv_nsec);
+}
+
+Result<std::string> stamps(UpperDirectories upper) {
+  LB_ASSIGN(const std::string root, stamp(upper.root_fd));
+  LB_ASSIGN(const std::string work, stamp(upper.work_fd));
+  return str_cat(root, ' ', work);
+}
+
+Result<std::string> format(UpperDirectories upper, const CleanStop& stop) {
+  std::string text;
+  LB_ASSIGN(const std::string stamped, stamps(upper));
+  put(text, kMagic);
+  put(text, stamped);
+  put(text, stop.survey.usage.bytes);
+  put(text, stop.survey.usage.inodes);
+  put(text, stop.lower_key);
+  for (const auto& path : stop.survey.moved_directories) put(text, 'm', path);
+  for (const auto& lost : stop.lost_names) put(text, 'l', lost.count, lost.path);
+  put(text, 'c', check_of(text));
+  return text;
+}
+
+/// Takes records off the front of a text.
+class Records {
+ public:
+  explicit Records(std::string_view text) : rest_(text) {}
+  std::optional<std::string_view> next() {
+    const auto end = rest_.find('\0');
+    if (end == std::string_view::npos) return std::nullopt;
+    const auto record = rest_.substr(0, end);
+    rest_.remove_prefix(end + 1);
+    return record;
+  }
+  std::optional<std::uint64_t> next_number() {
+    const auto record = next();
+    return record ? parse_decimal(*record, UINT64_MAX) : std::nullopt;
+  }
+
+ private:
+  std::string_view rest_;
+};
+
+std::optional<CleanStop::LostNames> parse_lost(std::string_view record) {
+  const auto path = std::min(record.find('/'), record.size());
+  const auto count = parse_decimal(record.substr(0, path), UINT32_MAX);
+  if (!count || *count == 0) return std::nullopt;
+  return CleanStop::LostNames{.path = std::string(record.substr(path)),
+                              .count = static_cast<std::uint32_t>(*count)};
+}
+
+std::optional<CleanStop> parse(std::string_view text, std::string_view stamped) {
+  constexpr std::size_t kCheckBytes = 1 + 64 + 1;
+  if (text.size() < kCheckBytes) return std::nullopt;
+  const auto checked = text.substr(0, text.size() - kCheckBytes);
+  std::string check;
+  put(check, 'c', check_of(checked));
+  if (text.substr(checked.size()) != check) return std::nullopt;
+
+  Records records(checked);
+  if (records.next() != kMagic || records.next() != stamped) return std::nullopt;
+  CleanStop stop;
+  const auto bytes = records.next_number();
+  const auto inodes = records.next_number();
+  const auto key = records.next();
+  if (!bytes || !inodes || !key) return std::nullopt;
+  stop.survey.usage = {.bytes = *bytes, .inodes = *inodes};
+  stop.lower_key = *key;
+  while (const auto record = records.next()) {
+    if (record->starts_with('m')) {
+      stop.survey.moved_directories.emplace_back(record->substr(1));
+    } else if (auto lost = record->starts_with('l') ? parse_lost(record->substr(1)) : std::nullopt; lost) {
+      stop.lost_names.push_back(*std::move(lost));
+    } else {
+      return std::nullopt;
+    }
+  }
+  return stop;
+}
+
+Result<void> write_new(int top_fd, std::string_view text) {
+  static_cast<void>(unlink_at({top_fd, kNewName}));
+  LB_ASSIGN(const UniqueFd file, create_regular_at({top_fd, kNewName}, 0600));
+  LB_TRY(write_all(file.get(), as_bytes(text), 0));
+  if (::fsync(file.get()) != 0) return fail(errno);
+  LB_TRY(rename_at({top_fd, kNewName}, {top_fd, kName}, 0));
+  if (::fsync(top_fd) != 0) return fail(errno);
+  return {};
+}
+
+}  // namespace
+
+Result<void> write_clean_stop(UpperDirectories upper, const CleanStop& stop) {
+  LB_ASSIGN(const std::string text, format(upper, stop));
+  if (text.size() > kMaxCleanStopBytes) return {};
+  auto written = write_new(upper.top_fd, text);
+  if (!written) {
+    for (const char* name : {kNewName, kName}) static_cast<void>(unlink_at({upper.top_fd, name}));
+  }
+  return written;
+}
+
+std::optional<CleanStop> read_clean_stop(UpperDirectories upper) {
+  const auto file = open_beneath(upper.top_fd, kName, O_RDONLY | O_NONBLOCK);
+  if (!file) return std::nullopt;
+  const auto text = read_all(file->get(), kMaxCleanStopBytes);
+  const auto stamped = stamps(upper);
+  return text && stamped ? parse(*text, *stamped) : std::nullopt;
+}
+
+Result<void> forget_clean_stop(int top_fd) {
+  static_cast<void>(unlink_at({top_fd, kNewName}));
+  if (auto removed = unlink_at({top_fd, kName}); !removed) {
+    return removed.error().code == ENOENT ? Result<void>() : removed;
+  }
+  if (::fsync(top_fd) != 0) return fail(errno);
+  return {};
+}
+
+}  // namespace layerboot::overlay

@@ -1,0 +1,131 @@
+#include "oci-mount/overlay/clean_stop.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "oci-mount/base/files.h"
+#include "oci-mount/overlay/upper.h"
+#include "tests/support/image_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot::overlay {
+namespace {
+
+namespace fs = std::filesystem;
+
+class CleanStopTest : public testing::Test {
+ protected:
+  Upper open() {
+    auto upper = Upper::open(directory(), "sha256:image");
+    EXPECT_TRUE(upper) << upper.error().describe();
+    return *std::move(upper);
+  }
+  /// A session that wrote something and ended in order.
+  void session() {
+    Upper upper = open();
+    test::write_text(directory() / "upper/file", "x");
+    const auto left = upper.leave_clean_stop(
+        {.survey = {.usage = {.bytes = 4096, .inodes = 1}, .moved_directories = {"a b", "a b/\nc"}},
+         .lower_key = "key",
+         .lost_names = {{.path = "/usr/bin/perl", .count = 2}, {.path = "/9", .count = 1}}});
+    EXPECT_TRUE(left) << left.error().describe();
+  }
+  bool is_trusted() { return open().take_clean_stop().has_value(); }
+  fs::path directory() const { return top_ / "vm"; }
+
+  test::TempDir top_;
+};
+
+TEST_F(CleanStopTest, IsThereOnceForTheNextSession) {
+  session();
+  Upper upper = open();
+  EXPECT_FALSE(fs::exists(directory() / "clean")) << "a crash from now on is none";
+  const auto stop = upper.take_clean_stop();
+  ASSERT_TRUE(stop);
+  EXPECT_EQ(stop->survey.usage.bytes, 4096U);
+  EXPECT_EQ(stop->survey.usage.inodes, 1U);
+  EXPECT_EQ(stop->survey.moved_directories, (std::vector<std::string>{"a b", "a b/\nc"}));
+  EXPECT_EQ(stop->lower_key, "key");
+  ASSERT_EQ(stop->lost_names.size(), 2U);
+  EXPECT_EQ(stop->lost_names[0].path, "/usr/bin/perl");
+  EXPECT_EQ(stop->lost_names[0].count, 2U);
+  EXPECT_EQ(stop->lost_names[1].path, "/9");
+  EXPECT_FALSE(upper.take_clean_stop());
+}
+
+TEST_F(CleanStopTest, OneThatDidNotEndInOrderHasNone) {
+  session();
+  open();
+  EXPECT_FALSE(is_trusted());
+}
+
+// As the kernel's overlayfs does when it is mounted on the upper.
+TEST_F(CleanStopTest, ATouchedWorkDirectoryIsNoticed) {
+  session();
+  fs::create_directories(directory() / "work/work");
+  EXPECT_FALSE(is_trusted());
+  EXPECT_FALSE(fs::exists(directory() / "clean"));
+  session();
+  fs::create_directories(directory() / "work/work");
+  fs::remove(directory() / "work/work");
+  EXPECT_FALSE(is_trusted());
+}
+
+TEST_F(CleanStopTest, ATouchedTopIsNoticed) {
+  session();
+  test::write_text(directory() / "upper/more", "x");
+  EXPECT_FALSE(is_trusted());
+  session();
+  ASSERT_EQ(::chmod((directory() / "upper").c_str(), 0755), 0);
+  EXPECT_FALSE(is_trusted());
+}
+
+TEST_F(CleanStopTest, ACopyIsNoticed) {
+  session();
+  fs::copy(directory(), top_ / "copy", fs::copy_options::recursive);
+  fs::remove_all(directory());
+  fs::rename(top_ / "copy", directory());
+  EXPECT_FALSE(is_trusted());
+}
+
+TEST_F(CleanStopTest, DamageIsNoticed) {
+  session();
+  const auto opened = [&](const char* name) { return *open_path(directory() / name, O_RDONLY | O_DIRECTORY); };
+  const UniqueFd top = opened(".");
+  const UniqueFd root = opened("upper");
+  const UniqueFd work = opened("work");
+  const auto is_read = [&](const std::string& text) {
+    test::write_text(directory() / "clean", text);
+    return read_clean_stop({.top_fd = top.get(), .root_fd = root.get(), .work_fd = work.get()}).has_value();
+  };
+  const std::string good = test::read_text(directory() / "clean");
+  EXPECT_TRUE(is_read(good));
+  for (std::size_t at = 0; at < good.size(); ++at) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 1);
+    EXPECT_FALSE(is_read(bad)) << "byte " << at;
+  }
+  for (std::size_t bytes = 0; bytes < good.size(); ++bytes) EXPECT_FALSE(is_read(good.substr(0, bytes)));
+  EXPECT_FALSE(is_read(good + "m"));
+  EXPECT_FALSE(is_read(std::string(100, '\0')));
+}
+
+TEST_F(CleanStopTest, AnotherImagesUpperKeepsIt) {
+  session();
+  ASSERT_FALSE(Upper::open(directory(), "sha256:other"));
+  EXPECT_TRUE(is_trusted());
+}
+
+TEST_F(CleanStopTest, OneThatIsTooLargeIsNotLeft) {
+  Upper upper = open();
+  CleanStop stop;
+  stop.survey.moved_directories.assign(kMaxCleanStopBytes / 1000, std::string(1000, 'x'));
+  EXPECT_TRUE(upper.leave_clean_stop(stop));
+  EXPECT_FALSE(fs::exists(directory() / "clean"));
+}
+
+}  // namespace
+}  // namespace layerboot::overlay
