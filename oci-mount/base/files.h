@@ -53,7 +53,8 @@ Result<void> rename_durably(const std::filesystem::path& from, const std::filesy
 
 /// A file that appears whole or not at all: written nameless (O_TMPFILE), then fsynced and given
 /// its name. Left uncommitted, nothing remains, whatever happens to the process. Where the file system has no
-/// nameless files (NFS, 9p, FUSE) it is written beside its place as NAME.PID.N.new, which only a crash leaves.
+/// nameless files (NFS, 9p, FUSE) it is written beside its place as NAME.PID.N.new, which only a crash
+/// leaves.
 class AtomicFile {
  public:
   enum class Way { kNamelessIfAble, kNamed };

@@ -19,7 +19,8 @@ Result<std::string> digested(std::string_view path) {
   return str_cat(kDigestPrefix, digest.hex());
 }
 
-/// As hosts say that an attribute is too large for them: for ext4 and btrfs it does not fit the object's block.
+/// As hosts say that an attribute is too large for them: for ext4 and btrfs it does not fit the object's
+/// block.
 bool has_no_room(const Result<void>& set) {
   if (set) return false;
   const int code = set.error().code;

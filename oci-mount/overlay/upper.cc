@@ -46,8 +46,8 @@ Result<std::optional<Keeping>> check_identity(const std::filesystem::path& direc
     return std::unexpected(known.error());
   }
   if (known->image != identity) {
-    return fail(kOtherImage, "upper directory ", directory.string(), " belongs to another image (", known->image,
-                "): use another --upper, or remove this one to start afresh");
+    return fail(kOtherImage, "upper directory ", directory.string(), " belongs to another image (",
+                known->image, "): use another --upper, or remove this one to start afresh");
   }
   if (::geteuid() != 0 && known->keeping == Keeping::kNative) {
     return fail(EPERM, "upper directory ", directory.string(),
@@ -71,8 +71,9 @@ Result<Keeping> choose_keeping(const std::filesystem::path& directory, int work_
   const bool is_root = ::geteuid() == 0;
   Keeping keeping = known.value_or(is_root ? wanted : Keeping::kRecorded);
   if (!known && keeping == Keeping::kNative && !able.trusted_xattrs && able.user_xattrs) {
-    log_info("upper directory ", directory.string(), ": its file system (", file_system_name(work_fd),
-             ") lets us set no trusted.* attributes: owners and devices are recorded, as an ordinary user's are");
+    log_info(
+        "upper directory ", directory.string(), ": its file system (", file_system_name(work_fd),
+        ") lets us set no trusted.* attributes: owners and devices are recorded, as an ordinary user's are");
     keeping = Keeping::kRecorded;
   }
   if (able.missing.empty() && !able.can_keep(keeping)) {
@@ -84,8 +85,9 @@ Result<Keeping> choose_keeping(const std::filesystem::path& directory, int work_
                 ": use a directory on ext4, XFS, btrfs or tmpfs (in a container, a volume)");
   }
   if (!able.user_xattrs) {
-    log_warn("upper directory ", directory.string(), ": its file system (", file_system_name(work_fd),
-             ") has no user.* attributes: the guest can set none, and files lose theirs when they are changed");
+    log_warn(
+        "upper directory ", directory.string(), ": its file system (", file_system_name(work_fd),
+        ") has no user.* attributes: the guest can set none, and files lose theirs when they are changed");
   }
   return keeping;
 }

@@ -17,8 +17,8 @@
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
-#include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/clean_stop.h"
+#include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/survey.h"
 #include "oci-mount/overlay/upper_calls.h"
 
@@ -38,11 +38,12 @@ Result<UpperIdentity> read_upper_identity(const std::filesystem::path& directory
 class Upper {
  public:
   /// Opens `directory`, making it when it does not exist, locks it, clears DIR/work, and tries out there what
-  /// the host can do: a file system that lacks what an upper needs is refused by one line that names all of it
-  /// (EOPNOTSUPP), and nothing of a new upper stays. `image_identity` is written into a new one, as is how it
-  /// is kept: `keeping`, but never natively by who is not root or may not set trusted.* attributes. An upper of
-  /// another image is refused, as is one that another daemon serves, and a native one of who is not root.
-  /// DIR/upper and DIR/work get no default ACL and no set-group-id bit of the host's when they are made.
+  /// the host can do: a file system that lacks what an upper needs is refused by one line that names all of
+  /// it (EOPNOTSUPP), and nothing of a new upper stays. `image_identity` is written into a new one, as is how
+  /// it is kept: `keeping`, but never natively by who is not root or may not set trusted.* attributes. An
+  /// upper of another image is refused, as is one that another daemon serves, and a native one of who is not
+  /// root. DIR/upper and DIR/work get no default ACL and no set-group-id bit of the host's when they are
+  /// made.
   static Result<Upper> open(const std::filesystem::path& directory, std::string_view image_identity,
                             Keeping keeping = Keeping::kNative);
 
@@ -59,7 +60,9 @@ class Upper {
 
   /// What the last session left of an upper that nothing has touched since, once: then nothing, and no file
   /// on the host, is left of it.
-  [[nodiscard]] std::optional<CleanStop> take_clean_stop() { return std::exchange(clean_stop_, std::nullopt); }
+  [[nodiscard]] std::optional<CleanStop> take_clean_stop() {
+    return std::exchange(clean_stop_, std::nullopt);
+  }
   /// For the next session. REQUIRES: what write_clean_stop() does.
   Result<void> leave_clean_stop(const CleanStop& stop);
 

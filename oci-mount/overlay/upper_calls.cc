@@ -183,7 +183,8 @@ Result<std::vector<HostDirent>> list_directory(int dir_fd) {
 Result<void> remove_tree_at(Place place) {
   if (auto removed = unlink_at(place); removed || removed.error().code != EISDIR) return removed;
   // An empty one need not be one that we may open: overlayfs leaves work/work with mode 0 (mount(8) by root).
-  if (auto removed = unlink_at(place, AT_REMOVEDIR); removed || removed.error().code != ENOTEMPTY) return removed;
+  if (auto removed = unlink_at(place, AT_REMOVEDIR); removed || removed.error().code != ENOTEMPTY)
+    return removed;
   LB_ASSIGN(UniqueFd here, open_directory_at(place));
   // Names of the directories from `place` down to `here`; a directory is listed anew when the walk is back in
   // it.

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-
 #include "oci-mount/base/files.h"
 #include "oci-mount/overlay/upper.h"
 #include "tests/oci-mount/tree/built_tree.h"
@@ -62,7 +61,9 @@ TEST_F(ChangesTest, ARelativeRedirectFollowsWhatItsDirectoryMergesWith) {
   directory("moved/new");
   mark("moved", marks().redirect, "/p");
   mark("moved/new", marks().redirect, "old");
-  EXPECT_EQ(changes(), "A /moved\nA /moved/new\nA /moved/new/x\nA /moved/old\nA /moved/old/x\nA /moved/old2\nA /moved/old2/y\n");
+  EXPECT_EQ(changes(),
+            "A /moved\nA /moved/new\nA /moved/new/x\nA /moved/old\nA /moved/old/x\nA /moved/old2\nA "
+            "/moved/old2/y\n");
 }
 
 TEST_F(ChangesTest, ARedirectFollowsNoSymlink) {

@@ -93,7 +93,9 @@ TEST_F(CleanStopTest, ACopyIsNoticed) {
 
 TEST_F(CleanStopTest, DamageIsNoticed) {
   session();
-  const auto opened = [&](const char* name) { return *open_path(directory() / name, O_RDONLY | O_DIRECTORY); };
+  const auto opened = [&](const char* name) {
+    return *open_path(directory() / name, O_RDONLY | O_DIRECTORY);
+  };
   const UniqueFd top = opened(".");
   const UniqueFd root = opened("upper");
   const UniqueFd work = opened("work");

@@ -30,8 +30,8 @@ class HostAbilitiesTest : public testing::Test {
   /// Why it could not be mounted; empty if it is.
   std::string mount(const char* type, const std::string& options = {}) {
     fs::create_directories(place_);
-    static const bool alone = ::unshare(CLONE_NEWNS) == 0 &&
-                              ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+    static const bool alone =
+        ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
     if (!alone) return "needs a mount namespace: run as root";
     if (::mount("none", place_.c_str(), type, 0, options.c_str()) != 0) {
       return std::string("cannot mount ") + type + ": " + std::strerror(errno);
@@ -120,7 +120,8 @@ TEST_F(HostAbilitiesTest, LeftTrialsAreOurs) {
 TEST_F(HostAbilitiesTest, AFullFileSystemCanBeOpened) {
   if (const auto why = mount("tmpfs", "size=64k,nr_inodes=12"); !why.empty()) GTEST_SKIP() << why;
   ASSERT_TRUE(Upper::open(place_ / "vm", "sha256:image"));
-  for (int i = 0; ::open((place_ / ("full" + std::to_string(i))).c_str(), O_CREAT | O_CLOEXEC, 0600) >= 0; ++i) {
+  for (int i = 0; ::open((place_ / ("full" + std::to_string(i))).c_str(), O_CREAT | O_CLOEXEC, 0600) >= 0;
+       ++i) {
     ASSERT_LT(i, 20);
   }
   const auto upper = Upper::open(place_ / "vm", "sha256:image");

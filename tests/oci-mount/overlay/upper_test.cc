@@ -80,9 +80,7 @@ TEST_F(UpperTest, RootsUpperIsRefusedToOthers) {
 }
 
 TEST_F(UpperTest, AnotherImagesUpperIsRefusedAndKept) {
-  {
-    open();
-  }
+  { open(); }
   test::write_text(directory() / "upper/kept", "kept");
   test::write_text(directory() / "work/t1", "left");
   const auto other = Upper::open(directory(), "sha256:other");
@@ -104,9 +102,7 @@ TEST_F(UpperTest, ADirectoryOfSomethingElseIsRefusedAndKept) {
 }
 
 TEST_F(UpperTest, LeftoversInWorkAreCleared) {
-  {
-    open();
-  }
+  { open(); }
   fs::create_directories(directory() / "work/t3/deep/deeper");
   test::write_text(directory() / "work/t3/deep/file", "x");
   test::write_text(directory() / "work/t3/deep/deeper/file", "x");
@@ -119,9 +115,7 @@ TEST_F(UpperTest, LeftoversInWorkAreCleared) {
 
 // What a mount by the kernel's overlayfs leaves, whose owner is not always who serves.
 TEST_F(UpperTest, AnEmptyDirectoryThatNobodyMayOpenIsCleared) {
-  {
-    open();
-  }
+  { open(); }
   fs::create_directories(directory() / "work/work");
   ASSERT_EQ(::chmod((directory() / "work/work").c_str(), 0), 0);
   open();
@@ -149,7 +143,8 @@ TEST_F(UpperTest, HandsNothingOfTheHostsDirectoryDown) {
   ::umask(before);
   ASSERT_TRUE(upper) << upper.error().describe();
   const bool native = upper->keeping() == Keeping::kNative;
-  for (const auto& [fd, mode] : {std::pair{upper->root_fd(), native ? 0755U : 0700U}, {upper->work_fd(), 0700U}}) {
+  for (const auto& [fd, mode] :
+       {std::pair{upper->root_fd(), native ? 0755U : 0700U}, {upper->work_fd(), 0700U}}) {
     EXPECT_EQ(stat_at({fd, ""})->st_mode & 07777U, mode);
     EXPECT_EQ(list_xattrs_at({fd, ""})->size(), 0U);
     const auto made = create_regular_at({fd, "made"}, 0600);
@@ -159,9 +154,7 @@ TEST_F(UpperTest, HandsNothingOfTheHostsDirectoryDown) {
 }
 
 TEST_F(UpperTest, AnUnreadableIdentityIsAnError) {
-  {
-    open();
-  }
+  { open(); }
   test::write_text(directory() / "image", std::string(100'000, 'x'));
   EXPECT_FALSE(Upper::open(directory(), "sha256:image"));
   test::write_text(directory() / "image", "");
