@@ -29,7 +29,7 @@ class Walker {
   Result<DirectoryWalk> run() {
     struct stat st{};
     if (::fstat(top_, &st) != 0) return errno_error("fstat of ", name_);
-    LB_TRY(add("", descriptor_path(top_), st));
+    LB_TRY(add("", str_cat(descriptor_path(top_), "/."), st));  // the directory, not the link to it
     waiting_.emplace_back();
     while (!waiting_.empty()) {
       const std::string path = std::move(waiting_.back());

@@ -70,6 +70,9 @@ TEST_F(DirectoryLayerTest, TakesEveryKindOfFile) {
   ASSERT_EQ(::mkfifo((top_ / "pipe").c_str(), 0600), 0);
   const bool root = ::geteuid() == 0 && ::mknod((top_ / "dev").c_str(), S_IFCHR | 0600, makedev(0, 0)) == 0;
   const bool xattr = ::setxattr((top_ / "d/file").c_str(), "user.colour", "a\0b", 3, 0) == 0;
+  if (xattr) {
+    ASSERT_EQ(::setxattr(top_.c_str(), "user.top", "1", 1, 0), 0);
+  }
   ASSERT_EQ(::chmod((top_ / "d/file").c_str(), 04750), 0);
 
   const auto layer = open();
@@ -95,6 +98,7 @@ TEST_F(DirectoryLayerTest, TakesEveryKindOfFile) {
   if (xattr) {
     ASSERT_EQ(file.xattrs.size(), 1U);
     EXPECT_EQ(file.xattrs[0].value, std::string_view("a\0b", 3));
+    EXPECT_EQ(entry_of(*table, "").xattrs.size(), 1U) << "the directory's own";
   }
   ASSERT_EQ(file.extents.size(), 1U);
   EXPECT_EQ(read(*layer, file.extents[0]), "content");
