@@ -54,6 +54,7 @@ Result<std::string> format(UpperDirectories upper, const CleanStop& stop) {
   put(text, stop.lower_key);
   for (const auto& path : stop.survey.moved_directories) put(text, 'm', path);
   for (const auto& lost : stop.lost_names) put(text, 'l', lost.count, lost.path);
+  for (const auto& late : stop.late_files) put(text, 'g', late.host_ino, ' ', late.charged_bytes);
   put(text, 'c', check_of(text));
   return text;
 }
@@ -86,6 +87,31 @@ std::optional<CleanStop::LostNames> parse_lost(std::string_view record) {
                               .count = static_cast<std::uint32_t>(*count)};
 }
 
+std::optional<CleanStop::LateFile> parse_late(std::string_view record) {
+  const auto space = std::min(record.find(' '), record.size());
+  const auto ino = parse_decimal(record.substr(0, space), UINT64_MAX);
+  const auto bytes = parse_decimal(record.substr(std::min(space + 1, record.size())), UINT64_MAX);
+  if (!ino || !bytes) return std::nullopt;
+  return CleanStop::LateFile{.host_ino = *ino, .charged_bytes = *bytes};
+}
+
+/// One record of those of which there is any number; false where it is none.
+bool parse_item(std::string_view record, CleanStop& stop) {
+  const auto rest = record.substr(std::min<std::size_t>(record.size(), 1));
+  if (record.starts_with('m')) {
+    stop.survey.moved_directories.emplace_back(rest);
+    return true;
+  }
+  if (record.starts_with('l')) {
+    auto lost = parse_lost(rest);
+    if (lost) stop.lost_names.push_back(*std::move(lost));
+    return lost.has_value();
+  }
+  const auto late = record.starts_with('g') ? parse_late(rest) : std::nullopt;
+  if (late) stop.late_files.push_back(*late);
+  return late.has_value();
+}
+
 std::optional<CleanStop> parse(std::string_view text, std::string_view stamped) {
   constexpr std::size_t kCheckBytes = 1 + 64 + 1;
   if (text.size() < kCheckBytes) return std::nullopt;
@@ -104,13 +130,7 @@ std::optional<CleanStop> parse(std::string_view text, std::string_view stamped) 
   stop.survey.usage = {.bytes = *bytes, .inodes = *inodes};
   stop.lower_key = *key;
   while (const auto record = records.next()) {
-    if (record->starts_with('m')) {
-      stop.survey.moved_directories.emplace_back(record->substr(1));
-    } else if (auto lost = record->starts_with('l') ? parse_lost(record->substr(1)) : std::nullopt; lost) {
-      stop.lost_names.push_back(*std::move(lost));
-    } else {
-      return std::nullopt;
-    }
+    if (!parse_item(*record, stop)) return std::nullopt;
   }
   return stop;
 }

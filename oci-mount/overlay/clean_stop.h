@@ -17,10 +17,16 @@ struct CleanStop {
     std::string path;  // of an image's file with several names, by its first
     std::uint32_t count = 0;
   };
+  struct LateFile {
+    std::uint64_t host_ino = 0;
+    std::uint64_t charged_bytes = 0;
+  };
   Survey survey;
   /// Names exactly the tree that `lost_names` speaks of.
   std::string lower_key;
   std::vector<LostNames> lost_names;
+  /// Files for which the host may have allocated more than is booked (late_growth.h).
+  std::vector<LateFile> late_files;
 };
 
 /// The directories of an upper; borrowed.

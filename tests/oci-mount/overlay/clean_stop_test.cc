@@ -30,7 +30,8 @@ class CleanStopTest : public testing::Test {
     const auto left = upper.leave_clean_stop(
         {.survey = {.usage = {.bytes = 4096, .inodes = 1}, .moved_directories = {"a b", "a b/\nc"}},
          .lower_key = "key",
-         .lost_names = {{.path = "/usr/bin/perl", .count = 2}, {.path = "/9", .count = 1}}});
+         .lost_names = {{.path = "/usr/bin/perl", .count = 2}, {.path = "/9", .count = 1}},
+         .late_files = {{.host_ino = UINT64_MAX, .charged_bytes = 8192}}});
     EXPECT_TRUE(left) << left.error().describe();
   }
   bool is_trusted() { return open().take_clean_stop().has_value(); }
@@ -53,6 +54,9 @@ TEST_F(CleanStopTest, IsThereOnceForTheNextSession) {
   EXPECT_EQ(stop->lost_names[0].path, "/usr/bin/perl");
   EXPECT_EQ(stop->lost_names[0].count, 2U);
   EXPECT_EQ(stop->lost_names[1].path, "/9");
+  ASSERT_EQ(stop->late_files.size(), 1U);
+  EXPECT_EQ(stop->late_files[0].host_ino, UINT64_MAX);
+  EXPECT_EQ(stop->late_files[0].charged_bytes, 8192U);
   EXPECT_FALSE(upper.take_clean_stop());
 }
 
