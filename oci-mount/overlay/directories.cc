@@ -13,6 +13,10 @@ namespace {
 constexpr std::uint64_t kFirstLowerCookie = 2;
 constexpr std::uint64_t kUpperCookieBase = std::uint64_t{1} << 40;
 
+std::uint64_t ino_in(const Ref& ref) {
+  return ref.node ? ino_of(ref.node->id, ref.node->host_ino) : ref.lower;
+}
+
 }  // namespace
 
 Result<Listing*> Directories::listing_of(const NodePtr& directory) {
@@ -81,9 +85,10 @@ Result<void> Directories::clear_whiteouts(const NodePtr& directory) {
   return {};
 }
 
-NodeId Directories::parent_of(const Ref& directory) const {
+std::uint64_t Directories::parent_ino(const Ref& directory) const {
   if (!directory.node) return lower_.tree.parent(directory.lower);
-  return directory.node->parent ? directory.node->parent->id : directory.node->id;
+  const NodePtr& parent = directory.node->parent;
+  return ino_in({parent ? parent : directory.node, tree::kNoNode});
 }
 
 /// Gives an object of the upper to `add`; false when there was no room.
@@ -91,11 +96,11 @@ bool Directories::give(const NodePtr& directory, const std::string& name, Child&
                        std::uint64_t next_cookie, bool with_nodes, const AddEntry& add) {
   // An object that can't be read is still listed: names must not vanish.
   Dirent dirent{
-      .name = name, .ino = kUpperIdBase + child.host_ino, .type = child.type, .next_cookie = next_cookie};
+      .name = name, .ino = kUpperInoBase + child.host_ino, .type = child.type, .next_cookie = next_cookie};
   // Only its Node knows an object's number, and its type where the body has another.
   const NodePtr node = objects_.load(directory, name, child).value_or(nullptr);
   if (!node) return add(dirent, Entry{});
-  dirent.ino = node->id;
+  dirent.ino = ino_of(node->id, node->host_ino);
   dirent.type = dirent_type(node->type);
   Entry entry;
   if (with_nodes) {
@@ -159,19 +164,19 @@ Result<void> Directories::list_upper_only(const NodePtr& directory, std::uint64_
   return {};
 }
 
-Result<void> Directories::list(NodeId id, const Ref& directory, std::uint64_t cookie, bool with_nodes,
+Result<void> Directories::list(const Ref& directory, std::uint64_t cookie, bool with_nodes,
                                const AddEntry& add) {
   if (cookie == 0) {
     if (directory.node) {
       LB_ASSIGN(Listing* const listing, listing_of(directory.node));
       listing->begin_listing();
     }
-    if (!add({.name = ".", .ino = id, .type = DT_DIR, .next_cookie = 1}, Entry{})) return {};
+    if (!add({.name = ".", .ino = ino_in(directory), .type = DT_DIR, .next_cookie = 1}, Entry{})) return {};
     cookie = 1;
   }
   if (cookie == 1) {
     const Dirent up{
-        .name = "..", .ino = parent_of(directory), .type = DT_DIR, .next_cookie = kFirstLowerCookie};
+        .name = "..", .ino = parent_ino(directory), .type = DT_DIR, .next_cookie = kFirstLowerCookie};
     if (!add(up, Entry{})) return {};
     cookie = kFirstLowerCookie;
   }

@@ -53,12 +53,11 @@ class Directories {
   Result<void> clear_whiteouts(const NodePtr& directory);
 
   /// As FileSystem::readdir().
-  Result<void> list(NodeId id, const Ref& directory, std::uint64_t cookie, bool with_nodes,
-                    const AddEntry& add);
+  Result<void> list(const Ref& directory, std::uint64_t cookie, bool with_nodes, const AddEntry& add);
 
  private:
   [[nodiscard]] bool has_lower(const Node& directory, std::string_view name) const;
-  [[nodiscard]] NodeId parent_of(const Ref& directory) const;
+  [[nodiscard]] std::uint64_t parent_ino(const Ref& directory) const;
   bool give(const NodePtr& directory, const std::string& name, Child& child, std::uint64_t next_cookie,
             bool with_nodes, const AddEntry& add);
   Result<bool> give_row(tree::NodeId row, const Dirent& dirent, bool with_nodes, const AddEntry& add);

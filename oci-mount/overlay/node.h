@@ -14,6 +14,7 @@
 #include "oci-mount/overlay/listing.h"
 #include "oci-mount/overlay/recorded_stat.h"
 #include "oci-mount/overlay/types.h"
+#include "oci-mount/tree/path_rules.h"
 #include "oci-mount/tree/tree.h"
 
 namespace layerboot::overlay {
@@ -24,6 +25,16 @@ inline constexpr NodeId kUpperIdBase = NodeId{1} << 40;
 /// Where the host has given the inode number of a removed directory to a new object while the client still
 /// holds the old one, the new one is numbered from here for the session.
 inline constexpr NodeId kSpareIdBase = NodeId{1} << 62;
+
+/// Inode numbers of objects born in the upper begin here, above every row of a tree. Apart from node ids, so
+/// that they stay below 2^32 on hosts whose own do: a 32-bit program gets EOVERFLOW for larger ones, and an
+/// overlayfs above this file system wants the upper bits for itself (xino).
+inline constexpr std::uint64_t kUpperInoBase = tree::kMaxNodes;
+
+/// The inode number of an object: its row, where it came from one, for good; else its own on the host.
+[[nodiscard]] constexpr std::uint64_t ino_of(NodeId id, std::uint64_t host_ino) {
+  return id <= tree::kMaxNodes ? id : kUpperInoBase + host_ino;
+}
 
 /// Where an object is on the host.
 enum class Standing : unsigned char {

@@ -1,5 +1,7 @@
 #include "oci-mount/overlay/objects.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -10,6 +12,33 @@
 #include "oci-mount/overlay/redirects.h"
 
 namespace layerboot::overlay {
+
+namespace {
+
+/// A host frees some gigabytes a second; beyond this it takes longer than others should wait.
+constexpr std::uint64_t kLargeBytes = 8U << 20;
+
+/// A client's FORGETs lag behind its unlinks, so that many may be unlinked and held at a time. Each costs a
+/// descriptor, of which a quarter may go for this.
+std::size_t orphans_for(std::size_t most) {
+  struct rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  return std::min<std::size_t>(most, limit.rlim_cur / 4);
+}
+
+constexpr std::size_t kMaxOrphans = 256;  // leaves half of Sandbox::kServingDescriptors
+
+}  // namespace
+
+Objects::Objects(const Lower& lower, Places& places, Ledger& ledger, NodeTable& nodes, std::mutex& mutex,
+                 WorkerPool& workers)
+    : lower_(lower),
+      places_(places),
+      ledger_(ledger),
+      nodes_(nodes),
+      mutex_(mutex),
+      workers_(workers),
+      max_orphans_(orphans_for(kMaxOrphans)) {}
 
 // ---- attributes
 
@@ -24,7 +53,7 @@ void Objects::book(Node& node, const struct stat& st) {
     nlink = nlink > 0 ? nlink - 1 : 0;
   }
   Attr& attr = node.known.attr;
-  attr = {.ino = node.id,
+  attr = {.ino = ino_of(node.id, node.host_ino),
           .size_bytes = static_cast<std::uint64_t>(st.st_size),
           .blocks = static_cast<std::uint64_t>(st.st_blocks),
           .atime = time_of(st.st_atim),
@@ -213,7 +242,7 @@ void Objects::release_if_unused(NodePtr node) {
 
 bool Objects::make_orphan(Node& node) {
   if (!node.is_regular() || lower_.tree.contains(node.id) || node.holders.references == 0 ||
-      orphans_ == kMaxOrphans) {
+      orphans_ == max_orphans_) {
     return false;
   }
   node.file.orphan = places_.open_fd(node);
@@ -230,7 +259,18 @@ void Objects::unmake_orphan(Node& node) {
   --orphans_;
 }
 
+UniqueFd Objects::hold_large(const Node& node, Place place) {
+  if (!node.is_regular() || node.charge.bytes < kLargeBytes) return {};
+  return open_handle_at(place).value_or(UniqueFd());
+}
+
+void Objects::bury(UniqueFd held) {
+  if (!held) return;
+  workers_.submit([last = std::make_shared<UniqueFd>(std::move(held))] {});
+}
+
 void Objects::free_orphan(Node& node) {
+  if (node.charge.bytes >= kLargeBytes) workers_.submit([last = node.file.orphan] {});
   node.file.orphan.reset();
   --orphans_;
   ledger_.remove_object(node);
@@ -249,13 +289,15 @@ void Objects::mark_gone(Node& node) {
 
 /// True when the object lives on by other names, where it will be met again.
 bool Objects::free_work_object(Node& node) {
-  places_.drop_fd(node);
   const Place place{places_.upper().work_fd(), node.name.c_str()};
+  UniqueFd held = hold_large(node, place);
+  places_.drop_fd(node);
   const auto st = stat_at(place);
   if (st) book(node, *st);
   if (const auto gone = unlink_at(place); !gone) {
     log_warn("cannot remove an unlinked file from the work directory: ", gone.error().describe());
   }
+  bury(std::move(held));
   if (st && st->st_nlink > 1) return true;
   ledger_.remove_object(node);
   node.standing = Standing::kGone;

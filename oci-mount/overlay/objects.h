@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "oci-mount/base/worker_pool.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/ledger.h"
 #include "oci-mount/overlay/lower.h"
@@ -19,8 +20,8 @@ namespace layerboot::overlay {
 class Objects {
  public:
   /// All outlive it.
-  Objects(const Lower& lower, Places& places, Ledger& ledger, NodeTable& nodes, std::mutex& mutex)
-      : lower_(lower), places_(places), ledger_(ledger), nodes_(nodes), mutex_(mutex) {}
+  Objects(const Lower& lower, Places& places, Ledger& ledger, NodeTable& nodes, std::mutex& mutex,
+          WorkerPool& workers);
 
   // ---- attributes
   /// Read from the host where what is known is old, and charged then.
@@ -48,6 +49,11 @@ class Objects {
   void become_copy(const NodePtr& node, tree::NodeId row, const struct stat& st);
 
   // ---- out of it
+  /// Before an object loses what may be its last name: what keeps the host from freeing it at once, for
+  /// bury(). Nothing where it is small enough to be freed under the lock.
+  [[nodiscard]] UniqueFd hold_large(const Node& node, Place place);
+  /// Lets go of it on a worker, where the time that the host needs for it is nobody's.
+  void bury(UniqueFd held);
   /// An object whose last name is gone goes with the client's last reference; others leave memory.
   void release_if_unused(NodePtr node);
   /// A file that is open here anyway needs no name in the work directory to live on. False where it has to be
@@ -81,9 +87,6 @@ class Objects {
   Result<Pin> pin(Result<NodePtr> node);
 
  private:
-  /// Unlinked files that are kept by a descriptor alone.
-  static constexpr std::size_t kMaxOrphans = 64;
-
   Result<NodePtr> keep_by_name(const NodePtr& node, const NodePtr& directory, const std::string& name);
   Result<tree::NodeId> origin_of(const Node& directory, const std::string& name, Place place,
                                  const struct stat& st, Node& node);
@@ -95,6 +98,9 @@ class Objects {
   Ledger& ledger_;
   NodeTable& nodes_;
   std::mutex& mutex_;
+  WorkerPool& workers_;
+  /// Unlinked files that are kept by a descriptor alone.
+  const std::size_t max_orphans_;
   std::size_t orphans_ = 0;
 };
 

@@ -28,7 +28,7 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& optio
 }
 
 Overlay::Overlay(Lower lower, Places places, Quota::Limits limits, Quota::Usage used, WorkerPool& workers)
-    : parts_(lower, std::move(places), limits, used), workers_(workers) {}
+    : parts_(lower, std::move(places), limits, used, workers) {}
 
 Overlay::~Overlay() { parts_.objects.end_session(); }
 
@@ -123,7 +123,7 @@ Result<std::string> Overlay::readlink(NodeId id) {
 Result<void> Overlay::readdir(NodeId id, std::uint64_t cookie, bool with_nodes, const AddEntry& add) {
   const std::lock_guard lock(parts_.mutex);
   LB_ASSIGN(const Ref directory, parts_.nodes.find_directory(id));
-  return parts_.directories.list(id, directory, cookie, with_nodes, add);
+  return parts_.directories.list(directory, cookie, with_nodes, add);
 }
 
 Result<StatFs> Overlay::statfs() {

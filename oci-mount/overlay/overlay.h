@@ -132,7 +132,6 @@ class Overlay final : public FileSystem {
   NewObjects new_objects_{parts_};
   Removal removal_{parts_};
   Renaming renaming_{parts_, new_objects_, removal_};
-  WorkerPool& workers_;
 
   // Writes still to go through the ring because one that did not was slow.
   std::atomic<std::uint32_t> patient_writes_ = 0;

@@ -90,7 +90,8 @@ Result<std::uint64_t> Overlay::lseek(NodeId id, std::uint64_t offset, std::uint3
 
 Task<Result<void>> Overlay::syncfs(Reactor& reactor) {
   int code = 0;
-  co_await workers_.run(reactor, [&] { code = ::syncfs(parts_.places.upper().root_fd()) == 0 ? 0 : errno; });
+  co_await parts_.workers.run(reactor,
+                              [&] { code = ::syncfs(parts_.places.upper().root_fd()) == 0 ? 0 : errno; });
   if (code != 0) co_return fail(code);
   co_return Result<void>();
 }

@@ -40,18 +40,28 @@ Result<std::int64_t> Overlay::try_read(NodeId id, std::uint64_t offset, std::spa
     return parts_.lower.try_read(static_cast<tree::NodeId>(id), offset, into);
   }
   FdCache::Fd fd;
+  std::optional<std::uint64_t> size_bytes;  // where it is known
+  tree::NodeId row = tree::kNoNode;
   {
     const std::lock_guard lock(parts_.mutex);
     LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
-    if (ref.has_lower_data()) return parts_.lower.try_read(ref.lower, offset, into);
-    LB_ASSIGN(fd, parts_.places.file_fd(ref.node));
+    if (ref.has_lower_data()) {
+      row = ref.lower;
+    } else {
+      LB_ASSIGN(fd, parts_.places.file_fd(ref.node));
+      if (ref.node->known.valid) size_bytes = ref.node->known.attr.size_bytes;
+    }
   }
+  if (!fd) return parts_.lower.try_read(row, offset, into);
   if (range_wraps(offset, total_bytes(into))) return fail(EINVAL);
   const ssize_t got = ::preadv2(fd->get(), into.data(), static_cast<int>(into.size()),
                                 static_cast<off_t>(offset), RWF_NOWAIT);
+  if (got < 0) return Lower::kWouldWait;
   // Part of it may be in memory and the rest not: then the count is short but the file has not ended.
-  if (got < 0 || static_cast<std::size_t>(got) < total_bytes(into)) return Lower::kWouldWait;
-  return got;
+  const std::uint64_t end = offset + static_cast<std::uint64_t>(got);
+  const bool is_whole =
+      static_cast<std::size_t>(got) == total_bytes(into) || (size_bytes && end >= *size_bytes);
+  return is_whole ? got : Lower::kWouldWait;
 }
 
 Task<Result<std::size_t>> Overlay::read(Reactor& reactor, NodeId id, std::uint64_t offset,

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <utility>
 
+#include "oci-mount/base/worker_pool.h"
 #include "oci-mount/overlay/copy_up.h"
 #include "oci-mount/overlay/directories.h"
 #include "oci-mount/overlay/ledger.h"
@@ -24,17 +25,22 @@ namespace layerboot::overlay {
 /// Lock rule: `mutex` guards all Nodes, and all parts but where a header says lock-free. It is never held
 /// while a Task waits.
 struct Parts {
-  Parts(Lower image, Places host, Quota::Limits limits, Quota::Usage used)
-      : lower(image), places(std::move(host)), ledger(limits, used, places.upper().root_fd()) {}
+  /// What `image` refers to, and `worker_pool`, outlive it.
+  Parts(Lower image, Places host, Quota::Limits limits, Quota::Usage used, WorkerPool& worker_pool)
+      : lower(image),
+        workers(worker_pool),
+        places(std::move(host)),
+        ledger(limits, used, places.upper().root_fd()) {}
   Parts(const Parts&) = delete;
   Parts& operator=(const Parts&) = delete;
 
   const Lower lower;
+  WorkerPool& workers;
   std::mutex mutex;
   Places places;
   Ledger ledger;
   NodeTable nodes{lower.tree};
-  Objects objects{lower, places, ledger, nodes, mutex};
+  Objects objects{lower, places, ledger, nodes, mutex, workers};
   Directories directories{lower, places, nodes, objects};
   LostNames lost_names{lower, nodes, objects, directories};
   CopyUp copy_up{lower, places, ledger, nodes, objects, directories, mutex};

@@ -4,6 +4,8 @@
 #include <linux/fs.h>
 #include <sys/stat.h>
 
+#include <utility>
+
 namespace layerboot::overlay {
 
 /// Moves what is at `place` to `work`, leaving a whiteout, at one stroke.
@@ -58,7 +60,10 @@ Result<void> Removal::remove_name(const NodePtr& directory, const std::string& n
     if (!keep) LB_TRY(unlink_at(work.get()));
     parts_.directories.put(*directory, name, whiteout_child());
   } else {
+    UniqueFd large = keep ? UniqueFd() : parts_.objects.hold_large(*node, place.get());
     LB_TRY(keep ? rename_at(place.get(), work.get(), 0) : unlink_at(place.get()));
+    if (large) parts_.places.drop_fd(*node);
+    parts_.objects.bury(std::move(large));
     parts_.directories.erase(*directory, name);
   }
   directory->known.valid = false;

@@ -73,6 +73,8 @@ Result<UniqueFd> open_regular_at(Place place) {
   return open_beneath(place, O_RDWR | O_NONBLOCK | O_NOCTTY | O_NOATIME);
 }
 
+Result<UniqueFd> open_handle_at(Place place) { return open_beneath(place, O_PATH); }
+
 Result<std::string> readlink_at(Place place) {
   std::array<char, PATH_MAX> target{};
   const ssize_t length = ::readlinkat(place.dir_fd, place.name, target.data(), target.size());

@@ -32,6 +32,8 @@ Result<UniqueFd> create_regular_at(Place place, std::uint32_t mode);
 Result<UniqueFd> create_nameless_in(int dir_fd, std::uint32_t mode);
 /// A regular file, for reading and writing; ELOOP, ENXIO or EINVAL for anything else, which is never opened.
 Result<UniqueFd> open_regular_at(Place place);
+/// Whatever it is, neither to read nor to write (O_PATH): the object lives for as long as it is open.
+Result<UniqueFd> open_handle_at(Place place);
 Result<std::string> readlink_at(Place place);
 Result<void> rename_at(Place from, Place to, unsigned flags);
 Result<void> unlink_at(Place place, int flags = 0);

@@ -35,10 +35,7 @@ NodeId Tree::parent(NodeId id) const { return node(id).parent; }
 
 std::string_view Tree::name_in_parent(NodeId id) const {
   if (id == kRoot) return {};
-  for (const DirentRecord& entry : entries(parent(id))) {
-    if (entry.node == id) return name(entry);
-  }
-  return {};
+  return name(tables_.dirents[node(id).first_name]);
 }
 
 std::string Tree::path(NodeId id) const {

@@ -43,7 +43,7 @@ class Tree {
 
   /// The directory that holds the node (of a node with several names: the first's); the root is its own.
   [[nodiscard]] NodeId parent(NodeId id) const;
-  /// The node's entry in parent(id), found by a scan; "" for the root.
+  /// The node's name in parent(id); "" for the root.
   [[nodiscard]] std::string_view name_in_parent(NodeId id) const;
   /// "/usr/bin/env": from the root, by parent() and name_in_parent(). "/" for the root.
   [[nodiscard]] std::string path(NodeId id) const;

@@ -46,7 +46,9 @@ class Checker {
 
   Result<void> run() {
     if (t_.nodes.empty() || t_.nodes.size() > kMaxNodes) return broken("node count");
-    if (!S_ISDIR(t_.nodes[0].mode) || t_.nodes[0].parent != 1) return broken("root");
+    if (!S_ISDIR(t_.nodes[0].mode) || t_.nodes[0].parent != 1 || t_.nodes[0].first_name != 0) {
+      return broken("root");
+    }
     for (std::uint32_t id = 1; id <= t_.nodes.size(); ++id) LB_TRY(check_node(id));
     for (std::uint32_t id = 1; id <= t_.nodes.size(); ++id) LB_TRY(check_link_count(id));
     if (next_dirent_ != t_.dirents.size() || next_extent_ != t_.extents.size() ||
@@ -63,7 +65,7 @@ class Checker {
   Result<void> check_node(std::uint32_t id) {
     const NodeRecord& node = t_.nodes[id - 1];
     if (id >= next_new_id_) return broken("a node without a name");
-    if (node.mtime_nsec >= 1'000'000'000 || node.reserved != 0) return broken("times of a node");
+    if (node.mtime_nsec >= 1'000'000'000) return broken("times of a node");
     if (node.size_bytes > INT64_MAX) return broken("size of a node");
     LB_TRY(check_xattrs(node));
     if (!S_ISREG(node.mode) && node.blocks != 0) return broken("blocks of a node that is no file");
@@ -91,7 +93,9 @@ class Checker {
     next_dirent_ += node.child_count;
     std::uint32_t subdirectories = 0;
     std::string_view previous;
+    std::uint64_t place = node.first_child;
     for (const DirentRecord& dirent : t_.dirents.subspan(node.first_child, node.child_count)) {
+      const std::uint64_t here = place++;
       if (!in_pool(dirent.name_offset, dirent.name_length)) return broken("place of a name");
       const std::string_view name = text(dirent.name_offset, dirent.name_length);
       if (!is_valid_name(name) || name <= previous) return broken("name or order of an entry");
@@ -102,7 +106,7 @@ class Checker {
       }
       const NodeRecord& child = t_.nodes[dirent.node - 1];
       if (dirent.node == next_new_id_) {
-        if (child.parent != id) return broken("parent of a node");
+        if (child.parent != id || child.first_name != here) return broken("parent of a node");
         ++next_new_id_;
       }
       if (dirent.type != IFTODT(child.mode)) return broken("type of an entry");

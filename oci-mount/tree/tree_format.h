@@ -7,7 +7,7 @@
 namespace layerboot::tree {
 
 /// Raised whenever a record or a merge rule changes: older files are then rebuilt, not read.
-inline constexpr std::uint32_t kTreeFormatVersion = 1;
+inline constexpr std::uint32_t kTreeFormatVersion = 2;
 inline constexpr std::array<char, 8> kTreeMagic = {'L', 'B', 'T', 'R', 'E', 'E', '\r', '\n'};
 
 /// A table or the byte pool: where it lies in the file, and how many records (bytes) it has.
@@ -49,7 +49,7 @@ struct NodeRecord {
   std::uint32_t xattr_count;
   std::uint32_t first_link;
   std::uint32_t link_count;  // 0 unless there are several names
-  std::uint32_t reserved;
+  std::uint32_t first_name;  // its entry in `parent`, into dirents; 0 of the root
 };
 static_assert(sizeof(NodeRecord) == 80);
 

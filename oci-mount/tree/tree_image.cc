@@ -97,7 +97,9 @@ Result<void> TreeImage::fill_directory(std::uint32_t id, std::vector<std::uint32
     const MergedNode& child = merge_.nodes()[index];
     if (id_of[index] == 0) {
       order_.push_back(index);
-      nodes_.emplace_back().parent = id;
+      NodeRecord& named = nodes_.emplace_back();
+      named.parent = id;
+      named.first_name = static_cast<std::uint32_t>(dirents_.size());
       id_of[index] = static_cast<std::uint32_t>(order_.size());
     }
     NodeRecord& record = nodes_[id_of[index] - 1];

@@ -68,7 +68,7 @@ TEST_F(TreeCheckTest, AcceptsWhatTheBuilderWrites) {
 TEST_F(TreeCheckTest, AnotherKeyOrVersionIsStale) {
   EXPECT_EQ(open_bytes(file_, "sha256:two\n").error().code, ESTALE);
   std::string newer = file_;
-  newer[offsetof(TreeHeader, version)] = 2;
+  newer[offsetof(TreeHeader, version)] = kTreeFormatVersion + 1;
   EXPECT_EQ(open_bytes(newer, key_).error().code, ESTALE);
 }
 

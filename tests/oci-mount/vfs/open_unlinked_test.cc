@@ -113,7 +113,7 @@ TEST_F(OpenUnlinkedTest, ATmpfileTakesTheNameOfARemovedOne) {
   const auto made = fs->tmpfile(vfs::kRootId, 0640, {});
   ASSERT_TRUE(made);
   EXPECT_TRUE(wait(fs->link(*drive().reactor, made->id, drive().acquire("etc"), "small")));
-  EXPECT_EQ(drive().attr("etc/small").ino, made->id);
+  EXPECT_EQ(drive().attr("etc/small").ino, made->attr.ino);
 }
 
 TEST_F(OpenUnlinkedTest, ASessionsEndFreesWhatOnlyTheClientHeld) {

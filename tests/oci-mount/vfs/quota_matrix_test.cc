@@ -135,7 +135,7 @@ std::string long_path(QuotaMatrix& test, int i) {
 
 int keep(QuotaMatrix& test, const Result<vfs::Entry>& made) {
   if (!made) return made.error().code;
-  test.held.push_back(made->attr.ino);
+  test.held.push_back(made->id);
   return 0;
 }
 
@@ -255,7 +255,7 @@ const Growth kGrowths[] = {
      [](QuotaMatrix& test, int) {
        const auto made = test.file_system().tmpfile(vfs::kRootId, 0600, {});
        if (const int code = keep(test, made); code != 0) return code;
-       return test.write_node(made->attr.ino, 0, std::string(10'000, 'x'));
+       return test.write_node(made->id, 0, std::string(10'000, 'x'));
      }},
     {"OpenUnlinked",
      [](QuotaMatrix& test, int i) {
