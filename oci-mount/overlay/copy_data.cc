@@ -222,8 +222,7 @@ Result<void> CopyUp::end_filling(Node& node, int fd, Result<void> filled, std::u
   const Place self{fd, ""};
   if (before.capability) LB_TRY(set_xattr_at(self, kCapabilityXattr, *before.capability, 0));
   LB_TRY(set_times_at(self, {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.mtime}));
-  LB_ASSIGN(const struct stat st, stat_at(self));
-  objects_.book(node, st);
+  LB_TRY(objects_.recount_attributes(node, self));
   return filled;
 }
 

@@ -65,10 +65,7 @@ Result<NodePtr> CopyUp::directory_of(tree::NodeId row, Budget budget) {
 
 Result<NodePtr> CopyUp::copy_directory(const NodePtr& parent, const std::string& name, tree::NodeId row,
                                        Budget budget) {
-  Quota::Reservation reserved;
-  if (budget == Budget::kKeep) {
-    LB_ASSIGN(reserved, ledger_.reserve(kNewObjectBytes, 1));
-  }
+  LB_ASSIGN(const auto reserved, ledger_.reserve(ledger_.tariff().for_object(name.size()), 1, budget));
   const HeldPlace work = places_.work_place();
   if (::mkdirat(work.get().dir_fd, work.get().name, 0700) != 0) return fail(errno);
   const auto place = [&]() -> Result<NodePtr> {
@@ -80,6 +77,7 @@ Result<NodePtr> CopyUp::copy_directory(const NodePtr& parent, const std::string&
     auto node = std::make_shared<Node>();
     node->parent = parent;
     node->name = name;
+    LB_TRY(ledger_.count_attributes(*node, to.get()));
     objects_.become_copy(node, row, st);
     nodes_.add(node);
     directories_.put(*parent, name, child_of(node));
@@ -121,6 +119,7 @@ Result<NodePtr> CopyUp::place_copy(tree::NodeId row, Place copy, const struct st
   LB_ASSIGN(const bool named, still_named(lower_.tree.parent(row), name, row, directory));
   // Without a name only a file that the client has held since before it lost its last can be meant.
   if (!named && !was_known) return fail(ESTALE);
+  LB_TRY(ledger_.count_attributes(*node, copy));
   if (named) {
     LB_ASSIGN(const HeldPlace to, places_.place_in(directory, name));
     LB_ASSIGN(const Attr directory_attr, objects_.attr_of(*directory));
@@ -169,9 +168,10 @@ Result<void> CopyUp::link_other_names(tree::NodeId row, const NodePtr& node) {
 Result<NodePtr> CopyUp::copy_at_once(tree::NodeId row, Data data) {
   const auto& record = lower_.tree.node(row);
   if (!S_ISREG(record.mode) || record.size_bytes == 0) data = Data::kNone;
-  LB_ASSIGN(const auto reserved, ledger_.reserve(kNewObjectBytes, 1));
-  const HeldPlace work = places_.work_place();
   const auto target = S_ISLNK(record.mode) ? lower_.tree.symlink_target(row) : std::string_view();
+  const auto name_bytes = lower_.tree.name_in_parent(row).size();
+  LB_ASSIGN(const auto reserved, ledger_.reserve(ledger_.tariff().for_object(name_bytes, target.size()), 1));
+  const HeldPlace work = places_.work_place();
   LB_ASSIGN(const Body body, make_body(places_.keeping(), work.get(), nature_of(record), target));
   const auto finish = [&]() -> Result<NodePtr> {
     if (data == Data::kBelow) {
@@ -204,12 +204,12 @@ Result<bool> CopyUp::finish_at(tree::NodeId row, tree::NodeId parent, std::strin
 
 Result<void> CopyUp::redirect_data(Node& node) {
   if (!node.file.data_below) return {};
-  LB_ASSIGN(const auto reserved, ledger_.reserve(kXattrBlockBytes, 0));
+  const std::string path = lower_.tree.path(node.lower);
+  const std::string_view mark = places_.marks().redirect;
+  LB_ASSIGN(const auto reserved, ledger_.reserve(ledger_.tariff().for_attribute(mark, path.size()), 0));
   LB_ASSIGN(const HeldPlace place, places_.place_of(node.shared_from_this()));
-  LB_TRY(set_xattr_at(place.get(), places_.marks().redirect, lower_.tree.path(node.lower), 0));
-  node.known.valid = false;
-  LB_TRY(objects_.attr_of(node));  // booked at once
-  return {};
+  LB_TRY(set_xattr_at(place.get(), mark, path, 0));
+  return objects_.recount_attributes(node, place.get());
 }
 
 }  // namespace layerboot::overlay

@@ -46,12 +46,23 @@ bool Directories::has_lower(const Node& directory, std::string_view name) const 
 }
 
 void Directories::put(Node& directory, std::string_view name, Child child) {
+  ledger_.change_whiteouts(hides(directory, name) ? 1 : 0, child.whiteout ? 1 : 0);
   directory.directory.listing->put(name, std::move(child), has_lower(directory, name));
 }
 
-void Directories::erase(Node& directory, std::string_view name) { directory.directory.listing->erase(name); }
+bool Directories::hides(Node& directory, std::string_view name) {
+  const Child* const child = directory.directory.listing->find(name);
+  return child != nullptr && child->whiteout;
+}
+
+void Directories::erase(Node& directory, std::string_view name) {
+  ledger_.change_whiteouts(hides(directory, name) ? 1 : 0, 0);
+  directory.directory.listing->erase(name);
+}
 
 void Directories::rename(Node& directory, std::string_view from, std::string_view to, Child child) {
+  const std::size_t gone = (hides(directory, from) ? 1U : 0U) + (hides(directory, to) ? 1U : 0U);
+  ledger_.change_whiteouts(gone, child.whiteout ? 1 : 0);
   directory.directory.listing->rename(from, to, std::move(child), has_lower(directory, to));
 }
 
@@ -80,7 +91,7 @@ Result<void> Directories::clear_whiteouts(const NodePtr& directory) {
   while (!listing->children().empty()) {
     const std::string name = listing->children().begin()->first;
     LB_TRY(unlink_at({fd->get(), name.c_str()}));
-    listing->erase(name);
+    erase(*directory, name);
   }
   return {};
 }

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "oci-mount/overlay/ledger.h"
 #include "oci-mount/overlay/listing.h"
 #include "oci-mount/overlay/lower.h"
 #include "oci-mount/overlay/node_table.h"
@@ -30,8 +31,8 @@ struct Found {
 class Directories {
  public:
   /// All outlive it.
-  Directories(const Lower& lower, Places& places, NodeTable& nodes, Objects& objects)
-      : lower_(lower), places_(places), nodes_(nodes), objects_(objects) {}
+  Directories(const Lower& lower, Places& places, Ledger& ledger, NodeTable& nodes, Objects& objects)
+      : lower_(lower), places_(places), ledger_(ledger), nodes_(nodes), objects_(objects) {}
 
   /// What the directory's part in the upper says; read from the host the first time. Valid until the
   /// directory leaves memory.
@@ -56,6 +57,7 @@ class Directories {
   Result<void> list(const Ref& directory, std::uint64_t cookie, bool with_nodes, const AddEntry& add);
 
  private:
+  [[nodiscard]] static bool hides(Node& directory, std::string_view name);
   [[nodiscard]] bool has_lower(const Node& directory, std::string_view name) const;
   [[nodiscard]] std::uint64_t parent_ino(const Ref& directory) const;
   bool give(const NodePtr& directory, const std::string& name, Child& child, std::uint64_t next_cookie,
@@ -67,6 +69,7 @@ class Directories {
 
   const Lower& lower_;
   Places& places_;
+  Ledger& ledger_;
   NodeTable& nodes_;
   Objects& objects_;
 };

@@ -2,13 +2,15 @@
 
 namespace layerboot::overlay {
 
-namespace {
-
-std::uint64_t charge_of(const Node& node, const struct stat& st) {
-  return node.is_root() ? charge_of_root(st) : static_cast<std::uint64_t>(st.st_blocks) * 512;
+std::uint64_t Ledger::charge_of(const Node& node, const struct stat& st) const {
+  if (node.is_root()) return tariff_.root(st) + node.charge.attribute_bytes;
+  return tariff_.object(st) + tariff_.for_data(node.charge.kept_bytes) + node.charge.attribute_bytes;
 }
 
-}  // namespace
+Result<void> Ledger::count_attributes(Node& node, Place place) {
+  LB_ASSIGN(node.charge.attribute_bytes, charge_of_attributes(tariff_, place));
+  return {};
+}
 
 void Ledger::remove_object(Node& node) {
   quota_.settle_bytes(node.charge.bytes, 0);
@@ -17,6 +19,14 @@ void Ledger::remove_object(Node& node) {
 }
 
 void Ledger::charge(Node& node, const struct stat& st) {
+  const std::uint64_t allocated = static_cast<std::uint64_t>(st.st_blocks) * 512;
+  if (node.is_regular() && tariff_.keeps_what_is_cut()) {
+    if (allocated < node.charge.allocated_bytes) {
+      node.charge.kept_bytes += node.charge.allocated_bytes - allocated;
+    }
+    if (st.st_size == 0 && allocated == 0) node.charge.kept_bytes = 0;
+  }
+  node.charge.allocated_bytes = allocated;
   const std::uint64_t bytes = charge_of(node, st);
   node.charge.unbooked_name_bytes = 0;
   if (bytes == node.charge.bytes) return;
@@ -37,8 +47,16 @@ void Ledger::part(const Node& node) {
 
 bool Ledger::add_name(Node& directory, std::string_view name) {
   constexpr std::size_t kBookedAfterBytes = 2048;
+  if (const std::uint64_t bytes = tariff_.name_in_directory(name.size()); bytes > 0) {
+    quota_.settle_bytes(0, bytes);
+    directory.charge.bytes += bytes;
+  }
   directory.charge.unbooked_name_bytes += name.size();
   return directory.charge.unbooked_name_bytes >= kBookedAfterBytes;
+}
+
+void Ledger::change_whiteouts(std::size_t gone, std::size_t made) {
+  if (gone != made) quota_.settle_bytes(gone * tariff_.whiteout(), made * tariff_.whiteout());
 }
 
 void Ledger::recount(Quota::Usage used) {

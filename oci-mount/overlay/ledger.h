@@ -11,22 +11,25 @@
 #include "oci-mount/overlay/late_growth.h"
 #include "oci-mount/overlay/node.h"
 #include "oci-mount/overlay/quota.h"
+#include "oci-mount/overlay/tariff.h"
+#include "oci-mount/overlay/upper_calls.h"
 
 namespace layerboot::overlay {
-
-/// Whether the budget may be exceeded: only by what makes room, so that rm works when the disk is full.
-enum class Budget { kKeep, kMayExceed };
 
 class Ledger {
  public:
   /// `host_fd`: any descriptor on the upper's file system; outlives the Ledger.
-  Ledger(Quota::Limits limits, Quota::Usage used, int host_fd) : quota_(limits, used, host_fd) {}
+  Ledger(Quota::Limits limits, Quota::Usage used, int host_fd)
+      : tariff_(host_kind_of(host_fd)), quota_(limits, used, host_fd) {}
+
+  [[nodiscard]] const Tariff& tariff() const { return tariff_; }
 
   [[nodiscard]] Quota& quota() { return quota_; }
 
   /// Growth that is to come; given back when the reservation goes. ENOSPC over the budget.
-  Result<Quota::Reservation> reserve(std::uint64_t bytes, std::uint64_t inodes) {
-    return quota_.reserve(bytes, inodes);
+  Result<Quota::Reservation> reserve(std::uint64_t bytes, std::uint64_t inodes,
+                                     Budget budget = Budget::kKeep) {
+    return quota_.reserve(bytes, inodes, budget);
   }
 
   /// An object has come into being; charge() follows.
@@ -34,6 +37,9 @@ class Ledger {
   /// It is no more: what it held is free.
   void remove_object(Node& node);
 
+  /// The attributes of the object at `place` have changed, or are met for the first time: asks the host where
+  /// the tariff counts them. charge() or meet() follows.
+  Result<void> count_attributes(Node& node, Place place);
   /// Books what the host says that the object takes now.
   void charge(Node& node, const struct stat& st);
   /// An object comes into memory that the budget knows already, from the last count or from when it was last
@@ -46,10 +52,16 @@ class Ledger {
   /// by a block for many names.
   [[nodiscard]] bool add_name(Node& directory, std::string_view name);
 
+  /// `made` whiteouts more than `gone` ones.
+  void change_whiteouts(std::size_t gone, std::size_t made);
+
   /// All is counted anew: nothing that was booked before counts.
   void recount(Quota::Usage used);
 
  private:
+  [[nodiscard]] std::uint64_t charge_of(const Node& node, const struct stat& st) const;
+
+  Tariff tariff_;
   Quota quota_;
   LateGrowth late_growth_;
 };

@@ -65,12 +65,14 @@ Result<NewObjects::Unnamed> NewObjects::make_unnamed(const Nature& nature) {
 
 Result<NewObjects::Unnamed> NewObjects::make_unnamed(const Inheritance& inheritance,
                                                      std::string_view target) {
-  Unnamed made{.work = parts_.places.work_place(), .nature = inheritance.nature, .body = {}};
+  Unnamed made{
+      .work = parts_.places.work_place(), .nature = inheritance.nature, .body = {}, .has_acls = false};
   LB_ASSIGN(made.body, make_body(parts_.places.keeping(), made.work.get(), made.nature, target));
   if (inheritance.access_acl.empty() && inheritance.default_acl.empty()) return made;
   auto set = set_inherited_acls(made.work.get(), inheritance);
   auto st = stat_at(made.work.get());
   if (set && st) {
+    made.has_acls = true;
     made.body.st = *st;
     return made;
   }
@@ -100,14 +102,21 @@ Result<NodePtr> NewObjects::place(const NodePtr& directory, std::string_view nam
     discard(made);
     return std::unexpected(std::move(moved).error());
   }
-  return name_new_node(directory, name, made.nature, std::move(made.body));
+  const bool marked = made.has_acls || S_ISDIR(made.nature.mode) || S_ISCHR(made.nature.mode);
+  NodePtr node = name_new_node(directory, name, made.nature, std::move(made.body));
+  if (marked && parts_.ledger.tariff().counts_attributes()) {
+    LB_ASSIGN(const HeldPlace at, parts_.places.place_of(node));
+    LB_TRY(parts_.objects.recount_attributes(*node, at.get()));
+  }
+  return node;
 }
 
 Result<NodePtr> NewObjects::make(NodeId parent, std::string_view name, const NewObject& object) {
   LB_ASSIGN(const Ref ref, parts_.nodes.find_directory(parent));
   LB_ASSIGN(const Found before, parts_.directories.look(ref, name));
   if (before.exists()) return fail(EEXIST);
-  LB_ASSIGN(const auto reserved, parts_.ledger.reserve(kNewObjectBytes, 1));
+  const std::uint64_t growth = parts_.ledger.tariff().for_object(name.size(), object.target.size());
+  LB_ASSIGN(const auto reserved, parts_.ledger.reserve(growth, 1));
   LB_ASSIGN(const NodePtr directory, parts_.copy_up.directory(ref));
   return make_in(directory, name, object);
 }

@@ -28,6 +28,7 @@ class NewObjects {
     HeldPlace work;
     Nature nature;
     Body body;
+    bool has_acls = false;
   };
 
   /// An object called `name`, which the client sees nothing by. EEXIST otherwise.

@@ -64,6 +64,9 @@ struct KnownAttr {
 /// What the budget has booked for it (ledger.h).
 struct Charge {
   std::uint64_t bytes = 0;
+  std::uint64_t attribute_bytes = 0;    // of `bytes`, for attributes that st_blocks does not tell of
+  std::uint64_t allocated_bytes = 0;    // st_blocks, as last seen
+  std::uint64_t kept_bytes = 0;         // cut off the file, but not back (Tariff::keeps_what_is_cut)
   bool grows_late = false;              // written to: the host may allocate more at write-back
   std::size_t unbooked_name_bytes = 0;  // of a directory: names put into it since it was booked
 };

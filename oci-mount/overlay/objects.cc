@@ -99,6 +99,13 @@ Result<Attr> Objects::attr_of(Node& node) {
   return node.known.attr;
 }
 
+Result<void> Objects::recount_attributes(Node& node, Place place) {
+  LB_TRY(ledger_.count_attributes(node, place));
+  LB_ASSIGN(const struct stat st, stat_at(place));
+  book(node, st);
+  return {};
+}
+
 Result<Attr> Objects::owner_of(Node& node) {
   if (node.has_body() && node.known.valid) return node.known.attr;
   return attr_of(node);
@@ -131,7 +138,8 @@ void Objects::load_root() {
       if (const auto nature = nature_at(places_.keeping(), place, *st); nature)
         root->known.recorded = *nature;
     }
-    root->charge.bytes = charge_of_root(*st);
+    static_cast<void>(ledger_.count_attributes(*root, place));
+    root->charge.bytes = ledger_.tariff().root(*st) + root->charge.attribute_bytes;
   }
   nodes_.add(root);
 }
@@ -181,6 +189,7 @@ Result<NodePtr> Objects::load(const NodePtr& directory, const std::string& name,
     child.node = same;
     return keep_by_name(same, directory, name);
   }
+  LB_TRY(ledger_.count_attributes(*node, place.get()));
   ledger_.meet(*node, st);
   node->name = name;
   node->parent = directory;
@@ -197,6 +206,7 @@ NodePtr Objects::make_node(const Nature& nature, const struct stat& st) {
   node->file.no_capability = true;
   node->host_ino = st.st_ino;
   node->id = nodes_.number_for(tree::kNoNode, st.st_ino);
+  if (node->known.recorded) node->charge.attribute_bytes = charge_of_record(ledger_.tariff());
   ledger_.add_object();
   book(*node, st);
   return node;
@@ -283,6 +293,11 @@ void Objects::mark_gone(Node& node) {
   node.known.attr.nlink = 0;
   node.known.valid = true;
   node.standing = Standing::kGone;
+  if (node.directory.listing) {
+    std::size_t whiteouts = 0;
+    for (const auto& [name, child] : node.directory.listing->children()) whiteouts += child.whiteout ? 1 : 0;
+    ledger_.change_whiteouts(whiteouts, 0);
+  }
   node.directory.listing.reset();
   places_.drop_fd(node);
 }

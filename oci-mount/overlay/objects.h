@@ -25,6 +25,8 @@ class Objects {
 
   // ---- attributes
   /// Read from the host where what is known is old, and charged then.
+  /// The object's attributes have changed: books what it takes now.
+  Result<void> recount_attributes(Node& node, Place place);
   Result<Attr> attr_of(Node& node);
   /// Attributes of which mode and owner are right, and of a file its size.
   Result<Attr> owner_of(Node& node);

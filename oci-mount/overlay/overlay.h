@@ -117,6 +117,7 @@ class Overlay final : public FileSystem {
   };
   Result<WriteGrant> prepare_write(const NodePtr& node, std::uint64_t offset, std::uint64_t length,
                                    bool kill_suid_sgid);
+  void book_growth(Node& node, int fd);
   void settle_write(const NodePtr& node, WriteGrant grant);
 
   enum class Owner { kStays, kSet };

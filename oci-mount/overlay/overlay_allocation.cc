@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "oci-mount/overlay/allocated_range.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/overlay.h"
 
@@ -62,8 +63,15 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
     LB_CO_TRY(drop_capability(*node, {fd->get(), ""}));
     const bool frees = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0;
     if (!frees) {
-      LB_CO_ASSIGN(reserved,
-                   parts_.ledger.reserve(block_end(offset + length_bytes) - block_start(offset), 0));
+      const std::uint64_t end = offset + length_bytes;
+      auto room =
+          parts_.ledger.reserve(parts_.ledger.tariff().for_data(block_end(end) - block_start(offset)), 0);
+      const bool inserts = (mode & FALLOC_FL_INSERT_RANGE) != 0;
+      if (room) {
+        reserved = *std::move(room);
+      } else if (inserts || !is_allocated(fd->get(), offset, end)) {
+        co_return std::unexpected(std::move(room).error());
+      }
     }
   }
   auto allocated = co_await reactor.fallocate(fd->get(), static_cast<int>(mode), offset, length_bytes);

@@ -169,15 +169,15 @@ Task<Result<void>> Overlay::setxattr(Reactor& reactor, NodeId id, std::string_vi
   // As every host has it, but its body may be of another type.
   if (name.starts_with("user.") && !node->is_regular() && !node->is_directory()) co_return fail(EPERM);
   LB_CO_ASSIGN(const HeldPlace place, parts_.places.place_of(node));
-  LB_CO_ASSIGN(const auto reserved, parts_.ledger.reserve(value.size() + kXattrBlockBytes, 0));
+  const auto& tariff = parts_.ledger.tariff();
+  LB_CO_ASSIGN(const auto reserved, parts_.ledger.reserve(tariff.for_attribute(host_name, value.size()), 0));
   auto set = is_acl_xattr(name) ? set_acl(node, place.get(), name, value, kill_sgid)
                                 : set_xattr_at(place.get(), host_name, value, static_cast<int>(flags));
   if (name == kCapabilityXattr) {
     node->file.no_capability = false;
     if (node->file.filling && set) node->file.filling->capability = value;
   }
-  node->known.valid = false;
-  LB_CO_TRY(parts_.objects.attr_of(*node));  // what it took is booked at once
+  LB_CO_TRY(parts_.objects.recount_attributes(*node, place.get()));  // what it took is booked at once
   co_return set;
 }
 
@@ -197,8 +197,7 @@ Task<Result<void>> Overlay::removexattr(Reactor& reactor, NodeId id, std::string
   if (name == kDefaultAclXattr) node->directory.default_acl.reset();
   auto removed = remove_xattr_at(place.get(), host_name);
   if (name == kCapabilityXattr && node->file.filling) node->file.filling->capability.reset();
-  node->known.valid = false;
-  LB_CO_TRY(parts_.objects.attr_of(*node));
+  LB_CO_TRY(parts_.objects.recount_attributes(*node, place.get()));
   co_return removed;
 }
 

@@ -1,5 +1,6 @@
 // File contents: reading and writing.
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/base/whole_io.h"
+#include "oci-mount/overlay/allocated_range.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/overlay.h"
@@ -96,7 +98,12 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
   grant.growth_bytes = worst_growth(*node, grant.fd->get(), offset, end);
   grant.leaves_hole = offset > attr.size_bytes;
   if (grant.growth_bytes > 0) {
-    LB_ASSIGN(grant.reserved, parts_.ledger.reserve(grant.growth_bytes, 0));
+    auto reserved = parts_.ledger.reserve(parts_.ledger.tariff().for_data(grant.growth_bytes), 0);
+    if (reserved) {
+      grant.reserved = *std::move(reserved);
+    } else if (end > attr.size_bytes || !is_allocated(grant.fd->get(), offset, end)) {
+      return std::unexpected(std::move(reserved).error());
+    }
   }
   if (kill_suid_sgid && without_set_id(attr.mode) != attr.mode) {
     LB_TRY(set_nature(*node, {grant.fd->get(), ""},
@@ -118,8 +125,20 @@ void Overlay::settle_write(const NodePtr& node, WriteGrant grant) {
   node->known.valid = false;
   // Settled now, so that the next reservation sees what this one became.
   if (grant.growth_bytes > 0) {
-    if (auto st = stat_at({grant.fd->get(), ""}); st) parts_.objects.book(*node, *st);
+    book_growth(*node, grant.fd->get());
   }
+}
+
+/// Over the budget, what the host has allocated ahead of the file's end is given back.
+void Overlay::book_growth(Node& node, int fd) {
+  auto st = stat_at({fd, ""});
+  if (!st) return;
+  parts_.objects.book(node, *st);
+  if (!parts_.ledger.tariff().allocates_ahead() || !quota().is_over()) return;
+  const auto end = static_cast<off_t>(block_end(static_cast<std::uint64_t>(st->st_size)));
+  constexpr off_t kFarAhead = off_t{1} << 40;
+  static_cast<void>(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, kFarAhead));
+  if (st = stat_at({fd, ""}); st) parts_.objects.book(node, *st);
 }
 
 Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::span<const iovec> from,

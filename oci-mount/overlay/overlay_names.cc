@@ -109,7 +109,7 @@ Result<void> Overlay::check_link(NodeId id, NodeId new_parent, std::string_view 
 
 Result<Entry> Overlay::link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name) {
   LB_TRY(check_link(node->id, new_parent, new_name));
-  LB_TRY(parts_.ledger.reserve(kNewObjectBytes, 0));
+  LB_TRY(parts_.ledger.reserve(parts_.ledger.tariff().for_name(new_name.size()), 0));
   LB_ASSIGN(const Ref parent, parts_.nodes.find_directory(new_parent));
   LB_ASSIGN(const NodePtr directory, parts_.copy_up.directory(parent));
   LB_TRY(parts_.copy_up.redirect_data(*node));

@@ -41,7 +41,7 @@ struct Parts {
   Ledger ledger;
   NodeTable nodes{lower.tree};
   Objects objects{lower, places, ledger, nodes, mutex, workers};
-  Directories directories{lower, places, nodes, objects};
+  Directories directories{lower, places, ledger, nodes, objects};
   LostNames lost_names{lower, nodes, objects, directories};
   CopyUp copy_up{lower, places, ledger, nodes, objects, directories, mutex};
 };

@@ -10,6 +10,9 @@ namespace layerboot::overlay {
 
 namespace {
 
+/// No more than there are numbers: a limit may be none.
+std::uint64_t sum(std::uint64_t a, std::uint64_t b) { return a + std::min(b, UINT64_MAX - a); }
+
 std::uint64_t left(std::uint64_t limit, std::uint64_t taken) { return limit > taken ? limit - taken : 0; }
 
 }  // namespace
@@ -30,11 +33,19 @@ Quota::Reservation::~Reservation() {
   quota_->reserved_.inodes -= held_.inodes;
 }
 
-Result<Quota::Reservation> Quota::reserve(std::uint64_t bytes, std::uint64_t inodes) {
+Quota::Usage Quota::room_in(const Limits& limits) {
+  constexpr std::uint64_t kPart = 16;
+  constexpr Usage kAtLeast{.bytes = 1U << 20, .inodes = 256};
+  return {std::max(limits.bytes / kPart, kAtLeast.bytes), std::max(limits.inodes / kPart, kAtLeast.inodes)};
+}
+
+Result<Quota::Reservation> Quota::reserve(std::uint64_t bytes, std::uint64_t inodes, Budget budget) {
   const std::lock_guard lock(mutex_);
-  if (used_.bytes > limits_.bytes) return fail(ENOSPC);  // also for what takes no bytes by itself, as a name
-  if (bytes > left(limits_.bytes, used_.bytes + reserved_.bytes)) return fail(ENOSPC);
-  if (inodes > left(limits_.inodes, used_.inodes + reserved_.inodes)) return fail(ENOSPC);
+  const Usage room = budget == Budget::kMakesRoom ? room_in(limits_) : Usage{};
+  const Usage most{sum(limits_.bytes, room.bytes), sum(limits_.inodes, room.inodes)};
+  if (used_.bytes > most.bytes) return fail(ENOSPC);  // also for what takes no bytes by itself, as a name
+  if (bytes > left(most.bytes, used_.bytes + reserved_.bytes)) return fail(ENOSPC);
+  if (inodes > left(most.inodes, used_.inodes + reserved_.inodes)) return fail(ENOSPC);
   if (bytes + 1 > until_host_check_bytes_) {
     const std::uint64_t headroom = host_headroom();
     if (bytes >= headroom) return fail(ENOSPC);
@@ -49,6 +60,11 @@ Result<Quota::Reservation> Quota::reserve(std::uint64_t bytes, std::uint64_t ino
 void Quota::settle_bytes(std::uint64_t before, std::uint64_t after) {
   const std::lock_guard lock(mutex_);
   used_.bytes = left(used_.bytes + after, before);
+}
+
+bool Quota::is_over() const {
+  const std::lock_guard lock(mutex_);
+  return used_.bytes > limits_.bytes;
 }
 
 void Quota::set_usage(Usage used) {

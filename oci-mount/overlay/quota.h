@@ -1,8 +1,6 @@
 // Quota: what one VM may take of the host's disk.
 #pragma once
 
-#include <sys/stat.h>
-
 #include <cstdint>
 #include <mutex>
 
@@ -10,17 +8,14 @@
 
 namespace layerboot::overlay {
 
-/// What the upper's own root is charged for: all but a block, which is free, for there is always a root.
-inline std::uint64_t charge_of_root(const struct stat& root) {
-  constexpr std::uint64_t kFreeBytes = 4096;
-  const std::uint64_t bytes = static_cast<std::uint64_t>(root.st_blocks) * 512;
-  return bytes > kFreeBytes ? bytes - kFreeBytes : 0;
-}
+/// Whether the budget must hold, or may be passed by room_in(): only by what makes room, so that rm works
+/// when the disk is full.
+enum class Budget { kKeep, kMakesRoom };
 
-/// A budget of bytes (as allocated on the host, st_blocks) and of inodes, and a floor of free space on the
-/// host's file system. Growth is reserved before it happens and settled to what the host allocated. What the
-/// host allocates by itself later, at write-back (blocks for a scattered file's tree of extents), is booked
-/// when the file is next synced or grows, and at a restart. Thread-safe.
+/// A budget of bytes (as charged, tariff.h) and of inodes, and a floor of free space on the host's file
+/// system. Growth is reserved before it happens and settled to what the host allocated. What the host
+/// allocates by itself later, at write-back (blocks for a scattered file's tree of extents), is booked when
+/// the file is next synced or grows, and at a restart. Thread-safe.
 class Quota {
  public:
   struct Limits {
@@ -54,8 +49,14 @@ class Quota {
     Usage held_;
   };
 
+  /// By how much what makes room may pass a budget: names of the image that are removed take whiteouts, and
+  /// directories to hold them.
+  [[nodiscard]] static Usage room_in(const Limits& limits);
+
   /// ENOSPC when the budget or the host's floor does not allow it, and whenever more is used than the budget.
-  Result<Reservation> reserve(std::uint64_t bytes, std::uint64_t inodes);
+  Result<Reservation> reserve(std::uint64_t bytes, std::uint64_t inodes, Budget budget = Budget::kKeep);
+  /// Whether more is used than the budget has.
+  [[nodiscard]] bool is_over() const;
 
   /// Books a change that has happened: an object that took `before` bytes now takes `after`.
   void settle_bytes(std::uint64_t before, std::uint64_t after);

@@ -85,8 +85,11 @@ Result<void> Removal::remove_name(const NodePtr& directory, const std::string& n
 Result<void> Removal::remove_row_name(const NodePtr& directory, const std::string& name, tree::NodeId row) {
   LB_TRY(parts_.directories.listing_of(directory));  // it may have been copied up just now
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
+  LB_ASSIGN(const auto reserved,
+            parts_.ledger.reserve(parts_.ledger.tariff().for_name(name.size()), 0, Budget::kMakesRoom));
   LB_TRY(parts_.places.make_whiteout(place.get()));
   parts_.directories.put(*directory, name, whiteout_child());
+  parts_.objects.add_name(*directory, name);
   directory->known.valid = false;
   parts_.lost_names.lose(row);
   return {};
@@ -129,7 +132,7 @@ Result<void> Removal::remove(NodeId parent, std::string_view name_view, bool is_
   const auto& record = parts_.lower.tree.node(found.lower_below);
   if (S_ISDIR(record.mode) != is_directory) return fail(wrong_kind);
   if (is_directory && record.child_count > 0) return fail(ENOTEMPTY);
-  LB_ASSIGN(const NodePtr directory, parts_.copy_up.directory(ref, Budget::kMayExceed));
+  LB_ASSIGN(const NodePtr directory, parts_.copy_up.directory(ref, Budget::kMakesRoom));
   return remove_row_name(directory, name, found.lower_below);
 }
 

@@ -66,7 +66,7 @@ Result<void> Renaming::rename(NodeId parent, std::string_view name, NodeId new_p
   if (from.node == to.node) return {};
   LB_TRY(check_target(from, to, flags));
   const bool new_name_grows = (flags & RENAME_EXCHANGE) == 0 && !to.found.exists();
-  if (new_name_grows) LB_TRY(parts_.ledger.reserve(kNewObjectBytes, 0));
+  if (new_name_grows) LB_TRY(parts_.ledger.reserve(parts_.ledger.tariff().for_name(new_name.size()), 0));
   if ((flags & RENAME_WHITEOUT) != 0) {
     LB_TRY(move_leaving_device(from, to));
   } else {
@@ -106,12 +106,19 @@ Result<void> Renaming::mark_moved(const Side& from, const Side& to) {
   LB_ASSIGN(const HeldPlace place, parts_.places.place_of(from.node));
   if (from.node->lower != tree::kNoNode) {
     const std::string path = parts_.lower.tree.path(from.node->lower);
-    return set_xattr_at(place.get(), parts_.places.marks().redirect, path, 0);
+    return mark(*from.node, place.get(), parts_.places.marks().redirect, path);
   }
   if (to.found.lower_below != tree::kNoNode) {
-    return set_xattr_at(place.get(), parts_.places.marks().opaque, "y", 0);
+    return mark(*from.node, place.get(), parts_.places.marks().opaque, "y");
   }
   return {};
+}
+
+Result<void> Renaming::mark(Node& directory, Place place, std::string_view name, std::string_view value) {
+  const auto& tariff = parts_.ledger.tariff();
+  LB_ASSIGN(const auto reserved, parts_.ledger.reserve(tariff.for_attribute(name, value.size()), 0));
+  LB_TRY(set_xattr_at(place, name, value, 0));
+  return parts_.objects.recount_attributes(directory, place);
 }
 
 /// Turns a directory that is empty to the client into one that is empty on the host, too: to be replaced. At
@@ -120,6 +127,7 @@ Result<void> Renaming::make_opaque(const NodePtr& directory) {
   LB_ASSIGN(const HeldPlace place, parts_.places.place_of(directory));
   LB_TRY(set_xattr_at(place.get(), parts_.places.marks().opaque, "y", 0));
   LB_TRY(parts_.directories.clear_whiteouts(directory));
+  LB_TRY(parts_.objects.recount_attributes(*directory, place.get()));
   directory->lower = tree::kNoNode;
   return {};
 }
@@ -127,7 +135,8 @@ Result<void> Renaming::make_opaque(const NodePtr& directory) {
 /// What RENAME_WHITEOUT leaves is the guest's own: a character device 0:0 that it sees. It is made before the
 /// move, so that nothing but the host can fail in between.
 Result<void> Renaming::move_leaving_device(const Side& from, const Side& to) {
-  LB_ASSIGN(const auto reserved, parts_.ledger.reserve(kNewObjectBytes, 1));
+  LB_ASSIGN(const auto reserved,
+            parts_.ledger.reserve(parts_.ledger.tariff().for_object(from.name.size()), 1));
   LB_ASSIGN(auto made, new_objects_.make_unnamed({.mode = S_IFCHR, .uid = 0, .gid = 0, .rdev = 0}));
   if (auto moved = move_over(from, to); !moved) {
     new_objects_.discard(made);

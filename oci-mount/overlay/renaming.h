@@ -36,6 +36,8 @@ class Renaming {
   Result<void> prepare(NodeId parent, std::string_view name, std::uint32_t flags, bool is_target);
   Result<Side> side(NodeId directory, std::string_view name);
   Result<void> check_target(const Side& from, const Side& to, std::uint32_t flags);
+  /// An attribute of ours, charged.
+  Result<void> mark(Node& directory, Place place, std::string_view name, std::string_view value);
   Result<void> mark_moved(const Side& from, const Side& to);
   Result<void> make_opaque(const NodePtr& directory);
   Result<void> move_leaving_device(const Side& from, const Side& to);

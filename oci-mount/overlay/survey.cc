@@ -13,18 +13,19 @@ namespace {
 /// to enter on each level above.
 class Walk {
  public:
-  static Result<Survey> over(Keeping keeping, int root_fd) {
-    Walk walk(keeping);
+  static Result<Survey> over(Keeping keeping, int root_fd, const Tariff& tariff) {
+    Walk walk(keeping, tariff);
     LB_ASSIGN(walk.here_, open_directory_at({root_fd, "."}));
     LB_ASSIGN(const auto root, stat_at({root_fd, ""}));
-    walk.found_.usage.bytes = charge_of_root(root);
+    LB_ASSIGN(const auto attributes, charge_of_attributes(tariff, {root_fd, "."}));
+    walk.found_.usage.bytes = tariff.root(root) + attributes;
     LB_TRY(walk.look_around());
     while (!walk.levels_.empty()) LB_TRY(walk.step());
     return std::move(walk.found_);
   }
 
  private:
-  explicit Walk(Keeping keeping) : keeping_(keeping) {}
+  Walk(Keeping keeping, const Tariff& tariff) : keeping_(keeping), tariff_(tariff) {}
 
   struct Level {
     std::vector<std::string> directories;  // still to enter
@@ -57,9 +58,13 @@ class Walk {
     LB_ASSIGN(const auto entries, list_directory(here_.get()));
     for (const auto& entry : entries) {
       LB_ASSIGN(const auto st, stat_at({here_.get(), entry.name.c_str()}));
-      if (is_whiteout(st)) continue;  // free: rm works when the disk is full
+      if (is_whiteout(st)) {
+        found_.usage.bytes += tariff_.whiteout();
+        continue;
+      }
       if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && !multi_link_inodes_.insert(st.st_ino).second) continue;
-      found_.usage.bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
+      LB_ASSIGN(const auto attributes, charge_of_attributes(tariff_, {here_.get(), entry.name.c_str()}));
+      found_.usage.bytes += tariff_.object(st) + attributes;
       found_.usage.inodes += 1;
       if (S_ISDIR(st.st_mode)) level.directories.push_back(entry.name);
     }
@@ -68,6 +73,7 @@ class Walk {
   }
 
   Keeping keeping_;
+  Tariff tariff_;
   UniqueFd here_;
   std::string path_;
   std::vector<Level> levels_;
@@ -77,6 +83,8 @@ class Walk {
 
 }  // namespace
 
-Result<Survey> survey_directory(Keeping keeping, int root_fd) { return Walk::over(keeping, root_fd); }
+Result<Survey> survey_directory(Keeping keeping, int root_fd, const Tariff& tariff) {
+  return Walk::over(keeping, root_fd, tariff);
+}
 
 }  // namespace layerboot::overlay

@@ -2,7 +2,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -130,6 +132,17 @@ std::optional<CleanStop> read_clean_stop_in(int top_fd, int work_fd) {
   return read_clean_stop({.top_fd = top_fd, .root_fd = root->get(), .work_fd = work_fd});
 }
 
+/// What is made in a directory of a file system that copies on write is to be written in place: an overwrite
+/// would take space that no charge knows of, for as long as a byte is left of what was written together with
+/// the old bytes. Only an economy: not every such file system can.
+void write_in_place(int directory_fd) {
+  if (!Tariff(host_kind_of(directory_fd)).copies_on_write()) return;
+  int flags = 0;
+  if (::ioctl(directory_fd, FS_IOC_GETFLAGS, &flags) != 0) return;
+  flags |= FS_NOCOW_FL;
+  static_cast<void>(::ioctl(directory_fd, FS_IOC_SETFLAGS, &flags));
+}
+
 /// Takes back what the refusal of a new upper would leave.
 void unmake(const std::filesystem::path& directory, int top_fd, bool made_directory) {
   static_cast<void>(unlink_at({top_fd, "work"}, AT_REMOVEDIR));
@@ -174,6 +187,7 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
   if (auto forgotten = forget_clean_stop(top.get()); !forgotten) {
     return while_doing(forgotten.error(), "cannot remove ", (directory / "clean").string());
   }
+  for (const int made_in : {root->get(), work->get()}) write_in_place(made_in);
   Upper upper(*keeping, std::move(top), std::move(lock), *std::move(root), *std::move(work));
   upper.clean_stop_ = stop;
   return upper;
@@ -185,7 +199,7 @@ Upper::~Upper() = default;
 Result<void> Upper::clear_work() { return clear(work_.get()); }
 
 Result<Survey> Upper::survey() const {
-  auto survey = survey_directory(keeping_, root_.get());
+  auto survey = survey_directory(keeping_, root_.get(), Tariff(host_kind_of(root_.get())));
   if (!survey) return while_doing(survey.error(), "cannot measure the upper directory");
   return survey;
 }

@@ -23,6 +23,9 @@ using overlay::Place;
 
 namespace {
 
+/// Of what is shared in place the budget counts blocks, and no more.
+constexpr overlay::Tariff kBlocksAlone(overlay::HostKind::kExt4);
+
 /// How opening ends where something else is now, or nothing.
 bool has_changed_kind(int code) {
   return code == ENOENT || code == ENOTDIR || code == EISDIR || code == ELOOP || code == ENXIO;
@@ -36,7 +39,7 @@ Result<std::unique_ptr<ShareFs>> ShareFs::open(const ShareOptions& options, Work
   LB_ASSIGN(const Seen seen, look_at({root.get(), ""}));
   std::unique_ptr<ShareFs> share(new ShareFs(std::move(root), seen, workers));
   if (options.quota_bytes == 0) return share;
-  const auto survey = overlay::survey_directory(overlay::Keeping::kNative, share->root_.get());
+  const auto survey = overlay::survey_directory(overlay::Keeping::kNative, share->root_.get(), kBlocksAlone);
   if (!survey) return while_doing(survey.error(), "cannot measure ", path);
   const std::uint64_t inodes =
       options.quota_inodes != 0 ? options.quota_inodes : options.quota_bytes / UpperOptions::kBytesPerInode;
@@ -60,7 +63,7 @@ void ShareFs::reset() {
   fds_.clear();
   read_fds_.clear();
   if (!quota_) return;
-  const auto survey = overlay::survey_directory(overlay::Keeping::kNative, root_.get());
+  const auto survey = overlay::survey_directory(overlay::Keeping::kNative, root_.get(), kBlocksAlone);
   if (survey) quota_->set_usage(survey->usage);
 }
 

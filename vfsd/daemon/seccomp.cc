@@ -1,5 +1,6 @@
 #include "vfsd/daemon/seccomp.h"
 
+#include <linux/fs.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -93,8 +94,9 @@ Result<void> allow_only_serving(SeccompMode mode, ServingCalls calls) {
   // Memory, but none to run code in.
   LB_TRY(allow_if(filter, SCMP_SYS(mmap), without_bits(2, PROT_EXEC)));
   LB_TRY(allow_if(filter, SCMP_SYS(mprotect), without_bits(2, PROT_EXEC)));
-  // Asio's way to make a descriptor non-blocking; no other ioctl.
+  // Asio's way to make a descriptor non-blocking, and what says which blocks a file has; no other ioctl.
   LB_TRY(allow_if(filter, SCMP_SYS(ioctl), equal(1, FIONBIO)));
+  if (calls.upper) LB_TRY(allow_if(filter, SCMP_SYS(ioctl), equal(1, FS_IOC_FIEMAP)));
   // abort(), and no signal to anybody else.
   LB_TRY(allow_if(filter, SCMP_SYS(tgkill), equal(0, static_cast<scmp_datum_t>(::getpid()))));
   return check(::seccomp_load(filter.get()), "this host takes no filter (--seccomp none serves without)");

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "oci-mount/base/reactor.h"
-#include "oci-mount/vfs/file_system.h"
+#include "oci-mount/vfs/types.h"
 
 namespace layerboot::test {
 

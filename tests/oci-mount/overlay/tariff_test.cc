@@ -1,4 +1,4 @@
-#include "oci-mount/overlay/charge.h"
+#include "oci-mount/overlay/tariff.h"
 
 #include <gtest/gtest.h>
 #include <linux/magic.h>
@@ -20,7 +20,7 @@ struct stat object(mode_t mode, blkcnt_t blocks, nlink_t names, off_t size = 0) 
 constexpr HostKind kKinds[] = {HostKind::kExt4, HostKind::kXfs, HostKind::kBtrfs, HostKind::kTmpfs,
                                HostKind::kOther};
 
-TEST(ChargeTest, HostsAreToldApart) {
+TEST(TariffTest, HostsAreToldApart) {
   EXPECT_EQ(host_kind(EXT4_SUPER_MAGIC), HostKind::kExt4);
   EXPECT_EQ(host_kind(0x58465342), HostKind::kXfs);
   EXPECT_EQ(host_kind(BTRFS_SUPER_MAGIC), HostKind::kBtrfs);
@@ -38,16 +38,16 @@ struct Measured {
   std::uint64_t charged;
 };
 
-TEST(ChargeTest, NothingTakesMoreThanItIsCharged) {
-  const Charge ext4(HostKind::kExt4);
-  const Charge xfs(HostKind::kXfs);
-  const Charge btrfs(HostKind::kBtrfs);
-  const Charge tmpfs(HostKind::kTmpfs);
+TEST(TariffTest, NothingTakesMoreThanItIsCharged) {
+  const Tariff ext4(HostKind::kExt4);
+  const Tariff xfs(HostKind::kXfs);
+  const Tariff btrfs(HostKind::kBtrfs);
+  const Tariff tmpfs(HostKind::kTmpfs);
   const auto empty = object(S_IFREG, 0, 1);
   const auto one_block = object(S_IFREG, 8, 1, 4096);
   const auto inlined = object(S_IFREG, 8, 1, 2000);
   const auto symlink = object(S_IFLNK, 8, 1, 3000);
-  const auto more_names = [&](const Charge& charge, std::size_t bytes) {
+  const auto more_names = [&](const Tariff& charge, std::size_t bytes) {
     return charge.object(object(S_IFREG, 0, 2)) - charge.object(empty) + charge.name_in_directory(bytes);
   };
   const Measured measured[] = {
@@ -82,9 +82,9 @@ TEST(ChargeTest, NothingTakesMoreThanItIsCharged) {
   }
 }
 
-TEST(ChargeTest, WhatIsHadLeftIsEnough) {
+TEST(TariffTest, WhatIsHadLeftIsEnough) {
   for (const auto kind : kKinds) {
-    const Charge charge(kind);
+    const Tariff charge(kind);
     for (const std::size_t name : {1U, 100U, 255U}) {
       // A new file; a directory or a long symlink with a block of its own; and a directory that grows by one.
       const auto grown = charge.name_in_directory(name);
@@ -98,27 +98,27 @@ TEST(ChargeTest, WhatIsHadLeftIsEnough) {
     }
     EXPECT_GE(charge.for_data(1 << 20), 1U << 20);
   }
-  EXPECT_GE(Charge(HostKind::kXfs).for_attribute("user.a", 65536), 73728U) << "as measured";
+  EXPECT_GE(Tariff(HostKind::kXfs).for_attribute("user.a", 65536), 73728U) << "as measured";
 }
 
-TEST(ChargeTest, NameByNameIsWhatTheWholeDirectoryIsCharged) {
-  const Charge btrfs(HostKind::kBtrfs);
+TEST(TariffTest, NameByNameIsWhatTheWholeDirectoryIsCharged) {
+  const Tariff btrfs(HostKind::kBtrfs);
   const auto empty = btrfs.object(object(S_IFDIR, 0, 1, 0));
   // st_size counts each name twice.
   EXPECT_EQ(btrfs.object(object(S_IFDIR, 0, 1, 2 * (7 + 255))),
             empty + btrfs.name_in_directory(7) + btrfs.name_in_directory(255));
 }
 
-TEST(ChargeTest, AFileThatOnlyTheClientHoldsIsCharged) {
+TEST(TariffTest, AFileThatOnlyTheClientHoldsIsCharged) {
   for (const auto kind : kKinds) {
-    const Charge charge(kind);
+    const Tariff charge(kind);
     EXPECT_EQ(charge.object(object(S_IFREG, 8, 0, 4096)), charge.object(object(S_IFREG, 8, 1, 4096)));
   }
 }
 
-TEST(ChargeTest, TheRootIsFreeForABlock) {
+TEST(TariffTest, TheRootIsFreeForABlock) {
   for (const auto kind : kKinds) {
-    const Charge charge(kind);
+    const Tariff charge(kind);
     EXPECT_EQ(charge.root(object(S_IFDIR, kind == HostKind::kExt4 ? 8 : 0, 2)), 0U);
     EXPECT_EQ(charge.root(object(S_IFDIR, 80, 2)), charge.object(object(S_IFDIR, 80, 2)) - 4096);
   }

@@ -9,6 +9,9 @@
 #include <cstdint>
 #include <string_view>
 
+#include "oci-mount/base/result.h"
+#include "oci-mount/overlay/upper_calls.h"
+
 namespace layerboot::overlay {
 
 /// How a host keeps books. Told apart by statfs(2)'s f_type.
@@ -27,9 +30,9 @@ enum class HostKind : std::uint8_t {
 inline constexpr std::uint64_t kHostBlockBytes = 4096;
 
 /// All figures are bytes. A value; thread-safe.
-class Charge {
+class Tariff {
  public:
-  constexpr explicit Charge(HostKind kind) : kind_(kind) {}
+  constexpr explicit Tariff(HostKind kind) : kind_(kind) {}
   [[nodiscard]] constexpr HostKind kind() const { return kind_; }
 
   /// An object as stat(2) shows it, with all its names and what its directory entries take, but without what
@@ -69,5 +72,12 @@ class Charge {
  private:
   HostKind kind_;
 };
+
+/// What attribute() charges for all attributes of an object; asks the host only where the tariff counts them.
+/// The record of what the guest sees of an object is charged as one of a fixed size, so that changes of it
+/// are none of the charge.
+Result<std::uint64_t> charge_of_attributes(const Tariff& tariff, Place place);
+/// The same of an object that has no other attribute than that record.
+[[nodiscard]] std::uint64_t charge_of_record(const Tariff& tariff);
 
 }  // namespace layerboot::overlay

@@ -1,10 +1,12 @@
-#include "oci-mount/overlay/charge.h"
+#include "oci-mount/overlay/tariff.h"
 
 #include <linux/magic.h>
 #include <sys/vfs.h>
 
 #include <algorithm>
 #include <bit>
+
+#include "oci-mount/overlay/recorded_stat.h"
 
 namespace layerboot::overlay {
 
@@ -82,7 +84,7 @@ HostKind host_kind_of(int fd) {
   return ::fstatfs(fd, &host) == 0 ? host_kind(host.f_type) : HostKind::kOther;
 }
 
-std::uint64_t Charge::object(const struct stat& st) const {
+std::uint64_t Tariff::object(const struct stat& st) const {
   switch (kind_) {
     case HostKind::kExt4:
       return allocated(st);
@@ -98,12 +100,12 @@ std::uint64_t Charge::object(const struct stat& st) const {
   return allocated(st) + names_of(st) * kOtherBytes;
 }
 
-std::uint64_t Charge::root(const struct stat& st) const {
+std::uint64_t Tariff::root(const struct stat& st) const {
   const std::uint64_t bytes = object(st);
   return bytes > kHostBlockBytes ? bytes - kHostBlockBytes : 0;
 }
 
-std::uint64_t Charge::attribute(std::string_view name, std::size_t value_bytes) const {
+std::uint64_t Tariff::attribute(std::string_view name, std::size_t value_bytes) const {
   switch (kind_) {
     case HostKind::kExt4:
     case HostKind::kXfs:
@@ -119,7 +121,7 @@ std::uint64_t Charge::attribute(std::string_view name, std::size_t value_bytes) 
   return kOtherBytes + name.size() + value_bytes;
 }
 
-std::uint64_t Charge::whiteout() const {
+std::uint64_t Tariff::whiteout() const {
   switch (kind_) {
     case HostKind::kExt4:
     case HostKind::kXfs:
@@ -134,32 +136,52 @@ std::uint64_t Charge::whiteout() const {
   return kOtherBytes;
 }
 
-std::uint64_t Charge::name_in_directory(std::size_t name_bytes) const {
+std::uint64_t Tariff::name_in_directory(std::size_t name_bytes) const {
   return kind_ == HostKind::kBtrfs ? name_bytes * kNameCopies * kTreeFactor : 0;
 }
 
-std::uint64_t Charge::for_name(std::size_t name_bytes) const {
+std::uint64_t Tariff::for_name(std::size_t name_bytes) const {
   struct stat none{};
   const std::uint64_t first = object(none);
   none.st_nlink = 2;
   return kHostBlockBytes + object(none) - first + name_in_directory(name_bytes);
 }
 
-std::uint64_t Charge::for_object(std::size_t name_bytes, std::size_t target_bytes) const {
+std::uint64_t Tariff::for_object(std::size_t name_bytes, std::size_t target_bytes) const {
   struct stat made{};
   made.st_mode = S_IFLNK;
   made.st_size = static_cast<off_t>(target_bytes);
   return object(made) + kHostBlockBytes + name_in_directory(name_bytes);
 }
 
-std::uint64_t Charge::for_attribute(std::string_view name, std::size_t value_bytes) const {
+std::uint64_t Tariff::for_attribute(std::string_view name, std::size_t value_bytes) const {
   if (counts_attributes()) return attribute(name, value_bytes);
   // Outside the inode they lie in blocks, of XFS with a header each and blocks that find them.
   return value_bytes + kHostBlockBytes * (value_bytes > kHostBlockBytes ? 3 : 1);
 }
 
-std::uint64_t Charge::for_data(std::uint64_t allocated_bytes) const {
+std::uint64_t Tariff::for_data(std::uint64_t allocated_bytes) const {
   return kind_ == HostKind::kBtrfs ? allocated_bytes + allocated_bytes / kDataPerTreeByte : allocated_bytes;
+}
+
+std::uint64_t charge_of_record(const Tariff& tariff) {
+  constexpr std::size_t kMostRecordBytes = 64;
+  return tariff.attribute(kRecordedStatXattr, kMostRecordBytes);
+}
+
+Result<std::uint64_t> charge_of_attributes(const Tariff& tariff, Place place) {
+  if (!tariff.counts_attributes()) return 0;
+  LB_ASSIGN(const auto names, list_xattrs_at(place));
+  std::uint64_t bytes = 0;
+  for (const auto& name : names) {
+    if (name == kRecordedStatXattr) {
+      bytes += charge_of_record(tariff);
+      continue;
+    }
+    LB_ASSIGN(const auto value, get_xattr_at(place, name));
+    if (value) bytes += tariff.attribute(name, value->size());
+  }
+  return bytes;
 }
 
 }  // namespace layerboot::overlay
