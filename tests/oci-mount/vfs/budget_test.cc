@@ -170,7 +170,6 @@ TEST_P(BudgetTest, SeveralClientsAtRandom) {
   EXPECT_GT(answers[0], 100);
   RecordProperty("refused", answers[ENOSPC]);
 
-  static_cast<void>(driver->snapshot());
   fs->reset();
   const std::uint64_t counted = used();
   start();
