@@ -8,6 +8,7 @@
 #include "oci-mount/base/task.h"
 #include "oci-mount/vfs/types.h"
 #include "vfsd/fuse/exchange.h"
+#include "vfsd/fuse/privileges.h"
 #include "vfsd/fuse/reader.h"
 #include "vfsd/fuse/reply.h"
 
@@ -19,6 +20,7 @@ struct Call {
   vfs::FileSystem& fs;
   Reactor& reactor;
   Exchange& exchange;
+  PendingDrops& drops;
   BodyReader body;
   std::uint64_t agreed = 0;            // flags of FUSE_INIT
   std::optional<std::uint32_t> group;  // that the caller is in, too
@@ -32,6 +34,8 @@ struct Call {
             .also_in = group,
             .umask = has_agreed_to(FUSE_DONT_MASK) ? umask & 0777U : 0};
   }
+  /// Whether the caller has asked to take this file's set-id bits away with this.
+  [[nodiscard]] bool takes_set_id(vfs::NodeId node) const { return drops.take(node, exchange.header.pid); }
   void malformed() const { reply_errno(exchange, EINVAL); }
 };
 

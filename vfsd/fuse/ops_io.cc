@@ -1,14 +1,15 @@
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <optional>
 
 #include "oci-mount/base/io_slices.h"
 #include "vfsd/fuse/dirents.h"
 #include "vfsd/fuse/ops.h"
-#include "vfsd/fuse/privileges.h"
 #include "vfsd/fuse/wire.h"
 
 namespace layerboot::vfsd::fuse {
@@ -54,6 +55,31 @@ bool has_mtime_of(const vfs::Attr& attr, const fuse_setattr_in& in) {
   return attr.mtime.sec == static_cast<std::int64_t>(in.mtime) && attr.mtime.nsec == in.mtimensec;
 }
 
+/// Where the caller may not keep all of the mode.
+std::optional<std::uint32_t> mode_without_privileges(const Call& call) {
+  const auto attr = call.fs.getattr(call.node());
+  if (!attr) return std::nullopt;  // the change itself will say why
+  const auto mode = without_privileges(*attr, call.exchange.header.uid, call.exchange.header.gid);
+  if (mode == (attr->mode & kPermissionBits)) return std::nullopt;
+  return mode;
+}
+
+/// Of who is not known to be the owner or root, only what he does next shows whether he may do that.
+void drop_privileges(Call& call) {
+  const auto attr = call.fs.getattr(call.node());
+  if (!attr) return reply_error(call.exchange, attr.error());
+  const bool has_set_id = !S_ISDIR(attr->mode) && (attr->mode & (S_ISUID | S_ISGID)) != 0;
+  if (!has_set_id) return reply_attr(call.exchange, *attr);
+  const auto& header = call.exchange.header;
+  if (header.uid != 0 && header.uid != attr->uid) {
+    call.drops.add(call.node(), header.pid);
+    return reply_attr(call.exchange, *attr);
+  }
+  vfs::AttrChange change;
+  change.mode = without_privileges(*attr, header.uid, header.gid);
+  reply_when_done(call.exchange, call.fs.setattr(call.reactor, call.node(), change), reply_attr);
+}
+
 void setattr(Call& call) {
   const auto in = call.body.take<fuse_setattr_in>();
   if (!call.body.ok() || in.size > kMaxOffset || in.atimensec >= kNanosecondsPerSecond ||
@@ -64,7 +90,7 @@ void setattr(Call& call) {
     const auto attr = call.fs.getattr(call.node());
     if (attr && has_mtime_of(*attr, in)) return reply_attr(call.exchange, *attr);
   }
-  constexpr std::uint32_t kPermissionBits = 07777;
+  if (call.has_agreed_to(FUSE_HANDLE_KILLPRIV_V2) && names_nothing(in)) return drop_privileges(call);
   vfs::AttrChange change;
   if ((in.valid & FATTR_MODE) != 0) change.mode = in.mode & kPermissionBits;
   if ((in.valid & FATTR_UID) != 0) change.uid = in.uid;
@@ -76,7 +102,8 @@ void setattr(Call& call) {
   if ((in.valid & FATTR_MTIME) != 0) {
     change.mtime = time_change((in.valid & FATTR_MTIME_NOW) != 0, in.mtime, in.mtimensec);
   }
-  add_dropped_privileges(call, in, change);
+  change.kill_suid_sgid = (in.valid & FATTR_KILL_SUIDGID) != 0;
+  if (change.kill_suid_sgid && change.size_bytes && !change.mode) change.mode = mode_without_privileges(call);
   reply_when_done(call.exchange, call.fs.setattr(call.reactor, call.node(), change), reply_attr);
 }
 
@@ -128,6 +155,11 @@ void write(Call& call) {
   auto& from = call.exchange.data;
   sub_slices(call.exchange.readable(), kDataOffset, in.size, from);
   const bool kill = (in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
+  if (kill && call.takes_set_id(call.node())) {
+    auto written = call.fs.write(call.reactor, call.node(), in.offset, from, kill);
+    return reply_when_done(call.exchange, drop_then(call.fs, call.reactor, call.node(), std::move(written)),
+                           reply_written);
+  }
   const auto done = call.fs.try_write(call.node(), in.offset, from, kill);
   if (!done) return reply_error(call.exchange, done.error());
   if (*done != vfs::FileSystem::kWouldWait)
@@ -156,8 +188,11 @@ void fallocate(Call& call) {
   const auto in = call.body.take<fuse_fallocate_in>();
   if (!call.body.ok() || in.length == 0 || !range_is_sane(in.offset, 0)) return call.malformed();
   if (!range_is_sane(in.offset, in.length)) return reply_errno(call.exchange, EFBIG);
-  reply_when_done(call.exchange, call.fs.fallocate(call.reactor, call.node(), in.mode, in.offset, in.length),
-                  reply_ok);
+  auto allocated = call.fs.fallocate(call.reactor, call.node(), in.mode, in.offset, in.length);
+  if (call.takes_set_id(call.node())) {
+    allocated = drop_then(call.fs, call.reactor, call.node(), std::move(allocated));
+  }
+  reply_when_done(call.exchange, std::move(allocated), reply_ok);
 }
 
 void lseek(Call& call) {
@@ -181,10 +216,12 @@ void copy_file_range(Call& call) {
   // The reply counts in 32 bits, so no more is copied at once; the client goes on from there.
   constexpr std::uint64_t kMaxCopyBytes = 1U << 30;
   const std::uint64_t length = std::min<std::uint64_t>(in.len, kMaxCopyBytes);
-  reply_when_done(
-      call.exchange,
-      call.fs.copy_file_range(call.reactor, call.node(), in.off_in, in.nodeid_out, in.off_out, length),
-      reply_written);
+  auto copied =
+      call.fs.copy_file_range(call.reactor, call.node(), in.off_in, in.nodeid_out, in.off_out, length);
+  if (call.takes_set_id(in.nodeid_out)) {
+    copied = drop_then(call.fs, call.reactor, in.nodeid_out, std::move(copied));
+  }
+  reply_when_done(call.exchange, std::move(copied), reply_written);
 }
 
 // ---- extended attributes ------------------------------------------------------------------------

@@ -8,34 +8,52 @@ namespace {
 
 constexpr std::uint32_t kSetIdBits = S_ISUID | S_ISGID;
 
-/// The client owns the time of change with WRITEBACK_CACHE, and tells it with chown(-1, -1) as well.
-bool names_nothing(const fuse_setattr_in& in) {
-  constexpr std::uint32_t kNoChange = FATTR_FH | FATTR_LOCKOWNER | FATTR_CTIME | FATTR_KILL_SUIDGID;
-  return (in.valid & ~kNoChange) == 0;
-}
-
-/// S_ISGID where the group may not execute gives nobody a right. Linux leaves it to members of the group, and
-/// to root; of members by a supplementary group no client tells.
-bool loses_sgid_of_no_use(const Call& call, const vfs::Attr& attr) {
-  if (S_ISDIR(attr.mode) || (attr.mode & (S_ISGID | S_IXGRP)) != S_ISGID) return false;
-  const auto& header = call.exchange.header;
-  return header.uid != 0 && header.gid != attr.gid;
-}
-
 }  // namespace
 
 std::uint64_t attr_valid_seconds(const vfs::Attr& attr, std::uint64_t entry_seconds) {
   return S_ISREG(attr.mode) && (attr.mode & kSetIdBits) != 0 ? 0 : entry_seconds;
 }
 
-void add_dropped_privileges(const Call& call, const fuse_setattr_in& in, vfs::AttrChange& change) {
-  const bool leaves_it_to_us = call.has_agreed_to(FUSE_HANDLE_KILLPRIV_V2);
-  change.kill_suid_sgid = (in.valid & FATTR_KILL_SUIDGID) != 0 || (leaves_it_to_us && names_nothing(in));
-  if (!change.kill_suid_sgid || change.mode || change.uid || change.gid) return;
-  const auto attr = call.fs.getattr(call.node());
-  if (!attr || !loses_sgid_of_no_use(call, *attr)) return;
-  constexpr std::uint32_t kPermissionBits = 07777;
-  change.mode = attr->mode & kPermissionBits & ~kSetIdBits;
+bool names_nothing(const fuse_setattr_in& in) {
+  // With WRITEBACK_CACHE, chown(2) with nothing to change tells the time of change, which the client owns.
+  constexpr std::uint32_t kNoChange = FATTR_FH | FATTR_LOCKOWNER | FATTR_CTIME | FATTR_KILL_SUIDGID;
+  return (in.valid & ~kNoChange) == 0;
+}
+
+std::uint32_t without_privileges(const vfs::Attr& attr, std::uint32_t uid, std::uint32_t gid) {
+  if (S_ISDIR(attr.mode)) return attr.mode & kPermissionBits;
+  std::uint32_t mode = attr.mode & kPermissionBits & ~std::uint32_t{S_ISUID};
+  const bool may_keep_group = uid == 0 || gid == attr.gid;
+  if ((mode & S_IXGRP) != 0 || !may_keep_group) mode &= ~std::uint32_t{S_ISGID};
+  return mode;
+}
+
+void PendingDrops::add(vfs::NodeId node, std::uint32_t pid) {
+  const std::lock_guard lock(mutex_);
+  if (pids_.size() >= kMaxRemembered && !pids_.contains(node)) {
+    has_forgotten_ = true;
+    pids_.clear();
+  }
+  pids_[node] = pid;
+  remembered_ = pids_.size();
+}
+
+bool PendingDrops::take(vfs::NodeId node, std::uint32_t pid) {
+  if (has_forgotten_) return true;
+  if (remembered_ == 0) return false;
+  const std::lock_guard lock(mutex_);
+  const auto found = pids_.find(node);
+  if (found == pids_.end() || found->second != pid) return false;
+  pids_.erase(found);
+  remembered_ = pids_.size();
+  return true;
+}
+
+void PendingDrops::clear() {
+  const std::lock_guard lock(mutex_);
+  pids_.clear();
+  remembered_ = 0;
+  has_forgotten_ = false;
 }
 
 }  // namespace layerboot::vfsd::fuse

@@ -96,7 +96,7 @@ void Session::handle(Reactor& reactor, Exchange& exchange) {
       return is_silent(operation) ? reply_none(exchange) : reply_errno(exchange, EINVAL);
     }
   }
-  Call call{fs_, reactor, exchange, BodyReader(body), agreed, extensions.group};
+  Call call{fs_, reactor, exchange, drops_, BodyReader(body), agreed, extensions.group};
   operation->handle(call);
 }
 
@@ -125,6 +125,7 @@ void Session::handle_init(Exchange& exchange) {
   }
   // A guest that was reset says INIT again without DESTROY: whatever it held is gone.
   fs_.reset();
+  drops_.clear();
   const std::uint64_t wanted = options_.shared ? (kWanted | kWantedShared) & ~kUnwantedShared : kWanted;
   std::uint64_t agreed = offered & wanted;
   if ((agreed & kAclFlags) != kAclFlags) agreed &= ~kAclFlags;

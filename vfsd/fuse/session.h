@@ -11,6 +11,7 @@
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/vfs/types.h"
 #include "vfsd/fuse/exchange.h"
+#include "vfsd/fuse/privileges.h"
 
 namespace layerboot::vfsd::fuse {
 
@@ -48,6 +49,7 @@ class Session {
   const SessionOptions options_;
   std::atomic<bool> initialised_ = false;
   std::atomic<std::uint64_t> agreed_ = 0;  // FUSE_INIT's flags of the present client
+  PendingDrops drops_;
 };
 
 }  // namespace layerboot::vfsd::fuse
