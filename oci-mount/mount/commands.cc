@@ -78,6 +78,7 @@ Result<int> serve(const Options& options, const MountCommand& command, Backgroun
     if (const auto gone = background->ready(); !gone)
       log_warn("cannot go to the background: ", gone.error().text);
   }));
+  LB_TRY(fs->stop());
   return 0;
 }
 

@@ -21,7 +21,6 @@ constexpr std::uint32_t kPermissionBits = 07777;
 // - splicing gains nothing where replies come from our own memory.
 void init(void* userdata, fuse_conn_info* connection) {
   Door& door = *static_cast<Door*>(userdata);
-  door.fs.reset();
   connection->want &=
       ~static_cast<unsigned>(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_SPLICE_READ |
                              FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_AUTO_INVAL_DATA);

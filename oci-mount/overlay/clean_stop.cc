@@ -18,6 +18,7 @@ namespace {
 
 constexpr const char* kName = "clean";
 constexpr const char* kNewName = "clean.new";
+/// Another number where a count means something else than before: when other things are charged.
 constexpr std::string_view kMagic = "layerboot clean stop 1";
 
 /// Records are text, each ended by a NUL, which no path holds.

@@ -18,6 +18,20 @@ namespace {
 
 constexpr std::size_t kCopyPieceBytes = 1 << 20;
 
+/// A file in the work directory that goes unless it gets its name.
+struct WorkFile {
+  HeldPlace place;
+  UniqueFd fd;
+  bool is_named = false;
+
+  WorkFile() = default;
+  WorkFile(const WorkFile&) = delete;
+  WorkFile& operator=(const WorkFile&) = delete;
+  ~WorkFile() {
+    if (fd && !is_named) static_cast<void>(unlink_at(place.get()));
+  }
+};
+
 }  // namespace
 
 /// Waits until the copy of a file that another request makes has ended.
@@ -75,11 +89,16 @@ Task<Result<Pin>> CopyUp::copy_up(Reactor& reactor, NodeId id, std::optional<std
       LB_CO_ASSIGN(const Ref ref, nodes_.find(id));
       if (ref.node && ref.node->is_gone()) co_return fail(ENOENT);
       const bool has_body = ref.node && ref.node->has_body();
+      if (has_body && data_bytes && ref.node->file.data_lost) {
+        if (*data_bytes > 0) co_return fail(EIO);
+        LB_CO_TRY(give_up_data(*ref.node));
+      }
       if (has_body && !(data_bytes && ref.node->file.data_below)) co_return Pin(objects_, ref.node);
       row = ref.lower;
       const auto& record = lower_.tree.node(row);
       if (S_ISDIR(record.mode)) co_return objects_.pin(directory(ref));
       if (!S_ISREG(record.mode)) co_return objects_.pin(copy_at_once(row, Data::kNone));
+      if (!has_body && !data_bytes && lower_.may_change(row)) data_bytes = kAllData;
       const bool takes_data = data_bytes && std::min(*data_bytes, record.size_bytes) > 0;
       if (!has_body && !takes_data && !under_way_.contains(row)) {
         co_return objects_.pin(copy_at_once(row, data_bytes ? Data::kNone : Data::kBelow));
@@ -105,7 +124,13 @@ Task<Result<Pin>> CopyUp::copy_file(Reactor& reactor, tree::NodeId row, std::uin
   const auto& record = lower_.tree.node(row);
   const std::uint64_t length = std::min(record.size_bytes, data_bytes);
   LB_CO_ASSIGN(const auto reserved, ledger_.reserve(worst_copy_bytes(record, length), 1));
-  LB_CO_ASSIGN(const UniqueFd file, create_nameless_in(places_.upper().work_fd(), 0600));
+  WorkFile work;
+  {
+    const std::lock_guard lock(mutex_);
+    work.place = places_.work_place();
+  }
+  LB_CO_ASSIGN(work.fd, create_regular_at(work.place.get(), 0600));
+  const UniqueFd& file = work.fd;
   if (::ftruncate(file.get(), static_cast<off_t>(length)) != 0) co_return fail(errno);
   auto copied = co_await copy_data(reactor, row, file.get(), length);
   if (!copied) co_return std::unexpected(copied.error());
@@ -113,23 +138,15 @@ Task<Result<Pin>> CopyUp::copy_file(Reactor& reactor, tree::NodeId row, std::uin
   auto synced = co_await reactor.fsync(file.get(), false);
   if (!synced) co_return std::unexpected(synced.error());
   const std::lock_guard lock(mutex_);
-  co_return objects_.pin(name_copy(row, file.get()));
+  auto node = name_copy(row, work.place.get());
+  work.is_named = node.has_value();
+  co_return objects_.pin(std::move(node));
 }
 
-Result<NodePtr> CopyUp::name_copy(tree::NodeId row, int fd) {
-  const HeldPlace work = places_.work_place();
-  const std::string self = descriptor_path(fd);
-  if (::linkat(AT_FDCWD, self.c_str(), work.get().dir_fd, work.get().name, AT_SYMLINK_FOLLOW) != 0) {
-    return fail(errno);
-  }
-  const auto finish = [&]() -> Result<NodePtr> {
-    LB_TRY(copy_metadata(work.get(), row));
-    LB_ASSIGN(const struct stat st, stat_at(work.get()));
-    return place_copy(row, work.get(), st, Data::kNone);
-  };
-  auto node = finish();
-  if (!node) static_cast<void>(unlink_at(work.get()));
-  return node;
+Result<NodePtr> CopyUp::name_copy(tree::NodeId row, Place copy) {
+  LB_TRY(copy_metadata(copy, row));
+  LB_ASSIGN(const struct stat st, stat_at(copy));
+  return place_copy(row, copy, st, Data::kNone);
 }
 
 std::uint64_t CopyUp::worst_copy_bytes(const tree::NodeRecord& record, std::uint64_t data_bytes) {

@@ -10,30 +10,10 @@
 
 namespace layerboot::overlay {
 
-namespace {
-
-Nature nature_of(const tree::NodeRecord& record) {
-  return {.mode = record.mode, .uid = record.uid, .gid = record.gid, .rdev = record.rdev};
-}
-
-}  // namespace
-
-/// Owner, mode, attributes and times of a lower object onto its copy; times last, since the others change
-/// them.
+/// `origin` before the attributes, for which there may be no room on the host.
 Result<void> CopyUp::copy_metadata(Place place, tree::NodeId row) {
-  const auto& record = lower_.tree.node(row);
-  LB_TRY(set_nature_at(places_.keeping(), place, nature_of(record)));
-  for (const auto& xattr : lower_.tree.xattrs(row)) {
-    const auto guest_name = lower_.tree.xattr_name(xattr);
-    if (!lower_.serves_xattr(row, guest_name)) continue;  // nobody sees it below either
-    // A host keeps these on files and directories only, whatever a tar says.
-    if (guest_name.starts_with("user.") && !S_ISREG(record.mode) && !S_ISDIR(record.mode)) continue;
-    LB_ASSIGN(const std::string name, host_xattr_name(places_.keeping(), guest_name));
-    LB_TRY(set_xattr_at(place, name, lower_.tree.xattr_value(xattr), 0));
-  }
-  if (!S_ISDIR(record.mode)) LB_TRY(set_xattr_at(place, places_.marks().origin, lower_.tree.path(row), 0));
-  const struct timespec mtime = timespec_of(Time{record.mtime_sec, record.mtime_nsec});
-  return set_times_at(place, {mtime, mtime});
+  if (!S_ISDIR(lower_.tree.node(row).mode)) LB_TRY(paths_.set_mark(place, places_.marks().origin, row));
+  return metadata_.copy(row, place);
 }
 
 /// Placing a copy is no change of its directory.
@@ -203,13 +183,34 @@ Result<bool> CopyUp::finish_at(tree::NodeId row, tree::NodeId parent, std::strin
 }
 
 Result<void> CopyUp::redirect_data(Node& node) {
+  if (node.file.data_lost) return keep_lost(node);
   if (!node.file.data_below) return {};
   const std::string path = lower_.tree.path(node.lower);
   const std::string_view mark = places_.marks().redirect;
   LB_ASSIGN(const auto reserved, ledger_.reserve(ledger_.tariff().for_attribute(mark, path.size()), 0));
   LB_ASSIGN(const HeldPlace place, places_.place_of(node.shared_from_this()));
-  LB_TRY(set_xattr_at(place.get(), mark, path, 0));
+  LB_TRY(paths_.set_mark(place.get(), mark, node.lower));
   return objects_.recount_attributes(node, place.get());
+}
+
+/// At another place it must not lead to the file that is below there.
+Result<void> CopyUp::keep_lost(Node& node) {
+  LB_ASSIGN(const HeldPlace place, places_.place_of(node.shared_from_this()));
+  LB_ASSIGN(const auto redirect, get_xattr_at(place.get(), places_.marks().redirect));
+  if (redirect) return {};
+  LB_ASSIGN(const auto origin, get_xattr_at(place.get(), places_.marks().origin));
+  return set_xattr_at(place.get(), places_.marks().redirect, origin.value_or("/"), 0);
+}
+
+/// What is lost is not wanted any more.
+Result<void> CopyUp::give_up_data(Node& node) {
+  LB_ASSIGN(const HeldPlace place, places_.place_of(node.shared_from_this()));
+  LB_ASSIGN(const UniqueFd fd, open_regular_at(place.get()));
+  if (::ftruncate(fd.get(), 0) != 0) return fail(errno);
+  LB_TRY(remove_xattr_at({fd.get(), ""}, places_.marks().metacopy));
+  node.file.data_lost = false;
+  node.known.valid = false;
+  return {};
 }
 
 }  // namespace layerboot::overlay

@@ -1,10 +1,10 @@
 // CopyUp: giving an object of the image a body in the upper, at its first change.
 //
-// A file's data is written to a nameless file first, then the file is named at one stroke: no half copy is
-// ever seen, and a crash leaves nothing. Several requests that need the same file wait for one copy. What
-// leaves the data as it is copies none: it makes a metacopy, as overlayfs does with metacopy=on
-// (fs/overlayfs/copy_up.c), which is as large as the image's file, all hole, and marked as one. At the first
-// change of its data it is filled in place, so that all of its names stay names of one file.
+// A file's data is written to a file in the work directory first, then that is named at one stroke: no half
+// copy is ever seen, and what a crash leaves the next start removes. Several requests that need the same file
+// wait for one copy. What leaves the data as it is copies none: it makes a metacopy, as overlayfs does with
+// metacopy=on (fs/overlayfs/copy_up.c), which is as large as the image's file, all hole, and marked as one.
+// At the first change of its data it is filled in place, so that all of its names stay names of one file.
 //
 // What a crash may leave of that: the data is there and synced before the file is cut to what is kept of it,
 // and only then the mark goes. So a marked file that is not as large as the image's is whole, and its mark is
@@ -26,6 +26,8 @@
 #include "oci-mount/overlay/directories.h"
 #include "oci-mount/overlay/ledger.h"
 #include "oci-mount/overlay/lower.h"
+#include "oci-mount/overlay/lower_metadata.h"
+#include "oci-mount/overlay/lower_paths.h"
 #include "oci-mount/overlay/objects.h"
 #include "oci-mount/overlay/places.h"
 
@@ -37,9 +39,11 @@ class CopyUp {
   static constexpr std::nullopt_t kNoData = std::nullopt;
 
   /// All outlive it. `mutex` is the Overlay's lock.
-  CopyUp(const Lower& lower, Places& places, Ledger& ledger, NodeTable& nodes, Objects& objects,
-         Directories& directories, std::mutex& mutex)
+  CopyUp(const Lower& lower, LowerPaths& paths, Places& places, Ledger& ledger, NodeTable& nodes,
+         Objects& objects, Directories& directories, std::mutex& mutex)
       : lower_(lower),
+        paths_(paths),
+        metadata_(lower, places.keeping()),
         places_(places),
         ledger_(ledger),
         nodes_(nodes),
@@ -48,7 +52,8 @@ class CopyUp {
         mutex_(mutex) {}
 
   /// Without the lock. The Node of `id` in the upper, copied up if need be: with no more than `data_bytes` of
-  /// a regular file's data, or without it (kNoData), where only the rest is to change.
+  /// a regular file's data, or without it (kNoData), where only the rest is to change. A file of a layer that
+  /// may be another one the next time gets all of its data. EIO for data that is lost, unless none is wanted.
   Task<Result<Pin>> copy_up(Reactor& reactor, NodeId id, std::optional<std::uint64_t> data_bytes);
 
   /// The Node of a directory, with a body in the upper, as all above it get one.
@@ -83,6 +88,7 @@ class CopyUp {
   Result<NodePtr> place_copy(tree::NodeId row, Place copy, const struct stat& st, Data data);
   Result<void> link_other_names(tree::NodeId row, const NodePtr& node);
   Result<NodePtr> copy_at_once(tree::NodeId row, Data data);
+  Result<void> keep_lost(Node& node);
   Result<bool> finish_at(tree::NodeId row, tree::NodeId parent, std::string_view name);
 
   // data, without the lock (copy_data.cc)
@@ -91,12 +97,15 @@ class CopyUp {
   static std::uint64_t worst_copy_bytes(const tree::NodeRecord& record, std::uint64_t data_bytes);
   Task<Result<Pin>> fill(Reactor& reactor, Pin pin, std::uint64_t data_bytes);
   // under it
-  Result<NodePtr> name_copy(tree::NodeId row, int fd);
+  Result<NodePtr> name_copy(tree::NodeId row, Place copy);
+  Result<void> give_up_data(Node& node);
   Result<FdCache::Fd> begin_filling(const NodePtr& node);
   Result<void> keep_data(Node& node, int fd, std::uint64_t data_bytes);
   Result<void> end_filling(Node& node, int fd, Result<void> filled, std::uint64_t data_bytes);
 
   const Lower& lower_;
+  LowerPaths& paths_;
+  LowerMetadata metadata_;
   Places& places_;
   Ledger& ledger_;
   NodeTable& nodes_;

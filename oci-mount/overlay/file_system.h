@@ -32,8 +32,12 @@ class FileSystem {
  public:
   virtual ~FileSystem() = default;
 
-  /// A client starts afresh (FUSE_INIT): every reference and all state of a former one is gone.
+  /// Another client than the first starts afresh (FUSE_INIT): every reference and all state of a former one
+  /// is gone.
   virtual void reset() = 0;
+  /// The last call: no client is there any more, and none will be. Leaves on the host, durably, what makes
+  /// the next start short.
+  virtual Result<void> stop() { return {}; }
 
   // ---- nodes -------------------------------------------------------------------------------------------
   /// The child `name`; Entry{} (id 0) where there is none. "." and ".." are not names here.

@@ -50,7 +50,6 @@ bool is_refused(const Result<void>& tried) {
     case ENOSYS:
     case EPERM:
     case EACCES:
-    case EISDIR:  // O_TMPFILE, where it is not known at all
     case ENOTTY:
     case EMLINK:
     case EIO:  // NFS, of a device node
@@ -89,8 +88,6 @@ HostAbilities try_host(int dir_fd) {
   if (!able.trusted_xattrs && !able.user_xattrs) {
     able.missing.emplace_back("extended attributes (trusted.* or user.*)");
   }
-  const auto nameless = create_nameless_in(dir_fd, 0600);
-  need(nameless ? Result<void>() : std::unexpected(nameless.error()), "nameless files (O_TMPFILE)");
   if (need(link_at(file, other), "hard links")) static_cast<void>(unlink_at(other));
   if (need(make_whiteout(other), "character devices 0:0 (overlayfs's whiteouts)")) {
     need(rename_at(file, other, RENAME_EXCHANGE), "RENAME_EXCHANGE");

@@ -17,6 +17,8 @@ class LateGrowth {
   /// Files remembered. Beyond it one gives way, and what it grows late is counted at a restart.
   static constexpr std::size_t kMaxFiles = 1U << 16;
 
+  [[nodiscard]] const std::unordered_map<std::uint64_t, std::uint64_t>& all() const { return charged_; }
+
   void remember(std::uint64_t host_ino, std::uint64_t charged_bytes) {
     if (charged_.size() >= kMaxFiles) charged_.erase(charged_.begin());
     charged_[host_ino] = charged_bytes;

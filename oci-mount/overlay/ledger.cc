@@ -59,6 +59,16 @@ void Ledger::change_whiteouts(std::size_t gone, std::size_t made) {
   if (gone != made) quota_.settle_bytes(gone * tariff_.whiteout(), made * tariff_.whiteout());
 }
 
+std::vector<CleanStop::LateFile> Ledger::late_files() const {
+  std::vector<CleanStop::LateFile> files;
+  for (const auto& [ino, bytes] : late_growth_.all()) files.push_back({ino, bytes});
+  return files;
+}
+
+void Ledger::recall(const std::vector<CleanStop::LateFile>& late_files) {
+  for (const auto& file : late_files) late_growth_.remember(file.host_ino, file.charged_bytes);
+}
+
 void Ledger::recount(Quota::Usage used) {
   late_growth_.clear();
   quota_.set_usage(used);

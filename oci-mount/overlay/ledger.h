@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 
 #include <string_view>
+#include <vector>
 
+#include "oci-mount/overlay/clean_stop.h"
 #include "oci-mount/overlay/late_growth.h"
 #include "oci-mount/overlay/node.h"
 #include "oci-mount/overlay/quota.h"
@@ -54,6 +56,10 @@ class Ledger {
 
   /// `made` whiteouts more than `gone` ones.
   void change_whiteouts(std::size_t gone, std::size_t made);
+
+  /// Files that part() remembers, for a session to come; and those of a former one.
+  [[nodiscard]] std::vector<CleanStop::LateFile> late_files() const;
+  void recall(const std::vector<CleanStop::LateFile>& late_files);
 
   /// All is counted anew: nothing that was booked before counts.
   void recount(Quota::Usage used);

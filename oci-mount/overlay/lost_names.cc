@@ -68,4 +68,22 @@ Result<void> LostNames::load(const std::function<Result<void>(tree::NodeId)>& fi
   return {};
 }
 
+void LostNames::recall(LowerPaths& paths, const std::vector<CleanStop::LostNames>& lost_names) {
+  for (const auto& lost : lost_names) {
+    const tree::NodeId row = paths.at(lost.path);
+    if (row != tree::kNoNode && !nodes_.known(row)) nodes_.add(node_with_lost_names(row, lost.count));
+  }
+}
+
+std::vector<CleanStop::LostNames> LostNames::all() const {
+  std::vector<CleanStop::LostNames> list;
+  for (const auto& [id, node] : nodes_.all()) {
+    if (node->standing != Standing::kLowerOnly || node->lost_names == 0) continue;
+    // With no name left nobody can find it.
+    if (node->lost_names >= lower_.tree.node(node->lower).nlink) continue;
+    list.push_back({.path = lower_.tree.path(node->lower), .count = node->lost_names});
+  }
+  return list;
+}
+
 }  // namespace layerboot::overlay

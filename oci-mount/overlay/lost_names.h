@@ -5,9 +5,12 @@
 #include <cstdint>
 #include <functional>
 #include <string_view>
+#include <vector>
 
+#include "oci-mount/overlay/clean_stop.h"
 #include "oci-mount/overlay/directories.h"
 #include "oci-mount/overlay/lower.h"
+#include "oci-mount/overlay/lower_paths.h"
 #include "oci-mount/overlay/node_table.h"
 #include "oci-mount/overlay/objects.h"
 
@@ -26,6 +29,10 @@ class LostNames {
   /// Finds what former sessions took away. `finish_copy` is given each file of which some names have a copy
   /// and others may still lead to the image: a crash may have come between them.
   Result<void> load(const std::function<Result<void>(tree::NodeId)>& finish_copy);
+
+  /// The same as a former session left it, which ended in order, and for one to come.
+  void recall(LowerPaths& paths, const std::vector<CleanStop::LostNames>& lost_names);
+  [[nodiscard]] std::vector<CleanStop::LostNames> all() const;
 
   /// Whether the image's directory is still there for the client, wherever it is now. Directories that were
   /// renamed are known already.

@@ -97,6 +97,12 @@ Attr Lower::attr(tree::NodeId id) const {
           .rdev = node.rdev};
 }
 
+bool Lower::may_change(tree::NodeId id) const {
+  const auto extents = tree.extents(id);
+  return std::any_of(extents.begin(), extents.end(),
+                     [this](const auto& extent) { return extent.layer >= fixed_layers; });
+}
+
 Result<std::int64_t> Lower::try_read(tree::NodeId id, std::uint64_t offset,
                                      std::span<const iovec> into) const {
   const auto& node = tree.node(id);

@@ -21,9 +21,15 @@ namespace layerboot::overlay {
 struct Lower {
   const tree::Tree& tree;
   layer::SpanReader& reader;
+  /// How many layers from the lowest on are the same for good, as the image's identity says. Those above, and
+  /// the files of a directory, may be others the next time.
+  std::uint32_t fixed_layers = UINT32_MAX;
 
   /// REQUIRES here and below: tree.contains(id).
   [[nodiscard]] Attr attr(tree::NodeId id) const;
+
+  /// Whether the file's data lies in a layer that may be another one the next time. An empty file's does not.
+  [[nodiscard]] bool may_change(tree::NodeId id) const;
 
   /// Bytes of a regular file from `offset` on, when no waiting is needed: their count, short only at the end
   /// of the file, or kWouldWait. Does not allocate in the steady state.

@@ -22,6 +22,7 @@ class LowerPaths {
   static constexpr std::size_t kMinDigestedBytes = 128;
 
   explicit LowerPaths(const tree::Tree& tree) : tree_(tree) {}
+  [[nodiscard]] const tree::Tree& tree() const { return tree_; }
 
   /// Sets the attribute `mark` of the object to the path of `lower`, or to the path's digest where that is
   /// too long, or too long for the host.

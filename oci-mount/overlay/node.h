@@ -80,6 +80,7 @@ struct Filling {
 /// What only regular files have.
 struct FileState {
   bool data_below = false;                 // a metacopy: its data is still that of Node::lower
+  bool data_lost = false;                  // a metacopy that leads to no file: see redirects.h
   bool no_capability = false;              // known to have no recorded security.capability
   std::optional<bool> dense;               // whether it has no hole; asked for at need
   std::optional<Filling> filling;          // while a metacopy gets its data

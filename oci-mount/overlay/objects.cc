@@ -3,12 +3,14 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 
 #include "oci-mount/base/log.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/device_number.h"
+#include "oci-mount/overlay/lower_metadata.h"
 #include "oci-mount/overlay/redirects.h"
 
 namespace layerboot::overlay {
@@ -30,9 +32,10 @@ constexpr std::size_t kMaxOrphans = 256;  // leaves half of Sandbox::kServingDes
 
 }  // namespace
 
-Objects::Objects(const Lower& lower, Places& places, Ledger& ledger, NodeTable& nodes, std::mutex& mutex,
-                 WorkerPool& workers)
+Objects::Objects(const Lower& lower, LowerPaths& paths, Places& places, Ledger& ledger, NodeTable& nodes,
+                 std::mutex& mutex, WorkerPool& workers)
     : lower_(lower),
+      paths_(paths),
       places_(places),
       ledger_(ledger),
       nodes_(nodes),
@@ -157,18 +160,19 @@ Result<NodePtr> Objects::keep_by_name(const NodePtr& node, const NodePtr& direct
 /// What the object merges with, or was copied from.
 Result<tree::NodeId> Objects::origin_of(const Node& directory, const std::string& name, Place place,
                                         const struct stat& st, Node& node) {
-  const MergedName merged{lower_.tree, directory.lower, name};
+  const MergedName merged{lower_, paths_, directory.lower, name};
   if (S_ISDIR(st.st_mode)) return merged_lower(merged, places_.marks(), place);
   tree::NodeId origin = tree::kNoNode;
   LB_ASSIGN(const auto path, get_xattr_at(place, places_.marks().origin));
-  if (path) origin = row_at(lower_.tree, *path);
+  if (path) origin = paths_.at(*path);
   if (origin != tree::kNoNode && (lower_.tree.node(origin).mode & kTypeBits) != node.type) {
     origin = tree::kNoNode;
   }
   if (!node.is_regular()) return origin;
-  LB_ASSIGN(const tree::NodeId data, metacopy_source(merged, places_.marks(), place, st));
-  node.file.data_below = data != tree::kNoNode;
-  return node.file.data_below ? data : origin;
+  LB_ASSIGN(const DataSource data, data_source(merged, places_.marks(), place, st));
+  node.file.data_below = data.where == DataSource::Where::kBelow;
+  node.file.data_lost = data.where == DataSource::Where::kLost;
+  return node.file.data_below ? data.row : origin;
 }
 
 Result<NodePtr> Objects::load(const NodePtr& directory, const std::string& name, Child& child) {
@@ -218,8 +222,7 @@ void Objects::become_copy(const NodePtr& node, tree::NodeId row, const struct st
   node->lower = row;
   node->type = record.mode & kTypeBits;
   if (places_.keeping() == Keeping::kRecorded) {
-    node->known.recorded =
-        Nature{.mode = record.mode, .uid = record.uid, .gid = record.gid, .rdev = record.rdev};
+    node->known.recorded = nature_of(record);
   }
   node->host_ino = st.st_ino;
   ledger_.add_object();
@@ -319,14 +322,34 @@ bool Objects::free_work_object(Node& node) {
   return false;
 }
 
-void Objects::end_session() {
+void Objects::free_unnamed() {
   for (const auto& [id, node] : nodes_.all()) {
     if (node->is_orphan()) {
       free_orphan(*node);
-    } else if (node->in_work()) {
-      static_cast<void>(free_work_object(*node));
+    } else if (node->in_work() && free_work_object(*node)) {
+      ledger_.part(*node);
+      node->standing = Standing::kGone;  // here: it lives on by other names, which are not in memory
     }
   }
+}
+
+Result<void> Objects::settle_all() {
+  free_unnamed();
+  // What the host allocates late it has allocated then.
+  if (::syncfs(places_.upper().root_fd()) != 0) return errno_error("syncfs of the upper directory");
+  for (const auto& [id, node] : nodes_.all()) {
+    if (!node->has_body()) continue;
+    const bool is_settled = node->known.valid && !node->known.times_stale && !node->charge.grows_late;
+    if (is_settled && node->charge.unbooked_name_bytes == 0) continue;
+    node->known.valid = false;
+    LB_TRY(attr_of(*node));
+    ledger_.part(*node);
+  }
+  return {};
+}
+
+void Objects::end_session() {
+  free_unnamed();
   nodes_.clear();
   places_.drop_all_fds();
 }

@@ -12,6 +12,7 @@
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/ledger.h"
 #include "oci-mount/overlay/lower.h"
+#include "oci-mount/overlay/lower_paths.h"
 #include "oci-mount/overlay/node_table.h"
 #include "oci-mount/overlay/places.h"
 
@@ -20,8 +21,8 @@ namespace layerboot::overlay {
 class Objects {
  public:
   /// All outlive it.
-  Objects(const Lower& lower, Places& places, Ledger& ledger, NodeTable& nodes, std::mutex& mutex,
-          WorkerPool& workers);
+  Objects(const Lower& lower, LowerPaths& paths, Places& places, Ledger& ledger, NodeTable& nodes,
+          std::mutex& mutex, WorkerPool& workers);
 
   // ---- attributes
   /// Read from the host where what is known is old, and charged then.
@@ -65,6 +66,9 @@ class Objects {
   void unmake_orphan(Node& node);
   /// The object was freed on the host, or is a directory that was removed from there.
   void mark_gone(Node& node);
+  /// What only the client kept alive goes, and all that is in memory is looked at and charged as the host has
+  /// it then, all on its disk: the count is right. Nothing may be at work. For the end of the last session.
+  Result<void> settle_all();
   /// Forgets all Nodes; what only the client kept alive goes. The budget is right after the next count.
   void end_session();
 
@@ -94,8 +98,10 @@ class Objects {
                                  const struct stat& st, Node& node);
   bool free_work_object(Node& node);
   void free_orphan(Node& node);
+  void free_unnamed();
 
   const Lower& lower_;
+  LowerPaths& paths_;
   Places& places_;
   Ledger& ledger_;
   NodeTable& nodes_;

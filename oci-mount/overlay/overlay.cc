@@ -3,8 +3,11 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "oci-mount/base/log.h"
 #include "oci-mount/overlay/body.h"
+#include "oci-mount/overlay/upper_root.h"
 #include "oci-mount/tree/path_rules.h"
 
 namespace layerboot::overlay {
@@ -16,27 +19,48 @@ Result<void> check_name(std::string_view name) {
 
 Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& options, WorkerPool& workers) {
   LB_ASSIGN(Upper upper, Upper::open(options.directory, options.image_identity, options.keeping));
-  LB_ASSIGN(const Survey survey, upper.survey());
+  LowerMetadata metadata(lower, upper.keeping());
+  if (auto adopted = adopt_image_root(upper, lower, metadata); !adopted) {
+    return while_doing(adopted.error(), "cannot make ", (options.directory / "upper").string(),
+                       " the image's /");
+  }
+  auto stop = upper.take_clean_stop();
+  const bool is_counted = stop.has_value();
+  if (!is_counted) {
+    stop.emplace();
+    LB_ASSIGN(stop->survey, upper.survey());
+  }
   LB_ASSIGN(Places places, Places::open(std::move(upper)));
   std::unique_ptr<Overlay> overlay(
-      new Overlay(lower, std::move(places), options.limits, survey.usage, workers));
+      new Overlay(lower, std::move(places), options.limits, stop->survey.usage, options.lower_key, workers));
   const std::lock_guard lock(overlay->parts_.mutex);
-  if (auto started = overlay->start_session(survey); !started) {
+  auto started = overlay->start_session(stop->survey.moved_directories);
+  overlay->parts_.ledger.recall(stop->late_files);
+  if (is_counted && stop->lower_key == options.lower_key) {
+    overlay->parts_.lost_names.recall(overlay->parts_.paths, stop->lost_names);
+  } else if (started) {
+    started = overlay->load_lost_names();
+  }
+  if (!started) {
     return while_doing(started.error(), "cannot read the upper directory ", options.directory.string());
   }
   return overlay;
 }
 
-Overlay::Overlay(Lower lower, Places places, Quota::Limits limits, Quota::Usage used, WorkerPool& workers)
-    : parts_(lower, std::move(places), limits, used, workers) {}
+Overlay::Overlay(Lower lower, Places places, Quota::Limits limits, Quota::Usage used, std::string lower_key,
+                 WorkerPool& workers)
+    : parts_(lower, std::move(places), limits, used, workers), lower_key_(std::move(lower_key)) {}
 
 Overlay::~Overlay() { parts_.objects.end_session(); }
 
 /// Directories of the image that have been renamed are found by nothing but their redirect, so they are known
 /// from the start: a copy-up must find all names of a file, wherever they are now.
-Result<void> Overlay::start_session(const Survey& survey) {
+Result<void> Overlay::start_session(const std::vector<std::string>& moved_directories) {
   parts_.objects.load_root();
-  LB_TRY(load_moved_directories(survey.moved_directories));
+  return load_moved_directories(moved_directories);
+}
+
+Result<void> Overlay::load_lost_names() {
   return parts_.lost_names.load([this](tree::NodeId row) {
     return parts_.copy_up.finish(
         row, [this](tree::NodeId directory) { return parts_.lost_names.is_shown(directory); });
@@ -46,12 +70,47 @@ Result<void> Overlay::start_session(const Survey& survey) {
 void Overlay::reset() {
   const std::lock_guard lock(parts_.mutex);
   parts_.objects.end_session();
+  if (const auto cleared = parts_.places.clear_work(); !cleared) {
+    log_warn("cannot clear the upper's work directory: ", cleared.error().describe());
+  }
   // As at the first start: one walk finds what is there, and what it takes.
   auto survey = parts_.places.upper().survey();
   if (survey) parts_.ledger.recount(survey->usage);
-  const auto started = start_session(survey.value_or(Survey{}));
+  auto started = start_session(survey.value_or(Survey{}).moved_directories);
+  if (started) started = load_lost_names();
   if (!survey) log_warn("cannot read a directory of the upper: ", survey.error().describe());
   if (!started) log_warn("cannot read a directory of the upper: ", started.error().describe());
+}
+
+Result<void> Overlay::stop() {
+  const std::lock_guard lock(parts_.mutex);
+  LB_TRY(parts_.objects.settle_all());
+  CleanStop stop{.survey = {.usage = quota().usage(), .moved_directories = moved_directories()},
+                 .lower_key = lower_key_,
+                 .lost_names = parts_.lost_names.all(),
+                 .late_files = parts_.ledger.late_files()};
+  auto left = parts_.places.leave_clean_stop(stop);
+  if (!left) return while_doing(left.error(), "cannot note in the upper directory that it was left in order");
+  return left;
+}
+
+/// Those that merge with another directory of the image than the one of their place, which are all in memory
+/// while they have its number.
+std::vector<std::string> Overlay::moved_directories() const {
+  std::vector<std::string> paths;
+  for (const auto& [id, node] : parts_.nodes.all()) {
+    if (!node->is_directory() || node->is_root() || node->standing != Standing::kNamed) continue;
+    if (node->lower == tree::kNoNode) continue;
+    const tree::NodeId below = node->parent->lower;
+    if (below != tree::kNoNode && parts_.lower.tree.lookup(below, node->name) == node->lower) continue;
+    std::string path = node->name;
+    for (const Node* at = node->parent.get(); !at->is_root(); at = at->parent.get()) {
+      path.insert(0, str_cat(at->name, '/'));
+    }
+    paths.push_back(std::move(path));
+  }
+  std::ranges::sort(paths);  // parents first
+  return paths;
 }
 
 /// Parents come before children.

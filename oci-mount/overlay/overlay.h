@@ -32,10 +32,11 @@ class Overlay final : public FileSystem {
     std::string image_identity;
     Quota::Limits limits;
     Keeping keeping = Keeping::kNative;  // of a new upper; see Upper::open()
+    std::string lower_key;               // names exactly the tree of `lower`, without a NUL; may be empty
   };
 
-  /// Opens the upper (see Upper::open) and counts what it takes. What `lower` refers to, and `workers`,
-  /// outlive the Overlay.
+  /// Opens the upper (see Upper::open), gives a new one the image's "/", and counts what it takes, or takes
+  /// the word of a session that ended by stop(). What `lower` refers to, and `workers`, outlive the Overlay.
   static Result<std::unique_ptr<Overlay>> open(Lower lower, const Options& options, WorkerPool& workers);
   ~Overlay() override;
 
@@ -43,6 +44,7 @@ class Overlay final : public FileSystem {
   [[nodiscard]] Quota& quota() { return parts_.ledger.quota(); }
 
   void reset() override;
+  Result<void> stop() override;
 
   // ---- nodes (overlay.cc)
   Result<Entry> lookup(NodeId parent, std::string_view name) override;
@@ -97,11 +99,14 @@ class Overlay final : public FileSystem {
   Task<Result<void>> removexattr(Reactor& reactor, NodeId id, std::string_view name) override;
 
  private:
-  Overlay(Lower lower, Places places, Quota::Limits limits, Quota::Usage used, WorkerPool& workers);
+  Overlay(Lower lower, Places places, Quota::Limits limits, Quota::Usage used, std::string lower_key,
+          WorkerPool& workers);
 
   // Under the lock:
-  Result<void> start_session(const Survey& survey);
+  Result<void> start_session(const std::vector<std::string>& moved_directories);
+  Result<void> load_lost_names();
   Result<void> load_moved_directories(const std::vector<std::string>& paths);
+  [[nodiscard]] std::vector<std::string> moved_directories() const;
   Result<Entry> make(NodeId parent, std::string_view name, const NewObject& object);
   Result<void> check_link(NodeId id, NodeId new_parent, std::string_view new_name);
   Result<Entry> link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name);
@@ -133,6 +138,7 @@ class Overlay final : public FileSystem {
   NewObjects new_objects_{parts_};
   Removal removal_{parts_};
   Renaming renaming_{parts_, new_objects_, removal_};
+  const std::string lower_key_;
 
   // Writes still to go through the ring because one that did not was slow.
   std::atomic<std::uint32_t> patient_writes_ = 0;

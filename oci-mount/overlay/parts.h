@@ -40,10 +40,11 @@ struct Parts {
   Places places;
   Ledger ledger;
   NodeTable nodes{lower.tree};
-  Objects objects{lower, places, ledger, nodes, mutex, workers};
+  LowerPaths paths{lower.tree};
+  Objects objects{lower, paths, places, ledger, nodes, mutex, workers};
   Directories directories{lower, places, ledger, nodes, objects};
   LostNames lost_names{lower, nodes, objects, directories};
-  CopyUp copy_up{lower, places, ledger, nodes, objects, directories, mutex};
+  CopyUp copy_up{lower, paths, places, ledger, nodes, objects, directories, mutex};
 };
 
 }  // namespace layerboot::overlay

@@ -36,6 +36,7 @@ Result<FdCache::Fd> Places::directory_fd(const NodePtr& directory) {
 
 Result<FdCache::Fd> Places::file_fd(const NodePtr& node) {
   if (!node->is_regular()) return fail(EINVAL);
+  if (node->file.data_lost) return fail(EIO);
   if (node->is_orphan()) return node->file.orphan;
   if (auto fd = fds_.get(node->id); fd) return fd;
   LB_ASSIGN(const HeldPlace place, place_of(node));

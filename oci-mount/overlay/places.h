@@ -31,7 +31,7 @@ class Places {
   /// A descriptor of a directory of the upper; ENOENT where it is gone.
   Result<FdCache::Fd> directory_fd(const NodePtr& directory);
   /// Of a regular file; EINVAL for anything else, which is never opened: a device or fifo that the guest made
-  /// is the guest's, not the host's.
+  /// is the guest's, not the host's. EIO where its data is lost.
   Result<FdCache::Fd> file_fd(const NodePtr& node);
   /// Null where none is open.
   [[nodiscard]] FdCache::Fd open_fd(const Node& node) { return fds_.get(node.id); }
@@ -45,6 +45,8 @@ class Places {
   /// A new name in the work directory.
   HeldPlace work_place() { return {work_fd_, upper_.work_name()}; }
   Result<void> make_whiteout(Place place) { return upper_.make_whiteout(place); }
+  Result<void> clear_work() { return upper_.clear_work(); }
+  Result<void> leave_clean_stop(const CleanStop& stop) { return upper_.leave_clean_stop(stop); }
 
  private:
   Places(Upper upper, FdCache::Fd root_fd, FdCache::Fd work_fd)

@@ -4,36 +4,43 @@
 
 #include <sys/stat.h>
 
-#include <optional>
-#include <string>
 #include <string_view>
 
 #include "oci-mount/base/result.h"
+#include "oci-mount/overlay/lower.h"
+#include "oci-mount/overlay/lower_paths.h"
 #include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/upper_calls.h"
 #include "oci-mount/tree/tree.h"
 
 namespace layerboot::overlay {
 
-/// The row at an absolute path, no symlink followed; kNoNode where there is none.
-[[nodiscard]] tree::NodeId row_at(const tree::Tree& tree, std::string_view path);
-
-/// A name in a directory that merges with the row `directory`, or with none (kNoNode).
+/// A name in a directory that merges with the row `directory`, or with none (kNoNode). What it refers to is
+/// borrowed.
 struct MergedName {
-  const tree::Tree& tree;
+  const Lower& lower;
+  LowerPaths& paths;
   tree::NodeId directory;
   std::string_view name;
 };
 
-/// The row that it stands for: where its redirect leads, or its namesake below; kNoNode where there is none.
-[[nodiscard]] tree::NodeId lower_named(const MergedName& merged, const std::optional<std::string>& redirect);
-
 /// The row that the directory at `place`, which has that name, merges with; kNoNode where with none.
 Result<tree::NodeId> merged_lower(const MergedName& merged, const Marks& marks, Place place);
 
-/// The row that has the data of the regular file at `place`; kNoNode where that has its own. An old mark is
-/// removed. EIO where its data is nowhere.
-Result<tree::NodeId> metacopy_source(const MergedName& merged, const Marks& marks, Place place,
-                                     const struct stat& st);
+/// Where a regular file of the upper has its data.
+struct DataSource {
+  enum class Where {
+    kOwn,
+    kBelow,  // a metacopy: in `row`
+    kLost,   // a metacopy that leads to no file, since another layer or directory is below now
+  };
+  Where where = Where::kOwn;
+  tree::NodeId row = tree::kNoNode;
+};
+
+/// Of the regular file at `place`, as `st` says. An old mark is removed; a metacopy of a file below that has
+/// changed since is cut to its size (FORMAT.md, "Metacopy").
+Result<DataSource> data_source(const MergedName& merged, const Marks& marks, Place place,
+                               const struct stat& st);
 
 }  // namespace layerboot::overlay

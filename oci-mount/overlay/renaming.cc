@@ -105,8 +105,12 @@ Result<void> Renaming::mark_moved(const Side& from, const Side& to) {
   if (!from.node->is_directory()) return parts_.copy_up.redirect_data(*from.node);
   LB_ASSIGN(const HeldPlace place, parts_.places.place_of(from.node));
   if (from.node->lower != tree::kNoNode) {
-    const std::string path = parts_.lower.tree.path(from.node->lower);
-    return mark(*from.node, place.get(), parts_.places.marks().redirect, path);
+    const std::string_view redirect = parts_.places.marks().redirect;
+    const std::size_t path_bytes = parts_.lower.tree.path(from.node->lower).size();
+    const auto& tariff = parts_.ledger.tariff();
+    LB_ASSIGN(const auto reserved, parts_.ledger.reserve(tariff.for_attribute(redirect, path_bytes), 0));
+    LB_TRY(parts_.paths.set_mark(place.get(), redirect, from.node->lower));
+    return parts_.objects.recount_attributes(*from.node, place.get());
   }
   if (to.found.lower_below != tree::kNoNode) {
     return mark(*from.node, place.get(), parts_.places.marks().opaque, "y");

@@ -96,7 +96,7 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
   if (!synced)
     return while_doing(std::move(synced).error(), "writing back ",
                        (in_place ? options.share : options.upper).native());
-  return {};
+  return image.file_system->stop();
 }
 
 }  // namespace

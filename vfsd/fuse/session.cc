@@ -123,8 +123,9 @@ void Session::handle_init(Exchange& exchange) {
   if (total_bytes(exchange.writable()) < sizeof(fuse_out_header) + sizeof(out)) {
     return reply_errno(exchange, EINVAL);
   }
-  // A guest that was reset says INIT again without DESTROY: whatever it held is gone.
-  fs_.reset();
+  // A guest that was reset says INIT again without DESTROY: whatever it held is gone. The first finds the
+  // file system as it was opened, which took a walk of the upper where the last session did not end in order.
+  if (had_client_.exchange(true, std::memory_order_relaxed)) fs_.reset();
   drops_.clear();
   const std::uint64_t wanted = options_.shared ? (kWanted | kWantedShared) & ~kUnwantedShared : kWanted;
   std::uint64_t agreed = offered & wanted;

@@ -48,6 +48,7 @@ class Session {
   vfs::FileSystem& fs_;
   const SessionOptions options_;
   std::atomic<bool> initialised_ = false;
+  std::atomic<bool> had_client_ = false;
   std::atomic<std::uint64_t> agreed_ = 0;  // FUSE_INIT's flags of the present client
   PendingDrops drops_;
 };

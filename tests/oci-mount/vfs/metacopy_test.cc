@@ -257,17 +257,36 @@ TEST_F(MetacopyTest, ACrashBeforeTheMarkGoesLeavesTheTruncatedFile) {
   EXPECT_FALSE(is_metacopy("etc/big"));
 }
 
-TEST_F(MetacopyTest, AMetacopyOfNothingIsAnError) {
-  EXPECT_EQ(set_mode("etc/big", 0600), 0);
+/// What was below them is gone: what can't be read can be told, moved, replaced and removed all the same.
+TEST_F(MetacopyTest, OneOfNothingIsAnErrorToReadAndNothingElse) {
+  const std::vector<std::string> names{"big", "small", "setid"};
+  for (const auto& name : names) EXPECT_EQ(set_mode("etc/" + name, 0600), 0);
   driver.reset();
   fs.reset();
   const std::string nowhere = "/etc/none";
-  ASSERT_EQ(::lsetxattr(upper("etc/big").c_str(), std::string(marks().redirect).c_str(), nowhere.data(),
-                        nowhere.size(), 0),
-            0);
+  for (const auto& name : names) {
+    ASSERT_EQ(::lsetxattr(upper("etc/" + name).c_str(), std::string(marks().redirect).c_str(), nowhere.data(),
+                          nowhere.size(), 0),
+              0);
+  }
   restart();
-  EXPECT_EQ(drive().read("etc/big"), "error: " + std::to_string(EIO));
-  EXPECT_EQ(drive().list("etc").size(), 4U) << "the name does not vanish";
+  for (const auto& name : names) {
+    EXPECT_TRUE(drive().read("etc/" + name).starts_with("error")) << name;
+    EXPECT_EQ(drive().attr("etc/" + name).mode, S_IFREG | 0600U);
+    EXPECT_EQ(drive().write("etc/" + name, 0, "x"), EIO);
+    EXPECT_EQ(set_mode("etc/" + name, 0640), 0);
+  }
+  EXPECT_EQ(drive().list("etc").size(), 4U) << "the names do not vanish";
+  EXPECT_EQ(drive().unlink("etc/big"), 0);
+  EXPECT_EQ(drive().truncate("etc/setid", 0), 0) << "nothing of what is lost is wanted";
+  EXPECT_EQ(drive().write("etc/setid", 0, "anew"), 0);
+  EXPECT_EQ(drive().rename("etc/small", "moved"), 0);
+  restart();
+  EXPECT_EQ(drive().read("etc/setid"), "anew");
+  EXPECT_TRUE(drive().read("moved").starts_with("error"));
+  EXPECT_EQ(drive().create("new", "new"), 0);
+  EXPECT_EQ(drive().rename("new", "moved"), 0);
+  EXPECT_EQ(drive().read("moved"), "new");
 }
 
 // overlayfs itself names a file that stayed in its directory without a path.

@@ -60,7 +60,26 @@ class WritableFsTest : public testing::Test, protected ImageFixture {
 
   void SetUp() override { restart(); }
   void TearDown() override {
-    if (fs) expect_usage_agrees();
+    if (!fs) return;
+    expect_usage_agrees();
+    expect_same_after_a_stop();
+  }
+  /// A session that ends in order leaves a count, and the next one trusts it.
+  void expect_same_after_a_stop() {
+    const Snapshot before = driver->snapshot();
+    driver.reset();
+    const auto stopped = fs->stop();
+    ASSERT_TRUE(stopped) << stopped.error().describe();
+    fs.reset();
+    EXPECT_TRUE(std::filesystem::exists(directory / "vm" / "clean"));
+    restart();
+    EXPECT_FALSE(std::filesystem::exists(directory / "vm" / "clean"));
+    // Untouched yet: what was counted at the stop.
+    const HostUsage host = host_usage(directory / "vm");
+    EXPECT_EQ(booked().bytes, host.bytes);
+    EXPECT_EQ(booked().inodes, host.inodes);
+    EXPECT_EQ(driver->snapshot(), before);
+    expect_usage_agrees();
   }
   /// Or the first start.
   void restart() { open_writable(kTestQuotaBytes, kTestQuotaInodes); }

@@ -61,7 +61,7 @@ TEST_F(SessionTest, EveryInitWipesTheFormerGuest) {
   EXPECT_EQ(fs.references(made.nodeid), 1U);
   for (unsigned i = 2; i < 102; ++i) {  // a guest that is reset says no DESTROY
     ASSERT_TRUE(init());
-    EXPECT_EQ(fs.resets(), i);
+    EXPECT_EQ(fs.resets(), i - 1) << "the first finds all as it was opened";
   }
   EXPECT_EQ(fs.references(made.nodeid), 0U);
   EXPECT_EQ(code(FUSE_DESTROY, 0, {}), 0);
