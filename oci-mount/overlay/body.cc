@@ -18,11 +18,26 @@ constexpr std::string_view kDeviceZeroXattr = "trusted.overlay.layerboot.char-0-
 /// Of bodies on a recorded upper: the owner must be able to reach everything.
 constexpr mode_t kRecordedFileMode = 0600;
 constexpr mode_t kRecordedDirectoryMode = 0700;
+/// On a recorded upper: a symlink's target. It is in the journal with the name, as a host's own symlink is;
+/// as data it would come later than the name, or have to be synced before it.
+constexpr std::string_view kTargetXattr = "user.overlay.layerboot.target";
+/// Longer targets are data: they may not fit beside the other attributes in the one block that ext4 has.
+constexpr std::size_t kMaxTargetInXattrBytes = 1024;
 
 Result<void> write_all(int fd, std::string_view text) {
   const ssize_t put = ::pwrite(fd, text.data(), text.size(), 0);
   if (put < 0) return fail(errno);
   return static_cast<std::size_t>(put) == text.size() ? Result<void>() : fail(ENOSPC);
+}
+
+/// The body is as large as the target, which is what lstat(2) tells.
+Result<void> keep_target(int fd, std::string_view target) {
+  if (target.size() <= kMaxTargetInXattrBytes) {
+    LB_TRY(set_xattr_at({fd, ""}, kTargetXattr, target, 0));
+    return ::ftruncate(fd, static_cast<off_t>(target.size())) == 0 ? Result<void>() : fail(errno);
+  }
+  LB_TRY(write_all(fd, target));
+  return ::fsync(fd) == 0 ? Result<void>() : fail(errno);
 }
 
 Result<UniqueFd> make_native(Place place, const Nature& nature, std::string_view target) {
@@ -66,7 +81,7 @@ Result<void> finish_native(Place place, const Nature& nature, Body& body) {
 
 Result<void> finish_recorded(Place place, const Nature& nature, std::string_view target, Body& body) {
   const Place self = body.fd ? Place{body.fd.get(), ""} : place;
-  if (S_ISLNK(nature.mode)) LB_TRY(write_all(body.fd.get(), target));
+  if (S_ISLNK(nature.mode)) LB_TRY(keep_target(body.fd.get(), target));
   LB_TRY(set_nature_at(Keeping::kRecorded, self, nature));
   LB_ASSIGN(body.st, stat_at(self));
   return {};
@@ -118,8 +133,20 @@ Result<void> set_nature_at(Keeping keeping, Place place, const Nature& nature) {
   return set_mode_at(place, nature.mode);
 }
 
+Result<void> mend_link_at(Keeping keeping, Place place, struct stat& st) {
+  if (keeping == Keeping::kNative || st.st_size != 0) return {};
+  LB_ASSIGN(const auto target, get_xattr_at(place, kTargetXattr));
+  if (!target) return {};
+  LB_ASSIGN(const UniqueFd fd, open_regular_at(place));
+  if (::ftruncate(fd.get(), static_cast<off_t>(target->size())) != 0) return fail(errno);
+  LB_ASSIGN(st, stat_at({fd.get(), ""}));
+  return {};
+}
+
 Result<std::string> link_target_at(Keeping keeping, Place place) {
   if (keeping == Keeping::kNative) return readlink_at(place);
+  LB_ASSIGN(auto kept, get_xattr_at(place, kTargetXattr));
+  if (kept) return *std::move(kept);
   LB_ASSIGN(const UniqueFd fd, open_regular_at(place));
   std::string target(PATH_MAX, '\0');
   const ssize_t length = ::pread(fd.get(), target.data(), target.size(), 0);

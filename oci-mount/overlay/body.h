@@ -38,6 +38,10 @@ Result<Nature> nature_at(Keeping keeping, Place place, const struct stat& st);
 /// Gives an object that is there another owner and mode; its type stays what it is.
 Result<void> set_nature_at(Keeping keeping, Place place, const Nature& nature);
 
+/// After a power cut btrfs may have a symlink's body, synced by its directory alone, as empty: lstat(2) tells
+/// its size. `st` is the host's word, and is read anew.
+Result<void> mend_link_at(Keeping keeping, Place place, struct stat& st);
+
 Result<std::string> link_target_at(Keeping keeping, Place place);
 
 }  // namespace layerboot::overlay

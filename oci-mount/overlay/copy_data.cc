@@ -217,14 +217,19 @@ Result<FdCache::Fd> CopyUp::begin_filling(const NodePtr& node) {
   return fd;
 }
 
-/// From now on the file's data is its own.
+/// From now on the file's data is its own. What changes it again has to make the mark's going durable.
 Result<void> CopyUp::keep_data(Node& node, int fd, std::uint64_t data_bytes) {
-  if (data_bytes < lower_.tree.node(node.lower).size_bytes &&
-      ::ftruncate(fd, static_cast<off_t>(data_bytes)) != 0) {
-    return fail(errno);
+  const std::uint64_t size_bytes = lower_.tree.node(node.lower).size_bytes;
+  if (data_bytes < size_bytes && ::ftruncate(fd, static_cast<off_t>(data_bytes)) != 0) return fail(errno);
+  if (auto removed = remove_xattr_at({fd, ""}, places_.marks().metacopy); !removed) {
+    // As large as the image's again, it is what it was. A crash in between leaves it cut, and whole.
+    if (::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) {
+      log_warn("cannot take back what was cut off a file: ", errno_error("ftruncate").error().describe());
+    }
+    return removed;
   }
-  LB_TRY(remove_xattr_at({fd, ""}, places_.marks().metacopy));
   node.file.data_below = false;
+  node.way.change();
   node.charge.grows_late = true;
   node.file.dense.reset();
   return {};

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "oci-mount/base/log.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/file_rules.h"
 
@@ -16,11 +17,14 @@ Result<void> CopyUp::copy_metadata(Place place, tree::NodeId row) {
   return metadata_.copy(row, place);
 }
 
-/// Placing a copy is no change of its directory.
-Result<void> CopyUp::keep_times(const NodePtr& directory, const Attr& before) {
+/// Placing a copy is no change of its directory. The copy stands where the host does not set them.
+void CopyUp::keep_times(const NodePtr& directory, const Attr& before) {
   directory->known.valid = false;
-  LB_ASSIGN(const HeldPlace place, places_.place_of(directory));
-  return set_times_at(place.get(), {timespec_of(before.atime), timespec_of(before.mtime)});
+  const auto set = [&]() -> Result<void> {
+    LB_ASSIGN(const HeldPlace place, places_.place_of(directory));
+    return set_times_at(place.get(), {timespec_of(before.atime), timespec_of(before.mtime)});
+  };
+  if (const auto kept = set(); !kept) log_warn("cannot keep a directory's times: ", kept.error().describe());
 }
 
 Result<NodePtr> CopyUp::directory(const Ref& ref, Budget budget) {
@@ -61,7 +65,7 @@ Result<NodePtr> CopyUp::copy_directory(const NodePtr& parent, const std::string&
     objects_.become_copy(node, row, st);
     nodes_.add(node);
     directories_.put(*parent, name, child_of(node));
-    LB_TRY(keep_times(parent, parent_attr));
+    keep_times(parent, parent_attr);
     return node;
   };
   auto placed = place();
@@ -84,64 +88,109 @@ Result<bool> CopyUp::still_named(tree::NodeId directory, std::string_view name, 
   return found.visible_lower() == row;
 }
 
+/// All names by which the client finds the row, with bodies in the upper for their directories: so that all
+/// that the budget may refuse comes before the first of them leads to a copy.
+Result<std::vector<CopyUp::Name>> CopyUp::names_of(tree::NodeId row) {
+  std::vector<Name> names;
+  const auto look_at = [&](tree::NodeId directory, std::string_view name) -> Result<void> {
+    NodePtr in;
+    LB_ASSIGN(const bool named, still_named(directory, name, row, in));
+    if (named) names.push_back({std::move(in), std::string(name)});
+    return {};
+  };
+  const tree::NodeId parent = lower_.tree.parent(row);
+  const std::string_view first = lower_.tree.name_in_parent(row);
+  LB_TRY(look_at(parent, first));
+  for (const auto& link : lower_.tree.links(row)) {
+    if (link.parent != parent || lower_.tree.name(link) != first)
+      LB_TRY(look_at(link.parent, lower_.tree.name(link)));
+  }
+  return names;
+}
+
+/// Makes one name lead to the copy, which is at `copy` and, unless `moves`, keeps that name.
+Result<void> CopyUp::make_name(const Name& name, Place copy, bool moves, const NodePtr& node) {
+  LB_ASSIGN(const HeldPlace to, places_.place_in(name.directory, name.name));
+  LB_ASSIGN(const Attr directory_attr, objects_.attr_of(*name.directory));
+  LB_TRY(moves ? rename_at(copy, to.get(), RENAME_NOREPLACE) : link_at(copy, to.get()));
+  directories_.put(*name.directory, name.name, child_of(node));
+  keep_times(name.directory, directory_attr);
+  return {};
+}
+
+/// All or none of them: a file whose names lead to different copies would be worse than none.
+Result<void> CopyUp::make_names(std::span<const Name> names, Place copy, const NodePtr& node) {
+  if (names.empty()) return {};
+  LB_ASSIGN(const HeldPlace first, places_.place_in(names[0].directory, names[0].name));
+  for (std::size_t made = 0; made < names.size(); ++made) {
+    auto done = make_name(names[made], made == 0 ? copy : first.get(), made == 0, node);
+    if (done) continue;
+    for (const Name& name : names.first(made)) take_back(name);
+    return done;
+  }
+  return {};
+}
+
+/// What can't be taken back stays a name of the copy, here as on the host; the next start makes the others.
+void CopyUp::take_back(const Name& name) {
+  const auto take = [&]() -> Result<void> {
+    LB_ASSIGN(const HeldPlace place, places_.place_in(name.directory, name.name));
+    return unlink_at(place.get());
+  };
+  name.directory->known.valid = false;
+  if (const auto taken = take(); taken) {
+    directories_.erase(*name.directory, name.name);
+  } else {
+    log_warn("cannot take back a name of a copy: ", taken.error().describe());
+    if (const auto found = directories_.look(name.directory, name.name); found && found->child != nullptr) {
+      found->child->node.reset();  // to be loaded as what the host has there
+    }
+  }
+}
+
 /// Gives the finished copy, now at `copy` in the work directory, its names and its Node.
 Result<NodePtr> CopyUp::place_copy(tree::NodeId row, Place copy, const struct stat& st, Data data) {
   NodePtr node = nodes_.known(row);
   const bool was_known = node != nullptr;
   if (!node) node = std::make_shared<Node>();
-  const std::string_view name = lower_.tree.name_in_parent(row);
-  // All that the quota may refuse comes first: a file whose names lead to different copies would be worse.
-  for (const auto& link : lower_.tree.links(row)) {
-    NodePtr other;
-    LB_TRY(still_named(link.parent, lower_.tree.name(link), row, other));
-  }
-  NodePtr directory;
-  LB_ASSIGN(const bool named, still_named(lower_.tree.parent(row), name, row, directory));
+  LB_ASSIGN(const auto names, names_of(row));
   // Without a name only a file that the client has held since before it lost its last can be meant.
-  if (!named && !was_known) return fail(ESTALE);
+  if (names.empty() && !was_known) return fail(ESTALE);
   LB_TRY(ledger_.count_attributes(*node, copy));
-  if (named) {
-    LB_ASSIGN(const HeldPlace to, places_.place_in(directory, name));
-    LB_ASSIGN(const Attr directory_attr, objects_.attr_of(*directory));
-    LB_TRY(rename_at(copy, to.get(), RENAME_NOREPLACE));
-    LB_TRY(keep_times(directory, directory_attr));
-    node->standing = Standing::kNamed;
-    node->parent = directory;
-    node->name = name;
-  } else {
-    node->standing = Standing::kInWork;  // removed meanwhile, but still open
+  node->type = lower_.tree.node(row).mode & kTypeBits;
+  node->host_ino = st.st_ino;
+  LB_TRY(make_names(names, copy, node));
+  // From here on nothing can fail: memory says what the host has.
+  if (names.empty()) {
+    node->standing = Standing::kInWork;
     node->name = copy.name;
+  } else {
+    node->standing = Standing::kNamed;
+    node->parent = names.front().directory;
+    node->name = names.front().name;
   }
   node->file.data_below = data == Data::kBelow;
   objects_.become_copy(node, row, st);
   nodes_.add(node);
-  if (named) directories_.put(*directory, name, child_of(node));
-  LB_TRY(link_other_names(row, node));
+  node->known.valid = names.size() <= 1;
   return node;
 }
 
-/// A lower file's other names must lead to the same copy.
-Result<void> CopyUp::link_other_names(tree::NodeId row, const NodePtr& node) {
-  for (const auto& link : lower_.tree.links(row)) {
-    const auto name = lower_.tree.name(link);
-    NodePtr directory;
-    LB_ASSIGN(const bool named, still_named(link.parent, name, row, directory));
-    if (!named) continue;
-    LB_ASSIGN(const HeldPlace from, places_.place_of(node));
-    LB_ASSIGN(const HeldPlace to, places_.place_in(directory, name));
-    LB_ASSIGN(const Attr directory_attr, objects_.attr_of(*directory));
-    if (node->in_work()) {
-      LB_TRY(rename_at(from.get(), to.get(), RENAME_NOREPLACE));
-      node->standing = Standing::kNamed;
-      nodes_.move(node, directory, std::string(name));
-    } else {
-      LB_TRY(link_at(from.get(), to.get()));
+/// A crash came between the names of a copy: those that still lead to the image's file get theirs. Where the
+/// host has no room for that now, they go on leading there.
+void CopyUp::link_other_names(tree::NodeId row, const NodePtr& node) {
+  const auto link = [&]() -> Result<void> {
+    LB_ASSIGN(const auto names, names_of(row));
+    for (const Name& name : names) {
+      LB_ASSIGN(const HeldPlace from, places_.place_of(node));
+      LB_TRY(make_name(name, from.get(), false, node));
     }
-    LB_TRY(keep_times(directory, directory_attr));
-    directories_.put(*directory, name, child_of(node));
+    return {};
+  };
+  if (const auto linked = link(); !linked) {
+    log_warn("cannot give a file of the upper all of its names: ", linked.error().describe());
   }
   node->known.valid = false;
-  return {};
 }
 
 /// Symlinks, special files and files without their data: nothing to wait for. No data is no metacopy.
@@ -178,7 +227,7 @@ Result<bool> CopyUp::finish_at(tree::NodeId row, tree::NodeId parent, std::strin
   // A copy of overlayfs's own has one name, and the others have always led to the image's file.
   LB_ASSIGN(const HeldPlace place, places_.place_of(node));
   LB_ASSIGN(const auto ours, get_xattr_at(place.get(), places_.marks().origin));
-  if (ours) LB_TRY(link_other_names(row, node));
+  if (ours) link_other_names(row, node);
   return true;
 }
 

@@ -17,6 +17,8 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <span>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -83,10 +85,18 @@ class CopyUp {
   Result<NodePtr> copy_directory(const NodePtr& parent, const std::string& name, tree::NodeId row,
                                  Budget budget);
   Result<void> copy_metadata(Place place, tree::NodeId row);
-  Result<void> keep_times(const NodePtr& directory, const Attr& before);
+  void keep_times(const NodePtr& directory, const Attr& before);
   Result<bool> still_named(tree::NodeId directory, std::string_view name, tree::NodeId row, NodePtr& in);
+  struct Name {
+    NodePtr directory;
+    std::string name;
+  };
+  Result<std::vector<Name>> names_of(tree::NodeId row);
+  Result<void> make_name(const Name& name, Place copy, bool moves, const NodePtr& node);
+  Result<void> make_names(std::span<const Name> names, Place copy, const NodePtr& node);
+  void take_back(const Name& name);
   Result<NodePtr> place_copy(tree::NodeId row, Place copy, const struct stat& st, Data data);
-  Result<void> link_other_names(tree::NodeId row, const NodePtr& node);
+  void link_other_names(tree::NodeId row, const NodePtr& node);
   Result<NodePtr> copy_at_once(tree::NodeId row, Data data);
   Result<void> keep_lost(Node& node);
   Result<bool> finish_at(tree::NodeId row, tree::NodeId parent, std::string_view name);

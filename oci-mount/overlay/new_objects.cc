@@ -94,8 +94,10 @@ Result<NodePtr> NewObjects::place(const NodePtr& directory, std::string_view nam
     }
     const bool swaps = is_directory && found.child != nullptr;
     LB_TRY(rename_at(made.work.get(), place.get(), swaps ? RENAME_EXCHANGE : 0));
-    if (swaps) LB_TRY(unlink_at(made.work.get()));
-    LB_ASSIGN(made.body.st, stat_at(place.get()));
+    // It has its name: nothing below can take that back. A whiteout left in the work directory goes at the
+    // next start.
+    if (swaps) static_cast<void>(unlink_at(made.work.get()));
+    if (const auto st = stat_at(place.get()); st) made.body.st = *st;
     return {};
   };
   if (auto moved = move(); !moved) {

@@ -71,6 +71,15 @@ struct Charge {
   std::size_t unbooked_name_bytes = 0;  // of a directory: names put into it since it was booked
 };
 
+/// Whether the way to the object is durable: its name, after its copy-up, or that it is a metacopy no more. A
+/// client's fdatasync(2) of the object does not carry that along by itself (Overlay::sync_way).
+struct WayThere {
+  std::uint32_t changes = 0;
+  std::uint32_t synced = 0;  // of these
+  void change() { ++changes; }
+  [[nodiscard]] bool is_durable() const { return changes == synced; }
+};
+
 /// What a metacopy's getting its data must not change, though the host changes it at every write.
 struct Filling {
   struct timespec mtime;
@@ -106,6 +115,7 @@ struct Node : std::enable_shared_from_this<Node> {
   Holders holders;
   KnownAttr known;
   Charge charge;
+  WayThere way;
   FileState file;
   DirectoryState directory;
 

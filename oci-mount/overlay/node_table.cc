@@ -62,6 +62,7 @@ void NodeTable::add(const NodePtr& node) {
 
 void NodeTable::move(const NodePtr& node, const NodePtr& parent, std::string name) {
   if (node->parent) --node->parent->holders.loaded_children;
+  if (!node->way.is_durable()) node->way.change();  // who syncs the old place right now does not sync this
   node->parent = parent;
   node->name = std::move(name);
   if (parent) ++parent->holders.loaded_children;

@@ -179,9 +179,10 @@ Result<NodePtr> Objects::load(const NodePtr& directory, const std::string& name,
   if (const auto node = child.node.lock(); node && !node->is_gone())
     return keep_by_name(node, directory, name);
   LB_ASSIGN(const HeldPlace place, places_.place_in(directory, name));
-  LB_ASSIGN(const struct stat st, stat_at(place.get()));
+  LB_ASSIGN(struct stat st, stat_at(place.get()));
   auto node = std::make_shared<Node>();
   LB_ASSIGN(const Nature nature, nature_at(places_.keeping(), place.get(), st));
+  if (S_ISLNK(nature.mode)) LB_TRY(mend_link_at(places_.keeping(), place.get(), st));
   node->type = nature.mode & kTypeBits;
   if (places_.keeping() == Keeping::kRecorded) node->known.recorded = nature;
   node->host_ino = st.st_ino;
@@ -195,6 +196,8 @@ Result<NodePtr> Objects::load(const NodePtr& directory, const std::string& name,
   }
   LB_TRY(ledger_.count_attributes(*node, place.get()));
   ledger_.meet(*node, st);
+  // A former session may have made the copy a moment ago.
+  if (node->lower != tree::kNoNode) node->way.change();
   node->name = name;
   node->parent = directory;
   book(*node, st);
@@ -225,6 +228,7 @@ void Objects::become_copy(const NodePtr& node, tree::NodeId row, const struct st
     node->known.recorded = nature_of(record);
   }
   node->host_ino = st.st_ino;
+  node->way.change();
   ledger_.add_object();
   book(*node, st);
 }

@@ -125,6 +125,9 @@ class Overlay final : public FileSystem {
   void book_growth(Node& node, int fd);
   void settle_write(const NodePtr& node, WriteGrant grant);
 
+  static NodePtr first_not_durable(NodePtr node);
+  Task<Result<void>> sync_way(Reactor& reactor, NodePtr node, std::uint32_t changes);
+
   enum class Owner { kStays, kSet };
   Result<void> apply(const NodePtr& node, const AttrChange& change);
   Result<void> apply_nature(const NodePtr& node, Place place, const AttrChange& change);

@@ -22,9 +22,40 @@ constexpr std::uint64_t kMaxCopyBytes = 16U << 20;
 
 }  // namespace
 
+/// Of an object and the directories above it, the lowest whose name may be in no committed transaction.
+NodePtr Overlay::first_not_durable(NodePtr node) {
+  for (; node && node->parent; node = node->parent) {
+    if (!node->way.is_durable()) return node;
+  }
+  return nullptr;
+}
+
+/// The names that copy-ups have made on the way to an object: what its own fsync(2) carries along of them is
+/// up to the host's file system. Each is synced once, not at every fsync.
+Task<Result<void>> Overlay::sync_way(Reactor& reactor, NodePtr node, std::uint32_t changes) {
+  for (NodePtr from = node;;) {
+    NodePtr named;
+    FdCache::Fd directory;
+    {
+      const std::lock_guard lock(parts_.mutex);
+      named = first_not_durable(from);
+      if (!named) co_return Result<void>();
+      if (named != node) changes = named->way.changes;
+      LB_CO_ASSIGN(directory, parts_.places.directory_fd(named->parent));
+    }
+    auto synced = co_await reactor.fsync(directory->get(), false);
+    if (!synced) co_return std::unexpected(synced.error());
+    const std::lock_guard lock(parts_.mutex);
+    named->way.synced = changes;
+    from = named->parent;  // upwards, so that it ends
+  }
+}
+
 Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
   std::optional<Pin> pin;  // outlives the locks
   FdCache::Fd fd;
+  bool way_is_durable = true;
+  std::uint32_t changes = 0;
   {
     const std::lock_guard lock(parts_.mutex);
     LB_CO_ASSIGN(const Ref ref, parts_.nodes.find(id));
@@ -36,9 +67,17 @@ Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
     } else {
       LB_CO_ASSIGN(fd, parts_.places.file_fd(ref.node));
     }
+    way_is_durable = first_not_durable(ref.node) == nullptr;
+    changes = ref.node->way.changes;
+    // The host's fdatasync(2) leaves out the names and marks that came since the last write of its inode.
+    if (!ref.node->way.is_durable()) data_only = false;
   }
   auto synced = co_await reactor.fsync(fd->get(), data_only);
   if (!synced) co_return std::unexpected(synced.error());
+  if (!way_is_durable) {
+    auto way_synced = co_await sync_way(reactor, pin->node(), changes);
+    if (!way_synced) co_return way_synced;
+  }
   const std::lock_guard lock(parts_.mutex);
   Node& node = *pin->node();
   if (node.is_regular() && !node.is_gone()) {
@@ -118,8 +157,8 @@ Task<Result<std::size_t>> Overlay::copy_file_range(Reactor& reactor, NodeId from
     if (!got && done == 0) co_return std::unexpected(std::move(got).error());
     if (!got || *got == 0) break;
     const iovec piece{buffer.data(), *got};
-    // Whoever may not keep set-id bits has had them taken away before.
-    auto put = co_await write(reactor, to, to_offset + done, {&piece, 1}, false);
+    // Nobody tells whether the caller may keep set-id bits: they go, as with a write of most callers.
+    auto put = co_await write(reactor, to, to_offset + done, {&piece, 1}, true);
     if (!put && done == 0) co_return std::unexpected(std::move(put).error());
     if (!put) break;
     done += *put;

@@ -6,7 +6,18 @@
 
 #include <utility>
 
+#include "oci-mount/base/log.h"
+
 namespace layerboot::overlay {
+
+namespace {
+
+/// What lies in the work directory is no more to the client; the next start clears it.
+void discard(const Result<void>& removed) {
+  if (!removed) log_warn("cannot clear the work directory: ", removed.error().describe());
+}
+
+}  // namespace
 
 /// Moves what is at `place` to `work`, leaving a whiteout, at one stroke.
 Result<void> Removal::swap_for_whiteout(Place place, Place work) {
@@ -57,7 +68,7 @@ Result<void> Removal::remove_name(const NodePtr& directory, const std::string& n
   const HeldPlace work = parts_.places.work_place();
   if (shows_row) {
     LB_TRY(swap_for_whiteout(place.get(), work.get()));
-    if (!keep) LB_TRY(unlink_at(work.get()));
+    if (!keep) discard(unlink_at(work.get()));
     parts_.directories.put(*directory, name, whiteout_child());
   } else {
     UniqueFd large = keep ? UniqueFd() : parts_.objects.hold_large(*node, place.get());
@@ -112,7 +123,8 @@ Result<void> Removal::remove_directory(const NodePtr& directory, const std::stri
   }
   directory->known.valid = false;
   drop_directory(node);
-  return remove_tree_at(work.get());
+  discard(remove_tree_at(work.get()));
+  return {};
 }
 
 Result<void> Removal::remove(NodeId parent, std::string_view name_view, bool is_directory) {

@@ -130,10 +130,10 @@ Result<void> Renaming::mark(Node& directory, Place place, std::string_view name,
 Result<void> Renaming::make_opaque(const NodePtr& directory) {
   LB_ASSIGN(const HeldPlace place, parts_.places.place_of(directory));
   LB_TRY(set_xattr_at(place.get(), parts_.places.marks().opaque, "y", 0));
-  LB_TRY(parts_.directories.clear_whiteouts(directory));
-  LB_TRY(parts_.objects.recount_attributes(*directory, place.get()));
   directory->lower = tree::kNoNode;
-  return {};
+  directory->known.valid = false;
+  LB_TRY(parts_.objects.recount_attributes(*directory, place.get()));
+  return parts_.directories.clear_whiteouts(directory);
 }
 
 /// What RENAME_WHITEOUT leaves is the guest's own: a character device 0:0 that it sees. It is made before the
@@ -164,24 +164,26 @@ Result<void> Renaming::exchange(const Side& from, const Side& to) {
   return {};
 }
 
-/// The move on the host: leaves a whiteout behind where the lower tree has the old name.
-Result<void> Renaming::move_onto_host(const Side& from, const Side& to) {
+/// The move on the host: leaves a whiteout behind where the lower tree has the old name, and says so.
+Result<bool> Renaming::move_onto_host(const Side& from, const Side& to) {
   LB_ASSIGN(const HeldPlace from_place, parts_.places.place_in(from.directory, from.name));
   LB_ASSIGN(const HeldPlace to_place, parts_.places.place_in(to.directory, to.name));
   const bool leaves_whiteout = from.found.lower_below != tree::kNoNode;
   if (from.node->is_directory() && to.found.is_whiteout()) {
     // The host does not move a directory onto a whiteout, but it swaps them.
     LB_TRY(rename_at(from_place.get(), to_place.get(), RENAME_EXCHANGE));
-    return leaves_whiteout ? Result<void>() : unlink_at(from_place.get());
+    // One that stays hides nothing, and is no error: the move was made.
+    return leaves_whiteout || !unlink_at(from_place.get());
   }
-  return rename_at(from_place.get(), to_place.get(), leaves_whiteout ? RENAME_WHITEOUT : 0);
+  LB_TRY(rename_at(from_place.get(), to_place.get(), leaves_whiteout ? RENAME_WHITEOUT : 0));
+  return leaves_whiteout;
 }
 
 /// What memory has of both names, after the move.
-void Renaming::move_names(const Side& from, const Side& to) {
+void Renaming::move_names(const Side& from, const Side& to, bool leaves_whiteout) {
   auto& directories = parts_.directories;
   Child child = child_of(from.node);
-  if (from.found.lower_below != tree::kNoNode) {
+  if (leaves_whiteout) {
     directories.put(*from.directory, from.name, whiteout_child());
     directories.put(*to.directory, to.name, std::move(child));
   } else if (from.directory == to.directory) {
@@ -207,9 +209,10 @@ Result<void> Renaming::move_over(const Side& from, const Side& to) {
     LB_ASSIGN(const HeldPlace place, parts_.places.place_of(to.node));
     LB_TRY(link_at(place.get(), kept.get()));
   }
-  if (auto moved = move_onto_host(from, to); !moved) {
+  const auto moved = move_onto_host(from, to);
+  if (!moved) {
     if (keep) static_cast<void>(unlink_at(kept.get()));
-    return moved;
+    return std::unexpected(moved.error());
   }
   if (to.node && to.node->is_directory()) {
     removal_.drop_directory(to.node);
@@ -223,7 +226,7 @@ Result<void> Renaming::move_over(const Side& from, const Side& to) {
   } else if (replaced_row != tree::kNoNode) {
     parts_.lost_names.lose(replaced_row);
   }
-  move_names(from, to);
+  move_names(from, to, *moved);
   return {};
 }
 

@@ -43,8 +43,8 @@ class Renaming {
   Result<void> move_leaving_device(const Side& from, const Side& to);
   Result<void> exchange(const Side& from, const Side& to);
   Result<void> move_over(const Side& from, const Side& to);
-  Result<void> move_onto_host(const Side& from, const Side& to);
-  void move_names(const Side& from, const Side& to);
+  Result<bool> move_onto_host(const Side& from, const Side& to);
+  void move_names(const Side& from, const Side& to, bool leaves_whiteout);
 
   Parts& parts_;
   NewObjects& new_objects_;

@@ -188,6 +188,8 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
     return while_doing(forgotten.error(), "cannot remove ", (directory / "clean").string());
   }
   for (const int made_in : {root->get(), work->get()}) write_in_place(made_in);
+  // What the guest makes durable below must not hang from names that are not.
+  if (::fsync(top.get()) != 0) return errno_error("fsync of ", directory.string());
   Upper upper(*keeping, std::move(top), std::move(lock), *std::move(root), *std::move(work));
   upper.clean_stop_ = stop;
   return upper;
