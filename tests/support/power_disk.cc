@@ -40,7 +40,7 @@ Kind kind_of(DiskFs type) {
               {"mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=1,nodiscard"},
               "commit=600,noinit_itable"};
     case DiskFs::kXfs:
-      return {"xfs", 320U << 20, {"mkfs.xfs", "-q", "-f"}, "nouuid"};
+      return {"xfs", 96U << 20, {"mkfs.xfs", "--unsupported", "-q", "-f", "-l", "size=6m"}, "nouuid"};
     case DiskFs::kBtrfs:
       return {"btrfs", 128U << 20, {"mkfs.btrfs", "-q", "-f", "-m", "single"}, "commit=600"};
   }

@@ -195,33 +195,6 @@ TEST_F(CopyUpTest, ModesSurviveOwnersAndWritesKillThemWhenAsked) {
       << "not group-executable: that is mandatory locking";
 }
 
-TEST_F(CopyUpTest, CopyingIntoAProgramLeavesItsSetIdBits) {
-  const auto from = drive().acquire("etc/small");
-  const auto to = drive().acquire("etc/setid");
-  const auto copied = wait(fs->copy_file_range(*drive().reactor, from, 0, to, 0, 10));
-  ASSERT_TRUE(copied) << copied.error().describe();
-  EXPECT_EQ(fs->getattr(to)->mode & 07777U, 06755U) << "only the client says when these go";
-  drive().release(from);
-  drive().release(to);
-}
-
-TEST_F(CopyUpTest, AChownKillsThemWhateverTheTypeButADirectorys) {
-  vfs::AttrChange owner;
-  owner.uid = 1000;
-  owner.kill_suid_sgid = true;
-  constexpr std::uint32_t kTypes[] = {S_IFREG, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK, S_IFDIR};
-  for (const std::uint32_t type : kTypes) {
-    const auto name = str_cat("type", type);
-    const auto made = type == S_IFDIR ? fs->mkdir(vfs::kRootId, name, 0755, {})
-                                      : fs->mknod(vfs::kRootId, name, type | 0644U, 0x103, {});
-    ASSERT_TRUE(made) << name << made.error().describe();
-    EXPECT_EQ(set_mode(name, 06555), 0);
-    EXPECT_EQ(drive().setattr(name, owner), 0);
-    EXPECT_EQ(drive().attr(name).mode & 07777U, type == S_IFDIR ? 06555U : 0555U) << name;
-    fs->forget(made->id, 1);
-  }
-}
-
 TEST_F(CopyUpTest, SetgidDirectoriesHandDownTheirGroup) {
   vfs::AttrChange shared;
   shared.gid = 500;

@@ -1,0 +1,298 @@
+#include "tests/oci-mount/vfs/upper_operations.h"
+
+#include <linux/fs.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <set>
+#include <sstream>
+
+#include "oci-mount/base/str_cat.h"
+#include "tests/support/host_steps.h"
+#include "tests/support/image_builder.h"
+#include "tests/support/tar_builder.h"
+
+namespace layerboot::test {
+
+namespace {
+
+std::string old_bytes() { return std::string(20'480, 'o'); }
+
+template <typename Call>
+int at(FsDriver& driver, const std::string& path, Call call) {
+  const auto node = driver.acquire(path);
+  if (node == 0) return ENOENT;
+  const auto done = driver.reactor->block_on(call(node));
+  if (node != vfs::kRootId) driver.release(node);
+  return done ? 0 : done.error().code;
+}
+
+Act fsync(const std::string& path) {
+  return [=](FsDriver& d) {
+    return at(d, path, [&](vfs::NodeId node) { return d.fs.fsync(*d.reactor, node, false); });
+  };
+}
+Act fdatasync(const std::string& path) {
+  return [=](FsDriver& d) {
+    return at(d, path, [&](vfs::NodeId node) { return d.fs.fsync(*d.reactor, node, true); });
+  };
+}
+Act fsyncdir(const std::string& path) {
+  return [=](FsDriver& d) {
+    return at(d, path, [&](vfs::NodeId node) { return d.fs.fsyncdir(*d.reactor, node, false); });
+  };
+}
+Act both(const Act& first, const Act& second) {
+  return [=](FsDriver& d) {
+    const int code = first(d);
+    return code != 0 ? code : second(d);
+  };
+}
+Act syncfs() {
+  return [](FsDriver& d) {
+    const auto done = d.reactor->block_on(d.fs.syncfs(*d.reactor));
+    return done ? 0 : done.error().code;
+  };
+}
+
+Act create(const std::string& path) {
+  return [=](FsDriver& d) { return d.create(path, ""); };
+}
+Act write(const std::string& path, const std::string& bytes, std::uint64_t offset = 0) {
+  return [=](FsDriver& d) { return d.write(path, offset, bytes); };
+}
+Act truncate(const std::string& path, std::uint64_t size) {
+  return [=](FsDriver& d) { return d.truncate(path, size); };
+}
+Act chmod(const std::string& path, std::uint32_t mode) {
+  return [=](FsDriver& d) {
+    vfs::AttrChange change;
+    change.mode = mode;
+    return d.setattr(path, change);
+  };
+}
+Act chown(const std::string& path, std::uint32_t uid) {
+  return [=](FsDriver& d) {
+    vfs::AttrChange change;
+    change.uid = uid;
+    return d.setattr(path, change);
+  };
+}
+Act mkdir(const std::string& path) {
+  return [=](FsDriver& d) { return d.mkdir(path); };
+}
+Act symlink(const std::string& path, const std::string& target) {
+  return [=](FsDriver& d) { return d.symlink(path, target); };
+}
+Act mknod(const std::string& path, std::uint32_t mode) {
+  return [=](FsDriver& d) { return d.mknod(path, mode, 0); };
+}
+Act unlink(const std::string& path) {
+  return [=](FsDriver& d) { return d.unlink(path); };
+}
+Act rmdir(const std::string& path) {
+  return [=](FsDriver& d) { return d.rmdir(path); };
+}
+Act link(const std::string& path, const std::string& to) {
+  return [=](FsDriver& d) { return d.link(path, to); };
+}
+Act rename(const std::string& path, const std::string& to, std::uint32_t flags = 0) {
+  return [=](FsDriver& d) { return d.rename(path, to, flags); };
+}
+Act setxattr(const std::string& path, const std::string& value) {
+  return [=](FsDriver& d) { return d.setxattr(path, "user.test", value); };
+}
+Act link_nameless(const std::string& path) {
+  return [=](FsDriver& d) { return d.link_nameless(path, 0644); };
+}
+
+std::vector<Operation> operations_on_new_objects() {
+  return {
+      {"create, write, fsync", {}, {create("d/new"), write("d/new", "bytes")}, fsync("d/new")},
+      {"create, fsync of the directory", {}, {create("d/new")}, fsyncdir("d")},
+      {"create where a name was removed", {unlink("d/file")}, {create("d/file")}, fsyncdir("d")},
+      {"mkdir", {}, {mkdir("d/new")}, fsyncdir("d")},
+      {"mkdir where a directory was removed", {rmdir("d/empty")}, {mkdir("d/empty")}, fsyncdir("d")},
+      {"mkdir, create in it, fsync",
+       {},
+       {mkdir("d/n"), create("d/n/f"), write("d/n/f", "b")},
+       fsync("d/n/f")},
+      {"symlink", {}, {symlink("d/new", "/etc/target")}, fsyncdir("d")},
+      {"long symlink", {}, {symlink("d/new", std::string(1000, 't'))}, fsyncdir("d")},
+      {"longest symlink", {}, {symlink("d/new", std::string(4095, 't'))}, fsyncdir("d")},
+      {"symlink where a name was removed", {unlink("d/file")}, {symlink("d/file", "target")}, fsyncdir("d")},
+      {"mknod of a fifo", {}, {mknod("d/new", S_IFIFO | 0644)}, fsyncdir("d")},
+      {"mknod of a device 0:0", {}, {mknod("d/new", S_IFCHR | 0644)}, fsyncdir("d")},
+      {"tmpfile, link", {}, {link_nameless("new")}, fsyncdir("")},
+      {"syncfs",
+       {},
+       {mkdir("d/n"), symlink("d/n/l", "target"), unlink("d/file"), create("d/new"), write("d/new", "bytes")},
+       syncfs()},
+  };
+}
+
+std::vector<Operation> operations_on_files() {
+  return {
+      {"first write, fdatasync", {}, {write("d/file", "NEW")}, fdatasync("d/file")},
+      {"first write, fsync", {}, {write("d/file", "NEW")}, fsync("d/file")},
+      {"first write far down, fdatasync",
+       {},
+       {write("far/down/and/file", "NEW")},
+       fdatasync("far/down/and/file")},
+      {"first write of one of three names, fdatasync", {}, {write("h/a", "NEW")}, fdatasync("h/a")},
+      {"write to a metacopy, fdatasync",
+       {chmod("d/file", 0600)},
+       {write("d/file", "NEW")},
+       fdatasync("d/file")},
+      {"chmod, write, fdatasync", {}, {chmod("d/file", 0600), write("d/file", "NEW")}, fdatasync("d/file")},
+      {"second write, fdatasync", {write("d/file", "2ND")}, {write("d/file", "NEW")}, fdatasync("d/file")},
+      {"append", {}, {write("d/file", "NEW", 20'480)}, fdatasync("d/file")},
+      {"truncate to nothing", {}, {truncate("d/file", 0)}, fsync("d/file")},
+      {"truncate to a part", {}, {truncate("d/file", 5000)}, fsync("d/file")},
+      {"truncate of a metacopy", {chmod("d/file", 0600)}, {truncate("d/file", 5000)}, fsync("d/file")},
+      {"truncate of a metacopy, and back",
+       {chmod("d/file", 0600)},
+       {truncate("d/file", 5000), truncate("d/file", 20'480)},
+       fsync("d/file")},
+      {"chmod of a file", {}, {chmod("d/file", 0600)}, fsync("d/file")},
+      {"chmod, fsync of the directory", {}, {chmod("d/file", 0600)}, both(fsyncdir("d"), fsync("d/file"))},
+      {"chmod far down", {}, {chmod("far/down/and/file", 0600)}, fsync("far/down/and/file")},
+      {"chown of a symlink", {}, {chown("d/link", 1)}, fsyncdir("d")},
+      {"chmod of a directory", {}, {chmod("far/down", 0700)}, fsyncdir("far/down")},
+      {"setxattr", {}, {setxattr("d/file", "value")}, fsync("d/file")},
+      {"link", {}, {link("d/file", "h/new")}, fsync("h/new")},
+      {"link where a name was removed", {unlink("h/c")}, {link("d/file", "h/c")}, fsync("h/c")},
+  };
+}
+
+std::vector<Operation> operations_on_names() {
+  const auto replace = [](const std::string& path) -> std::vector<Act> {
+    return {create("d/tmp"), write("d/tmp", "replaced"), fsync("d/tmp"), rename("d/tmp", path)};
+  };
+  return {
+      {"unlink", {}, {unlink("d/file")}, fsyncdir("d")},
+      {"unlink of what was written", {write("d/file", "2ND")}, {unlink("d/file")}, fsyncdir("d")},
+      {"unlink of what was made", {create("d/new")}, {unlink("d/new")}, fsyncdir("d")},
+      {"rmdir", {}, {rmdir("d/empty")}, fsyncdir("d")},
+      {"rmdir of what was emptied", {unlink("one/f")}, {rmdir("one")}, fsyncdir("")},
+      {"rmdir of what was made", {mkdir("d/new")}, {rmdir("d/new")}, fsyncdir("d")},
+      {"rename", {}, {rename("d/file", "d/moved")}, fsyncdir("d")},
+      {"rename to elsewhere", {}, {rename("d/file", "h/moved")}, both(fsyncdir("h"), fsyncdir("d"))},
+      {"rename over another", {}, {rename("d/file", "d/other")}, fsyncdir("d")},
+      {"replace", {}, replace("d/file"), fsyncdir("d")},
+      {"rename of a directory", {}, {rename("far", "moved")}, fsyncdir("")},
+      {"rename of a directory over an emptied one", {unlink("one/f")}, {rename("far", "one")}, fsyncdir("")},
+      {"exchange", {}, {rename("d/file", "h/a", RENAME_EXCHANGE)}, both(fsyncdir("d"), fsyncdir("h"))},
+      {"exchange of directories", {}, {rename("far", "one", RENAME_EXCHANGE)}, fsyncdir("")},
+      {"rename and whiteout", {}, {rename("d/file", "d/moved", RENAME_WHITEOUT)}, fsyncdir("d")},
+  };
+}
+
+}  // namespace
+
+std::vector<Operation> all_operations() {
+  auto all = operations_on_new_objects();
+  for (const auto& more : {operations_on_files(), operations_on_names()}) {
+    all.insert(all.end(), more.begin(), more.end());
+  }
+  return all;
+}
+
+void make_operations_image(const std::filesystem::path& directory) {
+  ImageBuilder image(directory);
+  image.add_gzip_layer(TarBuilder()
+                           .directory("d")
+                           .file("d/file", old_bytes())
+                           .file("d/other", "other")
+                           .symlink("d/link", "/usr/lib/target-of-the-image")
+                           .directory("d/empty")
+                           .directory("h")
+                           .file("h/a", old_bytes())
+                           .hard_link("h/b", "h/a")
+                           .hard_link("d/c", "h/a")
+                           .file("h/c", "another")
+                           .directory("one")
+                           .file("one/f", "alone")
+                           .directory("far")
+                           .directory("far/down")
+                           .directory("far/down/and")
+                           .file("far/down/and/file", old_bytes())
+                           .finish());
+  image.write();
+}
+
+Result<OpenUpper> OpenUpper::open(const Options& options, const std::filesystem::path& upper) {
+  OpenUpper open;
+  vfs::ImageSourceOptions source;
+  source.index_dir = options.index;
+  source.show_progress = false;
+  LB_ASSIGN(open.source, vfs::open_image_source("oci:" + options.image.string(), source));
+  vfs::UpperOptions how;
+  how.directory = upper;
+  how.quota_bytes = 64U << 20;
+  how.host_floor_bytes = 0;
+  how.record_owners = options.recorded;
+  LB_ASSIGN(open.fs, vfs::make_writable_fs(*open.source, how));
+  open.driver = std::make_unique<FsDriver>(*open.fs);
+  return open;
+}
+
+int OpenUpper::sync_all() { return syncfs()(*driver); }
+
+std::string OpenUpper::look() {
+  std::string text;
+  for (const auto& [path, line] : driver->snapshot()) text += str_cat(path, " ", line, "\n");
+  return text;
+}
+
+std::string difference(const std::string& expected, const std::string& seen) {
+  constexpr std::size_t kShownBytes = 200;
+  const auto lines = [](const std::string& text) {
+    std::set<std::string> set;
+    std::istringstream rest(text);
+    for (std::string line; std::getline(rest, line);) {
+      std::ranges::replace(line, '\0', '@');
+      set.insert(line.substr(0, kShownBytes));
+    }
+    return set;
+  };
+  const auto wanted = lines(expected);
+  const auto there = lines(seen);
+  std::string text;
+  for (const auto& line : wanted) {
+    if (!there.contains(line)) text += str_cat("  - ", line, "\n");
+  }
+  for (const auto& line : there) {
+    if (!wanted.contains(line)) text += str_cat("  + ", line, "\n");
+  }
+  return text;
+}
+
+std::vector<std::string> states_of(const Operation& operation, const OpenUpper::Options& options,
+                                   const std::filesystem::path& upper) {
+  constexpr char kBetween = '\1';
+  const auto states = run_apart([&] {
+    auto open = OpenUpper::open(options, upper);
+    if (!open) return open.error().describe();
+    for (const auto& act : operation.before) {
+      if (const int code = act(*open->driver); code != 0) return str_cat("before: error ", code);
+    }
+    std::string text = open->look();
+    for (const auto& act : operation.acts) {
+      if (const int code = act(*open->driver); code != 0) return str_cat("act: error ", code);
+      text += kBetween;
+      text += open->look();
+    }
+    return text;
+  });
+  std::vector<std::string> list;
+  std::string_view rest = states ? std::string_view(*states) : std::string_view();
+  while (!rest.empty()) {
+    const auto end = rest.find(kBetween);
+    list.emplace_back(rest.substr(0, end));
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+  }
+  return list;
+}
+
+}  // namespace layerboot::test
