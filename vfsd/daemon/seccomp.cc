@@ -1,5 +1,6 @@
 #include "vfsd/daemon/seccomp.h"
 
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
