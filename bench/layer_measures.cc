@@ -200,7 +200,8 @@ Result<IndexBuild> measure_index_build(const store::ImageLayer& layer, unsigned 
 Result<ColdReads> measure_cold_reads(const store::ImageLayer& image_layer, unsigned reads,
                                      const fs::path& index_dir) {
   LB_ASSIGN(const auto layer, layer::open_layer(image_layer, {.index_dir = index_dir}));
-  layer::SpanCache cache(kNoCacheBytes);
+  MemoryBudget budget;
+  layer::SpanCache cache(budget, kNoCacheBytes);
   WorkerPool workers(2);
   layer::SpanReader reader({layer}, cache, workers);
   LB_ASSIGN(const auto reactor, Reactor::create());

@@ -16,10 +16,13 @@ constexpr int kPackLevel = 1;
 
 std::uint64_t end_byte(std::uint64_t bit_offset) { return bit_offset / 8 + (bit_offset % 8 != 0 ? 1 : 0); }
 
+std::uint64_t stored_bytes(const CheckpointRecord& from, const CheckpointRecord& to) {
+  return end_byte(to.blob_bit_offset) - from.blob_bit_offset / 8;
+}
+
 bool is_span_good(const CheckpointRecord& from, const CheckpointRecord& to, std::size_t windows_size_bytes) {
   return from.stream_offset < to.stream_offset && to.stream_offset - from.stream_offset <= kMaxSpanBytes &&
-         from.blob_bit_offset < to.blob_bit_offset &&
-         end_byte(to.blob_bit_offset) - from.blob_bit_offset / 8 <= kMaxSpanBlobBytes &&
+         from.blob_bit_offset < to.blob_bit_offset && stored_bytes(from, to) <= kMaxSpanBlobBytes &&
          (from.flags & ~kCheckpointKnownFlags) == 0 && from.window_offset <= windows_size_bytes &&
          from.window_packed_bytes <= windows_size_bytes - from.window_offset;
 }
@@ -38,7 +41,11 @@ Result<CheckpointTable> CheckpointTable::parse(std::span<const CheckpointRecord>
   if (records.size() < 2) return bad("a single checkpoint");
   if (records.size() > std::numeric_limits<std::uint32_t>::max()) return bad("too many checkpoints");
   for (std::size_t i = 0; i + 1 < records.size(); ++i) {
-    if (!is_span_good(records[i], records[i + 1], windows.size())) return bad("a bad span");
+    const CheckpointRecord& from = records[i];
+    const CheckpointRecord& to = records[i + 1];
+    if (!is_span_good(from, to, windows.size())) return bad("a bad span");
+    table.largest_span_bytes_ =
+        std::max(table.largest_span_bytes_, stored_bytes(from, to) + to.stream_offset - from.stream_offset);
   }
   if (records.front().stream_offset != 0 || records.back().stream_offset != stream_size_bytes ||
       end_byte(records.back().blob_bit_offset) > blob_size_bytes) {
@@ -55,7 +62,7 @@ SpanInfo CheckpointTable::span(std::uint32_t i) const {
   span.size_bytes = static_cast<std::uint32_t>(to.stream_offset - from.stream_offset);
   span.blob_offset = from.blob_bit_offset / 8;
   span.first_bit = static_cast<unsigned>(from.blob_bit_offset % 8);
-  span.blob_bytes = static_cast<std::uint32_t>(end_byte(to.blob_bit_offset) - span.blob_offset);
+  span.blob_bytes = static_cast<std::uint32_t>(stored_bytes(from, to));
   span.zstd_frame = (from.flags & kCheckpointZstdFrame) != 0;
   span.member_start = (from.flags & kCheckpointMemberStart) != 0;
   span.hash = from.span_hash;

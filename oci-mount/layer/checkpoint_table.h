@@ -42,12 +42,15 @@ class CheckpointTable {
   }
   /// REQUIRES: i < span_count().
   [[nodiscard]] SpanInfo span(std::uint32_t i) const;
+  /// Of all spans, the most that one takes while it is decoded: its bytes, stored and decoded.
+  [[nodiscard]] std::uint64_t largest_span_bytes() const { return largest_span_bytes_; }
   /// The span that holds `stream_offset`. REQUIRES: it lies within the stream.
   [[nodiscard]] std::uint32_t find(std::uint64_t stream_offset) const;
 
  private:
   std::span<const CheckpointRecord> records_;
   std::span<const std::byte> windows_;
+  std::uint64_t largest_span_bytes_ = 0;
 };
 
 /// Gathers checkpoints while a blob streams by. Not thread-safe.

@@ -11,28 +11,47 @@ std::size_t with_gaps(std::size_t kept_bytes) { return kept_bytes + kept_bytes /
 
 }  // namespace
 
-DecodedSpan::DecodedSpan(std::shared_ptr<SpanMemory> memory, std::size_t size_bytes)
+DecodedSpan::DecodedSpan(std::shared_ptr<SpanMemory> memory, std::size_t size_bytes,
+                         BytesInFlight::Charge charge)
     : memory_(std::move(memory)), data_(memory_->take(size_bytes)), size_bytes_(size_bytes) {
   if (data_ != nullptr) return;
-  heap_ = std::make_unique_for_overwrite<std::byte[]>(size_bytes);
-  data_ = heap_.get();
+  charge_ = std::move(charge);
+  own_ = Buffer(size_bytes);
+  data_ = own_.data();
 }
 
 DecodedSpan::~DecodedSpan() {
-  if (!heap_) memory_->give_back(data_, size_bytes_);
+  if (!own_) {
+    memory_->give_back(data_, size_bytes_);
+    return;
+  }
+  own_ = Buffer();  // before it is paid for no longer
+  if (kept_within_ != nullptr) kept_within_->give_back(size_bytes_);
 }
 
-SpanCache::SpanCache(std::size_t max_bytes)
-    : memory_(std::make_shared<SpanMemory>(with_gaps(max_bytes))), max_shard_bytes_(max_bytes / kShards) {}
-SpanCache::~SpanCache() = default;
+bool DecodedSpan::keep_within(MemoryBudget& budget) {
+  if (!own_ || kept_within_ != nullptr) return true;
+  if (!budget.try_take(size_bytes_)) return false;
+  kept_within_ = &budget;
+  charge_.shrink(0);
+  return true;
+}
+
+SpanCache::SpanCache(MemoryBudget& budget, std::size_t max_bytes)
+    : budget_(budget),
+      memory_(std::make_shared<SpanMemory>(with_gaps(max_bytes), budget)),
+      max_shard_bytes_(max_bytes / kShards) {
+  budget_.add(*this);
+}
+SpanCache::~SpanCache() { budget_.remove(*this); }
 
 SpanCache::Shard& SpanCache::shard(const SpanKey& key) {
   // Neighbouring spans, which are read together, go to different shards.
   return shards_[(key.span + key.layer * 3) % kShards];
 }
 
-std::shared_ptr<DecodedSpan> SpanCache::make(std::size_t size_bytes) const {
-  return std::make_shared<DecodedSpan>(memory_, size_bytes);
+std::shared_ptr<DecodedSpan> SpanCache::make(std::size_t size_bytes, BytesInFlight::Charge charge) const {
+  return std::make_shared<DecodedSpan>(memory_, size_bytes, std::move(charge));
 }
 
 SpanPtr SpanCache::find_locked(Shard& shard, const SpanKey& key) {
@@ -48,18 +67,37 @@ SpanPtr SpanCache::find(const SpanKey& key) {
   return find_locked(owner, key);
 }
 
-void SpanCache::keep_locked(Shard& shard, const SpanKey& key, SpanPtr span) {
+void SpanCache::drop_oldest_locked(Shard& shard) {
+  const Kept& oldest = shard.by_age.back();
+  shard.used_bytes -= oldest.span->bytes().size();
+  shard.kept.erase(oldest.key);
+  shard.by_age.pop_back();
+}
+
+void SpanCache::keep_locked(Shard& shard, const SpanKey& key, const std::shared_ptr<DecodedSpan>& span) {
   const std::size_t size_bytes = span->bytes().size();
   if (size_bytes > max_shard_bytes_ || shard.kept.contains(key)) return;
-  while (shard.used_bytes + size_bytes > max_shard_bytes_) {
-    const Kept& oldest = shard.by_age.back();
-    shard.used_bytes -= oldest.span->bytes().size();
-    shard.kept.erase(oldest.key);
-    shard.by_age.pop_back();
-  }
-  shard.by_age.push_front({key, std::move(span)});
+  while (shard.used_bytes + size_bytes > max_shard_bytes_) drop_oldest_locked(shard);
+  if (!span->keep_within(budget_)) return;
+  shard.by_age.push_front({key, span});
   shard.kept.emplace(key, shard.by_age.begin());
   shard.used_bytes += size_bytes;
+}
+
+void SpanCache::let_go(std::uint64_t bytes) {
+  std::uint64_t gone_bytes = memory_->trim();
+  for (bool any = true; any && gone_bytes < bytes;) {
+    any = false;
+    for (Shard& one : shards_) {
+      const std::lock_guard lock(one.mutex);
+      if (one.by_age.empty()) continue;
+      any = true;
+      const auto& oldest = one.by_age.back().span;
+      if (oldest->is_on_its_own()) gone_bytes += oldest->bytes().size();
+      drop_oldest_locked(one);
+    }
+    gone_bytes += memory_->trim();
+  }
 }
 
 SpanCache::Acquire SpanCache::acquire(Reactor& reactor, const SpanKey& key) { return {*this, reactor, key}; }
@@ -78,7 +116,13 @@ bool SpanCache::Acquire::await_suspend(std::coroutine_handle<> awaiter) {
   return true;
 }
 
-void SpanCache::finish(const SpanKey& key, Result<SpanPtr> span) {
+bool SpanCache::claim(const SpanKey& key) {
+  Shard& owner = shard(key);
+  const std::lock_guard lock(owner.mutex);
+  return !owner.kept.contains(key) && owner.in_flight.try_emplace(key).second;
+}
+
+void SpanCache::finish(const SpanKey& key, const Result<std::shared_ptr<DecodedSpan>>& span) {
   Shard& owner = shard(key);
   std::vector<Acquire*> waiting;
   {

@@ -1,5 +1,7 @@
 #include "oci-mount/layer/span_memory.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
 
@@ -28,7 +30,7 @@ std::uint64_t run_starts(std::uint64_t free, std::size_t units) {
 
 }  // namespace
 
-SpanMemory::SpanMemory(std::size_t max_bytes) {
+SpanMemory::SpanMemory(std::size_t max_bytes, MemoryBudget& budget) : budget_(budget) {
   const std::size_t chunks = units_for(max_bytes, kChunkBytes);
   if (chunks == 0) return;
   // One chunk more, so that chunks can begin where huge pages do.
@@ -37,28 +39,56 @@ SpanMemory::SpanMemory(std::size_t max_bytes) {
   mapping_ = std::move(*mapping);
   const auto misaligned = reinterpret_cast<std::uintptr_t>(mapping_.data()) % kChunkBytes;
   first_chunk_ = mapping_.data() + (kChunkBytes - misaligned);
-  free_units_.assign(chunks, kAllUnits);
+  chunks_.assign(chunks, Chunk{.free_units = kAllUnits});
+}
+
+SpanMemory::~SpanMemory() {
+  for (const Chunk& chunk : chunks_) {
+    if (chunk.taken) budget_.give_back(kChunkBytes);
+  }
 }
 
 std::byte* SpanMemory::take(std::size_t size_bytes) {
   if (size_bytes == 0 || size_bytes > kChunkBytes) return nullptr;
   const std::size_t units = units_for(size_bytes, kUnitBytes);
   const std::lock_guard lock(mutex_);
-  for (std::size_t chunk = 0; chunk < free_units_.size(); ++chunk) {
-    const std::uint64_t starts = run_starts(free_units_[chunk], units);
+  std::size_t untaken = chunks_.size();
+  for (std::size_t i = 0; i < chunks_.size(); ++i) {
+    Chunk& chunk = chunks_[i];
+    if (!chunk.taken) {
+      untaken = std::min(untaken, i);
+      continue;
+    }
+    const std::uint64_t starts = run_starts(chunk.free_units, units);
     if (starts == 0) continue;
     const auto first = static_cast<std::size_t>(std::countr_zero(starts));
-    free_units_[chunk] &= ~(run_of(units) << first);
-    return first_chunk_ + chunk * kChunkBytes + first * kUnitBytes;
+    chunk.free_units &= ~(run_of(units) << first);
+    return chunk_at(i) + first * kUnitBytes;
   }
-  return nullptr;
+  if (untaken == chunks_.size() || !budget_.try_take(kChunkBytes)) return nullptr;
+  chunks_[untaken] = {.free_units = kAllUnits & ~run_of(units), .taken = true};
+  return chunk_at(untaken);
 }
 
 void SpanMemory::give_back(const std::byte* piece, std::size_t size_bytes) {
   const std::size_t units = units_for(size_bytes, kUnitBytes);
   const auto at = static_cast<std::size_t>(piece - first_chunk_);
   const std::lock_guard lock(mutex_);
-  free_units_[at / kChunkBytes] |= run_of(units) << (at % kChunkBytes / kUnitBytes);
+  chunks_[at / kChunkBytes].free_units |= run_of(units) << (at % kChunkBytes / kUnitBytes);
+}
+
+std::size_t SpanMemory::trim() {
+  std::size_t trimmed_bytes = 0;
+  const std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < chunks_.size(); ++i) {
+    Chunk& chunk = chunks_[i];
+    if (!chunk.taken || chunk.free_units != kAllUnits) continue;
+    ::madvise(chunk_at(i), kChunkBytes, MADV_DONTNEED);
+    chunk.taken = false;
+    budget_.give_back(kChunkBytes);
+    trimmed_bytes += kChunkBytes;
+  }
+  return trimmed_bytes;
 }
 
 }  // namespace layerboot::layer

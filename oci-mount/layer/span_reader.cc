@@ -48,6 +48,16 @@ struct SpanReader::LayerState {
   [[nodiscard]] bool plain() const { return layer->index().compression() == store::Compression::kNone; }
 };
 
+namespace {
+
+/// What decoding the span takes: its stored bytes beside its own.
+std::uint64_t in_flight_bytes(const CheckpointTable& spans, std::uint32_t number) {
+  const SpanInfo info = spans.span(number);
+  return std::uint64_t{info.blob_bytes} + info.size_bytes;
+}
+
+}  // namespace
+
 SpanReader::SpanReader(std::vector<std::shared_ptr<const Layer>> layers, SpanCache& cache,
                        WorkerPool& workers)
     : cache_(cache), workers_(workers) {
@@ -142,40 +152,57 @@ Task<Result<SpanPtr>> SpanReader::load_span(Reactor& reactor, LayerState& state,
   const SpanKey key{state.layer->number(), number};
   auto held = co_await cache_.acquire(reactor, key);
   if (!held || *held) co_return held;
-  auto made = co_await make_span(reactor, state, number);
-  cache_.finish(key, made);
+  // Whoever waits here, or for the span, has no other: see BytesInFlight.
+  auto charge = co_await cache_.budget().spans().acquire(
+      reactor, in_flight_bytes(state.layer->index().checkpoints(), number));
+  auto made = co_await make_span(reactor, state, number, std::move(charge));
   co_return made;
 }
 
-Task<Result<SpanPtr>> SpanReader::make_span(Reactor& reactor, LayerState& state, std::uint32_t number) {
+Task<Result<SpanPtr>> SpanReader::make_span(Reactor& reactor, LayerState& state, std::uint32_t number,
+                                            BytesInFlight::Charge charge) {
+  auto made = co_await decode(reactor, state, number, std::move(charge));
+  cache_.finish({state.layer->number(), number}, made);
+  co_return made;
+}
+
+Task<Result<std::shared_ptr<DecodedSpan>>> SpanReader::decode(Reactor& reactor, LayerState& state,
+                                                              std::uint32_t number,
+                                                              BytesInFlight::Charge charge) {
   const store::Blob& blob = state.layer->blob();
   const SpanInfo info = state.layer->index().checkpoints().span(number);
-  const auto compressed = std::make_unique_for_overwrite<std::byte[]>(info.blob_bytes);
-  const std::span<std::byte> blob_bytes(compressed.get(), info.blob_bytes);
+  const Buffer compressed(info.blob_bytes);
   std::size_t done = 0;
   while (done < info.blob_bytes) {
-    const auto room = blob_bytes.subspan(done);
+    const auto room = compressed.bytes().subspan(done);
     const iovec slice{room.data(), room.size()};
     auto got = co_await blob.read_at(reactor, info.blob_offset + done, std::span(&slice, 1));
     if (!got) co_return fail(EIO, got.error().describe());
     if (*got == 0) co_return fail(EIO, "it ends early, at byte ", info.blob_offset + done);
     done += *got;
   }
-  auto decoded = cache_.make(info.size_bytes);
+  // `charge` goes on to pay for the stored bytes, and ends after them.
+  auto decoded = cache_.make(info.size_bytes, charge.split(info.size_bytes));
   Result<void> outcome;
-  auto work = [&] { outcome = decode_span(info, blob_bytes, decoded->bytes()); };
+  auto work = [&] { outcome = decode_span(info, compressed.bytes(), decoded->bytes()); };
   co_await workers_.run(reactor, work);
   if (!outcome) co_return fail(EIO, outcome.error().describe());
-  co_return SpanPtr(std::move(decoded));
+  co_return decoded;
 }
 
 void SpanReader::prefetch(Reactor& reactor, LayerState& state, std::uint32_t first_span) {
   const std::uint32_t end =
       std::min(first_span + kPrefetchSpans, state.layer->index().checkpoints().span_count());
   for (std::uint32_t number = first_span; number < end; ++number) {
-    if (cache_.find({state.layer->number(), number})) continue;
+    const SpanKey key{state.layer->number(), number};
+    if (cache_.find(key)) continue;
+    auto charge =
+        cache_.budget().spans().try_acquire(in_flight_bytes(state.layer->index().checkpoints(), number));
+    if (!charge) return;
+    if (!cache_.claim(key)) continue;
     // An error is not lost: who needs the span will meet it.
-    start(load_span(reactor, state, number), [hold = Reactor::Hold(reactor)](const Result<SpanPtr>&) {});
+    start(make_span(reactor, state, number, std::move(charge)),
+          [hold = Reactor::Hold(reactor)](const Result<SpanPtr>&) {});
   }
 }
 

@@ -25,7 +25,8 @@ using LayerNumber = std::uint32_t;
 ///
 /// A plain tar is read straight into the caller's memory. Of a compressed layer the span that holds the bytes
 /// is taken from the cache, or read, decoded on a worker, checked against its hash and kept; who reads on
-/// where a read ended has the next spans prefetched.
+/// where a read ended has the next spans prefetched. What is in flight is bounded by the cache's budget: a
+/// read beyond that waits for its turn, and holds no memory meanwhile; nothing is prefetched then.
 class SpanReader {
  public:
   /// Spans decoded ahead of a sequential reader.
@@ -56,7 +57,11 @@ class SpanReader {
   Task<Result<void>> read_spans(Reactor& reactor, LayerState& state, std::uint64_t stream_offset,
                                 std::span<const iovec> into);
   Task<Result<SpanPtr>> load_span(Reactor& reactor, LayerState& state, std::uint32_t span);
-  Task<Result<SpanPtr>> make_span(Reactor& reactor, LayerState& state, std::uint32_t span);
+  /// REQUIRES: the order to make it, from the cache. `charge`: for in_flight_bytes() of it.
+  Task<Result<SpanPtr>> make_span(Reactor& reactor, LayerState& state, std::uint32_t span,
+                                  BytesInFlight::Charge charge);
+  Task<Result<std::shared_ptr<DecodedSpan>>> decode(Reactor& reactor, LayerState& state, std::uint32_t span,
+                                                    BytesInFlight::Charge charge);
   void prefetch(Reactor& reactor, LayerState& state, std::uint32_t first_span);
   void report(LayerState& state, const Error& error);
 

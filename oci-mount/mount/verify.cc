@@ -89,7 +89,8 @@ class SpanPass {
   }
 
   std::shared_ptr<const layer::Layer> layer_;
-  layer::SpanCache cache_;
+  MemoryBudget budget_;
+  layer::SpanCache cache_{budget_};
   WorkerPool workers_{2};
   layer::SpanReader reader_;
   std::unique_ptr<Reactor> reactor_;  // ends before the reader, with the prefetches left on it

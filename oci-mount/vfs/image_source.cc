@@ -16,6 +16,12 @@ unsigned worker_count(const ImageSourceOptions& options) {
   return std::clamp(std::thread::hardware_concurrency(), 1U, ImageSourceOptions::kMaxWorkers);
 }
 
+std::uint64_t largest_span_bytes(const std::vector<std::shared_ptr<const layer::Layer>>& layers) {
+  std::uint64_t most = 0;
+  for (const auto& layer : layers) most = std::max(most, layer->index().checkpoints().largest_span_bytes());
+  return most;
+}
+
 }  // namespace
 
 ImageSource::ImageSource(const ImageSourceOptions& options, store::Image opened,
@@ -24,7 +30,8 @@ ImageSource::ImageSource(const ImageSourceOptions& options, store::Image opened,
     : image(std::move(opened)),
       layers(std::move(opened_layers)),
       tree(std::move(opened_tree)),
-      cache(options.cache_bytes),
+      memory(options.memory_limit_bytes, largest_span_bytes(layers)),
+      cache(memory, options.cache_bytes),
       workers(worker_count(options)),
       reader(layers, cache, workers) {}
 
@@ -37,6 +44,8 @@ Result<std::unique_ptr<ImageSource>> open_image_source(std::string_view referenc
   LB_ASSIGN(auto layers,
             layer::open_layers(image, options.add_layers,
                                {.index_dir = index_dir, .show_progress = options.show_progress}));
+  if (auto enough = MemoryBudget::check(options.memory_limit_bytes, largest_span_bytes(layers)); !enough)
+    return while_doing(std::move(enough).error(), reference);
   LB_ASSIGN(std::shared_ptr<const tree::Tree> tree, tree::open_tree(layers, index_dir));
   // The tree's key names these layers, so only a forged file gets here.
   if (tree->layer_count() > layers.size())

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "oci-mount/base/memory_budget.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/state_dirs.h"
 #include "oci-mount/base/worker_pool.h"
@@ -23,6 +24,7 @@ struct ImageSourceOptions {
   std::filesystem::path index_dir;                // kept indexes; empty means dirs.index()
   std::vector<std::filesystem::path> add_layers;  // plain tars, on top of the image's layers in this order
   std::size_t cache_bytes = layer::SpanCache::kDefaultBytes;
+  std::uint64_t memory_limit_bytes = MemoryBudget::kDefaultLimitBytes;
   unsigned worker_threads = 0;  // that decode; 0 means one for each CPU, at most kMaxWorkers
   bool show_progress = true;    // of indexing, on standard error
 
@@ -39,13 +41,15 @@ struct ImageSource {
   const store::Image image;
   const std::vector<std::shared_ptr<const layer::Layer>> layers;
   const std::shared_ptr<const tree::Tree> tree;
+  MemoryBudget memory;
   layer::SpanCache cache;
   WorkerPool workers;
   layer::SpanReader reader;
 };
 
 /// Finds the image, opens its layers and its tree, and indexes what has no index yet: that reads whole blobs,
-/// and blocks. Starts threads: fork before. An error names the reference, blob or path.
+/// and blocks. Starts threads: fork before. An error names the reference, blob or path; EINVAL where the
+/// memory limit is too little to read this image with.
 Result<std::unique_ptr<ImageSource>> open_image_source(std::string_view reference,
                                                        const ImageSourceOptions& options);
 

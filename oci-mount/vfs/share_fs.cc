@@ -33,11 +33,12 @@ bool has_changed_kind(int code) {
 
 }  // namespace
 
-Result<std::unique_ptr<ShareFs>> ShareFs::open(const ShareOptions& options, WorkerPool& workers) {
+Result<std::unique_ptr<ShareFs>> ShareFs::open(const ShareOptions& options, WorkerPool& workers,
+                                               MemoryBudget& memory) {
   const std::string& path = options.directory.native();
   LB_ASSIGN(UniqueFd root, open_path(options.directory, O_RDONLY | O_DIRECTORY));
   LB_ASSIGN(const Seen seen, look_at({root.get(), ""}));
-  std::unique_ptr<ShareFs> share(new ShareFs(std::move(root), seen, workers));
+  std::unique_ptr<ShareFs> share(new ShareFs(std::move(root), seen, workers, memory));
   if (options.quota_bytes == 0) return share;
   const auto survey = overlay::survey_directory(overlay::Keeping::kNative, share->root_.get(), kBlocksAlone);
   if (!survey) return while_doing(survey.error(), "cannot measure ", path);
@@ -50,12 +51,12 @@ Result<std::unique_ptr<ShareFs>> ShareFs::open(const ShareOptions& options, Work
   return share;
 }
 
-ShareFs::ShareFs(UniqueFd root, const Seen& seen, WorkerPool& workers)
+ShareFs::ShareFs(UniqueFd root, const Seen& seen, WorkerPool& workers, MemoryBudget& memory)
     : root_(std::move(root)),
       device_(seen.device),
       keeper_(::geteuid() == 0 ? Keeper::kRoot : Keeper::kOrdinaryUser),
       workers_(workers),
-      nodes_(seen.identity) {}
+      nodes_(seen.identity, memory) {}
 
 void ShareFs::reset() {
   const std::lock_guard lock(mutex_);

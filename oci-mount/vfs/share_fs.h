@@ -32,9 +32,11 @@ struct ShareOptions {
 /// Thread-safe: one lock guards what is known of objects; it is never held while a Task waits.
 class ShareFs final : public FileSystem {
  public:
-  /// Opens the directory, which must be there, and with a quota counts what is in it. `workers` outlives the
-  /// file system. With a quota, files that others make while it is served are counted at the next start.
-  static Result<std::unique_ptr<ShareFs>> open(const ShareOptions& options, WorkerPool& workers);
+  /// Opens the directory, which must be there, and with a quota counts what is in it. `workers` and `memory`,
+  /// which pays for what is known of objects, outlive the file system. With a quota, files that others make
+  /// while it is served are counted at the next start.
+  static Result<std::unique_ptr<ShareFs>> open(const ShareOptions& options, WorkerPool& workers,
+                                               MemoryBudget& memory);
 
   /// Null where none was asked for.
   [[nodiscard]] overlay::Quota* quota() { return quota_ ? &*quota_ : nullptr; }
@@ -95,7 +97,7 @@ class ShareFs final : public FileSystem {
   };
   enum class For { kReading, kWriting };
 
-  ShareFs(UniqueFd root, const Seen& seen, WorkerPool& workers);
+  ShareFs(UniqueFd root, const Seen& seen, WorkerPool& workers, MemoryBudget& memory);
 
   // ---- all of it runs under mutex_ ----
   // Nodes and names (share_fs.cc)

@@ -7,7 +7,14 @@
 
 namespace layerboot::vfs {
 
-ShareNodes::ShareNodes(const Identity& root) : root_identity_(root) { forget_all(); }
+ShareNodes::ShareNodes(const Identity& root, MemoryBudget& budget) : root_identity_(root), budget_(budget) {
+  forget_all();
+}
+
+ShareNodes::~ShareNodes() {
+  forget_all();
+  budget_.give_back(kNodeBytes);
+}
 
 Result<ShareNodePtr> ShareNodes::find(NodeId id) const {
   const auto found = by_id_.find(id);
@@ -22,8 +29,9 @@ ShareNodePtr ShareNodes::known(const Identity& identity) const {
 }
 
 Result<ShareNodePtr> ShareNodes::add(const Identity& identity) {
-  if (by_id_.size() >= kMaxNodes) return fail(ENFILE);
+  if (!budget_.take(kNodeBytes)) return fail(ENOMEM);
   auto node = std::make_shared<ShareNode>();
+  node->memory_bytes = kNodeBytes;
   node->id = next_id_++;
   node->identity = identity;
   by_id_[node->id] = node;
@@ -85,8 +93,17 @@ void ShareNodes::set_parent(ShareNode& node, const ShareNodePtr& parent) {
   release_if_unused(before);
 }
 
+void ShareNodes::pay_for_name(ShareNode& node) {
+  const bool is_within = node.name.capacity() <= std::string().capacity();
+  const std::size_t now = kNodeBytes + (is_within ? 0 : node.name.capacity() + 1);
+  budget_.give_back(node.memory_bytes);
+  budget_.take_anyway(now);  // a name is short
+  node.memory_bytes = now;
+}
+
 void ShareNodes::move(const ShareNodePtr& node, const ShareNodePtr& parent, std::string_view name) {
   node->name = name;
+  pay_for_name(*node);
   if (std::exchange(node->held, nullptr)) --held_count_;
   set_parent(*node, parent);
 }
@@ -110,6 +127,7 @@ void ShareNodes::release_if_unused(ShareNodePtr node) {
   // A loop, for a client nests as deep as it likes.
   while (node && !node->is_root() && !node->erased && node->references == 0 && node->children == 0) {
     node->erased = true;
+    budget_.give_back(std::exchange(node->memory_bytes, 0));
     if (node->held) --held_count_;
     if (const auto known = by_ino_.find(node->identity.ino);
         known != by_ino_.end() && known->second == node.get()) {
@@ -127,6 +145,7 @@ void ShareNodes::forget_all() {
   for (const auto& [id, node] : by_id_) {
     node->parent.reset();
     node->erased = true;
+    budget_.give_back(std::exchange(node->memory_bytes, 0));
   }
   by_id_.clear();
   by_ino_.clear();
@@ -134,6 +153,8 @@ void ShareNodes::forget_all() {
   auto root = std::make_shared<ShareNode>();
   root->id = kRootId;
   root->identity = root_identity_;
+  root->memory_bytes = kNodeBytes;
+  budget_.take_anyway(kNodeBytes);
   by_ino_[root_identity_.ino] = root.get();
   by_id_[kRootId] = std::move(root);
 }

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "oci-mount/base/memory_budget.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/overlay/fd_cache.h"
 #include "oci-mount/vfs/share_object.h"
@@ -24,11 +25,12 @@ struct ShareNode {
   Identity identity;
   std::shared_ptr<ShareNode> parent;  // none: the root, or an object whose name is gone
   std::string name;
-  std::uint64_t references = 0;  // the client's
-  std::uint32_t children = 0;    // nodes that have this one as parent
-  std::uint64_t charged_bytes = 0;
-  overlay::FdCache::Fd held;  // of a file without a name: all that leads to it
-  bool erased = false;        // the client has let go of it
+  std::uint64_t references = 0;     // the client's
+  std::uint32_t children = 0;       // nodes that have this one as parent
+  std::uint64_t charged_bytes = 0;  // of the quota
+  std::size_t memory_bytes = 0;     // of the memory budget
+  overlay::FdCache::Fd held;        // of a file without a name: all that leads to it
+  bool erased = false;              // the client has let go of it
 
   [[nodiscard]] bool is_root() const { return id == kRootId; }
 };
@@ -37,13 +39,15 @@ using ShareNodePtr = std::shared_ptr<ShareNode>;
 /// Not thread-safe: under its owner's lock.
 class ShareNodes {
  public:
-  /// A client's memory is bounded by its own, ours by this. ENFILE beyond.
-  static constexpr std::size_t kMaxNodes = std::size_t{1} << 22;
+  /// What a node takes beside a name too long to lie in it: itself, its places in the tables, the allocator's
+  /// part.
+  static constexpr std::size_t kNodeBytes = sizeof(ShareNode) + 160;
   /// Files without a name that are kept for who still has them open; beyond it they are gone at once.
   static constexpr std::size_t kMaxHeld = 128;
 
-  explicit ShareNodes(const Identity& root);
-  ~ShareNodes() { forget_all(); }
+  /// Nodes are paid for out of `budget`, which outlives this: ENOMEM at its limit.
+  ShareNodes(const Identity& root, MemoryBudget& budget);
+  ~ShareNodes();
   ShareNodes(const ShareNodes&) = delete;
   ShareNodes& operator=(const ShareNodes&) = delete;
 
@@ -52,7 +56,7 @@ class ShareNodes {
   /// Null where the client does not know it.
   [[nodiscard]] ShareNodePtr known(const Identity& identity) const;
   /// The node of an object that was just seen as `name` in `parent`, made where there is none. Its place is
-  /// from now on that one. Without references it is to be released.
+  /// from now on that one. Without references it is to be released. ENOMEM.
   Result<ShareNodePtr> put(const ShareNodePtr& parent, std::string_view name, const Identity& identity);
   /// An object that has no name, by its descriptor.
   Result<ShareNodePtr> put_nameless(const Identity& identity, overlay::FdCache::Fd held);
@@ -73,9 +77,11 @@ class ShareNodes {
 
  private:
   Result<ShareNodePtr> add(const Identity& identity);
+  void pay_for_name(ShareNode& node);
   void set_parent(ShareNode& node, const ShareNodePtr& parent);
 
   Identity root_identity_;
+  MemoryBudget& budget_;
   std::unordered_map<NodeId, ShareNodePtr> by_id_;
   std::unordered_map<std::uint64_t, ShareNode*> by_ino_;
   NodeId next_id_ = kRootId + 1;  // never used again: an old one is unknown, not another object

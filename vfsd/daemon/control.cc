@@ -78,6 +78,11 @@ Result<Json> answer(std::string_view line, const ControlTarget& target) {
     Json reply = {{"version", LAYERBOOT_VERSION},
                   {"front_end", target.has_front_end()},
                   {"requests", describe_requests(target)}};
+    if (target.memory != nullptr) {
+      reply["memory"] = {{"limit_bytes", target.memory->limit_bytes()},
+                         {"used_bytes", target.memory->used_bytes()},
+                         {"peak_bytes", target.memory->peak_bytes()}};
+    }
     if (target.quota != nullptr) reply["quota"] = describe_quota(*target.quota);
     return reply;
   }

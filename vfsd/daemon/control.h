@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "oci-mount/base/memory_budget.h"
 #include "oci-mount/overlay/quota.h"
 #include "vfsd/fuse/request_counts.h"
 
@@ -13,8 +14,9 @@ namespace layerboot::vfsd {
 
 /// What may be asked about and changed. Borrowed; all of it is thread-safe.
 struct ControlTarget {
-  overlay::Quota* quota = nullptr;  // null: read-only, nothing to resize
-  bool inodes_follow_bytes = true;  // no number of inodes was asked for at the start
+  overlay::Quota* quota = nullptr;       // null: read-only, nothing to resize
+  const MemoryBudget* memory = nullptr;  // null: not shown
+  bool inodes_follow_bytes = true;       // no number of inodes was asked for at the start
   std::function<void(fuse::RequestCounts&)> add_counts;
   std::function<bool()> has_front_end;
 };

@@ -69,13 +69,14 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
                                                                    .zero_message_open = !options.send_opens,
                                                                    .shared = in_place,
                                                                    .writeback = options.writeback});
-    LB_ASSIGN(const auto queues, QueueSet::create(session, options.request_queues));
+    LB_ASSIGN(const auto queues, QueueSet::create(session, options.request_queues, image.memory()));
     vhost::Backend backend(*queues);
     Server server(listener, backend, session, options.once);
     std::optional<ControlServer> control;
     if (control_listener) {
       control.emplace(server.io(), *control_listener,
                       ControlTarget{.quota = image.quota,
+                                    .memory = &image.memory(),
                                     .inodes_follow_bytes = options.quota_inodes == 0,
                                     .add_counts = [&](auto& sum) { queues->add_counts(sum); },
                                     .has_front_end = [&] { return server.has_front_end(); }});

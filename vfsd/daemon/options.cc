@@ -51,6 +51,8 @@ void declare(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option_function<std::string>("--cache-size", size_into(options.cache_bytes),
                                        "memory for decoded data (default 64M)");
+  app.add_option_function<std::string>("--memory-limit", size_into(options.memory_limit_bytes),
+                                       "memory that this daemon may take in all (default 512M)");
   app.add_option("--ready-fd", options.ready_fd,
                  "descriptor that gets a line that begins with \"ready\" when listening");
   app.add_option("--sandbox", options.sandbox,

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "oci-mount/base/memory_budget.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/sanitizers.h"
 #include "oci-mount/layer/span_cache.h"
@@ -35,6 +36,7 @@ struct Options {
   std::filesystem::path index_dir;  // empty: the user's cache
   unsigned request_queues = 4;
   std::uint64_t cache_bytes = layer::SpanCache::kDefaultBytes;
+  std::uint64_t memory_limit_bytes = MemoryBudget::kDefaultLimitBytes;
   int ready_fd = -1;
   SandboxMode sandbox = SandboxMode::kAuto;
   SeccompMode seccomp = kDefaultSeccomp;

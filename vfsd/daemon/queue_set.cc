@@ -2,11 +2,13 @@
 
 namespace layerboot::vfsd {
 
-Result<std::unique_ptr<QueueSet>> QueueSet::create(fuse::Session& session, unsigned request_queues) {
-  std::unique_ptr<QueueSet> set(new QueueSet);
+Result<std::unique_ptr<QueueSet>> QueueSet::create(fuse::Session& session, unsigned request_queues,
+                                                   MemoryBudget& budget) {
+  std::unique_ptr<QueueSet> set(new QueueSet(budget));
   for (unsigned i = 0; i < request_queues; ++i) {
     const auto queues = i == 0 ? QueueWorker::Queues::kHighPriorityToo : QueueWorker::Queues::kOne;
-    LB_ASSIGN(auto worker, QueueWorker::create(session, queues));
+    LB_ASSIGN(auto worker, QueueWorker::create(session, queues, budget));
+    budget.take_anyway(kWorkerBytes);
     set->workers_.push_back(std::move(worker));
   }
   return set;

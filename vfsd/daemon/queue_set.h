@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "vfsd/daemon/queue_worker.h"
+#include "vfsd/fuse/wire.h"
 #include "vfsd/vhost/backend.h"
 
 namespace layerboot::vfsd {
@@ -13,8 +14,13 @@ namespace layerboot::vfsd {
 /// for what is in flight, and with it the calling thread.
 class QueueSet final : public vhost::QueueHost {
  public:
-  /// `session` must outlive the set.
-  static Result<std::unique_ptr<QueueSet>> create(fuse::Session& session, unsigned request_queues);
+  /// Of each worker, beside its queues' slots: a page of a listing.
+  static constexpr std::size_t kWorkerBytes = fuse::kMaxWriteBytes;
+
+  ~QueueSet() override { budget_.give_back(workers_.size() * kWorkerBytes); }
+  /// `session` and `budget` must outlive the set.
+  static Result<std::unique_ptr<QueueSet>> create(fuse::Session& session, unsigned request_queues,
+                                                  MemoryBudget& budget);
 
   [[nodiscard]] unsigned queue_count() const override { return static_cast<unsigned>(workers_.size()) + 1; }
   void start(unsigned index, vhost::Rings rings, bool event_idx, std::uint16_t next_available,
@@ -27,11 +33,12 @@ class QueueSet final : public vhost::QueueHost {
   void add_counts(fuse::RequestCounts& sum) const;
 
  private:
-  QueueSet() = default;
+  explicit QueueSet(MemoryBudget& budget) : budget_(budget) {}
   /// Runs `work(queue, done)` on the thread of queue `index`.
   template <typename Work>
   void run(unsigned index, Work work);
 
+  MemoryBudget& budget_;
   std::vector<std::unique_ptr<QueueWorker>> workers_;
 };
 

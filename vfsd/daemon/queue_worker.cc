@@ -4,21 +4,23 @@
 
 namespace layerboot::vfsd {
 
-Result<std::unique_ptr<QueueWorker>> QueueWorker::create(fuse::Session& session, Queues queues) {
+Result<std::unique_ptr<QueueWorker>> QueueWorker::create(fuse::Session& session, Queues queues,
+                                                         MemoryBudget& budget) {
   std::unique_ptr<QueueWorker> worker(new QueueWorker);
   std::promise<Result<void>> ready;
   auto outcome = ready.get_future();
-  worker->thread_ = std::thread([&, made = worker.get()] { made->serve(session, queues, ready); });
+  worker->thread_ = std::thread([&, made = worker.get()] { made->serve(session, queues, budget, ready); });
   LB_TRY(outcome.get());
   return worker;
 }
 
-void QueueWorker::serve(fuse::Session& session, Queues queues, std::promise<Result<void>>& ready) {
+void QueueWorker::serve(fuse::Session& session, Queues queues, MemoryBudget& budget,
+                        std::promise<Result<void>>& ready) {
   auto reactor = Reactor::create();
   if (!reactor) return ready.set_value(std::unexpected(reactor.error()));
   reactor_ = std::move(*reactor);
   const auto add = [&](ServedQueue::Replies replies) {
-    queues_.push_back(std::make_unique<ServedQueue>(*reactor_, session, replies));
+    queues_.push_back(std::make_unique<ServedQueue>(*reactor_, session, replies, budget));
   };
   if (queues == Queues::kHighPriorityToo) add(ServedQueue::Replies::kGathered);
   add(ServedQueue::Replies::kAtOnce);

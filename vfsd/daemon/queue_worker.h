@@ -16,7 +16,8 @@ class QueueWorker {
  public:
   enum class Queues { kOne, kHighPriorityToo };
   /// A worker with a request queue, and the high-priority queue before it if so wanted, running.
-  static Result<std::unique_ptr<QueueWorker>> create(fuse::Session& session, Queues queues);
+  static Result<std::unique_ptr<QueueWorker>> create(fuse::Session& session, Queues queues,
+                                                     MemoryBudget& budget);
   /// REQUIRES: its queues are stopped.
   ~QueueWorker();
   QueueWorker(const QueueWorker&) = delete;
@@ -32,7 +33,7 @@ class QueueWorker {
  private:
   QueueWorker() = default;
   /// What the thread does; `ready` is told when the queues may be used, or why there are none.
-  void serve(fuse::Session& session, Queues queues, std::promise<Result<void>>& ready);
+  void serve(fuse::Session& session, Queues queues, MemoryBudget& budget, std::promise<Result<void>>& ready);
 
   std::unique_ptr<Reactor> reactor_;  // the thread's
   std::vector<std::unique_ptr<ServedQueue>> queues_;

@@ -14,11 +14,14 @@ constexpr unsigned kShareWorkers = 1;
 
 Result<ServedImage> serve_share(const Options& options) {
   ServedImage served;
+  if (auto enough = MemoryBudget::check(options.memory_limit_bytes, 0); !enough)
+    return while_doing(std::move(enough).error(), "--memory-limit");
+  served.own_memory = std::make_unique<MemoryBudget>(options.memory_limit_bytes);
   served.own_workers = std::make_unique<WorkerPool>(kShareWorkers);
   LB_ASSIGN(auto share, vfs::ShareFs::open({.directory = options.share,
                                             .quota_bytes = options.quota_bytes,
                                             .quota_inodes = options.quota_inodes},
-                                           *served.own_workers));
+                                           *served.own_workers, *served.own_memory));
   served.indexes_open = std::chrono::steady_clock::now();
   served.quota = share->quota();
   served.file_system = std::move(share);
@@ -41,6 +44,7 @@ Result<ServedImage> serve_image(const Options& options) {
   source_options.index_dir = options.index_dir;
   source_options.add_layers = options.add_layers;
   source_options.cache_bytes = options.cache_bytes;
+  source_options.memory_limit_bytes = options.memory_limit_bytes;
   source_options.show_progress = !options.quiet;
   ServedImage served;
   LB_ASSIGN(served.source, vfs::open_image_source(options.image, source_options));

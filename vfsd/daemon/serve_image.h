@@ -16,18 +16,21 @@ namespace layerboot::vfsd {
 /// The file system and what it works with, which goes after it.
 struct ServedImage {
   std::unique_ptr<vfs::ImageSource> source;  // null for a directory in place
-  std::unique_ptr<WorkerPool> own_workers;   // of that
+  std::unique_ptr<MemoryBudget> own_memory;  // of that, and the next
+  std::unique_ptr<WorkerPool> own_workers;
   std::unique_ptr<vfs::FileSystem> file_system;
   overlay::Quota* quota = nullptr;  // of the file system; null where that has none
   std::chrono::steady_clock::time_point
       indexes_open;  // when they were; of a directory in place, when that was
 
+  [[nodiscard]] MemoryBudget& memory() const { return source ? source->memory : *own_memory; }
   [[nodiscard]] WorkerPool& workers() const { return source ? source->workers : *own_workers; }
   [[nodiscard]] Served served() const;
 };
 
 /// Opens the image or the directory, its indexes (made now where missing, which takes a while and shows
-/// progress), the upper and its quota. Everything that a request may need is open afterwards.
+/// progress), the upper and its quota. Everything that a request may need is open afterwards. EINVAL where
+/// the memory limit is too little.
 Result<ServedImage> serve_image(const Options& options);
 
 }  // namespace layerboot::vfsd

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "oci-mount/base/memory_budget.h"
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/base/unique_fd.h"
 #include "vfsd/daemon/idle_poll.h"
@@ -24,6 +25,16 @@ class ServedQueue {
  public:
   /// Requests in work at a time. At the bound, more stay in the available ring until one is done.
   static constexpr std::size_t kMaxInFlight = 256;
+  /// What a request in work takes at most, but for large ones: its slot, body, slices and tasks. Each slot is
+  /// paid for with that; where the budget has no room for another, requests wait as at kMaxInFlight.
+  static constexpr std::size_t kSlotBytes = 24U << 10;
+  /// Slots that need no room in the budget, so that there is always one.
+  static constexpr std::size_t kFreeSlots = 16;
+  /// Slots kept while nothing is in flight for kIdleTime.
+  static constexpr std::size_t kIdleSlots = 64;
+  static constexpr std::chrono::seconds kIdleTime{1};
+  /// What large requests in work take beyond kSlotBytes, all of them together: at the bound, more wait.
+  static constexpr std::size_t kMaxLargeBytes = 2U << 20;
   /// Requests handled before the reactor gets to other work.
   static constexpr unsigned kMaxBatch = 128;
   static constexpr std::size_t kEarlyPublishBytes = 512U << 10;
@@ -36,7 +47,8 @@ class ServedQueue {
   static constexpr std::chrono::milliseconds kGatherTime{4};
   static constexpr unsigned kMaxGathered = 64;
 
-  ServedQueue(Reactor& reactor, fuse::Session& session, Replies replies);
+  /// `budget` outlives the queue.
+  ServedQueue(Reactor& reactor, fuse::Session& session, Replies replies, MemoryBudget& budget);
   /// REQUIRES: stopped.
   ~ServedQueue();
   ServedQueue(const ServedQueue&) = delete;
@@ -66,6 +78,9 @@ class ServedQueue {
   /// Looks for more while nothing is in flight.
   bool more_arrives();
   Slot* free_slot();
+  /// Gives back slots that nobody needs any more, after a while.
+  void shrink_later();
+  void shrink();
   void finish(Slot& slot, std::size_t reply_bytes);
   void publish();
   void publish_later();
@@ -76,15 +91,18 @@ class ServedQueue {
   Reactor& reactor_;
   fuse::Session& session_;
   const Replies replies_;
+  MemoryBudget& budget_;
   bool publish_is_due_ = false;
+  bool shrink_is_due_ = false;
   std::optional<vhost::Virtqueue> virtqueue_;
   UniqueFd call_;
   int kick_fd_ = -1;
-  std::vector<std::unique_ptr<Slot>> slots_;  // made as needed, kept for good
+  std::vector<std::unique_ptr<Slot>> slots_;  // made as needed
   std::vector<Slot*> free_;
   fuse::RequestCounts counts_;
   IdlePoll idle_poll_;
   std::size_t unpublished_bytes_ = 0;
+  std::size_t large_bytes_ = 0;                 // that slots in work have beyond kSlotBytes
   bool broken_ = false;                         // the ring made no sense; nothing more is taken from it
   bool wants_more_ = false;                     // a bound was reached: go on after the batch
   std::function<void(std::uint16_t)> stopped_;  // set while stopping

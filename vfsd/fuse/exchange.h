@@ -14,9 +14,9 @@
 
 namespace layerboot::vfsd::fuse {
 
-/// Reused for request after request, so that its working memory is allocated once.
-/// Lives from Session::handle() until complete() is called, which happens exactly once, on the reactor's
-/// thread; the session does not touch it afterwards.
+/// Reused for request after request, so that its working memory is allocated once. The transport may give
+/// back what that has grown to when the request is completed. Lives from Session::handle() until complete()
+/// is called, which happens exactly once, on the reactor's thread; the session does not touch it afterwards.
 /// The memory that the iovecs name belongs to a peer who may change it at any time.
 class Exchange {
  public:
@@ -32,7 +32,6 @@ class Exchange {
   // The session's working memory; the transport leaves it alone.
   fuse_in_header header{};
   std::vector<std::byte> body;      // this side's only copy of what follows the header
-  std::vector<std::byte> scratch;   // replies being put together
   std::vector<iovec> data;          // the part of the iovecs that holds file data
   std::uint64_t valid_seconds = 0;  // how long the client may believe entries and attributes
 

@@ -172,7 +172,8 @@ void list_directory(Call& call, bool plus) {
   if (!call.body.ok()) return call.malformed();
   const std::size_t room = total_bytes(call.exchange.writable()) - sizeof(fuse_out_header);
   const std::size_t limit = std::min<std::size_t>({in.size, room, kMaxWriteBytes});
-  auto& page = call.exchange.scratch;
+  // Put together and sent before this returns: one for each thread, not for each request.
+  thread_local std::vector<std::byte> page;
   DirentPacker packer(page, limit, plus, call.exchange.valid_seconds);
   const vfs::FileSystem::AddEntry add = [&packer](const vfs::Dirent& dirent, const vfs::Entry& entry) {
     return packer.add(dirent, entry);

@@ -12,21 +12,24 @@ namespace {
 constexpr std::size_t kKibibyte = 1024;
 
 TEST(SpanMemory, ChunksBeginWhereHugePagesDo) {
-  SpanMemory memory(SpanMemory::kChunkBytes);
+  MemoryBudget budget;
+  SpanMemory memory(SpanMemory::kChunkBytes, budget);
   std::byte* const piece = memory.take(SpanMemory::kChunkBytes);
   ASSERT_NE(piece, nullptr);
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(piece) % SpanMemory::kChunkBytes, 0U);
 }
 
 TEST(SpanMemory, HandsOutNoMoreThanItHas) {
-  SpanMemory memory(3 * SpanMemory::kChunkBytes);
+  MemoryBudget budget;
+  SpanMemory memory(3 * SpanMemory::kChunkBytes, budget);
   std::size_t pieces = 0;
   while (memory.take(256 * kKibibyte) != nullptr) ++pieces;
   EXPECT_EQ(pieces, 24U);
 }
 
 TEST(SpanMemory, WhatIsGivenBackIsHandedOutAgain) {
-  SpanMemory memory(SpanMemory::kChunkBytes);
+  MemoryBudget budget;
+  SpanMemory memory(SpanMemory::kChunkBytes, budget);
   std::byte* const whole = memory.take(SpanMemory::kChunkBytes);
   ASSERT_NE(whole, nullptr);
   EXPECT_EQ(memory.take(1), nullptr);
@@ -35,7 +38,8 @@ TEST(SpanMemory, WhatIsGivenBackIsHandedOutAgain) {
 }
 
 TEST(SpanMemory, ADifferentSizeFitsIntoAGap) {
-  SpanMemory memory(SpanMemory::kChunkBytes);
+  MemoryBudget budget;
+  SpanMemory memory(SpanMemory::kChunkBytes, budget);
   std::byte* const left = memory.take(960 * kKibibyte);
   std::byte* const gap = memory.take(128 * kKibibyte);
   std::byte* const right = memory.take(960 * kKibibyte);
@@ -48,10 +52,11 @@ TEST(SpanMemory, ADifferentSizeFitsIntoAGap) {
 }
 
 TEST(SpanMemory, MoreThanAChunkAndNothingAreNotItsBusiness) {
-  SpanMemory memory(4 * SpanMemory::kChunkBytes);
+  MemoryBudget budget;
+  SpanMemory memory(4 * SpanMemory::kChunkBytes, budget);
   EXPECT_EQ(memory.take(SpanMemory::kChunkBytes + 1), nullptr);
   EXPECT_EQ(memory.take(0), nullptr);
-  SpanMemory none(0);
+  SpanMemory none(0, budget);
   EXPECT_EQ(none.take(1), nullptr);
 }
 
@@ -60,7 +65,8 @@ TEST(SpanMemory, PiecesNeverOverlap) {
   RecordProperty("seed", static_cast<int>(seed));
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
-  SpanMemory memory(4 * SpanMemory::kChunkBytes);
+  MemoryBudget budget;
+  SpanMemory memory(4 * SpanMemory::kChunkBytes, budget);
   std::map<std::byte*, std::size_t> held;
   for (int step = 0; step < 5000; ++step) {
     if (!held.empty() && random() % 2 == 0) {

@@ -35,7 +35,7 @@ class SpanReaderTest : public test::ReactorFixture {
   void open_reader(std::size_t cache_bytes = SpanCache::kDefaultBytes) {
     if (reader_) drain();
     reader_.reset();
-    cache_ = std::make_unique<SpanCache>(cache_bytes);
+    cache_ = std::make_unique<SpanCache>(budget_, cache_bytes);
     reader_ = std::make_unique<SpanReader>(layers_, *cache_, workers_);
   }
   std::shared_ptr<const Layer> index(const std::shared_ptr<CountingBlob>& blob,
@@ -70,6 +70,7 @@ class SpanReaderTest : public test::ReactorFixture {
   std::shared_ptr<CountingBlob> packed_;
   std::shared_ptr<CountingBlob> plain_;
   std::vector<std::shared_ptr<const Layer>> layers_;
+  MemoryBudget budget_;
   std::unique_ptr<SpanCache> cache_;
   std::unique_ptr<SpanReader> reader_;
 };
@@ -211,6 +212,53 @@ TEST_F(SpanReaderTest, ASequentialReaderFindsTheNextSpansReady) {
   const iovec slice{text.data(), text.size()};
   EXPECT_TRUE(reader_->try_read(kPacked, spans().span(1).stream_offset, std::span(&slice, 1)));
   EXPECT_TRUE(reader_->try_read(kPacked, spans().span(2).stream_offset, std::span(&slice, 1)));
+}
+
+TEST_F(SpanReaderTest, ReadsBeyondWhatMayBeInFlightWaitForTheirTurn) {
+  open_reader(0);
+  auto& in_flight = budget_.spans();
+  const std::uint64_t nearly_all = in_flight.capacity_bytes() - spans().largest_span_bytes();
+  auto others = in_flight.try_acquire(nearly_all);
+  ASSERT_TRUE(others);
+  packed_->hold();
+  const auto count = static_cast<std::size_t>(spans().span_count()) - 1;
+  ASSERT_GT(count, 4U);
+  std::vector<std::string> texts(count, std::string(10, '.'));
+  std::vector<iovec> slices;
+  for (auto& text : texts) slices.push_back({text.data(), text.size()});
+  std::size_t left = count;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    start(reader_->read(*reactor_, kPacked, spans().span(i).stream_offset, std::span(&slices[i], 1)),
+          [&](const Result<void>& done) {
+            EXPECT_TRUE(done);
+            if (--left == 0) reactor_->stop();
+          });
+  }
+  EXPECT_GE(in_flight.waiting(), count - 3) << "they have read nothing yet";
+  EXPECT_LE(in_flight.used_bytes(), in_flight.capacity_bytes());
+  const auto all = budget_.limit_bytes();
+  packed_->release();
+  reactor_->run();
+  for (std::uint32_t i = 0; i < count; ++i)
+    EXPECT_EQ(texts[i], tar_.substr(spans().span(i).stream_offset, 10)) << i;
+  EXPECT_EQ(in_flight.used_bytes(), nearly_all);
+  EXPECT_LE(budget_.peak_bytes(), all);
+}
+
+TEST_F(SpanReaderTest, NothingIsPrefetchedWhereThereIsNoRoom) {
+  auto& in_flight = budget_.spans();
+  const std::uint64_t first = spans().span(1).stream_offset;
+  ASSERT_TRUE(read(kPacked, 0, 100));
+  ASSERT_TRUE(read(kPacked, 100, first - 100));  // reads on
+  drain();
+  EXPECT_EQ(packed_->reads(), 1U + SpanReader::kPrefetchSpans);
+  open_reader();
+  ASSERT_TRUE(read(kPacked, 0, 100));
+  const auto before = packed_->reads();
+  const auto others = in_flight.try_acquire(in_flight.capacity_bytes());
+  ASSERT_TRUE(read(kPacked, 100, first - 100));
+  drain();
+  EXPECT_EQ(packed_->reads(), before);
 }
 
 TEST_F(SpanReaderTest, ABlobThatChangedGivesEioNeverWrongBytes) {

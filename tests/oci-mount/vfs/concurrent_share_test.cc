@@ -25,8 +25,8 @@ class ConcurrentShareTest : public testing::Test {
   }
   void restart() {
     share_.reset();
-    auto share =
-        vfs::ShareFs::open({.directory = host(), .quota_bytes = 1 << 30, .quota_inodes = 0}, workers_);
+    auto share = vfs::ShareFs::open({.directory = host(), .quota_bytes = 1 << 30, .quota_inodes = 0},
+                                    workers_, memory_);
     ASSERT_TRUE(share) << share.error().describe();
     share_ = std::move(*share);
   }
@@ -34,6 +34,7 @@ class ConcurrentShareTest : public testing::Test {
   Snapshot shown() { return FsDriver(*share_).snapshot(); }
 
   const TempDir dir_;
+  MemoryBudget memory_;
   WorkerPool workers_{1};
   std::unique_ptr<vfs::ShareFs> share_;
 };

@@ -29,8 +29,8 @@ class ShareFsTest : public testing::Test {
   void restart(std::uint64_t quota_bytes = 0) {
     driver_.reset();
     share_.reset();
-    auto share =
-        vfs::ShareFs::open({.directory = host(), .quota_bytes = quota_bytes, .quota_inodes = 0}, workers_);
+    auto share = vfs::ShareFs::open({.directory = host(), .quota_bytes = quota_bytes, .quota_inodes = 0},
+                                    workers_, memory_);
     ASSERT_TRUE(share) << share.error().describe();
     share_ = std::move(*share);
     driver_ = std::make_unique<FsDriver>(*share_);
@@ -57,6 +57,7 @@ class ShareFsTest : public testing::Test {
   FsDriver& drive() { return *driver_; }
 
   const TempDir dir_;
+  MemoryBudget memory_;
   WorkerPool workers_{1};
   std::unique_ptr<vfs::ShareFs> share_;
   std::unique_ptr<FsDriver> driver_;
@@ -295,8 +296,8 @@ TEST_F(ShareFsTest, WithoutAQuotaTheHostSaysHowMuchThereIs) {
 }
 
 TEST_F(ShareFsTest, ADirectoryThatIsNotThereIsAnError) {
-  const auto share =
-      vfs::ShareFs::open({.directory = dir_ / "missing", .quota_bytes = 0, .quota_inodes = 0}, workers_);
+  const auto share = vfs::ShareFs::open({.directory = dir_ / "missing", .quota_bytes = 0, .quota_inodes = 0},
+                                        workers_, memory_);
   ASSERT_FALSE(share);
   EXPECT_NE(share.error().describe().find("missing"), std::string::npos);
 }

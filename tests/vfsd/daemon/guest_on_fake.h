@@ -18,7 +18,7 @@ namespace layerboot::vfsd {
 class DaemonOnFake {
  public:
   explicit DaemonOnFake(unsigned request_queues, fuse::SessionOptions options = {}) : session(fs, options) {
-    queues = std::move(*QueueSet::create(session, request_queues));
+    queues = std::move(*QueueSet::create(session, request_queues, memory));
     backend = std::make_unique<vhost::Backend>(*queues);
     int pair[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) std::abort();
@@ -38,6 +38,7 @@ class DaemonOnFake {
     return made ? std::move(*made) : nullptr;
   }
 
+  MemoryBudget memory;
   test::FakeFileSystem fs;
   fuse::Session session;
   std::unique_ptr<QueueSet> queues;
