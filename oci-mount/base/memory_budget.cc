@@ -14,7 +14,8 @@ std::uint64_t for_spans(std::uint64_t largest_span_bytes) {
 }
 
 std::uint64_t not_kept(std::uint64_t largest_span_bytes) {
-  return MemoryBudget::kProgramBytes + for_spans(largest_span_bytes) + MemoryBudget::kCopiesBytes;
+  return MemoryBudget::kProgramBytes + for_spans(largest_span_bytes) + MemoryBudget::kCopiesBytes +
+         MemoryBudget::kRangesBytes;
 }
 
 }  // namespace
@@ -31,6 +32,7 @@ MemoryBudget::MemoryBudget(std::uint64_t limit_bytes, std::uint64_t largest_span
     : limit_bytes_(limit_bytes),
       spans_(for_spans(largest_span_bytes), meter_),
       copies_(kCopiesBytes, meter_),
+      ranges_(kRangesBytes, meter_),
       kept_limit_bytes_(limit_bytes - std::min(limit_bytes, not_kept(largest_span_bytes))) {
   meter_.add(kProgramBytes);
 }

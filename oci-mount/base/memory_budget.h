@@ -2,10 +2,11 @@
 //
 // The limit is divided so that what waits never waits for what is kept:
 //
-//   limit = kProgramBytes + spans().capacity_bytes() + copies().capacity_bytes() + what may be kept
+//   limit = kProgramBytes + spans() + copies() + ranges() + what may be kept
 //
-// Work in flight takes from an account of its own and waits for others of its kind. What is kept (nodes,
-// names, slots, decoded spans) is taken or refused at once; before it is refused, caches are asked to let go.
+// Work in flight takes from an account of its own and waits for others of its kind; a range's copy may need
+// another's copy-up, and both a span, never the other way round. What is kept (nodes, names, slots, decoded
+// spans) is taken or refused at once; before it is refused, caches are asked to let go.
 #pragma once
 
 #include <atomic>
@@ -27,8 +28,9 @@ class MemoryBudget {
   static constexpr std::uint64_t kProgramBytes = 32U << 20U;
   /// For spans in flight where no single one needs more.
   static constexpr std::uint64_t kSpansBytes = 48U << 20U;
-  /// For buffers of copies that go through this process.
-  static constexpr std::uint64_t kCopiesBytes = 16U << 20U;
+  /// For buffers through which a file's data is copied: when it is changed first, and on the client's word.
+  static constexpr std::uint64_t kCopiesBytes = 8U << 20U;
+  static constexpr std::uint64_t kRangesBytes = 8U << 20U;
   /// With less to keep, no client could be served.
   static constexpr std::uint64_t kLeastKeptBytes = 16U << 20U;
 
@@ -62,9 +64,37 @@ class MemoryBudget {
   /// Also over the limit: for what is bounded otherwise and can't be refused.
   void take_anyway(std::uint64_t bytes);
   void give_back(std::uint64_t bytes);
+  /// Whether take() would be true now: for who then has something made that can't be refused any more.
+  [[nodiscard]] bool has_room(std::uint64_t bytes) {
+    if (kept_bytes_.load(std::memory_order_relaxed) + bytes <= kept_limit_bytes_) return true;
+    if (!take(bytes)) return false;
+    give_back(bytes);
+    return true;
+  }
+
+  /// What one object takes, as it grows and shrinks; given back with it. Taken anyway: who makes the object
+  /// asks before.
+  class Share {
+   public:
+    explicit Share(MemoryBudget& budget, std::uint64_t bytes = 0) : budget_(budget) { set(bytes); }
+    Share(const Share&) = delete;
+    Share& operator=(const Share&) = delete;
+    ~Share() { set(0); }
+    void set(std::uint64_t bytes) {
+      if (bytes > bytes_) budget_.take_anyway(bytes - bytes_);
+      if (bytes < bytes_) budget_.give_back(bytes_ - bytes);
+      bytes_ = bytes;
+    }
+    [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+
+   private:
+    MemoryBudget& budget_;
+    std::uint64_t bytes_ = 0;
+  };
 
   [[nodiscard]] BytesInFlight& spans() { return spans_; }
   [[nodiscard]] BytesInFlight& copies() { return copies_; }
+  [[nodiscard]] BytesInFlight& ranges() { return ranges_; }
 
   [[nodiscard]] std::uint64_t limit_bytes() const { return limit_bytes_; }
   /// With the program's own, and all that is in flight.
@@ -76,6 +106,7 @@ class MemoryBudget {
   ByteMeter meter_;
   BytesInFlight spans_;
   BytesInFlight copies_;
+  BytesInFlight ranges_;
   const std::uint64_t kept_limit_bytes_;
   std::atomic<std::uint64_t> kept_bytes_{0};
 

@@ -10,8 +10,8 @@ namespace layerboot {
 namespace {
 
 constexpr std::uint64_t kMiB = 1U << 20U;
-constexpr std::uint64_t kNotKept =
-    MemoryBudget::kProgramBytes + MemoryBudget::kSpansBytes + MemoryBudget::kCopiesBytes;
+constexpr std::uint64_t kNotKept = MemoryBudget::kProgramBytes + MemoryBudget::kSpansBytes +
+                                   MemoryBudget::kCopiesBytes + MemoryBudget::kRangesBytes;
 
 TEST(MemoryBudget, TheLimitIsDivided) {
   MemoryBudget budget(kNotKept + 20 * kMiB);
@@ -22,10 +22,13 @@ TEST(MemoryBudget, TheLimitIsDivided) {
   EXPECT_TRUE(budget.take(kMiB));
   auto charge = budget.spans().try_acquire(MemoryBudget::kSpansBytes);
   EXPECT_TRUE(charge) << "what is kept leaves work in flight its own";
-  EXPECT_TRUE(budget.copies().try_acquire(MemoryBudget::kCopiesBytes));
+  auto copies = budget.copies().try_acquire(MemoryBudget::kCopiesBytes);
+  EXPECT_TRUE(copies);
+  EXPECT_TRUE(budget.ranges().try_acquire(MemoryBudget::kRangesBytes));
   EXPECT_EQ(budget.peak_bytes(), budget.limit_bytes());
   budget.give_back(20 * kMiB);
   charge.shrink(0);
+  copies.shrink(0);
   EXPECT_EQ(budget.used_bytes(), MemoryBudget::kProgramBytes);
 }
 

@@ -78,7 +78,7 @@ TEST_F(SpanCacheTest, LetsGoBeforeOthersAreRefused) {
   constexpr std::size_t kChunk = SpanMemory::kChunkBytes;
   constexpr std::uint64_t kRoom = MemoryBudget::kLeastKeptBytes;
   MemoryBudget small(MemoryBudget::kProgramBytes + MemoryBudget::kSpansBytes + MemoryBudget::kCopiesBytes +
-                     kRoom);
+                     MemoryBudget::kRangesBytes + kRoom);
   SpanCache cache(small);
   for (std::uint32_t i = 0; i < 100; ++i) put(cache, {1, i}, kChunk);
   EXPECT_EQ(cache.used_bytes(), kRoom) << "not more than there is room for";
