@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "oci-mount/base/buffer.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/overlay/copy_up.h"
@@ -94,6 +95,7 @@ Task<Result<Pin>> CopyUp::copy_up(Reactor& reactor, NodeId id, std::optional<std
         LB_CO_TRY(give_up_data(*ref.node));
       }
       if (has_body && !(data_bytes && ref.node->file.data_below)) co_return Pin(objects_, ref.node);
+      LB_CO_TRY(objects_.make_room());
       row = ref.lower;
       const auto& record = lower_.tree.node(row);
       if (S_ISDIR(record.mode)) co_return objects_.pin(directory(ref));
@@ -156,11 +158,13 @@ std::uint64_t CopyUp::worst_copy_bytes(const tree::NodeRecord& record, std::uint
 /// The first `data_bytes` of a lower file, with their holes, into one that has none of them.
 Task<Result<void>> CopyUp::copy_data(Reactor& reactor, tree::NodeId row, int to_fd,
                                      std::uint64_t data_bytes) {
-  std::vector<std::byte> buffer(std::min<std::uint64_t>(data_bytes, kCopyPieceBytes));
+  const std::size_t piece_bytes = std::min<std::uint64_t>(data_bytes, kCopyPieceBytes);
+  const auto charge = co_await objects_.memory().copies().acquire(reactor, piece_bytes);
+  const Buffer buffer(piece_bytes);
   for (const auto& extent : lower_.tree.extents(row)) {
     const std::uint64_t end = std::min(extent.file_offset + extent.length_bytes, data_bytes);
     for (std::uint64_t at = extent.file_offset; at < end;) {
-      const iovec piece{buffer.data(), std::min<std::uint64_t>(end - at, buffer.size())};
+      const iovec piece{buffer.data(), std::min<std::uint64_t>(end - at, piece_bytes)};
       auto got = co_await lower_.read(reactor, row, at, {&piece, 1});
       if (!got) co_return std::unexpected(got.error());
       if (*got != piece.iov_len) co_return fail(EIO);

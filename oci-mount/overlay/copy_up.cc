@@ -58,7 +58,7 @@ Result<NodePtr> CopyUp::copy_directory(const NodePtr& parent, const std::string&
     LB_ASSIGN(const HeldPlace to, places_.place_in(parent, name));
     LB_ASSIGN(const Attr parent_attr, objects_.attr_of(*parent));
     LB_TRY(rename_at(work.get(), to.get(), RENAME_NOREPLACE));
-    auto node = std::make_shared<Node>();
+    auto node = objects_.new_node();
     node->parent = parent;
     node->name = name;
     LB_TRY(ledger_.count_attributes(*node, to.get()));
@@ -152,7 +152,7 @@ void CopyUp::take_back(const Name& name) {
 Result<NodePtr> CopyUp::place_copy(tree::NodeId row, Place copy, const struct stat& st, Data data) {
   NodePtr node = nodes_.known(row);
   const bool was_known = node != nullptr;
-  if (!node) node = std::make_shared<Node>();
+  if (!node) node = objects_.new_node();
   LB_ASSIGN(const auto names, names_of(row));
   // Without a name only a file that the client has held since before it lost its last can be meant.
   if (names.empty() && !was_known) return fail(ESTALE);

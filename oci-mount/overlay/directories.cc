@@ -24,7 +24,8 @@ Result<Listing*> Directories::listing_of(const NodePtr& directory) {
   if (listing) return listing.get();
   LB_ASSIGN(const auto fd, places_.directory_fd(directory));
   LB_ASSIGN(auto entries, list_directory(fd->get()));
-  auto read = std::make_unique<Listing>();
+  if (!memory_.has_room(entries.size() * Listing::kNameBytes)) return fail(ENOMEM);
+  auto read = std::make_unique<Listing>(memory_);
   for (auto& entry : entries) {
     Child child;
     child.type = entry.type;
@@ -165,12 +166,13 @@ Result<bool> Directories::list_lower(const Ref& directory, std::uint64_t from, b
 Result<void> Directories::list_upper_only(const NodePtr& directory, std::uint64_t from, bool with_nodes,
                                           const AddEntry& add) {
   LB_ASSIGN(Listing* const listing, listing_of(directory));
-  const auto& order = listing->upper_only();
-  for (auto at = order.lower_bound(from); at != order.end() && at->first < listing->listed_below(); ++at) {
-    Child* const child = listing->find(at->second);
+  for (std::uint64_t at = from;; ++at) {
+    const std::string* const next = listing->next_upper_only(at);
+    if (next == nullptr || at >= listing->listed_below()) break;
+    Child* const child = listing->find(*next);
     if (child == nullptr || child->whiteout) continue;
-    const std::string name(at->second);
-    if (!give(directory, name, *child, kUpperCookieBase + at->first + 1, with_nodes, add)) break;
+    const std::string name(*next);
+    if (!give(directory, name, *child, kUpperCookieBase + at + 1, with_nodes, add)) break;
   }
   return {};
 }

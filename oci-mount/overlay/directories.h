@@ -31,11 +31,12 @@ struct Found {
 class Directories {
  public:
   /// All outlive it.
-  Directories(const Lower& lower, Places& places, Ledger& ledger, NodeTable& nodes, Objects& objects)
-      : lower_(lower), places_(places), ledger_(ledger), nodes_(nodes), objects_(objects) {}
+  Directories(const Lower& lower, Places& places, Ledger& ledger, NodeTable& nodes, Objects& objects,
+              MemoryBudget& memory)
+      : lower_(lower), places_(places), ledger_(ledger), nodes_(nodes), objects_(objects), memory_(memory) {}
 
-  /// What the directory's part in the upper says; read from the host the first time. Valid until the
-  /// directory leaves memory.
+  /// What the directory's part in the upper says; read from the host the first time, or ENOMEM. Valid
+  /// until the directory leaves memory, and until Objects::ask_for_room().
   Result<Listing*> listing_of(const NodePtr& directory);
   Result<Found> look(const Ref& directory, std::string_view name);
   Result<Found> look(const NodePtr& directory, std::string_view name) {
@@ -72,6 +73,7 @@ class Directories {
   Ledger& ledger_;
   NodeTable& nodes_;
   Objects& objects_;
+  MemoryBudget& memory_;
 };
 
 }  // namespace layerboot::overlay

@@ -1,5 +1,6 @@
 #include "oci-mount/overlay/listing.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "oci-mount/overlay/node.h"
@@ -33,31 +34,65 @@ void Listing::put(std::string_view name, Child child, bool has_lower) {
   }
   if (!has_lower) child.sequence = next_sequence_++;
   const auto put = children_.emplace(std::string(name), std::move(child)).first;
-  if (!has_lower) upper_only_.emplace(put->second.sequence, put->first);
+  pay_for(put->first);
+  if (!has_lower) upper_only_.push_back({put->second.sequence, &put->first});
 }
 
 void Listing::erase(std::string_view name) {
   const auto known = children_.find(name);
   if (known == children_.end()) return;
-  const auto order = upper_only_.find(known->second.sequence);
-  if (order != upper_only_.end() && order->second == name) upper_only_.erase(order);
+  if (Appeared* const entry = appeared_as(known->second.sequence, name); entry != nullptr) drop(*entry);
+  erase(known);
+}
+
+Listing::Order::const_iterator Listing::at_or_after(std::uint64_t sequence) const {
+  return std::ranges::lower_bound(upper_only_, sequence, {}, &Appeared::sequence);
+}
+
+Listing::Appeared* Listing::appeared_as(std::uint64_t sequence, std::string_view name) {
+  const auto at = at_or_after(sequence);
+  if (at == upper_only_.end() || at->sequence != sequence || at->name == nullptr || *at->name != name)
+    return nullptr;
+  return &upper_only_[static_cast<std::size_t>(at - upper_only_.begin())];
+}
+
+/// Entries that are gone are cleared away when they are the half: each name pays for that once.
+void Listing::drop(Appeared& entry) {
+  constexpr std::size_t kFew = 16;
+  entry.name = nullptr;
+  ++gone_;
+  if (gone_ < kFew || gone_ * 2 < upper_only_.size()) return;
+  std::erase_if(upper_only_, [](const Appeared& one) { return one.name == nullptr; });
+  gone_ = 0;
+  if (upper_only_.size() * 4 < upper_only_.capacity()) upper_only_.shrink_to_fit();
+}
+
+const std::string* Listing::next_upper_only(std::uint64_t& sequence) const {
+  auto at = at_or_after(sequence);
+  while (at != upper_only_.end() && at->name == nullptr) ++at;
+  if (at == upper_only_.end()) return nullptr;
+  sequence = at->sequence;
+  return at->name;
+}
+
+void Listing::erase(Children::iterator known) {
+  memory_share_.set(memory_share_.bytes() - bytes_of(known->first));
   children_.erase(known);
 }
 
 void Listing::rename(std::string_view from, std::string_view to, Child child, bool to_has_lower) {
   const Child* const before = find(from);
-  const bool keeps_place = before != nullptr && !to_has_lower && find(to) == nullptr &&
-                           upper_only_.contains(before->sequence) && upper_only_.at(before->sequence) == from;
-  if (!keeps_place) {
+  Appeared* const entry = before != nullptr ? appeared_as(before->sequence, from) : nullptr;
+  if (entry == nullptr || to_has_lower || find(to) != nullptr) {
     erase(from);
     put(to, std::move(child), to_has_lower);
     return;
   }
   child.sequence = before->sequence;
-  upper_only_.erase(child.sequence);
-  children_.erase(children_.find(from));
+  erase(children_.find(from));
   const auto put = children_.emplace(std::string(to), std::move(child)).first;
-  upper_only_.emplace(put->second.sequence, put->first);
+  pay_for(put->first);
+  entry->name = &put->first;
 }
 
 }  // namespace layerboot::overlay

@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
+
+#include "oci-mount/base/memory_budget.h"
 
 namespace layerboot::overlay {
 
@@ -35,6 +37,12 @@ class Listing {
   };
   using Children = std::unordered_map<std::string, Child, Hash, std::equal_to<>>;
 
+  /// What a name takes beside itself where it is long: its places in both tables, the allocator's part.
+  static constexpr std::size_t kNameBytes = 136;
+
+  /// Names are paid for out of `memory`, which outlives the listing.
+  explicit Listing(MemoryBudget& memory) : memory_share_(memory, sizeof(Listing)) {}
+
   /// Null where the upper says nothing of the name.
   [[nodiscard]] Child* find(std::string_view name);
   /// `has_lower`: the lower directory has that name, which is listed at its place there.
@@ -50,13 +58,32 @@ class Listing {
   [[nodiscard]] std::uint64_t listed_below() const { return listed_below_; }
 
   [[nodiscard]] const Children& children() const { return children_; }
-  /// Names that the lower directory does not have, in the order in which they appeared; views of the keys of
-  /// children().
-  [[nodiscard]] const std::map<std::uint64_t, std::string_view>& upper_only() const { return upper_only_; }
+  /// Of the names that the lower directory does not have, the first one that appeared as number `sequence` or
+  /// later; null where there is none. Good until the listing changes.
+  [[nodiscard]] const std::string* next_upper_only(std::uint64_t& sequence) const;
 
  private:
+  void pay_for(const std::string& name) { memory_share_.set(memory_share_.bytes() + bytes_of(name)); }
+  void erase(Children::iterator known);
+  [[nodiscard]] static std::size_t bytes_of(const std::string& name) {
+    const std::size_t within = std::string().capacity();
+    return kNameBytes + (name.capacity() > within ? name.capacity() + sizeof(void*) : 0);
+  }
+
+  MemoryBudget::Share memory_share_;
   Children children_;
-  std::map<std::uint64_t, std::string_view> upper_only_;  // by sequence
+  struct Appeared {
+    std::uint64_t sequence;
+    const std::string* name;  // a key of children_; null: gone
+  };
+  using Order = std::vector<Appeared>;
+  [[nodiscard]] Order::const_iterator at_or_after(std::uint64_t sequence) const;
+  /// Null where the name is none of them.
+  [[nodiscard]] Appeared* appeared_as(std::uint64_t sequence, std::string_view name);
+  void drop(Appeared& entry);
+
+  Order upper_only_;      // by sequence
+  std::size_t gone_ = 0;  // of upper_only_
   std::uint64_t next_sequence_ = 0;
   std::uint64_t listed_below_ = 0;
 };

@@ -15,7 +15,7 @@ void LostNames::lose(tree::NodeId row) {
 }
 
 NodePtr LostNames::node_with_lost_names(tree::NodeId row, std::uint32_t count) {
-  auto node = std::make_shared<Node>();
+  auto node = objects_.new_node();
   node->id = row;
   node->lower = row;
   node->type = lower_.tree.node(row).mode & kTypeBits;

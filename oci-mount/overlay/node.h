@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "oci-mount/base/memory_budget.h"
 #include "oci-mount/base/unique_fd.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/listing.h"
@@ -50,7 +51,6 @@ struct Holders {
   std::uint64_t references = 0;       // the client's, of objects born in the upper; others are in NodeTable
   std::uint32_t pins = 0;             // requests at work on it
   std::uint32_t loaded_children = 0;  // Nodes that have this one as parent
-  bool session = false;               // kept until the session ends, whatever the client forgets
 };
 
 /// What the guest is to see of it, as last read from the host.
@@ -104,6 +104,11 @@ struct DirectoryState {
 
 /// All fields are under the Overlay's lock.
 struct Node : std::enable_shared_from_this<Node> {
+  /// Paid for out of `memory`, which outlives it. Apart from its reference count, so that names that remember
+  /// it do not keep its memory.
+  static NodePtr make(MemoryBudget& memory) { return NodePtr(new Node(memory)); }
+  explicit Node(MemoryBudget& memory) : memory_share(memory) {}
+
   NodeId id = 0;
   tree::NodeId lower = tree::kNoNode;  // a directory: what it merges with; else: what it was copied from
   std::uint32_t type = 0;              // S_IFMT bits
@@ -118,6 +123,7 @@ struct Node : std::enable_shared_from_this<Node> {
   WayThere way;
   FileState file;
   DirectoryState directory;
+  MemoryBudget::Share memory_share;  // NodeTable sets it
 
   [[nodiscard]] bool is_directory() const { return (type & kTypeBits) == S_IFDIR; }
   [[nodiscard]] bool is_regular() const { return (type & kTypeBits) == S_IFREG; }

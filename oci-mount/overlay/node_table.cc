@@ -51,10 +51,20 @@ NodeId NodeTable::number_for(tree::NodeId origin, std::uint64_t host_ino) {
   return id;
 }
 
+namespace {
+
+/// A name of the length that a string holds within itself costs nothing.
+std::size_t node_bytes(const Node& node) {
+  const std::size_t within = std::string().capacity();
+  return NodeTable::kNodeBytes + (node.name.capacity() > within ? node.name.capacity() + sizeof(void*) : 0);
+}
+
+}  // namespace
+
 void NodeTable::add(const NodePtr& node) {
+  node->memory_share.set(node_bytes(*node));
   if (node->parent) ++node->parent->holders.loaded_children;
   if (tree_.contains(node->id)) {
-    node->holders.session = true;
     rows_.touch(static_cast<tree::NodeId>(node->id));
   }
   nodes_[node->id] = node;
@@ -65,6 +75,7 @@ void NodeTable::move(const NodePtr& node, const NodePtr& parent, std::string nam
   if (!node->way.is_durable()) node->way.change();  // who syncs the old place right now does not sync this
   node->parent = parent;
   node->name = std::move(name);
+  node->memory_share.set(node_bytes(*node));
   if (parent) ++parent->holders.loaded_children;
 }
 
@@ -88,6 +99,11 @@ void NodeTable::take_references(Node& node, std::uint64_t count) {
 bool NodeTable::is_referenced(const Node& node) const {
   if (tree_.contains(node.id)) return rows_.references(static_cast<tree::NodeId>(node.id)) > 0;
   return node.holders.references > 0;
+}
+
+bool NodeTable::stays_for_session(const Node& node) const {
+  return tree_.contains(node.id) &&
+         (node.is_directory() || node.standing != Standing::kNamed || node.lost_names > 0);
 }
 
 void NodeTable::clear() {

@@ -30,8 +30,15 @@ struct Ref {
 
 class NodeTable {
  public:
-  /// `tree` outlives the table.
-  explicit NodeTable(const tree::Tree& tree) : tree_(tree), rows_(tree.node_count() + std::size_t{1}) {}
+  /// What a Node takes beside a long name: itself, its reference count, its place in the table, the
+  /// allocator's part.
+  static constexpr std::size_t kNodeBytes = sizeof(Node) + 120;
+
+  /// `tree` and `memory`, which pays for the rows' states, outlive the table.
+  NodeTable(const tree::Tree& tree, MemoryBudget& memory)
+      : tree_(tree),
+        rows_(tree.node_count() + std::size_t{1}),
+        memory_share_(memory, (tree.node_count() + std::uint64_t{1}) * RowStates::kRowBytes) {}
 
   // ---- lock-free
   /// A row that the client holds and that nothing has touched.
@@ -67,6 +74,9 @@ class NodeTable {
   void add_reference(Node& node);
   void take_references(Node& node, std::uint64_t count);
   [[nodiscard]] bool is_referenced(const Node& node) const;
+  /// It can't be found again as it is: a row that has lost names or is gone, or a directory, which may have
+  /// been moved. A file of the image that was copied up is found by its name, as at a restart.
+  [[nodiscard]] bool stays_for_session(const Node& node) const;
 
   [[nodiscard]] const std::unordered_map<NodeId, NodePtr>& all() const { return nodes_; }
   /// Forgets everything, references too.
@@ -75,6 +85,7 @@ class NodeTable {
  private:
   const tree::Tree& tree_;
   RowStates rows_;
+  MemoryBudget::Share memory_share_;
   std::unordered_map<NodeId, NodePtr> nodes_;
   NodeId next_spare_id_ = kSpareIdBase;
 };

@@ -33,12 +33,13 @@ constexpr std::size_t kMaxOrphans = 256;  // leaves half of Sandbox::kServingDes
 }  // namespace
 
 Objects::Objects(const Lower& lower, LowerPaths& paths, Places& places, Ledger& ledger, NodeTable& nodes,
-                 std::mutex& mutex, WorkerPool& workers)
+                 MemoryBudget& memory, std::mutex& mutex, WorkerPool& workers)
     : lower_(lower),
       paths_(paths),
       places_(places),
       ledger_(ledger),
       nodes_(nodes),
+      memory_(memory),
       mutex_(mutex),
       workers_(workers),
       max_orphans_(orphans_for(kMaxOrphans)) {}
@@ -130,7 +131,7 @@ Entry Objects::entry_for_row(tree::NodeId row) {
 // ---- into memory
 
 void Objects::load_root() {
-  auto root = std::make_shared<Node>();
+  auto root = Node::make(memory_);
   root->id = kRootId;
   root->lower = tree::kRoot;
   root->type = S_IFDIR;
@@ -175,12 +176,36 @@ Result<tree::NodeId> Objects::origin_of(const Node& directory, const std::string
   return node.file.data_below ? data.row : origin;
 }
 
+/// A directory's listing can be read again, as long as nobody is in the middle of it.
+void Objects::let_go_of_listings() {
+  constexpr std::chrono::seconds kPause{1};
+  const auto now = std::chrono::steady_clock::now();
+  if (now < next_let_go_) return;
+  next_let_go_ = now + kPause;
+  for (const auto& [id, node] : nodes_.all()) {
+    if (!node->is_root() && node->holders.pins == 0 && node->holders.loaded_children == 0 &&
+        !nodes_.is_referenced(*node))
+      node->directory.listing.reset();
+  }
+}
+
+void Objects::ask_for_room() {
+  if (!memory_.has_room(kRequestBytes)) let_go_of_listings();
+}
+
+Result<void> Objects::make_room() {
+  ask_for_room();
+  if (memory_.has_room(kRequestBytes)) return {};
+  return fail(ENOMEM, "the memory limit of ", memory_.limit_bytes(), " bytes is reached");
+}
+
 Result<NodePtr> Objects::load(const NodePtr& directory, const std::string& name, Child& child) {
   if (const auto node = child.node.lock(); node && !node->is_gone())
     return keep_by_name(node, directory, name);
+  if (!memory_.has_room(NodeTable::kNodeBytes)) return fail(ENOMEM);
   LB_ASSIGN(const HeldPlace place, places_.place_in(directory, name));
   LB_ASSIGN(struct stat st, stat_at(place.get()));
-  auto node = std::make_shared<Node>();
+  auto node = Node::make(memory_);
   LB_ASSIGN(const Nature nature, nature_at(places_.keeping(), place.get(), st));
   if (S_ISLNK(nature.mode)) LB_TRY(mend_link_at(places_.keeping(), place.get(), st));
   node->type = nature.mode & kTypeBits;
@@ -207,7 +232,7 @@ Result<NodePtr> Objects::load(const NodePtr& directory, const std::string& name,
 }
 
 NodePtr Objects::make_node(const Nature& nature, const struct stat& st) {
-  auto node = std::make_shared<Node>();
+  auto node = Node::make(memory_);
   node->type = nature.mode & kTypeBits;
   if (places_.keeping() == Keeping::kRecorded) node->known.recorded = nature;
   node->file.no_capability = true;
@@ -244,7 +269,7 @@ void Objects::release_if_unused(NodePtr node) {
       ledger_.part(*node);
       return nodes_.erase(node);
     }
-    if (node->holders.session) return;
+    if (nodes_.stays_for_session(*node)) return;
     // What it has grown by must not be lost to the budget.
     if (!node->is_gone()) static_cast<void>(attr_of(*node));
     ledger_.part(*node);

@@ -3,6 +3,7 @@
 // Under the Overlay's lock, which Pin takes by itself.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <mutex>
 #include <string>
@@ -22,7 +23,7 @@ class Objects {
  public:
   /// All outlive it.
   Objects(const Lower& lower, LowerPaths& paths, Places& places, Ledger& ledger, NodeTable& nodes,
-          std::mutex& mutex, WorkerPool& workers);
+          MemoryBudget& memory, std::mutex& mutex, WorkerPool& workers);
 
   // ---- attributes
   /// Read from the host where what is known is old, and charged then.
@@ -40,12 +41,20 @@ class Objects {
   Result<Entry> entry_for(const NodePtr& node);
   Entry entry_for_row(tree::NodeId row);
 
+  [[nodiscard]] MemoryBudget& memory() const { return memory_; }
+
   // ---- into memory
+  /// Before a request has looked at anything: where memory is short, listings that nobody needs go.
+  void ask_for_room();
+  /// The same for a request that is going to make objects or names; ENOMEM at the memory limit.
+  Result<void> make_room();
   /// The session's Node of "/".
   void load_root();
   /// The Node of `child`, which is `name` in `directory`. A name that the client had removed keeps the object
   /// from the work directory on.
   Result<NodePtr> load(const NodePtr& directory, const std::string& name, Child& child);
+  /// Not in the table, and nothing known of it.
+  [[nodiscard]] NodePtr new_node() { return Node::make(memory_); }
   /// The Node of a body that was just made, charged as a new object; not yet in the table.
   NodePtr make_node(const Nature& nature, const struct stat& st);
   /// The same of a row's copy; `node` may be what was known of the row.
@@ -93,6 +102,11 @@ class Objects {
   Result<Pin> pin(Result<NodePtr> node);
 
  private:
+  /// More than nearly any request brings into memory. What brings more (a file with many names, a deep
+  /// directory copied up) passes the limit by that, and the next one is refused.
+  static constexpr std::uint64_t kRequestBytes = 8U << 10;
+
+  void let_go_of_listings();
   Result<NodePtr> keep_by_name(const NodePtr& node, const NodePtr& directory, const std::string& name);
   Result<tree::NodeId> origin_of(const Node& directory, const std::string& name, Place place,
                                  const struct stat& st, Node& node);
@@ -105,10 +119,12 @@ class Objects {
   Places& places_;
   Ledger& ledger_;
   NodeTable& nodes_;
+  MemoryBudget& memory_;
   std::mutex& mutex_;
   WorkerPool& workers_;
   /// Unlinked files that are kept by a descriptor alone.
   const std::size_t max_orphans_;
+  std::chrono::steady_clock::time_point next_let_go_;
   std::size_t orphans_ = 0;
 };
 

@@ -17,7 +17,13 @@ Result<void> check_name(std::string_view name) {
   return fail(name.size() > tree::kMaxNameBytes ? ENAMETOOLONG : EINVAL);
 }
 
-Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& options, WorkerPool& workers) {
+Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& options, WorkerPool& workers,
+                                               MemoryBudget& memory) {
+  const std::uint64_t rows_bytes = (lower.tree.node_count() + std::uint64_t{1}) * RowStates::kRowBytes;
+  if (!memory.has_room(rows_bytes)) {
+    return fail(ENOMEM, "a memory limit of ", memory.limit_bytes(), " bytes is too little for the image's ",
+                lower.tree.node_count(), " objects");
+  }
   LB_ASSIGN(Upper upper, Upper::open(options.directory, options.image_identity, options.keeping));
   LowerMetadata metadata(lower, upper.keeping());
   if (auto adopted = adopt_image_root(upper, lower, metadata); !adopted) {
@@ -31,8 +37,8 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& optio
     LB_ASSIGN(stop->survey, upper.survey());
   }
   LB_ASSIGN(Places places, Places::open(std::move(upper)));
-  std::unique_ptr<Overlay> overlay(
-      new Overlay(lower, std::move(places), options.limits, stop->survey.usage, options.lower_key, workers));
+  std::unique_ptr<Overlay> overlay(new Overlay(lower, std::move(places), options.limits, stop->survey.usage,
+                                               options.lower_key, workers, memory));
   const std::lock_guard lock(overlay->parts_.mutex);
   auto started = overlay->start_session(stop->survey.moved_directories);
   overlay->parts_.ledger.recall(stop->late_files);
@@ -48,8 +54,8 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& optio
 }
 
 Overlay::Overlay(Lower lower, Places places, Quota::Limits limits, Quota::Usage used, std::string lower_key,
-                 WorkerPool& workers)
-    : parts_(lower, std::move(places), limits, used, workers), lower_key_(std::move(lower_key)) {}
+                 WorkerPool& workers, MemoryBudget& memory)
+    : parts_(lower, std::move(places), limits, used, workers, memory), lower_key_(std::move(lower_key)) {}
 
 Overlay::~Overlay() { parts_.objects.end_session(); }
 
@@ -140,6 +146,7 @@ Result<Entry> Overlay::lookup(NodeId parent, std::string_view name) {
     if (!parts_.nodes.is_touched(child)) return parts_.objects.entry_for_row(child);
   }
   const std::lock_guard lock(parts_.mutex);
+  parts_.objects.ask_for_room();
   LB_ASSIGN(const Ref directory, parts_.nodes.find_directory(parent));
   LB_ASSIGN(const Found found, parts_.directories.look(directory, name));
   if (found.in_upper()) {
@@ -181,6 +188,7 @@ Result<std::string> Overlay::readlink(NodeId id) {
 
 Result<void> Overlay::readdir(NodeId id, std::uint64_t cookie, bool with_nodes, const AddEntry& add) {
   const std::lock_guard lock(parts_.mutex);
+  parts_.objects.ask_for_room();
   LB_ASSIGN(const Ref directory, parts_.nodes.find_directory(id));
   return parts_.directories.list(directory, cookie, with_nodes, add);
 }

@@ -15,6 +15,7 @@
 #include <string>
 #include <string_view>
 
+#include "oci-mount/base/memory_budget.h"
 #include "oci-mount/base/worker_pool.h"
 #include "oci-mount/overlay/file_system.h"
 #include "oci-mount/overlay/new_objects.h"
@@ -36,8 +37,10 @@ class Overlay final : public FileSystem {
   };
 
   /// Opens the upper (see Upper::open), gives a new one the image's "/", and counts what it takes, or takes
-  /// the word of a session that ended by stop(). What `lower` refers to, and `workers`, outlive the Overlay.
-  static Result<std::unique_ptr<Overlay>> open(Lower lower, const Options& options, WorkerPool& workers);
+  /// the word of a session that ended by stop(). What `lower` refers to, `workers`, and `memory`, which pays
+  /// for what is known of objects, outlive the Overlay.
+  static Result<std::unique_ptr<Overlay>> open(Lower lower, const Options& options, WorkerPool& workers,
+                                               MemoryBudget& memory);
   ~Overlay() override;
 
   /// Thread-safe; goes with this object.
@@ -100,7 +103,7 @@ class Overlay final : public FileSystem {
 
  private:
   Overlay(Lower lower, Places places, Quota::Limits limits, Quota::Usage used, std::string lower_key,
-          WorkerPool& workers);
+          WorkerPool& workers, MemoryBudget& memory);
 
   // Under the lock:
   Result<void> start_session(const std::vector<std::string>& moved_directories);

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "oci-mount/base/buffer.h"
 #include "oci-mount/overlay/allocated_range.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/overlay.h"
@@ -149,10 +150,12 @@ Task<Result<std::size_t>> Overlay::copy_file_range(Reactor& reactor, NodeId from
   const std::uint64_t wanted = std::min(length_bytes, kMaxCopyBytes);
   const std::uint64_t apart = from_offset > to_offset ? from_offset - to_offset : to_offset - from_offset;
   if (from == to && apart < length_bytes) co_return fail(EINVAL);
-  std::vector<std::byte> buffer(std::min<std::uint64_t>(wanted, kPieceBytes));
+  const std::size_t piece_bytes = std::min<std::uint64_t>(wanted, kPieceBytes);
+  const auto charge = co_await parts_.memory.ranges().acquire(reactor, piece_bytes);
+  const Buffer buffer(piece_bytes);
   std::size_t done = 0;
   while (done < wanted) {
-    const iovec into{buffer.data(), std::min<std::size_t>(wanted - done, buffer.size())};
+    const iovec into{buffer.data(), std::min<std::size_t>(wanted - done, piece_bytes)};
     auto got = co_await read(reactor, from, from_offset + done, {&into, 1});
     if (!got && done == 0) co_return std::unexpected(std::move(got).error());
     if (!got || *got == 0) break;

@@ -30,6 +30,7 @@ class RowHold {
 Result<Entry> Overlay::make(NodeId parent, std::string_view name, const NewObject& object) {
   LB_TRY(check_name(name));
   const std::lock_guard lock(parts_.mutex);
+  LB_TRY(parts_.objects.make_room());
   LB_ASSIGN(const NodePtr node, new_objects_.make(parent, name, object));
   return parts_.objects.entry_for(node);
 }
@@ -67,6 +68,7 @@ Result<Entry> Overlay::create(NodeId parent, std::string_view name, std::uint32_
 Result<Entry> Overlay::tmpfile(NodeId parent, std::uint32_t mode, Caller caller) {
   mode = (mode & kPermissionBits) | S_IFREG;
   const std::lock_guard lock(parts_.mutex);
+  LB_TRY(parts_.objects.make_room());
   LB_ASSIGN(const NodePtr node,
             new_objects_.make_nameless(parent, {.mode = mode, .rdev = 0, .target = {}, .caller = caller}));
   return parts_.objects.entry_for(node);
@@ -88,6 +90,7 @@ Task<Result<Entry>> Overlay::link(Reactor& reactor, NodeId id, NodeId new_parent
   LB_CO_TRY(check_name(new_name));
   {
     const std::lock_guard lock(parts_.mutex);
+    LB_CO_TRY(parts_.objects.make_room());
     LB_CO_TRY(check_link(id, new_parent, new_name));
   }
   auto copied = co_await parts_.copy_up.copy_up(reactor, id, CopyUp::kNoData);

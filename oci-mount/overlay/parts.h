@@ -25,10 +25,12 @@ namespace layerboot::overlay {
 /// Lock rule: `mutex` guards all Nodes, and all parts but where a header says lock-free. It is never held
 /// while a Task waits.
 struct Parts {
-  /// What `image` refers to, and `worker_pool`, outlive it.
-  Parts(Lower image, Places host, Quota::Limits limits, Quota::Usage used, WorkerPool& worker_pool)
+  /// What `image` refers to, `worker_pool`, and `memory_in`, which pays for what the parts keep, outlive it.
+  Parts(Lower image, Places host, Quota::Limits limits, Quota::Usage used, WorkerPool& worker_pool,
+        MemoryBudget& memory_in)
       : lower(image),
         workers(worker_pool),
+        memory(memory_in),
         places(std::move(host)),
         ledger(limits, used, places.upper().root_fd()) {}
   Parts(const Parts&) = delete;
@@ -36,13 +38,14 @@ struct Parts {
 
   const Lower lower;
   WorkerPool& workers;
+  MemoryBudget& memory;
   std::mutex mutex;
   Places places;
   Ledger ledger;
-  NodeTable nodes{lower.tree};
+  NodeTable nodes{lower.tree, memory};
   LowerPaths paths{lower.tree};
-  Objects objects{lower, paths, places, ledger, nodes, mutex, workers};
-  Directories directories{lower, places, ledger, nodes, objects};
+  Objects objects{lower, paths, places, ledger, nodes, memory, mutex, workers};
+  Directories directories{lower, places, ledger, nodes, objects, memory};
   LostNames lost_names{lower, nodes, objects, directories};
   CopyUp copy_up{lower, paths, places, ledger, nodes, objects, directories, mutex};
 };

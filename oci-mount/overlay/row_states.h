@@ -14,6 +14,8 @@ namespace layerboot::overlay {
 /// thread-safe; touch() and clear() are called under the Overlay's lock.
 class RowStates {
  public:
+  static constexpr std::size_t kRowBytes = sizeof(std::atomic<std::uint32_t>);
+
   /// `count`: rows are below it.
   explicit RowStates(std::size_t count);
   RowStates(const RowStates&) = delete;

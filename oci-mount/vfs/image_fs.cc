@@ -38,7 +38,7 @@ Result<std::unique_ptr<overlay::Overlay>> make_writable_fs(ImageSource& source, 
                   .host_floor_bytes = options.host_floor_bytes},
        .keeping = options.record_owners ? overlay::Keeping::kRecorded : overlay::Keeping::kNative,
        .lower_key = lower_digest.text()},
-      source.workers);
+      source.workers, source.memory);
 }
 
 }  // namespace layerboot::vfs
