@@ -1,4 +1,6 @@
 // vfsd: the daemon. Wiring only.
+#include <malloc.h>
+
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -114,6 +116,9 @@ int main(int argc, char** argv) {
   }
   log_setup("vfsd", vfsd::log_level(parsed.options));
   std::signal(SIGPIPE, SIG_IGN);
+  // Of several arenas each could keep what a guest has made on another queue and let go of again: more than
+  // the limit.
+  ::mallopt(M_ARENA_MAX, 1);
   const auto served = vfsd::serve(parsed.options, began);
   if (served) return 0;
   log_error(served.error().describe());

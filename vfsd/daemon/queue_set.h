@@ -17,7 +17,7 @@ class QueueSet final : public vhost::QueueHost {
   /// Of each worker, beside its queues' slots: a page of a listing.
   static constexpr std::size_t kWorkerBytes = fuse::kMaxWriteBytes;
 
-  ~QueueSet() override { budget_.give_back(workers_.size() * kWorkerBytes); }
+  ~QueueSet() { budget_.give_back(workers_.size() * kWorkerBytes); }
   /// `session` and `budget` must outlive the set.
   static Result<std::unique_ptr<QueueSet>> create(fuse::Session& session, unsigned request_queues,
                                                   MemoryBudget& budget);

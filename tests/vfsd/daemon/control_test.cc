@@ -14,8 +14,11 @@ namespace {
 
 class ControlTest : public testing::Test {
  protected:
+  MemoryBudget memory_;
+
   ControlTarget target() {
     return {.quota = &quota_,
+            .memory = &memory_,
             .inodes_follow_bytes = follow_,
             .add_counts =
                 [](fuse::RequestCounts& sum) {
@@ -76,6 +79,16 @@ TEST_F(ControlTest, TellsWhatWasServed) {
   EXPECT_EQ(answer.at("requests").size(), 1U);
   EXPECT_TRUE(answer.at("front_end").get<bool>());
   EXPECT_EQ(answer.at("quota").at("inodes"), 64);
+}
+
+TEST_F(ControlTest, TellsWhatTheDaemonTakes) {
+  ASSERT_TRUE(memory_.take(1000));
+  const auto most = memory_.used_bytes();
+  memory_.give_back(1000);
+  const auto answer = ask(R"({"command": "stats"})");
+  EXPECT_EQ(answer.at("memory").at("limit_bytes"), MemoryBudget::kDefaultLimitBytes);
+  EXPECT_EQ(answer.at("memory").at("used_bytes"), most - 1000);
+  EXPECT_EQ(answer.at("memory").at("peak_bytes"), most);
 }
 
 TEST_F(ControlTest, RefusesWhatMakesNoSense) {

@@ -41,6 +41,15 @@ TEST(ParseOptions, IsShutInUnlessTold) {
   EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only", "--seccomp", "5"}).exit_code, 2);
 }
 
+TEST(ParseOptions, OneNumberForMemory) {
+  EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only"}).options.memory_limit_bytes,
+            MemoryBudget::kDefaultLimitBytes);
+  EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only", "--memory-limit", "256M"})
+                .options.memory_limit_bytes,
+            256U << 20);
+  EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only", "--memory-limit", "little"}).exit_code, 2);
+}
+
 TEST(ParseOptions, UsageErrorsAreTwo) {
   EXPECT_EQ(parse({}).exit_code, 2);
   EXPECT_EQ(parse({"--nonsense"}).exit_code, 2);
