@@ -79,9 +79,9 @@ void fill_cache(vfs::ImageSource& source, std::string_view stream) {
   const auto& checkpoints = layer.index().checkpoints();
   for (std::uint32_t i = 0; i < checkpoints.span_count(); ++i) {
     const auto info = checkpoints.span(i);
-    auto span = source.cache.make(info.size_bytes);
+    auto span = source.cache.make(info.size_bytes, {});
     std::memcpy(span->bytes().data(), stream.data() + info.stream_offset, info.size_bytes);
-    source.cache.finish({layer.number(), i}, layer::SpanPtr(std::move(span)));
+    source.cache.finish({layer.number(), i}, std::move(span));
   }
 }
 

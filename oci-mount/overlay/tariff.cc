@@ -101,8 +101,10 @@ std::uint64_t Tariff::object(const struct stat& st) const {
 }
 
 std::uint64_t Tariff::root(const struct stat& st) const {
+  // There is always a root, with attributes that say what it is.
+  constexpr std::uint64_t kFreeBytes = 2 * kHostBlockBytes;
   const std::uint64_t bytes = object(st);
-  return bytes > kHostBlockBytes ? bytes - kHostBlockBytes : 0;
+  return bytes > kFreeBytes ? bytes - kFreeBytes : 0;
 }
 
 std::uint64_t Tariff::attribute(std::string_view name, std::size_t value_bytes) const {

@@ -38,7 +38,7 @@ class Tariff {
   /// An object as stat(2) shows it, with all its names and what its directory entries take, but without what
   /// the attributes take that attribute() charges.
   [[nodiscard]] std::uint64_t object(const struct stat& st) const;
-  /// As object(), of the upper's own root: a block is free, for there is always a root.
+  /// As object(), of the upper's own root: two blocks are free, one of names and one of attributes.
   [[nodiscard]] std::uint64_t root(const struct stat& st) const;
   /// One extended attribute, where st_blocks does not tell of it.
   [[nodiscard]] std::uint64_t attribute(std::string_view name, std::size_t value_bytes) const;

@@ -156,7 +156,7 @@ TEST(Options, MisuseIsOneLineAndStatus2) {
   expect_misuse({"run", "i", "--cpus", "two"}, "--cpus");
   expect_misuse({"run", "i", "--memory", "4X"}, "4X");
   expect_misuse({"run", "i", "--memory", "1M"}, "64M");
-  expect_misuse({"run", "i", "--disk", "0"}, "'0'");
+  expect_misuse({"run", "i", "--disk", "0"}, "size 0");
   expect_misuse({"run", "i", "--accel", "xen"}, "xen");
   expect_misuse({"run", "i", "--name", "../up"}, "../up");
   expect_misuse({"run", "i", "-v", "/a"}, "HOST:GUEST");

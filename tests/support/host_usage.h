@@ -19,7 +19,7 @@ struct HostUsage {
 inline HostUsage host_usage(const std::filesystem::path& upper_directory) {
   HostUsage usage;
   std::set<ino_t> seen;
-  constexpr std::uint64_t kFreeOfTheRoot = 4096;
+  constexpr std::uint64_t kFreeOfTheRoot = 8192;
   struct stat root{};
   if (::stat((upper_directory / "upper").c_str(), &root) == 0) {
     const std::uint64_t bytes = static_cast<std::uint64_t>(root.st_blocks) * 512;

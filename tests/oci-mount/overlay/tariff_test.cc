@@ -120,7 +120,7 @@ TEST(TariffTest, TheRootIsFreeForABlock) {
   for (const auto kind : kKinds) {
     const Tariff charge(kind);
     EXPECT_EQ(charge.root(object(S_IFDIR, kind == HostKind::kExt4 ? 8 : 0, 2)), 0U);
-    EXPECT_EQ(charge.root(object(S_IFDIR, 80, 2)), charge.object(object(S_IFDIR, 80, 2)) - 4096);
+    EXPECT_EQ(charge.root(object(S_IFDIR, 80, 2)), charge.object(object(S_IFDIR, 80, 2)) - 8192);
   }
 }
 

@@ -58,6 +58,29 @@ TEST_F(ListingTest, RemovingWhileListingMissesNothing) {
   EXPECT_EQ(drive().rmdir("many"), 0);
 }
 
+// Linux's generic/736 of xfstests, and rm of what a program makes meanwhile.
+TEST_F(ListingTest, EndsWhileTheReaderRenamesAndCreates) {
+  ASSERT_EQ(drive().mkdir("busy"), 0);
+  const auto busy = drive().acquire("busy");
+  constexpr int kFiles = 300;
+  for (int i = 0; i < kFiles; ++i) ASSERT_EQ(drive().create("busy/f" + std::to_string(i), ""), 0);
+  std::set<std::string> seen;
+  std::uint64_t cookie = 0;
+  int renamed = 0;
+  for (auto names = page(busy, cookie, true); !names.empty(); names = page(busy, cookie, true)) {
+    for (const auto& name : names) {
+      EXPECT_TRUE(seen.insert(name).second) << name << " was given twice";
+      if (name == "." || name == "..") continue;
+      ASSERT_LT(renamed, 2 * kFiles) << "the listing does not end";
+      ASSERT_EQ(drive().rename("busy/" + name, "busy/" + std::to_string(renamed++)), 0);
+      ASSERT_EQ(drive().create("busy/new" + std::to_string(renamed), ""), 0);
+    }
+  }
+  EXPECT_EQ(renamed, kFiles) << "each file once, under its name of then";
+  EXPECT_EQ(drive().list("busy").size(), 2U * kFiles) << "a listing that begins later has all";
+  drive().release(busy);
+}
+
 TEST_F(ListingTest, ACopyUpInTheMiddleMovesNoName) {
   const auto many = drive().acquire("many");
   std::vector<std::string> expected = drive().list("many");
