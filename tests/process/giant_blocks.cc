@@ -115,7 +115,8 @@ ImageBuilder::Layer giant_block_layer(unsigned spans) {
   std::string header = TarBuilder().file("big", "").without_end();
   constexpr std::size_t kSizeDigits = 11;
   for (std::size_t digit = 0; digit < kSizeDigits; ++digit)
-    header[kSizeField + kSizeDigits - 1 - digit] = static_cast<char>('0' + ((size_bytes >> (3 * digit)) & 7U));
+    header[kSizeField + kSizeDigits - 1 - digit] =
+        static_cast<char>('0' + ((size_bytes >> (3 * digit)) & 7U));
   fix_checksum(header, 0);
   Member member;
   member.stored(header, false);
