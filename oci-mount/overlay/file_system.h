@@ -103,6 +103,7 @@ class FileSystem {
                                        std::uint64_t offset, std::uint64_t length_bytes) = 0;
   /// SEEK_DATA and SEEK_HOLE.
   virtual Result<std::uint64_t> lseek(NodeId node, std::uint64_t offset, std::uint32_t whence) = 0;
+  /// Set-id bits of `to` stay: a client whose caller may not keep them has had them taken away before.
   virtual Task<Result<std::size_t>> copy_file_range(Reactor& reactor, NodeId from, std::uint64_t from_offset,
                                                     NodeId to, std::uint64_t to_offset,
                                                     std::uint64_t length_bytes);

@@ -160,8 +160,8 @@ Task<Result<std::size_t>> Overlay::copy_file_range(Reactor& reactor, NodeId from
     if (!got && done == 0) co_return std::unexpected(std::move(got).error());
     if (!got || *got == 0) break;
     const iovec piece{buffer.data(), *got};
-    // Nobody tells whether the caller may keep set-id bits: they go, as with a write of most callers.
-    auto put = co_await write(reactor, to, to_offset + done, {&piece, 1}, true);
+    // Whoever may not keep set-id bits has had them taken away before.
+    auto put = co_await write(reactor, to, to_offset + done, {&piece, 1}, false);
     if (!put && done == 0) co_return std::unexpected(std::move(put).error());
     if (!put) break;
     done += *put;

@@ -61,7 +61,7 @@ Result<void> Overlay::apply_nature(const NodePtr& node, Place place, const AttrC
                 .gid = change.gid.value_or(before.gid),
                 .rdev = before.rdev};
   // The host clears set-id bits when it sees fit; the client says itself when it wants that.
-  if (change.kill_suid_sgid && node->is_regular()) nature.mode = without_set_id(nature.mode);
+  if (change.kill_suid_sgid && !node->is_directory()) nature.mode = without_set_id(nature.mode);
   LB_TRY(set_nature(*node, place, nature, owner_changes ? Owner::kSet : Owner::kStays));
   return change.mode ? follow_mode_in_acl(place, nature.mode) : Result<void>();
 }

@@ -192,7 +192,7 @@ Result<void> ShareFs::apply(const ShareNodePtr& node, const AttrChange& change) 
                   .uid = change.uid.value_or(before.uid),
                   .gid = change.gid.value_or(before.gid),
                   .rdev = before.rdev};
-    if (change.kill_suid_sgid && S_ISREG(node->identity.type)) {
+    if (change.kill_suid_sgid && !S_ISDIR(node->identity.type)) {
       nature.mode = overlay::without_set_id(nature.mode);
     }
     LB_ASSIGN(const Seen now, look_at({object.get(), ""}));
