@@ -15,7 +15,6 @@
 
 #include <coroutine>
 #include <cstdint>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -31,6 +30,7 @@
 #include "oci-mount/overlay/lower_metadata.h"
 #include "oci-mount/overlay/lower_paths.h"
 #include "oci-mount/overlay/objects.h"
+#include "oci-mount/overlay/overlay_lock.h"
 #include "oci-mount/overlay/places.h"
 
 namespace layerboot::overlay {
@@ -42,7 +42,7 @@ class CopyUp {
 
   /// All outlive it. `mutex` is the Overlay's lock.
   CopyUp(const Lower& lower, LowerPaths& paths, Places& places, Ledger& ledger, NodeTable& nodes,
-         Objects& objects, Directories& directories, std::mutex& mutex)
+         Objects& objects, Directories& directories, OverlayLock& mutex)
       : lower_(lower),
         paths_(paths),
         metadata_(lower, places.keeping()),
@@ -121,7 +121,7 @@ class CopyUp {
   NodeTable& nodes_;
   Objects& objects_;
   Directories& directories_;
-  std::mutex& mutex_;
+  OverlayLock& mutex_;
   std::unordered_map<tree::NodeId, std::vector<Waiter>> under_way_;
 };
 

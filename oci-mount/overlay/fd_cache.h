@@ -5,18 +5,43 @@
 #include <memory>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "oci-mount/base/unique_fd.h"
 #include "oci-mount/overlay/types.h"
 
 namespace layerboot::overlay {
 
+/// A descriptor that lives until its last user lets go.
+using SharedFd = std::shared_ptr<const UniqueFd>;
+
+/// Descriptors that are let go of where nobody should wait for their closing: the host may have to free the
+/// file, or to write it out.
+class Closing {
+ public:
+  /// More are closed on the spot.
+  static constexpr std::size_t kMost = 64;
+
+  void add(SharedFd fd) {
+    if (fds_.size() < kMost) fds_.push_back(std::move(fd));
+  }
+  [[nodiscard]] bool empty() const { return fds_.empty(); }
+  /// To be destroyed where there is time for it.
+  [[nodiscard]] std::vector<SharedFd> take() { return std::exchange(fds_, {}); }
+
+ private:
+  std::vector<SharedFd> fds_;
+};
+
 /// Keeps at most kMaxOpen descriptors, whatever the client touches. A descriptor in use stays open until its
 /// user lets go, dropped from the cache or not. Not thread-safe: under the Overlay's lock.
 class FdCache {
  public:
   static constexpr std::size_t kMaxOpen = 128;
-  using Fd = std::shared_ptr<const UniqueFd>;
+  using Fd = SharedFd;
+
+  /// Descriptors that are let go of from now on are left to `closing`, which outlives this.
+  void close_by(Closing& closing) { closing_ = &closing; }
 
   /// Null when there is none.
   Fd get(NodeId id) {
@@ -35,6 +60,7 @@ class FdCache {
   void drop(NodeId id) {
     const auto found = by_id_.find(id);
     if (found == by_id_.end()) return;
+    if (closing_ != nullptr) closing_->add(std::move(found->second->second));
     recent_.erase(found->second);
     by_id_.erase(found);
   }
@@ -45,6 +71,7 @@ class FdCache {
   [[nodiscard]] std::size_t size() const { return recent_.size(); }
 
  private:
+  Closing* closing_ = nullptr;
   std::list<std::pair<NodeId, Fd>> recent_;
   std::unordered_map<NodeId, std::list<std::pair<NodeId, Fd>>::iterator> by_id_;
 };

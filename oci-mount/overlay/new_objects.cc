@@ -127,15 +127,39 @@ Result<NodePtr> NewObjects::make_in(const NodePtr& directory, std::string_view n
                                     const NewObject& object) {
   LB_ASSIGN(const Found found, parts_.directories.look(directory, name));
   LB_ASSIGN(const Inheritance inheritance, inherit({directory, directory->lower}, object));
-  const Keeping keeping = parts_.places.keeping();
-  const bool has_acls = !inheritance.access_acl.empty() || !inheritance.default_acl.empty();
-  if (found.child != nullptr || has_acls || !is_made_at_once(keeping, inheritance.nature)) {
+  if (!is_made_in_place(found, inheritance)) {
     LB_ASSIGN(Unnamed made, make_unnamed(inheritance, object.target));
     return place(directory, name, std::move(made));
   }
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
-  LB_ASSIGN(Body body, make_body(keeping, place.get(), inheritance.nature, object.target));
+  LB_ASSIGN(Body body, make_body(parts_.places.keeping(), place.get(), inheritance.nature, object.target));
   return name_new_node(directory, name, inheritance.nature, std::move(body));
+}
+
+/// It is whole as soon as the host has made it under its name.
+bool NewObjects::is_made_in_place(const Found& found, const Inheritance& inheritance) const {
+  const bool has_acls = !inheritance.access_acl.empty() || !inheritance.default_acl.empty();
+  return found.child == nullptr && !has_acls && is_made_at_once(parts_.places.keeping(), inheritance.nature);
+}
+
+Result<NodePtr> NewObjects::make_beside_others(PartLock& lock, NodeId parent, std::string_view name,
+                                               const NewObject& object) {
+  LB_ASSIGN(const Ref ref, find_directory(parts_.nodes, lock, parent, PartLock::For::kClaiming));
+  if (!ref.node || !ref.node->has_body()) return NodePtr();
+  LB_ASSIGN(const Found before, parts_.directories.look(ref, name));
+  if (before.exists()) return fail(EEXIST);
+  if (before.lower_below != tree::kNoNode) return NodePtr();
+  LB_ASSIGN(const Inheritance inheritance, inherit(ref, object));
+  if (!is_made_in_place(before, inheritance)) return NodePtr();
+  const std::uint64_t growth = parts_.ledger.tariff().for_object(name.size(), object.target.size());
+  LB_ASSIGN(const auto reserved, parts_.ledger.reserve(growth, 1));
+  LB_ASSIGN(const HeldPlace place, parts_.places.place_in(ref.node, name));
+  const Objects::Keep keep(parts_.objects, ref.node);
+  auto body = lock.with_claim(*ref.node, [&] {
+    return make_body(parts_.places.keeping(), place.get(), inheritance.nature, object.target);
+  });
+  if (!body) return std::unexpected(std::move(body).error());
+  return name_new_node(ref.node, name, inheritance.nature, *std::move(body));
 }
 
 Result<NodePtr> NewObjects::make_nameless(NodeId parent, const NewObject& object) {

@@ -31,8 +31,12 @@ class NewObjects {
     bool has_acls = false;
   };
 
-  /// An object called `name`, which the client sees nothing by. EEXIST otherwise.
+  /// An object called `name`, which the client sees nothing by. EEXIST otherwise. Under the whole lock.
   Result<NodePtr> make(NodeId parent, std::string_view name, const NewObject& object);
+  /// As make(), but while the host makes the object, others have the lock. Null where it takes more than one
+  /// call of the host: make() is to be asked then.
+  Result<NodePtr> make_beside_others(PartLock& lock, NodeId parent, std::string_view name,
+                                     const NewObject& object);
   /// A regular file without a name, which the client is to hold.
   Result<NodePtr> make_nameless(NodeId parent, const NewObject& object);
 
@@ -55,6 +59,7 @@ class NewObjects {
   Result<void> set_inherited_acls(Place place, const Inheritance& inheritance);
   Result<Unnamed> make_unnamed(const Inheritance& inheritance, std::string_view target);
   Result<NodePtr> make_in(const NodePtr& directory, std::string_view name, const NewObject& object);
+  [[nodiscard]] bool is_made_in_place(const Found& found, const Inheritance& inheritance) const;
   NodePtr name_new_node(const NodePtr& directory, std::string_view name, const Nature& nature, Body body);
 
   Parts& parts_;

@@ -100,6 +100,7 @@ struct FileState {
 struct DirectoryState {
   std::unique_ptr<Listing> listing;        // once read
   std::optional<std::string> default_acl;  // once asked for; "" for none
+  bool claimed = false;                    // its names are a request's at work without the lock: OverlayLock
 };
 
 /// All fields are under the Overlay's lock.

@@ -116,4 +116,11 @@ void NodeTable::clear() {
   rows_.clear();
 }
 
+Result<Ref> find_directory(const NodeTable& nodes, PartLock& lock, NodeId id, PartLock::For what) {
+  for (;;) {
+    LB_ASSIGN(Ref ref, nodes.find_directory(id));
+    if (!ref.node || lock.may_use(*ref.node, what)) return ref;
+  }
+}
+
 }  // namespace layerboot::overlay

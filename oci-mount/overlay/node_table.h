@@ -13,6 +13,7 @@
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/overlay/node.h"
+#include "oci-mount/overlay/overlay_lock.h"
 #include "oci-mount/overlay/row_states.h"
 #include "oci-mount/tree/tree.h"
 
@@ -89,5 +90,8 @@ class NodeTable {
   std::unordered_map<NodeId, NodePtr> nodes_;
   NodeId next_spare_id_ = kSpareIdBase;
 };
+
+/// As NodeTable::find_directory(), when no other request has claimed it.
+Result<Ref> find_directory(const NodeTable& nodes, PartLock& lock, NodeId id, PartLock::For what);
 
 }  // namespace layerboot::overlay

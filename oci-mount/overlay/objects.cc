@@ -33,7 +33,7 @@ constexpr std::size_t kMaxOrphans = 256;  // leaves half of Sandbox::kServingDes
 }  // namespace
 
 Objects::Objects(const Lower& lower, LowerPaths& paths, Places& places, Ledger& ledger, NodeTable& nodes,
-                 MemoryBudget& memory, std::mutex& mutex, WorkerPool& workers)
+                 MemoryBudget& memory, OverlayLock& mutex, WorkerPool& workers)
     : lower_(lower),
       paths_(paths),
       places_(places),
@@ -287,8 +287,9 @@ bool Objects::make_orphan(Node& node) {
       orphans_ == max_orphans_) {
     return false;
   }
-  node.file.orphan = places_.open_fd(node);
-  if (!node.file.orphan) return false;
+  auto fd = places_.file_fd(node.shared_from_this());
+  if (!fd) return false;
+  node.file.orphan = *std::move(fd);
   places_.drop_fd(node);
   node.standing = Standing::kOrphan;
   ++orphans_;
@@ -312,7 +313,11 @@ void Objects::bury(UniqueFd held) {
 }
 
 void Objects::free_orphan(Node& node) {
-  if (node.charge.bytes >= kLargeBytes) workers_.submit([last = node.file.orphan] {});
+  if (node.charge.bytes >= kLargeBytes) {
+    workers_.submit([last = std::move(node.file.orphan)] {});
+  } else {
+    mutex_.closing().add(std::move(node.file.orphan));
+  }
   node.file.orphan.reset();
   --orphans_;
   ledger_.remove_object(node);
@@ -385,7 +390,7 @@ void Objects::end_session() {
 
 Objects::Pin::~Pin() {
   if (objects_ == nullptr) return;
-  const std::lock_guard lock(objects_->mutex_);
+  const PartLock lock(objects_->mutex_);
   --node_->holders.pins;
   objects_->release_if_unused(std::move(node_));
 }

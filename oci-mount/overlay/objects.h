@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <mutex>
 #include <string>
 #include <utility>
 
@@ -15,6 +14,7 @@
 #include "oci-mount/overlay/lower.h"
 #include "oci-mount/overlay/lower_paths.h"
 #include "oci-mount/overlay/node_table.h"
+#include "oci-mount/overlay/overlay_lock.h"
 #include "oci-mount/overlay/places.h"
 
 namespace layerboot::overlay {
@@ -23,7 +23,7 @@ class Objects {
  public:
   /// All outlive it.
   Objects(const Lower& lower, LowerPaths& paths, Places& places, Ledger& ledger, NodeTable& nodes,
-          MemoryBudget& memory, std::mutex& mutex, WorkerPool& workers);
+          MemoryBudget& memory, OverlayLock& mutex, WorkerPool& workers);
 
   // ---- attributes
   /// Read from the host where what is known is old, and charged then.
@@ -68,8 +68,8 @@ class Objects {
   void bury(UniqueFd held);
   /// An object whose last name is gone goes with the client's last reference; others leave memory.
   void release_if_unused(NodePtr node);
-  /// A file that is open here anyway needs no name in the work directory to live on. False where it has to be
-  /// kept, or need not be kept at all, in another way.
+  /// A file that its descriptor keeps alive for the client needs no name in the work directory. False where
+  /// it has to be kept, or need not be kept at all, in another way.
   bool make_orphan(Node& node);
   /// Takes that back.
   void unmake_orphan(Node& node);
@@ -101,6 +101,24 @@ class Objects {
   };
   Result<Pin> pin(Result<NodePtr> node);
 
+  /// The same for a request that has the lock at both ends, whole or in part.
+  class Keep {
+   public:
+    Keep(Objects& objects, NodePtr node) : objects_(objects), node_(std::move(node)) {
+      ++node_->holders.pins;
+    }
+    Keep(const Keep&) = delete;
+    Keep& operator=(const Keep&) = delete;
+    ~Keep() {
+      --node_->holders.pins;
+      objects_.release_if_unused(std::move(node_));
+    }
+
+   private:
+    Objects& objects_;
+    NodePtr node_;
+  };
+
  private:
   /// More than nearly any request brings into memory. What brings more (a file with many names, a deep
   /// directory copied up) passes the limit by that, and the next one is refused.
@@ -120,7 +138,7 @@ class Objects {
   Ledger& ledger_;
   NodeTable& nodes_;
   MemoryBudget& memory_;
-  std::mutex& mutex_;
+  OverlayLock& mutex_;
   WorkerPool& workers_;
   /// Unlinked files that are kept by a descriptor alone.
   const std::size_t max_orphans_;

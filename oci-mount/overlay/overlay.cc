@@ -145,9 +145,9 @@ Result<Entry> Overlay::lookup(NodeId parent, std::string_view name) {
     if (child == tree::kNoNode) return Entry{};
     if (!parts_.nodes.is_touched(child)) return parts_.objects.entry_for_row(child);
   }
-  const std::lock_guard lock(parts_.mutex);
+  PartLock lock(parts_.mutex);
   parts_.objects.ask_for_room();
-  LB_ASSIGN(const Ref directory, parts_.nodes.find_directory(parent));
+  LB_ASSIGN(const Ref directory, find_directory(parts_.nodes, lock, parent, PartLock::For::kLooking));
   LB_ASSIGN(const Found found, parts_.directories.look(directory, name));
   if (found.in_upper()) {
     LB_ASSIGN(const NodePtr node, parts_.objects.load(directory.node, std::string(name), *found.child));
@@ -161,7 +161,7 @@ Result<Entry> Overlay::lookup(NodeId parent, std::string_view name) {
 
 void Overlay::forget(NodeId id, std::uint64_t count) {
   if (parts_.lower.tree.contains(id) && !parts_.nodes.is_row_released(id, count)) return;
-  const std::lock_guard lock(parts_.mutex);
+  const PartLock lock(parts_.mutex);
   const NodePtr node = parts_.nodes.known(id);
   if (!node) return;
   parts_.nodes.take_references(*node, count);
@@ -170,14 +170,14 @@ void Overlay::forget(NodeId id, std::uint64_t count) {
 
 Result<Attr> Overlay::getattr(NodeId id) {
   if (parts_.nodes.is_held_untouched(id)) return parts_.lower.attr(static_cast<tree::NodeId>(id));
-  const std::lock_guard lock(parts_.mutex);
+  const PartLock lock(parts_.mutex);
   LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
   if (!ref.node) return parts_.lower.attr(ref.lower);
   return parts_.objects.attr_of(*ref.node);
 }
 
 Result<std::string> Overlay::readlink(NodeId id) {
-  const std::lock_guard lock(parts_.mutex);
+  const PartLock lock(parts_.mutex);
   LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
   const std::uint32_t mode = ref.node ? ref.node->type : parts_.lower.tree.node(ref.lower).mode;
   if (!S_ISLNK(mode)) return fail(EINVAL);

@@ -105,12 +105,14 @@ class Overlay final : public FileSystem {
   Overlay(Lower lower, Places places, Quota::Limits limits, Quota::Usage used, std::string lower_key,
           WorkerPool& workers, MemoryBudget& memory);
 
+  Result<Entry> make(NodeId parent, std::string_view name, const NewObject& object);
+  Result<void> remove(NodeId parent, std::string_view name, bool is_directory);
+
   // Under the lock:
   Result<void> start_session(const std::vector<std::string>& moved_directories);
   Result<void> load_lost_names();
   Result<void> load_moved_directories(const std::vector<std::string>& paths);
   [[nodiscard]] std::vector<std::string> moved_directories() const;
-  Result<Entry> make(NodeId parent, std::string_view name, const NewObject& object);
   Result<void> check_link(NodeId id, NodeId new_parent, std::string_view new_name);
   Result<Entry> link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name);
   Result<void> hold_file_to_copy_up(NodeId parent, std::string_view name, NodeId& held);

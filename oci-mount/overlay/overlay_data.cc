@@ -45,7 +45,7 @@ Result<std::int64_t> Overlay::try_read(NodeId id, std::uint64_t offset, std::spa
   std::optional<std::uint64_t> size_bytes;  // where it is known
   tree::NodeId row = tree::kNoNode;
   {
-    const std::lock_guard lock(parts_.mutex);
+    const PartLock lock(parts_.mutex);
     LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
     if (ref.has_lower_data()) {
       row = ref.lower;
@@ -71,7 +71,7 @@ Task<Result<std::size_t>> Overlay::read(Reactor& reactor, NodeId id, std::uint64
   FdCache::Fd fd;
   tree::NodeId lower = tree::kNoNode;
   {
-    const std::lock_guard lock(parts_.mutex);
+    const PartLock lock(parts_.mutex);
     LB_CO_ASSIGN(const Ref ref, parts_.nodes.find(id));
     lower = ref.lower;
     if (!ref.has_lower_data()) {
@@ -153,7 +153,7 @@ Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::sp
   std::optional<Pin> pin;  // outlives the lock
   WriteGrant grant;
   {
-    const std::lock_guard lock(parts_.mutex);
+    const PartLock lock(parts_.mutex);
     LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
     if (ref.has_lower_data() || ref.node->is_gone()) return Lower::kWouldWait;
     pin.emplace(parts_.objects, ref.node);
@@ -166,7 +166,7 @@ Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::sp
   if (std::chrono::steady_clock::now() - start > kSlowWrite) {
     patient_writes_.store(kPatientWrites, std::memory_order_relaxed);
   }
-  const std::lock_guard lock(parts_.mutex);
+  const PartLock lock(parts_.mutex);
   settle_write(pin->node(), std::move(grant));
   if (put < 0) return fail(code);
   // The rest of a short write says why it was short.
@@ -182,11 +182,11 @@ Task<Result<std::size_t>> Overlay::write(Reactor& reactor, NodeId id, std::uint6
   const NodePtr node = copied->node();
   WriteGrant grant;
   {
-    const std::lock_guard lock(parts_.mutex);
+    const PartLock lock(parts_.mutex);
     LB_CO_ASSIGN(grant, prepare_write(node, offset, length, kill_suid_sgid));
   }
   auto put = co_await write_whole(reactor, grant.fd->get(), from, offset);
-  const std::lock_guard lock(parts_.mutex);
+  const PartLock lock(parts_.mutex);
   settle_write(node, std::move(grant));
   co_return put;
 }

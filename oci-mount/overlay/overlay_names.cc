@@ -29,6 +29,12 @@ class RowHold {
 
 Result<Entry> Overlay::make(NodeId parent, std::string_view name, const NewObject& object) {
   LB_TRY(check_name(name));
+  {
+    PartLock lock(parts_.mutex);
+    LB_TRY(parts_.objects.make_room());
+    LB_ASSIGN(const NodePtr node, new_objects_.make_beside_others(lock, parent, name, object));
+    if (node) return parts_.objects.entry_for(node);
+  }
   const std::lock_guard lock(parts_.mutex);
   LB_TRY(parts_.objects.make_room());
   LB_ASSIGN(const NodePtr node, new_objects_.make(parent, name, object));
@@ -76,14 +82,27 @@ Result<Entry> Overlay::tmpfile(NodeId parent, std::uint32_t mode, Caller caller)
 
 Result<void> Overlay::unlink(NodeId parent, std::string_view name) {
   LB_TRY(check_name(name));
-  const std::lock_guard lock(parts_.mutex);
-  return removal_.remove(parent, name, false);
+  {
+    PartLock lock(parts_.mutex);
+    LB_ASSIGN(const bool removed, removal_.unlink_beside_others(lock, parent, name));
+    if (removed) return {};
+  }
+  return remove(parent, name, false);
 }
 
 Result<void> Overlay::rmdir(NodeId parent, std::string_view name) {
   LB_TRY(check_name(name));
-  const std::lock_guard lock(parts_.mutex);
-  return removal_.remove(parent, name, true);
+  return remove(parent, name, true);
+}
+
+Result<void> Overlay::remove(NodeId parent, std::string_view name, bool is_directory) {
+  std::optional<HeldPlace> leftover;
+  {
+    const std::lock_guard lock(parts_.mutex);
+    LB_TRY(removal_.remove(parent, name, is_directory, leftover));
+  }
+  if (leftover) Removal::discard(*leftover);
+  return {};
 }
 
 Task<Result<Entry>> Overlay::link(Reactor& reactor, NodeId id, NodeId new_parent, std::string_view new_name) {

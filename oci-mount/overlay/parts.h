@@ -7,7 +7,6 @@
 //   CopyUp      bodies for objects of the image
 #pragma once
 
-#include <mutex>
 #include <utility>
 
 #include "oci-mount/base/worker_pool.h"
@@ -18,12 +17,13 @@
 #include "oci-mount/overlay/lower.h"
 #include "oci-mount/overlay/node_table.h"
 #include "oci-mount/overlay/objects.h"
+#include "oci-mount/overlay/overlay_lock.h"
 #include "oci-mount/overlay/places.h"
 
 namespace layerboot::overlay {
 
-/// Lock rule: `mutex` guards all Nodes, and all parts but where a header says lock-free. It is never held
-/// while a Task waits.
+/// Lock rule: `mutex` guards all Nodes, and all parts but where a header says lock-free. Whoever does not say
+/// otherwise holds it whole. It is never held while a Task waits.
 struct Parts {
   /// What `image` refers to, `worker_pool`, and `memory_in`, which pays for what the parts keep, outlive it.
   Parts(Lower image, Places host, Quota::Limits limits, Quota::Usage used, WorkerPool& worker_pool,
@@ -32,14 +32,16 @@ struct Parts {
         workers(worker_pool),
         memory(memory_in),
         places(std::move(host)),
-        ledger(limits, used, places.upper().root_fd()) {}
+        ledger(limits, used, places.upper().root_fd()) {
+    places.close_by(mutex.closing());
+  }
   Parts(const Parts&) = delete;
   Parts& operator=(const Parts&) = delete;
 
   const Lower lower;
   WorkerPool& workers;
   MemoryBudget& memory;
-  std::mutex mutex;
+  OverlayLock mutex;
   Places places;
   Ledger ledger;
   NodeTable nodes{lower.tree, memory};

@@ -38,6 +38,8 @@ class Places {
   void keep_fd(const Node& node, UniqueFd fd) { fds_.put(node.id, std::move(fd)); }
   void drop_fd(const Node& node) { fds_.drop(node.id); }
   void drop_all_fds() { fds_.clear(); }
+  /// See FdCache.
+  void close_by(Closing& closing) { fds_.close_by(closing); }
 
   /// Where the object is; ENOENT where it has no body.
   Result<HeldPlace> place_of(const NodePtr& node);

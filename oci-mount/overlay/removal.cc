@@ -13,7 +13,7 @@ namespace layerboot::overlay {
 namespace {
 
 /// What lies in the work directory is no more to the client; the next start clears it.
-void discard(const Result<void>& removed) {
+void warn_of_leftover(const Result<void>& removed) {
   if (!removed) log_warn("cannot clear the work directory: ", removed.error().describe());
 }
 
@@ -34,15 +34,26 @@ void Removal::drop_directory(const NodePtr& node) {
   parts_.objects.release_if_unused(node);
 }
 
-/// A file that its descriptor keeps alive for the client needs no name in the work directory. False where it
-/// has to be removed in another way.
-Result<bool> Removal::remove_orphaned(const NodePtr& directory, const std::string& name,
-                                      const NodePtr& node) {
+Result<bool> Removal::unlink_beside_others(PartLock& lock, NodeId parent, std::string_view name_view) {
+  const std::string name(name_view);
+  LB_ASSIGN(const Ref ref, find_directory(parts_.nodes, lock, parent, PartLock::For::kClaiming));
+  const NodePtr& directory = ref.node;
+  if (!directory) return false;
+  LB_ASSIGN(const Found found, parts_.directories.look(ref, name));
+  if (!found.in_upper() || found.lower_below != tree::kNoNode) return false;
+  LB_ASSIGN(const NodePtr node, parts_.objects.load(directory, name, *found.child));
+  if (!node->is_regular() || !node->is_reached_as(directory, name)) return false;
+  LB_ASSIGN(const Attr before, parts_.objects.attr_of(*node));
+  if (before.nlink != 1) return false;
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
+  // From here on it is reached by its number alone, so that nobody meets it half removed.
   if (!parts_.objects.make_orphan(*node)) return false;
-  if (auto gone = unlink_at(place.get()); !gone) {
+  const Objects::Keep keep_directory(parts_.objects, directory);
+  const Objects::Keep keep(parts_.objects, node);
+  const auto gone = lock.with_claim(*directory, [&] { return unlink_at(place.get()); });
+  if (!gone) {
     parts_.objects.unmake_orphan(*node);
-    return std::unexpected(std::move(gone).error());
+    return std::unexpected(gone.error());
   }
   parts_.directories.erase(*directory, name);
   directory->known.times_stale = true;
@@ -58,17 +69,13 @@ Result<void> Removal::remove_name(const NodePtr& directory, const std::string& n
   LB_ASSIGN(const Attr before, parts_.objects.attr_of(*node));
   const bool reached_here = node->is_reached_as(directory, name);
   const bool shows_row = found.lower_below != tree::kNoNode;
-  if (reached_here && before.nlink == 1 && !shows_row) {
-    LB_ASSIGN(const bool removed, remove_orphaned(directory, name, node));
-    if (removed) return {};
-  }
   const bool held = parts_.lower.tree.contains(node->id) || node->holders.references > 0;
   const bool keep = reached_here && (held || before.nlink > 1);
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
   const HeldPlace work = parts_.places.work_place();
   if (shows_row) {
     LB_TRY(swap_for_whiteout(place.get(), work.get()));
-    if (!keep) discard(unlink_at(work.get()));
+    if (!keep) warn_of_leftover(unlink_at(work.get()));
     parts_.directories.put(*directory, name, whiteout_child());
   } else {
     UniqueFd large = keep ? UniqueFd() : parts_.objects.hold_large(*node, place.get());
@@ -107,12 +114,12 @@ Result<void> Removal::remove_row_name(const NodePtr& directory, const std::strin
 }
 
 /// Takes away `name`, an empty directory of the upper.
-Result<void> Removal::remove_directory(const NodePtr& directory, const std::string& name,
-                                       const Found& found) {
+Result<void> Removal::remove_directory(const NodePtr& directory, const std::string& name, const Found& found,
+                                       std::optional<HeldPlace>& leftover) {
   LB_ASSIGN(const NodePtr node, parts_.objects.load(directory, name, *found.child));
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
   LB_TRY(parts_.objects.attr_of(*node));
-  const HeldPlace work = parts_.places.work_place();
+  HeldPlace work = parts_.places.work_place();
   // First out of sight, then apart: a crash in between leaves nothing but a leftover in the work directory.
   if (found.lower_below != tree::kNoNode) {
     LB_TRY(swap_for_whiteout(place.get(), work.get()));
@@ -123,11 +130,14 @@ Result<void> Removal::remove_directory(const NodePtr& directory, const std::stri
   }
   directory->known.valid = false;
   drop_directory(node);
-  discard(remove_tree_at(work.get()));
+  leftover = std::move(work);
   return {};
 }
 
-Result<void> Removal::remove(NodeId parent, std::string_view name_view, bool is_directory) {
+void Removal::discard(const HeldPlace& leftover) { warn_of_leftover(remove_tree_at(leftover.get())); }
+
+Result<void> Removal::remove(NodeId parent, std::string_view name_view, bool is_directory,
+                             std::optional<HeldPlace>& leftover) {
   const std::string name(name_view);
   const int wrong_kind = is_directory ? ENOTDIR : EISDIR;
   LB_ASSIGN(const Ref ref, parts_.nodes.find_directory(parent));
@@ -139,7 +149,7 @@ Result<void> Removal::remove(NodeId parent, std::string_view name_view, bool is_
     if (!is_directory) return remove_name(ref.node, name, found);
     LB_ASSIGN(const bool empty, parts_.directories.is_empty(node));
     if (!empty) return fail(ENOTEMPTY);
-    return remove_directory(ref.node, name, found);
+    return remove_directory(ref.node, name, found, leftover);
   }
   const auto& record = parts_.lower.tree.node(found.lower_below);
   if (S_ISDIR(record.mode) != is_directory) return fail(wrong_kind);

@@ -1,6 +1,7 @@
 // Removal: taking names away, and the whiteouts that they leave. Under the Overlay's lock.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -12,17 +13,24 @@ class Removal {
  public:
   explicit Removal(Parts& parts) : parts_(parts) {}
 
-  /// unlink(2) and rmdir(2).
-  Result<void> remove(NodeId parent, std::string_view name, bool is_directory);
+  /// unlink(2) and rmdir(2). Under the whole lock. What then lies in the work directory, to be freed without
+  /// the lock, is in `leftover`.
+  Result<void> remove(NodeId parent, std::string_view name, bool is_directory,
+                      std::optional<HeldPlace>& leftover);
+  /// unlink(2) of a file that needs no more than one call of the host, during which others have the lock.
+  /// False where it needs more: remove() is to be asked then.
+  Result<bool> unlink_beside_others(PartLock& lock, NodeId parent, std::string_view name);
+  /// Frees it.
+  static void discard(const HeldPlace& leftover);
 
   /// A directory of the upper has lost its name on the host.
   void drop_directory(const NodePtr& node);
 
  private:
   Result<void> remove_name(const NodePtr& directory, const std::string& name, const Found& found);
-  Result<bool> remove_orphaned(const NodePtr& directory, const std::string& name, const NodePtr& node);
   Result<void> remove_row_name(const NodePtr& directory, const std::string& name, tree::NodeId row);
-  Result<void> remove_directory(const NodePtr& directory, const std::string& name, const Found& found);
+  Result<void> remove_directory(const NodePtr& directory, const std::string& name, const Found& found,
+                                std::optional<HeldPlace>& leftover);
   Result<void> swap_for_whiteout(Place place, Place work);
 
   Parts& parts_;

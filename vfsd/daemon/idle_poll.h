@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "oci-mount/base/cpu_pause.h"
+
 namespace layerboot::vfsd {
 
 /// Belongs to one thread.
@@ -33,7 +35,7 @@ class IdlePoll {
           next_skip_ = 0;
           return true;
         }
-        pause();
+        cpu_pause();
       }
     } while (Clock::now() < end);
     next_skip_ = std::min(2 * next_skip_ + 1, kMaxSkipped);
@@ -44,14 +46,6 @@ class IdlePoll {
  private:
   using Clock = std::chrono::steady_clock;
   static constexpr unsigned kLooksPerClock = 16;
-
-  static void pause() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-  }
 
   unsigned skip_ = 0;       // idle moments to let pass
   unsigned next_skip_ = 0;  // as many after the next vain look, doubled
