@@ -84,6 +84,19 @@ void write_latencies(std::ofstream& out, const Summary& summary) {
   }
 }
 
+void write_queues(std::ofstream& out, const Summary& summary) {
+  out << "| work | one queue, op/s | two queues, op/s | ratio | goal | met |\n|---|---|---|---|---|---|\n";
+  for (const QueueGoal& goal : queue_goals()) {
+    const Line* const one = find_line(summary, kTwoCores, goal.workload, goal.depth, 1);
+    const Line* const two = find_line(summary, kTwoCores, goal.workload, goal.depth, 2);
+    if (one == nullptr || two == nullptr) continue;
+    const double ratio = two->operations_per_second.median / one->operations_per_second.median;
+    out << "| " << goal.title << " | " << with_range(one->operations_per_second) << " | "
+        << with_range(two->operations_per_second) << " | " << number(ratio) << "× | " << number(goal.ratio)
+        << "× | " << (ratio >= goal.ratio ? "yes" : "**no**") << " |\n";
+  }
+}
+
 void write_everything(std::ofstream& out, const Summary& summary) {
   out << "| server | queues | work | depth | CPU µs/op | op/s | p50 µs | p99 µs | interrupts/op | RSS MiB | "
          "fds |\n"
@@ -112,6 +125,8 @@ Result<void> write_markdown(const std::filesystem::path& path, const Summary& su
   write_goals(out, summary);
   out << "\n## Latency at depth 1\n\n";
   write_latencies(out, summary);
+  out << "\n## Two queues on two cores\n\n";
+  write_queues(out, summary);
   out << "\n## Everything\n\n";
   write_everything(out, summary);
   return out.flush() ? Result<void>() : fail(EIO, "writing ", path.native());

@@ -85,6 +85,7 @@ NullAnswers::Answer NullAnswers::find(const fuse_in_header& header, std::span<co
     case FUSE_INIT:
       return {.payload = init_};
     case FUSE_LOOKUP:
+    case FUSE_MKDIR:
       return {.payload = std::span(created_).first(sizeof(fuse_entry_out))};
     case FUSE_CREATE:
       return {.payload = created_};

@@ -159,6 +159,17 @@ for round in $(seq "$rounds"); do
       stop_server
     done
   done
+  # What a second queue brings, on two cores.
+  say "round $round of $rounds: two queues"
+  for queues in 1 2; do
+    cores=("${pin[@]}") pin=()
+    start_server vfsd-gzip "$queues" &&
+      { "$build/bench/fuse_load" --socket socket --pid "$server_pid" --name vfsd-two-cores --writable --queues "$queues" \
+          --only getattr read-4k create-write-unlink --depths 8 32 --milliseconds "$milliseconds" \
+          --json "results/vfsd-two-cores.$queues.$round.json" > load.log 2>&1 || say "two queues: $(tail -n 1 load.log)"; }
+    stop_server
+    pin=("${cores[@]}")
+  done
 done
 rm -rf served upper
 

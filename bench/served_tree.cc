@@ -47,12 +47,12 @@ Result<void> read_through(test::FuseClient& client, const ServedTree::File& file
   return {};
 }
 
-Result<ServedTree::File> make_target(test::FuseClient& client, ServedTree& tree, unsigned lane) {
-  const std::string name = str_cat("target-", lane);
+Result<ServedTree::File> make_target(test::FuseClient& client, std::uint64_t directory, unsigned lane) {
+  const std::string name = "target";
   const fuse_create_in in{O_RDWR | O_CREAT, 0100644, 022, 0};
-  const auto created = client.call(FUSE_CREATE, tree.scratch, {object_bytes(in), test::with_nul(name)},
+  const auto created = client.call(FUSE_CREATE, directory, {object_bytes(in), test::with_nul(name)},
                                    sizeof(fuse_entry_out) + sizeof(fuse_open_out));
-  if (!created) return while_doing(created.error(), "creating scratch/", name);
+  if (!created) return while_doing(created.error(), "creating a file to write to");
   ByteReader reader(*created);
   ServedTree::File file;
   file.node = reader.read<fuse_entry_out>().nodeid;
@@ -68,7 +68,7 @@ Result<ServedTree::File> make_target(test::FuseClient& client, ServedTree& tree,
     write.size = kPieceBytes;
     const auto written =
         client.call(FUSE_WRITE, file.node, {object_bytes(write), piece}, sizeof(fuse_write_out));
-    if (!written) return while_doing(written.error(), "filling scratch/", name);
+    if (!written) return while_doing(written.error(), "filling a file to write to");
   }
   return file;
 }
@@ -95,9 +95,11 @@ Result<ServedTree> meet_server(test::FuseClient& client, bool writable, unsigned
   }
   LB_TRY(open_node(client, FUSE_OPENDIR, walk, O_RDONLY | O_DIRECTORY, tree.sends_opendir));
   if (!writable) return tree;
-  LB_ASSIGN(tree.scratch, look(client, FUSE_ROOT_ID, "scratch"));
+  LB_ASSIGN(const auto scratch, look(client, FUSE_ROOT_ID, "scratch"));
   for (unsigned lane = 0; lane < lanes; ++lane) {
-    LB_ASSIGN(const auto target, make_target(client, tree, lane));
+    LB_ASSIGN(const auto own, client.mkdir(scratch, str_cat("lane-", lane), 0755));
+    tree.scratch.push_back(own.nodeid);
+    LB_ASSIGN(const auto target, make_target(client, own.nodeid, lane));
     tree.targets.push_back(target);
   }
   return tree;

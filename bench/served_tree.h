@@ -24,14 +24,16 @@ struct ServedTree {
   std::vector<File> small;
   std::uint64_t small_directory = 0;
   std::vector<std::uint64_t> directories;  // of walk/
-  std::uint64_t scratch = 0;
-  std::vector<File> targets;  // a file of existing data for each lane to write to; empty: not writable
+  // A directory to make files in, and a file of existing data to write to, for each lane; empty: not
+  // writable.
+  std::vector<std::uint64_t> scratch;
+  std::vector<File> targets;
 };
 
 inline constexpr std::uint64_t kTargetBytes = 16U << 20;
 
-/// Introduces the guest (INIT) and looks everything up. With `writable`, makes the targets, one for each of
-/// `lanes`, in scratch/.
+/// Introduces the guest (INIT) and looks everything up. With `writable`, makes what is written to, for each
+/// of `lanes`, in scratch/.
 Result<ServedTree> meet_server(test::FuseClient& client, bool writable, unsigned lanes);
 
 }  // namespace layerboot::bench

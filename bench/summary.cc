@@ -73,6 +73,15 @@ const std::vector<Goal>& goals() {
   return list;
 }
 
+const std::vector<QueueGoal>& queue_goals() {
+  static const std::vector<QueueGoal> list{
+      {"GETATTR, depth 32", "getattr", 32, 1.6},
+      {"READ 4 KiB random, depth 32", "read-4k", 32, 1.6},
+      {"CREATE+WRITE 4 KiB+UNLINK, depth 8, a directory each", "create-write-unlink", 8, 1.6},
+  };
+  return list;
+}
+
 std::vector<std::string> peers_in(const Summary& summary) {
   std::vector<std::string> peers;
   for (const char* const name : {"virtiofsd-c", "virtiofsd-rust"}) {

@@ -51,6 +51,16 @@ struct Goal {
 };
 [[nodiscard]] const std::vector<Goal>& goals();
 
+/// What two queues on two cores are to do as a multiple of what one does, by operations a second.
+struct QueueGoal {
+  const char* title;
+  const char* workload;
+  unsigned depth;
+  double ratio;
+};
+inline constexpr const char* kTwoCores = "vfsd-two-cores";
+[[nodiscard]] const std::vector<QueueGoal>& queue_goals();
+
 /// The peers that were measured, of those known.
 [[nodiscard]] std::vector<std::string> peers_in(const Summary& summary);
 /// Null where it was not measured.

@@ -68,12 +68,13 @@ class Overwrite final : public Workload {
 
 class ShortLife final : public Workload {
  public:
-  ShortLife(const ServedTree& tree, unsigned lane) : tree_(tree), lane_(lane) {}
+  ShortLife(const ServedTree& tree, unsigned lane)
+      : sends_release_(tree.sends_open), directory_(tree.scratch.at(lane)) {}
   void begin(Slot& slot) override {
     slot.number = next_++;
     slot.step = FUSE_CREATE;
     const std::string name = name_of(slot);
-    slot.begin(FUSE_CREATE, tree_.scratch,
+    slot.begin(FUSE_CREATE, directory_,
                {.args_bytes = static_cast<std::uint32_t>(sizeof(fuse_create_in) + name.size() + 1),
                 .reply_args_bytes = sizeof(fuse_entry_out) + sizeof(fuse_open_out)});
     slot.put(fuse_create_in{O_WRONLY | O_CREAT | O_EXCL, 0100644, 022, 0});
@@ -94,7 +95,7 @@ class ShortLife final : public Workload {
       slot.handle = created.open.fh;
       slot.step = FUSE_WRITE;
       ask_write(slot, slot.node, slot.handle, 0, kPageBytes);
-    } else if (done == FUSE_WRITE && tree_.sends_open) {
+    } else if (done == FUSE_WRITE && sends_release_) {
       slot.step = FUSE_RELEASE;
       slot.begin(FUSE_RELEASE, slot.node, {.args_bytes = sizeof(fuse_release_in)});
       fuse_release_in in{};
@@ -103,7 +104,7 @@ class ShortLife final : public Workload {
     } else if (done == FUSE_WRITE || done == FUSE_RELEASE) {
       slot.step = FUSE_UNLINK;
       const std::string name = name_of(slot);
-      slot.begin(FUSE_UNLINK, tree_.scratch, {.args_bytes = static_cast<std::uint32_t>(name.size() + 1)});
+      slot.begin(FUSE_UNLINK, directory_, {.args_bytes = static_cast<std::uint32_t>(name.size() + 1)});
       slot.put_name(name, 0);
     } else {
       slot.step = FUSE_FORGET;
@@ -114,12 +115,10 @@ class ShortLife final : public Workload {
   }
 
  private:
-  [[nodiscard]] std::string name_of(const Slot& slot) const {
-    return str_cat("life-", lane_, "-", slot.number);
-  }
+  [[nodiscard]] static std::string name_of(const Slot& slot) { return str_cat("life-", slot.number); }
 
-  const ServedTree& tree_;
-  const unsigned lane_;
+  const bool sends_release_;
+  const std::uint64_t directory_;
   std::uint64_t next_ = 0;
 };
 
