@@ -19,7 +19,7 @@ namespace {
 constexpr const char* kName = "clean";
 constexpr const char* kNewName = "clean.new";
 /// Another number where a count means something else than before: when other things are charged.
-constexpr std::string_view kMagic = "layerboot clean stop 1";
+constexpr std::string_view kMagic = "layerboot clean stop 2";
 
 /// Records are text, each ended by a NUL, which no path holds.
 void put(std::string& text, const auto&... parts) {
@@ -53,7 +53,7 @@ Result<std::string> format(UpperDirectories upper, const CleanStop& stop) {
   put(text, stop.survey.usage.bytes);
   put(text, stop.survey.usage.inodes);
   put(text, stop.lower_key);
-  for (const auto& path : stop.survey.moved_directories) put(text, 'm', path);
+  for (const auto& way : stop.survey.moved_directories) put(text, 'm', way.parent, ' ', way.name);
   for (const auto& lost : stop.lost_names) put(text, 'l', lost.count, lost.path);
   for (const auto& late : stop.late_files) put(text, 'g', late.host_ino, ' ', late.charged_bytes);
   put(text, 'c', check_of(text));
@@ -88,6 +88,14 @@ std::optional<CleanStop::LostNames> parse_lost(std::string_view record) {
                               .count = static_cast<std::uint32_t>(*count)};
 }
 
+std::optional<WayToMoved> parse_way(std::string_view record, std::size_t before) {
+  const auto space = std::min(record.find(' '), record.size());
+  const auto parent = parse_decimal(record.substr(0, space), before);
+  if (!parent || space == record.size()) return std::nullopt;
+  return WayToMoved{.parent = static_cast<std::uint32_t>(*parent),
+                    .name = std::string(record.substr(space + 1))};
+}
+
 std::optional<CleanStop::LateFile> parse_late(std::string_view record) {
   const auto space = std::min(record.find(' '), record.size());
   const auto ino = parse_decimal(record.substr(0, space), UINT64_MAX);
@@ -100,8 +108,9 @@ std::optional<CleanStop::LateFile> parse_late(std::string_view record) {
 bool parse_item(std::string_view record, CleanStop& stop) {
   const auto rest = record.substr(std::min<std::size_t>(record.size(), 1));
   if (record.starts_with('m')) {
-    stop.survey.moved_directories.emplace_back(rest);
-    return true;
+    auto way = parse_way(rest, stop.survey.moved_directories.size());
+    if (way) stop.survey.moved_directories.push_back(*std::move(way));
+    return way.has_value();
   }
   if (record.starts_with('l')) {
     auto lost = parse_lost(rest);

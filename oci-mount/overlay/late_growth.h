@@ -14,15 +14,20 @@ namespace layerboot::overlay {
 /// remembered here, they are not lost when the file is met again. Not thread-safe.
 class LateGrowth {
  public:
-  /// Files remembered. Beyond it one gives way, and what it grows late is counted at a restart.
+  /// Files remembered. Beyond it one gives way, and what it grows late is found by the next count.
   static constexpr std::size_t kMaxFiles = 1U << 16;
 
   [[nodiscard]] const std::unordered_map<std::uint64_t, std::uint64_t>& all() const { return charged_; }
 
   void remember(std::uint64_t host_ino, std::uint64_t charged_bytes) {
-    if (charged_.size() >= kMaxFiles) charged_.erase(charged_.begin());
+    if (charged_.size() >= kMaxFiles && !charged_.contains(host_ino)) {
+      charged_.erase(charged_.begin());
+      has_forgotten_ = true;
+    }
     charged_[host_ino] = charged_bytes;
   }
+  /// One has given way: what it grows by is found by nothing but a count.
+  [[nodiscard]] bool has_forgotten() const { return has_forgotten_; }
 
   /// What was booked for the file, which is forgotten here; nothing when it is not known.
   [[nodiscard]] std::optional<std::uint64_t> take(std::uint64_t host_ino) {
@@ -33,10 +38,14 @@ class LateGrowth {
     return charged_bytes;
   }
 
-  void clear() { charged_.clear(); }
+  void clear() {
+    charged_.clear();
+    has_forgotten_ = false;
+  }
 
  private:
   std::unordered_map<std::uint64_t, std::uint64_t> charged_;  // by inode number on the host
+  bool has_forgotten_ = false;
 };
 
 }  // namespace layerboot::overlay

@@ -23,6 +23,7 @@ void Ledger::charge(Node& node, const struct stat& st) {
   if (node.is_regular() && tariff_.keeps_what_is_cut()) {
     if (allocated < node.charge.allocated_bytes) {
       node.charge.kept_bytes += node.charge.allocated_bytes - allocated;
+      has_kept_cuts_ = true;
     }
     if (st.st_size == 0 && allocated == 0) node.charge.kept_bytes = 0;
   }
@@ -71,6 +72,7 @@ void Ledger::recall(const std::vector<CleanStop::LateFile>& late_files) {
 
 void Ledger::recount(Quota::Usage used) {
   late_growth_.clear();
+  has_kept_cuts_ = false;
   quota_.set_usage(used);
 }
 

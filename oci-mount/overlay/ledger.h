@@ -59,6 +59,9 @@ class Ledger {
 
   /// Files that part() remembers, for a session to come; and those of a former one.
   [[nodiscard]] std::vector<CleanStop::LateFile> late_files() const;
+  /// False where only a count tells what the upper takes: there were too many of these, or what was cut off
+  /// files is still charged, though nobody knows any more of which.
+  [[nodiscard]] bool is_exact() const { return !late_growth_.has_forgotten() && !has_kept_cuts_; }
   void recall(const std::vector<CleanStop::LateFile>& late_files);
 
   /// All is counted anew: nothing that was booked before counts.
@@ -70,6 +73,7 @@ class Ledger {
   Tariff tariff_;
   Quota quota_;
   LateGrowth late_growth_;
+  bool has_kept_cuts_ = false;
 };
 
 }  // namespace layerboot::overlay

@@ -11,6 +11,7 @@
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/device_number.h"
 #include "oci-mount/overlay/lower_metadata.h"
+#include "oci-mount/overlay/named_walk.h"
 #include "oci-mount/overlay/redirects.h"
 
 namespace layerboot::overlay {
@@ -367,19 +368,26 @@ void Objects::free_unnamed() {
   }
 }
 
-Result<void> Objects::settle_all() {
+Result<void> Objects::settle_all(Late late) {
   free_unnamed();
-  // What the host allocates late it has allocated then.
-  if (::syncfs(places_.upper().root_fd()) != 0) return errno_error("syncfs of the upper directory");
+  if (late == Late::kOnDisk && ::syncfs(places_.upper().root_fd()) != 0) {
+    return errno_error("syncfs of the upper directory");
+  }
+  std::vector<NodePtr> unsettled;
   for (const auto& [id, node] : nodes_.all()) {
     if (!node->has_body()) continue;
     const bool is_settled = node->known.valid && !node->known.times_stale && !node->charge.grows_late;
     if (is_settled && node->charge.unbooked_name_bytes == 0) continue;
-    node->known.valid = false;
-    LB_TRY(attr_of(*node));
-    ledger_.part(*node);
+    unsettled.push_back(node);
   }
-  return {};
+  return visit_named(unsettled, places_.upper().root_fd(), memory_,
+                     [this, late](Node& node, Place place) -> Result<void> {
+                       LB_ASSIGN(const struct stat st, stat_at(place));
+                       book(node, st);
+                       if (late == Late::kOnDisk) node.charge.grows_late = false;
+                       ledger_.part(node);
+                       return {};
+                     });
 }
 
 void Objects::end_session() {

@@ -75,9 +75,11 @@ class Objects {
   void unmake_orphan(Node& node);
   /// The object was freed on the host, or is a directory that was removed from there.
   void mark_gone(Node& node);
+  /// What the host has not yet allocated for files: it is made to, or remembered by the ledger.
+  enum class Late { kOnDisk, kRemembered };
   /// What only the client kept alive goes, and all that is in memory is looked at and charged as the host has
-  /// it then, all on its disk: the count is right. Nothing may be at work. For the end of the last session.
-  Result<void> settle_all();
+  /// it then: the count is right. Nothing may be at work. For the end of a session.
+  Result<void> settle_all(Late late);
   /// Forgets all Nodes; what only the client kept alive goes. The budget is right after the next count.
   void end_session();
 

@@ -3,7 +3,9 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
+#include <optional>
+#include <unordered_map>
+#include <utility>
 
 #include "oci-mount/base/log.h"
 #include "oci-mount/overlay/body.h"
@@ -61,7 +63,7 @@ Overlay::~Overlay() { parts_.objects.end_session(); }
 
 /// Directories of the image that have been renamed are found by nothing but their redirect, so they are known
 /// from the start: a copy-up must find all names of a file, wherever they are now.
-Result<void> Overlay::start_session(const std::vector<std::string>& moved_directories) {
+Result<void> Overlay::start_session(const std::vector<WayToMoved>& moved_directories) {
   parts_.objects.load_root();
   return load_moved_directories(moved_directories);
 }
@@ -73,65 +75,95 @@ Result<void> Overlay::load_lost_names() {
   });
 }
 
+/// What a session leaves to the next one, which need not look for it then.
+CleanStop Overlay::left_by_session() {
+  return {.survey = {.usage = quota().usage(), .moved_directories = moved_directories()},
+          .lower_key = lower_key_,
+          .lost_names = parts_.lost_names.all(),
+          .late_files = parts_.ledger.late_files()};
+}
+
 void Overlay::reset() {
   const std::lock_guard lock(parts_.mutex);
+  std::optional<CleanStop> known;
+  if (parts_.objects.settle_all(Objects::Late::kRemembered) && parts_.ledger.is_exact()) {
+    known = left_by_session();
+    // What files grow by late is found by a count, not to be put off from session to session.
+    if (!known->late_files.empty()) known.reset();
+  }
   parts_.objects.end_session();
   if (const auto cleared = parts_.places.clear_work(); !cleared) {
     log_warn("cannot clear the upper's work directory: ", cleared.error().describe());
   }
-  // As at the first start: one walk finds what is there, and what it takes.
+  if (auto started = known ? resume_session(*known) : start_counted_session(); !started) {
+    log_warn("cannot read a directory of the upper: ", started.error().describe());
+  }
+}
+
+Result<void> Overlay::resume_session(const CleanStop& known) {
+  auto started = start_session(known.survey.moved_directories);
+  parts_.lost_names.recall(parts_.paths, known.lost_names);
+  return started;
+}
+
+/// As at a start after a crash: one walk finds what is there, and what it takes.
+Result<void> Overlay::start_counted_session() {
   auto survey = parts_.places.upper().survey();
   if (survey) parts_.ledger.recount(survey->usage);
-  auto started = start_session(survey.value_or(Survey{}).moved_directories);
-  if (started) started = load_lost_names();
-  if (!survey) log_warn("cannot read a directory of the upper: ", survey.error().describe());
-  if (!started) log_warn("cannot read a directory of the upper: ", started.error().describe());
+  LB_TRY(start_session(survey.value_or(Survey{}).moved_directories));
+  LB_TRY(load_lost_names());
+  return survey ? Result<void>() : std::unexpected(std::move(survey).error());
 }
 
 Result<void> Overlay::stop() {
   const std::lock_guard lock(parts_.mutex);
-  LB_TRY(parts_.objects.settle_all());
-  CleanStop stop{.survey = {.usage = quota().usage(), .moved_directories = moved_directories()},
-                 .lower_key = lower_key_,
-                 .lost_names = parts_.lost_names.all(),
-                 .late_files = parts_.ledger.late_files()};
-  auto left = parts_.places.leave_clean_stop(stop);
+  LB_TRY(parts_.objects.settle_all(Objects::Late::kOnDisk));
+  if (!parts_.ledger.is_exact()) return {};  // the next start counts
+  auto left = parts_.places.leave_clean_stop(left_by_session());
   if (!left) return while_doing(left.error(), "cannot note in the upper directory that it was left in order");
   return left;
 }
 
-/// Those that merge with another directory of the image than the one of their place, which are all in memory
-/// while they have its number.
-std::vector<std::string> Overlay::moved_directories() const {
-  std::vector<std::string> paths;
-  for (const auto& [id, node] : parts_.nodes.all()) {
-    if (!node->is_directory() || node->is_root() || node->standing != Standing::kNamed) continue;
-    if (node->lower == tree::kNoNode) continue;
-    const tree::NodeId below = node->parent->lower;
-    if (below != tree::kNoNode && parts_.lower.tree.lookup(below, node->name) == node->lower) continue;
-    std::string path = node->name;
-    for (const Node* at = node->parent.get(); !at->is_root(); at = at->parent.get()) {
-      path.insert(0, str_cat(at->name, '/'));
-    }
-    paths.push_back(std::move(path));
-  }
-  std::ranges::sort(paths);  // parents first
-  return paths;
+/// It merges with another directory of the image than the one of its place. Such are all in memory while they
+/// have their number.
+bool Overlay::is_moved(const Node& node) const {
+  if (!node.is_directory() || node.is_root() || node.standing != Standing::kNamed) return false;
+  if (node.lower == tree::kNoNode) return false;
+  const tree::NodeId below = node.parent->lower;
+  return below == tree::kNoNode || parts_.lower.tree.lookup(below, node.name) != node.lower;
 }
 
-/// Parents come before children.
-Result<void> Overlay::load_moved_directories(const std::vector<std::string>& paths) {
-  for (const auto& path : paths) {
-    NodePtr at = parts_.nodes.known(kRootId);
-    for (std::string_view rest = path; !rest.empty();) {
-      const auto end = rest.find('/');
-      const std::string name(rest.substr(0, end));
-      rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-      LB_ASSIGN(const Found found, parts_.directories.look(at, name));
-      if (!found.in_upper()) break;
-      LB_ASSIGN(at, parts_.objects.load(at, name, *found.child));
-      if (!at->is_directory()) break;
+std::vector<WayToMoved> Overlay::moved_directories() const {
+  std::vector<WayToMoved> ways;
+  std::unordered_map<const Node*, std::uint32_t> noted;
+  for (const auto& [id, node] : parts_.nodes.all()) {
+    if (!is_moved(*node)) continue;
+    std::vector<const Node*> missing;
+    for (const Node* at = node.get(); !at->is_root() && !noted.contains(at); at = at->parent.get()) {
+      missing.push_back(at);
     }
+    for (; !missing.empty(); missing.pop_back()) {
+      const Node& next = *missing.back();
+      ways.push_back({next.parent->is_root() ? 0 : noted.at(next.parent.get()), next.name});
+      noted[&next] = static_cast<std::uint32_t>(ways.size());
+    }
+  }
+  return ways;
+}
+
+Result<void> Overlay::load_moved_directories(const std::vector<WayToMoved>& ways) {
+  std::vector<NodePtr> loaded{parts_.nodes.known(kRootId)};  // null: not there, or no directory
+  for (const auto& way : ways) {
+    const NodePtr parent = loaded.at(way.parent);
+    NodePtr node;
+    if (parent) {
+      LB_ASSIGN(const Found found, parts_.directories.look(parent, way.name));
+      if (found.in_upper()) {
+        LB_ASSIGN(node, parts_.objects.load(parent, way.name, *found.child));
+      }
+      if (node && !node->is_directory()) node.reset();
+    }
+    loaded.push_back(std::move(node));
   }
   return {};
 }

@@ -109,10 +109,14 @@ class Overlay final : public FileSystem {
   Result<void> remove(NodeId parent, std::string_view name, bool is_directory);
 
   // Under the lock:
-  Result<void> start_session(const std::vector<std::string>& moved_directories);
+  Result<void> start_session(const std::vector<WayToMoved>& moved_directories);
   Result<void> load_lost_names();
-  Result<void> load_moved_directories(const std::vector<std::string>& paths);
-  [[nodiscard]] std::vector<std::string> moved_directories() const;
+  Result<void> load_moved_directories(const std::vector<WayToMoved>& ways);
+  [[nodiscard]] std::vector<WayToMoved> moved_directories() const;
+  [[nodiscard]] bool is_moved(const Node& node) const;
+  [[nodiscard]] CleanStop left_by_session();
+  Result<void> resume_session(const CleanStop& known);
+  Result<void> start_counted_session();
   Result<void> check_link(NodeId id, NodeId new_parent, std::string_view new_name);
   Result<Entry> link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name);
   Result<void> hold_file_to_copy_up(NodeId parent, std::string_view name, NodeId& held);

@@ -19,7 +19,7 @@ class Walk {
     LB_ASSIGN(const auto root, stat_at({root_fd, ""}));
     LB_ASSIGN(const auto attributes, charge_of_attributes(tariff, {root_fd, "."}));
     walk.found_.usage.bytes = tariff.root(root) + attributes;
-    LB_TRY(walk.look_around());
+    LB_TRY(walk.look_around({}));
     while (!walk.levels_.empty()) LB_TRY(walk.step());
     return std::move(walk.found_);
   }
@@ -28,8 +28,9 @@ class Walk {
   Walk(Keeping keeping, const Tariff& tariff) : keeping_(keeping), tariff_(tariff) {}
 
   struct Level {
+    std::string name;
+    std::uint32_t way = 0;                 // its own in found_.moved_directories, from 1; 0: not there
     std::vector<std::string> directories;  // still to enter
-    std::size_t path_bytes = 0;            // of path_, for this level's own directory
   };
 
   Result<void> step() {
@@ -37,24 +38,31 @@ class Walk {
     if (level.directories.empty()) {
       levels_.pop_back();
       if (levels_.empty()) return {};
-      path_.resize(levels_.back().path_bytes);
       LB_ASSIGN(here_, open_parent_of(here_.get()));
       return {};
     }
-    const std::string name = std::move(level.directories.back());
+    std::string name = std::move(level.directories.back());
     level.directories.pop_back();
     const Place place{here_.get(), name.c_str()};
     LB_ASSIGN(const auto redirect, get_xattr_at(place, marks_of(keeping_).redirect));
-    if (!path_.empty()) path_ += '/';
-    path_ += name;
-    if (redirect) found_.moved_directories.push_back(path_);
     LB_ASSIGN(here_, open_directory_at(place));
-    return look_around();
+    LB_TRY(look_around(std::move(name)));
+    if (redirect) note_way();
+    return {};
   }
 
-  Result<void> look_around() {
+  void note_way() {
+    std::size_t at = levels_.size();
+    while (at > 1 && levels_[at - 1].way == 0) --at;
+    for (; at < levels_.size(); ++at) {
+      found_.moved_directories.push_back({levels_[at - 1].way, levels_[at].name});
+      levels_[at].way = static_cast<std::uint32_t>(found_.moved_directories.size());
+    }
+  }
+
+  Result<void> look_around(std::string name) {
     Level level;
-    level.path_bytes = path_.size();
+    level.name = std::move(name);
     LB_ASSIGN(const auto entries, list_directory(here_.get()));
     for (const auto& entry : entries) {
       LB_ASSIGN(const auto st, stat_at({here_.get(), entry.name.c_str()}));
@@ -75,7 +83,6 @@ class Walk {
   Keeping keeping_;
   Tariff tariff_;
   UniqueFd here_;
-  std::string path_;
   std::vector<Level> levels_;
   std::unordered_set<std::uint64_t> multi_link_inodes_;
   Survey found_;

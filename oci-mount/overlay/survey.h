@@ -1,6 +1,7 @@
 // Survey: what a walk over all of an upper, or of a shared directory, finds.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -11,10 +12,16 @@
 
 namespace layerboot::overlay {
 
+/// Directories of the image that have been moved, which nothing but their redirect leads to, and those that
+/// lead to them: parents first, each name once, so that a deep nest takes no more than its names.
+struct WayToMoved {
+  std::uint32_t parent = 0;  // the one in the list, counted from 1; 0: the walked directory itself
+  std::string name;
+};
+
 struct Survey {
   Quota::Usage usage;  // hard links counted once, whiteouts as no inodes
-  std::vector<std::string>
-      moved_directories;  // paths below the directory of those with a redirect, parents first
+  std::vector<WayToMoved> moved_directories;
 };
 /// Any depth takes one descriptor and no recursion.
 Result<Survey> survey_directory(Keeping keeping, int root_fd, const Tariff& tariff);

@@ -28,7 +28,8 @@ class CleanStopTest : public testing::Test {
     Upper upper = open();
     test::write_text(directory() / "upper/file", "x");
     const auto left = upper.leave_clean_stop(
-        {.survey = {.usage = {.bytes = 4096, .inodes = 1}, .moved_directories = {"a b", "a b/\nc"}},
+        {.survey = {.usage = {.bytes = 4096, .inodes = 1},
+                    .moved_directories = {{0, "a b"}, {1, "\nc"}, {0, ""}}},
          .lower_key = "key",
          .lost_names = {{.path = "/usr/bin/perl", .count = 2}, {.path = "/9", .count = 1}},
          .late_files = {{.host_ino = UINT64_MAX, .charged_bytes = 8192}}});
@@ -48,7 +49,11 @@ TEST_F(CleanStopTest, IsThereOnceForTheNextSession) {
   ASSERT_TRUE(stop);
   EXPECT_EQ(stop->survey.usage.bytes, 4096U);
   EXPECT_EQ(stop->survey.usage.inodes, 1U);
-  EXPECT_EQ(stop->survey.moved_directories, (std::vector<std::string>{"a b", "a b/\nc"}));
+  ASSERT_EQ(stop->survey.moved_directories.size(), 3U);
+  EXPECT_EQ(stop->survey.moved_directories[0].name, "a b");
+  EXPECT_EQ(stop->survey.moved_directories[1].parent, 1U);
+  EXPECT_EQ(stop->survey.moved_directories[1].name, "\nc");
+  EXPECT_EQ(stop->survey.moved_directories[2].parent, 0U);
   EXPECT_EQ(stop->lower_key, "key");
   ASSERT_EQ(stop->lost_names.size(), 2U);
   EXPECT_EQ(stop->lost_names[0].path, "/usr/bin/perl");
@@ -63,6 +68,14 @@ TEST_F(CleanStopTest, IsThereOnceForTheNextSession) {
 TEST_F(CleanStopTest, OneThatDidNotEndInOrderHasNone) {
   session();
   open();
+  EXPECT_FALSE(is_trusted());
+}
+
+TEST_F(CleanStopTest, ADirectoryBeforeItsParentIsNotBelieved) {
+  CleanStop stop;
+  stop.survey.moved_directories = {{1, "its own parent"}};
+  ASSERT_TRUE(open().leave_clean_stop(stop));
+  ASSERT_TRUE(fs::exists(directory() / "clean"));
   EXPECT_FALSE(is_trusted());
 }
 
@@ -128,7 +141,7 @@ TEST_F(CleanStopTest, AnotherImagesUpperKeepsIt) {
 TEST_F(CleanStopTest, OneThatIsTooLargeIsNotLeft) {
   Upper upper = open();
   CleanStop stop;
-  stop.survey.moved_directories.assign(kMaxCleanStopBytes / 1000, std::string(1000, 'x'));
+  stop.survey.moved_directories.assign(kMaxCleanStopBytes / 1000, {0, std::string(1000, 'x')});
   EXPECT_TRUE(upper.leave_clean_stop(stop));
   EXPECT_FALSE(fs::exists(directory() / "clean"));
 }

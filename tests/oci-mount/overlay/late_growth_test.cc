@@ -10,6 +10,7 @@ TEST(LateGrowth, GivesBackWhatWasBookedOnce) {
   EXPECT_FALSE(late.take(7));
   late.remember(7, 4096);
   late.remember(7, 8192);
+  EXPECT_FALSE(late.has_forgotten());
   EXPECT_EQ(late.take(7), 8192U);
   EXPECT_FALSE(late.take(7));
 }
@@ -20,6 +21,17 @@ TEST(LateGrowth, IsBounded) {
   std::size_t known = 0;
   for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles + 10; ++ino) known += late.take(ino) ? 1U : 0U;
   EXPECT_EQ(known, LateGrowth::kMaxFiles);
+  EXPECT_TRUE(late.has_forgotten());
+  late.clear();
+  EXPECT_FALSE(late.has_forgotten());
+}
+
+TEST(LateGrowth, AFullOneForgetsNothingForAFileThatItKnows) {
+  LateGrowth late;
+  for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles; ++ino) late.remember(ino, ino);
+  late.remember(7, 8192);
+  EXPECT_FALSE(late.has_forgotten());
+  EXPECT_EQ(late.all().size(), LateGrowth::kMaxFiles);
 }
 
 }  // namespace

@@ -80,7 +80,9 @@ TEST_F(UpperTest, RootsUpperIsRefusedToOthers) {
 }
 
 TEST_F(UpperTest, AnotherImagesUpperIsRefusedAndKept) {
-  { open(); }
+  {
+    open();
+  }
   test::write_text(directory() / "upper/kept", "kept");
   test::write_text(directory() / "work/t1", "left");
   const auto other = Upper::open(directory(), "sha256:other");
@@ -102,7 +104,9 @@ TEST_F(UpperTest, ADirectoryOfSomethingElseIsRefusedAndKept) {
 }
 
 TEST_F(UpperTest, LeftoversInWorkAreCleared) {
-  { open(); }
+  {
+    open();
+  }
   fs::create_directories(directory() / "work/t3/deep/deeper");
   test::write_text(directory() / "work/t3/deep/file", "x");
   test::write_text(directory() / "work/t3/deep/deeper/file", "x");
@@ -115,7 +119,9 @@ TEST_F(UpperTest, LeftoversInWorkAreCleared) {
 
 // What a mount by the kernel's overlayfs leaves, whose owner is not always who serves.
 TEST_F(UpperTest, AnEmptyDirectoryThatNobodyMayOpenIsCleared) {
-  { open(); }
+  {
+    open();
+  }
   fs::create_directories(directory() / "work/work");
   ASSERT_EQ(::chmod((directory() / "work/work").c_str(), 0), 0);
   open();
@@ -154,7 +160,9 @@ TEST_F(UpperTest, HandsNothingOfTheHostsDirectoryDown) {
 }
 
 TEST_F(UpperTest, AnUnreadableIdentityIsAnError) {
-  { open(); }
+  {
+    open();
+  }
   test::write_text(directory() / "image", std::string(100'000, 'x'));
   EXPECT_FALSE(Upper::open(directory(), "sha256:image"));
   test::write_text(directory() / "image", "");
@@ -202,10 +210,38 @@ TEST_F(UpperTest, FindsMovedDirectoriesParentsFirst) {
                          2, 0),
               0);
   }
-  auto moved = upper.survey()->moved_directories;
-  EXPECT_LT(std::find(moved.begin(), moved.end(), "a"), std::find(moved.begin(), moved.end(), "a/b/c"));
-  std::sort(moved.begin(), moved.end());
-  EXPECT_EQ(moved, (std::vector<std::string>{"a", "a/b/c", "plain/d"}));
+  std::vector<std::string> paths{""};
+  const auto survey = upper.survey();
+  ASSERT_TRUE(survey);
+  for (const auto& way : survey->moved_directories) {
+    ASSERT_LT(way.parent, paths.size());
+    paths.push_back(paths[way.parent] + "/" + way.name);
+  }
+  std::sort(paths.begin(), paths.end());
+  EXPECT_EQ(paths, (std::vector<std::string>{"", "/a", "/a/b", "/a/b/c", "/plain", "/plain/d"}))
+      << "with what leads to them, each once";
+}
+
+// A guest may move all of the image's directories to the bottom of a deep nest: as paths they would take a
+// hundred times what the upper does.
+TEST_F(UpperTest, MovedDirectoriesInADeepNestTakeNoMoreThanTheirNames) {
+  constexpr std::size_t kDepth = 1000;
+  constexpr std::size_t kMoved = 200;
+  const Upper upper = open();
+  const std::string long_name(200, 'n');
+  UniqueFd at(::openat(upper.root_fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const auto enter = [&](const std::string& name) {
+    ASSERT_EQ(::mkdirat(at.get(), name.c_str(), 0755), 0);
+    at = UniqueFd(::openat(at.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    ASSERT_TRUE(at);
+  };
+  for (std::size_t i = 0; i < kDepth; ++i) enter(long_name);
+  for (std::size_t i = 0; i < kMoved; ++i) {
+    const std::string name = "m" + std::to_string(i);
+    ASSERT_EQ(::mkdirat(at.get(), name.c_str(), 0755), 0);
+    ASSERT_TRUE(set_xattr_at({at.get(), name.c_str()}, marks_of(upper.keeping()).redirect, "/x", 0));
+  }
+  EXPECT_EQ(upper.survey()->moved_directories.size(), kDepth + kMoved);
 }
 
 // Deeper than any path limit, and than there are descriptors: a guest can make this.
