@@ -18,9 +18,6 @@ namespace layerboot::overlay {
 
 namespace {
 
-/// A host frees some gigabytes a second; beyond this it takes longer than others should wait.
-constexpr std::uint64_t kLargeBytes = 8U << 20;
-
 /// A client's FORGETs lag behind its unlinks, so that many may be unlinked and held at a time. Each costs a
 /// descriptor, of which a quarter may go for this.
 std::size_t orphans_for(std::size_t most) {

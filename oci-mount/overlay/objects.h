@@ -21,6 +21,9 @@ namespace layerboot::overlay {
 
 class Objects {
  public:
+  /// A host frees some gigabytes a second; beyond this it takes longer than others should wait.
+  static constexpr std::uint64_t kLargeBytes = 8U << 20;
+
   /// All outlive it.
   Objects(const Lower& lower, LowerPaths& paths, Places& places, Ledger& ledger, NodeTable& nodes,
           MemoryBudget& memory, OverlayLock& mutex, WorkerPool& workers);

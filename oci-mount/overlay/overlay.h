@@ -138,6 +138,7 @@ class Overlay final : public FileSystem {
   Task<Result<void>> sync_way(Reactor& reactor, NodePtr node, std::uint32_t changes);
 
   enum class Owner { kStays, kSet };
+  Task<Result<void>> truncate(Reactor& reactor, const NodePtr& node, std::uint64_t size_bytes);
   Result<void> apply(const NodePtr& node, const AttrChange& change);
   Result<void> apply_nature(const NodePtr& node, Place place, const AttrChange& change);
   Result<void> set_nature(Node& node, Place place, const Nature& nature, Owner owner);

@@ -126,10 +126,13 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
 
 Result<std::uint64_t> Overlay::lseek(NodeId id, std::uint64_t offset, std::uint32_t whence) {
   if (whence != SEEK_DATA && whence != SEEK_HOLE) return fail(EINVAL);
-  const std::lock_guard lock(parts_.mutex);
-  LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
-  if (ref.has_lower_data()) return parts_.lower.seek(ref.lower, offset, static_cast<int>(whence));
-  LB_ASSIGN(const auto fd, parts_.places.file_fd(ref.node));
+  FdCache::Fd fd;
+  {
+    const PartLock lock(parts_.mutex);
+    LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
+    if (ref.has_lower_data()) return parts_.lower.seek(ref.lower, offset, static_cast<int>(whence));
+    LB_ASSIGN(fd, parts_.places.file_fd(ref.node));
+  }
   if (offset > INT64_MAX) return fail(ENXIO);
   const off_t at = ::lseek(fd->get(), static_cast<off_t>(offset), static_cast<int>(whence));
   if (at < 0) return fail(errno);

@@ -19,6 +19,10 @@ Task<Result<Attr>> Overlay::setattr(Reactor& reactor, NodeId id, AttrChange chan
   auto copied = co_await parts_.copy_up.copy_up(reactor, id, change.size_bytes);
   if (!copied) co_return std::unexpected(copied.error());
   const NodePtr node = copied->node();
+  if (change.size_bytes) {
+    auto cut = co_await truncate(reactor, node, *change.size_bytes);
+    if (!cut) co_return std::unexpected(cut.error());
+  }
   const std::lock_guard lock(parts_.mutex);
   auto applied = apply(node, change);
   node->known.valid = false;
@@ -26,14 +30,32 @@ Task<Result<Attr>> Overlay::setattr(Reactor& reactor, NodeId id, AttrChange chan
   co_return parts_.objects.attr_of(*node);
 }
 
+/// Without the lock: the host frees some gigabytes a second. Where it may be many, not on a queue's thread.
+Task<Result<void>> Overlay::truncate(Reactor& reactor, const NodePtr& node, std::uint64_t size_bytes) {
+  if (size_bytes > INT64_MAX) co_return fail(EFBIG);
+  FdCache::Fd fd;
+  bool is_large = false;
+  {
+    const std::lock_guard lock(parts_.mutex);
+    LB_CO_ASSIGN(fd, parts_.places.file_fd(node));
+    is_large = node->charge.bytes >= Objects::kLargeBytes;
+  }
+  int code = 0;
+  const auto cut = [&] { code = ::ftruncate(fd->get(), static_cast<off_t>(size_bytes)) == 0 ? 0 : errno; };
+  if (is_large) {
+    co_await parts_.workers.run(reactor, cut);
+  } else {
+    cut();
+  }
+  const std::lock_guard lock(parts_.mutex);
+  node->file.dense.reset();
+  node->known.valid = false;
+  if (code != 0) co_return fail(code);
+  co_return Result<void>();
+}
+
 Result<void> Overlay::apply(const NodePtr& node, const AttrChange& change) {
   LB_ASSIGN(const HeldPlace place, parts_.places.place_of(node));
-  if (change.size_bytes) {
-    if (*change.size_bytes > INT64_MAX) return fail(EFBIG);
-    LB_ASSIGN(const auto fd, parts_.places.file_fd(node));
-    node->file.dense.reset();
-    if (::ftruncate(fd->get(), static_cast<off_t>(*change.size_bytes)) != 0) return fail(errno);
-  }
   const bool owner_changes = change.uid || change.gid;
   LB_TRY(apply_nature(node, place.get(), change));
   if (!node->is_directory() && (owner_changes || change.size_bytes)) {
