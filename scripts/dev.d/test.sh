@@ -14,4 +14,4 @@ build dev
 image=$(default_image)
 export LAYERBOOT_TEST_IMAGE=${image%:latest}
 LAYERBOOT_TEST_IMAGE=${LAYERBOOT_TEST_IMAGE#oci:}
-exec ctest --preset dev "$@"
+exec ctest --preset dev --parallel "$(nproc)" "$@"
