@@ -1,9 +1,9 @@
 // NodeTable: which numbers the client may use, and the Nodes behind them.
 //
 // A number is good only while the client holds a reference to it, which LOOKUP and its like give and FORGET
-// takes back: a guest that uses a number it was never given gets ESTALE. An object of the image that nothing
-// has touched has no Node: its number is its row in the tree, its references are an atomic counter, and what
-// is asked of it is answered from the tree without a lock.
+// takes back ("/" is always held): a guest that uses a number it was never given gets ESTALE. An object of
+// the image that nothing has touched has no Node: its number is its row in the tree, its references are an
+// atomic counter, and what is asked of it is answered from the tree without a lock.
 //
 // Under the Overlay's lock, but for what says that it is lock-free.
 #pragma once
@@ -63,16 +63,19 @@ class NodeTable {
   /// Null where nothing is known of it.
   [[nodiscard]] NodePtr known(NodeId id) const;
 
-  /// The number of an object at `host_ino` that came from the row `origin`, or from none.
+  /// The number of an object at `host_ino` that came from the row `origin`, or from none: the row, unless
+  /// another object has that number now; else one by its inode, which no removed directory has that the
+  /// client still holds.
   [[nodiscard]] NodeId number_for(tree::NodeId origin, std::uint64_t host_ino);
-  /// `node` has its number, and its parent if it is to have one.
+  /// `node` has its number, and its parent if it is to have one. Pays for it.
   void add(const NodePtr& node);
   /// Another parent and name, or none of both.
   void move(const NodePtr& node, const NodePtr& parent, std::string name);
-  /// The client does not reach the number any more.
+  /// The client does not reach the number any more. Nothing where another Node has it by now.
   void erase(const NodePtr& node);
 
   void add_reference(Node& node);
+  /// Of an object born in the upper; is_row_released() is for rows.
   void take_references(Node& node, std::uint64_t count);
   [[nodiscard]] bool is_referenced(const Node& node) const;
   /// It can't be found again as it is: a row that has lost names or is gone, or a directory, which may have
@@ -80,7 +83,7 @@ class NodeTable {
   [[nodiscard]] bool stays_for_session(const Node& node) const;
 
   [[nodiscard]] const std::unordered_map<NodeId, NodePtr>& all() const { return nodes_; }
-  /// Forgets everything, references too.
+  /// Forgets everything, references too; the Nodes are gone for whoever still has one in hand.
   void clear();
 
  private:

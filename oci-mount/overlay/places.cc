@@ -14,6 +14,7 @@ Result<Places> Places::open(Upper upper) {
 
 Result<FdCache::Fd> Places::directory_fd(const NodePtr& directory) {
   if (directory->is_root()) return root_fd_;
+  if (!directory->has_body()) return fail(ENOENT);
   if (auto fd = fds_.get(directory->id); fd) return fd;
   // Down from the nearest one that is open, with one descriptor at a time: a guest may nest without end.
   std::vector<const Node*> closed;

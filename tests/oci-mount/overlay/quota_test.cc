@@ -96,6 +96,43 @@ TEST_F(QuotaTest, TheHostsFloorRefusesGrowthOfAnyKind) {
   EXPECT_EQ(quota.available().bytes, 0U);
 }
 
+TEST_F(QuotaTest, RoomIsASixteenthOfTheBudgetOrALittle) {
+  constexpr std::uint64_t kMebibyte = 1U << 20U;
+  const auto little = Quota::room_in({.bytes = 0, .inodes = 0});
+  EXPECT_EQ(little.bytes, kMebibyte);
+  EXPECT_EQ(little.inodes, 256U);
+  const auto much = Quota::room_in({.bytes = 160 * kMebibyte, .inodes = 16'000});
+  EXPECT_EQ(much.bytes, 10 * kMebibyte);
+  EXPECT_EQ(much.inodes, 1000U);
+}
+
+TEST_F(QuotaTest, WhatMakesRoomMayPassTheBudgetByThatAndNoMore) {
+  const Quota::Limits limits{.bytes = 100, .inodes = 1};
+  const auto room = Quota::room_in(limits);
+  Quota quota = make(limits, {.bytes = 100, .inodes = 1});
+  EXPECT_EQ(quota.reserve(1, 0).error().code, ENOSPC);
+  const auto all = quota.reserve(room.bytes, room.inodes, Budget::kMakesRoom);
+  ASSERT_TRUE(all);
+  EXPECT_EQ(quota.reserve(1, 0, Budget::kMakesRoom).error().code, ENOSPC);
+  EXPECT_EQ(quota.reserve(0, 1, Budget::kMakesRoom).error().code, ENOSPC);
+  quota.settle_bytes(0, room.bytes + 1);
+  EXPECT_TRUE(quota.is_over());
+  EXPECT_EQ(quota.reserve(0, 0, Budget::kMakesRoom).error().code, ENOSPC) << "not even a name";
+}
+
+TEST_F(QuotaTest, NoLimitHasRoomWithoutWrappingAround) {
+  Quota quota = make({.bytes = UINT64_MAX, .inodes = UINT64_MAX}, {.bytes = 4096, .inodes = 1});
+  EXPECT_TRUE(quota.reserve(1, 1, Budget::kMakesRoom));
+}
+
+TEST_F(QuotaTest, WhatMakesRoomDoesNotPassTheHostsFloor) {
+  struct statvfs host{};
+  ASSERT_EQ(::statvfs(directory_.path().c_str(), &host), 0);
+  const std::uint64_t more_than_free = static_cast<std::uint64_t>(host.f_bavail) * host.f_frsize * 2;
+  Quota quota = make({.bytes = 100, .inodes = 1, .host_floor_bytes = more_than_free});
+  EXPECT_EQ(quota.reserve(0, 0, Budget::kMakesRoom).error().code, ENOSPC);
+}
+
 TEST_F(QuotaTest, ManyThreadsNeverReserveMoreThanThereIs) {
   constexpr std::uint64_t kPieces = 64;
   Quota quota = make({.bytes = kPieces * 4096, .inodes = kPieces});

@@ -1,0 +1,106 @@
+// What may be written without taking more, as the host says.
+#include "oci-mount/overlay/allocated_range.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "oci-mount/base/unique_fd.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot::overlay {
+namespace {
+
+constexpr std::uint64_t kBlock = 4096;
+
+/// On a file system that tells of extents, or (tmpfs) of holes alone.
+class AllocatedRangeTest : public testing::TestWithParam<bool> {
+ protected:
+  AllocatedRangeTest()
+      : fd_(GetParam() ? ::open(top_.path().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)
+                       : ::memfd_create("range", MFD_CLOEXEC)) {}
+  void write(std::uint64_t block, std::uint64_t blocks = 1) {
+    const std::string bytes(blocks * kBlock, 'x');
+    ASSERT_EQ(::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(block * kBlock)),
+              static_cast<ssize_t>(bytes.size()));
+  }
+  [[nodiscard]] bool allocated(std::uint64_t first_block, std::uint64_t end_block) const {
+    return is_allocated(fd_.get(), first_block * kBlock, end_block * kBlock);
+  }
+
+  test::TempDir top_;
+  UniqueFd fd_;
+};
+INSTANTIATE_TEST_SUITE_P(EachWayToAsk, AllocatedRangeTest, testing::Values(true, false),
+                         [](const auto& extents) { return extents.param ? "Extents" : "Holes"; });
+
+TEST_P(AllocatedRangeTest, DataIs) {
+  write(0, 4);
+  EXPECT_TRUE(allocated(0, 4));
+  EXPECT_TRUE(allocated(1, 2));
+  EXPECT_TRUE(is_allocated(fd_.get(), 1, 4 * kBlock - 1)) << "whole blocks or not";
+  EXPECT_TRUE(is_allocated(fd_.get(), 4 * kBlock - 1, 4 * kBlock));
+}
+
+TEST_P(AllocatedRangeTest, NothingNeedsNoRoom) {
+  EXPECT_TRUE(allocated(0, 0));
+  EXPECT_TRUE(allocated(7, 7));
+}
+
+TEST_P(AllocatedRangeTest, HolesAreNot) {
+  write(0);
+  write(3);
+  EXPECT_TRUE(allocated(0, 1));
+  EXPECT_TRUE(allocated(3, 4));
+  EXPECT_FALSE(allocated(1, 2));
+  EXPECT_FALSE(allocated(0, 2)) << "a hole at its end";
+  EXPECT_FALSE(allocated(2, 4)) << "at its beginning";
+  EXPECT_FALSE(allocated(0, 4)) << "within";
+}
+
+TEST_P(AllocatedRangeTest, NorIsWhatLiesBeyondTheEnd) {
+  write(0);
+  EXPECT_FALSE(allocated(0, 2));
+  EXPECT_FALSE(allocated(5, 6));
+  EXPECT_FALSE(is_allocated(fd_.get(), 0, static_cast<std::uint64_t>(INT64_MAX)));
+}
+
+TEST_P(AllocatedRangeTest, WhatWasFreedAgainIsNot) {
+  write(0, 4);
+  ASSERT_EQ(::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, kBlock, kBlock), 0);
+  EXPECT_FALSE(allocated(0, 4));
+  EXPECT_TRUE(allocated(2, 4));
+}
+
+TEST_P(AllocatedRangeTest, MoreDataThanOneAnswerTells) {
+  constexpr std::uint64_t kPieces = 100;
+  for (std::uint64_t piece = 0; piece < kPieces; ++piece) write(piece * 2);
+  // Afterwards, so that the pieces may be extents of their own.
+  EXPECT_FALSE(allocated(0, kPieces * 2));
+  for (std::uint64_t piece = 0; piece < kPieces; ++piece) write(piece * 2 + 1);
+  EXPECT_TRUE(allocated(0, kPieces * 2));
+  EXPECT_FALSE(allocated(0, kPieces * 2 + 1));
+}
+
+TEST(AllocatedRange, PreallocatedBlocksAre) {
+  const test::TempDir top;
+  const UniqueFd fd(::open(top.path().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (::fallocate(fd.get(), FALLOC_FL_KEEP_SIZE, 0, 8 * kBlock) != 0) GTEST_SKIP() << "no fallocate here";
+  EXPECT_TRUE(is_allocated(fd.get(), 0, 8 * kBlock)) << "not written, and beyond the end";
+  EXPECT_FALSE(is_allocated(fd.get(), 0, 9 * kBlock));
+}
+
+TEST(AllocatedRange, WhoCannotSayDoesNotSayYes) {
+  int pipe[2];
+  ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
+  const UniqueFd reader(pipe[0]);
+  const UniqueFd writer(pipe[1]);
+  EXPECT_FALSE(is_allocated(reader.get(), 0, 1));
+  EXPECT_FALSE(is_allocated(-1, 0, 1));
+}
+
+}  // namespace
+}  // namespace layerboot::overlay

@@ -1,0 +1,234 @@
+// What objects are charged, on hosts that keep books in different ways.
+#include "oci-mount/overlay/ledger.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <string>
+
+#include "oci-mount/base/unique_fd.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot::overlay {
+namespace {
+
+constexpr std::uint64_t kBlock = 4096;
+
+struct stat file(std::uint64_t blocks_of_4k, std::uint64_t size_bytes = 1U << 20U) {
+  struct stat st{};
+  st.st_mode = S_IFREG | 0644;
+  st.st_nlink = 1;
+  st.st_ino = 42;
+  st.st_size = static_cast<off_t>(size_bytes);
+  st.st_blocks = static_cast<blkcnt_t>(blocks_of_4k * 8);
+  return st;
+}
+struct stat directory(std::uint64_t blocks_of_4k) {
+  struct stat st = file(blocks_of_4k, blocks_of_4k * kBlock);
+  st.st_mode = S_IFDIR | 0755;
+  return st;
+}
+
+class LedgerTest : public testing::Test {
+ protected:
+  static constexpr Quota::Limits kLimits{.bytes = 1U << 20U, .inodes = 10};
+  static constexpr Quota::Usage kBefore{.bytes = 100'000, .inodes = 5};
+
+  Ledger make(HostKind kind) { return {Tariff(kind), kLimits, kBefore, fd_.get()}; }
+  NodePtr node(std::uint32_t type) {
+    NodePtr made = Node::make(memory_);
+    made->id = kUpperIdBase + 42;
+    made->host_ino = 42;
+    made->type = type;
+    return made;
+  }
+  /// More than before the test.
+  static std::int64_t grown(Ledger& ledger) {
+    return static_cast<std::int64_t>(ledger.quota().usage().bytes) - static_cast<std::int64_t>(kBefore.bytes);
+  }
+
+  test::TempDir top_;
+  UniqueFd fd_{::open(top_.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  MemoryBudget memory_;
+};
+
+TEST_F(LedgerTest, ChargesWhatTheTariffSaysOfWhatTheHostHasNow) {
+  for (const HostKind kind :
+       {HostKind::kExt4, HostKind::kXfs, HostKind::kBtrfs, HostKind::kTmpfs, HostKind::kOther}) {
+    Ledger ledger = make(kind);
+    const NodePtr made = node(S_IFREG);
+    ledger.add_object();
+    EXPECT_EQ(ledger.quota().usage().inodes, kBefore.inodes + 1);
+    for (const std::uint64_t blocks : {1U, 5U, 5U, 9U}) {
+      ledger.charge(*made, file(blocks));
+      EXPECT_EQ(grown(ledger), static_cast<std::int64_t>(ledger.tariff().object(file(blocks))));
+    }
+    ledger.remove_object(*made);
+    EXPECT_EQ(grown(ledger), 0);
+    EXPECT_EQ(ledger.quota().usage().inodes, kBefore.inodes);
+    ledger.charge(*made, file(0, 0));
+    EXPECT_EQ(grown(ledger), static_cast<std::int64_t>(ledger.tariff().object(file(0, 0))))
+        << "what was taken off is not taken off twice";
+  }
+}
+
+TEST_F(LedgerTest, TheHostsKindIsAskedOfTheHost) {
+  const Ledger ledger(kLimits, kBefore, fd_.get());
+  EXPECT_EQ(ledger.tariff().kind(), host_kind_of(fd_.get()));
+}
+
+TEST_F(LedgerTest, TwoBlocksOfTheRootAreFree) {
+  Ledger ledger = make(HostKind::kExt4);
+  const NodePtr root = node(S_IFDIR);
+  root->id = kRootId;
+  ledger.charge(*root, directory(2));
+  EXPECT_EQ(grown(ledger), 0);
+  ledger.charge(*root, directory(5));
+  EXPECT_EQ(grown(ledger), 3 * 4096);
+}
+
+TEST_F(LedgerTest, ReservationsKeepToTheBudget) {
+  Ledger ledger = make(HostKind::kExt4);
+  const auto most = ledger.reserve(kLimits.bytes - kBefore.bytes, kLimits.inodes - kBefore.inodes);
+  ASSERT_TRUE(most);
+  EXPECT_EQ(ledger.reserve(1, 0).error().code, ENOSPC);
+  EXPECT_EQ(ledger.reserve(0, 1).error().code, ENOSPC);
+  EXPECT_TRUE(ledger.reserve(1, 1, Budget::kMakesRoom)) << "rm needs a whiteout";
+}
+
+TEST_F(LedgerTest, WhatIsMetAgainIsNotChargedTwice) {
+  Ledger ledger = make(HostKind::kExt4);
+  ledger.meet(*node(S_IFREG), file(7));
+  EXPECT_EQ(grown(ledger), 0) << "the last count has it";
+}
+
+TEST_F(LedgerTest, GrowthThatComesLateIsBookedWhenTheFileIsMetAgain) {
+  Ledger ledger = make(HostKind::kExt4);
+  const NodePtr written = node(S_IFREG);
+  ledger.charge(*written, file(7));
+  written->charge.grows_late = true;
+  ledger.part(*written);
+  const NodePtr again = node(S_IFREG);
+  ledger.meet(*again, file(8));
+  EXPECT_EQ(grown(ledger), 8 * 4096);
+  EXPECT_TRUE(again->charge.grows_late) << "it may grow further";
+  ledger.meet(*node(S_IFREG), file(9));
+  EXPECT_EQ(grown(ledger), 8 * 4096) << "remembered once";
+}
+
+TEST_F(LedgerTest, OnlyWhatMayGrowLateAndStandsIsRemembered) {
+  Ledger ledger = make(HostKind::kExt4);
+  const NodePtr settled = node(S_IFREG);
+  ledger.part(*settled);
+  const NodePtr gone = node(S_IFREG);
+  gone->charge.grows_late = true;
+  gone->standing = Standing::kGone;
+  ledger.part(*gone);
+  EXPECT_TRUE(ledger.late_files().empty());
+}
+
+TEST_F(LedgerTest, TheNextSessionIsToldOfFilesThatMayGrow) {
+  Ledger ledger = make(HostKind::kExt4);
+  const NodePtr written = node(S_IFREG);
+  ledger.charge(*written, file(7));
+  written->charge.grows_late = true;
+  ledger.part(*written);
+  Ledger next = make(HostKind::kExt4);
+  next.recall(ledger.late_files());
+  const NodePtr again = node(S_IFREG);
+  next.meet(*again, file(8));
+  EXPECT_EQ(grown(next), 4096);
+}
+
+TEST_F(LedgerTest, ARecountForgetsWhatWasBooked) {
+  Ledger ledger = make(HostKind::kExt4);
+  const NodePtr written = node(S_IFREG);
+  written->charge.grows_late = true;
+  ledger.part(*written);
+  ledger.recount({.bytes = 7, .inodes = 1});
+  EXPECT_EQ(ledger.quota().usage().bytes, 7U);
+  EXPECT_EQ(ledger.quota().usage().inodes, 1U);
+  EXPECT_TRUE(ledger.late_files().empty());
+}
+
+TEST_F(LedgerTest, ADirectoryIsLookedAtOnceInTwoKibibytesOfNames) {
+  Ledger ledger = make(HostKind::kExt4);
+  const NodePtr made = node(S_IFDIR);
+  const std::string name(100, 'n');
+  int until = 1;
+  while (!ledger.add_name(*made, name)) ++until;
+  EXPECT_EQ(until, 21);
+  EXPECT_TRUE(ledger.add_name(*made, name)) << "until it is charged";
+  ledger.charge(*made, directory(1));
+  EXPECT_FALSE(ledger.add_name(*made, name));
+  EXPECT_EQ(grown(ledger), 4096) << "its blocks tell";
+}
+
+TEST_F(LedgerTest, NamesAreChargedAtOnceWhereBlocksDoNotTell) {
+  Ledger ledger = make(HostKind::kBtrfs);
+  const NodePtr made = node(S_IFDIR);
+  ledger.charge(*made, directory(0));
+  const auto before = grown(ledger);
+  static_cast<void>(ledger.add_name(*made, "0123456789"));
+  struct stat with_name = directory(0);
+  with_name.st_size += 20;  // btrfs counts each byte twice
+  EXPECT_EQ(grown(ledger), static_cast<std::int64_t>(ledger.tariff().object(with_name)));
+  EXPECT_GT(grown(ledger), before);
+  const auto charged = grown(ledger);
+  ledger.charge(*made, with_name);
+  EXPECT_EQ(grown(ledger), charged) << "a look comes to the same";
+}
+
+TEST_F(LedgerTest, WhiteoutsAreChargedByTheirNumber) {
+  for (const HostKind kind : {HostKind::kExt4, HostKind::kBtrfs, HostKind::kTmpfs}) {
+    Ledger ledger = make(kind);
+    const auto each = static_cast<std::int64_t>(ledger.tariff().whiteout());
+    ledger.change_whiteouts(0, 3);
+    EXPECT_EQ(grown(ledger), 3 * each);
+    ledger.change_whiteouts(1, 1);
+    EXPECT_EQ(grown(ledger), 3 * each);
+    ledger.change_whiteouts(3, 0);
+    EXPECT_EQ(grown(ledger), 0);
+  }
+}
+
+TEST_F(LedgerTest, WhatIsCutOffStaysChargedWhereTheHostKeepsIt) {
+  Ledger ledger = make(HostKind::kBtrfs);
+  const NodePtr made = node(S_IFREG);
+  ledger.charge(*made, file(100));
+  const auto whole = grown(ledger);
+  ledger.charge(*made, file(1));
+  EXPECT_GE(grown(ledger), whole) << "one byte of the extent is left";
+  ledger.charge(*made, file(50));
+  EXPECT_GT(grown(ledger), whole) << "what it grows by comes on top";
+  ledger.charge(*made, file(0, 1000));
+  EXPECT_GT(grown(ledger), whole) << "a hole is no empty file";
+  ledger.charge(*made, file(0, 0));
+  EXPECT_EQ(grown(ledger), static_cast<std::int64_t>(ledger.tariff().object(file(0, 0))));
+  Ledger ext4 = make(HostKind::kExt4);
+  const NodePtr other = node(S_IFREG);
+  ext4.charge(*other, file(100));
+  ext4.charge(*other, file(1));
+  EXPECT_EQ(grown(ext4), 4096);
+}
+
+TEST_F(LedgerTest, AttributesAreChargedWhereBlocksDoNotTell) {
+  const UniqueFd object = *create_regular_at({fd_.get(), "file"}, 0600);
+  const Place place{object.get(), ""};
+  const auto set = set_xattr_at(place, "user.large", std::string(500, 'v'), 0);
+  if (!set) GTEST_SKIP() << "the host keeps no attributes: " << set.error().describe();
+  for (const HostKind kind : {HostKind::kExt4, HostKind::kOther}) {
+    Ledger ledger = make(kind);
+    const NodePtr made = node(S_IFREG);
+    ASSERT_TRUE(ledger.count_attributes(*made, place));
+    ledger.charge(*made, file(1));
+    EXPECT_EQ(grown(ledger), static_cast<std::int64_t>(ledger.tariff().object(file(1)) +
+                                                       ledger.tariff().attribute("user.large", 500)));
+  }
+  Ledger ledger = make(HostKind::kOther);
+  EXPECT_EQ(ledger.count_attributes(*node(S_IFREG), {fd_.get(), "none"}).error().code, ENOENT);
+}
+
+}  // namespace
+}  // namespace layerboot::overlay
