@@ -67,7 +67,9 @@ class CopyUp {
   Result<void> redirect_data(Node& node);
 
   /// A crash may have come between the names of a copy: those that still lead to the image's file get theirs
-  /// now. `is_shown`: whether the image's directory is still there for the client.
+  /// now, where the host has room for them; others go on leading there. A copy of overlayfs's own, which has
+  /// one name, is left alone. `is_shown`: whether the image's directory is still there for the client; it
+  /// brings what the upper has of it into memory (LostNames::is_shown).
   template <typename IsShown>
   Result<void> finish(tree::NodeId row, IsShown is_shown);
 

@@ -7,8 +7,8 @@
 
 namespace layerboot::test {
 
-TempDir::TempDir() {
-  std::string name = (std::filesystem::temp_directory_path() / "layerboot-test-XXXXXX").string();
+TempDir::TempDir(const std::filesystem::path& parent) {
+  std::string name = (parent / "layerboot-test-XXXXXX").string();
   if (::mkdtemp(name.data()) == nullptr) {
     std::perror("mkdtemp");
     std::abort();

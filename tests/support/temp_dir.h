@@ -8,7 +8,8 @@ namespace layerboot::test {
 class TempDir {
  public:
   /// Under $TMPDIR or /tmp. Ends the test program when none can be made.
-  TempDir();
+  TempDir() : TempDir(std::filesystem::temp_directory_path()) {}
+  explicit TempDir(const std::filesystem::path& parent);
   ~TempDir();
   TempDir(const TempDir&) = delete;
   TempDir& operator=(const TempDir&) = delete;

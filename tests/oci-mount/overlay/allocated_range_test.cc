@@ -3,6 +3,9 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -91,6 +94,31 @@ TEST(AllocatedRange, PreallocatedBlocksAre) {
   if (::fallocate(fd.get(), FALLOC_FL_KEEP_SIZE, 0, 8 * kBlock) != 0) GTEST_SKIP() << "no fallocate here";
   EXPECT_TRUE(is_allocated(fd.get(), 0, 8 * kBlock)) << "not written, and beyond the end";
   EXPECT_FALSE(is_allocated(fd.get(), 0, 9 * kBlock));
+}
+
+/// How many pieces the host has the file in; 0 where it does not say.
+unsigned pieces_of(int fd) {
+  struct fiemap map{};
+  map.fm_length = FIEMAP_MAX_OFFSET;
+  map.fm_flags = FIEMAP_FLAG_SYNC;
+  return ::ioctl(fd, FS_IOC_FIEMAP, &map) == 0 ? map.fm_mapped_extents : 0;
+}
+
+// Written blocks far apart in preallocated ones: each is a piece of its own.
+TEST(AllocatedRange, TooManyPiecesAreNotLookedAt) {
+  constexpr std::uint64_t kApart = 16 * kBlock;
+  constexpr std::uint64_t kWritten = kMostExtents / 2 + 32;
+  const test::TempDir top;
+  const UniqueFd fd(::open(top.path().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (::fallocate(fd.get(), 0, 0, kWritten * kApart) != 0) GTEST_SKIP() << "no fallocate here";
+  const std::string bytes(kBlock, 'x');
+  for (std::uint64_t i = 0; i < kWritten; ++i) {
+    ASSERT_EQ(::pwrite(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(i * kApart)),
+              static_cast<ssize_t>(kBlock));
+  }
+  if (pieces_of(fd.get()) <= kMostExtents) GTEST_SKIP() << "this host has them in fewer pieces";
+  EXPECT_TRUE(is_allocated(fd.get(), 0, kWritten * kApart / 2));
+  EXPECT_FALSE(is_allocated(fd.get(), 0, kWritten * kApart));
 }
 
 TEST(AllocatedRange, WhoCannotSayDoesNotSayYes) {

@@ -121,7 +121,8 @@ TEST_F(QuotaTest, WhatMakesRoomMayPassTheBudgetByThatAndNoMore) {
 }
 
 TEST_F(QuotaTest, NoLimitHasRoomWithoutWrappingAround) {
-  Quota quota = make({.bytes = UINT64_MAX, .inodes = UINT64_MAX}, {.bytes = 4096, .inodes = 1});
+  constexpr std::uint64_t kHalf = UINT64_MAX / 2;
+  Quota quota = make({.bytes = UINT64_MAX, .inodes = UINT64_MAX}, {.bytes = kHalf, .inodes = kHalf});
   EXPECT_TRUE(quota.reserve(1, 1, Budget::kMakesRoom));
 }
 
