@@ -362,6 +362,19 @@ TEST_F(CopyUpTest, AMetacopySaysWhereItsDataIsBeforeItMoves) {
   EXPECT_EQ(marked("sparse", marks().redirect), "none");
 }
 
+class CopyUpOnTmpfsTest : public PartsOnTmpfsTest {};
+
+TEST_F(CopyUpOnTmpfsTest, WhatSaysWhereIsCharged) {
+  const std::unique_ptr<Reactor> reactor = *Reactor::create();
+  parts->nodes.add_row_reference(row("dir/file"));
+  const auto pin = reactor->block_on(parts->copy_up.copy_up(*reactor, row("dir/file"), CopyUp::kNoData));
+  ASSERT_TRUE(pin);
+  const auto before = parts->ledger.quota().usage().bytes;
+  ASSERT_TRUE(parts->copy_up.redirect_data(*pin->node()));
+  EXPECT_EQ(parts->ledger.quota().usage().bytes,
+            before + parts->ledger.tariff().attribute(marks().redirect, std::string("/dir/file").size()));
+}
+
 TEST_F(CopyUpTest, LostDataStaysLostWhereverTheFileGoes) {
   make("lost", S_IFREG | 0644);
   mark("lost", marks().metacopy, "");

@@ -136,6 +136,14 @@ TEST_F(LostNamesTest, TheNextSessionIsTold) {
   lost_names().recall(parts->paths, {{.path = "/none", .count = 1}});
 }
 
+TEST_F(LostNamesTest, ButWhatIsKnownByThenAnswersForItself) {
+  make("copy", S_IFREG | 0644);
+  mark("copy", marks().origin, "/hard/a");
+  const NodePtr copy = load("copy");
+  lost_names().recall(parts->paths, {{.path = "/hard/a", .count = 1}});
+  EXPECT_EQ(parts->nodes.known(row("hard/a")), copy);
+}
+
 TEST_F(LostNamesTest, NotOfWhatNobodyCanFind) {
   for (int i = 0; i < 3; ++i) lost_names().lose(row("hard/a"));
   parts->nodes.add_row_reference(row("sparse"));
