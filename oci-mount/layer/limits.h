@@ -22,8 +22,6 @@ inline constexpr std::size_t kMaxSparseExtents = 65536;            // of one fil
 inline constexpr std::size_t kMaxXattrBytes = 64U << 10U;          // names and values of one entry
 inline constexpr std::size_t kMaxXattrNameBytes = 255;
 inline constexpr std::uint64_t kMaxEntryTableBytes = 1ULL << 30U;  // entries of one layer, as kept
-inline constexpr std::uint32_t kMaxDeviceMajor = (1U << 12U) - 1;
-inline constexpr std::uint32_t kMaxDeviceMinor = (1U << 20U) - 1;
 
 inline constexpr std::size_t kMaxGzipHeaderBytes = 128U << 10U;  // extra field, name and comment
 /// Members that may follow each other without giving a byte.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "oci-mount/base/device_number.h"
 #include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {

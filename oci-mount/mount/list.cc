@@ -6,6 +6,7 @@
 #include <ctime>
 #include <vector>
 
+#include "oci-mount/base/device_number.h"
 #include "oci-mount/mount/output.h"
 #include "oci-mount/mount/resolve.h"
 
@@ -46,9 +47,8 @@ std::string padded(const std::string& text, std::size_t width) {
 
 std::string details(const tree::NodeRecord& node) {
   const bool device = S_ISCHR(node.mode) || S_ISBLK(node.mode);
-  const std::uint32_t major = (node.rdev >> 8) & 0xfff;
-  const std::uint32_t minor = (node.rdev & 0xff) | ((node.rdev >> 12) & 0xfff00);
-  const std::string size = device ? str_cat(major, ", ", minor) : str_cat(node.size_bytes);
+  const std::string size =
+      device ? str_cat(major_of(node.rdev), ", ", minor_of(node.rdev)) : str_cat(node.size_bytes);
   return str_cat(mode_text(node.mode), " ", padded(str_cat(node.nlink), 3), " ", padded(str_cat(node.uid), 5),
                  " ", padded(str_cat(node.gid), 5), " ", padded(size, 10), " ", time_text(node.mtime_sec),
                  " ");

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/device_number.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/mount/output.h"
 #include "oci-mount/mount/pax_header.h"
@@ -121,8 +122,8 @@ class TarStream {
     if (S_ISREG(node.mode)) member.size_bytes = node.size_bytes;
     if (S_ISLNK(node.mode)) member.link = tree_.symlink_target(id);
     if (S_ISCHR(node.mode) || S_ISBLK(node.mode)) {
-      member.device_major = (node.rdev >> 8U) & 0xfffU;
-      member.device_minor = (node.rdev & 0xffU) | ((node.rdev >> 12U) & 0xfff00U);
+      member.device_major = major_of(node.rdev);
+      member.device_minor = minor_of(node.rdev);
     }
     for (const tree::XattrRecord& xattr : tree_.xattrs(id)) {
       const std::string_view name = tree_.xattr_name(xattr);

@@ -5,7 +5,7 @@
 
 #include <climits>
 
-#include "oci-mount/overlay/device_number.h"
+#include "oci-mount/base/device_number.h"
 
 namespace layerboot::overlay {
 

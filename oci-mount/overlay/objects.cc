@@ -7,9 +7,9 @@
 
 #include <algorithm>
 
+#include "oci-mount/base/device_number.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/overlay/body.h"
-#include "oci-mount/overlay/device_number.h"
 #include "oci-mount/overlay/lower_metadata.h"
 #include "oci-mount/overlay/named_walk.h"
 #include "oci-mount/overlay/redirects.h"

@@ -8,8 +8,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "oci-mount/base/device_number.h"
 #include "oci-mount/base/result.h"
-#include "oci-mount/overlay/device_number.h"
 
 namespace layerboot::overlay {
 
@@ -53,7 +53,7 @@ bool parse_type(std::string_view text, RecordedStat& stat) {
   const auto device_minor = take_number(text, 10, '\0');
   if (!device_minor) return false;
   stat.mode |= is_block ? S_IFBLK : S_IFCHR;
-  stat.rdev = encode_dev(makedev(*device_major, *device_minor));
+  stat.rdev = encode_dev(*device_major, *device_minor);
   return true;
 }
 

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/device_number.h"
 #include "oci-mount/tree/path_rules.h"
 
 namespace layerboot::tree {
@@ -21,8 +22,6 @@ constexpr std::uint32_t kImplicitDirectoryMode = 0755;
 constexpr std::uint64_t kDirectorySizeBytes = 4096;
 constexpr std::uint64_t kAllocationUnitBytes = 4096;
 constexpr std::uint64_t kBlockBytes = 512;
-constexpr std::uint32_t kMaxMajor = (1U << 12) - 1;  // MINORBITS and new_encode_dev() of Linux
-constexpr std::uint32_t kMaxMinor = (1U << 20) - 1;
 
 std::optional<std::uint32_t> type_bits(EntryType type) {
   switch (type) {
@@ -44,11 +43,6 @@ std::optional<std::uint32_t> type_bits(EntryType type) {
       break;
   }
   return std::nullopt;
-}
-
-// As Linux's new_encode_dev().
-std::uint32_t encode_device(std::uint32_t major, std::uint32_t minor) {
-  return (minor & 0xff) | (major << 8) | ((minor & ~0xffU) << 12);
 }
 
 // Meant for overlayfs, not for who sees the files; as containerd does.
@@ -150,11 +144,11 @@ Result<void> TreeImage::fill_node(std::uint32_t id) {
     }
     case EntryType::kCharDevice:
     case EntryType::kBlockDevice:
-      if (entry.rdev_major > kMaxMajor || entry.rdev_minor > kMaxMinor) {
+      if (entry.rdev_major > kMaxDeviceMajor || entry.rdev_minor > kMaxDeviceMinor) {
         return fail(EINVAL, "device number ", entry.rdev_major, ":", entry.rdev_minor,
                     " is beyond what Linux has");
       }
-      record.rdev = encode_device(entry.rdev_major, entry.rdev_minor);
+      record.rdev = encode_dev(entry.rdev_major, entry.rdev_minor);
       return {};
     default:
       return {};

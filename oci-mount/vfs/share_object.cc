@@ -4,8 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "oci-mount/base/device_number.h"
 #include "oci-mount/base/files.h"
-#include "oci-mount/overlay/device_number.h"
 
 namespace layerboot::vfs {
 
@@ -36,7 +36,7 @@ Result<Seen> look_at(overlay::Place place) {
                .nlink = st.stx_nlink,
                .uid = st.stx_uid,
                .gid = st.stx_gid,
-               .rdev = overlay::encode_dev(makedev(st.stx_rdev_major, st.stx_rdev_minor))};
+               .rdev = encode_dev(st.stx_rdev_major, st.stx_rdev_minor)};
   return seen;
 }
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/device_number.h"
 #include "oci-mount/layer/entry_table_builder.h"
 #include "oci-mount/layer/gzip_header.h"
 #include "oci-mount/layer/index_builder.h"

@@ -1,4 +1,5 @@
 #include "oci-mount/layer/tar_entry.h"
+#include "oci-mount/base/device_number.h"
 
 #include <gtest/gtest.h>
 
