@@ -16,6 +16,7 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
@@ -89,7 +90,7 @@ class Walker {
       return fail(EINVAL, shown(path), "… is nested deeper than the limit of ", kMaxPathDepth);
     TarEntry entry;
     entry.path = path;
-    entry.mode = st.st_mode & 07777U;
+    entry.mode = st.st_mode & kPermissionBits;
     entry.uid = st.st_uid;
     entry.gid = st.st_gid;
     entry.mtime_sec = st.st_mtim.tv_sec;
@@ -102,7 +103,7 @@ class Walker {
         return entries_.add(entry);
       }
     }
-    switch (st.st_mode & S_IFMT) {
+    switch (st.st_mode & kTypeBits) {
       case S_IFREG:
         LB_TRY(add_data(entry, st));
         break;

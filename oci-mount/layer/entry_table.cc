@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
@@ -87,7 +88,7 @@ Result<EntryTable> EntryTable::parse(std::vector<std::byte> bytes, const Shape& 
 }
 
 bool EntryTable::entry_fits(const EntryRecord& record, std::uint64_t stream_size_bytes) const {
-  if (!is_known_type(record.type) || record.mode > 07777 || record.mtime_nsec >= 1'000'000'000 ||
+  if (!is_known_type(record.type) || record.mode > kPermissionBits || record.mtime_nsec >= 1'000'000'000 ||
       record.reserved != 0 || record.reserved2 != 0 ||
       !lies_within(record.path_offset, record.path_length, strings_.size()) ||
       !lies_within(record.link_offset, record.link_length, strings_.size()) ||

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "oci-mount/base/device_number.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
@@ -195,8 +196,7 @@ Result<std::optional<TarEntry>> make_entry(const TarHeader& header,
   if (entry.path.empty() && entry.type != EntryType::kDirectory) {
     return fail(EINVAL, "\"", shown(header.name), "\" would replace the root directory by something else");
   }
-  constexpr std::int64_t kModeBits = 07777;
-  entry.mode = static_cast<std::uint32_t>(header.mode & kModeBits);
+  entry.mode = static_cast<std::uint32_t>(header.mode) & kPermissionBits;
   LB_ASSIGN(entry.uid, owner_id(header.uid, "owner", header.name));
   LB_ASSIGN(entry.gid, owner_id(header.gid, "group", header.name));
   entry.mtime_sec = header.mtime_sec;

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/mount/fuse_reply.h"
 
 namespace layerboot::mount {
@@ -11,7 +12,6 @@ namespace layerboot::mount {
 namespace {
 
 constexpr unsigned kMaxBackground = 64;  // requests the kernel may have open for read-ahead and the like
-constexpr std::uint32_t kPermissionBits = 07777;
 
 // What libfuse 3.14 would switch on by itself and must not, and what it leaves off:
 // - with ATOMIC_O_TRUNC the kernel would leave truncating to an OPEN that never comes;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "oci-mount/base/device_number.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/mount/output.h"
 #include "oci-mount/mount/resolve.h"
 
@@ -15,7 +16,7 @@ namespace layerboot::mount {
 namespace {
 
 char type_letter(std::uint32_t mode) {
-  switch (mode & S_IFMT) {
+  switch (mode & kTypeBits) {
     case S_IFDIR:
       return 'd';
     case S_IFLNK:

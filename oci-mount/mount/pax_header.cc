@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/str_cat.h"
 
 namespace layerboot::mount {
@@ -15,7 +16,6 @@ constexpr std::size_t kNameBytes = 100;
 constexpr std::size_t kIdDigits = 7;
 constexpr std::size_t kSizeDigits = 11;
 constexpr std::size_t kChecksumOffset = 148;
-constexpr std::uint32_t kPermissionBits = 07777;
 
 bool fits_octal(std::uint64_t value, std::size_t digits) { return value >> (3 * digits) == 0; }
 
@@ -33,7 +33,7 @@ bool is_ascii(std::string_view text) {
 
 char type_flag(const PaxMember& member) {
   if (member.hard_link) return '1';
-  switch (member.mode & S_IFMT) {
+  switch (member.mode & kTypeBits) {
     case S_IFLNK:
       return '2';
     case S_IFCHR:

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "oci-mount/base/mode_bits.h"
+
 namespace layerboot::overlay {
 
 namespace {
@@ -103,9 +105,9 @@ void Acl::set_permissions(std::uint32_t mode) {
 }
 
 std::uint32_t Acl::restrict_for_new_object(std::uint32_t mode) {
-  const std::uint32_t both = permissions() & mode & 0777U;
+  const std::uint32_t both = permissions() & mode & kAccessBits;
   set_permissions(both);
-  return (mode & ~0777U) | both;
+  return (mode & ~kAccessBits) | both;
 }
 
 }  // namespace layerboot::overlay

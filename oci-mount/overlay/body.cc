@@ -6,12 +6,12 @@
 #include <climits>
 
 #include "oci-mount/base/device_number.h"
+#include "oci-mount/base/mode_bits.h"
 
 namespace layerboot::overlay {
 
 namespace {
 
-constexpr std::uint32_t kPermissions = 07777;
 /// On a native upper, an empty file with this is the guest's own character device 0:0, which as itself would
 /// be a whiteout of ours.
 constexpr std::string_view kDeviceZeroXattr = "trusted.overlay.layerboot.char-0-0";
@@ -42,8 +42,8 @@ Result<void> keep_target(int fd, std::string_view target) {
 
 Result<UniqueFd> make_native(Place place, const Nature& nature, std::string_view target) {
   int status = 0;
-  const mode_t permissions = nature.mode & kPermissions;
-  switch (nature.mode & S_IFMT) {
+  const mode_t permissions = nature.mode & kPermissionBits;
+  switch (nature.mode & kTypeBits) {
     case S_IFREG:
       return create_regular_at(place, permissions);
     case S_IFDIR:
@@ -72,7 +72,8 @@ Result<void> finish_native(Place place, const Nature& nature, Body& body) {
   LB_ASSIGN(body.st, stat_at(self));
   // Most often the host has made it as the caller wants it: the daemon's own owner and no bits for its umask.
   const bool owned = body.st.st_uid == nature.uid && body.st.st_gid == nature.gid;
-  const bool right = S_ISLNK(nature.mode) || (body.st.st_mode & kPermissions) == (nature.mode & kPermissions);
+  const bool right =
+      S_ISLNK(nature.mode) || (body.st.st_mode & kPermissionBits) == (nature.mode & kPermissionBits);
   if (owned && right) return {};
   LB_TRY(set_nature_at(Keeping::kNative, self, nature));
   LB_ASSIGN(body.st, stat_at(self));
@@ -111,7 +112,7 @@ Result<Nature> nature_at(Keeping keeping, Place place, const struct stat& st) {
   if (keeping == Keeping::kNative) {
     if (!S_ISREG(st.st_mode) || st.st_size != 0) return nature;
     LB_ASSIGN(const auto mark, get_xattr_at(place, kDeviceZeroXattr));
-    if (mark) nature.mode = (nature.mode & kPermissions) | S_IFCHR;
+    if (mark) nature.mode = (nature.mode & kPermissionBits) | S_IFCHR;
     return nature;
   }
   // An object without a record, or with one that can't be true, was not made here: it is root's, as it

@@ -8,18 +8,10 @@
 #include <cstdint>
 #include <optional>
 
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/overlay/types.h"
 
 namespace layerboot::overlay {
-
-/// The type bits of a mode, and the others.
-inline constexpr std::uint32_t kTypeBits = S_IFMT;
-inline constexpr std::uint32_t kPermissionBits = 07777;
-
-/// IFTODT() of <dirent.h>: DT_* of a mode.
-[[nodiscard]] constexpr unsigned char dirent_type(std::uint32_t mode) {
-  return static_cast<unsigned char>((mode & kTypeBits) >> 12);
-}
 
 [[nodiscard]] inline Time time_of(const struct timespec& time) {
   return {time.tv_sec, static_cast<std::uint32_t>(time.tv_nsec)};

@@ -6,6 +6,7 @@
 
 #include <climits>
 
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/overlay/acl.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/file_rules.h"
@@ -169,7 +170,7 @@ Result<void> Overlay::set_acl(const NodePtr& node, Place place, std::string_view
   } else if (auto gone = remove_xattr_at(place, host_name); !gone && gone.error().code != ENODATA) {
     return gone;
   }
-  Nature nature{.mode = (before.mode & ~0777U) | acl->permissions(),
+  Nature nature{.mode = (before.mode & ~kAccessBits) | acl->permissions(),
                 .uid = before.uid,
                 .gid = before.gid,
                 .rdev = before.rdev};

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "oci-mount/base/device_number.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/result.h"
 
 namespace layerboot::overlay {
@@ -32,7 +33,7 @@ std::optional<std::uint32_t> take_number(std::string_view& text, int base, char 
 
 std::string type_text(const RecordedStat& stat) {
   for (const auto& [name, type] : kPlainTypes) {
-    if ((stat.mode & S_IFMT) == type) return std::string(name);
+    if ((stat.mode & kTypeBits) == type) return std::string(name);
   }
   const dev_t device = decode_dev(stat.rdev);
   return str_cat(S_ISBLK(stat.mode) ? "block-" : "char-", major(device), '-', minor(device));
@@ -61,7 +62,7 @@ bool parse_type(std::string_view text, RecordedStat& stat) {
 
 std::string format_recorded_stat(const RecordedStat& stat) {
   std::array<char, 8> permissions{};
-  std::snprintf(permissions.data(), permissions.size(), "%04o", stat.mode & 07777U);
+  std::snprintf(permissions.data(), permissions.size(), "%04o", stat.mode & kPermissionBits);
   return str_cat(stat.uid, ':', stat.gid, ':', permissions.data(), ':', type_text(stat));
 }
 
@@ -76,7 +77,7 @@ std::optional<RecordedStat> parse_recorded_stat(std::string_view text) {
   if (!mode) return std::nullopt;
   stat.uid = *uid;
   stat.gid = *gid;
-  stat.mode = *mode & 07777U;
+  stat.mode = *mode & kPermissionBits;
   if (!has_type) {
     stat.mode |= S_IFREG;
     return stat;

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/overlay/acl.h"
 
 namespace layerboot::overlay {
@@ -97,10 +98,10 @@ Result<void> set_owner_at(Place place, std::uint32_t uid, std::uint32_t gid) {
 }
 
 Result<void> set_mode_at(Place place, std::uint32_t mode) {
-  if (is_own(place)) return check(::fchmod(place.dir_fd, mode & 07777U));
+  if (is_own(place)) return check(::fchmod(place.dir_fd, mode & kPermissionBits));
   // Safe though fchmodat follows links: the caller knows that the object is none, and nobody else writes
   // here.
-  return check(::fchmodat(place.dir_fd, place.name, mode & 07777U, 0));
+  return check(::fchmodat(place.dir_fd, place.name, mode & kPermissionBits, 0));
 }
 
 Result<void> set_times_at(Place place, const struct timespec (&times)[2]) {

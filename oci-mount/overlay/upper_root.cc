@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/overlay/acl.h"
 #include "oci-mount/overlay/body.h"
 
@@ -11,7 +12,6 @@ namespace layerboot::overlay {
 
 namespace {
 
-constexpr std::uint32_t kPermissions = 07777;
 /// What an earlier version asked for.
 constexpr std::uint32_t kFormerMode = 0755;
 
@@ -54,7 +54,7 @@ Result<GuestsOwn> find_guests_own(const Upper& upper, const struct stat& st) {
   LB_ASSIGN(const struct stat top, stat_at({upper.top_fd(), ""}));
   LB_ASSIGN(const struct stat file, stat_at({upper.top_fd(), "image"}));
   own.owner = st.st_uid != ::geteuid() || (st.st_gid != ::getegid() && st.st_gid != top.st_gid);
-  std::uint32_t mode = st.st_mode & kPermissions;
+  std::uint32_t mode = st.st_mode & kPermissionBits;
   if ((top.st_mode & S_ISGID) != 0) mode &= ~std::uint32_t{S_ISGID};
   own.mode = !had_hosts_acl && mode != kFormerMode && mode != (kFormerMode & ~umask_by(file));
   return own;

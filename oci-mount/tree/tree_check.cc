@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/tree/path_rules.h"
 
 namespace layerboot::tree {
@@ -69,7 +70,7 @@ class Checker {
     if (node.size_bytes > INT64_MAX) return broken("size of a node");
     LB_TRY(check_xattrs(node));
     if (!S_ISREG(node.mode) && node.blocks != 0) return broken("blocks of a node that is no file");
-    switch (node.mode & ~07777U) {
+    switch (node.mode & ~kPermissionBits) {
       case S_IFDIR:
         return check_directory(id);
       case S_IFREG:

@@ -9,6 +9,7 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/device_number.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/tree/path_rules.h"
 
 namespace layerboot::tree {
@@ -120,7 +121,7 @@ Result<void> TreeImage::fill_node(std::uint32_t id) {
   const EntryView entry = layers_[node.layer]->entry(node.entry);
   const auto type = type_bits(entry.type);
   if (!type || (*type == S_IFDIR) != (node.children != nullptr)) return fail(EINVAL, "of an unknown type");
-  if (entry.mode & ~07777U) return fail(EINVAL, "mode with more than permission bits");
+  if (entry.mode & ~kPermissionBits) return fail(EINVAL, "mode with more than permission bits");
   if (entry.mtime_nsec >= 1'000'000'000) return fail(EINVAL, "mtime with over 999999999 nanoseconds");
   record.mode = *type | entry.mode;
   record.uid = entry.uid;

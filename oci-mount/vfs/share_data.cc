@@ -10,6 +10,7 @@
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/io_slices.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/whole_io.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/vfs/share_fs.h"
@@ -188,7 +189,7 @@ Result<void> ShareFs::apply(const ShareNodePtr& node, const AttrChange& change) 
   LB_ASSIGN(const UniqueFd object, open_node(*node, O_PATH));
   if (change.mode || change.uid || change.gid || change.kill_suid_sgid) {
     LB_ASSIGN(const Attr before, attr_of(*node));
-    Nature nature{.mode = change.mode ? (before.mode & S_IFMT) | *change.mode : before.mode,
+    Nature nature{.mode = change.mode ? (before.mode & kTypeBits) | *change.mode : before.mode,
                   .uid = change.uid.value_or(before.uid),
                   .gid = change.gid.value_or(before.gid),
                   .rdev = before.rdev};

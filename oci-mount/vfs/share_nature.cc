@@ -5,13 +5,12 @@
 #include <unistd.h>
 
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/mode_bits.h"
 
 namespace layerboot::vfs {
 
 namespace {
 
-constexpr std::uint32_t kAllBits = 07777;
-constexpr std::uint32_t kAccessBits = 0777;
 /// Harmless on directories: how groups are handed down, and who may remove.
 constexpr std::uint32_t kDirectoryBits = 03777;
 
@@ -57,12 +56,12 @@ Result<void> show_as_guest(Keeper keeper, overlay::Place place, Attr& attr) {
   if (!recorded) return {};
   attr.uid = recorded->uid;
   attr.gid = recorded->gid;
-  const std::uint32_t type = attr.mode & S_IFMT;
+  const std::uint32_t type = attr.mode & kTypeBits;
   // Somebody on the host has changed the mode since: that is newer than the record.
-  const bool still_holds =
-      (host_mode(keeper, type | (recorded->mode & kAllBits)) & kAccessBits) == (attr.mode & kAccessBits);
+  const bool still_holds = (host_mode(keeper, type | (recorded->mode & kPermissionBits)) & kAccessBits) ==
+                           (attr.mode & kAccessBits);
   const std::uint32_t access = still_holds ? recorded->mode & kAccessBits : attr.mode & kAccessBits;
-  attr.mode = type | access | (recorded->mode & (kAllBits & ~kAccessBits));
+  attr.mode = type | access | (recorded->mode & (kPermissionBits & ~kAccessBits));
   return {};
 }
 
@@ -75,12 +74,13 @@ Result<void> set_nature(Keeper keeper, int fd, const Attr& now, const Nature& wa
   }
   if (S_ISLNK(now.mode)) return {};
   // After the owner, whose change clears bits.
-  const std::uint32_t mode = host_mode(keeper, (now.mode & S_IFMT) | (wanted.mode & kAllBits));
-  if (mode != (now.mode & kAllBits) || bare.uid != now.uid || bare.gid != now.gid) {
+  const std::uint32_t mode = host_mode(keeper, (now.mode & kTypeBits) | (wanted.mode & kPermissionBits));
+  if (mode != (now.mode & kPermissionBits) || bare.uid != now.uid || bare.gid != now.gid) {
     if (::fchmodat(AT_FDCWD, descriptor_path(fd).c_str(), mode, 0) != 0) return fail(errno);
   }
   if (!carries_attributes(now.mode)) return {};
-  const bool as_it_is = bare.uid == wanted.uid && bare.gid == wanted.gid && mode == (wanted.mode & kAllBits);
+  const bool as_it_is =
+      bare.uid == wanted.uid && bare.gid == wanted.gid && mode == (wanted.mode & kPermissionBits);
   return as_it_is ? drop_record(fd) : record(fd, wanted);
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/overlay.h"
 #include "oci-mount/tree/path_rules.h"
@@ -11,17 +12,13 @@
 
 namespace layerboot::vfs {
 
-namespace {
-
-constexpr std::uint32_t kPermissions = 07777;
-
-}  // namespace
+namespace {}  // namespace
 
 /// Owner and mode as the directory hands them down.
 Result<Nature> ShareFs::inherit(const ShareNode& directory, NewObject& object) {
   LB_ASSIGN(const Attr above, attr_of(directory));
   overlay::inherit_group(above, object.mode, object.caller);
-  if (!S_ISLNK(object.mode)) object.mode &= ~(object.caller.umask & 0777U);
+  if (!S_ISLNK(object.mode)) object.mode &= ~(object.caller.umask & kAccessBits);
   return Nature{.mode = object.mode, .uid = object.caller.uid, .gid = object.caller.gid, .rdev = 0};
 }
 
@@ -29,7 +26,7 @@ Result<Nature> ShareFs::inherit(const ShareNode& directory, NewObject& object) {
 Result<UniqueFd> ShareFs::make_body(int directory_fd, const std::string& name, const NewObject& object) {
   UniqueFd fd;
   int status = 0;
-  switch (object.mode & S_IFMT) {
+  switch (object.mode & kTypeBits) {
     case S_IFREG:
       return open_beneath(directory_fd, name.c_str(), O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR);
     case S_IFDIR:
@@ -39,7 +36,7 @@ Result<UniqueFd> ShareFs::make_body(int directory_fd, const std::string& name, c
       status = ::symlinkat(std::string(object.target).c_str(), directory_fd, name.c_str());
       break;
     default:
-      status = ::mknodat(directory_fd, name.c_str(), (object.mode & S_IFMT) | S_IRUSR | S_IWUSR, 0);
+      status = ::mknodat(directory_fd, name.c_str(), (object.mode & kTypeBits) | S_IRUSR | S_IWUSR, 0);
   }
   if (status != 0) return fail(errno);
   LB_ASSIGN(fd, open_beneath(directory_fd, name.c_str(), O_PATH));
@@ -65,7 +62,7 @@ Result<Entry> ShareFs::make(NodeId parent, std::string_view name, NewObject obje
   const auto settle = [&]() -> Result<Entry> {
     LB_ASSIGN(const Seen bare, look_at({body.get(), ""}));
     // Somebody on the host was quicker, and has put something else there.
-    if (bare.identity.type != (object.mode & S_IFMT)) return fail(ESTALE);
+    if (bare.identity.type != (object.mode & kTypeBits)) return fail(ESTALE);
     LB_TRY(set_nature(keeper_, body.get(), bare.attr, nature));
     LB_ASSIGN(const Seen seen, look_at({body.get(), ""}));
     LB_ASSIGN(const ShareNodePtr node, nodes_.put(directory, name, seen.identity));
@@ -75,22 +72,22 @@ Result<Entry> ShareFs::make(NodeId parent, std::string_view name, NewObject obje
     return entry;
   };
   auto entry = settle();
-  if (!entry) take_back(directory_fd.get(), text, body.get(), object.mode & S_IFMT);
+  if (!entry) take_back(directory_fd.get(), text, body.get(), object.mode & kTypeBits);
   return entry;
 }
 
 Result<Entry> ShareFs::mknod(NodeId parent, std::string_view name, std::uint32_t mode, std::uint32_t,
                              Caller caller) {
-  if ((mode & S_IFMT) == 0) mode |= S_IFREG;
+  if ((mode & kTypeBits) == 0) mode |= S_IFREG;
   if (S_ISCHR(mode) || S_ISBLK(mode)) return fail(EPERM);
   if (!S_ISREG(mode) && !S_ISFIFO(mode) && !S_ISSOCK(mode)) return fail(EINVAL);
   const std::lock_guard lock(mutex_);
-  return make(parent, name, {.mode = mode & (S_IFMT | kPermissions), .target = {}, .caller = caller});
+  return make(parent, name, {.mode = mode & (kTypeBits | kPermissionBits), .target = {}, .caller = caller});
 }
 
 Result<Entry> ShareFs::mkdir(NodeId parent, std::string_view name, std::uint32_t mode, Caller caller) {
   const std::lock_guard lock(mutex_);
-  return make(parent, name, {.mode = (mode & kPermissions) | S_IFDIR, .target = {}, .caller = caller});
+  return make(parent, name, {.mode = (mode & kPermissionBits) | S_IFDIR, .target = {}, .caller = caller});
 }
 
 Result<Entry> ShareFs::symlink(NodeId parent, std::string_view name, std::string_view target, Caller caller) {
@@ -102,7 +99,8 @@ Result<Entry> ShareFs::symlink(NodeId parent, std::string_view name, std::string
 Result<Entry> ShareFs::create(NodeId parent, std::string_view name, std::uint32_t mode, bool exclusive,
                               Caller caller) {
   const std::lock_guard lock(mutex_);
-  auto made = make(parent, name, {.mode = (mode & kPermissions) | S_IFREG, .target = {}, .caller = caller});
+  auto made =
+      make(parent, name, {.mode = (mode & kPermissionBits) | S_IFREG, .target = {}, .caller = caller});
   if (made || made.error().code != EEXIST || exclusive) return made;
   ShareNodePtr directory;
   LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory));
@@ -113,7 +111,7 @@ Result<Entry> ShareFs::tmpfile(NodeId parent, std::uint32_t mode, Caller caller)
   const std::lock_guard lock(mutex_);
   ShareNodePtr directory;
   LB_ASSIGN(const UniqueFd directory_fd, open_directory(parent, directory));
-  NewObject object{.mode = (mode & kPermissions) | S_IFREG, .target = {}, .caller = caller};
+  NewObject object{.mode = (mode & kPermissionBits) | S_IFREG, .target = {}, .caller = caller};
   LB_ASSIGN(const Nature nature, inherit(*directory, object));
   LB_ASSIGN(const auto reserved, reserve(0, 1));
   LB_ASSIGN(UniqueFd nameless, overlay::create_nameless_in(directory_fd.get(), S_IRUSR | S_IWUSR));

@@ -6,6 +6,7 @@
 
 #include "oci-mount/base/device_number.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/mode_bits.h"
 
 namespace layerboot::vfs {
 
@@ -23,7 +24,7 @@ Result<Seen> look_at(overlay::Place place) {
   }
   Seen seen;
   seen.identity.ino = st.stx_ino;
-  seen.identity.type = st.stx_mode & S_IFMT;
+  seen.identity.type = st.stx_mode & kTypeBits;
   if ((st.stx_mask & STATX_BTIME) != 0) seen.identity.born = time_of(st.stx_btime);
   seen.device = makedev(st.stx_dev_major, st.stx_dev_minor);
   seen.attr = {.ino = st.stx_ino,

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/task.h"
 #include "oci-mount/vfs/types.h"
 #include "vfsd/fuse/exchange.h"
@@ -32,7 +33,7 @@ struct Call {
     return {.uid = exchange.header.uid,
             .gid = exchange.header.gid,
             .also_in = group,
-            .umask = has_agreed_to(FUSE_DONT_MASK) ? umask & 0777U : 0};
+            .umask = has_agreed_to(FUSE_DONT_MASK) ? umask & kAccessBits : 0};
   }
   /// Whether the caller has asked to take this file's set-id bits away with this.
   [[nodiscard]] bool takes_set_id(vfs::NodeId node) const { return drops.take(node, exchange.header.pid); }

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "oci-mount/base/io_slices.h"
+#include "oci-mount/base/mode_bits.h"
 #include "vfsd/fuse/dirents.h"
 #include "vfsd/fuse/ops.h"
 #include "vfsd/fuse/wire.h"
@@ -68,7 +69,7 @@ std::optional<std::uint32_t> mode_without_privileges(const Call& call) {
 void drop_privileges(Call& call) {
   const auto attr = call.fs.getattr(call.node());
   if (!attr) return reply_error(call.exchange, attr.error());
-  const bool has_set_id = !S_ISDIR(attr->mode) && (attr->mode & (S_ISUID | S_ISGID)) != 0;
+  const bool has_set_id = !S_ISDIR(attr->mode) && (attr->mode & kSetIdBits) != 0;
   if (!has_set_id) return reply_attr(call.exchange, *attr);
   const auto& header = call.exchange.header;
   if (header.uid != 0 && header.uid != attr->uid) {

@@ -2,13 +2,11 @@
 
 #include <sys/stat.h>
 
+#include "oci-mount/base/mode_bits.h"
+
 namespace layerboot::vfsd::fuse {
 
-namespace {
-
-constexpr std::uint32_t kSetIdBits = S_ISUID | S_ISGID;
-
-}  // namespace
+namespace {}  // namespace
 
 std::uint64_t attr_valid_seconds(const vfs::Attr& attr, std::uint64_t entry_seconds) {
   return S_ISREG(attr.mode) && (attr.mode & kSetIdBits) != 0 ? 0 : entry_seconds;

@@ -15,6 +15,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/task.h"
 #include "oci-mount/vfs/types.h"
 #include "vfsd/fuse/wire.h"
@@ -52,8 +53,6 @@ class PendingDrops {
 /// the group may not execute gives nobody a right: Linux leaves it to members of the group and to root. Ids
 /// that no client tells are a stranger's.
 [[nodiscard]] std::uint32_t without_privileges(const vfs::Attr& attr, std::uint32_t uid, std::uint32_t gid);
-
-inline constexpr std::uint32_t kPermissionBits = 07777;
 
 /// `operation`, on a file that has lost its set-id bits before.
 template <typename T>
