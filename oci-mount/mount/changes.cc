@@ -38,7 +38,7 @@ struct Level {
 class ChangeWalk {
  public:
   ChangeWalk(const tree::Tree& tree, const overlay::Marks& marks, const TakeChange& take)
-      : tree_(tree), paths_(tree), marks_(marks), take_(take) {}
+      : tree_(tree), paths_(tree, memory_), marks_(marks), take_(take) {}
 
   Result<void> run(UniqueFd root) {
     LB_TRY(enter(tree::kRoot, tree::kRoot, std::move(root)));
@@ -81,7 +81,10 @@ class ChangeWalk {
     if (!S_ISDIR(st.st_mode)) return {};
     LB_ASSIGN(const auto opaque, overlay::get_xattr_at(place, marks_.opaque));
     LB_ASSIGN(const auto redirect, overlay::get_xattr_at(place, marks_.redirect));
-    NodeId lower = opaque == "y" ? tree::kNoNode : paths_.named(level.lower, name, redirect);
+    NodeId lower = tree::kNoNode;
+    if (opaque != "y") {
+      LB_ASSIGN(lower, paths_.named(level.lower, name, redirect));
+    }
     if (!is_directory(lower)) lower = tree::kNoNode;
     LB_ASSIGN(UniqueFd directory, overlay::open_directory_at(place));
     return enter(is_directory(base) ? base : tree::kNoNode, lower, std::move(directory));
@@ -123,6 +126,7 @@ class ChangeWalk {
   }
 
   const tree::Tree& tree_;
+  MemoryBudget memory_;
   overlay::LowerPaths paths_;
   const overlay::Marks& marks_;
   const TakeChange& take_;

@@ -68,11 +68,12 @@ Result<void> LostNames::load(const std::function<Result<void>(tree::NodeId)>& fi
   return {};
 }
 
-void LostNames::recall(LowerPaths& paths, const std::vector<CleanStop::LostNames>& lost_names) {
+Result<void> LostNames::recall(LowerPaths& paths, const std::vector<CleanStop::LostNames>& lost_names) {
   for (const auto& lost : lost_names) {
-    const tree::NodeId row = paths.at(lost.path);
+    LB_ASSIGN(const tree::NodeId row, paths.at(lost.path));
     if (row != tree::kNoNode && !nodes_.known(row)) nodes_.add(node_with_lost_names(row, lost.count));
   }
+  return {};
 }
 
 std::vector<CleanStop::LostNames> LostNames::all() const {

@@ -31,7 +31,8 @@ class LostNames {
   Result<void> load(const std::function<Result<void>(tree::NodeId)>& finish_copy);
 
   /// The same as a former session left it, which ended in order, and for one to come.
-  void recall(LowerPaths& paths, const std::vector<CleanStop::LostNames>& lost_names);
+  /// Paths that the image no longer has are passed over; ENOMEM as LowerPaths::at().
+  Result<void> recall(LowerPaths& paths, const std::vector<CleanStop::LostNames>& lost_names);
   [[nodiscard]] std::vector<CleanStop::LostNames> all() const;
 
   /// Whether the image's directory is still there for the client, wherever it is now. Directories that were

@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <charconv>
 #include <vector>
 
 #include "oci-mount/base/bytes.h"
@@ -17,6 +19,18 @@ constexpr std::string_view kDigestPrefix = "sha256/";
 Result<std::string> digested(std::string_view path) {
   LB_ASSIGN(const auto digest, store::digest_of(store::HashAlgorithm::kSha256, as_bytes(path)));
   return str_cat(kDigestPrefix, digest.hex());
+}
+
+/// The first eight bytes of a digest.
+constexpr std::size_t kBeginDigits = 16;
+
+/// Nothing where it is no digest.
+std::optional<std::uint64_t> begin_of(std::string_view mark) {
+  const auto digits = mark.substr(kDigestPrefix.size()).substr(0, kBeginDigits);
+  std::uint64_t begin = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), begin, 16);
+  if (error != std::errc() || end != digits.data() + kBeginDigits) return std::nullopt;
+  return begin;
 }
 
 /// As hosts say that an attribute is too large for them: for ext4 and btrfs it does not fit the object's
@@ -39,12 +53,8 @@ Result<void> LowerPaths::set_mark(Place place, std::string_view mark, tree::Node
   return set_xattr_at(place, mark, text, 0);
 }
 
-tree::NodeId LowerPaths::at(std::string_view mark) {
-  if (mark.starts_with(kDigestPrefix)) {
-    if (!by_digest_) learn_digests();
-    const auto found = by_digest_->find(std::string(mark));
-    return found == by_digest_->end() ? tree::kNoNode : found->second;
-  }
+Result<tree::NodeId> LowerPaths::at(std::string_view mark) {
+  if (mark.starts_with(kDigestPrefix)) return at_digest(mark);
   if (!mark.starts_with('/')) return tree::kNoNode;
   tree::NodeId at = tree::kRoot;
   while (at != tree::kNoNode && !mark.empty()) {
@@ -56,39 +66,78 @@ tree::NodeId LowerPaths::at(std::string_view mark) {
   return at;
 }
 
-tree::NodeId LowerPaths::named(tree::NodeId directory, std::string_view name,
-                               const std::optional<std::string>& redirect) {
+Result<tree::NodeId> LowerPaths::at_digest(std::string_view mark) {
+  const auto begin = begin_of(mark);
+  if (!begin) return tree::kNoNode;
+  if (!digested_) LB_TRY(learn_digests());
+  // Whoever made the image may have made some begin alike.
+  for (const auto& one : std::ranges::equal_range(*digested_, *begin, {}, &Digested::begin)) {
+    LB_ASSIGN(const std::string text, digested(tree_.path(one.row)));
+    if (text == mark) return one.row;
+  }
+  return tree::kNoNode;
+}
+
+Result<tree::NodeId> LowerPaths::named(tree::NodeId directory, std::string_view name,
+                                       const std::optional<std::string>& redirect) {
   if (redirect && redirect->contains('/')) return at(*redirect);
   if (directory == tree::kNoNode) return tree::kNoNode;
   return tree_.lookup(directory, redirect ? std::string_view(*redirect) : name);
 }
 
-void LowerPaths::learn_digests() {
-  by_digest_.emplace();
+/// Calls `visit` with each row that set_mark() may keep by a digest, and its path: of a file with several
+/// names the first.
+template <typename Visit>
+Result<void> LowerPaths::each_long_path(Visit visit) const {
   struct Level {
-    std::span<const tree::DirentRecord> entries;
+    tree::NodeId directory;
     std::size_t next = 0;
     std::size_t path_bytes = 0;
   };
   std::vector<Level> levels;
   std::string path;
-  levels.push_back({.entries = tree_.entries(tree::kRoot)});
+  levels.push_back({.directory = tree::kRoot});
   while (!levels.empty()) {
     Level& level = levels.back();
     path.resize(level.path_bytes);
-    if (level.next == level.entries.size()) {
+    const auto entries = tree_.entries(level.directory);
+    if (level.next == entries.size()) {
       levels.pop_back();
       continue;
     }
-    const auto& entry = level.entries[level.next++];
-    path.append("/").append(tree_.name(entry));
-    if (path.size() >= kMinDigestedBytes) {
-      if (auto text = digested(path); text) by_digest_->emplace(*std::move(text), entry.node);
-    }
+    const auto& entry = entries[level.next++];
+    const auto name = tree_.name(entry);
+    path.append("/").append(name);
+    const bool is_first =
+        tree_.parent(entry.node) == level.directory && tree_.name_in_parent(entry.node) == name;
+    if (is_first && path.size() >= kMinDigestedBytes) LB_TRY(visit(entry.node, path));
     if (S_ISDIR(tree_.node(entry.node).mode)) {
-      levels.push_back({.entries = tree_.entries(entry.node), .path_bytes = path.size()});
+      levels.push_back({.directory = entry.node, .path_bytes = path.size()});
     }
   }
+  return {};
+}
+
+Result<void> LowerPaths::learn_digests() {
+  std::size_t count = 0;
+  LB_TRY(each_long_path([&count](tree::NodeId, const std::string&) -> Result<void> {
+    ++count;
+    return {};
+  }));
+  if (!memory_.has_room(count * kDigestedBytes)) {
+    return fail(ENOMEM, "no memory is left for the digests of the image's ", count, " long paths");
+  }
+  std::vector<Digested> found;
+  found.reserve(count);
+  LB_TRY(each_long_path([&found](tree::NodeId row, const std::string& path) -> Result<void> {
+    LB_ASSIGN(const std::string text, digested(path));
+    found.push_back({.begin = begin_of(text).value_or(0), .row = row});
+    return {};
+  }));
+  std::ranges::sort(found, {}, &Digested::begin);
+  memory_share_.set(found.size() * kDigestedBytes);
+  digested_ = std::move(found);
+  return {};
 }
 
 }  // namespace layerboot::overlay

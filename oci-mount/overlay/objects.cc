@@ -163,7 +163,9 @@ Result<tree::NodeId> Objects::origin_of(const Node& directory, const std::string
   if (S_ISDIR(st.st_mode)) return merged_lower(merged, places_.marks(), place);
   tree::NodeId origin = tree::kNoNode;
   LB_ASSIGN(const auto path, get_xattr_at(place, places_.marks().origin));
-  if (path) origin = paths_.at(*path);
+  if (path) {
+    LB_ASSIGN(origin, paths_.at(*path));
+  }
   if (origin != tree::kNoNode && (lower_.tree.node(origin).mode & kTypeBits) != node.type) {
     origin = tree::kNoNode;
   }

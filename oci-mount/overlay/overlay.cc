@@ -45,7 +45,7 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& optio
   auto started = overlay->start_session(stop->survey.moved_directories);
   overlay->parts_.ledger.recall(stop->late_files);
   if (is_counted && stop->lower_key == options.lower_key) {
-    overlay->parts_.lost_names.recall(overlay->parts_.paths, stop->lost_names);
+    if (started) started = overlay->parts_.lost_names.recall(overlay->parts_.paths, stop->lost_names);
   } else if (started) {
     started = overlay->load_lost_names();
   }
@@ -101,9 +101,8 @@ void Overlay::reset() {
 }
 
 Result<void> Overlay::resume_session(const CleanStop& known) {
-  auto started = start_session(known.survey.moved_directories);
-  parts_.lost_names.recall(parts_.paths, known.lost_names);
-  return started;
+  LB_TRY(start_session(known.survey.moved_directories));
+  return parts_.lost_names.recall(parts_.paths, known.lost_names);
 }
 
 /// As at a start after a crash: one walk finds what is there, and what it takes.

@@ -45,7 +45,7 @@ struct Parts {
   Places places;
   Ledger ledger;
   NodeTable nodes{lower.tree, memory};
-  LowerPaths paths{lower.tree};
+  LowerPaths paths{lower.tree, memory};
   Objects objects{lower, paths, places, ledger, nodes, memory, mutex, workers};
   Directories directories{lower, places, ledger, nodes, objects, memory};
   LostNames lost_names{lower, nodes, objects, directories};

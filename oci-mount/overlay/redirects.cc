@@ -30,7 +30,7 @@ Result<tree::NodeId> merged_lower(const MergedName& merged, const Marks& marks, 
   LB_ASSIGN(const auto opaque, get_xattr_at(place, marks.opaque));
   if (opaque == "y") return tree::kNoNode;
   LB_ASSIGN(const auto redirect, get_xattr_at(place, marks.redirect));
-  const tree::NodeId lower = merged.paths.named(merged.directory, merged.name, redirect);
+  LB_ASSIGN(const tree::NodeId lower, merged.paths.named(merged.directory, merged.name, redirect));
   const bool is_directory = lower != tree::kNoNode && S_ISDIR(merged.lower.tree.node(lower).mode);
   return is_directory ? lower : tree::kNoNode;
 }
@@ -40,7 +40,7 @@ Result<DataSource> data_source(const MergedName& merged, const Marks& marks, Pla
   LB_ASSIGN(const auto mark, get_xattr_at(place, marks.metacopy));
   if (!mark) return DataSource{};
   LB_ASSIGN(const auto redirect, get_xattr_at(place, marks.redirect));
-  const tree::NodeId row = merged.paths.named(merged.directory, merged.name, redirect);
+  LB_ASSIGN(const tree::NodeId row, merged.paths.named(merged.directory, merged.name, redirect));
   if (row == tree::kNoNode || !S_ISREG(merged.lower.tree.node(row).mode)) {
     log_warn(merged.name, ": its data should be in the image at ", redirect.value_or("the same place"),
              ", where no file is any more: it can be removed or replaced, but not read");

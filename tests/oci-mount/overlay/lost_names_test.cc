@@ -129,18 +129,18 @@ TEST_F(LostNamesTest, TheNextSessionIsTold) {
   EXPECT_EQ(all[0].path, "/hard/a");
   EXPECT_EQ(all[0].count, 1U);
   open();
-  lost_names().recall(parts->paths, all);
+  ASSERT_TRUE(lost_names().recall(parts->paths, all));
   EXPECT_EQ(nlink("hard/a"), 2U);
-  lost_names().recall(parts->paths, all);
+  ASSERT_TRUE(lost_names().recall(parts->paths, all));
   EXPECT_EQ(nlink("hard/a"), 2U) << "once";
-  lost_names().recall(parts->paths, {{.path = "/none", .count = 1}});
+  EXPECT_TRUE(lost_names().recall(parts->paths, {{.path = "/none", .count = 1}}));
 }
 
 TEST_F(LostNamesTest, ButWhatIsKnownByThenAnswersForItself) {
   make("copy", S_IFREG | 0644);
   mark("copy", marks().origin, "/hard/a");
   const NodePtr copy = load("copy");
-  lost_names().recall(parts->paths, {{.path = "/hard/a", .count = 1}});
+  ASSERT_TRUE(lost_names().recall(parts->paths, {{.path = "/hard/a", .count = 1}}));
   EXPECT_EQ(parts->nodes.known(row("hard/a")), copy);
 }
 

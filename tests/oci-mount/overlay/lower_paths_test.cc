@@ -31,6 +31,7 @@ class LowerPathsTest : public testing::Test {
       layer_.directory(*path);
       layer_.file(*path + "/file");
     }
+    layer_.hard_link(deep_ + "/other", deep_ + "/file");
     layer_.sort();
     const tree::LayerEntries* const layers[] = {&layer_};
     tree_ = std::move(*tree::build_and_open(layers));
@@ -43,13 +44,14 @@ class LowerPathsTest : public testing::Test {
     EXPECT_TRUE(set) << set.error().describe();
     return get_xattr_at({file_.get(), ""}, kMark)->value_or("none");
   }
-  LowerPaths paths() const { return LowerPaths(*tree_); }
+  LowerPaths paths() { return {*tree_, memory_}; }
 
   static constexpr std::string_view kMark = "user.overlay.redirect";
   const std::string middle_ = "m/" + deep_path(3, 200);
   const std::string deep_ = "l/" + deep_path(16, 240);
   tree::FakeLayer layer_{"layer"};
   std::unique_ptr<const tree::Tree> tree_;
+  MemoryBudget memory_;
   test::TempDir top_;
   UniqueFd dir_ = *open_path(top_.path(), O_RDONLY | O_DIRECTORY);
   UniqueFd file_;
@@ -85,6 +87,50 @@ TEST_F(LowerPathsTest, AndThoseThatTheHostHasNoRoomFor) {
   const std::string mark = marked(middle_);
   EXPECT_TRUE(mark.starts_with("sha256/")) << mark;
   EXPECT_EQ(paths().at(mark), row(middle_));
+}
+
+TEST_F(LowerPathsTest, AFileWithSeveralNamesIsFoundByItsFirst) {
+  ASSERT_EQ(row(deep_ + "/other"), row(deep_ + "/file"));
+  EXPECT_EQ(paths().at(marked(deep_ + "/other")), row(deep_ + "/file"));
+}
+
+TEST_F(LowerPathsTest, WhatIsNoDigestNamesNothing) {
+  for (const char* mark : {"sha256/", "sha256/abc", "sha256/zzzzzzzzzzzzzzzz", "sha256/-000000000000000"}) {
+    EXPECT_EQ(paths().at(mark), tree::kNoNode) << mark;
+  }
+  const std::string mark = marked(deep_);
+  EXPECT_EQ(paths().at(mark.substr(0, mark.size() - 1)), tree::kNoNode) << "a part of one";
+  EXPECT_EQ(paths().at(mark + "0"), tree::kNoNode);
+}
+
+TEST_F(LowerPathsTest, DigestsArePaidForOnceOneIsMet) {
+  const std::string mark = marked(deep_);
+  const auto before = memory_.used_bytes();
+  {
+    LowerPaths paths = this->paths();
+    EXPECT_EQ(paths.at("/p/old"), row("p/old"));
+    EXPECT_EQ(memory_.used_bytes(), before);
+    EXPECT_EQ(paths.at(mark), row(deep_));
+    const auto taken = memory_.used_bytes() - before;
+    EXPECT_GE(taken, 16 * LowerPaths::kDigestedBytes) << "the deep chain has as many long paths";
+    EXPECT_EQ(taken % LowerPaths::kDigestedBytes, 0U);
+    EXPECT_EQ(paths.at(mark), row(deep_));
+    EXPECT_EQ(memory_.used_bytes(), before + taken) << "once";
+  }
+  EXPECT_EQ(memory_.used_bytes(), before);
+}
+
+TEST_F(LowerPathsTest, AtTheMemoryLimitNothingIsSaidOfADigest) {
+  const std::string mark = marked(deep_);
+  LowerPaths paths = this->paths();
+  std::uint64_t taken = 0;
+  while (memory_.try_take(1U << 20U)) taken += 1U << 20U;
+  while (memory_.try_take(1)) ++taken;
+  EXPECT_EQ(paths.at(mark).error().code, ENOMEM) << "it must not be taken for a file that is lost";
+  EXPECT_EQ(paths.named(tree::kNoNode, "name", mark).error().code, ENOMEM);
+  EXPECT_EQ(paths.at("/p/old"), row("p/old"));
+  memory_.give_back(taken);
+  EXPECT_EQ(paths.at(mark), row(deep_));
 }
 
 TEST_F(LowerPathsTest, ALoneNameIsBesideTheObject) {

@@ -52,7 +52,8 @@ class RedirectsTest : public testing::Test {
 
   SmallImage image_;
   Lower lower_ = image_.lower();
-  LowerPaths paths_{*image_.tree};
+  MemoryBudget memory_;
+  LowerPaths paths_{*image_.tree, memory_};
   const Marks& marks_ = ::geteuid() == 0 ? kNativeMarks : kRecordedMarks;
   test::TempDir top_;
   UniqueFd top_fd_ = *open_path(top_.path(), O_RDONLY | O_DIRECTORY);
