@@ -23,10 +23,9 @@ Result<Listing*> Directories::listing_of(const NodePtr& directory) {
   auto& listing = directory->directory.listing;
   if (listing) return listing.get();
   LB_ASSIGN(const auto fd, places_.directory_fd(directory));
-  LB_ASSIGN(auto entries, list_directory(fd->get()));
-  if (!memory_.has_room(entries.size() * Listing::kNameBytes)) return fail(ENOMEM);
   auto read = std::make_unique<Listing>(memory_);
-  for (auto& entry : entries) {
+  LB_TRY(each_in_directory(fd->get(), [&](const HostDirent& entry) -> Result<void> {
+    if (!memory_.has_room(Listing::bytes_of(entry.name))) return fail(ENOMEM);
     Child child;
     child.type = entry.type;
     child.host_ino = entry.ino;
@@ -36,7 +35,8 @@ Result<Listing*> Directories::listing_of(const NodePtr& directory) {
       child.type = dirent_type(st.st_mode);
     }
     read->put(entry.name, std::move(child), has_lower(*directory, entry.name));
-  }
+    return {};
+  }));
   read->begin_listing();
   listing = std::move(read);
   return listing.get();

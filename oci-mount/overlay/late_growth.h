@@ -16,6 +16,8 @@ class LateGrowth {
  public:
   /// Files remembered. Beyond it one gives way, and what it grows late is found by the next count.
   static constexpr std::size_t kMaxFiles = 1U << 16;
+  /// What they take at most, which is the program's own (MemoryBudget::kProgramBytes).
+  static constexpr std::size_t kMaxBytes = 4U << 20;
 
   [[nodiscard]] const std::unordered_map<std::uint64_t, std::uint64_t>& all() const { return charged_; }
 

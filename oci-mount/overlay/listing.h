@@ -39,6 +39,11 @@ class Listing {
 
   /// What a name takes beside itself where it is long: its places in both tables, the allocator's part.
   static constexpr std::size_t kNameBytes = 136;
+  /// What is paid for a name.
+  [[nodiscard]] static std::size_t bytes_of(const std::string& name) {
+    const std::size_t within = std::string().capacity();
+    return kNameBytes + (name.capacity() > within ? name.capacity() + sizeof(void*) : 0);
+  }
 
   /// Names are paid for out of `memory`, which outlives the listing.
   explicit Listing(MemoryBudget& memory) : memory_share_(memory, sizeof(Listing)) {}
@@ -65,10 +70,6 @@ class Listing {
  private:
   void pay_for(const std::string& name) { memory_share_.set(memory_share_.bytes() + bytes_of(name)); }
   void erase(Children::iterator known);
-  [[nodiscard]] static std::size_t bytes_of(const std::string& name) {
-    const std::size_t within = std::string().capacity();
-    return kNameBytes + (name.capacity() > within ? name.capacity() + sizeof(void*) : 0);
-  }
 
   MemoryBudget::Share memory_share_;
   Children children_;

@@ -63,19 +63,19 @@ class Walk {
   Result<void> look_around(std::string name) {
     Level level;
     level.name = std::move(name);
-    LB_ASSIGN(const auto entries, list_directory(here_.get()));
-    for (const auto& entry : entries) {
+    LB_TRY(each_in_directory(here_.get(), [&](const HostDirent& entry) -> Result<void> {
       LB_ASSIGN(const auto st, stat_at({here_.get(), entry.name.c_str()}));
       if (is_whiteout(st)) {
         found_.usage.bytes += tariff_.whiteout();
-        continue;
+        return {};
       }
-      if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && !multi_link_inodes_.insert(st.st_ino).second) continue;
+      if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && !multi_link_inodes_.insert(st.st_ino).second) return {};
       LB_ASSIGN(const auto attributes, charge_of_attributes(tariff_, {here_.get(), entry.name.c_str()}));
       found_.usage.bytes += tariff_.object(st) + attributes;
       found_.usage.inodes += 1;
       if (S_ISDIR(st.st_mode)) level.directories.push_back(entry.name);
-    }
+      return {};
+    }));
     levels_.push_back(std::move(level));
     return {};
   }

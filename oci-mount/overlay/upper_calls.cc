@@ -165,22 +165,27 @@ Result<std::vector<std::string>> list_xattrs_at(Place place) {
   return list;
 }
 
-Result<std::vector<HostDirent>> list_directory(int dir_fd) {
+Result<void> each_in_directory(int dir_fd, const std::function<Result<void>(const HostDirent&)>& take) {
   LB_ASSIGN(UniqueFd own, open_directory_at({dir_fd, "."}));
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(own.get()), &::closedir);
   if (!stream) return fail(errno);
   static_cast<void>(own.release());
-  std::vector<HostDirent> list;
   for (;;) {
     errno = 0;
     const dirent* entry = ::readdir(stream.get());
-    if (entry == nullptr) {
-      if (errno != 0) return fail(errno);
-      return list;
-    }
+    if (entry == nullptr) return errno == 0 ? Result<void>() : fail(errno);
     const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") list.push_back({std::string(name), entry->d_type, entry->d_ino});
+    if (name != "." && name != "..") LB_TRY(take({std::string(name), entry->d_type, entry->d_ino}));
   }
+}
+
+Result<std::vector<HostDirent>> list_directory(int dir_fd) {
+  std::vector<HostDirent> list;
+  LB_TRY(each_in_directory(dir_fd, [&list](const HostDirent& entry) -> Result<void> {
+    list.push_back(entry);
+    return {};
+  }));
+  return list;
 }
 
 Result<void> remove_tree_at(Place place) {

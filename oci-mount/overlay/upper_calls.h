@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -57,6 +58,9 @@ struct HostDirent {
   unsigned char type;
   std::uint64_t ino;
 };
+/// Gives each to `take` as the host tells it, keeping none; an error of `take` ends that.
+Result<void> each_in_directory(int dir_fd, const std::function<Result<void>(const HostDirent&)>& take);
+/// All at once: for directories that the guest does not fill, or nobody waits for.
 Result<std::vector<HostDirent>> list_directory(int dir_fd);
 
 /// Removes whatever `place` names, with everything in it. Any depth takes one descriptor and no recursion.

@@ -1,6 +1,8 @@
 #include "oci-mount/overlay/late_growth.h"
+#include "oci-mount/base/sanitizers.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 namespace layerboot::overlay {
 namespace {
@@ -32,6 +34,17 @@ TEST(LateGrowth, AFullOneForgetsNothingForAFileThatItKnows) {
   late.remember(7, 8192);
   EXPECT_FALSE(late.has_forgotten());
   EXPECT_EQ(late.all().size(), LateGrowth::kMaxFiles);
+}
+
+TEST(LateGrowth, AFullOneTakesWhatTheProgramHasForIt) {
+  if (kSanitizer) GTEST_SKIP() << "the sanitizer has an allocator of its own";
+  const auto before = ::mallinfo2();
+  LateGrowth late;
+  for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles; ++ino) late.remember(ino * 4096, ino);
+  const auto after = ::mallinfo2();
+  const auto bytes = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd;
+  EXPECT_GT(bytes, LateGrowth::kMaxFiles * sizeof(std::uint64_t) * 2);
+  EXPECT_LE(bytes, LateGrowth::kMaxBytes);
 }
 
 }  // namespace
