@@ -20,8 +20,6 @@ bool is_extension(char type) {
   return type == kPaxHeader || type == kPaxGlobalHeader || type == kGnuLongName || type == kGnuLongLink;
 }
 
-std::uint64_t padding_after(std::uint64_t size_bytes) { return (0 - size_bytes) % kTarBlockBytes; }
-
 }  // namespace
 
 Result<void> TarScanner::push(std::span<const std::byte> bytes) {
@@ -96,7 +94,7 @@ Result<void> TarScanner::begin_extension(const TarHeader& header) {
   extension_type_ = header.type;
   extension_.clear();
   data_left_ = size_bytes;
-  padding_left_ = padding_after(size_bytes);
+  padding_left_ = store::tar_padding(size_bytes);
   state_ = State::kExtension;
   return size_bytes == 0 ? on_extension_end() : Result<void>();
 }
@@ -179,7 +177,7 @@ Result<void> TarScanner::emit(const TarHeader& header, const SparseMap* sparse) 
   long_link_.clear();
   extension_pending_ = false;
   data_left_ = size_bytes;
-  padding_left_ = padding_after(size_bytes);
+  padding_left_ = store::tar_padding(size_bytes);
   state_ = size_bytes == 0 ? State::kHeader : State::kData;
   return entry ? sink_(std::move(*entry)) : Result<void>();
 }

@@ -11,14 +11,14 @@
 #include "oci-mount/base/device_number.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/mount/output.h"
-#include "oci-mount/mount/pax_header.h"
+#include "oci-mount/store/pax_header.h"
+#include "oci-mount/store/tar_header.h"
 
 namespace layerboot::mount {
 
 namespace {
 
 constexpr std::size_t kBufferBytes = 1024 * 1024;
-constexpr std::size_t kEndBytes = 2 * kTarBlockBytes;
 
 /// The output in large pieces: most members are smaller than a page.
 class Output {
@@ -88,7 +88,7 @@ class TarStream {
       LB_TRY(add(entry.node, path));
       if (directory) levels.push_back({entry.node, 0, path.size()});
     }
-    LB_TRY(output_.put_zeros(kEndBytes));
+    LB_TRY(output_.put_zeros(store::kTarEndBytes));
     return output_.flush();
   }
 
@@ -99,7 +99,7 @@ class TarStream {
       log_warn("/", path, ": a socket, which a tar can't hold, is left out");
       return {};
     }
-    PaxMember member;
+    store::PaxMember member;
     member.name = path;
     member.mode = node.mode;
     member.uid = node.uid;
@@ -112,13 +112,14 @@ class TarStream {
       if (!is_first) member.link = first->second;
     }
     if (!member.hard_link) describe(id, node, path, member);
-    LB_TRY(output_.put(as_bytes(pax_header(member))));
+    LB_TRY(output_.put(as_bytes(store::pax_header(member))));
     if (member.size_bytes == 0) return {};
     LB_TRY(put_data(id, node.size_bytes, path));
-    return output_.put_zeros(tar_padding(node.size_bytes));
+    return output_.put_zeros(store::tar_padding(node.size_bytes));
   }
 
-  void describe(tree::NodeId id, const tree::NodeRecord& node, std::string_view path, PaxMember& member) {
+  void describe(tree::NodeId id, const tree::NodeRecord& node, std::string_view path,
+                store::PaxMember& member) {
     if (S_ISREG(node.mode)) member.size_bytes = node.size_bytes;
     if (S_ISLNK(node.mode)) member.link = tree_.symlink_target(id);
     if (S_ISCHR(node.mode) || S_ISBLK(node.mode)) {

@@ -111,7 +111,7 @@ Result<void> TarArchive::scan() {
                   " bytes and the archive only ", end - offset, " more");
     }
     const std::uint64_t data = offset;
-    offset += size_bytes + (0 - size_bytes) % kTarBlockBytes;
+    offset += size_bytes + tar_padding(size_bytes);
     if (header.type == 'L' || header.type == 'K' || header.type == 'x' || header.type == 'g') {
       LB_ASSIGN(std::string text, extension(data, size_bytes));
       if (header.type == 'L') long_name = text.substr(0, text.find('\0'));

@@ -20,6 +20,13 @@ namespace layerboot::store {
 
 inline constexpr std::size_t kTarBlockBytes = 512;
 using TarBlock = std::span<const std::byte, kTarBlockBytes>;
+/// Zero blocks that end a tar.
+inline constexpr std::size_t kTarEndBytes = 2 * kTarBlockBytes;
+
+/// How many zero bytes follow data of this size.
+[[nodiscard]] constexpr std::size_t tar_padding(std::uint64_t size_bytes) {
+  return static_cast<std::size_t>((0 - size_bytes) % kTarBlockBytes);
+}
 
 struct TarHeader {
   char type = '0';

@@ -177,5 +177,14 @@ TEST(ParsePaxTime, CountsForward) {
   EXPECT_FALSE(parse_pax_time("-9223372036854775808.5"));
 }
 
+TEST(TarPadding, EndsABlock) {
+  EXPECT_EQ(tar_padding(0), 0U);
+  EXPECT_EQ(tar_padding(1), 511U);
+  EXPECT_EQ(tar_padding(511), 1U);
+  EXPECT_EQ(tar_padding(512), 0U);
+  EXPECT_EQ(tar_padding(513), 511U);
+  EXPECT_EQ(tar_padding(UINT64_MAX), 1U);
+}
+
 }  // namespace
 }  // namespace layerboot::store

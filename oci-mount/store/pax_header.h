@@ -10,9 +10,7 @@
 #include <utility>
 #include <vector>
 
-namespace layerboot::mount {
-
-inline constexpr std::size_t kTarBlockBytes = 512;
+namespace layerboot::store {
 
 /// One member; views live as long as the call.
 struct PaxMember {
@@ -35,9 +33,4 @@ struct PaxMember {
 /// has an xattr with a '=' in its name: the caller leaves them out.
 [[nodiscard]] std::string pax_header(const PaxMember& member);
 
-/// How many zero bytes follow data of this size.
-[[nodiscard]] constexpr std::size_t tar_padding(std::uint64_t size_bytes) {
-  return static_cast<std::size_t>((kTarBlockBytes - size_bytes % kTarBlockBytes) % kTarBlockBytes);
-}
-
-}  // namespace layerboot::mount
+}  // namespace layerboot::store

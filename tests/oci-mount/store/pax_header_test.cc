@@ -1,9 +1,10 @@
-#include "oci-mount/mount/pax_header.h"
+#include "oci-mount/store/pax_header.h"
+#include "oci-mount/store/tar_header.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-namespace layerboot::mount {
+namespace layerboot::store {
 namespace {
 
 PaxMember plain() {
@@ -88,4 +89,4 @@ TEST(PaxHeader, DataIsPaddedToABlock) {
 }
 
 }  // namespace
-}  // namespace layerboot::mount
+}  // namespace layerboot::store

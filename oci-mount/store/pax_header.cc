@@ -1,4 +1,4 @@
-#include "oci-mount/mount/pax_header.h"
+#include "oci-mount/store/pax_header.h"
 
 #include <sys/stat.h>
 
@@ -7,8 +7,9 @@
 
 #include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/str_cat.h"
+#include "oci-mount/store/tar_header.h"
 
-namespace layerboot::mount {
+namespace layerboot::store {
 
 namespace {
 
@@ -124,4 +125,4 @@ std::string pax_header(const PaxMember& member) {
   return str_cat(ustar_block(extension, 'x'), records, std::string(tar_padding(records.size()), '\0'), own);
 }
 
-}  // namespace layerboot::mount
+}  // namespace layerboot::store
