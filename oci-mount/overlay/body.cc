@@ -129,8 +129,7 @@ Result<void> set_nature_at(Keeping keeping, Place place, const Nature& nature) {
     return set_xattr_at(place, kRecordedStatXattr, format_recorded_stat(nature), 0);
   }
   LB_TRY(set_owner_at(place, nature.uid, nature.gid));
-  // After the owner, whose change clears set-id bits. A symlink has no mode of its own.
-  if (S_ISLNK(nature.mode)) return {};
+  // After the owner, whose change clears set-id bits.
   return set_mode_at(place, nature.mode);
 }
 

@@ -98,9 +98,9 @@ Result<void> set_owner_at(Place place, std::uint32_t uid, std::uint32_t gid) {
 }
 
 Result<void> set_mode_at(Place place, std::uint32_t mode) {
+  if (S_ISLNK(mode)) return {};
   if (is_own(place)) return check(::fchmod(place.dir_fd, mode & kPermissionBits));
-  // Safe though fchmodat follows links: the caller knows that the object is none, and nobody else writes
-  // here.
+  // Safe though fchmodat follows links: the object is none, and nobody else writes here.
   return check(::fchmodat(place.dir_fd, place.name, mode & kPermissionBits, 0));
 }
 

@@ -40,7 +40,7 @@ Result<void> rename_at(Place from, Place to, unsigned flags);
 Result<void> unlink_at(Place place, int flags = 0);
 Result<void> link_at(Place from, Place to);
 Result<void> set_owner_at(Place place, std::uint32_t uid, std::uint32_t gid);
-/// Not for symlinks, which have no mode of their own.
+/// `mode` with the type bits: a symlink has no mode of its own, and stays as it is.
 Result<void> set_mode_at(Place place, std::uint32_t mode);
 Result<void> set_times_at(Place place, const struct timespec (&times)[2]);
 Result<void> set_xattr_at(Place place, std::string_view name, std::string_view value, int flags);

@@ -47,6 +47,25 @@ TEST_F(GuestInputTest, BadSymlinkTargetsAndModesAreErrors) {
   EXPECT_TRUE(upper_is_empty());
 }
 
+// The host's calls that set a mode follow links.
+TEST_F(GuestInputTest, NoAttributeIsSetThroughASymlink) {
+  const auto outside = directory / "outside";
+  write_text(outside, "the host's");
+  ASSERT_EQ(::chmod(outside.c_str(), 0600), 0);
+  ASSERT_EQ(drive().symlink("out", outside.string()), 0);
+  vfs::AttrChange change;
+  change.kill_suid_sgid = true;
+  EXPECT_EQ(drive().setattr("out", change), 0);
+  change.uid = ::geteuid();
+  change.mtime = vfs::TimeChange{.now = false, .time = {.sec = 5, .nsec = 0}};
+  EXPECT_EQ(drive().setattr("out", change), 0);
+  EXPECT_EQ(set_mode("out", 0777), EOPNOTSUPP);
+  struct stat st{};
+  ASSERT_EQ(::stat(outside.c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 07777U, 0600U);
+  EXPECT_NE(st.st_mtim.tv_sec, 5);
+}
+
 TEST_F(GuestInputTest, ForgedNumbersAreStaleOnEveryMethod) {
   const auto small = drive().acquire("etc/small");
   std::uint64_t tree_rows = 0;
