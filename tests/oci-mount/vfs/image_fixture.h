@@ -40,7 +40,7 @@ class ImageFixture {
     driver.reset();
     fs.reset();
     vfs::UpperOptions options;
-    options.directory = directory / "vm";
+    options.directory = upper;
     options.quota_bytes = quota_bytes;
     options.quota_inodes = quota_inodes;
     options.record_owners = record_owners;
@@ -51,6 +51,7 @@ class ImageFixture {
   }
 
   TempDir directory;
+  std::filesystem::path upper = directory / "vm";
   bool record_owners = false;
   std::unique_ptr<vfs::ImageSource> source;
   std::unique_ptr<vfs::FileSystem> fs;
