@@ -1,24 +1,32 @@
 #include "oci-mount/mount/fuse_ops.h"
 
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "oci-mount/base/mode_bits.h"
 #include "oci-mount/mount/fuse_reply.h"
+#include "oci-mount/overlay/acl.h"
 
 namespace layerboot::mount {
 
 namespace {
 
 constexpr unsigned kMaxBackground = 64;  // requests the kernel may have open for read-ahead and the like
+constexpr std::size_t kUsualGroups = 64;  // that a caller is in; more are asked for again
 
 // What libfuse 3.14 would switch on by itself and must not, and what it leaves off:
 // - with ATOMIC_O_TRUNC the kernel would leave truncating to an OPEN that never comes;
 // - with ASYNC_DIO a page that is read beside a direct write stays as it was (vfsd/DESIGN.md, "What a client
 // keeps");
 // - HANDLE_KILLPRIV would make us clear setuid bits; without it the kernel sends a SETATTR;
-// - splicing gains nothing where replies come from our own memory.
+// - splicing gains nothing where replies come from our own memory;
+// - with POSIX_ACL the kernel obeys ACLs, also those of an image that is only read, and it takes DONT_MASK
+// with it, as a default ACL replaces the umask. It would check all permissions then, whatever was asked for.
 void init(void* userdata, fuse_conn_info* connection) {
   Door& door = *static_cast<Door*>(userdata);
   connection->want &=
@@ -29,6 +37,9 @@ void init(void* userdata, fuse_conn_info* connection) {
       connection->capable &
       static_cast<unsigned>(FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_READDIRPLUS |
                             FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS);
+  constexpr auto kAclFlags = static_cast<unsigned>(FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK);
+  door.heeds_acls = !door.reads_all && (connection->capable & kAclFlags) == kAclFlags;
+  if (door.heeds_acls) connection->want |= kAclFlags;
   connection->max_background = kMaxBackground;
   connection->time_gran = 1;
   door.opens_without_asking = (connection->capable & FUSE_CAP_NO_OPEN_SUPPORT) != 0;
@@ -36,9 +47,33 @@ void init(void* userdata, fuse_conn_info* connection) {
   door.initialised = true;
 }
 
-vfs::Caller caller_of(fuse_req_t request) {
+/// Whether the caller is of `group`: what in_group_or_capable() asks. A caller whose groups are not to be had
+/// is a stranger.
+bool is_in_group(fuse_req_t request, std::uint32_t group) {
   const fuse_ctx* context = ::fuse_req_ctx(request);
-  return {.uid = context->uid, .gid = context->gid};
+  if (context->uid == 0 || context->gid == group) return true;
+  std::vector<gid_t> groups(kUsualGroups);
+  int count = ::fuse_req_getgroups(request, static_cast<int>(groups.size()), groups.data());
+  if (count > static_cast<int>(groups.size())) {
+    groups.resize(static_cast<std::size_t>(count));
+    count = std::min(::fuse_req_getgroups(request, count, groups.data()), count);
+  }
+  if (count < 0) return false;
+  groups.resize(static_cast<std::size_t>(count));
+  return std::ranges::find(groups, group) != groups.end();
+}
+
+/// Of who makes an object of `mode` in `parent`. A group of the directory's matters to a new setgid file
+/// only.
+vfs::Caller caller_of(fuse_req_t request, fuse_ino_t parent, std::uint32_t mode) {
+  const fuse_ctx* context = ::fuse_req_ctx(request);
+  const Door& door = door_of(request);
+  vfs::Caller caller{.uid = context->uid, .gid = context->gid};
+  if (door.heeds_acls) caller.umask = context->umask & 0777U;
+  if ((mode & S_ISGID) == 0) return caller;
+  const auto directory = door.fs.getattr(parent);
+  if (directory && is_in_group(request, directory->gid)) caller.also_in = directory->gid;
+  return caller;
 }
 
 void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
@@ -87,20 +122,21 @@ void readlink(fuse_req_t request, fuse_ino_t node) {
 void mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) {
   // libfuse hands on the kernel's number, which is in new_encode_dev() form.
   reply_entry(request, door_of(request).fs.mknod(parent, name, mode, static_cast<std::uint32_t>(rdev),
-                                                 caller_of(request)));
+                                                 caller_of(request, parent, mode)));
 }
 
 void mkdir(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode) {
-  reply_entry(request, door_of(request).fs.mkdir(parent, name, mode & kPermissionBits, caller_of(request)));
+  reply_entry(request,
+              door_of(request).fs.mkdir(parent, name, mode & kPermissionBits, caller_of(request, parent, 0)));
 }
 
 void symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const char* name) {
-  reply_entry(request, door_of(request).fs.symlink(parent, name, target, caller_of(request)));
+  reply_entry(request, door_of(request).fs.symlink(parent, name, target, caller_of(request, parent, 0)));
 }
 
 void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* file) {
-  const auto entry = door_of(request).fs.create(parent, name, mode & kPermissionBits,
-                                                (file->flags & O_EXCL) != 0, caller_of(request));
+  const auto entry = door_of(request).fs.create(
+      parent, name, mode & kPermissionBits, (file->flags & O_EXCL) != 0, caller_of(request, parent, mode));
   if (!entry) return reply_error(request, entry.error());
   const fuse_entry_param param = entry_param_of(*entry);
   file->keep_cache = 1;
@@ -135,7 +171,15 @@ void rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t 
   run(door, std::move(task), [request, kept](const Result<void>& done) { reply_done(request, done); });
 }
 
+/// Where the kernel does not obey ACLs nobody shall believe that one could be stored. What a copy of the
+/// whole image needs is read all the same.
+bool refuses_acl(const Door& door, std::string_view name, bool changes) {
+  const bool reads = door.reads_all && !changes;
+  return overlay::is_acl_xattr(name) && !door.heeds_acls && !reads;
+}
+
 void getxattr(fuse_req_t request, fuse_ino_t node, const char* name, std::size_t room_bytes) {
+  if (refuses_acl(door_of(request), name, false)) return reply_error(request, Error{EOPNOTSUPP, {}});
   reply_xattr(request, door_of(request).fs.getxattr(node, name), room_bytes);
 }
 
@@ -150,14 +194,23 @@ void setxattr(fuse_req_t request, fuse_ino_t node, const char* name, const char*
     std::string value;
   };
   Door& door = door_of(request);
+  if (refuses_acl(door, name, true)) return reply_error(request, Error{EOPNOTSUPP, {}});
   auto kept = std::make_shared<const Pair>(name, std::string(value, size_bytes));
-  auto task =
-      door.fs.setxattr(door.reactor, node, kept->name, kept->value, static_cast<std::uint32_t>(flags));
+  auto all_flags = static_cast<std::uint32_t>(flags);
+  // libfuse has no SETXATTR_EXT, by which the kernel would say so.
+  if (kept->name == overlay::kAccessAclXattr) {
+    const auto attr = door.fs.getattr(node);
+    if (attr && (attr->mode & S_ISGID) != 0 && !is_in_group(request, attr->gid)) {
+      all_flags |= vfs::kXattrKillSgid;
+    }
+  }
+  auto task = door.fs.setxattr(door.reactor, node, kept->name, kept->value, all_flags);
   run(door, std::move(task), [request, kept](const Result<void>& done) { reply_done(request, done); });
 }
 
 void removexattr(fuse_req_t request, fuse_ino_t node, const char* name) {
   Door& door = door_of(request);
+  if (refuses_acl(door, name, true)) return reply_error(request, Error{EOPNOTSUPP, {}});
   auto kept = std::make_shared<const std::string>(name);
   auto task = door.fs.removexattr(door.reactor, node, *kept);
   run(door, std::move(task), [request, kept](const Result<void>& done) { reply_done(request, done); });

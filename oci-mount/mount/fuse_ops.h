@@ -19,6 +19,8 @@ struct Door {
   vfs::FileSystem& fs;
   Reactor& reactor;
   bool read_only = true;
+  bool reads_all = false;             // permissions are not checked: one user reads everything
+  bool heeds_acls = false;            // the kernel obeys POSIX ACLs, and leaves the umask to us
   bool initialised = false;           // the kernel has said FUSE_INIT
   bool opens_without_asking = false;  // the kernel takes ENOSYS to OPEN as "never ask again"
   bool lists_without_asking = false;  // the same for OPENDIR

@@ -84,6 +84,7 @@ Result<std::unique_ptr<Session>> Session::mount(Reactor& reactor, vfs::FileSyste
   std::unique_ptr<Session> session(new Session(reactor, fs));
   session->mountpoint_ = std::move(mountpoint);
   session->door_.read_only = options.read_only;
+  session->door_.reads_all = options.read_all;
 
   std::string program = "oci-mount";
   std::string dash_o = "-o";
