@@ -243,7 +243,10 @@ Result<void> CopyUp::keep_data(Node& node, int fd, std::uint64_t data_bytes) {
 Result<void> CopyUp::end_filling(Node& node, int fd, Result<void> filled, std::uint64_t data_bytes) {
   const auto before = *std::exchange(node.file.filling, std::nullopt);
   node.known.valid = false;
-  if (node.is_gone()) return fail(ENOENT);
+  if (node.is_gone()) {
+    ledger_.miss(block_end(data_bytes));
+    return fail(ENOENT);
+  }
   if (filled) filled = keep_data(node, fd, data_bytes);
   const Place self{fd, ""};
   if (before.capability) LB_TRY(set_xattr_at(self, kCapabilityXattr, *before.capability, 0));

@@ -56,6 +56,11 @@ bool Ledger::add_name(Node& directory, std::string_view name) {
   return directory.charge.unbooked_name_bytes >= kBookedAfterBytes;
 }
 
+void Ledger::miss(std::uint64_t bytes) {
+  quota_.settle_bytes(0, bytes);
+  in_doubt_ = true;
+}
+
 void Ledger::change_whiteouts(std::size_t gone, std::size_t made) {
   if (gone != made) quota_.settle_bytes(gone * tariff_.whiteout(), made * tariff_.whiteout());
 }
@@ -73,6 +78,7 @@ void Ledger::recall(const std::vector<CleanStop::LateFile>& late_files) {
 void Ledger::recount(Quota::Usage used) {
   late_growth_.clear();
   has_kept_cuts_ = false;
+  in_doubt_ = false;
   quota_.set_usage(used);
 }
 

@@ -92,6 +92,7 @@ struct FileState {
   bool data_lost = false;                  // a metacopy that leads to no file: see redirects.h
   bool no_capability = false;              // known to have no recorded security.capability
   std::optional<bool> dense;               // whether it has no hole; asked for at need
+  std::uint32_t cuts_under_way = 0;        // without the lock: what is known of its size and holes may be old
   std::optional<Filling> filling;          // while a metacopy gets its data
   std::shared_ptr<const UniqueFd> orphan;  // kOrphan: what keeps it alive for the client
 };

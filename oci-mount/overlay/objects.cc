@@ -346,11 +346,15 @@ bool Objects::free_work_object(Node& node) {
   places_.drop_fd(node);
   const auto st = stat_at(place);
   if (st) book(node, *st);
-  if (const auto gone = unlink_at(place); !gone) {
-    log_warn("cannot remove an unlinked file from the work directory: ", gone.error().describe());
-  }
+  const auto gone = unlink_at(place);
+  if (!gone) log_warn("cannot remove an unlinked file from the work directory: ", gone.error().describe());
   bury(std::move(held));
-  if (st && st->st_nlink > 1) return true;
+  if (st && st->st_nlink > 1) {
+    struct stat left = *st;
+    if (gone) --left.st_nlink;  // a name may be charged
+    book(node, left);
+    return true;
+  }
   ledger_.remove_object(node);
   node.standing = Standing::kGone;
   return false;

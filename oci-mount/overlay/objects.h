@@ -81,7 +81,7 @@ class Objects {
   /// What the host has not yet allocated for files: it is made to, or remembered by the ledger.
   enum class Late { kOnDisk, kRemembered };
   /// What only the client kept alive goes, and all that is in memory is looked at and charged as the host has
-  /// it then: the count is right. Nothing may be at work. For the end of a session.
+  /// it then: the count is right, but for what is still at work. For the end of a session.
   Result<void> settle_all(Late late);
   /// Forgets all Nodes; what only the client kept alive goes. The budget is right after the next count.
   void end_session();

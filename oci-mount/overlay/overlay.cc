@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -88,16 +89,23 @@ void Overlay::reset() {
   std::optional<CleanStop> known;
   if (parts_.objects.settle_all(Objects::Late::kRemembered) && parts_.ledger.is_exact()) {
     known = left_by_session();
-    // What files grow by late is found by a count, not to be put off from session to session.
-    if (!known->late_files.empty()) known.reset();
+    // What files grow by late is found by a count, not to be put off from session to session; so is what
+    // requests that are still at work do.
+    if (!known->late_files.empty() || is_at_work()) known.reset();
   }
   parts_.objects.end_session();
   if (const auto cleared = parts_.places.clear_work(); !cleared) {
     log_warn("cannot clear the upper's work directory: ", cleared.error().describe());
   }
   if (auto started = known ? resume_session(*known) : start_counted_session(); !started) {
+    parts_.ledger.doubt();
     log_warn("cannot read a directory of the upper: ", started.error().describe());
   }
+}
+
+bool Overlay::is_at_work() const {
+  return std::ranges::any_of(parts_.nodes.all(),
+                             [](const auto& known) { return known.second->holders.pins > 0; });
 }
 
 Result<void> Overlay::resume_session(const CleanStop& known) {

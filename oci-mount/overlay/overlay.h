@@ -115,6 +115,7 @@ class Overlay final : public FileSystem {
   [[nodiscard]] std::vector<WayToMoved> moved_directories() const;
   [[nodiscard]] bool is_moved(const Node& node) const;
   [[nodiscard]] CleanStop left_by_session();
+  [[nodiscard]] bool is_at_work() const;
   Result<void> resume_session(const CleanStop& known);
   Result<void> start_counted_session();
   Result<void> check_link(NodeId id, NodeId new_parent, std::string_view new_name);
@@ -133,6 +134,7 @@ class Overlay final : public FileSystem {
                                    bool kill_suid_sgid);
   void book_growth(Node& node, int fd);
   void settle_write(const NodePtr& node, WriteGrant grant);
+  void miss_growth(int fd, std::uint64_t bytes);
 
   static NodePtr first_not_durable(NodePtr node);
   Task<Result<void>> sync_way(Reactor& reactor, NodePtr node, std::uint32_t changes);

@@ -97,11 +97,11 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   const NodePtr node = copied->node();
   FdCache::Fd fd;
   Quota::Reservation reserved;
+  const bool frees = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0;
   {
     const std::lock_guard lock(parts_.mutex);
     LB_CO_ASSIGN(fd, parts_.places.file_fd(node));
     LB_CO_TRY(drop_capability(*node, {fd->get(), ""}));
-    const bool frees = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0;
     if (!frees) {
       const std::uint64_t end = offset + length_bytes;
       auto room =
@@ -119,7 +119,12 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   node->charge.grows_late = true;
   node->file.dense.reset();
   node->known.valid = false;
-  if (auto st = stat_at({fd->get(), ""}); st && !node->is_gone()) parts_.objects.book(*node, *st);
+  if (node->is_gone()) {
+    const std::uint64_t grown = frees ? 0 : block_end(offset + length_bytes) - block_start(offset);
+    miss_growth(fd->get(), grown);
+  } else if (auto st = stat_at({fd->get(), ""}); st) {
+    parts_.objects.book(*node, *st);
+  }
   if (!allocated) co_return std::unexpected(allocated.error());
   co_return Result<void>();
 }

@@ -39,6 +39,7 @@ Task<Result<void>> Overlay::truncate(Reactor& reactor, const NodePtr& node, std:
   {
     const std::lock_guard lock(parts_.mutex);
     LB_CO_ASSIGN(fd, parts_.places.file_fd(node));
+    ++node->file.cuts_under_way;
     is_large = node->charge.bytes >= Objects::kLargeBytes;
   }
   int code = 0;
@@ -49,8 +50,10 @@ Task<Result<void>> Overlay::truncate(Reactor& reactor, const NodePtr& node, std:
     cut();
   }
   const std::lock_guard lock(parts_.mutex);
+  --node->file.cuts_under_way;
   node->file.dense.reset();
   node->known.valid = false;
+  if (node->is_gone()) parts_.ledger.doubt();
   if (code != 0) co_return fail(code);
   co_return Result<void>();
 }

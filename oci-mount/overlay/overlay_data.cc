@@ -27,7 +27,8 @@ constexpr std::uint32_t kPatientWrites = 64;
 /// Blocks alone do not tell: some may be allocated past its end.
 std::uint64_t worst_growth(Node& node, int fd, std::uint64_t offset, std::uint64_t end) {
   const Attr& attr = node.known.attr;
-  if (end <= attr.size_bytes && attr.blocks * 512 >= block_end(attr.size_bytes)) {
+  if (node.file.cuts_under_way == 0 && end <= attr.size_bytes &&
+      attr.blocks * 512 >= block_end(attr.size_bytes)) {
     auto& dense = node.file.dense;
     if (!dense) dense = ::lseek(fd, 0, SEEK_HOLE) >= static_cast<off_t>(attr.size_bytes);
     if (*dense) return 0;
@@ -116,7 +117,7 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
 
 void Overlay::settle_write(const NodePtr& node, WriteGrant grant) {
   if (grant.leaves_hole) node->file.dense.reset();
-  if (node->is_gone()) return;
+  if (node->is_gone()) return miss_growth(grant.fd->get(), grant.growth_bytes);
   if (grant.growth_bytes == 0 && node->known.valid && node->known.attr.size_bytes == grant.size_bytes) {
     node->known.times_stale = true;  // written within the file: it is as large as before
     return;
@@ -127,6 +128,13 @@ void Overlay::settle_write(const NodePtr& node, WriteGrant grant) {
   if (grant.growth_bytes > 0) {
     book_growth(*node, grant.fd->get());
   }
+}
+
+/// A reset has ended the session under the request, but the file is still there: its growth must not be lost
+/// to the budget.
+void Overlay::miss_growth(int fd, std::uint64_t bytes) {
+  const auto st = stat_at({fd, ""});
+  if (!st || st->st_nlink > 0) parts_.ledger.miss(bytes);
 }
 
 /// Over the budget, what the host has allocated ahead of the file's end is given back.

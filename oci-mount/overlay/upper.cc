@@ -96,12 +96,14 @@ Result<Keeping> choose_keeping(const std::filesystem::path& directory, int work_
 
 Result<void> clear(int work_fd) {
   LB_ASSIGN(const auto leftovers, list_directory(work_fd));
+  Result<void> cleared;
   for (const auto& leftover : leftovers) {
-    if (auto removed = remove_tree_at({work_fd, leftover.name.c_str()}); !removed) {
-      return while_doing(removed.error(), leftover.name);
-    }
+    auto removed = remove_tree_at({work_fd, leftover.name.c_str()});
+    // A request that is still at work may remove what it has left here itself.
+    if (removed || removed.error().code == ENOENT) continue;
+    if (cleared) cleared = while_doing(removed.error(), leftover.name);
   }
-  return {};
+  return cleared;
 }
 
 /// What we leave in DIR/work before there is an identity, if anything.

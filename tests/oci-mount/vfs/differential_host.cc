@@ -13,8 +13,9 @@
 #include <filesystem>
 #include <sstream>
 
+#include "oci-mount/base/device_number.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/unique_fd.h"
-#include "oci-mount/overlay/device_number.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "tests/oci-mount/vfs/differential.h"
 #include "tests/oci-mount/vfs/differential_actor.h"
@@ -123,7 +124,7 @@ Answer HostSide::Impl::on_name(const Operation& op) {
       return {op.data.empty() ? 0 : code_of(::pwrite(fd.get(), op.data.data(), op.data.size(), 0)), {}};
     }
     case Kind::kMknod:
-      return {code_of(::mknodat(parent, name, op.mode, overlay::decode_dev(op.rdev))), {}};
+      return {code_of(::mknodat(parent, name, op.mode, decode_dev(op.rdev))), {}};
     case Kind::kMkdir:
       return {code_of(::mkdirat(parent, name, op.mode)), {}};
     case Kind::kSymlink:
@@ -263,7 +264,7 @@ Answer HostSide::Impl::list(const std::string& path, std::vector<std::string>* o
   for (const auto& entry : std::filesystem::directory_iterator(by_fd(fd.get()), failed)) {
     struct stat st{};
     ::lstat(entry.path().c_str(), &st);
-    entries.emplace_back(entry.path().filename().string(), overlay::dirent_type(st.st_mode));
+    entries.emplace_back(entry.path().filename().string(), dirent_type(st.st_mode));
   }
   if (failed) return {failed.value(), {}};
   std::ranges::sort(entries);
@@ -312,7 +313,7 @@ std::string HostSide::look(const Spot& spot) {
             .uid = st.st_uid,
             .gid = st.st_gid,
             .nlink = static_cast<std::uint32_t>(st.st_nlink),
-            .rdev = overlay::encode_dev(st.st_rdev),
+            .rdev = encode_dev(st.st_rdev),
             .size_bytes = static_cast<std::uint64_t>(st.st_size),
             .atime = time_of(st.st_atim),
             .mtime = time_of(st.st_mtim),

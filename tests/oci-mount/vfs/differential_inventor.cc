@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <iterator>
 
-#include "oci-mount/overlay/device_number.h"
+#include "oci-mount/base/device_number.h"
 #include "tests/support/acl_text.h"
 
 namespace layerboot::test {
@@ -85,8 +85,7 @@ bool Inventor::fill_name(Operation& op) {
     case Kind::kMknod:
       op.object.path = place();
       op.mode |= any_of<5, std::uint32_t>({S_IFREG, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK});
-      if (S_ISCHR(op.mode) || S_ISBLK(op.mode))
-        op.rdev = one_in(2) ? 0 : overlay::encode_dev(makedev(5, 700));
+      if (S_ISCHR(op.mode) || S_ISBLK(op.mode)) op.rdev = one_in(2) ? 0 : encode_dev(makedev(5, 700));
       return true;
     case Kind::kSymlink:
       op.object.path = place();

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <sstream>
 
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/overlay/acl.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "tests/oci-mount/vfs/differential.h"
@@ -31,7 +32,7 @@ vfs::Caller caller_of(const Actor& actor) {
 std::uint32_t kept_mode(const vfs::Attr& attr, const Actor& actor) {
   std::uint32_t mode = overlay::without_set_id(attr.mode);
   if (!actor.is_in(attr.gid)) mode &= ~static_cast<std::uint32_t>(S_ISGID);
-  return mode & overlay::kPermissionBits;
+  return mode & kPermissionBits;
 }
 
 }  // namespace
@@ -92,7 +93,7 @@ struct OurSide::Impl {
     if (!attr) return attr.error().code;
     vfs::AttrChange change;
     change.mode = kept_mode(*attr, actor);
-    if (actor.is_root() || *change.mode == (attr->mode & overlay::kPermissionBits)) return 0;
+    if (actor.is_root() || *change.mode == (attr->mode & kPermissionBits)) return 0;
     return code_of(wait(fs.setattr(*driver.reactor, node, change)));
   }
   Result<vfs::Entry> make(const Operation& op, const Name& at) {

@@ -24,7 +24,7 @@
 #include <filesystem>
 #include <map>
 
-#include "oci-mount/overlay/device_number.h"
+#include "oci-mount/base/device_number.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "tests/oci-mount/vfs/differential.h"
 #include "tests/oci-mount/vfs/differential_inventor.h"
@@ -97,7 +97,7 @@ void copy_tree(OurSide& ours, const std::string& path, const std::string& top,
   } else if (S_ISLNK(view->mode)) {
     ASSERT_EQ(::symlink(view->content.c_str(), host.c_str()), 0) << path;
   } else {
-    ASSERT_EQ(::mknod(host.c_str(), view->mode, overlay::decode_dev(view->rdev)), 0) << path;
+    ASSERT_EQ(::mknod(host.c_str(), view->mode, decode_dev(view->rdev)), 0) << path;
   }
   ASSERT_EQ(::lchown(host.c_str(), view->uid, view->gid), 0);
   for (const auto& [name, value] : view->xattrs)

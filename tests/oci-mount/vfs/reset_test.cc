@@ -44,5 +44,31 @@ TEST_F(ResetTest, CountsWhereFilesMayStillGrow) {
   EXPECT_EQ(booked().inodes, before.inodes + 1);
 }
 
+// Each must be booked by the reset after the next at the latest: else a guest grows files off the books.
+TEST_F(ResetTest, WhatEndsAfterItIsNotLostToTheBudget) {
+  constexpr std::uint64_t kBytes = 8U << 20;
+  const auto file = fs->create(vfs::kRootId, "file", 0644, true, {});
+  ASSERT_TRUE(file);
+  fs->reset();
+  const auto found = fs->lookup(vfs::kRootId, "file");
+  ASSERT_TRUE(found);
+  const auto before = booked().bytes;
+  bool ended = false;
+  start(fs->fallocate(*drive().reactor, found->id, 0, 0, kBytes), [&](const Result<void>& allocated) {
+    EXPECT_TRUE(allocated);
+    ended = true;
+    drive().reactor->stop();
+  });
+  ASSERT_FALSE(ended) << "it waits for the host";
+  fs->reset();
+  drive().reactor->run();
+  ASSERT_TRUE(ended);
+  EXPECT_GE(booked().bytes, before + kBytes);
+  ASSERT_TRUE(fs->lookup(vfs::kRootId, "file"));
+  ASSERT_EQ(fs->unlink(vfs::kRootId, "file").has_value(), true);
+  fs->reset();
+  expect_usage_agrees();
+}
+
 }  // namespace
 }  // namespace layerboot::test
