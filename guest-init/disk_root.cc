@@ -1,10 +1,8 @@
 #include "guest-init/disk_root.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -17,6 +15,7 @@
 #include "guest-init/console.h"
 #include "guest-init/files.h"
 #include "guest-init/mounts.h"
+#include "guest-init/open_in_root.h"
 
 namespace guest_init {
 
@@ -27,18 +26,10 @@ constexpr const char* kAppliedMark = "trusted.layerboot.vm-layer";
 constexpr std::string_view kWhiteout = ".wh.";
 constexpr const char* kModulesMount = "/modules";
 
-/// Opens a path of the image with the image's root as the root: its symlinks lead nowhere else.
-int open_in_root(int root, const std::string& path, int flags) {
-  open_how how{};
-  how.flags = static_cast<__u64>(flags | O_CLOEXEC);
-  how.resolve = RESOLVE_IN_ROOT;
-  return static_cast<int>(syscall(SYS_openat2, root, path.c_str(), &how, sizeof(how)));
-}
-
 /// The directory `path` in the root, made with its parents where it is missing; -1 and errno.
 int open_directory(int root, const std::string& path) {
   constexpr int kFlags = O_PATH | O_DIRECTORY;
-  const int found = open_in_root(root, path.empty() ? "." : path, kFlags);
+  const int found = open_in_root(root, path.empty() ? "." : path.c_str(), kFlags);
   if (found >= 0 || errno != ENOENT) return found;
   const std::size_t slash = path.rfind('/');
   const int parent = open_directory(root, slash == std::string::npos ? "" : path.substr(0, slash));
@@ -146,8 +137,8 @@ void mount_kernel_modules(const std::string& device) {
   const std::string base = kModulesMount;
   bind(base + "/usr/lib/modules/" + release, open_directory(root, "lib/modules/" + release), "the modules");
   const std::string config = "boot/config-" + release;
-  int target = open_in_root(root, config, O_PATH);
-  if (target < 0 && put_file(root, config, {}, 0644)) target = open_in_root(root, config, O_PATH);
+  int target = open_in_root(root, config.c_str(), O_PATH);
+  if (target < 0 && put_file(root, config, {}, 0644)) target = open_in_root(root, config.c_str(), O_PATH);
   bind(base + "/" + config, target, "the kernel's configuration");
   close(root);
   // The bound parts stay.

@@ -1,13 +1,12 @@
 #include "guest-init/init_choice.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <climits>
 
+#include "guest-init/open_in_root.h"
 #include "guest-init/workload.h"
 
 namespace guest_init {
@@ -20,11 +19,7 @@ bool is_shell(std::string_view path) {
 std::string resolve_program(const std::string& new_root, std::string_view path) {
   const int directory = open(new_root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return {};
-  open_how how{};
-  how.flags = O_PATH | O_CLOEXEC;
-  how.resolve = RESOLVE_IN_ROOT;
-  const std::string name(path);
-  const int file = static_cast<int>(syscall(SYS_openat2, directory, name.c_str(), &how, sizeof(how)));
+  const int file = open_in_root(directory, std::string(path).c_str(), O_PATH);
   close(directory);
   if (file < 0) return {};
   struct stat st{};

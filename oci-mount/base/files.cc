@@ -27,8 +27,8 @@ Result<void> sync_names(int directory_fd, const std::filesystem::path& path) {
 /// A name in the same directory that nothing else uses meanwhile.
 std::string name_beside(const std::filesystem::path& path) {
   static std::atomic<unsigned> count = 0;
-  return str_cat(path.filename().string(), '.', ::getpid(), '.', count.fetch_add(1, std::memory_order_relaxed),
-                 ".new");
+  return str_cat(path.filename().string(), '.', ::getpid(), '.',
+                 count.fetch_add(1, std::memory_order_relaxed), ".new");
 }
 
 }  // namespace
@@ -44,7 +44,13 @@ Result<UniqueFd> open_resolving(int dir_fd, const char* path, int flags, std::ui
   how.flags = static_cast<unsigned>(flags | O_CLOEXEC);
   how.mode = mode;
   how.resolve = resolve;
-  UniqueFd fd(static_cast<int>(::syscall(SYS_openat2, dir_fd, path, &how, sizeof(how))));
+  // Linux gives up on ".." below a directory where anything at all is mounted or renamed meanwhile (EAGAIN).
+  constexpr int kTries = 64;
+  UniqueFd fd;
+  for (int i = 0; i < kTries && !fd; ++i) {
+    fd = UniqueFd(static_cast<int>(::syscall(SYS_openat2, dir_fd, path, &how, sizeof(how))));
+    if (!fd && errno != EAGAIN) break;
+  }
   if (!fd) return fail(errno);
   return fd;
 }
@@ -135,7 +141,8 @@ Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, mode_t 
     if (errno != EOPNOTSUPP && errno != EINVAL) return errno_error("cannot write in ", where.string());
   }
   file.beside_ = name_beside(path);
-  ::unlinkat(file.directory_.get(), file.beside_.c_str(), 0);  // of a process that had our number, and crashed
+  ::unlinkat(file.directory_.get(), file.beside_.c_str(),
+             0);  // of a process that had our number, and crashed
   file.fd_ = UniqueFd(
       ::openat(file.directory_.get(), file.beside_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   if (!file.fd_) return errno_error("cannot write in ", where.string());

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <filesystem>
 #include <memory>
+#include <thread>
 
 #include "guest-init/init_choice.h"
 #include "launcher/run_tool.h"
@@ -192,6 +194,26 @@ TarBuilder fedora_root(const std::string& machine_id) {
   add_labelled(tar, "etc/hostname", "fedora\n", 0644, kEtcLabel);
   add_labelled(tar, "etc/machine-id", machine_id, 0444, kEtcLabel);
   return tar;
+}
+
+// Linux gives up on ".." in a path below a root (EAGAIN) where anything is renamed meanwhile, anywhere.
+TEST_F(RootStyle, AnInitBehindALinkIsFoundWhateverIsRenamedMeanwhile) {
+  make(fedora_root(""));
+  const std::string root = root_.string();
+  std::atomic<bool> over = false;
+  std::thread renamer([&] {
+    const test::TempDir elsewhere;
+    std::filesystem::create_directory(elsewhere / "a");
+    while (!over) {
+      std::filesystem::rename(elsewhere / "a", elsewhere / "b");
+      std::filesystem::rename(elsewhere / "b", elsewhere / "a");
+    }
+  });
+  int missed = 0;
+  for (int i = 0; i < 2000; ++i) missed += guest_init::find_init(root) == "/sbin/init" ? 0 : 1;
+  over = true;
+  renamer.join();
+  EXPECT_EQ(missed, 0);
 }
 
 TEST_F(RootStyle, FedoraBootsItsSystemdAndGetsItsNetworkFromTheInitrd) {
