@@ -16,7 +16,7 @@ namespace layerboot::mount {
 
 namespace {
 
-constexpr unsigned kMaxBackground = 64;  // requests the kernel may have open for read-ahead and the like
+constexpr unsigned kMaxBackground = 64;   // requests the kernel may have open for read-ahead and the like
 constexpr std::size_t kUsualGroups = 64;  // that a caller is in; more are asked for again
 
 // What libfuse 3.14 would switch on by itself and must not, and what it leaves off:
