@@ -69,7 +69,7 @@ vfs::Caller caller_of(fuse_req_t request, fuse_ino_t parent, std::uint32_t mode)
   const fuse_ctx* context = ::fuse_req_ctx(request);
   const Door& door = door_of(request);
   vfs::Caller caller{.uid = context->uid, .gid = context->gid};
-  if (door.heeds_acls) caller.umask = context->umask & 0777U;
+  if (door.heeds_acls) caller.umask = context->umask & kAccessBits;
   if ((mode & S_ISGID) == 0) return caller;
   const auto directory = door.fs.getattr(parent);
   if (directory && is_in_group(request, directory->gid)) caller.also_in = directory->gid;

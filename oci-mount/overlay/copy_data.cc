@@ -244,7 +244,7 @@ Result<void> CopyUp::end_filling(Node& node, int fd, Result<void> filled, std::u
   const auto before = *std::exchange(node.file.filling, std::nullopt);
   node.known.valid = false;
   if (node.is_gone()) {
-    ledger_.miss(block_end(data_bytes));
+    ledger_.miss(fd, block_end(data_bytes));
     return fail(ENOENT);
   }
   if (filled) filled = keep_data(node, fd, data_bytes);

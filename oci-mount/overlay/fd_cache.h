@@ -25,7 +25,6 @@ class Closing {
   void add(SharedFd fd) {
     if (fds_.size() < kMost) fds_.push_back(std::move(fd));
   }
-  [[nodiscard]] bool empty() const { return fds_.empty(); }
   /// To be destroyed where there is time for it.
   [[nodiscard]] std::vector<SharedFd> take() { return std::exchange(fds_, {}); }
 

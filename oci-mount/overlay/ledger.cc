@@ -23,7 +23,7 @@ void Ledger::charge(Node& node, const struct stat& st) {
   if (node.is_regular() && tariff_.keeps_what_is_cut()) {
     if (allocated < node.charge.allocated_bytes) {
       node.charge.kept_bytes += node.charge.allocated_bytes - allocated;
-      has_kept_cuts_ = true;
+      doubt();
     }
     if (st.st_size == 0 && allocated == 0) node.charge.kept_bytes = 0;
   }
@@ -56,9 +56,10 @@ bool Ledger::add_name(Node& directory, std::string_view name) {
   return directory.charge.unbooked_name_bytes >= kBookedAfterBytes;
 }
 
-void Ledger::miss(std::uint64_t bytes) {
-  quota_.settle_bytes(0, bytes);
-  in_doubt_ = true;
+void Ledger::miss(int fd, std::uint64_t bytes) {
+  doubt();
+  const auto st = stat_at({fd, ""});
+  if (!st || st->st_nlink > 0) quota_.settle_bytes(0, bytes);
 }
 
 void Ledger::change_whiteouts(std::size_t gone, std::size_t made) {
@@ -77,7 +78,6 @@ void Ledger::recall(const std::vector<CleanStop::LateFile>& late_files) {
 
 void Ledger::recount(Quota::Usage used) {
   late_growth_.clear();
-  has_kept_cuts_ = false;
   in_doubt_ = false;
   quota_.set_usage(used);
 }

@@ -62,17 +62,17 @@ class Ledger {
 
   /// Files that part() remembers, for a session to come; and those of a former one.
   [[nodiscard]] std::vector<CleanStop::LateFile> late_files() const;
-  /// An object that nobody knows any more has grown by `bytes`: the session ended under the request. Booked,
-  /// and counted by the next start or reset.
-  void miss(std::uint64_t bytes);
+  [[nodiscard]] bool has_late_files() const { return !late_growth_.all().empty(); }
+  void recall(const std::vector<CleanStop::LateFile>& late_files);
+
+  /// A file that nobody knows any more has grown by `bytes`: the session ended under the request. Booked
+  /// unless `fd` is all that it has, and counted by the next start or reset.
+  void miss(int fd, std::uint64_t bytes);
   /// Something is not known as it should be: the next start or reset counts.
   void doubt() { in_doubt_ = true; }
   /// False where only a count tells what the upper takes: by what was said above, or there were too many late
   /// files, or what was cut off files is still charged, though nobody knows any more of which.
-  [[nodiscard]] bool is_exact() const {
-    return !in_doubt_ && !late_growth_.has_forgotten() && !has_kept_cuts_;
-  }
-  void recall(const std::vector<CleanStop::LateFile>& late_files);
+  [[nodiscard]] bool is_exact() const { return !in_doubt_ && !late_growth_.has_forgotten(); }
 
   /// All is counted anew: nothing that was booked before counts.
   void recount(Quota::Usage used);
@@ -83,7 +83,6 @@ class Ledger {
   Tariff tariff_;
   Quota quota_;
   LateGrowth late_growth_;
-  bool has_kept_cuts_ = false;
   bool in_doubt_ = false;
 };
 

@@ -42,7 +42,7 @@ Result<NewObjects::Inheritance> NewObjects::inherit(const Ref& directory, NewObj
     object.mode = acl->restrict_for_new_object(object.mode);
     if (!acl->is_minimal()) inheritance.access_acl = acl->text();
   } else {
-    object.mode &= ~(object.caller.umask & 0777U);
+    object.mode &= ~(object.caller.umask & kAccessBits);
   }
   inheritance.nature = {
       .mode = object.mode, .uid = object.caller.uid, .gid = object.caller.gid, .rdev = object.rdev};

@@ -402,8 +402,12 @@ void Objects::end_session() {
 Objects::Pin::~Pin() {
   if (objects_ == nullptr) return;
   const PartLock lock(objects_->mutex_);
-  --node_->holders.pins;
-  objects_->release_if_unused(std::move(node_));
+  objects_->unpin(std::move(node_));
+}
+
+void Objects::unpin(NodePtr node) {
+  --node->holders.pins;
+  release_if_unused(std::move(node));
 }
 
 Result<Objects::Pin> Objects::pin(Result<NodePtr> node) {

@@ -114,10 +114,7 @@ class Objects {
     }
     Keep(const Keep&) = delete;
     Keep& operator=(const Keep&) = delete;
-    ~Keep() {
-      --node_->holders.pins;
-      objects_.release_if_unused(std::move(node_));
-    }
+    ~Keep() { objects_.unpin(std::move(node_)); }
 
    private:
     Objects& objects_;
@@ -129,6 +126,7 @@ class Objects {
   /// directory copied up) passes the limit by that, and the next one is refused.
   static constexpr std::uint64_t kRequestBytes = 8U << 10;
 
+  void unpin(NodePtr node);
   void let_go_of_listings();
   Result<NodePtr> keep_by_name(const NodePtr& node, const NodePtr& directory, const std::string& name);
   Result<tree::NodeId> origin_of(const Node& directory, const std::string& name, Place place,

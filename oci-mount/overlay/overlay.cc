@@ -43,13 +43,9 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& optio
   std::unique_ptr<Overlay> overlay(new Overlay(lower, std::move(places), options.limits, stop->survey.usage,
                                                options.lower_key, workers, memory));
   const std::lock_guard lock(overlay->parts_.mutex);
-  auto started = overlay->start_session(stop->survey.moved_directories);
   overlay->parts_.ledger.recall(stop->late_files);
-  if (is_counted && stop->lower_key == options.lower_key) {
-    if (started) started = overlay->parts_.lost_names.recall(overlay->parts_.paths, stop->lost_names);
-  } else if (started) {
-    started = overlay->load_lost_names();
-  }
+  const bool names_are_known = is_counted && stop->lower_key == options.lower_key;
+  auto started = overlay->start_session(stop->survey, names_are_known ? &stop->lost_names : nullptr);
   if (!started) {
     return while_doing(started.error(), "cannot read the upper directory ", options.directory.string());
   }
@@ -63,13 +59,16 @@ Overlay::Overlay(Lower lower, Places places, Quota::Limits limits, Quota::Usage 
 Overlay::~Overlay() { parts_.objects.end_session(); }
 
 /// Directories of the image that have been renamed are found by nothing but their redirect, so they are known
-/// from the start: a copy-up must find all names of a file, wherever they are now.
-Result<void> Overlay::start_session(const std::vector<WayToMoved>& moved_directories) {
+/// from the start: a copy-up must find all names of a file, wherever they are now. `lost_names`: null where
+/// they are to be looked for.
+Result<void> Overlay::start_session(const Survey& survey,
+                                    const std::vector<CleanStop::LostNames>* lost_names) {
   parts_.objects.load_root();
-  return load_moved_directories(moved_directories);
+  LB_TRY(load_moved_directories(survey.moved_directories));
+  return lost_names != nullptr ? parts_.lost_names.recall(parts_.paths, *lost_names) : look_for_lost_names();
 }
 
-Result<void> Overlay::load_lost_names() {
+Result<void> Overlay::look_for_lost_names() {
   return parts_.lost_names.load([this](tree::NodeId row) {
     return parts_.copy_up.finish(
         row, [this](tree::NodeId directory) { return parts_.lost_names.is_shown(directory); });
@@ -86,18 +85,21 @@ CleanStop Overlay::left_by_session() {
 
 void Overlay::reset() {
   const std::lock_guard lock(parts_.mutex);
+  const auto& ledger = parts_.ledger;
+  // What files grow by late is found by a count, not to be put off from session to session; so is what
+  // requests that are still at work do.
+  const auto counts_right = [&ledger] { return ledger.is_exact() && !ledger.has_late_files(); };
   std::optional<CleanStop> known;
-  if (parts_.objects.settle_all(Objects::Late::kRemembered) && parts_.ledger.is_exact()) {
+  if (!is_at_work() && counts_right() && parts_.objects.settle_all(Objects::Late::kRemembered) &&
+      counts_right()) {
     known = left_by_session();
-    // What files grow by late is found by a count, not to be put off from session to session; so is what
-    // requests that are still at work do.
-    if (!known->late_files.empty() || is_at_work()) known.reset();
   }
   parts_.objects.end_session();
   if (const auto cleared = parts_.places.clear_work(); !cleared) {
     log_warn("cannot clear the upper's work directory: ", cleared.error().describe());
   }
-  if (auto started = known ? resume_session(*known) : start_counted_session(); !started) {
+  auto started = known ? start_session(known->survey, &known->lost_names) : start_counted_session();
+  if (!started) {
     parts_.ledger.doubt();
     log_warn("cannot read a directory of the upper: ", started.error().describe());
   }
@@ -108,17 +110,11 @@ bool Overlay::is_at_work() const {
                              [](const auto& known) { return known.second->holders.pins > 0; });
 }
 
-Result<void> Overlay::resume_session(const CleanStop& known) {
-  LB_TRY(start_session(known.survey.moved_directories));
-  return parts_.lost_names.recall(parts_.paths, known.lost_names);
-}
-
 /// As at a start after a crash: one walk finds what is there, and what it takes.
 Result<void> Overlay::start_counted_session() {
   auto survey = parts_.places.upper().survey();
   if (survey) parts_.ledger.recount(survey->usage);
-  LB_TRY(start_session(survey.value_or(Survey{}).moved_directories));
-  LB_TRY(load_lost_names());
+  LB_TRY(start_session(survey.value_or(Survey{}), nullptr));
   return survey ? Result<void>() : std::unexpected(std::move(survey).error());
 }
 

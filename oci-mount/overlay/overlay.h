@@ -109,14 +109,13 @@ class Overlay final : public FileSystem {
   Result<void> remove(NodeId parent, std::string_view name, bool is_directory);
 
   // Under the lock:
-  Result<void> start_session(const std::vector<WayToMoved>& moved_directories);
-  Result<void> load_lost_names();
+  Result<void> start_session(const Survey& survey, const std::vector<CleanStop::LostNames>* lost_names);
+  Result<void> look_for_lost_names();
   Result<void> load_moved_directories(const std::vector<WayToMoved>& ways);
   [[nodiscard]] std::vector<WayToMoved> moved_directories() const;
   [[nodiscard]] bool is_moved(const Node& node) const;
   [[nodiscard]] CleanStop left_by_session();
   [[nodiscard]] bool is_at_work() const;
-  Result<void> resume_session(const CleanStop& known);
   Result<void> start_counted_session();
   Result<void> check_link(NodeId id, NodeId new_parent, std::string_view new_name);
   Result<Entry> link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name);
@@ -134,7 +133,6 @@ class Overlay final : public FileSystem {
                                    bool kill_suid_sgid);
   void book_growth(Node& node, int fd);
   void settle_write(const NodePtr& node, WriteGrant grant);
-  void miss_growth(int fd, std::uint64_t bytes);
 
   static NodePtr first_not_durable(NodePtr node);
   Task<Result<void>> sync_way(Reactor& reactor, NodePtr node, std::uint32_t changes);

@@ -121,7 +121,7 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   node->known.valid = false;
   if (node->is_gone()) {
     const std::uint64_t grown = frees ? 0 : block_end(offset + length_bytes) - block_start(offset);
-    miss_growth(fd->get(), grown);
+    parts_.ledger.miss(fd->get(), grown);
   } else if (auto st = stat_at({fd->get(), ""}); st) {
     parts_.objects.book(*node, *st);
   }

@@ -117,7 +117,7 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
 
 void Overlay::settle_write(const NodePtr& node, WriteGrant grant) {
   if (grant.leaves_hole) node->file.dense.reset();
-  if (node->is_gone()) return miss_growth(grant.fd->get(), grant.growth_bytes);
+  if (node->is_gone()) return parts_.ledger.miss(grant.fd->get(), grant.growth_bytes);
   if (grant.growth_bytes == 0 && node->known.valid && node->known.attr.size_bytes == grant.size_bytes) {
     node->known.times_stale = true;  // written within the file: it is as large as before
     return;
@@ -128,13 +128,6 @@ void Overlay::settle_write(const NodePtr& node, WriteGrant grant) {
   if (grant.growth_bytes > 0) {
     book_growth(*node, grant.fd->get());
   }
-}
-
-/// A reset has ended the session under the request, but the file is still there: its growth must not be lost
-/// to the budget.
-void Overlay::miss_growth(int fd, std::uint64_t bytes) {
-  const auto st = stat_at({fd, ""});
-  if (!st || st->st_nlink > 0) parts_.ledger.miss(bytes);
 }
 
 /// Over the budget, what the host has allocated ahead of the file's end is given back.

@@ -12,8 +12,6 @@
 
 namespace layerboot::vfs {
 
-namespace {}  // namespace
-
 /// Owner and mode as the directory hands them down.
 Result<Nature> ShareFs::inherit(const ShareNode& directory, NewObject& object) {
   LB_ASSIGN(const Attr above, attr_of(directory));

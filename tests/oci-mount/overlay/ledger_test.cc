@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <string>
 
@@ -42,6 +43,13 @@ class LedgerTest : public testing::Test {
     made->host_ino = 42;
     made->type = type;
     return made;
+  }
+  /// A file of so many blocks that the host may still allocate more for leaves memory.
+  void write_and_part(Ledger& ledger, std::uint64_t blocks_of_4k) {
+    const NodePtr written = node(S_IFREG);
+    ledger.charge(*written, file(blocks_of_4k));
+    written->charge.grows_late = true;
+    ledger.part(*written);
   }
   /// More than before the test.
   static std::int64_t grown(Ledger& ledger) {
@@ -105,16 +113,28 @@ TEST_F(LedgerTest, WhatIsMetAgainIsNotChargedTwice) {
 
 TEST_F(LedgerTest, GrowthThatComesLateIsBookedWhenTheFileIsMetAgain) {
   Ledger ledger = make(HostKind::kExt4);
-  const NodePtr written = node(S_IFREG);
-  ledger.charge(*written, file(7));
-  written->charge.grows_late = true;
-  ledger.part(*written);
+  write_and_part(ledger, 7);
   const NodePtr again = node(S_IFREG);
   ledger.meet(*again, file(8));
   EXPECT_EQ(grown(ledger), 8 * 4096);
   EXPECT_TRUE(again->charge.grows_late) << "it may grow further";
   ledger.meet(*node(S_IFREG), file(9));
   EXPECT_EQ(grown(ledger), 8 * 4096) << "remembered once";
+}
+
+TEST_F(LedgerTest, WhatOutlivedItsSessionIsBookedWhereItStillHasAName) {
+  Ledger ledger = make(HostKind::kExt4);
+  EXPECT_TRUE(ledger.is_exact());
+  const auto path = top_.path() / "file";
+  const UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  ledger.miss(file.get(), 4096);
+  EXPECT_EQ(grown(ledger), 4096);
+  EXPECT_FALSE(ledger.is_exact());
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+  ledger.miss(file.get(), 4096);
+  EXPECT_EQ(grown(ledger), 4096) << "it goes with its descriptor";
+  ledger.recount(kBefore);
+  EXPECT_TRUE(ledger.is_exact());
 }
 
 TEST_F(LedgerTest, OnlyWhatMayGrowLateAndStandsIsRemembered) {
@@ -130,10 +150,7 @@ TEST_F(LedgerTest, OnlyWhatMayGrowLateAndStandsIsRemembered) {
 
 TEST_F(LedgerTest, TheNextSessionIsToldOfFilesThatMayGrow) {
   Ledger ledger = make(HostKind::kExt4);
-  const NodePtr written = node(S_IFREG);
-  ledger.charge(*written, file(7));
-  written->charge.grows_late = true;
-  ledger.part(*written);
+  write_and_part(ledger, 7);
   Ledger next = make(HostKind::kExt4);
   next.recall(ledger.late_files());
   const NodePtr again = node(S_IFREG);

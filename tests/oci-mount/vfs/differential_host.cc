@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 #include <sstream>
 
 #include "oci-mount/base/device_number.h"
+#include "oci-mount/base/files.h"
 #include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/unique_fd.h"
 #include "oci-mount/overlay/file_rules.h"
@@ -71,11 +71,10 @@ struct HostSide::Impl {
   /// Invalid, and errno says why.
   [[nodiscard]] UniqueFd open_path(const std::string& path, int flags = O_PATH) const {
     if (path.empty()) return UniqueFd(::openat(top.get(), ".", flags | O_CLOEXEC));
-    open_how how{};
-    how.flags = static_cast<unsigned>(flags | O_NOFOLLOW | O_CLOEXEC);
-    how.resolve = RESOLVE_NO_SYMLINKS;
-    const std::string relative = path.substr(1);
-    return UniqueFd(static_cast<int>(::syscall(SYS_openat2, top.get(), relative.c_str(), &how, sizeof how)));
+    auto opened = open_resolving(top.get(), path.c_str() + 1, flags | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
+    if (opened) return *std::move(opened);
+    errno = opened.error().code;
+    return {};
   }
   [[nodiscard]] UniqueFd open_spot(const Spot& spot) const {
     if (spot.slot == Spot::kNone) return open_path(spot.path);
