@@ -136,13 +136,16 @@ Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, mode_t 
   if (!directory) return errno_error("cannot write in ", where.string());
   AtomicFile file(path, std::move(directory));
   if (way == Way::kNamelessIfAble) {
-    file.fd_ = UniqueFd(::openat(file.directory_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
-    if (file.fd_) return file;
+    const int nameless = ::openat(file.directory_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+    if (nameless >= 0) {
+      file.fd_ = UniqueFd(nameless);
+      return file;
+    }
     if (errno != EOPNOTSUPP && errno != EINVAL) return errno_error("cannot write in ", where.string());
   }
   file.beside_ = name_beside(path);
-  ::unlinkat(file.directory_.get(), file.beside_.c_str(),
-             0);  // of a process that had our number, and crashed
+  // Of a process that had our number, and crashed.
+  ::unlinkat(file.directory_.get(), file.beside_.c_str(), 0);
   file.fd_ = UniqueFd(
       ::openat(file.directory_.get(), file.beside_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   if (!file.fd_) return errno_error("cannot write in ", where.string());

@@ -109,13 +109,15 @@ bool parse_item(std::string_view record, CleanStop& stop) {
   const auto rest = record.substr(std::min<std::size_t>(record.size(), 1));
   if (record.starts_with('m')) {
     auto way = parse_way(rest, stop.survey.moved_directories.size());
-    if (way) stop.survey.moved_directories.push_back(*std::move(way));
-    return way.has_value();
+    if (!way) return false;
+    stop.survey.moved_directories.push_back(*std::move(way));
+    return true;
   }
   if (record.starts_with('l')) {
     auto lost = parse_lost(rest);
-    if (lost) stop.lost_names.push_back(*std::move(lost));
-    return lost.has_value();
+    if (!lost) return false;
+    stop.lost_names.push_back(*std::move(lost));
+    return true;
   }
   const auto late = record.starts_with('g') ? parse_late(rest) : std::nullopt;
   if (late) stop.late_files.push_back(*late);
