@@ -2,7 +2,7 @@
 #pragma once
 
 #include "launcher/accel_probe.h"
-#include "launcher/options.h"
+#include "launcher/run_settings.h"
 #include "launcher/vm_config.h"
 
 namespace layerboot::launcher {
@@ -13,11 +13,11 @@ struct AcceleratorChoice {
   std::string announcement;  // one line for the person; empty when there is nothing to say
 };
 
-/// Pure: what the options make of a verdict. ENODEV when they insist on KVM and it does not work, EINVAL when
-/// the machine type asked for needs KVM.
-Result<AcceleratorChoice> choose_accelerator(const Options& options, const AccelVerdict& verdict);
+/// Pure: what the settings make of a verdict. ENODEV when they insist on KVM and it does not work, EINVAL
+/// when the machine type asked for needs KVM.
+Result<AcceleratorChoice> choose_accelerator(const RunSettings& settings, const AccelVerdict& verdict);
 
 /// True when the choice depends on the verdict: otherwise it need not be found out.
-bool needs_verdict(const Options& options);
+bool needs_verdict(const RunSettings& settings);
 
 }  // namespace layerboot::launcher

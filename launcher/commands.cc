@@ -17,7 +17,7 @@ namespace layerboot::launcher {
 namespace {
 
 Result<void> kernel(const StateDirs& dirs, const Options& options) {
-  LB_ASSIGN(const Kernel prepared, kernel_for(dirs, options));
+  LB_ASSIGN(const Kernel prepared, kernel_for(dirs, options.kernel, options.guest_init));
   std::printf("%s\n", prepared.vmlinuz.parent_path().c_str());
   return {};
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "launcher/log_bound.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
@@ -18,18 +19,17 @@ constexpr int kOpenFlags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW;
 
 }  // namespace
 
-std::filesystem::path ConsoleLog::older(const std::filesystem::path& path) { return path.string() + ".1"; }
-
 Result<ConsoleLog> ConsoleLog::create(const std::filesystem::path& path, std::uint64_t max_bytes) {
-  if (::unlink(older(path).c_str()) != 0 && errno != ENOENT) {
-    return errno_error("cannot remove ", older(path).string());
+  if (::unlink(older_log(path).c_str()) != 0 && errno != ENOENT) {
+    return errno_error("cannot remove ", older_log(path).string());
   }
   LB_ASSIGN(UniqueFd fd, open_path(path, kOpenFlags, kPrivateFile));
   return ConsoleLog(path, std::move(fd), max_bytes);
 }
 
 Result<void> ConsoleLog::begin_again() {
-  if (::rename(path_.c_str(), older(path_).c_str()) != 0) return errno_error("cannot move ", path_.string());
+  if (::rename(path_.c_str(), older_log(path_).c_str()) != 0)
+    return errno_error("cannot move ", path_.string());
   LB_ASSIGN(fd_, open_path(path_, kOpenFlags, kPrivateFile));
   size_bytes_ = 0;
   return {};

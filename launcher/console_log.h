@@ -10,7 +10,7 @@
 
 namespace layerboot::launcher {
 
-/// A file that is moved to `PATH.1` when it is full and begun again, so that both hold the latest
+/// A file that is moved to older_log(PATH) when it is full and begun again, so that both hold the latest
 /// kMaxBytes to 2 * kMaxBytes: a guest can't fill the host's disk with its console. Readable by its owner
 /// alone.
 class ConsoleLog {
@@ -19,8 +19,6 @@ class ConsoleLog {
 
   /// Begins anew, and removes what an earlier run left.
   static Result<ConsoleLog> create(const std::filesystem::path& path, std::uint64_t max_bytes = kMaxBytes);
-  /// `PATH.1`.
-  static std::filesystem::path older(const std::filesystem::path& path);
 
   /// A log that can't be written is warned of once; the guest goes on.
   void append(std::string_view text);

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "launcher/control_server.h"
+#include "launcher/control_protocol.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
 

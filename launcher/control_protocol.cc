@@ -1,7 +1,8 @@
-#include <array>
-#include <utility>
+#include "launcher/control_protocol.h"
 
-#include "launcher/control_server.h"
+#include <array>
+#include <nlohmann/json.hpp>
+#include <utility>
 
 namespace layerboot::launcher {
 

@@ -4,35 +4,18 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
-#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <string>
 #include <string_view>
 #include <vector>
 
+#include "launcher/control_protocol.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
 
 namespace layerboot::launcher {
-
-enum class ControlVerb { kStatus, kStop, kKill, kConsole, kLogs };
-
-struct ControlRequest {
-  ControlVerb verb = ControlVerb::kStatus;
-  std::optional<std::uint64_t> timeout_seconds;  // stop: for the guest's own shutdown
-};
-
-/// Longer than this is no timeout but a mistake.
-inline constexpr std::uint64_t kMaxStopSeconds = 86'400;
-
-/// One line, each way. Pure; EINVAL for what is no request.
-std::string control_request_line(const ControlRequest& request);
-Result<ControlRequest> parse_control_request(std::string_view line);
-inline constexpr std::size_t kMaxControlLineBytes = 65'536;
 
 /// On one io_context's thread. Serves its own user and root. No callback runs after destruction.
 class ControlServer {

@@ -2,10 +2,8 @@
 
 #include <system_error>
 
-#include "launcher/disk_command.h"
 #include "launcher/kernel/cpio.h"
 #include "launcher/kernel/initrd.h"
-#include "launcher/programs.h"
 #include "launcher/vm_layer.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
@@ -29,9 +27,8 @@ Result<void> write_file(const fs::path& path, std::string_view first, std::strin
 }
 
 /// The VM's disk on its base. The base's name is noted before it is made, so that no gc takes it meanwhile.
-Result<void> prepare_root(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
+Result<void> prepare_root(const StateDirs& dirs, const DiskPlan& plan, const VmDirectory& directory,
                           VmConfig& config) {
-  LB_ASSIGN(const DiskPlan plan, disk_plan(options, config.quota_bytes));
   LB_ASSIGN(const fs::path wanted, base_disk_path(dirs, plan));
   config.root_disk = directory.paths().root_disk(config.disk_format);
   std::error_code ignored;
@@ -74,13 +71,12 @@ Result<void> prepare_initrd(const VmDirectory& directory, VmConfig& config) {
 
 }  // namespace
 
-Result<void> prepare_disk_vm(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
+Result<void> prepare_disk_vm(const StateDirs& dirs, const DiskPlan& plan, const VmDirectory& directory,
                              const Kernel& kernel, VmConfig& config) {
-  LB_TRY(prepare_root(dirs, options, directory, config));
+  LB_TRY(prepare_root(dirs, plan, directory, config));
   // Without an initrd there is no one to mount it.
   if (!kernel.modules_tar.empty() && !config.initrd.empty()) {
-    LB_ASSIGN(const fs::path oci_mount, find_oci_mount(options.oci_mount));
-    LB_ASSIGN(config.modules_disk, modules_disk(dirs, oci_mount, kernel.modules_tar, kernel.release));
+    LB_ASSIGN(config.modules_disk, modules_disk(dirs, plan.oci_mount, kernel.modules_tar, kernel.release));
   }
   return prepare_initrd(directory, config);
 }

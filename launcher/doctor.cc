@@ -72,7 +72,7 @@ Result<int> doctor(const StateDirs& dirs, const Options& options) {
                                    check_runtime(dirs),
                                    check_tool("skopeo", "layerboot pull", "apt install skopeo"),
                                    check_tool("passt", "--net passt", "apt install passt")};
-  const auto kernel = kernel_for(dirs, options);
+  const auto kernel = kernel_for(dirs, options.kernel, options.guest_init);
   if (!kernel) {
     findings.push_back(missing("kernel", kernel.error()));
   } else {

@@ -14,9 +14,10 @@ constexpr std::size_t kMaxConfigBytes = std::size_t{4} << 20;
 
 }  // namespace
 
-Result<Kernel> kernel_for(const StateDirs& dirs, const Options& options) {
-  LB_ASSIGN(const auto guest_init, find_guest_init(options.guest_init));
-  return prepare_kernel(dirs, options.kernel, guest_init);
+Result<Kernel> kernel_for(const StateDirs& dirs, const std::string& kernel,
+                          const std::filesystem::path& guest_init) {
+  LB_ASSIGN(const auto program, find_guest_init(guest_init));
+  return prepare_kernel(dirs, kernel, program);
 }
 
 Result<void> check_no_initrd(const Kernel& kernel, bool disk_root) {

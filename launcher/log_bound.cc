@@ -8,7 +8,6 @@
 #include <boost/asio/buffer.hpp>
 #include <string>
 
-#include "launcher/console_log.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
@@ -16,6 +15,8 @@
 namespace layerboot::launcher {
 
 using boost::system::error_code;
+
+std::filesystem::path older_log(const std::filesystem::path& path) { return path.string() + ".1"; }
 
 LogBound::LogBound(boost::asio::io_context& io, std::filesystem::path path, std::uint64_t max_bytes)
     : events_(io), path_(std::move(path)), max_bytes_(max_bytes) {}
@@ -63,7 +64,7 @@ Result<void> LogBound::shorten() {
       ::pread(file_.get(), kept.data(), kept.size(), static_cast<off_t>(size_bytes - max_bytes_));
   if (got < 0) return errno_error(path_.string());
   kept.resize(static_cast<std::size_t>(got));
-  LB_ASSIGN(auto older, AtomicFile::create(ConsoleLog::older(path_), 0600));
+  LB_ASSIGN(auto older, AtomicFile::create(older_log(path_), 0600));
   LB_TRY(older.append(as_bytes(kept)));
   LB_TRY(older.commit());
   if (::ftruncate(file_.get(), 0) != 0) return errno_error(path_.string());

@@ -13,6 +13,9 @@
 
 namespace layerboot::launcher {
 
+/// `PATH.1`: where the older part of a bounded log is kept.
+std::filesystem::path older_log(const std::filesystem::path& path);
+
 /// Our own lines go there, and what QEMU and the daemons say, each by a descriptor of its own that appends:
 /// the file can't be exchanged, only emptied. When it has grown past kMaxBytes, its end is kept as `PATH.1`,
 /// and it begins anew; a line that is written at that very moment may be lost. On one io_context's thread.

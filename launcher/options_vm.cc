@@ -1,6 +1,6 @@
 // The commands about VMs that exist: start, ps, logs, console, stop, kill, rm, inspect, reset and resize.
 
-#include "launcher/control_server.h"
+#include "launcher/control_protocol.h"
 #include "launcher/options_parts.h"
 
 namespace layerboot::launcher {

@@ -10,6 +10,7 @@
 
 #include "launcher/accelerator.h"
 #include "launcher/detach.h"
+#include "launcher/disk_command.h"
 #include "launcher/disk_vm.h"
 #include "launcher/guest_plan.h"
 #include "launcher/host_tsc.h"
@@ -23,6 +24,7 @@
 #include "launcher/qemu_args.h"
 #include "launcher/run_tool.h"
 #include "launcher/supervisor.h"
+#include "launcher/unix_socket.h"
 #include "launcher/vfsd_args.h"
 #include "launcher/vm_directory.h"
 #include "launcher/vm_layer.h"
@@ -151,7 +153,7 @@ Result<void> leave_out_initrd(const Kernel& kernel, VmConfig& config) {
 Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, VmDirectory& directory) {
   LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
   LB_ASSIGN(auto workload, workload_for(dirs, options));
-  LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
+  LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options.kernel, options.guest_init));
   LB_ASSIGN(VmConfig config, config_for(options, directory, std::move(workload), kernel));
   LB_TRY(decide_accelerator(dirs, options, qemu, config));
   if (config.accel == Accel::kTcg) config.tsc_khz = measure_host_tsc_khz();
@@ -169,7 +171,8 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
                          .expected = expected_guest(config),
                          .sockets = config.sockets};
   if (options.disk_root) {
-    LB_TRY(prepare_disk_vm(dirs, options, directory, kernel, config));
+    LB_ASSIGN(const DiskPlan root, disk_plan(options, config.quota_bytes));
+    LB_TRY(prepare_disk_vm(dirs, root, directory, kernel, config));
     plan.disk_root = true;
   } else if (plan.socket.empty()) {
     // A daemon that is not ours may have one queue only; ours is told.
@@ -279,7 +282,7 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
   const InterruptScope interrupts;  // as in run_vm()
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
   LB_ASSIGN(auto workload, workload_for(dirs, chosen));
-  LB_ASSIGN(const Kernel kernel, kernel_for(dirs, chosen));
+  LB_ASSIGN(const Kernel kernel, kernel_for(dirs, chosen.kernel, chosen.guest_init));
   LB_ASSIGN(VmConfig config, config_for(chosen, directory, std::move(workload), kernel));
   if (config.disk_root && !config.volumes.empty()) {
     log_warn("the volumes of ", options.name,
@@ -288,7 +291,10 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
   }
   LB_TRY(decide_accelerator(dirs, chosen, qemu, config));
   LB_TRY(leave_out_initrd(kernel, config));
-  if (config.disk_root) LB_TRY(prepare_disk_vm(dirs, chosen, directory, kernel, config));
+  if (config.disk_root) {
+    LB_ASSIGN(const DiskPlan root, disk_plan(chosen, config.quota_bytes));
+    LB_TRY(prepare_disk_vm(dirs, root, directory, kernel, config));
+  }
   directory.keep();
   const auto socket =
       options.socket_path.empty() ? serving_socket(dirs) : std::filesystem::absolute(options.socket_path);
@@ -306,7 +312,7 @@ Result<void> serve_image(const StateDirs& dirs, const Options& options) {
   plan.control_socket = directory.paths().control_socket();
   LB_TRY(check_socket_path(plan.socket));
   LB_ASSIGN(auto workload, workload_for(dirs, options));
-  LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options));
+  LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options.kernel, options.guest_init));
   // As the VM was last run: serving it must not change what it is.
   Options chosen = options;
   LB_ASSIGN(const VmRecord known, directory.load_record());

@@ -7,14 +7,20 @@
 
 #include <cstring>
 
-#include "launcher/vm_directory.h"
-
 namespace layerboot::launcher {
 
 Result<std::pair<UniqueFd, UniqueFd>> socket_pair() {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return errno_error("socketpair");
   return std::pair(UniqueFd(ends[0]), UniqueFd(ends[1]));
+}
+
+Result<void> check_socket_path(const std::filesystem::path& path) {
+  constexpr std::size_t kMaxBytes = sizeof(sockaddr_un::sun_path) - 1;
+  if (path.native().size() <= kMaxBytes) return {};
+  return fail(ENAMETOOLONG, "socket path ", path.string(), " has ", path.native().size(),
+              " bytes, more than the ", kMaxBytes,
+              " of a Unix socket: set XDG_RUNTIME_DIR to a shorter directory, or shorten the name");
 }
 
 namespace {

@@ -19,6 +19,9 @@ struct DaemonConnection {
   pid_t daemon = 0;  // who listens; 0 when it is outside our PID namespace
 };
 
+/// ENAMETOOLONG, with the remedy, when `path` does not fit sockaddr_un (107 bytes and a NUL).
+Result<void> check_socket_path(const std::filesystem::path& path);
+
 /// Listens at `path` with mode 0600. A socket file that is left there must be removed before.
 Result<UniqueFd> listen_at(const std::filesystem::path& path);
 

@@ -12,6 +12,7 @@
 #include "launcher/console.h"
 #include "launcher/console_log.h"
 #include "launcher/control_client.h"
+#include "launcher/log_bound.h"
 #include "launcher/vm_commands.h"
 #include "launcher/vm_list.h"
 #include "oci-mount/base/files.h"
@@ -86,7 +87,7 @@ Result<void> show_logs(const StateDirs& dirs, const Options& options) {
   if (options.follow && vm.is_live()) {
     LB_ASSIGN(stream, open_stream(vm.paths, options.name, ControlVerb::kLogs));
   }
-  LB_TRY(print_file(ConsoleLog::older(vm.paths.console_log()), UINT64_MAX));
+  LB_TRY(print_file(older_log(vm.paths.console_log()), UINT64_MAX));
   LB_TRY(print_file(vm.paths.console_log(), stream ? stream->log_bytes : UINT64_MAX));
   if (stream) LB_TRY(print_stream(stream->socket));
   return {};

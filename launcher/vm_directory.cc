@@ -3,11 +3,11 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <system_error>
 
+#include "launcher/unix_socket.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
@@ -21,14 +21,6 @@ constexpr mode_t kPrivateDirectory = 0700;
 constexpr mode_t kPrivateFile = 0600;
 
 }  // namespace
-
-Result<void> check_socket_path(const std::filesystem::path& path) {
-  constexpr std::size_t kMaxBytes = sizeof(sockaddr_un::sun_path) - 1;
-  if (path.native().size() <= kMaxBytes) return {};
-  return fail(ENAMETOOLONG, "socket path ", path.string(), " has ", path.native().size(),
-              " bytes, more than the ", kMaxBytes,
-              " of a Unix socket: set XDG_RUNTIME_DIR to a shorter directory, or shorten the name");
-}
 
 VmDirectory::VmDirectory(std::string name, VmPaths paths, UniqueFd lock)
     : name_(std::move(name)), paths_(std::move(paths)), lock_(std::move(lock)) {}

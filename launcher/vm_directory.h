@@ -95,7 +95,4 @@ class VmDirectory {
   bool fresh_ = false;  // the state directory was made by this run
 };
 
-/// ENAMETOOLONG, with the remedy, when `path` does not fit sockaddr_un (107 bytes and a NUL).
-Result<void> check_socket_path(const std::filesystem::path& path);
-
 }  // namespace layerboot::launcher

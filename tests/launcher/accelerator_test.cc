@@ -21,32 +21,32 @@ TEST(Accelerator, AutoFollowsTheVerdictAndAnnouncesTheFallback) {
 }
 
 TEST(Accelerator, RequireKvmMakesTheFallbackAnError) {
-  Options options;
-  options.require_kvm = true;
-  const auto refused = choose_accelerator(options, kFails);
+  RunSettings settings;
+  settings.require_kvm = true;
+  const auto refused = choose_accelerator(settings, kFails);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ENODEV);
   EXPECT_NE(refused.error().text.find("it hangs"), std::string::npos);
-  options.accel_choice = AccelChoice::kKvm;
-  EXPECT_TRUE(needs_verdict(options));
-  EXPECT_FALSE(choose_accelerator(options, kFails));
+  settings.accel_choice = AccelChoice::kKvm;
+  EXPECT_TRUE(needs_verdict(settings));
+  EXPECT_FALSE(choose_accelerator(settings, kFails));
 }
 
 TEST(Accelerator, AnExplicitChoiceAsksNobody) {
-  Options options;
-  options.accel_choice = AccelChoice::kTcg;
-  EXPECT_FALSE(needs_verdict(options));
-  EXPECT_EQ(choose_accelerator(options, kWorks)->accel, Accel::kTcg);
-  options.accel_choice = AccelChoice::kKvm;
-  EXPECT_FALSE(needs_verdict(options));
-  EXPECT_EQ(choose_accelerator(options, {})->accel, Accel::kKvm);
+  RunSettings settings;
+  settings.accel_choice = AccelChoice::kTcg;
+  EXPECT_FALSE(needs_verdict(settings));
+  EXPECT_EQ(choose_accelerator(settings, kWorks)->accel, Accel::kTcg);
+  settings.accel_choice = AccelChoice::kKvm;
+  EXPECT_FALSE(needs_verdict(settings));
+  EXPECT_EQ(choose_accelerator(settings, {})->accel, Accel::kKvm);
 }
 
 TEST(Accelerator, MicrovmOnlyWithKvm) {
-  Options options;
-  options.machine_choice = MachineChoice::kMicrovm;
-  EXPECT_EQ(choose_accelerator(options, kWorks)->machine, Machine::kMicrovm);
-  EXPECT_FALSE(choose_accelerator(options, kFails));
+  RunSettings settings;
+  settings.machine_choice = MachineChoice::kMicrovm;
+  EXPECT_EQ(choose_accelerator(settings, kWorks)->machine, Machine::kMicrovm);
+  EXPECT_FALSE(choose_accelerator(settings, kFails));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include "launcher/console_log.h"
+#include "launcher/log_bound.h"
 
 #include <gtest/gtest.h>
 
@@ -26,10 +27,10 @@ TEST(ConsoleLog, BeginsAnew) {
   const ScratchDir scratch;
   const auto path = scratch.path() / "console.log";
   std::ofstream(path) << "old";
-  std::ofstream(ConsoleLog::older(path)) << "older";
+  std::ofstream(older_log(path)) << "older";
   ASSERT_TRUE(ConsoleLog::create(path));
   EXPECT_EQ(scratch.read("console.log"), "");
-  EXPECT_FALSE(std::filesystem::exists(ConsoleLog::older(path)));
+  EXPECT_FALSE(std::filesystem::exists(older_log(path)));
 }
 
 TEST(ConsoleLog, IsNotLedAstrayByASymlink) {

@@ -28,7 +28,7 @@ TEST(LogBound, ALogThatOthersWriteToIsBegunAnewAndItsEndKept) {
   };
   say(std::string(900, 'a'));
   EXPECT_EQ(std::filesystem::file_size(path), 900U);
-  EXPECT_FALSE(std::filesystem::exists(ConsoleLog::older(path)));
+  EXPECT_FALSE(std::filesystem::exists(older_log(path)));
   say(std::string(200, 'b') + "end");
   EXPECT_EQ(std::filesystem::file_size(path), 0U);
   const std::string kept = scratch.read("launcher.log.1");
@@ -38,7 +38,7 @@ TEST(LogBound, ALogThatOthersWriteToIsBegunAnewAndItsEndKept) {
   EXPECT_EQ(scratch.read("launcher.log"), "anew");
   for (int i = 0; i < 1000; ++i) say(std::string(100, 'c'));
   EXPECT_LE(std::filesystem::file_size(path), kMax);
-  EXPECT_LE(std::filesystem::file_size(ConsoleLog::older(path)), kMax);
+  EXPECT_LE(std::filesystem::file_size(older_log(path)), kMax);
 }
 
 TEST(LogBound, ALogThatIsNotThereIsAnError) {
