@@ -4,8 +4,8 @@
 
 #include <cstdio>
 
-#include "launcher/commands.h"
-#include "launcher/options.h"
+#include "launcher/cli/commands.h"
+#include "launcher/cli/options.h"
 #include "oci-mount/base/log.h"
 
 int main(int argc, char** argv) {

@@ -5,8 +5,8 @@
 
 #include <set>
 
+#include "launcher/host/run_tool.h"
 #include "launcher/kernel/cpio.h"
-#include "launcher/run_tool.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 

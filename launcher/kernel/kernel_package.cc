@@ -7,10 +7,10 @@
 #include <system_error>
 #include <vector>
 
+#include "launcher/host/run_tool.h"
 #include "launcher/kernel/apt_source.h"
 #include "launcher/kernel/initrd.h"
 #include "launcher/kernel/kernel_store.h"
-#include "launcher/run_tool.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"

@@ -9,10 +9,10 @@
 #include <system_error>
 #include <vector>
 
-#include "launcher/image_mount.h"
+#include "launcher/host/image_mount.h"
+#include "launcher/host/programs.h"
+#include "launcher/host/run_tool.h"
 #include "launcher/kernel/kernel_package.h"
-#include "launcher/programs.h"
-#include "launcher/run_tool.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"

@@ -5,12 +5,12 @@
 #include <cstdio>
 #include <system_error>
 
+#include "launcher/host/run_tool.h"
+#include "launcher/host/staging_directory.h"
 #include "launcher/kernel/initrd.h"
 #include "launcher/kernel/kernel_package.h"
 #include "launcher/kernel/kernel_source.h"
 #include "launcher/kernel/kernel_store.h"
-#include "launcher/kernel/staging_directory.h"
-#include "launcher/run_tool.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"

@@ -1,6 +1,6 @@
 #include "launcher/kernel/cpio.h"
 
-#include "launcher/run_tool.h"
+#include "launcher/host/run_tool.h"
 #include "tests/launcher/kernel/scratch.h"
 
 namespace layerboot::launcher {

@@ -2,9 +2,9 @@
 // time.
 #include "launcher/kernel/kernel_package.h"
 
+#include "launcher/host/run_tool.h"
 #include "launcher/kernel/kernel_store.h"
 #include "launcher/kernel/prepare_kernel.h"
-#include "launcher/run_tool.h"
 #include "tests/launcher/kernel/scratch.h"
 
 namespace layerboot::launcher {

@@ -1,6 +1,6 @@
 #include "launcher/kernel/kernel_source.h"
 
-#include "launcher/run_tool.h"
+#include "launcher/host/run_tool.h"
 #include "oci-mount/base/str_cat.h"
 #include "tests/launcher/kernel/scratch.h"
 

@@ -1,6 +1,6 @@
 // guest-init in a machine, under TCG: what it says and that it always ends.
+#include "launcher/host/run_tool.h"
 #include "launcher/kernel/prepare_kernel.h"
-#include "launcher/run_tool.h"
 #include "tests/launcher/kernel/scratch.h"
 
 namespace layerboot::launcher {

@@ -1,0 +1,218 @@
+#include "launcher/agent/session_client.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/write.hpp>
+#include <csignal>
+#include <cstdlib>
+
+#include "oci-mount/base/log.h"
+
+namespace layerboot::launcher {
+
+using boost::system::error_code;
+using guest_init::Frame;
+using guest_init::FrameType;
+
+namespace {
+
+constexpr int kNotStarted = 125;
+constexpr int kSignalExit = 128;
+
+}  // namespace
+
+Result<void> ask_for_terminal(guest_init::SessionRequest& request) {
+  winsize size{};
+  if (::isatty(STDIN_FILENO) == 0) return fail(EINVAL, "standard input is no terminal: leave out --tty");
+  ::ioctl(STDIN_FILENO, TIOCGWINSZ, &size);
+  request.terminal = true;
+  request.rows = size.ws_row;
+  request.columns = size.ws_col;
+  // First, so that a variable that was asked for counts.
+  if (const char* kind = std::getenv("TERM"); kind != nullptr)
+    request.environment.insert(request.environment.begin(), str_cat("TERM=", std::string_view(kind)));
+  return {};
+}
+
+/// What the program says, on its way to one of our streams. At most a window, since credit follows the
+/// writing.
+struct SessionClient::Sink {
+  Sink(boost::asio::io_context& io, int fd) : stream(io, fd, O_WRONLY) {}
+
+  LentDescriptor stream;
+  std::string waiting;
+  std::string writing;
+};
+
+SessionClient::SessionClient(boost::asio::io_context& io, UniqueFd socket, SessionStdio stdio,
+                             std::function<void(SessionEnd)> ended)
+    : socket_(io),
+      stdio_(stdio),
+      ended_(std::move(ended)),
+      output_(std::make_unique<Sink>(io, stdio.output)),
+      error_(std::make_unique<Sink>(io, stdio.error)),
+      self_(std::make_shared<SessionClient*>(this)) {
+  error_code failed;
+  socket_.assign(socket.get(), failed);
+  if (!failed) [[maybe_unused]]
+    const int given = socket.release();
+  if (stdio.input >= 0) input_ = std::make_unique<LentDescriptor>(io, stdio.input, O_RDONLY);
+  decoder_.accept();
+}
+
+SessionClient::~SessionClient() = default;
+
+Result<void> SessionClient::start(const guest_init::SessionRequest& request) {
+  if (!socket_.is_open()) return fail(EBADF, "cannot watch the session's socket");
+  if (request.terminal) {
+    LB_ASSIGN(auto terminal, RawTerminal::enter(stdio_.input));
+    if (terminal) terminal_.emplace(*std::move(terminal));
+  }
+  send(FrameType::kRequest, guest_init::encode_request(request));
+  send(FrameType::kStart, {});
+  // Again: the terminal may have changed after it was asked and before anyone listened for that.
+  if (request.terminal) send_window();
+  if (!input_ || !input_->usable()) {
+    input_.reset();
+    send(FrameType::kInputEnd, {});
+  }
+  read_input();
+  read_socket();
+  return {};
+}
+
+void SessionClient::send_signal(int number) {
+  send_number(FrameType::kSignal, static_cast<std::uint32_t>(number));
+}
+
+void SessionClient::send_window() {
+  winsize size{};
+  if (::ioctl(stdio_.input, TIOCGWINSZ, &size) != 0) return;
+  send_number(FrameType::kWindow, std::uint32_t{size.ws_row} | std::uint32_t{size.ws_col} << 16U);
+}
+
+void SessionClient::send(FrameType type, std::string_view payload) {
+  if (end_) return;
+  guest_init::append_frame(to_socket_, 0, type, payload);
+  write_socket();
+}
+
+void SessionClient::send_number(FrameType type, std::uint32_t number) {
+  send(type, {reinterpret_cast<const char*>(&number), sizeof(number)});
+}
+
+void SessionClient::write_socket() {
+  if (!writing_.empty() || to_socket_.empty()) return;
+  writing_.swap(to_socket_);
+  boost::asio::async_write(socket_, boost::asio::buffer(writing_),
+                           [weak = std::weak_ptr(self_)](error_code error, std::size_t) {
+                             const auto alive = weak.lock();
+                             if (!alive) return;
+                             SessionClient& self = **alive;
+                             self.writing_.clear();
+                             if (error) return;  // the reader sees the end too
+                             self.write_socket();
+                           });
+}
+
+void SessionClient::read_socket() {
+  socket_.async_read_some(boost::asio::buffer(from_socket_),
+                          [weak = std::weak_ptr(self_)](error_code error, std::size_t size_bytes) {
+                            const auto alive = weak.lock();
+                            if (!alive || error == boost::asio::error::operation_aborted) return;
+                            SessionClient& self = **alive;
+                            if (error) return self.finish({kNotStarted, "the connection to the VM was lost"});
+                            self.decoder_.feed({self.from_socket_.data(), size_bytes});
+                            while (const auto frame = self.decoder_.next()) self.handle(*frame);
+                            if (self.decoder_.take_broken())
+                              return self.finish({kNotStarted, "the VM's agent makes no sense"});
+                            if (!self.end_) return self.read_socket();
+                            self.finish_if_written();
+                          });
+}
+
+void SessionClient::handle(const Frame& frame) {
+  const auto number = guest_init::decode_number(frame.payload);
+  switch (frame.type) {
+    case FrameType::kOutput:
+    case FrameType::kError: {
+      Sink& sink = frame.type == FrameType::kOutput ? *output_ : *error_;
+      sink.waiting += frame.payload;
+      return write_sink(sink);
+    }
+    case FrameType::kCredit:
+      credit_ += std::min(number.value_or(0), guest_init::kWindowBytes - credit_);
+      return read_input();
+    case FrameType::kExit:
+      // Eight bits are what a process can end with.
+      end_ = SessionEnd{.exit_code = static_cast<int>(number.value_or(kNotStarted) & 0xffU), .failure = {}};
+      return;
+    case FrameType::kFailed:
+      end_ = SessionEnd{
+          .exit_code = static_cast<int>(number.value_or(kNotStarted) & 0xffU),
+          .failure = std::string(frame.payload.substr(std::min<std::size_t>(4, frame.payload.size())))};
+      return;
+    default:
+      return;
+  }
+}
+
+void SessionClient::read_input() {
+  if (!input_ || reading_input_ || credit_ == 0 || end_) return;
+  reading_input_ = true;
+  const std::size_t room = std::min<std::size_t>(from_input_.size(), credit_);
+  input_->stream().async_read_some(boost::asio::buffer(from_input_.data(), room),
+                                   [weak = std::weak_ptr(self_)](error_code error, std::size_t size_bytes) {
+                                     const auto alive = weak.lock();
+                                     if (!alive) return;
+                                     SessionClient& self = **alive;
+                                     self.reading_input_ = false;
+                                     if (error) {
+                                       self.input_.reset();
+                                       return self.send(FrameType::kInputEnd, {});
+                                     }
+                                     self.credit_ -= static_cast<std::uint32_t>(size_bytes);
+                                     self.send(FrameType::kInput, {self.from_input_.data(), size_bytes});
+                                     self.read_input();
+                                   });
+}
+
+void SessionClient::write_sink(Sink& sink) {
+  if (!sink.writing.empty() || sink.waiting.empty()) return;
+  sink.writing.swap(sink.waiting);
+  boost::asio::async_write(sink.stream.stream(), boost::asio::buffer(sink.writing),
+                           [weak = std::weak_ptr(self_), &sink](error_code error, std::size_t) {
+                             const auto alive = weak.lock();
+                             if (!alive) return;
+                             SessionClient& self = **alive;
+                             const auto written = static_cast<std::uint32_t>(sink.writing.size());
+                             sink.writing.clear();
+                             // As a program ends that writes where nobody reads.
+                             if (error) return self.finish({kSignalExit + SIGPIPE, ""});
+                             self.send_number(FrameType::kCredit, written);
+                             self.write_sink(sink);
+                             if (self.end_) self.finish_if_written();
+                           });
+}
+
+void SessionClient::finish_if_written() {
+  for (const Sink* sink : {output_.get(), error_.get()}) {
+    if (!sink->writing.empty() || !sink->waiting.empty()) return;
+  }
+  finish(*end_);
+}
+
+void SessionClient::finish(SessionEnd end) {
+  end_ = end;
+  terminal_.reset();
+  error_code ignored;
+  socket_.close(ignored);
+  // Once, and this object may be gone afterwards.
+  if (const auto ended = std::exchange(ended_, nullptr)) ended(std::move(end));
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,101 @@
+#include "launcher/agent/socket_forward.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/asio/post.hpp>
+
+#include "launcher/host/unix_socket.h"
+#include "oci-mount/base/log.h"
+
+namespace layerboot::launcher {
+
+using boost::system::error_code;
+
+namespace {
+
+/// Removes the socket of a launcher that was killed, and nothing else.
+Result<void> make_room(const std::filesystem::path& path) {
+  struct stat st{};
+  if (::lstat(path.c_str(), &st) != 0) return {};
+  if (!S_ISSOCK(st.st_mode)) return fail(EEXIST, path.string(), " is there already, and is no socket");
+  if (connect_to(path)) return fail(EADDRINUSE, "somebody listens at ", path.string(), " already");
+  if (::unlink(path.c_str()) != 0) return errno_error("cannot remove stale socket ", path.string());
+  return {};
+}
+
+}  // namespace
+
+SocketForward::SocketForward(boost::asio::io_context& io, AgentBroker& broker, std::filesystem::path host,
+                             std::string guest)
+    : io_(io),
+      broker_(broker),
+      host_(std::move(host)),
+      guest_(std::move(guest)),
+      listener_(io),
+      self_(std::make_shared<SocketForward*>(this)) {}
+
+SocketForward::~SocketForward() {
+  if (listener_.is_open()) ::unlink(host_.c_str());
+}
+
+Result<std::unique_ptr<SocketForward>> SocketForward::listen(boost::asio::io_context& io, AgentBroker& broker,
+                                                             const std::filesystem::path& host,
+                                                             std::string guest) {
+  LB_TRY(make_room(host));
+  LB_ASSIGN(UniqueFd listener, listen_at(host));
+  std::unique_ptr<SocketForward> forward(new SocketForward(io, broker, host, std::move(guest)));
+  error_code error;
+  forward->listener_.assign(listener.get(), error);
+  if (error) return fail(error.value(), host.string(), ": ", error.message());
+  [[maybe_unused]] const int given = listener.release();
+  forward->accept();
+  return forward;
+}
+
+void SocketForward::accept() {
+  listener_.async_wait(
+      boost::asio::posix::stream_descriptor::wait_read, [weak = std::weak_ptr(self_)](error_code error) {
+        const auto alive = weak.lock();
+        if (!alive || error) return;
+        SocketForward& self = **alive;
+        UniqueFd socket(
+            ::accept4(self.listener_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+        if (socket) {
+          if (const auto done = self.connect(std::move(socket)); !done)
+            log_warn(self.host_.string(), ": ", done.error().describe());
+        }
+        self.accept();
+      });
+}
+
+Result<void> SocketForward::connect(UniqueFd socket) {
+  if (connections_.size() >= kMaxConnections) return fail(EBUSY, "too many connections to the VM");
+  LB_ASSIGN(auto ends, socket_pair());
+  LB_TRY(broker_.adopt(std::move(ends.first)));
+  const std::uint64_t number = ++last_number_;
+  Connection connection;
+  const int fd = socket.get();
+  connection.socket = std::move(socket);
+  connection.session = std::make_unique<SessionClient>(
+      io_, std::move(ends.second), SessionStdio{.input = fd, .output = fd, .error = STDERR_FILENO},
+      [this, number](const SessionEnd& end) { ended(number, end); });
+  guest_init::SessionRequest request;
+  request.connect = guest_;
+  request.user = "0";
+  const auto started = connection.session->start(request);
+  connections_.emplace(number, std::move(connection));
+  return started;
+}
+
+void SocketForward::ended(std::uint64_t number, const SessionEnd& end) {
+  if (!end.failure.empty()) log_warn(host_.string(), ": ", end.failure);
+  const auto at = connections_.find(number);
+  if (at == connections_.end()) return;
+  // The session is in the middle of telling us.
+  boost::asio::post(io_, [gone = std::make_shared<Connection>(std::move(at->second))] {});
+  connections_.erase(at);
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,54 @@
+// SocketForward: a Unix socket of the guest, or a TCP port of it, as a Unix socket of the host.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "launcher/agent/agent_broker.h"
+#include "launcher/agent/session_client.h"
+#include "oci-mount/base/result.h"
+
+namespace layerboot::launcher {
+
+/// Each connection to the host's socket becomes a session of the guest's agent, which connects to the
+/// guest's. On one io_context's thread; no callback runs after destruction, which removes the host's socket.
+class SocketForward {
+ public:
+  static constexpr std::size_t kMaxConnections = 32;
+
+  /// Listens at `host`, for this user alone. A socket that nobody listens at any more is replaced; EEXIST for
+  /// anything else that has the name. `guest`: "/path" or a port number. `broker` is lent.
+  static Result<std::unique_ptr<SocketForward>> listen(boost::asio::io_context& io, AgentBroker& broker,
+                                                       const std::filesystem::path& host, std::string guest);
+  ~SocketForward();
+  SocketForward(const SocketForward&) = delete;
+  SocketForward& operator=(const SocketForward&) = delete;
+
+ private:
+  struct Connection {
+    UniqueFd socket;
+    std::unique_ptr<SessionClient> session;
+  };
+
+  SocketForward(boost::asio::io_context& io, AgentBroker& broker, std::filesystem::path host,
+                std::string guest);
+  void accept();
+  Result<void> connect(UniqueFd socket);
+  void ended(std::uint64_t number, const SessionEnd& end);
+
+  boost::asio::io_context& io_;
+  AgentBroker& broker_;
+  std::filesystem::path host_;
+  std::string guest_;
+  boost::asio::posix::stream_descriptor listener_;
+  std::map<std::uint64_t, Connection> connections_;
+  std::uint64_t last_number_ = 0;
+  std::shared_ptr<SocketForward*> self_;
+};
+
+}  // namespace layerboot::launcher

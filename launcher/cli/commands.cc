@@ -1,0 +1,90 @@
+#include "launcher/cli/commands.h"
+
+#include <cstdio>
+
+#include "launcher/cli/disk_command.h"
+#include "launcher/cli/doctor.h"
+#include "launcher/cli/exec_command.h"
+#include "launcher/cli/run_command.h"
+#include "launcher/cli/ssh_command.h"
+#include "launcher/cli/store_commands.h"
+#include "launcher/cli/vm_commands.h"
+#include "launcher/kernel/kernel_choice.h"
+#include "oci-mount/base/state_dirs.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+Result<void> kernel(const StateDirs& dirs, const Options& options) {
+  LB_ASSIGN(const Kernel prepared, kernel_for(dirs, options.kernel, options.guest_init));
+  std::printf("%s\n", prepared.vmlinuz.parent_path().c_str());
+  return {};
+}
+
+Result<void> carry_out_simple(const StateDirs& dirs, const Options& options) {
+  switch (options.command) {
+    case Command::kServe:
+      return serve_image(dirs, options);
+    case Command::kKernel:
+      return kernel(dirs, options);
+    case Command::kPull:
+      return pull(dirs, {.reference = options.image,
+                         .tls_verify = options.tls_verify,
+                         .show_progress = options.log_level >= LogLevel::kInfo});
+    case Command::kImages:
+      return list_images(dirs, options.json, options.names_only);
+    case Command::kRmi:
+      return remove_image(dirs, options.image);
+    case Command::kExportLibvirt:
+      return export_libvirt(dirs, options);
+    case Command::kDisk:
+      return make_disk(dirs, options);
+    case Command::kGc:
+      return clean_up(dirs);
+    case Command::kPs:
+      return list_vms_command(dirs, options);
+    case Command::kInspect:
+      return inspect_vms(dirs, options);
+    case Command::kLogs:
+      return show_logs(dirs, options);
+    case Command::kConsole:
+      return join_console(dirs, options);
+    case Command::kResize:
+      return resize_vm(dirs, options);
+    default:
+      break;
+  }
+  return fail(EINVAL, "unknown command");
+}
+
+}  // namespace
+
+Result<int> carry_out(const Options& options) {
+  LB_ASSIGN(const StateDirs dirs, StateDirs::from_environment());
+  switch (options.command) {
+    case Command::kRun:
+      return run_vm(dirs, options);
+    case Command::kDoctor:
+      return doctor(dirs, options);
+    case Command::kStart:
+      return start_vm(dirs, options);
+    case Command::kStop:
+      return stop_vms(dirs, options);
+    case Command::kKill:
+      return kill_vms(dirs, options);
+    case Command::kRm:
+      return remove_vms(dirs, options);
+    case Command::kReset:
+      return reset_vms(dirs, options);
+    case Command::kExec:
+      return exec_in_vm(dirs, options);
+    case Command::kSsh:
+      return options.proxy ? ssh_proxy(dirs, options) : ssh_into_vm(dirs, options);
+    default:
+      LB_TRY(carry_out_simple(dirs, options));
+      return 0;
+  }
+}
+
+}  // namespace layerboot::launcher

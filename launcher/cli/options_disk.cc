@@ -1,0 +1,67 @@
+// `layerboot disk` and `layerboot export`.
+
+#include "launcher/cli/options_parts.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+void add_export_command(CommandSet& commands) {
+  Options& options = commands.options();
+  auto* exported = commands.add("export", Command::kExportLibvirt,
+                                "print a VM as another engine's definition", settle_name);
+  exported->add_option("ENGINE", options.engine, "libvirt: its domain XML")
+      ->required()
+      ->check(CLI::IsMember({"libvirt"}));
+  exported->add_option("VM", options.name, "its name")->required();
+  auto* image = exported->add_option("--image", options.image, "make the VM from this image, if it is new");
+  exported->add_flag("--disk-image", options.disk_root, "with its root on a disk")->needs(image);
+  add_size(
+      exported, "--disk", [&options](std::uint64_t size_bytes) { options.quota_bytes = size_bytes; },
+      "as with run")
+      ->needs(image);
+  exported
+      ->add_option("--socket-path", options.socket_path,
+                   "where the daemon of a virtiofs root will listen; default: as with serve")
+      ->type_name("SOCKET");
+  add_kernel_options(exported, options);
+  exported->add_option("--oci-mount", options.oci_mount, "the oci-mount to make the disk by")
+      ->type_name("FILE");
+  add_choice<AccelChoice>(
+      exported, "--accel", options.accel_choice,
+      {{"auto", AccelChoice::kAuto}, {"kvm", AccelChoice::kKvm}, {"tcg", AccelChoice::kTcg}},
+      "for which host: auto asks this one");
+  exported->footer(
+      "A virtiofs root needs its daemon: 'layerboot serve IMAGE --name VM --socket-path SOCKET', whenever "
+      "the domain\n"
+      "is started; it serves the VM's volumes as well. A disk root needs nothing but the files that the XML "
+      "names, and\n"
+      "has no volumes. Shared sockets are left out: they are the launcher's.");
+}
+
+}  // namespace
+
+void add_disk_commands(CommandSet& commands) {
+  Options& options = commands.options();
+  auto* disk = commands.add("disk", Command::kDisk, "make a disk file of an image");
+  disk->add_option("IMAGE", options.image, "the image: oci:DIR[:TAG] or a name in the local store")
+      ->required();
+  disk->add_option("OUT", options.output, "the file to make; it must not exist")->required();
+  add_choice<DiskFormat>(disk, "--format", options.disk_output_format,
+                         {{"raw", DiskFormat::kRaw}, {"qcow2", DiskFormat::kQcow2}},
+                         "raw (sparse, the default) or qcow2");
+  add_size(
+      disk, "--size", [&options](std::uint64_t size_bytes) { options.disk_bytes = size_bytes; },
+      "the disk's size; default: 4G");
+  disk->add_option("--fs", options.disk_file_system, "its file system: ext4")
+      ->check(CLI::IsMember({"ext4"}))
+      ->capture_default_str();
+  disk->add_option("--oci-mount", options.oci_mount, "the oci-mount to read the image by")->type_name("FILE");
+  disk->footer(
+      "Needs no root and unpacks nothing: mkfs.ext4 reads the mounted image. What is made is kept and "
+      "shared\n"
+      "by VMs (run --disk-image). A VM on it needs a kernel from outside: see layerboot export.");
+  add_export_command(commands);
+}
+
+}  // namespace layerboot::launcher

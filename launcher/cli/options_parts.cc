@@ -1,0 +1,110 @@
+#include "launcher/cli/options_parts.h"
+
+#include <cstdlib>
+
+#include <utility>
+
+#include "oci-mount/base/size.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+/// A variable without a value is handed on from our own environment.
+std::string environment_entry(const std::string& text) {
+  if (text.find('=') != std::string::npos) return text;
+  const char* value = std::getenv(text.c_str());
+  return str_cat(text, '=', value == nullptr ? "" : value);
+}
+
+}  // namespace
+
+CLI::App* CommandSet::add(const char* name, Command command, const char* help, Check check) {
+  CLI::App* added = app_.add_subcommand(name, help);
+  auto* quiet = added->add_flag("-q,--quiet", quiet_, "only errors and warnings");
+  added->add_flag("--debug", debug_, "everything, and a talkative guest")->excludes(quiet);
+  entries_.push_back({.app = added, .command = command, .check = std::move(check)});
+  return added;
+}
+
+Result<void> CommandSet::settle() {
+  if (quiet_) options_.log_level = LogLevel::kWarn;
+  if (debug_) options_.log_level = LogLevel::kDebug;
+  std::string names;
+  for (const Entry& entry : entries_) {
+    if (!entry.app->parsed()) {
+      names += str_cat(names.empty() ? "" : ", ", entry.app->get_name());
+      continue;
+    }
+    options_.command = entry.command;
+    return entry.check ? entry.check(options_) : Result<void>();
+  }
+  return fail(EINVAL, "give a command: ", names);
+}
+
+void add_kernel_options(CLI::App* command, Options& options) {
+  command->add_option("--kernel", options.kernel, "the kernel to boot")
+      ->type_name("SPEC")
+      ->capture_default_str();
+  command->add_option("--guest-init", options.guest_init, "guest-init to put into the initrd")
+      ->type_name("FILE");
+}
+
+CLI::Option* add_size(CLI::App* command, const char* option, std::function<void(std::uint64_t)> store,
+                      const char* help) {
+  return command
+      ->add_option_function<std::string>(
+          option,
+          [store = std::move(store), option](const std::string& text) {
+            const auto size_bytes = parse_size(text);
+            if (!size_bytes) throw CLI::ValidationError(option, size_bytes.error().describe());
+            store(*size_bytes);
+          },
+          help)
+      ->type_name("SIZE");
+}
+
+void add_disk_options(CLI::App* command, Options& options) {
+  command->add_option("--name", options.name, "the VM's name; default: from the image")->type_name("NAME");
+  add_size(
+      command, "--disk,--quota", [&options](std::uint64_t size_bytes) { options.quota_bytes = size_bytes; },
+      "what the VM may write, at most; default: as before, or 4G for a new VM");
+  command->add_option("--vfsd", options.vfsd, "the file system daemon to start")->type_name("FILE");
+}
+
+CLI::Option* add_writeback_option(CLI::App* command, Options& options) {
+  return command->add_flag(
+      "--writeback", options.writeback,
+      "the guest keeps what it writes for a while: faster for small writes, a full disk shows late");
+}
+
+void add_program_options(CLI::App* command, Options& options) {
+  command->add_option("--vfsd", options.vfsd, "the file system daemon to start")->type_name("FILE");
+  command->add_option("--guest-init", options.guest_init, "guest-init to put into the initrd")
+      ->type_name("FILE");
+  command->add_option("--qemu", options.qemu, "the QEMU to start")->type_name("FILE");
+}
+
+Result<void> settle_name(Options& options) {
+  if (options.name.empty())
+    options.name = options.image.empty() ? "virtiofs" : name_from_image(options.image);
+  return check_name(options.name);
+}
+
+void add_workload_options(CLI::App* command, Options& options, const std::string& whose) {
+  command
+      ->add_option_function<std::vector<std::string>>(
+          "-e,--env",
+          [&options](const std::vector<std::string>& texts) {
+            for (const auto& text : texts) options.environment.push_back(environment_entry(text));
+          },
+          str_cat("NAME=VALUE for ", whose, "; NAME alone takes ours (may be repeated)"))
+      ->allow_extra_args(false)
+      ->type_name("VARIABLE");
+  command->add_option("-u,--user", options.user, str_cat("who runs ", whose, "; default: as the image says"))
+      ->type_name("USER[:GROUP]");
+  command->add_option("-w,--workdir", options.workdir, str_cat("where ", whose, " runs; default: as it says"))
+      ->type_name("DIR");
+}
+
+}  // namespace layerboot::launcher

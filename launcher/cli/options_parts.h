@@ -1,0 +1,83 @@
+// What the files that describe layerboot's subcommands share. Each of options_*.cc adds its own.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "launcher/cli/options.h"
+#include "oci-mount/base/result.h"
+
+namespace layerboot::launcher {
+
+/// The subcommands, as they are being described: CLI11 fills in `options` (lent), and each command then
+/// checks what needs more than one option, or our own parsers.
+class CommandSet {
+ public:
+  using Check = std::function<Result<void>(Options&)>;
+
+  CommandSet(CLI::App& app, Options& options) : app_(app), options_(options) {}
+
+  /// A subcommand with --quiet and --debug, which every one has. `check` runs when this command was given.
+  CLI::App* add(const char* name, Command command, const char* help, Check check = {});
+  [[nodiscard]] Options& options() { return options_; }
+  /// After parsing: sets `command`, and runs its check. EINVAL when no command was given.
+  Result<void> settle();
+
+ private:
+  struct Entry {
+    CLI::App* app;
+    Command command;
+    Check check;
+  };
+
+  CLI::App& app_;
+  Options& options_;
+  std::vector<Entry> entries_;
+  bool quiet_ = false;
+  bool debug_ = false;
+};
+
+/// An option that takes one of a few words.
+template <typename Choice>
+CLI::Option* add_choice(CLI::App* command, const char* option, Choice& value,
+                        const std::map<std::string, Choice>& names, const char* help) {
+  std::string words;
+  for (const auto& [name, choice] : names) words += str_cat(words.empty() ? "" : "|", name);
+  CLI::CheckedTransformer transformer(names);
+  // Without it the help shows the enumerators' numbers.
+  transformer.description("");
+  return command->add_option(option, value, help)->transform(transformer)->type_name(words);
+}
+
+/// --kernel and --guest-init.
+void add_kernel_options(CLI::App* command, Options& options);
+/// --vfsd, --guest-init and --qemu.
+void add_program_options(CLI::App* command, Options& options);
+/// --name, --disk and --vfsd.
+void add_disk_options(CLI::App* command, Options& options);
+/// --writeback.
+CLI::Option* add_writeback_option(CLI::App* command, Options& options);
+/// --env, --user and --workdir, for what `whose` says.
+void add_workload_options(CLI::App* command, Options& options, const std::string& whose);
+/// An option that takes a size such as 4G; `store` gets the bytes.
+CLI::Option* add_size(CLI::App* command, const char* option, std::function<void(std::uint64_t)> store,
+                      const char* help);
+/// Names a VM after its image where no name was given, and checks the name.
+Result<void> settle_name(Options& options);
+
+/// A script for bash that completes every command and option that `app` has, and the names of VMs and images.
+std::string bash_completion(const CLI::App& app);
+
+// One for each options_*.cc.
+void add_run_command(CommandSet& commands);
+void add_serve_commands(CommandSet& commands);
+void add_store_commands(CommandSet& commands);
+void add_disk_commands(CommandSet& commands);
+void add_vm_commands(CommandSet& commands);
+void add_exec_command(CommandSet& commands);
+void add_ssh_command(CommandSet& commands);
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,32 @@
+// `layerboot serve`, `kernel` and `doctor`.
+
+#include "launcher/cli/options_parts.h"
+
+namespace layerboot::launcher {
+
+void add_serve_commands(CommandSet& commands) {
+  Options& options = commands.options();
+  auto* serve =
+      commands.add("serve", Command::kServe,
+                   "serve an image as a VM's root file system, for 'run --socket-path'", settle_name);
+  serve->add_option("IMAGE", options.image, "the image: oci:DIR[:TAG] or a name in the local store")
+      ->required();
+  serve
+      ->add_option("--socket-path", options.socket_path, "where to listen; default: in the runtime directory")
+      ->type_name("SOCKET");
+  add_disk_options(serve, options);
+  add_writeback_option(serve, options);
+  add_kernel_options(serve, options);
+  auto* kernel =
+      commands.add("kernel", Command::kKernel, "fetch and prepare a kernel, and print its directory");
+  add_kernel_options(kernel, options);
+  commands.add("completion", Command::kCompletion, "print the completion of this command line for bash");
+  auto* doctor = commands.add("doctor", Command::kDoctor, "say what this machine can do");
+  add_kernel_options(doctor, options);
+  doctor->add_flag("--json", options.json, "one JSON document instead of columns");
+  doctor->add_option("--vfsd", options.vfsd, "the file system daemon to look for")->type_name("FILE");
+  doctor->footer("Exit status: 0 VMs run here, 1 something that they need is missing.");
+  doctor->add_option("--qemu", options.qemu, "the QEMU to ask")->type_name("FILE");
+}
+
+}  // namespace layerboot::launcher

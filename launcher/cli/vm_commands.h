@@ -1,0 +1,29 @@
+// layerboot's commands about VMs that exist.
+#pragma once
+
+#include "launcher/cli/options.h"
+#include "oci-mount/base/result.h"
+#include "oci-mount/base/state_dirs.h"
+
+namespace layerboot::launcher {
+
+/// A line a VM, or one JSON document.
+Result<void> list_vms_command(const StateDirs& dirs, const Options& options);
+/// One JSON document: an array with an object for each name.
+Result<void> inspect_vms(const StateDirs& dirs, const Options& options);
+
+// These take several names: each is tried; 1 when one failed, having said why. What was done is printed by
+// name.
+Result<int> stop_vms(const StateDirs& dirs, const Options& options);
+Result<int> kill_vms(const StateDirs& dirs, const Options& options);
+Result<int> remove_vms(const StateDirs& dirs, const Options& options);
+Result<int> reset_vms(const StateDirs& dirs, const Options& options);
+
+Result<void> resize_vm(const StateDirs& dirs, const Options& options);
+
+/// Prints the console's log, and goes on with what is said if asked to.
+Result<void> show_logs(const StateDirs& dirs, const Options& options);
+/// Joins standard input and output to the console, until the person leaves or the VM ends.
+Result<void> join_console(const StateDirs& dirs, const Options& options);
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,172 @@
+// stop, kill, rm, reset and resize.
+
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <array>
+#include <cstdio>
+#include <functional>
+
+#include "launcher/cli/vm_commands.h"
+#include "launcher/host/unix_socket.h"
+#include "launcher/supervise/supervisor.h"
+#include "launcher/vm/control_client.h"
+#include "launcher/vm/vm_list.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/base/progress.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+/// Beyond the bounds of the steps on the supervisor's way down.
+constexpr milliseconds kSlack{15'000};
+
+/// One name at a time, however the others fare.
+Result<int> for_each_name(const Options& options,
+                          const std::function<Result<void>(const std::string&)>& act) {
+  int status = 0;
+  for (const std::string& name : options.names) {
+    if (const auto done = act(name); done) {
+      std::printf("%s\n", name.c_str());
+      std::fflush(stdout);
+    } else {
+      log_error(name, ": ", done.error().describe());
+      status = 1;
+    }
+  }
+  return status;
+}
+
+/// Nothing when nobody runs the VM.
+Result<std::optional<ControlClient>> supervisor_of(const StateDirs& dirs, const std::string& name) {
+  const VmPaths paths(dirs, name);
+  std::error_code error;
+  if (!std::filesystem::is_directory(paths.state, error)) {
+    return fail(ENOENT, "no such VM: 'layerboot ps -a' lists what is there");
+  }
+  auto client = ControlClient::connect(paths.control_socket());
+  if (client) return std::optional<ControlClient>(*std::move(client));
+  if (is_nobody(client.error())) return std::nullopt;
+  return std::unexpected(client.error());
+}
+
+/// An Error when the VM had to be cut off, or failed; not for the exit code of a command that was told to
+/// end.
+Result<void> how_it_ended(const StateDirs& dirs, const std::string& name) {
+  const auto run = load_last_run(VmPaths(dirs, name).last_run());
+  // With --rm there is nothing left to read.
+  if (!run || !*run || (*run)->error.empty()) return {};
+  return fail(EIO, (*run)->error);
+}
+
+Result<void> stop(const StateDirs& dirs, const std::string& name, std::optional<std::uint64_t> seconds) {
+  LB_ASSIGN(auto client, supervisor_of(dirs, name));
+  if (!client) return {};
+  const SupervisorBounds bounds;
+  milliseconds patience = bounds.power_down + bounds.quit + bounds.flush + bounds.drain + kSlack;
+  if (seconds) patience += std::chrono::seconds(*seconds);
+  LB_TRY(client->ask({.verb = ControlVerb::kStop, .timeout_seconds = seconds}));
+  LB_ASSIGN(const bool ended, client->wait_end(patience));
+  if (!ended) return fail(ETIMEDOUT, "its supervisor still runs: 'layerboot kill ", name, "' ends it");
+  return how_it_ended(dirs, name);
+}
+
+Result<void> kill(const StateDirs& dirs, const std::string& name) {
+  LB_ASSIGN(auto client, supervisor_of(dirs, name));
+  if (!client) return {};
+  const SupervisorBounds bounds;
+  const auto asked = client->ask({.verb = ControlVerb::kKill, .timeout_seconds = {}});
+  if (asked) {
+    LB_ASSIGN(const bool ended, client->wait_end(bounds.quit + bounds.flush + bounds.drain + kSlack));
+    if (ended) return {};
+  }
+  log_warn(name, ": its supervisor does not answer and is killed");
+  client->kill_supervisor();
+  LB_ASSIGN(const bool killed, client->wait_end(kSlack));
+  if (killed) return {};
+  return fail(ETIMEDOUT, "its supervisor could not be killed");
+}
+
+/// The VM's lock, in words that fit a command which needs it stopped.
+Result<VmDirectory> hold_stopped(const StateDirs& dirs, const std::string& name) {
+  auto directory = VmDirectory::open_existing(dirs, name);
+  if (!directory && directory.error().code == EBUSY) {
+    return fail(EBUSY, "it is running: 'layerboot stop ", name, "' first");
+  }
+  return directory;
+}
+
+/// Tells the root's daemon; vfsd/DESIGN.md, "Control socket", has the protocol.
+Result<void> resize_live(const VmPaths& paths, std::uint64_t quota_bytes) {
+  LB_ASSIGN(const UniqueFd socket, connect_to(paths.vfsd_socket()));
+  const timeval patience{.tv_sec = ControlClient::kPatience.count(), .tv_usec = 0};
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  const std::string line = nlohmann::json{{"command", "resize"}, {"bytes", quota_bytes}}.dump() + "\n";
+  if (::send(socket.get(), line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) {
+    return errno_error("vfsd's control socket");
+  }
+  std::string text;
+  while (!text.ends_with('\n') && text.size() < kMaxControlLineBytes) {
+    std::array<char, 1024> chunk{};
+    const auto got = ::recv(socket.get(), chunk.data(), chunk.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return fail(EPIPE, "vfsd did not answer");
+    text.append(chunk.data(), static_cast<std::size_t>(got));
+  }
+  const auto answer = nlohmann::json::parse(text, nullptr, false);
+  if (answer.is_object() && answer.value("ok", false)) return {};
+  return fail(EPROTO, "vfsd refused: ", text.substr(0, text.find('\n')));
+}
+
+}  // namespace
+
+Result<int> stop_vms(const StateDirs& dirs, const Options& options) {
+  return for_each_name(options,
+                       [&](const std::string& name) { return stop(dirs, name, options.stop_seconds); });
+}
+
+Result<int> kill_vms(const StateDirs& dirs, const Options& options) {
+  return for_each_name(options, [&](const std::string& name) { return kill(dirs, name); });
+}
+
+Result<int> remove_vms(const StateDirs& dirs, const Options& options) {
+  return for_each_name(options, [&](const std::string& name) -> Result<void> {
+    if (options.force) LB_TRY(kill(dirs, name));
+    auto directory = hold_stopped(dirs, name);
+    // One that was run with --rm has removed itself.
+    if (!directory && directory.error().code == ENOENT && options.force) return {};
+    if (!directory) return std::unexpected(directory.error());
+    return directory->remove();
+  });
+}
+
+Result<int> reset_vms(const StateDirs& dirs, const Options& options) {
+  return for_each_name(options, [&](const std::string& name) -> Result<void> {
+    LB_ASSIGN(const VmDirectory directory, hold_stopped(dirs, name));
+    return directory.throw_away_upper();
+  });
+}
+
+Result<void> resize_vm(const StateDirs& dirs, const Options& options) {
+  LB_ASSIGN(const VmView vm, look_at_vm(dirs, options.name));
+  LB_ASSIGN(VmRecord record, vm.record);
+  if (record.run.disk_root) {
+    return fail(EOPNOTSUPP, "VM ", options.name, " has a disk for its root, of a fixed size");
+  }
+  record.quota_bytes = options.quota_bytes.value_or(record.quota_bytes);
+  LB_TRY(save_vm_record(vm.paths, record));
+  std::printf("%s\n", options.name.c_str());
+  if (!vm.is_live()) return {};
+  const auto live = resize_live(vm.paths, record.quota_bytes);
+  if (live) return {};
+  if (is_nobody(live.error())) {
+    log_info("counts from the VM's next start on: its daemon takes no orders");
+    return {};
+  }
+  return while_doing(live.error(), "the VM that runs was not told; it counts from its next start on");
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,118 @@
+#include "launcher/console/console.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/write.hpp>
+#include <utility>
+
+#include "oci-mount/base/log.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+using boost::system::error_code;
+
+}  // namespace
+
+bool EscapeDetector::feed(std::string_view typed, std::chrono::steady_clock::time_point now) {
+  bool complete = false;
+  for (const char c : typed) {
+    if (c != kKey) {
+      count_ = 0;
+      continue;
+    }
+    if (count_ == kPresses) count_ = 0;
+    if (count_ > 0 && now - presses_.front() > kWithin) {
+      std::move(presses_.begin() + 1, presses_.begin() + static_cast<std::ptrdiff_t>(count_),
+                presses_.begin());
+      --count_;
+    }
+    presses_.at(count_++) = now;
+    complete = complete || (count_ == kPresses && now - presses_.front() <= kWithin);
+  }
+  return complete;
+}
+
+Console::Console(boost::asio::io_context& io, UniqueFd guest, int input, int output, Handlers handlers)
+    : handlers_(std::move(handlers)),
+      input_fd_(input),
+      input_(std::make_unique<LentDescriptor>(io, input, O_RDONLY)),
+      output_(std::make_unique<LentDescriptor>(io, output, O_WRONLY)),
+      guest_(io),
+      self_(std::make_shared<Console*>(this)) {
+  error_code error;
+  guest_.assign(guest.get(), error);
+  if (!error) [[maybe_unused]]
+    const int given = guest.release();
+}
+
+Console::~Console() = default;
+
+Result<void> Console::start() {
+  if (!guest_.is_open()) return fail(EBADF, "cannot watch the console's socket");
+  LB_ASSIGN(auto terminal, RawTerminal::enter(input_fd_));
+  if (terminal) terminal_.emplace(*std::move(terminal));
+  if (!output_->usable()) output_.reset();
+  // A terminal that is another job's is left alone: reading it would stop us.
+  if (input_->usable() && (terminal_ || ::isatty(input_fd_) == 0)) read_input();
+  read_guest();
+  return {};
+}
+
+void Console::read_input() {
+  input_->stream().async_read_some(boost::asio::buffer(from_input_),
+                                   [weak = std::weak_ptr(self_)](error_code error, std::size_t size_bytes) {
+                                     const auto self = weak.lock();
+                                     if (!self) return;
+                                     if (error) return;  // its end: the guest goes on
+                                     (*self)->write_guest(size_bytes);
+                                   });
+}
+
+void Console::write_guest(std::size_t size_bytes) {
+  const std::string_view typed(from_input_.data(), size_bytes);
+  if (terminal_ && escape_.feed(typed, std::chrono::steady_clock::now())) handlers_.escape();
+  boost::asio::async_write(guest_, boost::asio::buffer(typed.data(), typed.size()),
+                           [weak = std::weak_ptr(self_)](error_code error, std::size_t) {
+                             const auto self = weak.lock();
+                             if (self && !error) (*self)->read_input();
+                           });
+}
+
+void Console::read_guest() {
+  guest_.async_read_some(boost::asio::buffer(from_guest_),
+                         [weak = std::weak_ptr(self_)](error_code error, std::size_t size_bytes) {
+                           const auto self = weak.lock();
+                           if (!self || error == boost::asio::error::operation_aborted) return;
+                           if (error) return (*self)->guest_closed();
+                           (*self)->write_output(size_bytes);
+                         });
+}
+
+void Console::write_output(std::size_t size_bytes) {
+  if (!output_) return read_guest();
+  boost::asio::async_write(output_->stream(), boost::asio::buffer(from_guest_.data(), size_bytes),
+                           [weak = std::weak_ptr(self_)](error_code error, std::size_t) {
+                             const auto self = weak.lock();
+                             if (!self) return;
+                             if (error) {
+                               log_debug("standard output: ", error.message());
+                               (*self)->output_.reset();
+                             }
+                             (*self)->read_guest();
+                           });
+}
+
+void Console::guest_closed() {
+  error_code ignored;
+  guest_.close(ignored);
+  terminal_.reset();
+  const auto closed = handlers_.closed;
+  closed();  // may destroy this object
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,79 @@
+// Console: joins the guest's serial line to this process's standard input and output.
+#pragma once
+
+#include <array>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "launcher/host/lent_descriptor.h"
+#include "launcher/host/raw_terminal.h"
+#include "oci-mount/base/result.h"
+#include "oci-mount/base/unique_fd.h"
+
+namespace layerboot::launcher {
+
+/// Finds the way out of the console in what is typed: Ctrl-] three times within a second. Pure.
+class EscapeDetector {
+ public:
+  static constexpr char kKey = 0x1d;
+  static constexpr std::size_t kPresses = 3;
+  static constexpr std::chrono::milliseconds kWithin{1000};
+
+  /// True when `typed`, at `now`, completes the sequence.
+  bool feed(std::string_view typed, std::chrono::steady_clock::time_point now);
+
+ private:
+  std::array<std::chrono::steady_clock::time_point, kPresses> presses_{};  // the oldest first
+  std::size_t count_ = 0;
+};
+
+/// Copies both ways on one io_context's thread. A terminal on standard input is raw meanwhile; other input is
+/// passed through, and its end leaves the guest running. When standard output breaks, the guest's output is
+/// still read (QEMU keeps it in its log). No callback runs after destruction.
+class Console {
+ public:
+  static constexpr std::size_t kChunkBytes = 4096;
+
+  struct Handlers {
+    std::function<void()> escape;  // the person wants out; may come again
+    std::function<void()>
+        closed;  // the guest's end is closed and all it said is written; may destroy the console
+  };
+
+  /// `guest` is our end of the serial line's socket; `input` and `output` are lent. Descriptors are reopened
+  /// where they can be, so that no other process sees them turn non-blocking; otherwise their flags are put
+  /// back.
+  Console(boost::asio::io_context& io, UniqueFd guest, int input, int output, Handlers handlers);
+  ~Console();
+  Console(const Console&) = delete;
+  Console& operator=(const Console&) = delete;
+
+  Result<void> start();
+  /// True when a terminal is raw: the person has to know the way out.
+  [[nodiscard]] bool on_terminal() const { return terminal_.has_value(); }
+
+ private:
+  void read_input();
+  void write_guest(std::size_t size_bytes);
+  void read_guest();
+  void write_output(std::size_t size_bytes);
+  void guest_closed();
+
+  Handlers handlers_;
+  int input_fd_;
+  std::unique_ptr<LentDescriptor> input_;
+  std::unique_ptr<LentDescriptor> output_;
+  boost::asio::posix::stream_descriptor guest_;
+  std::array<char, kChunkBytes> from_input_{};
+  std::array<char, kChunkBytes> from_guest_{};
+  EscapeDetector escape_;
+  std::optional<RawTerminal> terminal_;
+  std::shared_ptr<Console*> self_;
+};
+
+}  // namespace layerboot::launcher

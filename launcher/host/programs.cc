@@ -1,0 +1,93 @@
+#include "launcher/host/programs.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+namespace layerboot::launcher {
+
+namespace {
+
+using std::filesystem::path;
+
+bool is_executable(const path& file) {
+  struct stat st{};
+  return ::stat(file.c_str(), &st) == 0 && S_ISREG(st.st_mode) && ::access(file.c_str(), X_OK) == 0;
+}
+
+path own_directory() {
+  std::error_code error;
+  return std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+}
+
+Result<path> find_companion(const path& given, const char* name, const char* option,
+                            const std::vector<path>& beside) {
+  if (!given.empty()) {
+    if (is_executable(given)) return given;
+    return fail(ENOENT, option, " ", given.string(), ": no executable file there");
+  }
+  const path here = own_directory();
+  for (const path& relative : beside) {
+    if (const path candidate = (here / relative).lexically_normal(); is_executable(candidate))
+      return candidate;
+  }
+  if (auto found = find_in_path(name)) return found;
+  return fail(ENOENT, "cannot find ", name, " beside ", (here / "layerboot").string(),
+              " or in PATH: install it, or name it with ", option);
+}
+
+}  // namespace
+
+Result<path> find_in_path(std::string_view name) {
+  const char* variable = std::getenv("PATH");
+  std::string_view rest = variable == nullptr ? "/usr/bin:/bin" : variable;
+  while (!rest.empty()) {
+    const std::string_view folder = rest.substr(0, rest.find(':'));
+    rest.remove_prefix(folder.size() < rest.size() ? folder.size() + 1 : rest.size());
+    if (folder.empty()) continue;
+    if (const path candidate = path(folder) / name; is_executable(candidate)) return candidate;
+  }
+  return fail(ENOENT, "no ", name, " in PATH");
+}
+
+Result<path> find_vfsd(const path& given) {
+  return find_companion(given, "vfsd", "--vfsd", {"vfsd", "../vfsd/vfsd", "../vfsd/daemon/vfsd"});
+}
+
+Result<path> find_guest_init(const path& given) {
+  return find_companion(given, "guest-init", "--guest-init",
+                        {"../libexec/layerboot/guest-init", "../guest-init/guest-init", "guest-init"});
+}
+
+Result<path> find_oci_mount(const path& given) {
+  return find_companion(given, "oci-mount", "--oci-mount", {"oci-mount", "../oci-mount/mount/oci-mount"});
+}
+
+Result<path> find_passt() {
+  if (auto found = find_in_path("passt")) return found;
+  return fail(ENOENT, "passt is not installed: apt install passt, or take --net user");
+}
+
+Result<path> find_kernel_build() {
+  const path here = own_directory();
+  for (const char* relative : {"../share/layerboot/kernel/build.sh", "../../../kernel/build.sh"}) {
+    if (const path candidate = (here / relative).lexically_normal(); is_executable(candidate))
+      return candidate;
+  }
+  return fail(ENOENT, "cannot find kernel/build.sh beside ", (here / "layerboot").string(),
+              ": install it, or build in the source tree");
+}
+
+Result<path> find_qemu(const path& given) {
+  if (!given.empty()) {
+    if (is_executable(given)) return given;
+    return fail(ENOENT, "--qemu ", given.string(), ": no executable file there");
+  }
+  if (auto found = find_in_path("qemu-system-x86_64")) return found;
+  return fail(ENOENT, "qemu-system-x86_64 is not installed: apt install qemu-system-x86");
+}
+
+}  // namespace layerboot::launcher

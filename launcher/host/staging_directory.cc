@@ -1,0 +1,39 @@
+#include "launcher/host/staging_directory.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <system_error>
+
+#include "oci-mount/base/files.h"
+
+namespace layerboot::launcher {
+
+Result<StagingDirectory> StagingDirectory::create(const std::filesystem::path& target) {
+  LB_TRY(make_directories(target.parent_path()));
+  std::string name =
+      (target.parent_path() / str_cat('.', target.filename().string(), ".making-XXXXXX")).string();
+  if (!::mkdtemp(name.data()))
+    return errno_error("cannot make a directory in ", target.parent_path().string());
+  // A package tool that drops its privileges must be able to pass through; there are no secrets here.
+  ::chmod(name.c_str(), 0755);
+  return StagingDirectory(std::move(name), target);
+}
+
+StagingDirectory::~StagingDirectory() {
+  if (path_.empty()) return;
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+Result<void> StagingDirectory::commit(const std::filesystem::path& inner) {
+  LB_ASSIGN(const UniqueFd fd, open_path(inner, O_RDONLY | O_DIRECTORY));
+  if (::syncfs(fd.get()) != 0) return errno_error("cannot sync ", inner.string());
+  auto named = rename_durably(inner, target_);
+  if (!named && (named.error().code == EEXIST || named.error().code == ENOTEMPTY)) return {};
+  return named;
+}
+
+}  // namespace layerboot::launcher

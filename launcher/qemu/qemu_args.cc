@@ -1,0 +1,169 @@
+#include "launcher/qemu/qemu_args.h"
+
+#include "launcher/vm/guest_plan.h"
+#include "oci-mount/base/str_cat.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+constexpr std::size_t kMaxCommandLineBytes = 2047;  // x86 COMMAND_LINE_SIZE and its NUL
+constexpr std::uint64_t kProbeMemoryMib = 256;
+
+// Works with user and stream networks; QEMU starts no program for us.
+constexpr std::string_view kSandbox =
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// A comma ends a property's value in QEMU's syntax unless doubled.
+std::string escape_commas(std::string_view text) {
+  std::string escaped;
+  for (const char c : text) {
+    escaped += c;
+    if (c == ',') escaped += ',';
+  }
+  return escaped;
+}
+
+std::string machine_argument(Machine machine, Accel accel, std::string_view more) {
+  const std::string_view accel_name = accel == Accel::kKvm ? "kvm" : "tcg";
+  if (machine == Machine::kMicrovm) {
+    // pcie=on keeps every device the same PCI device as on q35.
+    return str_cat("microvm,accel=", accel_name, ",acpi=on,pcie=on,rtc=on", more);
+  }
+  return str_cat("q35,accel=", accel_name, ",hpet=off,vmport=off,smm=off,sata=off,usb=off", more);
+}
+
+std::string_view cpu_model(Accel accel) { return accel == Accel::kKvm ? "host" : "max"; }
+
+std::string netdev_argument(const VmConfig& config) {
+  if (config.net == Net::kTap) {
+    return str_cat("tap,id=net,script=no,downscript=no,ifname=", config.tap);
+  }
+  if (config.net == Net::kPasst) {
+    const int fd = kQemuFirstVolumeFd + static_cast<int>(config.volumes.size());
+    return str_cat("stream,id=net,server=off,addr.type=fd,addr.str=", fd);
+  }
+  return user_netdev_argument(config);
+}
+
+void add_common(std::vector<std::string>& args) {
+  args.insert(args.end(),
+              {"-nodefaults", "-no-user-config", "-display", "none", "-sandbox", std::string(kSandbox)});
+}
+
+}  // namespace
+
+Result<std::string> kernel_command_line(const VmConfig& config) {
+  std::string line = "console=ttyS0 ";
+  line += config.disk_root ? "rootfstype=ext4 root=/dev/vda" : "rootfstype=virtiofs root=root";
+  line += " rw panic=-1";
+  if (config.disk_root && !config.modules_disk.empty()) line += " layerboot.modules=/dev/vdb";
+  // TSC calibration against the PIT and the timer check fail, or take long, on a loaded host without hardware
+  // virtualisation. The emulated TSC is the host's.
+  if (config.accel == Accel::kTcg) line += " tsc=reliable no_timer_check";
+  if (config.accel == Accel::kTcg && config.tsc_khz != 0) line += str_cat(" tsc_early_khz=", config.tsc_khz);
+  if (config.accel == Accel::kTcg && !config.tcg_append.empty()) line += str_cat(' ', config.tcg_append);
+  line += config.debug ? " systemd.log_target=kmsg" : " quiet loglevel=4";
+  line += config.quiet ? " systemd.show_status=0" : " systemd.show_status=1";
+  // The image may have networkd without having enabled it; where there is none the wish is ignored.
+  if (config.net != Net::kNone) line += " systemd.wants=systemd-networkd.service";
+  for (std::size_t i = 0; i < config.volumes.size(); ++i) {
+    const Volume& volume = config.volumes[i];
+    line += str_cat(" layerboot.mount=", volume_tag(i), ':', volume.guest,
+                    volume.kind == VolumeKind::kReadOnly ? ":ro" : "");
+  }
+  if (config.timing) line += " layerboot.timing systemd.wants=layerboot-timing.service";
+  line += guest_arguments(config);
+  if (!config.append.empty()) line += str_cat(' ', config.append);
+  LB_ASSIGN(const std::string for_init, init_arguments(config));
+  line += for_init;
+  if (line.size() > kMaxCommandLineBytes) {
+    return fail(E2BIG, "kernel command line of ", line.size(), " bytes: the kernel keeps ",
+                kMaxCommandLineBytes, ", shorten --append");
+  }
+  return line;
+}
+
+std::string user_netdev_argument(const VmConfig& config) {
+  std::string argument = "user,id=net";
+  for (const PublishedPort& port : config.published) {
+    argument +=
+        str_cat(",hostfwd=", port.udp ? "udp:" : "tcp:", port.address, ':', port.host, "-:", port.guest);
+  }
+  return argument;
+}
+
+std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem::path& qemu) {
+  // As bytes, since memory backend and machine must agree to the byte.
+  const std::string memory = str_cat(config.memory_bytes, "B");
+  std::vector<std::string> args = {qemu.string()};
+  const auto add = [&args](std::string option, std::string value) {
+    args.push_back(std::move(option));
+    args.push_back(std::move(value));
+  };
+  add("-name", str_cat("guest=", config.name, ",process=layerboot:", config.name));
+  add_common(args);
+  add("-machine", machine_argument(config.machine, config.accel, ",memory-backend=memory"));
+  add("-cpu", std::string(cpu_model(config.accel)));
+  add("-smp", str_cat("cpus=", config.cpus));
+  add("-m", memory);
+  // The daemon reads and writes the guest's memory: it must be shareable.
+  add("-object", str_cat("memory-backend-memfd,id=memory,share=on,size=", memory));
+  add("-kernel", config.vmlinuz.string());
+  if (!config.initrd.empty()) add("-initrd", config.initrd.string());
+  add("-append", kernel_command_line(config).value_or(""));
+  if (config.disk_root) {
+    // In this order they are /dev/vda and /dev/vdb. The base below the overlay is never written to.
+    add("-drive", str_cat("if=none,id=root,format=", config.disk_format == DiskFormat::kRaw ? "raw" : "qcow2",
+                          ",discard=unmap,snapshot=", config.ephemeral ? "on" : "off",
+                          ",file=", escape_commas(config.root_disk.string())));
+    add("-device", "virtio-blk-pci,drive=root");
+    if (!config.modules_disk.empty()) {
+      add("-drive", str_cat("if=none,id=modules,format=raw,readonly=on,file=",
+                            escape_commas(config.modules_disk.string())));
+      add("-device", "virtio-blk-pci,drive=modules");
+    }
+  } else {
+    add("-chardev", str_cat("socket,id=virtiofs,fd=", kQemuVirtiofsFd));
+    add("-device", str_cat("vhost-user-fs-pci,chardev=virtiofs,tag=root,queue-size=1024,num-request-queues=",
+                           config.request_queues));
+  }
+  add("-device", "virtio-rng-pci");
+  for (std::size_t i = 0; i < config.volumes.size(); ++i) {
+    const std::string tag = volume_tag(i);
+    add("-chardev", str_cat("socket,id=", tag, ",fd=", kQemuFirstVolumeFd + static_cast<int>(i)));
+    add("-device", str_cat("vhost-user-fs-pci,chardev=", tag, ",tag=", tag, ",queue-size=1024"));
+  }
+  if (config.net != Net::kNone) {
+    add("-netdev", netdev_argument(config));
+    // romfile=: no boot ROM to load for a guest that does not boot from the network.
+    add("-device", "virtio-net-pci,netdev=net,romfile=");
+  }
+  add("-chardev", str_cat("socket,id=console,fd=", kQemuConsoleFd));
+  add("-serial", "chardev:console");
+  // One port: its number is of no interest, its name is.
+  add("-device", "virtio-serial-pci,max_ports=2");
+  add("-chardev", str_cat("socket,id=agent,fd=", kQemuAgentFd));
+  add("-device", str_cat("virtserialport,chardev=agent,name=", std::string_view(guest_init::kAgentPort)));
+  add("-chardev", str_cat("socket,id=qmp,fd=", kQemuQmpFd));
+  add("-mon", "chardev=qmp,mode=control");
+  return args;
+}
+
+std::vector<std::string> probe_args(const std::filesystem::path& qemu, const std::filesystem::path& vmlinuz,
+                                    const std::filesystem::path& initrd) {
+  std::vector<std::string> args = {qemu.string()};
+  add_common(args);
+  for (const std::string& argument :
+       {std::string("-machine"), machine_argument(Machine::kQ35, Accel::kKvm, ""), std::string("-cpu"),
+        std::string(cpu_model(Accel::kKvm)), std::string("-m"), str_cat(kProbeMemoryMib),
+        std::string("-no-reboot"), std::string("-kernel"), vmlinuz.string(), std::string("-initrd"),
+        initrd.string(), std::string("-append"), std::string("console=ttyS0 quiet panic=-1 layerboot.probe"),
+        std::string("-chardev"), str_cat("socket,id=console,fd=", kFirstInheritedFd), std::string("-serial"),
+        std::string("chardev:console")}) {
+    args.push_back(argument);
+  }
+  return args;
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,85 @@
+#include "launcher/supervise/janitor.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <thread>
+#include <utility>
+
+namespace layerboot::launcher {
+
+namespace {
+
+// A killed process's lock and pipe go one after the other.
+constexpr int kLockTries = 100;
+constexpr std::chrono::milliseconds kLockPause{20};
+
+bool take_lock(const std::filesystem::path& state) {
+  const int fd = ::open((state / "lock").c_str(), O_RDWR | O_CLOEXEC);
+  // The VM is gone, and its lock with it.
+  if (fd < 0) return errno == ENOENT;
+  for (int i = 0; i < kLockTries; ++i) {
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
+    std::this_thread::sleep_for(kLockPause);
+  }
+  return false;
+}
+
+/// In the child, to its end.
+[[noreturn]] void wait_and_clean(int pipe_fd, const VmPaths& paths) {
+  ::setsid();
+  ::prctl(PR_SET_NAME, "vm-janitor");
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) std::signal(number, SIG_IGN);
+  // Nothing of the launcher's is held: not its lock, not its terminal.
+  constexpr int kPipe = 3;
+  if (pipe_fd != kPipe && ::dup2(pipe_fd, kPipe) < 0) ::_exit(1);
+  ::syscall(SYS_close_range, kPipe + 1, ~0U, 0);
+  const int nothing = ::open("/dev/null", O_RDWR);
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (nothing < 0 || ::dup2(nothing, fd) < 0) ::close(fd);
+  }
+  char word = 0;
+  ssize_t got = 0;
+  do {
+    got = ::read(kPipe, &word, 1);
+  } while (got < 0 && errno == EINTR);
+  if (got == 0 && take_lock(paths.state)) {
+    std::error_code ignored;
+    std::filesystem::remove_all(paths.runtime, ignored);  // sockets, and nothing else
+  }
+  ::_exit(0);
+}
+
+}  // namespace
+
+Result<Janitor> Janitor::start(const VmPaths& paths) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error("pipe");
+  const UniqueFd read_end(ends[0]);
+  UniqueFd write_end(ends[1]);
+  const pid_t pid = ::fork();
+  if (pid < 0) return errno_error("fork");
+  if (pid == 0) wait_and_clean(read_end.get(), paths);
+  return Janitor(pid, std::move(write_end));
+}
+
+Janitor::Janitor(Janitor&& other) noexcept
+    : pid_(std::exchange(other.pid_, -1)), pipe_(std::move(other.pipe_)) {}
+
+Janitor::~Janitor() {
+  if (pid_ < 0) return;
+  // A word means that there is nothing to do; were it lost, what is done would do no harm.
+  [[maybe_unused]] const auto sent = ::write(pipe_.get(), "!", 1);
+  pipe_.reset();
+  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,143 @@
+// Supervision: one run of a plan; the inside of supervisor.h.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "launcher/agent/guest_link.h"
+#include "launcher/console/console.h"
+#include "launcher/console/console_hub.h"
+#include "launcher/console/console_log.h"
+#include "launcher/host/exit_watch.h"
+#include "launcher/host/log_bound.h"
+#include "launcher/qemu/qmp.h"
+#include "launcher/supervise/control_server.h"
+#include "launcher/supervise/daemon_process.h"
+#include "launcher/supervise/supervisor.h"
+
+namespace layerboot::launcher {
+
+struct WatchedChild {
+  Child process;
+  std::unique_ptr<ExitWatch> watch;
+};
+
+/// Everything happens on the io_context's one thread. supervision_up.cc has the way up, supervisor.cc what
+/// happens meanwhile, supervision_guest.cc what the guest has inside, supervision_down.cc the way down.
+///
+/// Up: daemons started -> all say ready -> connected -> QEMU started. Down, whatever the reason, in reverse:
+/// QEMU ended and its last words written -> daemons told to flush and end -> done. Each step down has a
+/// bound.
+class Supervision {
+ public:
+  explicit Supervision(const SupervisorPlan& plan) : plan_(plan) {}
+
+  Result<int> run();
+
+ private:
+  /// What a console says before it is known whether anybody is to see it.
+  static constexpr std::size_t kMaxHeldBytes = std::size_t{64} << 10;
+  /// For a guest whose agent does not answer although the guest speaks.
+  static constexpr std::chrono::seconds kHoldFor{15};
+
+  // Up.
+  Result<void> open_control();
+  Result<void> start_daemons();
+  void daemon_ready();
+  void all_ready();
+  void mark_indexes_open();
+  Result<void> start_vmm();
+  Result<void> start_network(std::vector<int>& inherited);
+  void start_qmp(UniqueFd socket);
+  Result<void> start_console(UniqueFd socket);
+  void watch_foreign_daemon(pid_t pid);
+
+  // The guest.
+  Result<void> start_guest_link(UniqueFd port);
+  void hold_console();
+  void show_console();
+  Result<void> join_console();
+  void guest_answered(guest_init::GuestKind kind);
+  void main_ended(const SessionEnd& end);
+  bool hand_on_signal(int number);
+  /// The exit code; makes an error of a command that was not run.
+  int settle_outcome();
+
+  // Meanwhile.
+  void watch_signals();
+  void greeted();
+  void handle_event(const QmpEvent& event);
+  Result<nlohmann::json> answer(const ControlRequest& request);
+  nlohmann::json status() const;
+  void take_over(UniqueFd socket, ControlVerb verb);
+  void hear_timing(std::string_view text);
+  void stop_by_request(const ControlRequest& request);
+
+  // Down.
+  void stop_requested(bool at_once);
+  void power_down();
+  void press_power_button();
+  void ask_again_later();
+  void bound_power_down();
+  void quit_vmm();
+  void vmm_ended();
+  void finish_vmm_if_drained();
+  void stop_daemons();
+  void daemon_ended(std::size_t number);
+  void daemon_gone_with_vmm(const std::string& text);
+  void finish_if_nothing_left();
+  void give_up(Error error);
+  void after(std::chrono::milliseconds delay, std::function<void()> action);
+  void mark(std::string_view name);
+
+  const SupervisorPlan& plan_;
+  boost::asio::io_context io_{1};
+  boost::asio::signal_set signals_{io_};
+  boost::asio::steady_timer step_timer_{io_};  // the bound of the step being waited for
+  boost::asio::steady_timer daemon_timer_{io_};
+  boost::asio::steady_timer ask_timer_{io_};
+  std::vector<std::unique_ptr<DaemonProcess>> daemons_;  // as in the plan; null once ended
+  std::unique_ptr<ExitWatch> foreign_daemon_;
+  std::optional<Child> network_;
+  UniqueFd network_socket_;  // QEMU's end, until it has it
+  std::optional<WatchedChild> vmm_;
+  std::unique_ptr<QmpClient> qmp_;
+  std::unique_ptr<LogBound> log_bound_;
+  std::optional<ConsoleLog> console_log_;
+  std::unique_ptr<ConsoleHub> hub_;
+  std::unique_ptr<Console> console_;
+  std::unique_ptr<ControlServer> control_;
+  std::unique_ptr<GuestLink> link_;
+  boost::asio::steady_timer hold_timer_{io_};
+  std::string held_;
+  std::optional<SessionEnd> main_end_;
+  std::chrono::milliseconds power_down_bound_{};
+  std::string timing_line_;  // the last line begun on the console
+  bool hub_open_ = false;
+  bool console_open_ = false;
+  bool qmp_open_ = false;
+  bool link_open_ = false;
+  bool console_decided_ = false;
+  bool hold_ends_ = false;
+  bool interrupted_ = false;
+  bool greeted_ = false;
+  std::optional<ExitStatus> vmm_status_;
+  bool guest_shut_down_ = false;
+  bool stopping_ = false;    // a stop was asked for
+  bool going_down_ = false;  // quit_vmm() or stop_daemons() has begun
+  bool finished_ = false;
+  unsigned quick_resets_ = 0;
+  std::chrono::steady_clock::time_point last_reset_{};
+  Result<void> outcome_;
+};
+
+}  // namespace layerboot::launcher

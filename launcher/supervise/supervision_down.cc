@@ -1,0 +1,182 @@
+#include <algorithm>
+#include <csignal>
+#include <utility>
+
+#include "launcher/supervise/supervision.h"
+#include "launcher/supervise/vfsd_args.h"
+#include "oci-mount/base/log.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+using boost::system::error_code;
+
+}  // namespace
+
+void Supervision::after(std::chrono::milliseconds delay, std::function<void()> action) {
+  step_timer_.expires_after(delay);
+  step_timer_.async_wait([action = std::move(action)](error_code error) {
+    if (!error) action();
+  });
+}
+
+void Supervision::stop_requested(bool at_once) {
+  if (!vmm_ && going_down_) return;
+  if (!vmm_ && plan_.vmm) outcome_ = fail(EINTR, "stopped before the VM was started");
+  if (!vmm_) return stop_daemons();
+  if (vmm_status_) return;
+  if (!at_once && !std::exchange(stopping_, true)) return power_down();
+  if (outcome_) outcome_ = fail(EINTR, "the VM was stopped at once: the guest may have lost data");
+  quit_vmm();
+}
+
+void Supervision::power_down() {
+  log_info("asking the guest to power off; once more stops it at once");
+  // Its own agent is surer than a button that something has to hear.
+  if (!link_ || !link_->runs_command() || !link_->power_off()) press_power_button();
+  ask_again_later();
+  bound_power_down();
+}
+
+void Supervision::press_power_button() {
+  qmp_->execute("system_powerdown", [this](Result<void> sent) {
+    if (sent || vmm_status_) return;
+    if (outcome_) outcome_ = while_doing(sent.error(), "cannot ask the guest to power off");
+    quit_vmm();
+  });
+}
+
+/// A guest that is still booting hears neither button nor agent, and what is not heard is lost.
+void Supervision::ask_again_later() {
+  ask_timer_.expires_after(plan_.bounds.ask_again);
+  ask_timer_.async_wait([this](error_code error) {
+    if (error || going_down_ || guest_shut_down_ || !vmm_ || vmm_status_) return;
+    log_debug("the guest still runs: asking it once more");
+    if (link_) link_->power_off();
+    press_power_button();
+    ask_again_later();
+  });
+}
+
+void Supervision::bound_power_down() {
+  after(power_down_bound_, [this] {
+    if (outcome_) {
+      const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(power_down_bound_).count();
+      outcome_ = fail(ETIMEDOUT, "the guest did not power off within ", seconds,
+                      " s and was stopped: it may have lost data");
+    }
+    quit_vmm();
+  });
+}
+
+void Supervision::quit_vmm() {
+  going_down_ = true;
+  if (!vmm_ || vmm_status_) return stop_daemons();
+  // QEMU says goodbye to a signal on standard error, to this command it does not.
+  qmp_->execute("quit", [this](Result<void> sent) {
+    if (!sent && vmm_ && !vmm_status_) vmm_->process.send(SIGTERM);
+  });
+  after(plan_.bounds.quit, [this] {
+    log_warn(vmm_->process.label(), " did not end when asked: killed");
+    vmm_->process.send(SIGKILL);
+  });
+}
+
+void Supervision::vmm_ended() {
+  vmm_status_ = vmm_->process.wait();
+  if (outcome_ && !vmm_status_->clean()) {
+    outcome_ = fail(EIO, vmm_->process.label(), " failed with ", vmm_status_->describe());
+  }
+  after(plan_.bounds.drain, [this] {
+    hub_open_ = false;
+    console_open_ = false;
+    qmp_open_ = false;
+    link_open_ = false;
+    finish_vmm_if_drained();
+  });
+  finish_vmm_if_drained();
+}
+
+void Supervision::finish_vmm_if_drained() {
+  if (!vmm_ || !vmm_status_ || hub_open_ || console_open_ || qmp_open_ || link_open_) return;
+  if (outcome_ && !guest_shut_down_) {
+    outcome_ = fail(EIO, vmm_->process.label(), " was stopped from outside: the guest may have lost data");
+  }
+  console_.reset();  // the terminal is back before anything else is said
+  link_.reset();
+  hub_.reset();
+  vmm_.reset();
+  network_.reset();
+  stop_daemons();
+}
+
+void Supervision::stop_daemons() {
+  going_down_ = true;
+  for (const auto& daemon : daemons_) {
+    if (daemon) daemon->send(SIGTERM);
+  }
+  finish_if_nothing_left();
+  if (finished_) return;
+  after(plan_.bounds.flush, [this] {
+    for (const auto& daemon : daemons_) {
+      if (!daemon) continue;
+      log_warn(daemon->label(), " did not end when asked: killed, what it wrote last may be missing");
+      daemon->send(SIGKILL);
+    }
+  });
+}
+
+void Supervision::finish_if_nothing_left() {
+  if (vmm_ || std::ranges::any_of(daemons_, [](const auto& daemon) { return daemon != nullptr; })) return;
+  finished_ = true;
+  ask_timer_.cancel();
+  io_.stop();
+}
+
+void Supervision::daemon_ended(std::size_t number) {
+  // Kept until the end of this: its own callback is running.
+  const auto daemon = std::move(daemons_.at(number));
+  const ExitStatus status = daemon->wait();
+  const std::string& label = daemon->label();
+  const bool on_its_own = !going_down_ && !vmm_status_;
+  if (on_its_own && vmm_) {
+    const std::string text = str_cat(label, " ended with ", status.describe(), ": the VM was stopped");
+    if (!status.clean()) return give_up(Error{EPIPE, text});
+    return daemon_gone_with_vmm(text);
+  }
+  const bool other_image = !status.signaled && status.value == kVfsdOtherImage;
+  if (on_its_own && plan_.vmm && status.clean()) {
+    outcome_ = fail(EPIPE, label, " ended before it was ready");
+  } else if (outcome_ && other_image && !plan_.other_image_advice.empty()) {
+    outcome_ = std::unexpected(Error{EINVAL, plan_.other_image_advice});
+  } else if (outcome_ && !status.clean()) {
+    // With an exit status it has itself said why.
+    outcome_ =
+        std::unexpected(Error{EIO, status.signaled ? str_cat(label, " ended with ", status.describe()) : ""});
+  }
+  // The others are of no use without it.
+  if (!vmm_ && !going_down_) return stop_daemons();
+  finish_if_nothing_left();
+}
+
+void Supervision::daemon_gone_with_vmm(const std::string& text) {
+  // A daemon that serves one VM ends when QEMU does, and may be seen to first.
+  daemon_timer_.expires_after(plan_.bounds.same_end);
+  daemon_timer_.async_wait([this, text](error_code error) {
+    if (error || !vmm_ || vmm_status_) return;
+    if (!guest_shut_down_) return give_up(Error{EPIPE, text});
+    // The guest is off and QEMU clearing up, which takes its time on a loaded host.
+    daemon_timer_.expires_after(plan_.bounds.clear_up);
+    daemon_timer_.async_wait([this, text](error_code stopped) {
+      if (!stopped && vmm_ && !vmm_status_) give_up(Error{EPIPE, text});
+    });
+  });
+}
+
+void Supervision::give_up(Error error) {
+  if (outcome_) outcome_ = std::unexpected(std::move(error));
+  quit_vmm();
+}
+
+}  // namespace layerboot::launcher

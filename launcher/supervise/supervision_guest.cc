@@ -1,0 +1,114 @@
+// What the guest has inside: its agent, its workload, and who gets to see its console.
+#include <unistd.h>
+
+#include <boost/asio/post.hpp>
+#include <csignal>
+#include <utility>
+
+#include "launcher/host/unix_socket.h"
+#include "launcher/supervise/supervision.h"
+#include "oci-mount/base/log.h"
+
+namespace layerboot::launcher {
+
+using boost::system::error_code;
+using guest_init::GuestKind;
+
+Result<void> Supervision::start_guest_link(UniqueFd port) {
+  if (!plan_.guest) return {};
+  LB_ASSIGN(link_,
+            GuestLink::start(io_, std::move(port), *plan_.guest, plan_.console_input, plan_.console_output,
+                             {.answered = [this](GuestKind kind) { guest_answered(kind); },
+                              .said = [this](std::string_view text) { hub_->say(text); },
+                              .main_ended = [this](const SessionEnd& end) { main_ended(end); },
+                              .closed =
+                                  [this] {
+                                    link_open_ = false;
+                                    finish_vmm_if_drained();
+                                  }}));
+  link_open_ = true;
+  return {};
+}
+
+void Supervision::hold_console() {
+  hub_->on_text([this](std::string_view text) {
+    hear_timing(text);
+    if (console_decided_) return;
+    held_.append(text.substr(0, kMaxHeldBytes - held_.size()));
+    if (hold_ends_) return;
+    hold_ends_ = true;
+    // A guest that speaks and has no agent is one to be looked at; but a command's output is not mixed with
+    // that.
+    if (plan_.guest->expected == GuestKind::kCommand) return;
+    hold_timer_.expires_after(kHoldFor);
+    hold_timer_.async_wait([this](error_code error) {
+      if (!error) show_console();
+    });
+  });
+}
+
+void Supervision::show_console() {
+  if (std::exchange(console_decided_, true) || plan_.console_output < 0 || !hub_open_) return;
+  for (std::string_view rest = held_; !rest.empty();) {
+    const ssize_t written = ::write(plan_.console_output, rest.data(), rest.size());
+    if (written <= 0) break;
+    rest.remove_prefix(static_cast<std::size_t>(written));
+  }
+  held_.clear();
+  if (const auto joined = join_console(); !joined) give_up(joined.error());
+}
+
+Result<void> Supervision::join_console() {
+  LB_ASSIGN(auto ends, socket_pair());
+  LB_TRY(hub_->attach(std::move(ends.first), ConsoleHub::Role::kPrimary));
+  console_ = std::make_unique<Console>(io_, std::move(ends.second), plan_.console_input, plan_.console_output,
+                                       Console::Handlers{.escape = [this] { stop_requested(false); },
+                                                         .closed =
+                                                             [this] {
+                                                               console_open_ = false;
+                                                               finish_vmm_if_drained();
+                                                             }});
+  LB_TRY(console_->start());
+  console_open_ = true;
+  if (console_->on_terminal()) log_info("console: Ctrl-] three times within a second stops the VM");
+  return {};
+}
+
+void Supervision::guest_answered(GuestKind kind) {
+  mark("guest answers");
+  hold_timer_.cancel();
+  // What it was asked before, it has not heard. Not from here: its workload, if it has one, comes first.
+  if (stopping_ && !going_down_) {
+    boost::asio::post(io_, [this] {
+      if (!going_down_ && link_) link_->power_off();
+    });
+  }
+  if (kind == GuestKind::kInit) return show_console();
+  console_decided_ = true;
+}
+
+void Supervision::main_ended(const SessionEnd& end) {
+  if (!end.failure.empty()) log_error(end.failure);
+  main_end_ = end;
+}
+
+bool Supervision::hand_on_signal(int number) {
+  if (number == SIGWINCH && link_) link_->window_changed();
+  if (number == SIGWINCH) return true;
+  // The first Ctrl-C is the command's, as it would be without a VM.
+  if (number != SIGINT || stopping_ || !link_ || interrupted_) return false;
+  interrupted_ = link_->signal_main(number);
+  return interrupted_;
+}
+
+int Supervision::settle_outcome() {
+  const bool command = plan_.guest && plan_.guest->expected == GuestKind::kCommand;
+  if (main_end_) return main_end_->exit_code;
+  if (!outcome_ || !command || !plan_.vmm) return 0;
+  if (stopping_) return 0;
+  outcome_ = fail(EIO, "the VM ended before its command was run",
+                  held_.empty() ? "" : str_cat("; its console said:\n", held_));
+  return 0;
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,161 @@
+#include "launcher/supervise/supervisor.h"
+
+#include <unistd.h>
+
+#include <boost/asio/post.hpp>
+#include <csignal>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "launcher/supervise/guest_step.h"
+#include "launcher/supervise/supervision.h"
+#include "oci-mount/base/log.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+using boost::system::error_code;
+using nlohmann::json;
+using std::chrono::steady_clock;
+
+constexpr std::size_t kMaxTimingLineBytes = 256;
+
+}  // namespace
+
+Result<int> Supervision::run() {
+  power_down_bound_ = plan_.bounds.power_down;
+  watch_signals();
+  LB_TRY(open_control());
+  if (!plan_.launcher_log.empty()) {
+    LB_ASSIGN(log_bound_, LogBound::watch(io_, plan_.launcher_log));
+  }
+  if (plan_.daemons.empty()) {
+    all_ready();
+  } else if (auto started = start_daemons(); !started) {
+    give_up(started.error());
+  }
+  if (!finished_) io_.run();
+  const int exit_code = settle_outcome();
+  LB_TRY(outcome_);
+  return exit_code;
+}
+
+void Supervision::watch_signals() {
+  error_code error;
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH}) {
+    signals_.add(number, error);
+    if (error) log_warn("cannot watch signal ", number, ": ", error.message());
+  }
+  signals_.async_wait([this](error_code failed, int number) {
+    if (failed) return;
+    log_debug("signal ", number);
+    // Armed again first: the second signal must count.
+    watch_signals();
+    if (!hand_on_signal(number)) stop_requested(number == SIGQUIT);
+  });
+}
+
+void Supervision::mark(std::string_view name) {
+  if (plan_.timeline != nullptr) plan_.timeline->mark(name);
+}
+
+void Supervision::greeted() {
+  greeted_ = true;
+  mark("QEMU runs");
+  if (!plan_.on_started) return;
+  if (auto wanted = plan_.on_started(); !wanted) give_up(wanted.error());
+}
+
+void Supervision::handle_event(const QmpEvent& event) {
+  log_debug("QEMU: ", event.name);
+  if (event.name == "SHUTDOWN" && event.guest) guest_shut_down_ = true;
+  if (event.name != "RESET" || !event.guest) return;
+  if (link_) link_->guest_reset();
+  const auto now = steady_clock::now();
+  if (now - last_reset_ < kOneReset) return;
+  quick_resets_ = now - last_reset_ <= kQuickReset ? quick_resets_ + 1 : 1;
+  last_reset_ = now;
+  if (quick_resets_ < kMaxQuickResets) return;
+  give_up(Error{EIO, str_cat("the guest reset itself ", kMaxQuickResets,
+                             " times in a row without booting: see its console")});
+}
+
+json Supervision::status() const {
+  json daemons = json::array();
+  for (const auto& daemon : daemons_) {
+    if (daemon) daemons.push_back({{"name", daemon->label()}, {"pid", daemon->pid()}});
+  }
+  json timing = json::array();
+  if (plan_.timeline != nullptr) {
+    for (const auto& [name, at] : plan_.timeline->marks()) {
+      timing.push_back({{"step", name}, {"microseconds", at.count()}});
+    }
+  }
+  const char* state = "starting";
+  if (greeted_) state = "running";
+  if (!plan_.vmm) state = "serving";
+  if (stopping_ || going_down_) state = "stopping";
+  return {{"state", state},
+          {"pid", ::getpid()},
+          {"qemu_pid", vmm_ && !vmm_status_ ? json(vmm_->process.pid()) : json()},
+          {"daemons", std::move(daemons)},
+          {"timing", std::move(timing)}};
+}
+
+Result<json> Supervision::answer(const ControlRequest& request) {
+  switch (request.verb) {
+    case ControlVerb::kStatus:
+      return status();
+    case ControlVerb::kStop:
+    case ControlVerb::kKill:
+      // Not from here: what it leads to may end this connection before the answer is sent.
+      boost::asio::post(io_, [this, request] { stop_by_request(request); });
+      return json::object();
+    case ControlVerb::kConsole:
+    case ControlVerb::kLogs:
+      if (!hub_ || !hub_open_) return fail(EAGAIN, "its console is not there yet");
+      return json{{"log_bytes", console_log_ ? console_log_->size_bytes() : 0}};
+  }
+  return fail(EINVAL, "unknown request");
+}
+
+void Supervision::take_over(UniqueFd socket, ControlVerb verb) {
+  const auto role = verb == ControlVerb::kConsole ? ConsoleHub::Role::kTyping : ConsoleHub::Role::kReading;
+  if (!hub_) return;
+  if (const auto attached = hub_->attach(std::move(socket), role); !attached) {
+    log_debug("console: ", attached.error().describe());
+  }
+}
+
+void Supervision::hear_timing(std::string_view text) {
+  if (plan_.timeline == nullptr) return;
+  for (const char c : text) {
+    if (c != '\n' && c != '\r') {
+      if (timing_line_.size() < kMaxTimingLineBytes) timing_line_ += c;
+      continue;
+    }
+    if (const auto step = parse_guest_step(timing_line_))
+      plan_.timeline->mark(step->name, steady_clock::now() - step->ago);
+    timing_line_.clear();
+  }
+}
+
+void Supervision::stop_by_request(const ControlRequest& request) {
+  if (request.verb == ControlVerb::kKill) return stop_requested(true);
+  if (request.timeout_seconds) power_down_bound_ = std::chrono::seconds(*request.timeout_seconds);
+  // Asked again, it is the bound that is new.
+  if (!stopping_) return stop_requested(false);
+  if (!going_down_ && vmm_ && !vmm_status_) bound_power_down();
+}
+
+Result<int> supervise(const SupervisorPlan& plan) {
+  // A reader of our output that is gone must not take the VM with it. Children get the default back.
+  std::signal(SIGPIPE, SIG_IGN);
+  Supervision supervision(plan);
+  auto outcome = supervision.run();
+  if (plan.on_ended) plan.on_ended(outcome);
+  return outcome;
+}
+
+}  // namespace layerboot::launcher

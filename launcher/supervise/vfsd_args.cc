@@ -1,0 +1,58 @@
+#include "launcher/supervise/vfsd_args.h"
+
+#include "oci-mount/base/str_cat.h"
+
+namespace layerboot::launcher {
+
+std::vector<std::string> vfsd_args(const VmConfig& config, const VfsdPaths& paths, bool once) {
+  const bool connected = paths.socket.empty();
+  std::vector<std::string> args = {paths.vfsd.string(),
+                                   connected ? "--fd" : "--socket-path",
+                                   connected ? str_cat(kVfsdSocketFd) : paths.socket.string(),
+                                   "--image",
+                                   config.image,
+                                   "--upper",
+                                   paths.upper.string(),
+                                   "--quota",
+                                   str_cat(config.quota_bytes),
+                                   "--index-dir",
+                                   paths.index.string()};
+  for (const auto& layer : paths.added_layers) {
+    args.emplace_back("--add-layer");
+    args.push_back(layer.string());
+  }
+  args.insert(args.end(),
+              {"--request-queues", str_cat(config.request_queues), "--ready-fd", str_cat(kVfsdReadyFd)});
+  if (!paths.control.empty()) args.insert(args.end(), {"--control-socket", paths.control.string()});
+  if (config.writeback) args.emplace_back("--writeback");
+  if (once) args.emplace_back("--once");
+  if (config.quiet) args.emplace_back("--quiet");
+  if (config.debug) args.emplace_back("--debug");
+  return args;
+}
+
+std::vector<std::string> volume_vfsd_args(const VmConfig& config, const Volume& volume,
+                                          const VfsdPaths& paths) {
+  const bool connected = paths.socket.empty();
+  std::vector<std::string> args = {paths.vfsd.string(),
+                                   connected ? "--fd" : "--socket-path",
+                                   connected ? str_cat(kVfsdSocketFd) : paths.socket.string(),
+                                   "--ready-fd",
+                                   str_cat(kVfsdReadyFd),
+                                   "--request-queues",
+                                   "1"};
+  if (volume.kind == VolumeKind::kOverlay) {
+    const std::uint64_t quota_bytes = volume.quota_bytes == 0 ? kDefaultQuotaBytes : volume.quota_bytes;
+    args.insert(args.end(), {"--image", str_cat("dir:", volume.host), "--index-dir", paths.index.string(),
+                             "--upper", paths.upper.string(), "--quota", str_cat(quota_bytes)});
+  } else {
+    args.insert(args.end(), {"--share", volume.host});
+    if (volume.kind == VolumeKind::kReadOnly) args.emplace_back("--read-only");
+    if (volume.quota_bytes != 0) args.insert(args.end(), {"--quota", str_cat(volume.quota_bytes)});
+  }
+  if (config.quiet) args.emplace_back("--quiet");
+  if (config.debug) args.emplace_back("--debug");
+  return args;
+}
+
+}  // namespace layerboot::launcher

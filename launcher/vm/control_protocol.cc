@@ -1,0 +1,52 @@
+#include "launcher/vm/control_protocol.h"
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace layerboot::launcher {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr std::array<std::pair<ControlVerb, const char*>, 5> kVerbs = {{{ControlVerb::kStatus, "status"},
+                                                                        {ControlVerb::kStop, "stop"},
+                                                                        {ControlVerb::kKill, "kill"},
+                                                                        {ControlVerb::kConsole, "console"},
+                                                                        {ControlVerb::kLogs, "logs"}}};
+
+}  // namespace
+
+std::string control_request_line(const ControlRequest& request) {
+  json object = json::object();
+  for (const auto& [verb, word] : kVerbs) {
+    if (verb == request.verb) object["do"] = word;
+  }
+  if (request.timeout_seconds) object["timeout_seconds"] = *request.timeout_seconds;
+  return object.dump() + "\n";
+}
+
+Result<ControlRequest> parse_control_request(std::string_view line) {
+  const json object = json::parse(line, nullptr, false);
+  if (!object.is_object()) return fail(EINVAL, "not a JSON object");
+  const auto word = object.find("do");
+  if (word == object.end() || !word->is_string()) return fail(EINVAL, "\"do\" is missing");
+  ControlRequest request;
+  bool known = false;
+  for (const auto& [verb, name] : kVerbs) {
+    if (*word != name) continue;
+    request.verb = verb;
+    known = true;
+  }
+  if (!known) return fail(EINVAL, "\"do\" is none of status, stop, kill, console and logs");
+  if (const auto timeout = object.find("timeout_seconds"); timeout != object.end()) {
+    if (!timeout->is_number_unsigned() || timeout->get<std::uint64_t>() > kMaxStopSeconds) {
+      return fail(EINVAL, "\"timeout_seconds\" is not 0 to ", kMaxStopSeconds);
+    }
+    request.timeout_seconds = timeout->get<std::uint64_t>();
+  }
+  return request;
+}
+
+}  // namespace layerboot::launcher

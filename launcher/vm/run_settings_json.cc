@@ -1,0 +1,249 @@
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "launcher/vm/run_settings.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+using nlohmann::json;
+
+template <typename Choice>
+using Words = std::vector<std::pair<Choice, const char*>>;
+
+const Words<AccelChoice>& accel_words() {
+  static const Words<AccelChoice> words = {
+      {AccelChoice::kAuto, "auto"}, {AccelChoice::kKvm, "kvm"}, {AccelChoice::kTcg, "tcg"}};
+  return words;
+}
+const Words<MachineChoice>& machine_words() {
+  static const Words<MachineChoice> words = {
+      {MachineChoice::kAuto, "auto"}, {MachineChoice::kQ35, "q35"}, {MachineChoice::kMicrovm, "microvm"}};
+  return words;
+}
+
+const Words<DiskFormat>& disk_words() {
+  static const Words<DiskFormat> words = {{DiskFormat::kRaw, "raw"}, {DiskFormat::kQcow2, "qcow2"}};
+  return words;
+}
+
+const Words<Boot>& boot_words() {
+  static const Words<Boot> words = {
+      {Boot::kAuto, "auto"}, {Boot::kInit, "init"}, {Boot::kCommand, "command"}};
+  return words;
+}
+
+const Words<VolumeKind>& volume_words() {
+  static const Words<VolumeKind> words = {
+      {VolumeKind::kReadOnly, "ro"}, {VolumeKind::kShared, "rw"}, {VolumeKind::kOverlay, "overlay"}};
+  return words;
+}
+
+template <typename Choice>
+const char* word_of(const Words<Choice>& words, Choice choice) {
+  const auto it = std::ranges::find(words, choice, &std::pair<Choice, const char*>::first);
+  return it == words.end() ? "" : it->second;
+}
+
+std::string net_word(const RunSettings& settings) {
+  switch (settings.net) {
+    case Net::kUser:
+      return "user";
+    case Net::kPasst:
+      return "passt";
+    case Net::kTap:
+      return "tap=" + settings.tap;
+    case Net::kNone:
+      break;
+  }
+  return "none";
+}
+
+/// Reads members into variables; the first that is of the wrong kind is kept as the error.
+class Reader {
+ public:
+  explicit Reader(const json& object) : object_(object) {}
+
+  void text(const char* key, std::string& value) {
+    if (const json* found = find(key, &json::is_string)) value = found->get<std::string>();
+  }
+  void flag(const char* key, bool& value) {
+    if (const json* found = find(key, &json::is_boolean)) value = found->get<bool>();
+  }
+  template <typename Number>
+  void number(const char* key, Number& value) {
+    const json* found = find(key, &json::is_number_unsigned);
+    if (found == nullptr) return;
+    const auto wide = found->get<std::uint64_t>();
+    if (!std::in_range<Number>(wide)) return wrong(key);
+    value = static_cast<Number>(wide);
+  }
+  template <typename Choice>
+  void choice(const char* key, const Words<Choice>& words, Choice& value) {
+    std::string word = word_of(words, value);
+    text(key, word);
+    const auto it = std::ranges::find(words, word, &std::pair<Choice, const char*>::second);
+    if (it == words.end()) return wrong(key);
+    value = it->first;
+  }
+  void texts(const char* key, std::vector<std::string>& values) {
+    each(key, [&](const json& item) {
+      if (!item.is_string()) return wrong(key);
+      values.push_back(item.get<std::string>());
+    });
+  }
+  template <typename Use>
+  void each(const char* key, Use use) {
+    const json* found = find(key, &json::is_array);
+    if (found == nullptr) return;
+    for (const json& item : *found) use(item);
+  }
+  void wrong(const char* key) {
+    if (wrong_.empty()) wrong_ = key;
+  }
+  [[nodiscard]] Result<void> done() const {
+    if (wrong_.empty()) return {};
+    return fail(EINVAL, wrong_, " is not what it should be");
+  }
+
+ private:
+  const json* find(const char* key, bool (json::*is_kind)() const noexcept) {
+    const auto it = object_.find(key);
+    if (it == object_.end()) return nullptr;
+    if ((*it.*is_kind)()) return &*it;
+    wrong(key);
+    return nullptr;
+  }
+
+  const json& object_;
+  std::string wrong_;
+};
+
+json volume_json(const Volume& volume) {
+  return {{"host", volume.host},
+          {"guest", volume.guest},
+          {"kind", word_of(volume_words(), volume.kind)},
+          {"quota_bytes", volume.quota_bytes}};
+}
+
+json port_json(const PublishedPort& port) {
+  return {{"address", port.address},
+          {"host", port.host},
+          {"guest", port.guest},
+          {"protocol", port.udp ? "udp" : "tcp"}};
+}
+
+}  // namespace
+
+json settings_to_json(const RunSettings& settings) {
+  json volumes = json::array();
+  for (const Volume& volume : settings.volumes) volumes.push_back(volume_json(volume));
+  json published = json::array();
+  for (const PublishedPort& port : settings.published) published.push_back(port_json(port));
+  json sockets = json::array();
+  for (const SharedSocket& socket : settings.sockets) {
+    sockets.push_back({{"host", socket.host}, {"guest", socket.guest}});
+  }
+  json entrypoint;
+  if (settings.entrypoint) entrypoint = *settings.entrypoint;
+  return {{"cpus", settings.cpus},
+          {"memory_bytes", settings.memory_bytes},
+          {"kernel", settings.kernel},
+          {"append", settings.append},
+          {"accel", word_of(accel_words(), settings.accel_choice)},
+          {"require_kvm", settings.require_kvm},
+          {"machine", word_of(machine_words(), settings.machine_choice)},
+          {"net", net_word(settings)},
+          {"hostname", settings.hostname},
+          {"boot", word_of(boot_words(), settings.boot)},
+          {"cgroup_v1", settings.cgroup_v1},
+          {"entrypoint", std::move(entrypoint)},
+          {"environment", settings.environment},
+          {"user", settings.user},
+          {"workdir", settings.workdir},
+          {"command", settings.guest_command},
+          {"ssh_keys", settings.ssh_keys},
+          {"volumes", volumes},
+          {"published", published},
+          {"disk_root", settings.disk_root},
+          {"sockets", std::move(sockets)},
+          {"no_initrd", settings.no_initrd},
+          {"disk_format", word_of(disk_words(), settings.disk_format)},
+          {"ephemeral", settings.ephemeral},
+          {"writeback", settings.writeback}};
+}
+
+Result<RunSettings> settings_from_json(const json& object) {
+  if (!object.is_object()) return fail(EINVAL, "run is not an object");
+  RunSettings settings;
+  Reader reader(object);
+  reader.number("cpus", settings.cpus);
+  reader.number("memory_bytes", settings.memory_bytes);
+  reader.text("kernel", settings.kernel);
+  reader.text("append", settings.append);
+  reader.choice("accel", accel_words(), settings.accel_choice);
+  reader.flag("require_kvm", settings.require_kvm);
+  reader.choice("machine", machine_words(), settings.machine_choice);
+  std::string net = "user";
+  reader.text("net", net);
+  if (!parse_net(net, settings)) reader.wrong("net");
+  reader.text("hostname", settings.hostname);
+  reader.choice("boot", boot_words(), settings.boot);
+  reader.flag("cgroup_v1", settings.cgroup_v1);
+  if (const auto entrypoint = object.find("entrypoint");
+      entrypoint != object.end() && !entrypoint->is_null()) {
+    settings.entrypoint.emplace();
+    reader.texts("entrypoint", *settings.entrypoint);
+  }
+  reader.texts("environment", settings.environment);
+  reader.text("user", settings.user);
+  reader.text("workdir", settings.workdir);
+  reader.texts("command", settings.guest_command);
+  reader.texts("ssh_keys", settings.ssh_keys);
+  reader.flag("disk_root", settings.disk_root);
+  reader.flag("no_initrd", settings.no_initrd);
+  reader.choice("disk_format", disk_words(), settings.disk_format);
+  reader.flag("ephemeral", settings.ephemeral);
+  reader.flag("writeback", settings.writeback);
+  reader.each("volumes", [&](const json& item) {
+    if (!item.is_object()) return reader.wrong("volumes");
+    Volume volume;
+    // The host's directory is not written to on the word of a file that does not say so.
+    volume.kind = VolumeKind::kReadOnly;
+    Reader member(item);
+    member.text("host", volume.host);
+    member.text("guest", volume.guest);
+    member.choice("kind", volume_words(), volume.kind);
+    member.number("quota_bytes", volume.quota_bytes);
+    if (!member.done()) return reader.wrong("volumes");
+    settings.volumes.push_back(std::move(volume));
+  });
+  reader.each("published", [&](const json& item) {
+    if (!item.is_object()) return reader.wrong("published");
+    PublishedPort port;
+    std::string protocol = "tcp";
+    Reader member(item);
+    member.text("address", port.address);
+    member.number("host", port.host);
+    member.number("guest", port.guest);
+    member.text("protocol", protocol);
+    if (!member.done()) return reader.wrong("published");
+    port.udp = protocol == "udp";
+    settings.published.push_back(std::move(port));
+  });
+  reader.each("sockets", [&](const json& item) {
+    if (!item.is_object()) return reader.wrong("sockets");
+    SharedSocket socket;
+    Reader member(item);
+    member.text("host", socket.host);
+    member.text("guest", socket.guest);
+    if (!member.done()) return reader.wrong("sockets");
+    settings.sockets.push_back(std::move(socket));
+  });
+  LB_TRY(reader.done());
+  return settings;
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,78 @@
+// VmConfig: what one virtual machine is, and its form on disk.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "guest-init/workload.h"
+#include "launcher/vm/run_settings.h"
+#include "oci-mount/base/result.h"
+
+namespace layerboot::launcher {
+
+enum class Accel { kKvm, kTcg };
+enum class Machine { kQ35, kMicrovm };
+
+inline constexpr std::uint64_t kDefaultQuotaBytes = std::uint64_t{4} << 30;
+inline constexpr unsigned kMaxCpus = 255;
+inline constexpr std::uint64_t kMinMemoryBytes = std::uint64_t{64} << 20;
+
+/// The virtiofs tag of a VM's volume, by its place in the list.
+std::string volume_tag(std::size_t number);
+
+/// Everything the pure parts (QEMU's and vfsd's arguments, the VM layer) are made from.
+struct VmConfig : RunSettings {
+  std::string name;
+  std::string image;  // as the person wrote it; empty on a daemon that is not ours
+  std::uint64_t quota_bytes = kDefaultQuotaBytes;
+  std::string machine_id;  // 32 hexadecimal digits, made once per VM
+  std::string kernel_release;
+  std::filesystem::path vmlinuz;
+  std::filesystem::path initrd;        // may be empty
+  std::filesystem::path root_disk;     // a qcow2, with disk_root
+  std::filesystem::path modules_disk;  // raw, with disk_root; may be empty
+  guest_init::ImageWorkload workload;  // what the image says to run
+  std::string tcg_append;              // kernel arguments this kernel needs under TCG
+  std::uint64_t tsc_khz = 0;           // of the host it will run on, under TCG; 0: not known
+  Accel accel = Accel::kTcg;
+  Machine machine = Machine::kQ35;
+  bool timing = false;          // the guest is to say how far it is
+  unsigned request_queues = 1;  // what QEMU asks of the daemon
+  bool quiet = false;
+  bool debug = false;
+};
+
+/// What of a VM outlives one run, as config.json keeps it.
+struct VmRecord {
+  std::string name;
+  std::string image;
+  std::uint64_t quota_bytes = kDefaultQuotaBytes;
+  std::string machine_id;
+  RunSettings run;  // of the last run
+
+  bool operator==(const VmRecord&) const = default;
+};
+
+std::string record_to_json(const VmRecord& record);
+/// EINVAL with what is wrong; unknown members are ignored, so that an older program reads a newer file.
+Result<VmRecord> record_from_json(std::string_view text);
+
+/// `image` as it means the same from any working directory.
+std::string absolute_reference(std::string_view image);
+
+/// A VM's name made from an image reference: `oci:/images/debian:12` gives `debian-12`. Always valid.
+std::string name_from_image(std::string_view image);
+
+/// A name is a directory, a socket's folder and a host name: letters, digits, '-', '_' and '.', at most 63,
+/// starting with a letter or digit.
+Result<void> check_name(std::string_view name);
+
+/// `name` with what a host name may not hold replaced by '-'.
+std::string hostname_for(std::string_view name);
+
+/// 128 random bits as 32 hexadecimal digits.
+Result<std::string> make_machine_id();
+
+}  // namespace layerboot::launcher

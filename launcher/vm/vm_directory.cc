@@ -1,0 +1,152 @@
+#include "launcher/vm/vm_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <system_error>
+
+#include "launcher/host/unix_socket.h"
+#include "oci-mount/base/bytes.h"
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+constexpr std::size_t kMaxRecordBytes = std::size_t{1} << 20;
+constexpr mode_t kPrivateDirectory = 0700;
+constexpr mode_t kPrivateFile = 0600;
+
+}  // namespace
+
+VmDirectory::VmDirectory(std::string name, VmPaths paths, UniqueFd lock)
+    : name_(std::move(name)), paths_(std::move(paths)), lock_(std::move(lock)) {}
+
+VmDirectory::VmDirectory(VmDirectory&& other) noexcept = default;
+
+Result<VmDirectory> VmDirectory::open(const StateDirs& dirs, const std::string& name) {
+  LB_TRY(check_name(name));
+  const VmPaths paths(dirs, name);
+  LB_TRY(check_socket_path(paths.control_socket()));
+  LB_TRY(make_directories(dirs.vms(), kPrivateDirectory));
+  const bool fresh = ::mkdir(paths.state.c_str(), kPrivateDirectory) == 0;
+  LB_TRY(make_directories(paths.state, kPrivateDirectory));
+  LB_ASSIGN(VmDirectory directory, lock(dirs, name, fresh));
+  LB_TRY(make_directories(paths.runtime, kPrivateDirectory));
+  LB_TRY(make_directories(paths.upper(), kPrivateDirectory));
+  return directory;
+}
+
+Result<VmDirectory> VmDirectory::open_existing(const StateDirs& dirs, const std::string& name) {
+  LB_TRY(check_name(name));
+  struct stat st{};
+  if (::stat(VmPaths(dirs, name).state.c_str(), &st) != 0) {
+    return fail(ENOENT, "no VM ", name, ": 'layerboot ps -a' lists what is there");
+  }
+  return lock(dirs, name, false);
+}
+
+Result<VmDirectory> VmDirectory::lock(const StateDirs& dirs, const std::string& name, bool fresh) {
+  const VmPaths paths(dirs, name);
+  const auto file = paths.state / "lock";
+  LB_ASSIGN(UniqueFd lock, open_path(file, O_RDWR | O_CREAT, kPrivateFile));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return errno_error("cannot lock ", file.string());
+    return fail(EBUSY, "VM ", name, " is running already: stop it, or start another with --name");
+  }
+  struct stat st{};
+  if (::fstat(lock.get(), &st) != 0 || st.st_nlink == 0) {
+    return fail(EBUSY, "VM ", name, " was just removed: try again");
+  }
+  VmDirectory directory(name, paths, std::move(lock));
+  directory.fresh_ = fresh;
+  // A launcher that was killed may have left its sockets; with the lock held they are nobody's.
+  for (const auto& socket : {paths.control_socket(), paths.agent_socket(), paths.vfsd_socket()}) {
+    if (::unlink(socket.c_str()) != 0 && errno != ENOENT) {
+      return errno_error("cannot remove stale socket ", socket.string());
+    }
+  }
+  return directory;
+}
+
+VmDirectory::~VmDirectory() {
+  if (!lock_) return;  // moved from, or left to another process
+  ::unlink(paths_.control_socket().c_str());
+  ::unlink(paths_.agent_socket().c_str());
+  ::unlink(paths_.vfsd_socket().c_str());  // of a daemon that was killed
+  ::rmdir(paths_.runtime.c_str());
+  if (!fresh_) return;
+  if (const auto removed = remove_tree(paths_.state); !removed) log_warn(removed.error().describe());
+}
+
+Result<void> VmDirectory::remove() {
+  fresh_ = false;
+  return remove_tree(paths_.state);
+}
+
+Result<void> VmDirectory::throw_away_upper() const {
+  // What an interrupted removal left.
+  LB_TRY(remove_tree(paths_.old_upper()));
+  // For good: what was thrown away must not be back after a power cut, beside disks that are gone.
+  if (auto moved = rename_durably(paths_.upper(), paths_.old_upper());
+      !moved && moved.error().code != ENOENT) {
+    return moved;
+  }
+  LB_TRY(remove_tree(paths_.volume_uppers()));
+  for (const auto& file :
+       {paths_.root_disk(DiskFormat::kQcow2), paths_.root_disk(DiskFormat::kRaw), paths_.root_disk_base()}) {
+    if (::unlink(file.c_str()) != 0 && errno != ENOENT) return errno_error("cannot remove ", file.string());
+  }
+  return remove_tree(paths_.old_upper());
+}
+
+Result<void> remove_tree(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  if (!error) return {};
+  if (error == std::errc::permission_denied) {
+    using std::filesystem::recursive_directory_iterator;
+    namespace fs = std::filesystem;
+    std::error_code ignored;
+    for (auto it = recursive_directory_iterator(path, fs::directory_options::skip_permission_denied, ignored);
+         it != recursive_directory_iterator(); it.increment(ignored)) {
+      if (it->is_directory(ignored) && !it->is_symlink(ignored)) {
+        fs::permissions(it->path(), fs::perms::owner_all, fs::perm_options::add | fs::perm_options::nofollow,
+                        ignored);
+      }
+    }
+    std::filesystem::remove_all(path, error);
+  }
+  if (error) return fail(error.value(), "cannot remove ", path.string(), ": ", error.message());
+  return {};
+}
+
+Result<VmRecord> load_vm_record(const VmPaths& paths) {
+  LB_ASSIGN(const std::string text, read_file(paths.config(), kMaxRecordBytes));
+  auto record = record_from_json(text);
+  if (record) return record;
+  return fail(EINVAL, paths.config().string(), ": ", record.error().describe(),
+              ": remove the file to have it written again");
+}
+
+Result<VmRecord> VmDirectory::load_record() const {
+  auto record = load_vm_record(paths_);
+  if (record || record.error().code != ENOENT) return record;
+  VmRecord fresh;
+  fresh.name = name_;
+  LB_ASSIGN(fresh.machine_id, make_machine_id());
+  return fresh;
+}
+
+Result<void> save_vm_record(const VmPaths& paths, const VmRecord& record) {
+  const std::string text = record_to_json(record);
+  if (const auto present = read_file(paths.config(), kMaxRecordBytes); present && *present == text) return {};
+  LB_ASSIGN(auto file, AtomicFile::create(paths.config(), kPrivateFile));
+  LB_TRY(file.append(as_bytes(text)));
+  return file.commit();
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,24 @@
+// The VM layer: the small read-only layer between the image and the upper directory that makes a container
+// image at home in a virtual machine, without a change to the image.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "launcher/vm/vm_config.h"
+#include "oci-mount/base/result.h"
+
+namespace layerboot::launcher {
+
+/// The layer as a plain tar: host name, hosts, machine-id, resolver and network unit, and whiteouts for the
+/// files by which a container knows itself. The same VM gives the same bytes.
+Result<std::string> vm_layer_tar(const VmConfig& config);
+
+/// The name of the systemd unit that mounts `path`, as systemd-escape(1) makes it.
+std::string mount_unit_name(std::string_view path);
+
+/// Writes the layer to `path`, unless it is there already with these bytes: an unchanged file keeps the
+/// index that was made of it.
+Result<void> write_vm_layer(const VmConfig& config, const std::filesystem::path& path);
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,67 @@
+#include "launcher/vm/vm_list.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "launcher/vm/control_client.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+using nlohmann::json;
+
+json ask_supervisor(const VmPaths& paths) {
+  auto client = ControlClient::connect(paths.control_socket());
+  if (!client && is_nobody(client.error())) return nullptr;
+  auto status = client ? client->ask({}) : Result<json>(std::unexpected(client.error()));
+  if (!status) return json{{"state", "unknown"}, {"error", status.error().describe()}};
+  return *std::move(status);
+}
+
+VmView view_of(const StateDirs& dirs, const std::string& name) {
+  VmPaths paths(dirs, name);
+  auto record = load_vm_record(paths);
+  // In this order: a supervisor notes how its run ended before it can no longer be asked.
+  json live = ask_supervisor(paths);
+  auto last_run = load_last_run(paths.last_run());
+  return {.name = name,
+          .paths = std::move(paths),
+          .record = std::move(record),
+          .last_run = last_run ? *std::move(last_run) : std::nullopt,
+          .live = std::move(live)};
+}
+
+}  // namespace
+
+std::string VmView::state() const {
+  if (!is_live()) return "stopped";
+  const auto state = live.find("state");
+  return state != live.end() && state->is_string() ? state->get<std::string>() : "unknown";
+}
+
+Result<VmView> look_at_vm(const StateDirs& dirs, const std::string& name) {
+  LB_TRY(check_name(name));
+  std::error_code error;
+  if (!std::filesystem::is_directory(VmPaths(dirs, name).state, error)) {
+    return fail(ENOENT, "no VM ", name, ": 'layerboot ps -a' lists what is there");
+  }
+  return view_of(dirs, name);
+}
+
+Result<std::vector<VmView>> list_vms(const StateDirs& dirs) {
+  std::vector<VmView> vms;
+  std::error_code error;
+  for (auto it = std::filesystem::directory_iterator(dirs.vms(), error);
+       !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (check_name(name)) vms.push_back(view_of(dirs, name));
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    return fail(error.value(), "cannot list ", dirs.vms().string(), ": ", error.message());
+  }
+  std::ranges::sort(vms, {}, &VmView::name);
+  return vms;
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,352 @@
+// The broker between real sessions and the guest's real agent, which runs in a process of the test with this
+// machine's / as its image; and against a guest that keeps to nothing.
+#include "launcher/agent/agent_broker.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <csignal>
+
+#include "guest-init/agent_loop.h"
+#include "launcher/agent/session_client.h"
+#include "launcher/host/unix_socket.h"
+#include "oci-mount/base/files.h"
+#include "tests/launcher/scratch_dir.h"
+
+namespace layerboot::launcher {
+namespace {
+
+using guest_init::FrameType;
+using guest_init::GuestKind;
+using guest_init::SessionRequest;
+
+constexpr std::chrono::seconds kPatience{60};  // against a hang, not an expectation of speed
+
+/// A pipe that collects what a session says; it holds 1 MiB, so that nobody has to read meanwhile.
+struct Collector {
+  Collector() {
+    int ends[2];
+    EXPECT_EQ(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    read_end = UniqueFd(ends[0]);
+    write_end = UniqueFd(ends[1]);
+    // Or what is said would wait for a reader that there is not.
+    EXPECT_GE(::fcntl(write_end.get(), F_SETPIPE_SZ, 1 << 20), 1 << 20);
+  }
+  std::string take() const {
+    std::string text(1 << 20, '\0');
+    const ssize_t got = ::read(read_end.get(), text.data(), text.size());
+    text.resize(got < 0 ? 0 : static_cast<std::size_t>(got));
+    return text;
+  }
+  UniqueFd read_end;
+  UniqueFd write_end;
+};
+
+class Broker : public testing::Test {
+ protected:
+  // As supervise() has it: clients and guests may be gone when they are written to.
+  static void SetUpTestSuite() { std::signal(SIGPIPE, SIG_IGN); }
+  /// The guest's agent in a child process.
+  void start_agent(GuestKind kind = GuestKind::kInit, guest_init::ImageWorkload workload = {}) {
+    auto ends = socket_pair();
+    ASSERT_TRUE(ends);
+    agent_ = ::fork();
+    if (agent_ == 0) {
+      ends->first.reset();
+      ::fcntl(ends->second.get(), F_SETFL, O_NONBLOCK);
+      guest_init::AgentPlan plan;
+      plan.kind = kind;
+      plan.workload = std::move(workload);
+      plan.power_button = false;
+      plan.init_is_systemd = true;
+      plan.port = ends->second.release();
+      guest_init::AgentLoop(plan, ::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)).run();
+    }
+    start_broker(std::move(ends->first));
+  }
+  void start_broker(UniqueFd port) {
+    broker_ = std::make_unique<AgentBroker>(
+        io_, std::move(port),
+        AgentBroker::Handlers{.greeted = [this](GuestKind kind) { greeted_ = kind; },
+                              .closed = [this] { closed_ = true; }});
+    ASSERT_TRUE(broker_->start());
+  }
+  void TearDown() override {
+    broker_.reset();
+    if (agent_ <= 0) return;
+    ::kill(agent_, SIGKILL);
+    ::waitpid(agent_, nullptr, 0);
+  }
+  template <typename Done>
+  void run_until(Done done) {
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    while (!done()) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+      io_.restart();
+      io_.run_one_until(deadline);
+    }
+  }
+  /// A client of the broker, joined to `stdio`; its end goes to `end`.
+  std::unique_ptr<SessionClient> session(const SessionRequest& request, SessionStdio stdio,
+                                         std::optional<SessionEnd>& end) {
+    auto ends = socket_pair();
+    EXPECT_TRUE(broker_->adopt(std::move(ends->first)));
+    auto client = std::make_unique<SessionClient>(io_, std::move(ends->second), stdio,
+                                                  [&end](SessionEnd how) { end = std::move(how); });
+    EXPECT_TRUE(client->start(request));
+    return client;
+  }
+  static SessionRequest shell(const char* script) {
+    SessionRequest request;
+    request.arguments = {"sh", "-c", script};
+    return request;
+  }
+  static void need_root() {
+    if (::geteuid() != 0) GTEST_SKIP() << "the agent is root in its guest: chroot needs root here too";
+  }
+
+  boost::asio::io_context io_{1};
+  std::unique_ptr<AgentBroker> broker_;
+  pid_t agent_ = -1;
+  std::optional<GuestKind> greeted_;
+  bool closed_ = false;
+};
+
+TEST_F(Broker, SessionsOfSeveralClientsAtOnce) {
+  need_root();
+  start_agent();
+  Collector out;
+  Collector err;
+  std::optional<SessionEnd> first;
+  std::optional<SessionEnd> second;
+  const auto one = session(shell("echo one; echo oops >&2; exit 3"),
+                           {.input = -1, .output = out.write_end.get(), .error = err.write_end.get()}, first);
+  const auto two = session(shell("exit 4"), {.input = -1, .output = 1, .error = 2}, second);
+  run_until([&] { return first && second; });
+  EXPECT_EQ(first->exit_code, 3);
+  EXPECT_EQ(second->exit_code, 4);
+  EXPECT_EQ(out.take(), "one\n");
+  EXPECT_EQ(err.take(), "oops\n");
+  EXPECT_EQ(greeted_, GuestKind::kInit);
+}
+
+TEST_F(Broker, InputOfAnySizeGoesThroughAndComesBack) {
+  need_root();
+  start_agent();
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  UniqueFd input(ends[0]);
+  UniqueFd feed(ends[1]);
+  // Or the test itself would wait in write(2), for ever: nobody reads yet.
+  ASSERT_GE(::fcntl(feed.get(), F_SETPIPE_SZ, 1 << 20), 1 << 20);
+  const std::string text(700'000, 'z');
+  ASSERT_EQ(::write(feed.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  feed.reset();
+  Collector out;
+  std::optional<SessionEnd> end;
+  const auto client =
+      session(shell("cat"), {.input = input.get(), .output = out.write_end.get(), .error = 2}, end);
+  run_until([&] { return end.has_value(); });
+  EXPECT_EQ(end->exit_code, 0);
+  EXPECT_EQ(out.take(), text);
+}
+
+TEST_F(Broker, OneWhoDoesNotReadHoldsUpNobody) {
+  need_root();
+  start_agent();
+  Collector slow;
+  ::fcntl(slow.write_end.get(), F_SETPIPE_SZ, 4096);
+  std::optional<SessionEnd> first;
+  std::optional<SessionEnd> second;
+  const auto one = session(shell("yes"), {.input = -1, .output = slow.write_end.get(), .error = 2}, first);
+  Collector out;
+  const auto two = session(shell("yes | head -c 500000"),
+                           {.input = -1, .output = out.write_end.get(), .error = 2}, second);
+  run_until([&] { return second.has_value(); });
+  EXPECT_EQ(out.take().size(), 500'000U);
+  EXPECT_FALSE(first);
+}
+
+TEST_F(Broker, AClientThatGoesTakesItsProgramWithIt) {
+  need_root();
+  start_agent();
+  Collector out;
+  std::optional<SessionEnd> end;
+  auto client = session(shell("echo $$; exec sleep 1000"),
+                        {.input = -1, .output = out.write_end.get(), .error = 2}, end);
+  std::string pid;
+  run_until([&] { return !(pid += out.take()).empty(); });
+  client.reset();
+  // Each further session is a round of the agent's loop, which reaps.
+  while (::kill(std::stoi(pid), 0) == 0) {
+    std::optional<SessionEnd> other;
+    const auto round = session(shell("true"), {}, other);
+    run_until([&] { return other.has_value(); });
+  }
+}
+
+TEST_F(Broker, AWrittenToPipeThatBreaksEndsTheSessionAsASignalWould) {
+  need_root();
+  start_agent();
+  Collector out;
+  out.read_end.reset();
+  std::optional<SessionEnd> end;
+  const auto client = session(shell("yes"), {.input = -1, .output = out.write_end.get(), .error = 2}, end);
+  run_until([&] { return end.has_value(); });
+  EXPECT_EQ(end->exit_code, 128 + SIGPIPE);
+}
+
+TEST_F(Broker, AGuestThatRestartsEndsItsSessionsAndTakesNewOnes) {
+  need_root();
+  start_agent();
+  Collector out;
+  std::optional<SessionEnd> end;
+  const auto client =
+      session(shell("echo up; sleep 1000"), {.input = -1, .output = out.write_end.get(), .error = 2}, end);
+  run_until([&] { return out.take() == "up\n"; });
+  greeted_.reset();
+  std::optional<SessionEnd> early;
+  broker_->guest_reset();
+  run_until([&] { return end.has_value() && greeted_.has_value(); });
+  EXPECT_EQ(end->exit_code, 125);
+  EXPECT_NE(end->failure.find("restarted"), std::string::npos);
+  const auto next = session(shell("exit 6"), {}, early);
+  run_until([&] { return early.has_value(); });
+  EXPECT_EQ(early->exit_code, 6);
+}
+
+TEST_F(Broker, ListensForItsUserAlone) {
+  need_root();
+  const ScratchDir scratch;
+  start_agent();
+  const auto path = scratch.path() / "agent.sock";
+  ASSERT_TRUE(broker_->listen(path));
+  EXPECT_EQ(std::filesystem::status(path).permissions(), std::filesystem::perms(0600));
+  auto socket = connect_to(path);
+  ASSERT_TRUE(socket);
+  std::optional<SessionEnd> end;
+  SessionClient client(io_, *std::move(socket), {}, [&end](SessionEnd how) { end = std::move(how); });
+  ASSERT_TRUE(client.start(shell("exit 8")));
+  run_until([&] { return end.has_value(); });
+  EXPECT_EQ(end->exit_code, 8);
+  broker_.reset();
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST_F(Broker, TheImagesCommandIsASessionToo) {
+  need_root();
+  guest_init::ImageWorkload image;
+  image.command = {"sh", "-c", "exit 7"};
+  start_agent(GuestKind::kCommand, image);
+  SessionRequest request;
+  request.main = true;
+  std::optional<SessionEnd> end;
+  const auto client = session(request, {}, end);
+  run_until([&] { return end && closed_; });
+  EXPECT_EQ(end->exit_code, 7);
+  EXPECT_EQ(greeted_, GuestKind::kCommand);
+}
+
+// ---- a guest that keeps to nothing
+
+class HostileGuest : public Broker {
+ protected:
+  void SetUp() override {
+    auto ends = socket_pair();
+    ASSERT_TRUE(ends);
+    guest_ = std::move(ends->second);
+    start_broker(std::move(ends->first));
+  }
+  /// Answers the hello, and gives the session number of the first request.
+  std::uint32_t greet() {
+    std::uint32_t session = 0;
+    run_until([&] {
+      char piece[4096];
+      const ssize_t got = ::recv(guest_.get(), piece, sizeof(piece), MSG_DONTWAIT);
+      if (got > 0) decoder_.feed({piece, static_cast<std::size_t>(got)});
+      while (const auto frame = decoder_.next()) {
+        if (frame->type == FrameType::kHello) {
+          decoder_.accept();
+          std::string answer;
+          guest_init::append_hello(answer, *guest_init::decode_hello(frame->payload));
+          say(answer);
+        }
+        if (frame->type == FrameType::kStart) session = frame->session;
+      }
+      if (session == 0) io_.poll_one();
+      return session != 0;
+    });
+    return session;
+  }
+  void say(std::string_view bytes) const {
+    ASSERT_EQ(::send(guest_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(bytes.size()));
+  }
+
+  UniqueFd guest_;
+  guest_init::FrameDecoder decoder_;
+};
+
+TEST_F(HostileGuest, AnswersOnlyToTheHelloThatWasSaid) {
+  std::string forged;
+  guest_init::append_hello(forged, {});
+  say(forged);
+  say(std::string(100'000, 'x'));
+  std::optional<SessionEnd> end;
+  const auto client = session(shell("true"), {}, end);
+  EXPECT_NE(greet(), 0U);
+}
+
+TEST_F(HostileGuest, MoreThanWasGrantedEndsTheSession) {
+  // A client that reads nothing at all.
+  auto ends = socket_pair();
+  ASSERT_TRUE(ends);
+  ASSERT_TRUE(broker_->adopt(std::move(ends->first)));
+  std::string request;
+  guest_init::append_frame(request, 0, FrameType::kStart, {});
+  ASSERT_GT(::send(ends->second.get(), request.data(), request.size(), 0), 0);
+  const std::uint32_t id = greet();
+  std::string flood;
+  guest_init::append_frame(flood, id, FrameType::kOutput, std::string(16384, 'f'));
+  bool hung_up = false;
+  for (int sent = 0; sent < 200 && !hung_up; ++sent) {
+    say(flood);
+    while (io_.poll_one() > 0) continue;
+    char piece[4096];
+    const ssize_t got = ::recv(guest_.get(), piece, sizeof(piece), MSG_DONTWAIT);
+    if (got > 0) decoder_.feed({piece, static_cast<std::size_t>(got)});
+    while (const auto frame = decoder_.next()) hung_up = hung_up || frame->type == FrameType::kHangUp;
+  }
+  EXPECT_TRUE(hung_up);
+}
+
+TEST_F(HostileGuest, FramesForNobodyAndFramesOfTheWrongWayAreNothing) {
+  std::optional<SessionEnd> end;
+  const auto client = session(shell("true"), {}, end);
+  const std::uint32_t id = greet();
+  std::string bytes;
+  for (const FrameType type :
+       {FrameType::kRequest, FrameType::kStart, FrameType::kInput, FrameType::kPowerOff})
+    guest_init::append_frame(bytes, id, type, "?");
+  guest_init::append_frame(bytes, 4711, FrameType::kOutput, "?");
+  guest_init::append_frame(bytes, id, FrameType::kCredit, "?");
+  guest_init::append_number(bytes, id, FrameType::kExit, 0x12345);
+  say(bytes);
+  run_until([&] { return end.has_value(); });
+  EXPECT_EQ(end->exit_code, 0x45);
+}
+
+TEST_F(HostileGuest, NoFrameStartsOverWithIt) {
+  std::optional<SessionEnd> end;
+  const auto client = session(shell("true"), {}, end);
+  greet();
+  say(std::string(64, '\xff'));
+  run_until([&] { return end.has_value(); });
+  EXPECT_EQ(end->exit_code, 125);
+}
+
+}  // namespace
+}  // namespace layerboot::launcher

@@ -1,0 +1,60 @@
+#include "launcher/cli/doctor_checks.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "launcher/cli/options.h"
+#include "tests/launcher/scratch_dir.h"
+
+namespace layerboot::launcher {
+namespace {
+
+TEST(DoctorChecks, QemuByItsVersion) {
+  EXPECT_EQ(check_qemu_version("QEMU emulator version 7.2.22 (Debian 1:7.2)").health, Health::kGood);
+  EXPECT_EQ(check_qemu_version("QEMU emulator version 10.0.2").health, Health::kGood);
+  const Finding old = check_qemu_version("QEMU emulator version 5.2.0");
+  EXPECT_EQ(old.health, Health::kMissing);
+  EXPECT_FALSE(old.remedy.empty());
+  EXPECT_EQ(check_qemu_version("something").health, Health::kLess);
+}
+
+TEST(DoctorChecks, WhatIsMissingHasARemedy) {
+  const Finding tool = check_tool("no-such-program", "flying", "apt install wings");
+  EXPECT_EQ(tool.health, Health::kLess);
+  EXPECT_EQ(tool.remedy, "apt install wings");
+  const StateDirs nowhere{
+      .data = "/proc/nowhere/data", .cache = "/proc/c", .runtime = "/proc/nowhere/data/run"};
+  EXPECT_EQ(check_state(nowhere).health, Health::kMissing);
+  EXPECT_FALSE(check_state(nowhere).remedy.empty());
+  EXPECT_EQ(check_runtime(nowhere).health, Health::kLess);
+}
+
+TEST(DoctorChecks, BothFormsSayAll) {
+  const std::vector<Finding> findings = {
+      {.subject = "QEMU", .health = Health::kMissing, .detail = "gone", .remedy = "get it"}};
+  EXPECT_NE(findings_text(findings).find("get it"), std::string::npos);
+  const auto document = nlohmann::json::parse(findings_json(findings));
+  EXPECT_EQ(document.at(0).at("health"), "missing");
+  EXPECT_EQ(document.at(0).at("remedy"), "get it");
+}
+
+TEST(Completion, IsAScriptThatKnowsTheCommands) {
+  const char* arguments[] = {"layerboot", "completion"};
+  const auto parsed = parse_command_line(2, arguments);
+  EXPECT_EQ(parsed.exit_code, 0);
+  const ScratchDir scratch;
+  // bash itself completes: the commands that begin with "re", and an option of run.
+  const auto script =
+      scratch.script("try", parsed.text +
+                                "COMP_WORDS=(layerboot res); COMP_CWORD=1; _layerboot\n"
+                                "echo \"${COMPREPLY[@]}\"\n"
+                                "COMP_WORDS=(layerboot run --epheme); COMP_CWORD=2; _layerboot\n"
+                                "echo \"${COMPREPLY[@]}\"\n");
+  const std::string command = "bash " + script.string() + " > " + (scratch.path() / "out").string();
+  ASSERT_EQ(std::system(command.c_str()), 0);
+  EXPECT_EQ(scratch.read("out"), "reset resize\n--ephemeral\n");
+}
+
+}  // namespace
+}  // namespace layerboot::launcher

@@ -1,0 +1,105 @@
+#include "launcher/host/child.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "oci-mount/base/files.h"
+#include "tests/launcher/scratch_dir.h"
+
+namespace layerboot::launcher {
+namespace {
+
+struct Pipe {
+  UniqueFd read_end;
+  UniqueFd write_end;
+};
+
+Pipe make_pipe() {
+  int ends[2] = {-1, -1};
+  EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  return {UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+Result<Child> shell(const std::string& script, const std::vector<int>& inherited = {}) {
+  return Child::spawn({.label = "sh", .argv = {"/bin/sh", "-c", script}}, inherited);
+}
+
+TEST(Child, ReportsHowItEnded) {
+  auto exited = shell("exit 7");
+  ASSERT_TRUE(exited);
+  const auto status = exited->wait();
+  EXPECT_EQ(status.describe(), "exit status 7");
+  EXPECT_FALSE(status.clean());
+  auto killed = shell("kill -9 $$");
+  ASSERT_TRUE(killed);
+  EXPECT_EQ(killed->wait().describe(), "signal 9 (Killed)");
+}
+
+TEST(Child, InheritsWhatItIsGivenInOrderAndNothingElse) {
+  const Pipe out = make_pipe();
+  const Pipe other = make_pipe();
+  // As a shell might hand it to us: without close-on-exec.
+  const UniqueFd stray(::open("/dev/null", O_RDONLY));
+  auto child = shell("echo four >&4; echo three >&3; ls -1 /proc/self/fd | wc -l >&4",
+                     {other.write_end.get(), out.write_end.get()});
+  ASSERT_TRUE(child);
+  EXPECT_TRUE(child->wait().clean());
+  std::array<char, 64> text{};
+  const ssize_t got = ::read(out.read_end.get(), text.data(), text.size());
+  // 0 to 4, and ls's own.
+  EXPECT_EQ(std::string(text.data(), static_cast<std::size_t>(got)), "four\n6\n");
+  ASSERT_EQ(::read(other.read_end.get(), text.data(), text.size()), 6);
+}
+
+TEST(Child, ReadsNothingFromOurStandardInput) {
+  auto child = shell("read line && exit 1; exit 0");
+  ASSERT_TRUE(child);
+  EXPECT_TRUE(child->wait().clean());
+}
+
+TEST(Child, AProgramThatIsNotThereIsNamed) {
+  const auto child = Child::spawn({.label = "x", .argv = {"/no/such/program"}}, {});
+  ASSERT_FALSE(child);
+  EXPECT_EQ(child.error().code, ENOENT);
+  EXPECT_NE(child.error().text.find("/no/such/program"), std::string::npos);
+}
+
+TEST(Child, DestructionLeavesNoProcess) {
+  pid_t pid = -1;
+  {
+    auto child = shell("exec sleep 1000");  // exec: a child of the shell would outlive it
+    ASSERT_TRUE(child);
+    pid = child->pid();
+    EXPECT_EQ(::kill(pid, 0), 0);
+  }
+  EXPECT_EQ(::kill(pid, 0), -1);
+  EXPECT_EQ(errno, ESRCH);
+}
+
+TEST(Child, DiesWithUs) {
+  const ScratchDir scratch;
+  const Pipe alive = make_pipe();  // its end is seen when the last holder is gone
+  const pid_t launcher = ::fork();
+  ASSERT_GE(launcher, 0);
+  if (launcher == 0) {
+    // It says that it runs before we die.
+    const Pipe up = make_pipe();
+    auto child = shell("echo up >&4; exec sleep 1000", {alive.write_end.get(), up.write_end.get()});
+    char c = 0;
+    if (!child || ::read(up.read_end.get(), &c, 1) != 1) ::_exit(1);
+    ::kill(::getpid(), SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(launcher, &status, 0), launcher);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  Pipe ours = make_pipe();
+  ::dup2(ours.write_end.get(), alive.write_end.get());  // close our copy of the writing end
+  char c = 0;
+  EXPECT_EQ(::read(alive.read_end.get(), &c, 1), 0) << "the grandchild has to die, or this would hang";
+}
+
+}  // namespace
+}  // namespace layerboot::launcher

@@ -1,0 +1,93 @@
+#include "launcher/host/run_tool.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "tests/launcher/kernel/scratch.h"
+
+namespace layerboot::launcher {
+namespace {
+
+class RunTool : public ScratchTest {};
+
+TEST_F(RunTool, GivesStandardOutput) {
+  const auto out = run_tool({"sh", "-c", "echo out; echo err >&2"});
+  ASSERT_TRUE(out) << out.error().text;
+  EXPECT_EQ(*out, "out\n");
+}
+
+TEST_F(RunTool, AFailureTellsTheToolsOwnWords) {
+  const auto out = run_tool({"sh", "-c", "echo it broke >&2; exit 3"});
+  ASSERT_FALSE(out);
+  EXPECT_EQ(out.error().text, "sh failed with exit status 3: it broke");
+}
+
+TEST_F(RunTool, AMissingProgramIsNamed) {
+  const auto out = run_tool({"no-such-program-here"});
+  ASSERT_FALSE(out);
+  EXPECT_EQ(out.error().code, ENOENT);
+  EXPECT_NE(out.error().text.find("no-such-program-here"), std::string::npos);
+}
+
+TEST_F(RunTool, ADeathBySignalIsAnError) {
+  const auto out = run_tool({"sh", "-c", "kill -9 $$"});
+  ASSERT_FALSE(out);
+  EXPECT_NE(out.error().text.find("signal 9"), std::string::npos);
+}
+
+TEST_F(RunTool, WritesToAFileInTheDirectoryAsked) {
+  ToolSpec spec;
+  spec.argv = {"sh", "-c", "pwd; read -r line; echo \"[$line]\""};
+  spec.working_directory = scratch_;
+  spec.output_file = scratch_ / "out";
+  ASSERT_TRUE(run_tool(spec));
+  EXPECT_EQ(read(scratch_ / "out"), scratch_.string() + "\n[]\n") << "standard input must be empty";
+}
+
+TEST_F(RunTool, ManyBytesOnBothPipesDoNotBlock) {
+  const auto out = run_tool({"sh", "-c", "head -c 3000000 /dev/zero | tee /dev/stderr"});
+  ASSERT_TRUE(out);
+  EXPECT_EQ(out->size(), 3'000'000U);
+}
+
+TEST_F(RunTool, AnInterruptKillsTheToolAndItsChildren) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const InterruptScope scope;
+    ToolSpec spec;
+    // The tool's own child would create the mark if it outlived the interrupt.
+    spec.argv = {"sh", "-c", "sh -c 'kill -INT " + std::to_string(::getpid()) + "; sleep 600' & wait"};
+    const auto out = run_tool(spec);
+    if (out || out.error().code != EINTR) ::_exit(1);
+    if (InterruptScope::check()) ::_exit(2);
+    ::signal(SIGINT, SIG_IGN);  // or the scope's end would end us
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST_F(RunTool, TheInterruptIsDeliveredWhenTheScopeEnds) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    {
+      const InterruptScope scope;
+      ::raise(SIGTERM);
+      if (InterruptScope::check()) ::_exit(1);
+    }
+    ::_exit(2);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGTERM);
+}
+
+}  // namespace
+}  // namespace layerboot::launcher

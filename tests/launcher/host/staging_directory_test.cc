@@ -1,0 +1,41 @@
+#include "launcher/host/staging_directory.h"
+
+#include "tests/launcher/kernel/scratch.h"
+
+namespace layerboot::launcher {
+namespace {
+
+class Staging : public ScratchTest {};
+
+TEST_F(Staging, LeavesNothingWhenDropped) {
+  {
+    auto staging = StagingDirectory::create(scratch_ / "deep/target");
+    ASSERT_TRUE(staging);
+    write(staging->path() / "half/made", "x");
+  }
+  EXPECT_EQ(entries(scratch_ / "deep"), 0U);
+}
+
+TEST_F(Staging, CommitGivesTheNameAndLeavesNothingElse) {
+  {
+    auto staging = StagingDirectory::create(scratch_ / "target");
+    ASSERT_TRUE(staging);
+    write(staging->path() / "whole/file", "x");
+    write(staging->path() / "waste", "y");
+    ASSERT_TRUE(staging->commit(staging->path() / "whole"));
+  }
+  EXPECT_EQ(read(scratch_ / "target/file"), "x");
+  EXPECT_EQ(entries(scratch_), 1U);
+}
+
+TEST_F(Staging, TheFasterOfTwoWins) {
+  auto slow = StagingDirectory::create(scratch_ / "target");
+  ASSERT_TRUE(slow);
+  write(slow->path() / "whole/file", "slow");
+  write(scratch_ / "target/file", "fast");
+  EXPECT_TRUE(slow->commit(slow->path() / "whole"));
+  EXPECT_EQ(read(scratch_ / "target/file"), "fast");
+}
+
+}  // namespace
+}  // namespace layerboot::launcher

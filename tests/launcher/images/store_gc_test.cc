@@ -1,0 +1,177 @@
+#include "launcher/images/store_gc.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <optional>
+
+#include "launcher/cli/store_commands.h"
+#include "launcher/images/store_index.h"
+#include "oci-mount/layer/layer.h"
+#include "oci-mount/store/image.h"
+#include "oci-mount/tree/tree_builder.h"
+#include "tests/support/image_builder.h"
+#include "tests/support/tar_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot::launcher {
+namespace {
+
+namespace fs = std::filesystem;
+using test::ImageBuilder;
+using test::TarBuilder;
+
+class StoreGcTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    fs::create_directories(dirs_.index());
+    ImageBuilder image(dirs_.store());
+    image.add_gzip_layer(TarBuilder().file("shared", "s").finish());
+    image.add_gzip_layer(TarBuilder().file("own", "1").finish()).write("one:1");
+    image.layers.pop_back();
+    image.add_gzip_layer(TarBuilder().file("own", "2").finish()).write("two:2");
+  }
+  /// Indexes an image and its tree; gives it, with its lease.
+  store::Image use(const std::string& reference, const std::vector<fs::path>& add_layers = {}) {
+    auto image = store::open_image(reference, dirs_);
+    EXPECT_TRUE(image) << image.error().text;
+    const auto layers = layer::open_layers(*image, add_layers, {.index_dir = dirs_.index()});
+    EXPECT_TRUE(layers) << layers.error().text;
+    EXPECT_TRUE(tree::open_tree(*layers, dirs_.index()));
+    return std::move(*image);
+  }
+  GcReport collect() {
+    auto report = collect_garbage(dirs_);
+    EXPECT_TRUE(report) << report.error().text;
+    return report.value_or(GcReport{});
+  }
+  std::size_t count(const fs::path& directory, std::string_view begin = "", std::string_view end = "") const {
+    std::size_t found = 0;
+    for (const auto& entry : fs::directory_iterator(directory)) {
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with(begin) && name.ends_with(end)) ++found;
+    }
+    return found;
+  }
+  std::size_t blob_count() const { return count(dirs_.store() / "blobs/sha256"); }
+
+  test::TempDir dir_;
+  StateDirs dirs_{dir_ / "data", dir_ / "cache", dir_ / "run"};
+};
+
+TEST_F(StoreGcTest, WhatIsReachableStays) {
+  use("one:1");
+  use("two:2");
+  EXPECT_EQ(collect().blobs, 0U);
+  EXPECT_EQ(blob_count(), 7U);
+  EXPECT_EQ(count(dirs_.index()), 5U) << "three layers, two trees";
+}
+
+TEST_F(StoreGcTest, ForgottenImagesGoWithTheirIndexesAndTrees) {
+  use("one:1");
+  use("two:2");
+  ASSERT_TRUE(forget_images(dirs_.store(), {"two:2"}));
+  const GcReport report = collect();
+  EXPECT_EQ(report.blobs, 3U);
+  EXPECT_EQ(report.indexes, 2U);
+  EXPECT_GT(report.freed_bytes, 0U);
+  EXPECT_EQ(blob_count(), 4U);
+  EXPECT_EQ(count(dirs_.index(), "", ".lidx"), 2U);
+  EXPECT_EQ(count(dirs_.index(), "", ".tree"), 1U);
+}
+
+TEST_F(StoreGcTest, AnImageThatAProcessReadsStays) {
+  std::optional<store::Image> image = use("two:2");
+  const auto refused = remove_image(dirs_, "two:2");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, EBUSY);
+  EXPECT_NE(refused.error().text.find("is being read by a process"), std::string::npos)
+      << refused.error().text;
+  // Another tool takes it out of index.json all the same.
+  ASSERT_TRUE(forget_images(dirs_.store(), {"two:2"}));
+  EXPECT_EQ(collect().blobs, 0U);
+  EXPECT_EQ(blob_count(), 7U);
+  EXPECT_EQ(count(dirs_.index(), "", ".lidx"), 2U);
+  image.reset();
+  EXPECT_EQ(collect().blobs, 3U);
+}
+
+TEST_F(StoreGcTest, ASecondNameOfOneImageMayGo) {
+  ImageBuilder image(dirs_.store());
+  image.add_gzip_layer(TarBuilder().file("f", "x").finish());
+  image.write("a:1");
+  image.write("b:1");
+  const auto held = use("a:1");
+  EXPECT_TRUE(remove_image(dirs_, "b:1"));
+  EXPECT_FALSE(remove_image(dirs_, "a:1"));
+}
+
+TEST_F(StoreGcTest, IndexesOfDirectoriesAndFilesThatAreGone) {
+  fs::create_directories(dir_ / "root");
+  test::write_text(dir_ / "root/f", "x");
+  test::write_text(dir_ / "added.tar", TarBuilder().file("a", "A").finish());
+  use(str_cat("dir:", (dir_ / "root").string()), {dir_ / "added.tar"});
+  EXPECT_EQ(collect().indexes, 0U);
+  EXPECT_EQ(count(dirs_.index(), "dir-"), 1U);
+  EXPECT_EQ(count(dirs_.index(), "file-"), 1U);
+  fs::remove_all(dir_ / "root");
+  EXPECT_EQ(collect().indexes, 2U) << "the directory's, and the tree";
+  EXPECT_EQ(count(dirs_.index(), "dir-"), 0U);
+  EXPECT_EQ(count(dirs_.index(), "file-"), 1U);
+  test::write_text(dir_ / "added.tar", TarBuilder().file("other", "name").finish());
+  EXPECT_EQ(collect().indexes, 1U) << "it is another file now";
+}
+
+TEST_F(StoreGcTest, WhatOnlyAgeCanTellGoesByAge) {
+  fs::create_directories(dir_ / "root");
+  use(str_cat("dir:", (dir_ / "root").string()));
+  for (const auto& file : fs::directory_iterator(dirs_.index()))
+    fs::last_write_time(file, fs::file_time_type::clock::now() - std::chrono::hours(24 * 8));
+  EXPECT_EQ(collect().indexes, 2U);
+}
+
+TEST_F(StoreGcTest, WhatAKilledVerifyLeft) {
+  const auto old = dirs_.index() / ".verify-aaaaaa";
+  const auto young = dirs_.index() / ".verify-bbbbbb";
+  for (const auto& directory : {old, young}) {
+    fs::create_directory(directory);
+    test::write_text(directory / "x.lidx", "index");
+  }
+  fs::last_write_time(old, fs::file_time_type::clock::now() - std::chrono::hours(24 * 8));
+  EXPECT_EQ(collect().indexes, 1U);
+  EXPECT_FALSE(fs::exists(old));
+  EXPECT_TRUE(fs::exists(young / "x.lidx")) << "somebody is at it";
+}
+
+TEST_F(StoreGcTest, DamagedIndexesAndRecutFilesOfForgottenLayers) {
+  use("one:1");
+  test::write_text(dirs_.index() / "dir-00000000000000000000000000000000.lidx", "no index");
+  test::write_text(dirs_.index() / "00000000000000000000000000000000.tree", "no tree");
+  const std::string digest = std::string("sha256-") + std::string(64, 'a');
+  test::write_text(dirs_.index() / (digest + ".lidx"), "");
+  test::write_text(dirs_.index() / (digest + ".zst"), "");
+  test::write_text(dirs_.index() / "somebody's", "");
+  EXPECT_EQ(collect().indexes, 4U);
+  EXPECT_EQ(count(dirs_.index()), 4U) << "two layers, a tree, and what is not ours";
+}
+
+TEST_F(StoreGcTest, TheImagesOfVmsAreReadFromTheirRecords) {
+  fs::create_directories(dirs_.vms() / "web");
+  fs::create_directories(dirs_.vms() / "new");  // has no record yet
+  test::write_text(dirs_.vms() / "web/config.json",
+                   R"({"version":1,"name":"web","image":"two:2","quota_bytes":1,)"
+                   R"("machine_id":"00000000000040008000000000000000"})");
+  const auto used = images_of_vms(dirs_);
+  ASSERT_TRUE(used) << used.error().text;
+  ASSERT_EQ(used->size(), 1U);
+  EXPECT_EQ(used->at("two:2"), "web");
+  const auto refused = remove_image(dirs_, "two:2");
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().text.find("in use by VM web"), std::string::npos) << refused.error().text;
+  test::write_text(dirs_.vms() / "web/config.json", "{");
+  EXPECT_FALSE(images_of_vms(dirs_)) << "nothing may go while it can't be told what is used";
+  EXPECT_FALSE(collect_garbage(dirs_));
+}
+
+}  // namespace
+}  // namespace layerboot::launcher

@@ -1,0 +1,182 @@
+#include "launcher/qemu/qemu_args.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace layerboot::launcher {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+VmConfig example() {
+  VmConfig config;
+  config.name = "debian-12";
+  config.cpus = 2;
+  config.memory_bytes = std::uint64_t{1} << 30U;
+  config.vmlinuz = "/k/vmlinuz";
+  config.initrd = "/k/initrd";
+  config.request_queues = 2;
+  return config;
+}
+
+std::string value_of(const Arguments& arguments, const std::string& option) {
+  const auto it = std::ranges::find(arguments, option);
+  return it == arguments.end() || it + 1 == arguments.end() ? "" : *(it + 1);
+}
+
+bool any_starts_with(const Arguments& arguments, std::string_view start) {
+  return std::ranges::any_of(arguments, [start](const std::string& text) { return text.starts_with(start); });
+}
+
+TEST(QemuArgs, GoldenUnderTcg) {
+  const Arguments expected = {
+      "/usr/bin/qemu-system-x86_64",
+      "-name",
+      "guest=debian-12,process=layerboot:debian-12",
+      "-nodefaults",
+      "-no-user-config",
+      "-display",
+      "none",
+      "-sandbox",
+      "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+      "-machine",
+      "q35,accel=tcg,hpet=off,vmport=off,smm=off,sata=off,usb=off,memory-backend=memory",
+      "-cpu",
+      "max",
+      "-smp",
+      "cpus=2",
+      "-m",
+      "1073741824B",
+      "-object",
+      "memory-backend-memfd,id=memory,share=on,size=1073741824B",
+      "-kernel",
+      "/k/vmlinuz",
+      "-initrd",
+      "/k/initrd",
+      "-append",
+      "console=ttyS0 rootfstype=virtiofs root=root rw panic=-1 tsc=reliable no_timer_check quiet loglevel=4 "
+      "systemd.show_status=1 systemd.wants=systemd-networkd.service layerboot.agent layerboot.net=user",
+      "-chardev",
+      "socket,id=virtiofs,fd=3",
+      "-device",
+      "vhost-user-fs-pci,chardev=virtiofs,tag=root,queue-size=1024,num-request-queues=2",
+      "-device",
+      "virtio-rng-pci",
+      "-netdev",
+      "user,id=net",
+      "-device",
+      "virtio-net-pci,netdev=net,romfile=",
+      "-chardev",
+      "socket,id=console,fd=4",
+      "-serial",
+      "chardev:console",
+      "-device",
+      "virtio-serial-pci,max_ports=2",
+      "-chardev",
+      "socket,id=agent,fd=6",
+      "-device",
+      "virtserialport,chardev=agent,name=org.layerboot.agent",
+      "-chardev",
+      "socket,id=qmp,fd=5",
+      "-mon",
+      "chardev=qmp,mode=control"};
+  EXPECT_EQ(qemu_args(example(), "/usr/bin/qemu-system-x86_64"), expected);
+}
+
+TEST(QemuArgs, KvmTakesTheHostsProcessorAndMayUseMicrovm) {
+  VmConfig config = example();
+  config.accel = Accel::kKvm;
+  config.machine = Machine::kMicrovm;
+  const auto arguments = qemu_args(config, "qemu");
+  EXPECT_EQ(value_of(arguments, "-cpu"), "host");
+  EXPECT_EQ(value_of(arguments, "-machine"),
+            "microvm,accel=kvm,acpi=on,pcie=on,rtc=on,memory-backend=memory");
+  EXPECT_EQ(value_of(arguments, "-append").find("no_timer_check"), std::string::npos);
+}
+
+TEST(QemuArgs, WithoutNetworkThereIsNoCardAndNoNetworkd) {
+  VmConfig config = example();
+  config.net = Net::kNone;
+  const auto arguments = qemu_args(config, "qemu");
+  EXPECT_FALSE(any_starts_with(arguments, "virtio-net"));
+  EXPECT_FALSE(any_starts_with(arguments, "user,"));
+  EXPECT_EQ(value_of(arguments, "-append").find("networkd"), std::string::npos);
+}
+
+TEST(QemuArgs, AKernelWithoutInitrdHasNoSuchOption) {
+  VmConfig config = example();
+  config.initrd.clear();
+  EXPECT_FALSE(any_starts_with(qemu_args(config, "qemu"), "-initrd"));
+}
+
+TEST(QemuArgs, ADiskRootNeedsNoDaemon) {
+  VmConfig config = example();
+  config.disk_root = true;
+  config.root_disk = "/vms/a,b/disk.qcow2";
+  config.modules_disk = "/disks/modules/disk.raw";
+  auto arguments = qemu_args(config, "qemu");
+  EXPECT_TRUE(any_starts_with(
+      arguments, "if=none,id=root,format=qcow2,discard=unmap,snapshot=off,file=/vms/a,,b/disk.qcow2"));
+  EXPECT_TRUE(
+      any_starts_with(arguments, "if=none,id=modules,format=raw,readonly=on,file=/disks/modules/disk.raw"));
+  EXPECT_FALSE(any_starts_with(arguments, "vhost-user-fs-pci"));
+  EXPECT_TRUE(value_of(arguments, "-append")
+                  .starts_with(
+                      "console=ttyS0 rootfstype=ext4 root=/dev/vda rw panic=-1 layerboot.modules=/dev/vdb "));
+  config.modules_disk.clear();
+  config.ephemeral = true;
+  arguments = qemu_args(config, "qemu");
+  EXPECT_FALSE(any_starts_with(arguments, "if=none,id=modules"));
+  EXPECT_TRUE(any_starts_with(arguments, "if=none,id=root,format=qcow2,discard=unmap,snapshot=on,"));
+  EXPECT_EQ(value_of(arguments, "-append").find("layerboot.modules"), std::string::npos);
+}
+
+TEST(KernelCommandLine, AppendsAndHasABound) {
+  VmConfig config = example();
+  config.append = "single";
+  EXPECT_TRUE(kernel_command_line(config)->ends_with(" single"));
+  config.append.assign(2048, 'a');
+  const auto line = kernel_command_line(config);
+  ASSERT_FALSE(line);
+  EXPECT_EQ(line.error().code, E2BIG);
+  EXPECT_NE(line.error().text.find("--append"), std::string::npos);
+}
+
+TEST(KernelCommandLine, WhatAKernelNeedsUnderTcgIsForTcgOnly) {
+  VmConfig config = example();
+  config.tcg_append = "clearcpuid=x";
+  EXPECT_NE(kernel_command_line(config)->find(" clearcpuid=x"), std::string::npos);
+  config.accel = Accel::kKvm;
+  EXPECT_EQ(kernel_command_line(config)->find("clearcpuid"), std::string::npos);
+}
+
+TEST(KernelCommandLine, AnEmulatedGuestIsToldTheRateOfItsClock) {
+  VmConfig config = example();
+  EXPECT_EQ(kernel_command_line(config)->find("tsc_early_khz"), std::string::npos) << "not known";
+  config.tsc_khz = 2'596'142;
+  EXPECT_NE(kernel_command_line(config)->find(" tsc_early_khz=2596142 "), std::string::npos);
+  config.accel = Accel::kKvm;
+  EXPECT_EQ(kernel_command_line(config)->find("tsc_early_khz"), std::string::npos);
+}
+
+TEST(KernelCommandLine, VerbosityReachesTheGuest) {
+  VmConfig config = example();
+  config.debug = true;
+  EXPECT_EQ(kernel_command_line(config)->find("quiet"), std::string::npos);
+  config.debug = false;
+  config.quiet = true;
+  EXPECT_NE(kernel_command_line(config)->find("systemd.show_status=0"), std::string::npos);
+}
+
+TEST(ProbeArgs, IsAVmOfKernelAndConsoleAlone) {
+  const auto arguments = probe_args("qemu", "/k/vmlinuz", "/k/initrd");
+  EXPECT_NE(value_of(arguments, "-machine").find("accel=kvm"), std::string::npos);
+  EXPECT_EQ(value_of(arguments, "-cpu"), "host");
+  EXPECT_NE(value_of(arguments, "-append").find("layerboot.probe"), std::string::npos);
+  EXPECT_EQ(value_of(arguments, "-chardev"), "socket,id=console,fd=3");
+  EXPECT_FALSE(any_starts_with(arguments, "-device"));
+}
+
+}  // namespace
+}  // namespace layerboot::launcher

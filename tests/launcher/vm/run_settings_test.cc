@@ -1,0 +1,88 @@
+#include "launcher/vm/run_settings.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+namespace layerboot::launcher {
+namespace {
+
+TEST(Volume, TakesPathsAndOptions) {
+  const auto plain = parse_volume("/srv/data:/data:overlay");
+  ASSERT_TRUE(plain) << plain.error().describe();
+  EXPECT_EQ(*plain,
+            (Volume{.host = "/srv/data", .guest = "/data", .kind = VolumeKind::kOverlay, .quota_bytes = 0}));
+  for (const char* text : {"/srv/data:/data", "/srv/data:/data:rw"}) {
+    const auto shared = parse_volume(text);
+    ASSERT_TRUE(shared) << shared.error().describe();
+    EXPECT_EQ(*shared,
+              (Volume{.host = "/srv/data", .guest = "/data", .kind = VolumeKind::kShared, .quota_bytes = 0}));
+  }
+  const auto bounded = parse_volume("/a:/b:quota=1M");
+  ASSERT_TRUE(bounded) << bounded.error().describe();
+  EXPECT_EQ(bounded->kind, VolumeKind::kShared);
+  EXPECT_EQ(bounded->quota_bytes, 1U << 20U);
+  const auto read_only = parse_volume("/a:/b//c/:ro");
+  ASSERT_TRUE(read_only) << read_only.error().describe();
+  EXPECT_EQ(read_only->kind, VolumeKind::kReadOnly);
+  EXPECT_EQ(read_only->guest, "/b/c");
+  const auto limited = parse_volume("/a:/b:overlay,quota=1M");
+  ASSERT_TRUE(limited) << limited.error().describe();
+  EXPECT_EQ(limited->quota_bytes, 1U << 20U);
+  const auto relative = parse_volume("sub/../x:/b:ro");
+  ASSERT_TRUE(relative);
+  EXPECT_EQ(relative->host, (std::filesystem::current_path() / "x").string());
+}
+
+TEST(Volume, RefusesWhatCantBe) {
+  for (const char* text :
+       {"", "/a", ":/b:ro", "/a:", "/a::ro", "/a:b:ro", "/a:/:ro", "/a:/../b:ro", "/a:/b:rx", "/a:/b:quota=x",
+        "/a:/b:ro,quota=1M", "/a:/b:,", "/a:/b c:ro", "/a:/b,c:ro", "/a:/b\nx:ro"}) {
+    EXPECT_FALSE(parse_volume(text)) << text;
+  }
+}
+
+TEST(Published, TakesAddressPortsAndProtocol) {
+  const auto tcp = parse_published("8080:80");
+  ASSERT_TRUE(tcp) << tcp.error().describe();
+  EXPECT_EQ(*tcp, (PublishedPort{.address = "127.0.0.1", .host = 8080, .guest = 80, .udp = false}));
+  const auto udp = parse_published("0.0.0.0:53:5353/udp");
+  ASSERT_TRUE(udp) << udp.error().describe();
+  EXPECT_EQ(*udp, (PublishedPort{.address = "0.0.0.0", .host = 53, .guest = 5353, .udp = true}));
+}
+
+TEST(Published, RefusesWhatCantBe) {
+  for (const char* text : {"", "80", "0:80", "80:0", "65536:1", "80:80/sctp", "x:80:80", "80:80:80", "80:-1",
+                           "1.2.3:80:80", "80:80/", ":80", "127.0.0.1,x:1:2"}) {
+    EXPECT_FALSE(parse_published(text)) << text;
+  }
+}
+
+TEST(NetChoice, TakesFourKinds) {
+  RunSettings settings;
+  ASSERT_TRUE(parse_net("tap=tap0", settings));
+  EXPECT_EQ(settings.net, Net::kTap);
+  EXPECT_EQ(settings.tap, "tap0");
+  ASSERT_TRUE(parse_net("none", settings));
+  EXPECT_EQ(settings.net, Net::kNone);
+  EXPECT_EQ(settings.tap, "");
+  for (const char* text : {"", "bridge", "tap", "tap=", "tap=a,b", "tap=abcdefghijklmnop"}) {
+    EXPECT_FALSE(parse_net(text, settings)) << text;
+  }
+}
+
+TEST(RunSettingsJson, NamesWhatIsWrong) {
+  for (const char* text :
+       {R"({"cpus":"2"})", R"({"cpus":-1})", R"({"cpus":99999999999})", R"({"net":"x"})", R"({"accel":"x"})",
+        R"({"volumes":[1]})", R"({"published":[{"host":70000}]})", R"({"command":[1]})"}) {
+    const auto settings = settings_from_json(nlohmann::json::parse(text));
+    ASSERT_FALSE(settings) << text;
+    const std::string key = std::string(text).substr(2, std::string(text).find('"', 2) - 2);
+    EXPECT_NE(settings.error().text.find(key), std::string::npos) << settings.error().text;
+  }
+  EXPECT_FALSE(settings_from_json(nlohmann::json::array()));
+}
+
+}  // namespace
+}  // namespace layerboot::launcher

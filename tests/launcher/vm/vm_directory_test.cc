@@ -1,0 +1,111 @@
+#include "launcher/vm/vm_directory.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <optional>
+
+#include "tests/launcher/scratch_dir.h"
+
+namespace layerboot::launcher {
+namespace {
+
+class VmDirectoryTest : public testing::Test {
+ protected:
+  StateDirs dirs() const {
+    return {.data = scratch_.path() / "data",
+            .cache = scratch_.path() / "cache",
+            .runtime = scratch_.path() / "run"};
+  }
+  ScratchDir scratch_;
+};
+
+mode_t mode_of(const std::filesystem::path& path) {
+  struct stat st{};
+  EXPECT_EQ(::stat(path.c_str(), &st), 0) << path;
+  return st.st_mode & 07777;
+}
+
+TEST_F(VmDirectoryTest, MakesPrivateState) {
+  auto directory = VmDirectory::open(dirs(), "a");
+  ASSERT_TRUE(directory) << directory.error().describe();
+  const auto record = directory->load_record();
+  ASSERT_TRUE(record);
+  ASSERT_TRUE(directory->save_record(*record));
+  EXPECT_EQ(mode_of(dirs().vms() / "a"), 0700U);
+  EXPECT_EQ(mode_of(directory->paths().upper()), 0700U);
+  EXPECT_EQ(mode_of(directory->paths().config()), 0600U);
+  EXPECT_EQ(mode_of(dirs().vms() / "a" / "lock"), 0600U);
+  EXPECT_EQ(mode_of(dirs().runtime / "a"), 0700U);
+}
+
+TEST_F(VmDirectoryTest, IsOneVmAtATime) {
+  std::optional<Result<VmDirectory>> first(VmDirectory::open(dirs(), "a"));
+  ASSERT_TRUE(*first);
+  const auto second = VmDirectory::open(dirs(), "a");
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, EBUSY);
+  EXPECT_NE(second.error().text.find("--name"), std::string::npos);
+  EXPECT_TRUE(std::filesystem::exists(dirs().runtime / "a"))
+      << "the refused one must not clear up the first's";
+  EXPECT_TRUE(VmDirectory::open(dirs(), "b"));
+  first.reset();
+  EXPECT_TRUE(VmDirectory::open(dirs(), "a"));
+}
+
+TEST_F(VmDirectoryTest, ClearsSocketsAtBothEnds) {
+  std::filesystem::create_directories(dirs().runtime / "a");
+  std::ofstream(dirs().runtime / "a" / "control.sock") << "stale";
+  {
+    const auto directory = VmDirectory::open(dirs(), "a");
+    ASSERT_TRUE(directory);
+    EXPECT_FALSE(std::filesystem::exists(directory->paths().control_socket()));
+    std::ofstream(directory->paths().control_socket()) << "in use";
+  }
+  EXPECT_FALSE(std::filesystem::exists(dirs().runtime / "a"));
+}
+
+TEST_F(VmDirectoryTest, TheRecordOutlivesTheRun) {
+  VmRecord saved;
+  {
+    auto directory = VmDirectory::open(dirs(), "a");
+    ASSERT_TRUE(directory);
+    saved = *directory->load_record();
+    saved.quota_bytes = 77;
+    ASSERT_TRUE(directory->save_record(saved));
+    directory->keep();
+  }
+  const auto directory = VmDirectory::open(dirs(), "a");
+  ASSERT_TRUE(directory);
+  EXPECT_EQ(*directory->load_record(), saved);
+}
+
+TEST_F(VmDirectoryTest, WhatCameToNothingLeavesNothing) {
+  ASSERT_TRUE(VmDirectory::open(dirs(), "a"));
+  EXPECT_FALSE(std::filesystem::exists(dirs().vms() / "a"));
+  std::filesystem::create_directories(dirs().vms() / "old" / "disk");
+  ASSERT_TRUE(VmDirectory::open(dirs(), "old"));
+  EXPECT_TRUE(std::filesystem::exists(dirs().vms() / "old" / "disk")) << "it was there before";
+}
+
+TEST_F(VmDirectoryTest, ADamagedRecordIsNamed) {
+  const auto directory = VmDirectory::open(dirs(), "a");
+  ASSERT_TRUE(directory);
+  std::ofstream(directory->paths().config()) << "{";
+  const auto record = directory->load_record();
+  ASSERT_FALSE(record);
+  EXPECT_NE(record.error().text.find("config.json"), std::string::npos);
+}
+
+TEST_F(VmDirectoryTest, ALongSocketPathIsRefusedBeforeAnythingIsMade) {
+  StateDirs deep = dirs();
+  deep.runtime = scratch_.path() / std::string(90, 'r');
+  const auto directory = VmDirectory::open(deep, "a");
+  ASSERT_FALSE(directory);
+  EXPECT_EQ(directory.error().code, ENAMETOOLONG);
+  EXPECT_NE(directory.error().text.find("XDG_RUNTIME_DIR"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(dirs().data));
+}
+
+}  // namespace
+}  // namespace layerboot::launcher
