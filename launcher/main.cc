@@ -6,6 +6,7 @@
 
 #include "launcher/cli/commands.h"
 #include "launcher/cli/options.h"
+#include "launcher/host/signals.h"
 #include "oci-mount/base/log.h"
 
 int main(int argc, char** argv) {
@@ -17,6 +18,7 @@ int main(int argc, char** argv) {
     return parsed.exit_code;
   }
   log_setup("layerboot", parsed.options->log_level);
+  ignore_idle_signals();
   const auto done = carry_out(*parsed.options);
   if (done) return *done;
   if (!done.error().text.empty()) log_error(done.error().text);

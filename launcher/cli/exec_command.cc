@@ -85,7 +85,6 @@ Result<void> check_vm_runs(const StateDirs& dirs, const std::string& name) {
 Result<int> run_session(const StateDirs& dirs, const std::string& name,
                         const guest_init::SessionRequest& request, SessionStdio stdio) {
   LB_ASSIGN(UniqueFd socket, connect_agent(dirs, name));
-  std::signal(SIGPIPE, SIG_IGN);
   return SessionRun(std::move(socket), stdio).run(request);
 }
 

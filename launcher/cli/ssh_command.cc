@@ -7,6 +7,7 @@
 #include "launcher/cli/exec_command.h"
 #include "launcher/host/programs.h"
 #include "launcher/host/run_tool.h"
+#include "launcher/host/signals.h"
 #include "launcher/vm/vm_directory.h"
 #include "oci-mount/base/exec_pointers.h"
 #include "oci-mount/base/files.h"
@@ -106,6 +107,7 @@ Result<int> ssh_into_vm(const StateDirs& dirs, const Options& options) {
       options.user.empty() ? "root" : options.user, "--", name};
   const auto& words = options.guest_command;
   argv.insert(argv.end(), words.begin(), words.end());
+  restore_idle_signals();
   ::execv(ssh.c_str(), exec_pointers(argv).data());
   return errno_error("cannot run ", ssh.string());
 }

@@ -96,7 +96,6 @@ Result<void> show_logs(const StateDirs& dirs, const Options& options) {
 Result<void> join_console(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const VmView vm, look_at_vm(dirs, options.name));
   LB_ASSIGN(Stream stream, open_stream(vm.paths, options.name, ControlVerb::kConsole));
-  std::signal(SIGPIPE, SIG_IGN);
   boost::asio::io_context io(1);
   boost::asio::signal_set signals(io, SIGINT, SIGTERM, SIGHUP);
   bool left = false;

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "launcher/host/signals.h"
 #include "oci-mount/base/exec_pointers.h"
 
 namespace layerboot::launcher {
@@ -41,9 +42,10 @@ void become(const Prepared& prepared) {
   ::setsid();
   struct sigaction standard{};
   standard.sa_handler = SIG_DFL;
-  for (const int number : {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD}) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD}) {
     ::sigaction(number, &standard, nullptr);
   }
+  restore_idle_signals();
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "launcher/host/signals.h"
 #include "oci-mount/base/exec_pointers.h"
 #include "oci-mount/base/files.h"
 
@@ -65,6 +66,7 @@ std::string find_program(const std::string& name, std::string_view path) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);
+  restore_idle_signals();
   const sigset_t interrupts = interrupt_set();
   ::sigprocmask(SIG_UNBLOCK, &interrupts, nullptr);
   const bool ready = (tool.directory.empty() || ::chdir(tool.directory.c_str()) == 0) &&
