@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -100,6 +101,12 @@ void execute(const std::vector<std::string>& command, const std::vector<std::str
   errno = error;
 }
 
+/// The guest's, as a container engine tells it to what it runs.
+std::string host_name() {
+  utsname names{};
+  return ::uname(&names) == 0 ? names.nodename : "";
+}
+
 }  // namespace
 
 void become(const SpawnPlan& plan, std::array<int, 3> stdio, int report) {
@@ -119,6 +126,7 @@ void become(const SpawnPlan& plan, std::array<int, 3> stdio, int report) {
   if (!plan.connect.empty()) become_relay(plan.connect, report);
   auto environment = plan.environment;
   if (value_of(environment, "HOME").empty()) environment.push_back("HOME=" + identity.home);
+  if (value_of(environment, "HOSTNAME").empty()) environment.push_back("HOSTNAME=" + host_name());
   if (plan.command.empty() || plan.command.front().empty()) {
     give_up(report, kNotFound, "the image names no command, and none was given");
   }

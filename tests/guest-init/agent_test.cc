@@ -63,6 +63,9 @@ TEST_F(Agent, UserDirectoryAndEnvironmentAreTaken) {
   request.environment = {"BOTH=request"};
   peer.start(1, request);
   EXPECT_EQ(peer.finish(1).output, "1\n/usr\n1 request /usr/sbin\n");
+  peer.start(4,
+             request_for({"sh", "-c", "test \"$HOSTNAME\" = \"$(uname -n)\" && env | grep -c ^HOSTNAME="}));
+  EXPECT_EQ(peer.finish(4).output, "1\n");
   request.directory = "/does/not/exist";
   peer.start(2, request);
   EXPECT_EQ(peer.finish(2).code, 125U);
