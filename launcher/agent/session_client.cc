@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdlib>
 
+#include "guest-init/records.h"
 #include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
@@ -36,6 +37,15 @@ Result<void> ask_for_terminal(guest_init::SessionRequest& request) {
   if (const char* kind = std::getenv("TERM"); kind != nullptr)
     request.environment.insert(request.environment.begin(), str_cat("TERM=", std::string_view(kind)));
   return {};
+}
+
+Result<void> check_request_fits(const guest_init::SessionRequest& request) {
+  const std::string records = guest_init::encode_request(request);
+  const auto number = static_cast<std::size_t>(std::ranges::count(records, '\0'));
+  if (records.size() <= guest_init::kMaxRecordsBytes && number <= guest_init::kMaxRecords) return {};
+  return fail(E2BIG, "the command and its environment have ", records.size(), " bytes in ", number,
+              " words: a VM takes ", guest_init::kMaxRecordsBytes, " in ", guest_init::kMaxRecords,
+              "; hand the rest over in a file, by --volume");
 }
 
 /// What the program says, on its way to one of our streams. At most a window, since credit follows the
@@ -68,6 +78,7 @@ SessionClient::~SessionClient() = default;
 
 Result<void> SessionClient::start(const guest_init::SessionRequest& request) {
   if (!socket_.is_open()) return fail(EBADF, "cannot watch the session's socket");
+  LB_TRY(check_request_fits(request));
   if (request.terminal) {
     LB_ASSIGN(auto terminal, RawTerminal::enter(stdio_.input));
     if (terminal) terminal_.emplace(*std::move(terminal));
@@ -130,6 +141,8 @@ void SessionClient::read_socket() {
                             while (const auto frame = self.decoder_.next()) self.handle(*frame);
                             if (self.decoder_.take_broken())
                               return self.finish({kNotStarted, "the VM's agent makes no sense"});
+                            if (self.overrun_)
+                              return self.finish({kNotStarted, "the VM sends more than it was granted"});
                             if (!self.end_) return self.read_socket();
                             self.finish_if_written();
                           });
@@ -140,6 +153,9 @@ void SessionClient::handle(const Frame& frame) {
   switch (frame.type) {
     case FrameType::kOutput:
     case FrameType::kError: {
+      // A guest that keeps to its credit can't get here; one that does not must not fill our memory.
+      overrun_ = overrun_ || unwritten_bytes() + frame.payload.size() > guest_init::kWindowBytes;
+      if (overrun_) return;
       Sink& sink = frame.type == FrameType::kOutput ? *output_ : *error_;
       sink.waiting += frame.payload;
       return write_sink(sink);
@@ -199,11 +215,14 @@ void SessionClient::write_sink(Sink& sink) {
                            });
 }
 
+std::size_t SessionClient::unwritten_bytes() const {
+  std::size_t bytes = 0;
+  for (const Sink* sink : {output_.get(), error_.get()}) bytes += sink->writing.size() + sink->waiting.size();
+  return bytes;
+}
+
 void SessionClient::finish_if_written() {
-  for (const Sink* sink : {output_.get(), error_.get()}) {
-    if (!sink->writing.empty() || !sink->waiting.empty()) return;
-  }
-  finish(*end_);
+  if (unwritten_bytes() == 0) finish(*end_);
 }
 
 void SessionClient::finish(SessionEnd end) {

@@ -35,6 +35,9 @@ struct SessionStdio {
 /// standard input is none.
 Result<void> ask_for_terminal(guest_init::SessionRequest& request);
 
+/// E2BIG when the guest would refuse the request for its size: too many or too long arguments and variables.
+Result<void> check_request_fits(const guest_init::SessionRequest& request);
+
 /// On one io_context's thread; no callback runs after destruction. A terminal in the request makes the one on
 /// `input` raw for as long as the object lives.
 class SessionClient {
@@ -48,6 +51,7 @@ class SessionClient {
   SessionClient(const SessionClient&) = delete;
   SessionClient& operator=(const SessionClient&) = delete;
 
+  /// E2BIG as check_request_fits().
   Result<void> start(const guest_init::SessionRequest& request);
   void send_signal(int number);
   /// Tells the guest the size that the terminal has now.
@@ -63,6 +67,7 @@ class SessionClient {
   void handle(const guest_init::Frame& frame);
   void read_input();
   void write_sink(Sink& sink);
+  [[nodiscard]] std::size_t unwritten_bytes() const;
   void finish(SessionEnd end);
   void finish_if_written();
 
@@ -81,6 +86,7 @@ class SessionClient {
   std::uint32_t credit_ = guest_init::kWindowBytes;
   bool reading_input_ = false;
   std::optional<SessionEnd> end_;
+  bool overrun_ = false;  // the guest has said more than it was granted
   std::shared_ptr<SessionClient*> self_;
 };
 

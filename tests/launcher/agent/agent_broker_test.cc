@@ -11,6 +11,7 @@
 #include <csignal>
 
 #include "guest-init/agent_loop.h"
+#include "guest-init/records.h"
 #include "launcher/agent/session_client.h"
 #include "launcher/host/unix_socket.h"
 #include "oci-mount/base/files.h"
@@ -234,6 +235,47 @@ TEST_F(Broker, ListensForItsUserAlone) {
   EXPECT_EQ(end->exit_code, 8);
   broker_.reset();
   EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST(Session, AGuestThatIgnoresCreditCostsBoundedMemory) {
+  boost::asio::io_context io{1};
+  auto ends = socket_pair();
+  ASSERT_TRUE(ends);
+  int out[2];
+  ASSERT_EQ(::pipe2(out, O_CLOEXEC), 0);
+  const UniqueFd nobody_reads(out[0]);
+  const UniqueFd output(out[1]);
+  std::optional<SessionEnd> end;
+  SessionClient client(io, std::move(ends->first),
+                       {.input = -1, .output = output.get(), .error = output.get()},
+                       [&end](SessionEnd how) { end = std::move(how); });
+  ASSERT_TRUE(client.start({}));
+  // Past the pipe's 64 KiB nothing is written any more.
+  std::string flood;
+  guest_init::append_frame(flood, 0, guest_init::FrameType::kOutput,
+                           std::string(guest_init::kMaxPayloadBytes, 'x'));
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  std::size_t sent_bytes = 0;
+  while (!end && std::chrono::steady_clock::now() < deadline) {
+    const ssize_t sent = ::send(ends->second.get(), flood.data(), flood.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent > 0) sent_bytes += static_cast<std::size_t>(sent);
+    ASSERT_TRUE(sent < 0 || static_cast<std::size_t>(sent) == flood.size()) << "a frame must be whole";
+    io.restart();
+    io.run_one_until(std::chrono::steady_clock::now() + std::chrono::milliseconds(10));
+  }
+  ASSERT_TRUE(end) << sent_bytes << " bytes were taken";
+  EXPECT_EQ(end->exit_code, 125);
+  EXPECT_NE(end->failure.find("granted"), std::string::npos);
+}
+
+TEST(Session, ARequestThatIsTooLargeIsRefusedHere) {
+  guest_init::SessionRequest request;
+  request.environment = {"A=" + std::string(guest_init::kMaxRecordsBytes, 'a')};
+  EXPECT_EQ(check_request_fits(request).error().code, E2BIG);
+  request.environment.assign(guest_init::kMaxRecords + 1, "A=1");
+  EXPECT_EQ(check_request_fits(request).error().code, E2BIG);
+  request.environment.resize(100);
+  EXPECT_TRUE(check_request_fits(request));
 }
 
 TEST_F(Broker, TheImagesCommandIsASessionToo) {
