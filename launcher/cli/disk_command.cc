@@ -66,7 +66,7 @@ Result<void> make_disk(const StateDirs& dirs, const Options& options) {
     LB_ASSIGN(raw, base_disk(dirs, plan));
   }
   const fs::path made = staging.path() / "made";
-  LB_TRY(write_in_format(raw, options.disk_output_format, made));
+  LB_TRY(write_in_format(raw, options.disk_output_format.value_or(DiskFormat::kRaw), made));
   LB_ASSIGN(const UniqueFd file, open_path(made, O_RDONLY));
   if (::fsync(file.get()) != 0) return errno_error("cannot sync ", made.string());
   LB_TRY(rename_durably(made, out));

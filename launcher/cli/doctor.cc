@@ -56,6 +56,29 @@ Finding kvm_finding(const StateDirs& dirs, const std::filesystem::path& qemu, co
               "in the group kvm"};
 }
 
+/// Into `findings`: the kernel, and with it whether KVM works. What is not here yet is not fetched.
+void find_kernel(const StateDirs& dirs, const Options& options, const Result<std::filesystem::path>& qemu,
+                 std::vector<Finding>& findings) {
+  if (const auto here = is_kernel_here(dirs, options.kernel); here && !*here) {
+    findings.push_back(
+        {.subject = "kernel",
+         .health = Health::kLess,
+         .detail = str_cat(options.kernel, " is not here yet, and KVM not tried for want of it"),
+         .remedy = "layerboot kernel fetches it; so does the first run"});
+    return;
+  }
+  const auto kernel = kernel_for(dirs, options.kernel, options.guest_init);
+  if (!kernel) {
+    findings.push_back(missing("kernel", kernel.error()));
+    return;
+  }
+  findings.push_back({.subject = "kernel",
+                      .health = Health::kGood,
+                      .detail = str_cat(kernel->release, " (", kernel->vmlinuz.string(), ")"),
+                      .remedy = {}});
+  if (qemu) findings.push_back(kvm_finding(dirs, *qemu, *kernel));
+}
+
 }  // namespace
 
 Result<int> doctor(const StateDirs& dirs, const Options& options) {
@@ -72,16 +95,7 @@ Result<int> doctor(const StateDirs& dirs, const Options& options) {
                                    check_runtime(dirs),
                                    check_tool("skopeo", "layerboot pull", "apt install skopeo"),
                                    check_tool("passt", "--net passt", "apt install passt")};
-  const auto kernel = kernel_for(dirs, options.kernel, options.guest_init);
-  if (!kernel) {
-    findings.push_back(missing("kernel", kernel.error()));
-  } else {
-    findings.push_back({.subject = "kernel",
-                        .health = Health::kGood,
-                        .detail = str_cat(kernel->release, " (", kernel->vmlinuz.string(), ")"),
-                        .remedy = {}});
-    if (qemu) findings.push_back(kvm_finding(dirs, *qemu, *kernel));
-  }
+  find_kernel(dirs, options, qemu, findings);
   std::fputs((options.json ? findings_json(findings) : findings_text(findings)).c_str(), stdout);
   for (const Finding& finding : findings) {
     if (finding.health == Health::kMissing) return 1;

@@ -31,6 +31,19 @@ int take_guest_command(int argc, const char* const* argv, Options& options) {
   return static_cast<int>(mark - argv);
 }
 
+/// The words from the first that is neither an option nor IMAGE on: `run IMAGE COMMAND ARGUMENTS…`, as docker
+/// has it. What came after a `--` follows them.
+Result<void> take_free_words(const CLI::App& app, Options& options) {
+  const auto* run = app.get_subcommand("run");
+  std::vector<std::string> words = run->remaining();
+  if (words.empty()) return {};
+  if (words.front().starts_with('-')) return fail(EINVAL, "run: unknown option ", words.front());
+  if (!options.guest_command.empty()) words.emplace_back("--");
+  words.insert(words.end(), options.guest_command.begin(), options.guest_command.end());
+  options.guest_command = std::move(words);
+  return {};
+}
+
 }  // namespace
 
 ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
@@ -57,6 +70,7 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
   } catch (const CLI::Error& error) {
     return misuse(error.what());
   }
+  if (const auto taken = take_free_words(app, options); !taken) return misuse(taken.error().describe());
   if (const auto settled = commands.settle(); !settled) return misuse(settled.error().describe());
   if (options.command == Command::kCompletion) {
     return {.options = {}, .text = bash_completion(app), .exit_code = 0};

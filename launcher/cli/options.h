@@ -44,26 +44,27 @@ struct Options : RunSettings {
   std::string image;                         // empty with run --socket-path
   std::filesystem::path socket_path;         // empty: ours
   std::string name;                          // never empty for run and serve
+  bool name_given = false;                   // and not made from the image
   std::optional<std::uint64_t> quota_bytes;  // none: as the VM had it, kDefaultQuotaBytes at first
   std::filesystem::path vfsd;
   std::filesystem::path guest_init;
   std::filesystem::path oci_mount;
   std::filesystem::path qemu;
-  bool tls_verify = true;                     // pull
-  bool json = false;                          // of what lists
-  bool detach = false;                        // run
-  bool attach = false;                        // start
-  bool remove_at_end = false;                 // run
-  bool timing = false;                        // run
-  std::vector<std::string> names;             // of VMs, for the commands that take them
-  bool names_only = false;                    // ps and images
-  bool all = false;                           // ps
-  bool follow = false;                        // logs
-  bool launcher_log = false;                  // logs
-  bool force = false;                         // rm
-  std::optional<std::uint64_t> stop_seconds;  // stop
-  std::filesystem::path output;               // disk
-  DiskFormat disk_output_format = DiskFormat::kRaw;
+  bool tls_verify = true;                        // pull
+  bool json = false;                             // of what lists
+  bool detach = false;                           // run
+  bool attach = false;                           // start
+  bool remove_at_end = false;                    // run
+  bool timing = false;                           // run
+  std::vector<std::string> names;                // of VMs, for the commands that take them
+  bool names_only = false;                       // ps and images
+  bool all = false;                              // ps
+  bool follow = false;                           // logs
+  bool launcher_log = false;                     // logs
+  bool force = false;                            // rm
+  std::optional<std::uint64_t> stop_seconds;     // stop
+  std::filesystem::path output;                  // disk
+  std::optional<DiskFormat> disk_output_format;  // none: as `output` is called; never none once parsed
   std::uint64_t disk_bytes = kDefaultQuotaBytes;
   std::string disk_file_system = "ext4";
   bool interactive = false;  // exec: standard input goes to the program

@@ -1,7 +1,7 @@
 #include "launcher/cli/options_parts.h"
 
 #include <cstdlib>
-
+#include <optional>
 #include <utility>
 
 #include "oci-mount/base/size.h"
@@ -10,11 +10,12 @@ namespace layerboot::launcher {
 
 namespace {
 
-/// A variable without a value is handed on from our own environment.
-std::string environment_entry(const std::string& text) {
+/// A variable without a value is handed on from our own environment; none where we have none either.
+std::optional<std::string> environment_entry(const std::string& text) {
   if (text.find('=') != std::string::npos) return text;
   const char* value = std::getenv(text.c_str());
-  return str_cat(text, '=', value == nullptr ? "" : value);
+  if (value == nullptr) return std::nullopt;
+  return str_cat(text, '=', value);
 }
 
 }  // namespace
@@ -51,22 +52,32 @@ void add_kernel_options(CLI::App* command, Options& options) {
 }
 
 CLI::Option* add_size(CLI::App* command, const char* option, std::function<void(std::uint64_t)> store,
-                      const char* help) {
+                      const char* help, std::uint64_t least_bytes) {
   return command
       ->add_option_function<std::string>(
           option,
-          [store = std::move(store), option](const std::string& text) {
+          [store = std::move(store), option, least_bytes](const std::string& text) {
             const auto size_bytes = parse_size(text);
             if (!size_bytes) throw CLI::ValidationError(option, size_bytes.error().describe());
+            if (*size_bytes < least_bytes) {
+              throw CLI::ValidationError(
+                  option, str_cat(text, " is ", *size_bytes, " bytes: at least ", least_bytes >> 20U,
+                                  "M is needed; G and M are meant as in 4G or 512M"));
+            }
             store(*size_bytes);
           },
           help)
       ->type_name("SIZE");
 }
 
+CLI::Option* add_disk_size(CLI::App* command, const char* option, std::function<void(std::uint64_t)> store,
+                           const char* help) {
+  return add_size(command, option, std::move(store), help, kMinQuotaBytes);
+}
+
 void add_disk_options(CLI::App* command, Options& options) {
   command->add_option("--name", options.name, "the VM's name; default: from the image")->type_name("NAME");
-  add_size(
+  add_disk_size(
       command, "--disk,--quota", [&options](std::uint64_t size_bytes) { options.quota_bytes = size_bytes; },
       "what the VM may write, at most; default: as before, or 4G for a new VM");
   command->add_option("--vfsd", options.vfsd, "the file system daemon to start")->type_name("FILE");
@@ -86,6 +97,7 @@ void add_program_options(CLI::App* command, Options& options) {
 }
 
 Result<void> settle_name(Options& options) {
+  options.name_given = !options.name.empty();
   if (options.name.empty())
     options.name = options.image.empty() ? "virtiofs" : name_from_image(options.image);
   return check_name(options.name);
@@ -96,14 +108,26 @@ void add_workload_options(CLI::App* command, Options& options, const std::string
       ->add_option_function<std::vector<std::string>>(
           "-e,--env",
           [&options](const std::vector<std::string>& texts) {
-            for (const auto& text : texts) options.environment.push_back(environment_entry(text));
+            for (const auto& text : texts) {
+              if (auto entry = environment_entry(text)) options.environment.push_back(*std::move(entry));
+            }
           },
-          str_cat("NAME=VALUE for ", whose, "; NAME alone takes ours (may be repeated)"))
+          str_cat("NAME=VALUE for ", whose, "; NAME alone takes ours, if there is one (may be repeated)"))
       ->allow_extra_args(false)
       ->type_name("VARIABLE");
   command->add_option("-u,--user", options.user, str_cat("who runs ", whose, "; default: as the image says"))
       ->type_name("USER[:GROUP]");
-  command->add_option("-w,--workdir", options.workdir, str_cat("where ", whose, " runs; default: as it says"))
+  command
+      ->add_option_function<std::string>(
+          "-w,--workdir",
+          [&options](const std::string& directory) {
+            if (!directory.starts_with('/')) {
+              throw CLI::ValidationError("--workdir",
+                                         str_cat("'", directory, "' is not absolute: write /", directory));
+            }
+            options.workdir = directory;
+          },
+          str_cat("where ", whose, " runs; default: as it says"))
       ->type_name("DIR");
 }
 

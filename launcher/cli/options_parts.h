@@ -62,9 +62,12 @@ void add_disk_options(CLI::App* command, Options& options);
 CLI::Option* add_writeback_option(CLI::App* command, Options& options);
 /// --env, --user and --workdir, for what `whose` says.
 void add_workload_options(CLI::App* command, Options& options, const std::string& whose);
-/// An option that takes a size such as 4G; `store` gets the bytes.
+/// An option that takes a size such as 4G; `store` gets the bytes. Less than `least_bytes` is refused.
 CLI::Option* add_size(CLI::App* command, const char* option, std::function<void(std::uint64_t)> store,
-                      const char* help);
+                      const char* help, std::uint64_t least_bytes = 1);
+/// An option that takes what a VM may write, or a disk's size: `least_bytes` is kMinQuotaBytes.
+CLI::Option* add_disk_size(CLI::App* command, const char* option, std::function<void(std::uint64_t)> store,
+                           const char* help);
 /// Names a VM after its image where no name was given, and checks the name.
 Result<void> settle_name(Options& options);
 

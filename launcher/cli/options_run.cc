@@ -184,14 +184,21 @@ void add_run_command(CommandSet& commands) {
   auto* run = commands.add("run", Command::kRun,
                            "boot a VM from an image, or run a command in one, in this terminal", settle_run);
   run->footer(
-      "After -- comes a command to run instead of the image's: layerboot run debian:12 -- sh -c 'exit 7'.\n"
+      "What follows IMAGE, or --, is a command to run instead of the image's: layerboot run debian:12 sh -c "
+      "'exit 7'.\n"
       "The VM keeps what it writes under its name: the same command boots it again.\n"
       "Ctrl-] three times within a second powers it off; once more stops it at once.\n"
       "Exit status: the command's (128 and the number of the signal that ended it, 127 not found, 126 not to "
       "be\n"
-      "run); with an init 0 when the guest powered off; 1 something failed, 2 wrong usage.");
+      "run); 125 the guest reset itself before the command ended; with an init 0 when the guest powered "
+      "off;\n"
+      "1 something failed, 2 wrong usage.");
   auto* image =
       run->add_option("IMAGE", options.image, "the image: oci:DIR[:TAG] or a name in the local store");
+  // COMMAND and its arguments, which may look like options of ours.
+  run->prefix_command();
+  run->add_flag("-i,--interactive", options.interactive, "standard input goes to the guest: it does anyway");
+  run->add_flag("-t,--tty", options.terminal, "a terminal is used where there is one anyway");
   auto* socket =
       run->add_option("--socket-path", options.socket_path,
                       "use the vhost-user daemon that already serves this socket, instead of IMAGE");

@@ -83,7 +83,7 @@ void add_vm_commands(CommandSet& commands) {
   add_names(reset, options);
   auto* resize = commands.add("resize", Command::kResize, "change how much a VM may write", check_one_name);
   add_name(resize, options);
-  add_size(
+  add_disk_size(
       resize, "SIZE", [&options](std::uint64_t size_bytes) { options.quota_bytes = size_bytes; },
       "the new bound, such as 8G")
       ->required();

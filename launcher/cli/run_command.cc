@@ -8,10 +8,12 @@
 #include <thread>
 #include <utility>
 
+#include "launcher/agent/session_client.h"
 #include "launcher/cli/disk_command.h"
 #include "launcher/disk/disk_vm.h"
 #include "launcher/export/libvirt_domain.h"
 #include "launcher/host/host_tsc.h"
+#include "launcher/host/network_check.h"
 #include "launcher/host/programs.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/host/unix_socket.h"
@@ -38,6 +40,8 @@ namespace {
 
 // More queues than this have no processors to fill them.
 constexpr unsigned kMaxRequestQueues = 8;
+/// Throw-away VMs of one image at a time, and those that a killed launcher left.
+constexpr unsigned kMaxThrowAways = 1000;
 
 /// Where `serve` listens when nothing else was said.
 std::filesystem::path serving_socket(const StateDirs& dirs) { return dirs.runtime / "virtiofs.sock"; }
@@ -48,13 +52,18 @@ Result<guest_init::ImageWorkload> workload_for(const StateDirs& dirs, const Opti
   return image_workload(dirs, options.image);
 }
 
-Result<VmConfig> config_for(const Options& options, const VmDirectory& directory,
-                            guest_init::ImageWorkload workload, const Kernel& kernel) {
+/// What config.json is to say once this run has come to something. Until then it says what the VM was before,
+/// so that a run that fails spoils neither `start` nor what `ps` and `rmi` know of the VM.
+Result<VmRecord> record_for(const Options& options, const VmDirectory& directory) {
   LB_ASSIGN(VmRecord record, directory.load_record());
   if (!options.image.empty()) record.image = absolute_reference(options.image);
   if (options.quota_bytes) record.quota_bytes = *options.quota_bytes;
   record.run = options;
-  LB_TRY(directory.save_record(record));
+  return record;
+}
+
+Result<VmConfig> config_for(const Options& options, const VmRecord& record,
+                            guest_init::ImageWorkload workload, const Kernel& kernel) {
   VmConfig config;
   static_cast<RunSettings&>(config) = options;
   config.name = options.name;
@@ -150,16 +159,33 @@ Result<void> leave_out_initrd(const Kernel& kernel, VmConfig& config) {
   return check_no_initrd(kernel, config.disk_root);
 }
 
+Result<void> check_network(const Options& options) {
+  if (options.net == Net::kTap) {
+    auto there = check_interface(options.tap);
+    if (!there) return while_doing(there.error(), "--net");
+  }
+  for (const PublishedPort& port : options.published) {
+    auto free = check_port_free(port.address, port.host, port.udp);
+    if (!free) return while_doing(free.error(), "--publish");
+  }
+  return {};
+}
+
 Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, VmDirectory& directory) {
+  LB_TRY(check_network(options));
   LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
   LB_ASSIGN(auto workload, workload_for(dirs, options));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options.kernel, options.guest_init));
-  LB_ASSIGN(VmConfig config, config_for(options, directory, std::move(workload), kernel));
+  LB_ASSIGN(VmRecord record, record_for(options, directory));
+  LB_ASSIGN(VmConfig config, config_for(options, record, std::move(workload), kernel));
   LB_TRY(decide_accelerator(dirs, options, qemu, config));
   if (config.accel == Accel::kTcg) config.tsc_khz = measure_host_tsc_khz();
   LB_TRY(leave_out_initrd(kernel, config));
   SupervisorPlan plan;
-  plan.on_ready = [&directory] { directory.keep(); };
+  plan.on_started = [&directory, record = std::move(record)] {
+    directory.keep();
+    return directory.save_record(record);
+  };
   plan.socket = options.socket_path;
   plan.other_image_advice =
       str_cat("VM ", options.name, " was made of another image: 'layerboot reset ", options.name,
@@ -170,6 +196,7 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
                          .main = main_request(config),
                          .expected = expected_guest(config),
                          .sockets = config.sockets};
+  LB_TRY(check_request_fits(plan.guest->main));
   if (options.disk_root) {
     LB_ASSIGN(const DiskPlan root, disk_plan(options, config.quota_bytes));
     LB_TRY(prepare_disk_vm(dirs, root, directory, kernel, config));
@@ -224,13 +251,31 @@ Result<Options> exported_options(const StateDirs& dirs, const Options& options) 
   return chosen;
 }
 
+/// The VM's directory. What is to go at the end is this run's own: with --rm a VM that is there is not taken,
+/// and a name that nobody chose is changed (`options`) until it is free.
+Result<VmDirectory> directory_for(const StateDirs& dirs, Options& options) {
+  if (!options.remove_at_end) return VmDirectory::open(dirs, options.name);
+  const std::string wanted = options.name;
+  for (unsigned number = 2;; ++number) {
+    auto made = VmDirectory::create(dirs, options.name);
+    if (made || made.error().code != EEXIST) return made;
+    if (options.name_given || number > kMaxThrowAways) {
+      return fail(EEXIST, "VM ", options.name, " is there already, and --rm would remove it at the end: ",
+                  "take another --name, leave out --rm, or 'layerboot rm ", options.name, "' first");
+    }
+    const std::string suffix = str_cat('-', number);
+    options.name = wanted.substr(0, kMaxNameLength - suffix.size()) + suffix;
+  }
+}
+
 }  // namespace
 
-Result<int> run_vm(const StateDirs& dirs, const Options& options) {
+Result<int> run_vm(const StateDirs& dirs, const Options& asked) {
   Timeline timeline;
+  Options options = asked;
   // Ctrl-C while things are prepared is felt once `directory` has been cleared up.
   std::optional<InterruptScope> interrupts(std::in_place);
-  LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
+  LB_ASSIGN(VmDirectory directory, directory_for(dirs, options));
   LB_TRY(directory.throw_away_ephemeral());
   LB_ASSIGN(SupervisorPlan plan, plan_for(dirs, options, directory));
   LB_TRY(InterruptScope::check());
@@ -249,7 +294,10 @@ Result<int> run_vm(const StateDirs& dirs, const Options& options) {
     plan.console_input = -1;
     plan.console_output = -1;
     plan.launcher_log = directory.paths().launcher_log();
-    plan.on_started = [&detached] { return detached->started(); };
+    plan.on_started = [&detached, kept = std::move(plan.on_started)]() -> Result<void> {
+      LB_TRY(kept());
+      return detached->started();
+    };
   }
   LB_ASSIGN(const Janitor janitor, Janitor::start(directory.paths()));
   const auto status = carry_through(plan, directory);
@@ -283,7 +331,8 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
   LB_ASSIGN(auto workload, workload_for(dirs, chosen));
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, chosen.kernel, chosen.guest_init));
-  LB_ASSIGN(VmConfig config, config_for(chosen, directory, std::move(workload), kernel));
+  LB_ASSIGN(const VmRecord record, record_for(chosen, directory));
+  LB_ASSIGN(VmConfig config, config_for(chosen, record, std::move(workload), kernel));
   if (config.disk_root && !config.volumes.empty()) {
     log_warn("the volumes of ", options.name,
              " are left out: a domain with its root on a disk has no daemons");
@@ -295,6 +344,7 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
     LB_ASSIGN(const DiskPlan root, disk_plan(chosen, config.quota_bytes));
     LB_TRY(prepare_disk_vm(dirs, root, directory, kernel, config));
   }
+  LB_TRY(directory.save_record(record));
   directory.keep();
   const auto socket =
       options.socket_path.empty() ? serving_socket(dirs) : std::filesystem::absolute(options.socket_path);
@@ -307,7 +357,6 @@ Result<void> serve_image(const StateDirs& dirs, const Options& options) {
   std::optional<InterruptScope> interrupts(std::in_place);  // as in run_vm()
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
   SupervisorPlan plan;
-  plan.on_ready = [&directory] { directory.keep(); };
   plan.socket = options.socket_path.empty() ? serving_socket(dirs) : options.socket_path;
   plan.control_socket = directory.paths().control_socket();
   LB_TRY(check_socket_path(plan.socket));
@@ -320,9 +369,14 @@ Result<void> serve_image(const StateDirs& dirs, const Options& options) {
   chosen.kernel = options.kernel;
   chosen.ephemeral = false;
   chosen.writeback |= options.writeback;
-  LB_ASSIGN(const VmConfig config, config_for(chosen, directory, std::move(workload), kernel));
+  LB_ASSIGN(const VmRecord record, record_for(chosen, directory));
+  LB_ASSIGN(const VmConfig config, config_for(chosen, record, std::move(workload), kernel));
   LB_ASSIGN(ChildSpec daemon, vfsd_spec(dirs, chosen, directory, kernel, config, plan.socket));
   plan.daemons.push_back(std::move(daemon));
+  plan.on_ready = [&directory, record]() -> Result<void> {
+    directory.keep();
+    return directory.save_record(record);
+  };
   LB_TRY(add_volumes(dirs, chosen, directory, config, plan));
   LB_TRY(InterruptScope::check());
   interrupts.reset();

@@ -79,7 +79,8 @@ bool has_ports(const VmConfig& config) {
 
 std::string interface(const VmConfig& config) {
   if (config.net == Net::kNone || has_ports(config)) return {};
-  const std::string model = "      <model type='virtio'/>\n    </interface>\n";
+  const std::string model = str_cat("      <mac address='", mac_address(config.machine_id),
+                                    "'/>\n      <model type='virtio'/>\n    </interface>\n");
   if (config.net == Net::kTap) {
     return str_cat("    <interface type='ethernet'>\n      <target dev='", escape(config.tap),
                    "' managed='no'/>\n", model);
@@ -89,13 +90,14 @@ std::string interface(const VmConfig& config) {
 
 constexpr std::string_view kQemuNamespace = " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'";
 /// A slot that libvirt gives to nothing of ours.
-constexpr std::string_view kPortsDevice = "virtio-net-pci,netdev=net,romfile=,bus=pcie.0,addr=0x10";
+constexpr std::string_view kPortsDevice = "virtio-net-pci,netdev=net,romfile=,bus=pcie.0,addr=0x10,mac=";
 
 std::string qemu_arguments(const VmConfig& config) {
   if (!has_ports(config)) return {};
   std::string arguments = "  <qemu:commandline>\n";
-  for (const std::string& argument : {std::string("-netdev"), user_netdev_argument(config),
-                                      std::string("-device"), std::string(kPortsDevice)}) {
+  for (const std::string& argument :
+       {std::string("-netdev"), user_netdev_argument(config), std::string("-device"),
+        str_cat(kPortsDevice, mac_address(config.machine_id))}) {
     arguments += str_cat("    <qemu:arg value='", escape(argument), "'/>\n");
   }
   return arguments + "  </qemu:commandline>\n";

@@ -41,11 +41,15 @@ std::string hash_name(std::string_view bytes) {
   return text;
 }
 
+bool is_stored(const fs::path& kernel) {
+  std::error_code ignored;
+  return fs::exists(kernel / "vmlinuz", ignored);
+}
+
 Result<StoredKernel> stored_or_fetched(const StateDirs& dirs, const KernelSpec& spec) {
   if (spec.kind == KernelSpec::Kind::kDirectory) return open_kernel(spec.directory);
   const fs::path target = dirs.kernels() / spec.store_name();
-  std::error_code ignored;
-  if (!fs::exists(target / "vmlinuz", ignored)) {
+  if (!is_stored(target)) {
     LB_ASSIGN(StagingDirectory staging, StagingDirectory::create(target));
     const fs::path made = staging.path() / "kernel";
     LB_TRY(spec.kind == KernelSpec::Kind::kDebian ? fetch_debian_kernel(spec.series, staging.path(), made)
@@ -107,6 +111,12 @@ Result<fs::path> ready_initrd(const StoredKernel& kernel, const fs::path& folder
 }
 
 }  // namespace
+
+Result<bool> is_kernel_here(const StateDirs& dirs, std::string_view spec_text) {
+  LB_ASSIGN(const KernelSpec spec, parse_kernel_spec(spec_text));
+  return is_stored(spec.kind == KernelSpec::Kind::kDirectory ? spec.directory
+                                                             : dirs.kernels() / spec.store_name());
+}
 
 Result<Kernel> prepare_kernel(const StateDirs& dirs, std::string_view spec_text,
                               const fs::path& guest_init_binary) {

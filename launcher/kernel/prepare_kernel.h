@@ -27,4 +27,7 @@ struct Kernel {
 Result<Kernel> prepare_kernel(const StateDirs& dirs, std::string_view spec,
                               const std::filesystem::path& guest_init_binary);
 
+/// Whether prepare_kernel() of this `spec` would find the kernel here and fetch nothing. Asks nobody.
+Result<bool> is_kernel_here(const StateDirs& dirs, std::string_view spec);
+
 }  // namespace layerboot::launcher

@@ -79,7 +79,7 @@ Result<std::string> kernel_command_line(const VmConfig& config) {
   line += for_init;
   if (line.size() > kMaxCommandLineBytes) {
     return fail(E2BIG, "kernel command line of ", line.size(), " bytes: the kernel keeps ",
-                kMaxCommandLineBytes, ", shorten --append");
+                kMaxCommandLineBytes, ", shorten --append or the paths of the volumes");
   }
   return line;
 }
@@ -137,7 +137,7 @@ std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem
   if (config.net != Net::kNone) {
     add("-netdev", netdev_argument(config));
     // romfile=: no boot ROM to load for a guest that does not boot from the network.
-    add("-device", "virtio-net-pci,netdev=net,romfile=");
+    add("-device", str_cat("virtio-net-pci,netdev=net,mac=", mac_address(config.machine_id), ",romfile="));
   }
   add("-chardev", str_cat("socket,id=console,fd=", kQemuConsoleFd));
   add("-serial", "chardev:console");

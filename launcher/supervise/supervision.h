@@ -83,7 +83,7 @@ class Supervision {
   void stop_by_request(const ControlRequest& request);
 
   // Down.
-  void stop_requested(bool at_once);
+  void stop_requested(int signal);
   void power_down();
   void press_power_button();
   void ask_again_later();
@@ -96,6 +96,8 @@ class Supervision {
   void daemon_gone_with_vmm(const std::string& text);
   void finish_if_nothing_left();
   void give_up(Error error);
+  /// True when that was a guest that runs a command once.
+  bool command_lost();
   void after(std::chrono::milliseconds delay, std::function<void()> action);
   void mark(std::string_view name);
 
@@ -135,6 +137,8 @@ class Supervision {
   bool stopping_ = false;    // a stop was asked for
   bool going_down_ = false;  // quit_vmm() or stop_daemons() has begun
   bool finished_ = false;
+  int stop_signal_ = 0;        // why: the signal, or SIGTERM for a request, SIGINT for the console's escape
+  bool command_lost_ = false;  // the guest reset itself, and its command with it
   unsigned quick_resets_ = 0;
   std::chrono::steady_clock::time_point last_reset_{};
   Result<void> outcome_;

@@ -21,7 +21,9 @@ void Supervision::after(std::chrono::milliseconds delay, std::function<void()> a
   });
 }
 
-void Supervision::stop_requested(bool at_once) {
+void Supervision::stop_requested(int signal) {
+  const bool at_once = signal == SIGQUIT;
+  if (stop_signal_ == 0) stop_signal_ = signal;
   if (!vmm_ && going_down_) return;
   if (!vmm_ && plan_.vmm) outcome_ = fail(EINTR, "stopped before the VM was started");
   if (!vmm_) return stop_daemons();

@@ -62,7 +62,7 @@ Result<void> Supervision::join_console() {
   LB_ASSIGN(auto ends, socket_pair());
   LB_TRY(hub_->attach(std::move(ends.first), ConsoleHub::Role::kPrimary));
   console_ = std::make_unique<Console>(io_, std::move(ends.second), plan_.console_input, plan_.console_output,
-                                       Console::Handlers{.escape = [this] { stop_requested(false); },
+                                       Console::Handlers{.escape = [this] { stop_requested(SIGINT); },
                                                          .closed =
                                                              [this] {
                                                                console_open_ = false;
@@ -105,7 +105,9 @@ int Supervision::settle_outcome() {
   const bool command = plan_.guest && plan_.guest->expected == GuestKind::kCommand;
   if (main_end_) return main_end_->exit_code;
   if (!outcome_ || !command || !plan_.vmm) return 0;
-  if (stopping_) return 0;
+  if (command_lost_) return kCommandLostStatus;
+  // Never 0, which would say that the command was run and did well.
+  if (stopping_) return kSignalStatus + stop_signal_;
   outcome_ = fail(EIO, "the VM ended before its command was run",
                   held_.empty() ? "" : str_cat("; its console said:\n", held_));
   return 0;

@@ -44,7 +44,9 @@ void Supervision::daemon_ready() {
 void Supervision::all_ready() {
   mark_indexes_open();
   mark("daemons ready");
-  if (plan_.on_ready) plan_.on_ready();
+  if (plan_.on_ready) {
+    if (auto wanted = plan_.on_ready(); !wanted) return give_up(wanted.error());
+  }
   if (!plan_.vmm) {
     log_info("serving at ", plan_.socket.string(), ", Ctrl-C ends it");
     return;

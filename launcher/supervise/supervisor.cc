@@ -52,7 +52,7 @@ void Supervision::watch_signals() {
     log_debug("signal ", number);
     // Armed again first: the second signal must count.
     watch_signals();
-    if (!hand_on_signal(number)) stop_requested(number == SIGQUIT);
+    if (!hand_on_signal(number)) stop_requested(number);
   });
 }
 
@@ -71,6 +71,7 @@ void Supervision::handle_event(const QmpEvent& event) {
   log_debug("QEMU: ", event.name);
   if (event.name == "SHUTDOWN" && event.guest) guest_shut_down_ = true;
   if (event.name != "RESET" || !event.guest) return;
+  if (command_lost()) return;
   if (link_) link_->guest_reset();
   const auto now = steady_clock::now();
   if (now - last_reset_ < kOneReset) return;
@@ -79,6 +80,19 @@ void Supervision::handle_event(const QmpEvent& event) {
   if (quick_resets_ < kMaxQuickResets) return;
   give_up(Error{EIO, str_cat("the guest reset itself ", kMaxQuickResets,
                              " times in a row without booting: see its console")});
+}
+
+bool Supervision::command_lost() {
+  const bool command = (link_ && link_->runs_command()) ||
+                       (plan_.guest && plan_.guest->expected == guest_init::GuestKind::kCommand);
+  if (!command || going_down_) return command;
+  // A command may have done half its work: whether to run it again is for whoever asked for it to say.
+  log_error(main_end_ ? "the guest reset itself instead of powering off"
+                      : "the guest reset itself before its command ended: it is not run again");
+  command_lost_ = true;
+  guest_shut_down_ = true;
+  quit_vmm();
+  return true;
 }
 
 json Supervision::status() const {
@@ -142,16 +156,14 @@ void Supervision::hear_timing(std::string_view text) {
 }
 
 void Supervision::stop_by_request(const ControlRequest& request) {
-  if (request.verb == ControlVerb::kKill) return stop_requested(true);
+  if (request.verb == ControlVerb::kKill) return stop_requested(SIGQUIT);
   if (request.timeout_seconds) power_down_bound_ = std::chrono::seconds(*request.timeout_seconds);
   // Asked again, it is the bound that is new.
-  if (!stopping_) return stop_requested(false);
+  if (!stopping_) return stop_requested(SIGTERM);
   if (!going_down_ && vmm_ && !vmm_status_) bound_power_down();
 }
 
 Result<int> supervise(const SupervisorPlan& plan) {
-  // A reader of our output that is gone must not take the VM with it. Children get the default back.
-  std::signal(SIGPIPE, SIG_IGN);
   Supervision supervision(plan);
   auto outcome = supervision.run();
   if (plan.on_ended) plan.on_ended(outcome);

@@ -39,8 +39,8 @@ struct SupervisorPlan {
   std::optional<ChildSpec> network;
   /// What to do when a daemon finds that what it is to write to belongs to another image; may be empty.
   std::string other_image_advice;
-  /// Called once, when the daemons are ready; may be empty.
-  std::function<void()> on_ready;
+  /// Called once, when the daemons are ready. An Error ends the run. May be empty.
+  std::function<Result<void>()> on_ready;
   /// Called once, when QEMU runs. What it gives ends the run: nobody wants the VM any more. May be empty.
   std::function<Result<void>()> on_started;
   /// Called once, when all has ended and before the control socket closes: who finds nobody there finds what
@@ -57,6 +57,12 @@ struct SupervisorPlan {
   SupervisorBounds bounds;
 };
 
+/// Of a VM that runs a command: the guest reset itself, so that nobody knows how the command would have
+/// ended.
+inline constexpr int kCommandLostStatus = 125;
+/// Of one that was stopped before its command began: this and the signal's number, as a shell has it.
+inline constexpr int kSignalStatus = 128;
+
 /// A guest that resets itself this often in a row, each time within kQuickReset of the last, is not booting.
 inline constexpr unsigned kMaxQuickResets = 5;
 inline constexpr std::chrono::seconds kQuickReset{15};
@@ -65,11 +71,11 @@ inline constexpr std::chrono::seconds kQuickReset{15};
 inline constexpr std::chrono::seconds kOneReset{2};
 
 /// Runs the plan to its end on this thread, which must be the main one. Success: the guest powered off (or,
-/// without a VMM, the daemon was stopped by a signal); the exit code of the command that the VM ran, else 0.
-/// SIGINT, SIGTERM and SIGHUP, the console's escape, and a stop by the control socket power the guest off; a
-/// second one, a kill, or SIGQUIT, stops it at once, which is an error since the guest may have lost data. An
-/// Error without text: a child has said why on standard error. Afterwards no child is left and the terminal
-/// is as it was.
+/// without a VMM, the daemon was stopped by a signal); the exit code of the command that the VM ran, or one
+/// of the two statuses above, else 0. SIGINT, SIGTERM and SIGHUP, the console's escape, and a stop by the
+/// control socket power the guest off; a second one, a kill, or SIGQUIT, stops it at once, which is an error
+/// since the guest may have lost data. An Error without text: a child has said why on standard error.
+/// Afterwards no child is left and the terminal is as it was.
 Result<int> supervise(const SupervisorPlan& plan);
 
 }  // namespace layerboot::launcher

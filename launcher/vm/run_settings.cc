@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <filesystem>
 
@@ -15,7 +16,10 @@ namespace {
 
 // IFNAMSIZ with its NUL.
 constexpr std::size_t kMaxInterfaceBytes = 15;
-constexpr std::size_t kMaxGuestPathBytes = 64;
+// As the name of a systemd unit, which is a file name, with four characters for each '-', '@' and '+'.
+constexpr std::size_t kMaxUnitNameBytes = 255 - sizeof(".mount");
+/// What a Linux system mounts there itself, over whatever the VM had mounted before.
+constexpr std::array<std::string_view, 3> kSystemsOwn = {"/proc", "/sys", "/dev"};
 
 /// Splits off what stands before the first `separator`; all of `rest` when there is none.
 std::string_view split_off(std::string_view& rest, char separator) {
@@ -40,9 +44,17 @@ Result<std::string> guest_path(std::string_view text) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || std::string_view("/._-+@").find(c) < 6;
   });
   if (path.empty()) return fail(EINVAL, "the guest's path can't be '/'");
-  if (!plain || path.size() > kMaxGuestPathBytes) {
-    return fail(EINVAL, "the guest's path may hold letters, digits and /._-+@ only, at most ",
-                kMaxGuestPathBytes);
+  if (!plain) return fail(EINVAL, "the guest's path may hold letters, digits and /._-+@ only");
+  const auto escaped = std::ranges::count_if(path, [](char c) { return c == '-' || c == '+' || c == '@'; });
+  const std::size_t unit_bytes = path.size() + 3 * static_cast<std::size_t>(escaped);
+  if (unit_bytes > kMaxUnitNameBytes) {
+    return fail(EINVAL, "the guest's path is too long for the name of a systemd unit: ", unit_bytes,
+                " bytes with '-', '+' and '@' escaped, at most ", kMaxUnitNameBytes);
+  }
+  for (const std::string_view own : kSystemsOwn) {
+    if (path == own || path.starts_with(str_cat(own, '/'))) {
+      return fail(EINVAL, "the guest's system has its own ", own, ", which would hide the volume");
+    }
   }
   return path;
 }

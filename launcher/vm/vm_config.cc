@@ -14,7 +14,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int kRecordVersion = 1;
-constexpr std::size_t kMaxNameLength = 63;
 constexpr std::size_t kMachineIdLength = 32;
 
 constexpr std::array<std::string_view, 4> kPathPrefixes = {"oci:", "oci-archive:", "docker-archive:", "dir:"};
@@ -113,6 +112,14 @@ std::string hostname_for(std::string_view name) {
   }
   while (hostname.ends_with('-')) hostname.pop_back();
   return hostname.empty() ? "vm" : hostname;
+}
+
+std::string mac_address(std::string_view machine_id) {
+  constexpr std::size_t kDigits = 6;
+  constexpr std::string_view kDefault = "123456";  // QEMU's, for a VM without a machine-id
+  const std::string_view own =
+      machine_id.size() < kDigits ? kDefault : machine_id.substr(machine_id.size() - kDigits);
+  return str_cat("52:54:00:", own.substr(0, 2), ':', own.substr(2, 2), ':', own.substr(4, 2));
 }
 
 Result<std::string> make_machine_id() {

@@ -16,6 +16,8 @@ enum class Accel { kKvm, kTcg };
 enum class Machine { kQ35, kMicrovm };
 
 inline constexpr std::uint64_t kDefaultQuotaBytes = std::uint64_t{4} << 30;
+/// Less is a mistyped size: an ext4 of a VM's own, or the first log of a guest, takes more.
+inline constexpr std::uint64_t kMinQuotaBytes = std::uint64_t{1} << 20;
 inline constexpr unsigned kMaxCpus = 255;
 inline constexpr std::uint64_t kMinMemoryBytes = std::uint64_t{64} << 20;
 
@@ -65,12 +67,18 @@ std::string absolute_reference(std::string_view image);
 /// A VM's name made from an image reference: `oci:/images/debian:12` gives `debian-12`. Always valid.
 std::string name_from_image(std::string_view image);
 
-/// A name is a directory, a socket's folder and a host name: letters, digits, '-', '_' and '.', at most 63,
-/// starting with a letter or digit.
+inline constexpr std::size_t kMaxNameLength = 63;
+
+/// A name is a directory, a socket's folder and a host name: letters, digits, '-', '_' and '.', at most
+/// kMaxNameLength, starting with a letter or digit.
 Result<void> check_name(std::string_view name);
 
 /// `name` with what a host name may not hold replaced by '-'.
 std::string hostname_for(std::string_view name);
+
+/// The address of a VM's network card, its own and the same at each start: out of its machine-id, in the
+/// range that QEMU and libvirt give their machines.
+std::string mac_address(std::string_view machine_id);
 
 /// 128 random bits as 32 hexadecimal digits.
 Result<std::string> make_machine_id();

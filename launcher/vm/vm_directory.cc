@@ -28,11 +28,20 @@ VmDirectory::VmDirectory(std::string name, VmPaths paths, UniqueFd lock)
 VmDirectory::VmDirectory(VmDirectory&& other) noexcept = default;
 
 Result<VmDirectory> VmDirectory::open(const StateDirs& dirs, const std::string& name) {
+  return prepare(dirs, name, false);
+}
+
+Result<VmDirectory> VmDirectory::create(const StateDirs& dirs, const std::string& name) {
+  return prepare(dirs, name, true);
+}
+
+Result<VmDirectory> VmDirectory::prepare(const StateDirs& dirs, const std::string& name, bool must_be_new) {
   LB_TRY(check_name(name));
   const VmPaths paths(dirs, name);
   LB_TRY(check_socket_path(paths.control_socket()));
   LB_TRY(make_directories(dirs.vms(), kPrivateDirectory));
   const bool fresh = ::mkdir(paths.state.c_str(), kPrivateDirectory) == 0;
+  if (!fresh && errno == EEXIST && must_be_new) return fail(EEXIST, "VM ", name, " is there already");
   LB_TRY(make_directories(paths.state, kPrivateDirectory));
   LB_ASSIGN(VmDirectory directory, lock(dirs, name, fresh));
   LB_TRY(make_directories(paths.runtime, kPrivateDirectory));

@@ -59,6 +59,8 @@ class VmDirectory {
   /// Makes what is missing. EBUSY when another process runs the VM; ENAMETOOLONG when a socket in
   /// `runtime/NAME` would not fit an AF_UNIX address.
   static Result<VmDirectory> open(const StateDirs& dirs, const std::string& name);
+  /// The same of a VM that must not exist yet: EEXIST otherwise, and nothing of it is touched.
+  static Result<VmDirectory> create(const StateDirs& dirs, const std::string& name);
   /// The same of a VM that must exist: ENOENT otherwise.
   static Result<VmDirectory> open_existing(const StateDirs& dirs, const std::string& name);
 
@@ -86,6 +88,7 @@ class VmDirectory {
   Result<void> save_record(const VmRecord& record) const { return save_vm_record(paths_, record); }
 
  private:
+  static Result<VmDirectory> prepare(const StateDirs& dirs, const std::string& name, bool must_be_new);
   static Result<VmDirectory> lock(const StateDirs& dirs, const std::string& name, bool fresh);
   VmDirectory(std::string name, VmPaths paths, UniqueFd lock);
 

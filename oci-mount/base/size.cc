@@ -2,19 +2,23 @@
 
 #include <charconv>
 #include <limits>
+#include <string>
 
 namespace layerboot {
 
 namespace {
 
+/// ASCII only: what the locale says is no part of the notation.
+char to_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
 /// The power of two a suffix stands for, or -1.
 int suffix_shift(std::string_view suffix) {
-  if (suffix.empty() || suffix == "B") return 0;
-  static constexpr std::string_view kUnits = "KMGT";
-  const char letter = suffix.front() == 'k' ? 'K' : suffix.front();
-  const auto unit = kUnits.find(letter);
-  const std::string_view rest = suffix.substr(1);
-  if (unit == std::string_view::npos || !(rest.empty() || rest == "B" || rest == "iB")) return -1;
+  std::string lower(suffix);
+  for (char& c : lower) c = to_lower(c);
+  if (lower.empty() || lower == "b") return 0;
+  const auto unit = std::string_view("kmgt").find(lower.front());
+  const std::string_view rest = std::string_view(lower).substr(1);
+  if (unit == std::string_view::npos || !(rest.empty() || rest == "b" || rest == "ib")) return -1;
   return static_cast<int>(unit + 1) * 10;
 }
 

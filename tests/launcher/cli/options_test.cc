@@ -73,7 +73,7 @@ TEST(Options, RunTakesWhatTheGuestIsTold) {
   EXPECT_EQ(options.volumes[1].guest, "/d");
   ASSERT_EQ(options.published.size(), 1U);
   EXPECT_EQ(options.published[0].guest, 80);
-  EXPECT_EQ(options.environment, (std::vector<std::string>{"A=b", "LAYERBOOT_NO_SUCH="}));
+  EXPECT_EQ(options.environment, (std::vector<std::string>{"A=b"}));
   EXPECT_EQ(options.user, "www");
   EXPECT_EQ(options.workdir, "/srv");
   EXPECT_EQ(options.hostname, "web");
@@ -204,6 +204,45 @@ TEST(Options, RunSaysHowToBoot) {
   for (const char* bad : {"/tmp/x", "/tmp/x:", ":/run/x", "/tmp/x:relative", "/tmp/x:123456"})
     expect_misuse({"run", "debian:12", "--socket", bad}, "HOST:GUEST");
   expect_misuse({"run", "debian:12", "--cgroup", "3"}, "--cgroup");
+}
+
+TEST(Options, WhatFollowsTheImageIsTheGuestsToo) {
+  using Words = std::vector<std::string>;
+  EXPECT_EQ(parse({"run", "a", "ls", "-l", "--color"}).options->guest_command,
+            (Words{"ls", "-l", "--color"}));
+  EXPECT_EQ(parse({"run", "--rm", "-it", "a", "sh"}).options->guest_command, (Words{"sh"}));
+  const auto later = parse({"run", "a", "--name", "b", "sh", "-c", "x", "--name", "c"});
+  ASSERT_TRUE(later.options) << later.text;
+  EXPECT_EQ(later.options->name, "b");
+  EXPECT_EQ(later.options->guest_command, (Words{"sh", "-c", "x", "--name", "c"}));
+  EXPECT_EQ(parse({"run", "a", "env", "--", "x"}).options->guest_command, (Words{"env", "--", "x"}));
+  expect_misuse({"run", "a", "--no-such"}, "--no-such");
+}
+
+TEST(Options, AVariableWeDoNotHaveIsNotHandedOn) {
+  ::unsetenv("LAYERBOOT_TEST_UNSET");
+  ::setenv("LAYERBOOT_TEST_SET", "v", 1);
+  EXPECT_EQ(parse({"run", "a", "-e", "LAYERBOOT_TEST_UNSET", "-e", "LAYERBOOT_TEST_SET", "-e", "E="})
+                .options->environment,
+            (std::vector<std::string>{"LAYERBOOT_TEST_SET=v", "E="}));
+}
+
+TEST(Options, SizesAndDirectoriesThatAreMistypedAreRefused) {
+  EXPECT_EQ(parse({"run", "a", "--memory", "512m"}).options->memory_bytes, 512U << 20U);
+  EXPECT_EQ(parse({"resize", "vm", "1g"}).options->quota_bytes, std::uint64_t{1} << 30U);
+  expect_misuse({"resize", "vm", "1"}, "at least 1M");
+  expect_misuse({"run", "a", "--disk", "8"}, "at least 1M");
+  expect_misuse({"run", "a", "-w", "work"}, "/work");
+}
+
+TEST(Options, ADiskIsWhatItsNameSays) {
+  EXPECT_EQ(parse({"disk", "a", "out.qcow2"}).options->disk_output_format, DiskFormat::kQcow2);
+  EXPECT_EQ(parse({"disk", "a", "out.raw"}).options->disk_output_format, DiskFormat::kRaw);
+  EXPECT_EQ(parse({"disk", "a", "out"}).options->disk_output_format, DiskFormat::kRaw);
+  EXPECT_EQ(parse({"disk", "a", "out", "--format", "qcow2"}).options->disk_output_format, DiskFormat::kQcow2);
+  expect_misuse({"disk", "a", "out.qcow2", "--format", "raw"}, "out.qcow2");
+  expect_misuse({"disk", "a", "out.img", "--format", "qcow2"}, "out.img");
+  expect_misuse({"disk", "a", "out.vmdk"}, "qemu-img");
 }
 
 }  // namespace

@@ -66,7 +66,7 @@ TEST(QemuArgs, GoldenUnderTcg) {
       "-netdev",
       "user,id=net",
       "-device",
-      "virtio-net-pci,netdev=net,romfile=",
+      "virtio-net-pci,netdev=net,mac=52:54:00:12:34:56,romfile=",
       "-chardev",
       "socket,id=console,fd=4",
       "-serial",

@@ -281,6 +281,33 @@ TEST_F(SupervisorTest, AGuestThatOnlyResetsIsGivenUp) {
   expect_error(supervise(plan_), "reset itself");
 }
 
+TEST_F(SupervisorTest, ACommandIsNotRunAgainAfterAReset) {
+  daemon(kDaemonServes);
+  qemu("say '{\"event\": \"RESET\", \"data\": {\"guest\": true}}'; hear quit; exit 0");
+  plan_.guest.emplace();
+  plan_.guest->agent_socket = scratch_.path() / "agent.sock";
+  plan_.guest->expected = guest_init::GuestKind::kCommand;
+  const auto outcome = supervise(plan_);
+  ASSERT_TRUE(outcome) << outcome.error().describe();
+  EXPECT_EQ(*outcome, kCommandLostStatus);
+  EXPECT_TRUE(log().starts_with("started\nqmp_capabilities\nquit\n")) << log();
+}
+
+TEST_F(SupervisorTest, AStopBeforeTheCommandIsNoSuccess) {
+  for (const auto& [signal, status] : {std::pair{"INT", 130}, std::pair{"TERM", 143}}) {
+    SCOPED_TRACE(signal);
+    daemon(kDaemonServes);
+    qemu(str_cat("kill -", signal, " $PPID; hear system_powerdown; power_off"));
+    plan_.guest.emplace();
+    plan_.guest->agent_socket = scratch_.path() / "agent.sock";
+    plan_.guest->expected = guest_init::GuestKind::kCommand;
+    const auto outcome = supervise(plan_);
+    ASSERT_TRUE(outcome) << outcome.error().describe();
+    EXPECT_EQ(*outcome, status);
+    std::filesystem::remove(scratch_.path() / "never");
+  }
+}
+
 TEST_F(SupervisorTest, ResetsOfOursAndManyOfOneRebootAreFine) {
   daemon(kDaemonServes);
   qemu(

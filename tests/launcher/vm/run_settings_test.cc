@@ -84,5 +84,18 @@ TEST(RunSettingsJson, NamesWhatIsWrong) {
   EXPECT_FALSE(settings_from_json(nlohmann::json::array()));
 }
 
+TEST(Volume, LongPathsAreTakenAndTheSystemsOwnAreNot) {
+  const std::string deep = "/" + std::string(200, 'a');
+  EXPECT_EQ(parse_volume("/srv:" + deep)->guest, deep);
+  for (const char* text : {"/srv:/proc", "/srv:/proc/x", "/srv:/sys/fs", "/srv:/dev", "/srv:/dev/shm/x"}) {
+    const auto refused = parse_volume(text);
+    ASSERT_FALSE(refused) << text;
+    EXPECT_NE(refused.error().text.find("has its own"), std::string::npos) << refused.error().text;
+  }
+  EXPECT_TRUE(parse_volume("/srv:/devel"));
+  // As the name of a unit, each '-' has four characters.
+  EXPECT_FALSE(parse_volume("/srv:/" + std::string(100, '-')));
+}
+
 }  // namespace
 }  // namespace layerboot::launcher

@@ -92,5 +92,10 @@ TEST(MachineId, IsFreshAndWellFormed) {
   EXPECT_EQ(first->find_first_not_of("0123456789abcdef"), std::string::npos);
 }
 
+TEST(MacAddress, IsOfTheMachineAndStable) {
+  EXPECT_EQ(mac_address("0123456789abcdef0123456789abcdef"), "52:54:00:ab:cd:ef");
+  EXPECT_EQ(mac_address("0123456789abcdef0123456789000001"), "52:54:00:00:00:01");
+}
+
 }  // namespace
 }  // namespace layerboot::launcher

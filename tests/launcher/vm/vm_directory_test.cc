@@ -88,6 +88,15 @@ TEST_F(VmDirectoryTest, WhatCameToNothingLeavesNothing) {
   EXPECT_TRUE(std::filesystem::exists(dirs().vms() / "old" / "disk")) << "it was there before";
 }
 
+TEST_F(VmDirectoryTest, ANewOneTakesNoOthersPlace) {
+  std::filesystem::create_directories(dirs().vms() / "old" / "disk");
+  const auto refused = VmDirectory::create(dirs(), "old");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, EEXIST);
+  EXPECT_TRUE(std::filesystem::exists(dirs().vms() / "old" / "disk"));
+  EXPECT_TRUE(VmDirectory::create(dirs(), "new"));
+}
+
 TEST_F(VmDirectoryTest, ADamagedRecordIsNamed) {
   const auto directory = VmDirectory::open(dirs(), "a");
   ASSERT_TRUE(directory);
