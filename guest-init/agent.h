@@ -14,9 +14,10 @@ struct AgentPlan {
   ImageWorkload workload;
   bool port_expected = true;  // the launcher said that it has a port
   bool init_is_systemd = false;
-  bool power_button = true;  // to be heard, where the image has nobody who does
-  int port = -1;             // the port, when it is open already; given away
-  int old_root = -1;         // the initramfs, which stays the agent's own root directory; lent
+  bool session_groups = false;  // sessions get control groups of their own (session_group.h)
+  bool power_button = true;     // to be heard, where the image has nobody who does
+  int port = -1;                // the port, when it is open already; given away
+  int old_root = -1;            // the initramfs, which stays the agent's own root directory; lent
 };
 
 /// Forks the agent, which never returns. Its root directory is the initramfs and its name begins with '@': so

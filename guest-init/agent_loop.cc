@@ -15,6 +15,7 @@
 #include "guest-init/files.h"
 #include "guest-init/init_choice.h"
 #include "guest-init/records.h"
+#include "guest-init/session_group.h"
 
 namespace guest_init {
 
@@ -223,7 +224,8 @@ void AgentLoop::start(std::uint32_t id) {
   if (request->main && (plan_.kind != GuestKind::kCommand || main_started_)) {
     return refuse(id, kNotStarted, "the VM runs its own workload already");
   }
-  const SpawnPlan plan = plan_session(plan_.workload, *request, root_);
+  SpawnPlan plan = plan_session(plan_.workload, *request, root_);
+  plan.own_group = plan_.session_groups;
   Spawned spawned;
   SpawnFailure failure;
   if (spawn(plan, spawned, failure)) {
@@ -263,6 +265,7 @@ void AgentLoop::pump_sessions() {
       note("the image's command ended with exit code " + std::to_string(at->exit_code()));
       leave();
     }
+    if (plan_.session_groups) remove_session_group(root_, at->pid());
     at = sessions_.erase(at);
   }
 }

@@ -22,6 +22,7 @@ class Session {
 
   [[nodiscard]] std::uint32_t id() const { return id_; }
   [[nodiscard]] bool main() const { return main_; }
+  [[nodiscard]] pid_t pid() const { return program_.pid; }
 
   /// What to wait for; `may_read`: there is room for output towards the host.
   void add_polls(std::vector<pollfd>& polls, bool may_read) const;

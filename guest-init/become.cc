@@ -13,6 +13,7 @@
 
 #include "guest-init/files.h"
 #include "guest-init/relay.h"
+#include "guest-init/session_group.h"
 #include "guest-init/users.h"
 
 namespace guest_init {
@@ -115,6 +116,7 @@ void become(const SpawnPlan& plan, std::array<int, 3> stdio, int report) {
   umask(022);
   if (fchdir(plan.root) != 0 || chroot(".") != 0)
     give_up(report, kNotStarted, "cannot enter the root" + reason());
+  if (plan.own_group) enter_session_group();
   Identity identity;
   std::string why;
   if (!find_identity(plan.user, read_text("/etc/passwd"), read_text("/etc/group"), identity, why)) {

@@ -101,6 +101,7 @@ void run_asked_shell(const BootOptions& options, const Start& start) {
                          .workload = start.workload,
                          .port_expected = options.agent,
                          .init_is_systemd = start.systemd,
+                         .session_groups = start.systemd,
                          .old_root = old_root},
                         argv);
   }

@@ -26,6 +26,7 @@ struct SpawnPlan {
   std::string user;
   std::string directory;
   bool make_directory = false;  // where it is missing
+  bool own_group = false;       // session_group.h
   std::uint16_t rows = 0;
   std::uint16_t columns = 0;
 };
