@@ -14,6 +14,7 @@
 #include "guest-init/console.h"
 #include "guest-init/files.h"
 #include "guest-init/init_choice.h"
+#include "guest-init/no_udev.h"
 #include "guest-init/records.h"
 #include "guest-init/session_group.h"
 
@@ -63,8 +64,9 @@ Fd watch_termination() {
 void AgentLoop::run() {
   begun_ms_ = now_ms();
   signals_ = watch_termination();
-  // systemd's logind hears the power button by itself, where there is a bus to talk to it.
-  const bool logind = plan_.init_is_systemd && has_message_bus(root_);
+  // systemd's logind hears the power button by itself, where there is a bus to talk to it and a udev that
+  // shows it the button.
+  const bool logind = plan_.init_is_systemd && has_message_bus(root_) && has_udev(root_);
   if (plan_.power_button && !logind) button_.open(root_);
   if (plan_.port >= 0) port_ = Fd(plan_.port);
   for (;;) {

@@ -1,4 +1,5 @@
 // guest-init: the initrd's /init. From the kernel's hands to the image's own init.
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -11,11 +12,13 @@
 #include "guest-init/command_init.h"
 #include "guest-init/console.h"
 #include "guest-init/disk_root.h"
+#include "guest-init/fd.h"
 #include "guest-init/files.h"
 #include "guest-init/init_choice.h"
 #include "guest-init/modules.h"
 #include "guest-init/mounts.h"
 #include "guest-init/network.h"
+#include "guest-init/no_udev.h"
 #include "guest-init/shell.h"
 #include "guest-init/switch_root.h"
 #include "guest-init/workload.h"
@@ -29,6 +32,7 @@ struct Start {
   std::vector<std::string> arguments;
   ImageWorkload workload;
   bool systemd = false;
+  bool udev = false;  // with systemd: it will be told of devices
 };
 
 bool in_image(std::string_view path) { return !resolve_program(kNewRoot, path).empty(); }
@@ -68,13 +72,16 @@ Start choose_start(const BootOptions& options) {
     start.arguments.assign(command.begin() + 1, command.end());
   start.arguments.insert(start.arguments.end(), options.init_arguments.begin(), options.init_arguments.end());
   start.systemd = is_systemd(kNewRoot, start.init);
+  const Fd root(open(kNewRoot, O_PATH | O_DIRECTORY | O_CLOEXEC));
+  start.udev = start.systemd && has_udev(root.get());
   // systemd reads `single` off the kernel's command line too, as its rescue mode; the shell was that already.
   if (options.single && start.systemd) start.arguments.emplace_back("--unit=default.target");
   return start;
 }
 
-/// systemd brings up the network by the unit in the VM layer, where the image has its networkd.
-bool needs_network(const Start& start) { return !start.systemd || !has_networkd(kNewRoot); }
+/// systemd brings up the network by the unit in the VM layer, where the image has its networkd, and udev:
+/// without its word networkd takes no device for ready.
+bool needs_network(const Start& start) { return !start.systemd || !start.udev || !has_networkd(kNewRoot); }
 
 [[noreturn]] void exec_init(const std::string& path, const std::vector<std::string>& arguments) {
   std::vector<char*> argv = {const_cast<char*>(path.c_str())};
@@ -140,6 +147,7 @@ void run_asked_shell(const BootOptions& options, const Start& start) {
   link_modules();
   mount_shares(options.shares);
   use_resolver();
+  if (start.systemd && !start.udev) put_console_getty();
   run_asked_shell(options, start);
   steps.reached("initrd");
   if (options.timing) steps.tell();

@@ -48,10 +48,17 @@ modules" ] || fail "exec said: $said"
 # What it ends with, and what is left of an end in order.
 wait_until_up || fail "it did not come up"
 case $system in
-  trixie | odd)
+  trixie | odd | udevless)
     said=$(in_guest 'systemctl is-system-running; systemctl --failed --no-legend --plain')
     [ "$said" = running ] || { failed_units; fail "the system is: $said"; }
     in_guest 'grep -qx "[0-9a-f]\{32\}" /etc/machine-id' || fail "no machine-id"
+    if [ "$system" = udevless ]; then
+      # A getty that waits for no device, and a network that waits for no word of udev's.
+      in_guest 'systemctl is-active layerboot-getty.service > /dev/null' || fail "no getty"
+      said=$(in_guest 'systemctl list-jobs --no-legend; ip -4 -o addr show scope global | grep -o "inet [0-9./]*"')
+      [ "$said" = "inet 10.0.2.15/24" ] || fail "the system without udev: $said"
+      layerboot logs udevless | grep -q "login:" || fail "no login prompt"
+    fi
     if [ "$system" = odd ]; then
       said=$(in_guest 'systemctl is-active dbus-broker; getfattr -n security.selinux --only-values /etc/passwd 2>/dev/null | tr -d "\0"')
       [ "$said" = "active

@@ -5,6 +5,7 @@
 #
 #   trixie    Debian 13 with systemd and sshd
 #   sysvinit  Debian 12 with sysvinit, and no systemd
+#   udevless  Debian 12 with systemd and no udev, as containers have it
 #   busybox   nothing but a static busybox, which is its init as well
 #   odd       Debian 12 laid out as Fedora and Arch are: dbus-broker in dbus-daemon's place, an uninitialized machine-id,
 #             SELinux labels in the layer
@@ -49,6 +50,7 @@ mkdir "$work/root"
 case $name in
   trixie) debian trixie systemd,systemd-sysv,dbus,udev,login,passwd,procps,iproute2,openssh-server ;;
   sysvinit) debian bookworm sysvinit-core,initscripts,login,procps,iproute2 ;;
+  udevless) debian bookworm systemd,systemd-sysv,dbus,login,passwd,procps,iproute2 ;;
   busybox)
     busybox=
     for place in /bin/busybox /usr/bin/busybox; do
