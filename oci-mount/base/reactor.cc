@@ -157,7 +157,9 @@ Reactor::Io Reactor::fsync(int fd, bool data_only) {
 
 Reactor::Io Reactor::fallocate(int fd, int mode, std::uint64_t offset, std::uint64_t length) {
   return {*this, prepared([&](io_uring_sqe* sqe) {
-            ::io_uring_prep_fallocate(sqe, fd, mode, static_cast<off_t>(offset), static_cast<off_t>(length));
+            // As io_uring_prep_fallocate(), whose parameters are off_t in one liburing and __u64 in the next.
+            ::io_uring_prep_rw(IORING_OP_FALLOCATE, sqe, fd, nullptr, static_cast<unsigned>(mode), offset);
+            sqe->addr = length;
           })};
 }
 

@@ -299,15 +299,21 @@ void stay_silent(Call& call) { reply_none(call.exchange); }
 /// On purpose: the client remembers it and stops asking.
 void never_ask_again(Call& call) { reply_errno(call.exchange, ENOSYS); }
 
+/// The member behind these two is called differently in each release of the kernel's headers.
+fuse_open_out opened(std::uint32_t flags) {
+  fuse_open_out out{};
+  out.open_flags = flags;
+  return out;
+}
+
 /// A client that can do without is told so once; others get an answer each time, with all they may keep.
 void open_file(Call& call) {
   if (call.has_agreed_to(FUSE_NO_OPEN_SUPPORT)) return never_ask_again(call);
-  reply_object(call.exchange, fuse_open_out{.fh = 0, .open_flags = FOPEN_KEEP_CACHE, .padding = 0});
+  reply_object(call.exchange, opened(FOPEN_KEEP_CACHE));
 }
 void open_directory(Call& call) {
   if (call.has_agreed_to(FUSE_NO_OPENDIR_SUPPORT)) return never_ask_again(call);
-  reply_object(call.exchange,
-               fuse_open_out{.fh = 0, .open_flags = FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR, .padding = 0});
+  reply_object(call.exchange, opened(FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR));
 }
 void not_a_terminal(Call& call) { reply_errno(call.exchange, ENOTTY); }
 void not_supported(Call& call) { reply_errno(call.exchange, EOPNOTSUPP); }
