@@ -1,20 +1,35 @@
 #!/bin/bash
-# Builds the default image: a Debian 12 systemd system as an OCI layout with three gzip layers, tag `latest`.
+# Builds the default image: a Debian systemd system as an OCI layout with three gzip layers, tag `latest`.
 #
 #   image.sh OUT_DIR
 #
-# Everything comes from Debian packages, through this machine's own apt configuration. A finished OUT_DIR is kept and
+# Everything comes from Debian packages, through this machine's own apt configuration, and of this machine's own release
+# (12 or 13; on another system, of the newest of them that its apt knows). A finished OUT_DIR is kept and
 # not built again; an unfinished one never has the name. Works as root, or as a user who has user namespaces and a
 # range in /etc/subuid.
 set -euo pipefail
 
-readonly suite=bookworm
+readonly releases="trixie bookworm" # newest first
 readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 # What a systemd machine needs over the minimal base, and what a person at its console expects.
 readonly packages="systemd systemd-sysv dbus udev kmod iproute2 iputils-ping procps less nano ca-certificates login"
 
 say() { printf 'image: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
+
+# The release to build. On another system than Debian no codename of its own is among the releases.
+choose_suite() {
+  local own known suite
+  own=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+  known=$(apt-get indextargets --format '$(CREATED_BY) $(ORIGIN) $(CODENAME) $(COMPONENT)')
+  for suite in $own $releases; do
+    if [[ " $releases " == *" $suite "* ]] && grep -qxF "Packages Debian $suite main" <<< "$known"; then
+      echo "$suite"
+      return
+    fi
+  done
+  die "this machine's apt has no package lists of Debian (${releases// / or }): add a release to its sources and run apt-get update"
+}
 
 # The machine's own Debian sources as one-line entries. Other origins, and other releases, stay out of the image.
 debian_sources() {
@@ -39,9 +54,8 @@ if [ "$(id -u)" != 0 ]; then
   grep -q "^\($(id -un)\|$(id -u)\):" /etc/subuid 2> /dev/null && unshare --user true 2> /dev/null ||
     die "needs root, or user namespaces and a range for $(id -un) in /etc/subuid: run it with sudo, or see subuid(5)"
 fi
+suite=$(choose_suite)
 sources=$(debian_sources)
-grep -q " $suite main" <<< "$sources" ||
-  die "this machine's apt has no package lists of Debian $suite: add the release to its sources and run apt-get update"
 
 mkdir -p "$(dirname "$out")"
 work=$(mktemp -d "$out.building-XXXXXX")

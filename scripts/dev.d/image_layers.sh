@@ -76,7 +76,8 @@ mkdir -p "$layer/etc/systemd/network" "$layer/etc/systemd/system/multi-user.targ
 echo layerboot > "$layer/etc/hostname"
 printf '127.0.0.1 localhost\n127.0.1.1 layerboot\n::1 localhost ip6-localhost ip6-loopback\n' > "$layer/etc/hosts"
 # Replaces files of the base.
-printf 'Debian 12, booted from its container image. Log in as root; the password is empty.\n\\n \\l\n\n' > "$layer/etc/issue"
+release=$(sed -n 's/^VERSION_ID="\?\([^"]*\)"\?$/\1/p' "$root/etc/os-release")
+printf 'Debian %s, booted from its container image. Log in as root; the password is empty.\n\\n \\l\n\n' "$release" > "$layer/etc/issue"
 printf '\nThis root file system is served out of compressed image layers.\nWhat you write goes to this VM'"'"'s own upper directory on the host.\n\n' > "$layer/etc/motd"
 sed 's/^root:[^:]*:/root::/' "$root/etc/shadow" > "$layer/etc/shadow"
 chown --reference="$root/etc/shadow" "$layer/etc/shadow"
