@@ -2,6 +2,8 @@
 
 #include <array>
 #include <charconv>
+#include <system_error>
+#include <utility>
 
 #include "oci-mount/base/str_cat.h"
 
@@ -9,11 +11,21 @@ namespace layerboot::launcher {
 
 namespace {
 
+constexpr std::string_view kImagePrefix = "linux-image-";
+constexpr std::pair kRecent{6U, 12U};
+
 std::string_view next_piece(std::string_view& text, char end) {
   const std::size_t length = text.find(end);
   const std::string_view piece = text.substr(0, length);
   text.remove_prefix(length == std::string_view::npos ? text.size() : length + 1);
   return piece;
+}
+
+/// The name of the next package in a list of dependencies; of alternatives the first.
+std::string_view next_dependency(std::string_view& list) {
+  std::string_view package = next_piece(list, ',');
+  while (package.starts_with(' ')) package.remove_prefix(1);
+  return package.substr(0, package.find(' '));
 }
 
 }  // namespace
@@ -62,12 +74,33 @@ PackageInfo parse_package(std::string_view apt_cache_show) {
 std::string kernel_package_of(const PackageInfo& meta_package) {
   std::string_view rest = meta_package.depends;
   while (!rest.empty()) {
-    std::string_view package = next_piece(rest, ',');
-    while (package.starts_with(' ')) package.remove_prefix(1);
-    package = package.substr(0, package.find(' '));
-    if (package.starts_with("linux-image-")) return std::string(package);
+    const std::string_view package = next_dependency(rest);
+    if (package.starts_with(kImagePrefix)) return std::string(package);
   }
   return {};
+}
+
+std::vector<std::string> kernel_parts_of(std::string_view kernel_package, const PackageInfo& info) {
+  std::vector<std::string> parts = {std::string(kernel_package)};
+  if (!kernel_package.starts_with(kImagePrefix)) return parts;
+  const std::string ending = str_cat('-', kernel_package.substr(kImagePrefix.size()));
+  std::string_view rest = info.depends;
+  while (!rest.empty()) {
+    const std::string_view package = next_dependency(rest);
+    if (package.starts_with("linux-") && package.ends_with(ending) && package != kernel_package)
+      parts.emplace_back(package);
+  }
+  return parts;
+}
+
+bool is_recent_kernel(std::string_view version) {
+  unsigned major = 0;
+  unsigned minor = 0;
+  const char* const end = version.data() + version.size();
+  const auto after_major = std::from_chars(version.data(), end, major);
+  if (after_major.ec != std::errc() || after_major.ptr == end || *after_major.ptr != '.') return false;
+  if (std::from_chars(after_major.ptr + 1, end, minor).ec != std::errc()) return false;
+  return std::pair(major, minor) >= kRecent;
 }
 
 bool version_matches(std::string_view version, std::string_view wanted) {

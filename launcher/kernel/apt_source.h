@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace layerboot::launcher {
 
@@ -32,6 +33,16 @@ struct PackageInfo {
 /// The kernel package that a meta package depends on: "linux-image-6.1.0-56-cloud-amd64". Empty when there is
 /// none.
 [[nodiscard]] std::string kernel_package_of(const PackageInfo& meta_package);
+
+/// The packages that `kernel_package`, which `info` describes, is made of, itself first. Debian 12 and 13
+/// have a kernel in one; since Linux 6.16 there are "linux-base-R", "linux-binary-R" and "linux-modules-R"
+/// for "linux-image-R".
+[[nodiscard]] std::vector<std::string> kernel_parts_of(std::string_view kernel_package,
+                                                       const PackageInfo& info);
+
+/// Whether a kernel of this version has all that Layerboot makes use of: several request queues for
+/// virtiofs, 6.12.
+[[nodiscard]] bool is_recent_kernel(std::string_view version);
 
 /// Whether a package's version is of the kernel series `wanted` ("6.1" takes 6.1.192-2, not 6.12.9); every
 /// one is when `wanted` is empty.

@@ -30,11 +30,12 @@ constexpr const char* kMetaPackage = "linux-image-cloud-arm64";
 constexpr const char* kKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
 constexpr std::size_t kMaxOsReleaseBytes = 64 * 1024;
 
-/// A kernel package that apt can fetch.
+/// A kernel that apt can fetch.
 struct Candidate {
   std::vector<std::string> apt_options;  // that apt finds it with
-  std::string package;
-  PackageInfo info;
+  std::vector<std::string> packages;     // the kernel package, and what it is made of
+  std::string version;
+  std::uint64_t size_bytes = 0;  // of all of them
 };
 
 std::vector<std::string> apt(const char* program, const std::vector<std::string>& options,
@@ -51,11 +52,15 @@ Result<Candidate> find_candidate(const std::vector<std::string>& options, const 
   if (!version_matches(meta.version, series)) {
     return fail(ENOENT, kMetaPackage, " there is ", meta.version, ", not ", series);
   }
-  Candidate candidate{options, kernel_package_of(meta), {}};
-  if (candidate.package.empty())
-    return fail(ENOENT, kMetaPackage, ' ', meta.version, " names no kernel package");
-  LB_ASSIGN(const std::string text, run_tool(apt("apt-cache", options, {"show", candidate.package})));
-  candidate.info = parse_package(text);
+  const std::string image = kernel_package_of(meta);
+  if (image.empty()) return fail(ENOENT, kMetaPackage, ' ', meta.version, " names no kernel package");
+  LB_ASSIGN(const std::string text, run_tool(apt("apt-cache", options, {"show", image})));
+  const PackageInfo info = parse_package(text);
+  Candidate candidate{options, kernel_parts_of(image, info), info.version, info.size_bytes};
+  for (std::size_t i = 1; i < candidate.packages.size(); ++i) {
+    LB_ASSIGN(const std::string part, run_tool(apt("apt-cache", options, {"show", candidate.packages[i]})));
+    candidate.size_bytes += parse_package(part).size_bytes;
+  }
   return candidate;
 }
 
@@ -91,15 +96,13 @@ Result<Candidate> backports_candidate(const fs::path& work, const std::string& s
 }
 
 Result<Candidate> choose_candidate(const fs::path& work, const std::string& series) {
-  if (!series.empty()) {
-    // This machine's own release first: that asks nothing of the network.
-    if (auto own = find_candidate({}, series)) return own;
-    return backports_candidate(work, series);
-  }
+  // This machine's own release first: that asks nothing of the network.
+  auto own = find_candidate({}, series);
+  if (own ? !series.empty() || is_recent_kernel(own->version) : own.error().code == EINTR) return own;
   auto candidate = backports_candidate(work, series);
-  if (candidate || candidate.error().code == EINTR) return candidate;
+  if (candidate || !own || candidate.error().code == EINTR) return candidate;
   log_warn("kernel: none from backports (", candidate.error().describe(), "); taking this release's own");
-  return find_candidate({}, series);
+  return own;
 }
 
 std::uint64_t folder_size(const fs::path& folder) {
@@ -111,21 +114,28 @@ std::uint64_t folder_size(const fs::path& folder) {
   return sum;
 }
 
+/// Into a directory, which is given.
 Result<fs::path> download(const Candidate& candidate, const fs::path& work) {
   const fs::path folder = work / "download";
   LB_TRY(make_directories(folder));
-  Progress progress(str_cat("kernel: fetching ", candidate.package), candidate.info.size_bytes);
+  Progress progress(str_cat("kernel: fetching ", candidate.packages.front()), candidate.size_bytes);
   ToolSpec spec;
-  spec.argv = apt("apt-get", candidate.apt_options, {"-q", "download", candidate.package});
+  spec.argv = apt("apt-get", candidate.apt_options, {"-q", "download"});
+  spec.argv.insert(spec.argv.end(), candidate.packages.begin(), candidate.packages.end());
   spec.working_directory = folder;
   spec.on_tick = [&] { progress.update(folder_size(folder)); };
   LB_TRY(run_tool(spec));
-  progress.update(candidate.info.size_bytes);
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    if (entry.path().extension() == ".deb") return entry.path();
+  progress.update(candidate.size_bytes);
+  return folder;
+}
+
+Result<void> unpack(const fs::path& folder, const fs::path& tree) {
+  std::error_code code;
+  for (const auto& entry : fs::directory_iterator(folder, code)) {
+    if (entry.path().extension() != ".deb") continue;
+    LB_TRY(run_tool({"dpkg-deb", "-x", entry.path().string(), tree.string()}));
   }
-  return fail(EIO, "apt-get download ", candidate.package, " left no package");
+  return {};
 }
 
 /// The one name in `folder`, a tree's lib/modules.
@@ -157,6 +167,19 @@ Result<void> move_file(const fs::path& from, const fs::path& to) {
   return errno_error("cannot move ", from.string());
 }
 
+/// Debian's packages since Linux 6.16 have image and configuration beside the modules, earlier ones in /boot.
+Result<void> gather_in_boot(const fs::path& tree, const std::string& release) {
+  const fs::path modules = tree / "usr/lib/modules" / release;
+  LB_TRY(make_directories(tree / "boot"));
+  for (const std::string name : {"vmlinuz", "config"}) {
+    const fs::path wanted = tree / "boot" / str_cat(name, '-', release);
+    std::error_code ignored;
+    if (fs::exists(wanted, ignored)) continue;
+    LB_TRY(move_file(modules / name, wanted));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> write_kernel_text(const fs::path& path, std::string_view text) {
@@ -168,6 +191,7 @@ Result<void> write_kernel_text(const fs::path& path, std::string_view text) {
 Result<void> kernel_from_tree(const fs::path& tree, const fs::path& into) {
   LB_TRY(merge_usr(tree));
   LB_ASSIGN(const std::string release, only_release(tree / "usr/lib/modules"));
+  LB_TRY(gather_in_boot(tree, release));
   const fs::path modules = tree / "usr/lib/modules" / release;
   LB_TRY(run_tool({"depmod", "-b", tree.string(), release}));
   LB_ASSIGN(const ModuleTexts texts, read_module_texts(modules));
@@ -192,10 +216,10 @@ Result<void> fetch_debian_kernel(const std::string& series, const fs::path& work
     return while_doing(candidate.error(), "no Debian kernel", series.empty() ? "" : " ", series,
                        " to be had from this machine's apt sources");
   }
-  LB_ASSIGN(const fs::path package, download(*candidate, work));
-  log_info("kernel: unpacking ", candidate->package, ' ', candidate->info.version);
+  LB_ASSIGN(const fs::path packages, download(*candidate, work));
+  log_info("kernel: unpacking ", candidate->packages.front(), ' ', candidate->version);
   const fs::path tree = work / "tree";
-  LB_TRY(run_tool({"dpkg-deb", "-x", package.string(), tree.string()}));
+  LB_TRY(unpack(packages, tree));
   return kernel_from_tree(tree, into);
 }
 

@@ -10,10 +10,11 @@
 namespace layerboot::launcher {
 
 /// Fetches Debian's cloud kernel and makes `into`, which must not exist, a kernel directory as kernel_store.h
-/// describes. Without a `series` ("6.1") the one in this release's backports is taken, and if that can't be
-/// had, with a message, this machine's own release's. Packages are verified by apt as ever. `work` is an
-/// empty directory for what comes up on the way; nothing else on the machine is changed, and no privileges
-/// are needed. Shows progress. EINTR when interrupted. REQUIRES: the main thread, inside an InterruptScope.
+/// describes. Without a `series` ("6.1") this machine's own release's is taken if it is of 6.12 or later,
+/// else the one in its backports, and if that can't be had, with a message, its own. Packages are verified by
+/// apt as ever. `work` is an empty directory for what comes up on the way; nothing else on the machine is
+/// changed, and no privileges are needed. Shows progress. EINTR when interrupted. REQUIRES: the main thread,
+/// inside an InterruptScope.
 Result<void> fetch_debian_kernel(const std::string& series, const std::filesystem::path& work,
                                  const std::filesystem::path& into);
 

@@ -46,6 +46,28 @@ TEST(AptSource, ReadsTheCandidateOnly) {
   EXPECT_EQ(parse_package("").version, "");
 }
 
+TEST(AptSource, AKernelIsOnePackageOrSeveral) {
+  using Parts = std::vector<std::string>;
+  EXPECT_EQ(kernel_parts_of(
+                "linux-image-6.12.118+deb13-cloud-amd64",
+                parse_package("Depends: kmod, initramfs-tools (>= 0.120+deb8u2) | linux-initramfs-tool\n")),
+            Parts{"linux-image-6.12.118+deb13-cloud-amd64"});
+  EXPECT_EQ(kernel_parts_of("linux-image-7.3.4+deb13-cloud-amd64",
+                            parse_package("Depends: dracut | linux-initramfs-tool, linux-base (>= 4), "
+                                          "linux-binary-7.3.4+deb13-cloud-amd64 (= 7.3.4-1), "
+                                          "linux-modules-7.3.4+deb13-cloud-amd64 (= 7.3.4-1)\n")),
+            (Parts{"linux-image-7.3.4+deb13-cloud-amd64", "linux-binary-7.3.4+deb13-cloud-amd64",
+                   "linux-modules-7.3.4+deb13-cloud-amd64"}));
+  EXPECT_EQ(kernel_parts_of("other", parse_package("Depends: linux-base-other\n")), Parts{"other"});
+}
+
+TEST(AptSource, KnowsARecentKernelByItsVersion) {
+  for (const char* recent : {"6.12.118-1", "6.12-1", "7.3.4-1~bpo13+1", "10.0"})
+    EXPECT_TRUE(is_recent_kernel(recent)) << recent;
+  for (const char* other : {"6.1.192-2", "6.11.99", "5.20.1", "", "6", "6.", "x.12", ".12"})
+    EXPECT_FALSE(is_recent_kernel(other)) << other;
+}
+
 TEST(AptSource, ASeriesIsNoPrefixOfNumbers) {
   EXPECT_TRUE(version_matches("6.1.192-2", "6.1"));
   EXPECT_TRUE(version_matches("6.1-1", "6.1"));

@@ -44,6 +44,24 @@ TEST_F(KernelProcess, ATreeWithoutVirtiofsIsRefused) {
   EXPECT_FALSE(std::filesystem::exists(scratch_ / "kernel"));
 }
 
+TEST_F(KernelProcess, ImageAndConfigurationMayLieBesideTheModules) {
+  const auto modules = scratch_ / "tree/usr/lib/modules/7.3-split";
+  write(modules / "vmlinuz", "image");
+  write(modules / "config", "CONFIG_VIRTIO_FS=y\n");
+  write(modules / "modules.builtin", "kernel/fs/fuse/virtiofs.ko\n");
+  write(modules / "modules.order", "");
+  const auto made = kernel_from_tree(scratch_ / "tree", scratch_ / "kernel");
+  ASSERT_TRUE(made) << made.error().text;
+  const auto kernel = open_kernel(scratch_ / "kernel");
+  ASSERT_TRUE(kernel) << kernel.error().text;
+  EXPECT_EQ(kernel->release, "7.3-split");
+  EXPECT_EQ(read(kernel->vmlinuz()), "image");
+  const auto listing = run_tool({"tar", "-tf", kernel->modules_tar().string()});
+  ASSERT_TRUE(listing) << listing.error().text;
+  EXPECT_NE(listing->find("boot/config-7.3-split\n"), std::string::npos) << *listing;
+  EXPECT_EQ(listing->find("vmlinuz"), std::string::npos) << "a guest has no use for it:\n" << *listing;
+}
+
 TEST_F(KernelProcess, ATreeWithoutModulesIsRefused) {
   write(scratch_ / "tree/boot/vmlinuz", "image");
   EXPECT_FALSE(kernel_from_tree(scratch_ / "tree", scratch_ / "kernel"));
