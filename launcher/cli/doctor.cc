@@ -8,6 +8,7 @@
 #include "launcher/host/programs.h"
 #include "launcher/kernel/kernel_choice.h"
 #include "launcher/qemu/accel_probe.h"
+#include "launcher/qemu/qemu_version.h"
 
 namespace layerboot::launcher {
 

@@ -11,12 +11,12 @@
 #include <unistd.h>
 
 #include <array>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "launcher/host/programs.h"
+#include "launcher/qemu/qemu_version.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/progress.h"
 
@@ -162,13 +162,7 @@ Finding check_runtime(const StateDirs& dirs) {
 
 Finding check_qemu_version(const std::string& version) {
   Finding finding{.subject = "QEMU", .health = Health::kGood, .detail = version, .remedy = {}};
-  constexpr std::string_view kBefore = "version ";
-  const auto at = version.find(kBefore);
-  unsigned major = 0;
-  if (at != std::string::npos) {
-    const char* digits = version.c_str() + at + kBefore.size();
-    std::from_chars(digits, version.c_str() + version.size(), major);
-  }
+  const unsigned major = qemu_major(version);
   if (major == 0) {
     finding.health = Health::kLess;
     finding.detail += ": of which version it is can't be told";

@@ -20,6 +20,7 @@
 #include "launcher/kernel/kernel_choice.h"
 #include "launcher/qemu/accelerator.h"
 #include "launcher/qemu/qemu_args.h"
+#include "launcher/qemu/qemu_version.h"
 #include "launcher/supervise/detach.h"
 #include "launcher/supervise/janitor.h"
 #include "launcher/supervise/passt_args.h"
@@ -179,7 +180,10 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
   LB_ASSIGN(VmRecord record, record_for(options, directory));
   LB_ASSIGN(VmConfig config, config_for(options, record, std::move(workload), kernel));
   LB_TRY(decide_accelerator(dirs, options, qemu, config));
-  if (config.accel == Accel::kTcg) config.tsc_khz = measure_host_tsc_khz();
+  if (config.accel == Accel::kTcg) {
+    config.tsc_khz = measure_host_tsc_khz();
+    config.qemu_major = qemu_major(qemu_version(qemu).value_or(""));
+  }
   LB_TRY(leave_out_initrd(kernel, config));
   SupervisorPlan plan;
   plan.on_started = [&directory, record = std::move(record)] {

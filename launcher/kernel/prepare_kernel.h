@@ -15,8 +15,8 @@ struct Kernel {
   std::filesystem::path vmlinuz;
   std::filesystem::path initrd;
   std::filesystem::path modules_tar;  // a layer for the guest's root; empty when the kernel has no modules
-  /// Kernel arguments that it needs under TCG, and only there: without them the guest's memory is corrupted
-  /// (kernel/ DESIGN.md, "Emulated machines"). May be empty.
+  /// Kernel arguments that it needs under TCG of QEMU before 10, and only there: without them the guest's
+  /// memory is corrupted (kernel/DESIGN.md, "Emulated machines"). May be empty.
   std::string tcg_append;
 };
 

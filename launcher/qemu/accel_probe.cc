@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 
 #include "launcher/host/child.h"
-#include "launcher/host/run_tool.h"
 #include "launcher/host/unix_socket.h"
 #include "launcher/qemu/qemu_args.h"
+#include "launcher/qemu/qemu_version.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
@@ -92,11 +92,6 @@ std::string why_not_even_try() {
 }
 
 }  // namespace
-
-Result<std::string> qemu_version(const std::filesystem::path& qemu) {
-  LB_ASSIGN(const std::string text, run_tool({qemu.string(), "--version"}));
-  return text.substr(0, text.find('\n'));
-}
 
 AccelVerdict probe_kvm(const ProbeInput& input, milliseconds bound) {
   const auto refuse = [](const Error& error) {

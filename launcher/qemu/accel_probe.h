@@ -38,7 +38,4 @@ AccelVerdict probe_kvm(const ProbeInput& input, std::chrono::milliseconds bound 
 /// kernel. `fresh` asks again.
 AccelVerdict kvm_verdict(const StateDirs& dirs, const ProbeInput& input, bool fresh);
 
-/// "QEMU emulator version 7.2.22 (...)": the first line of `qemu --version`.
-Result<std::string> qemu_version(const std::filesystem::path& qemu);
-
 }  // namespace layerboot::launcher

@@ -9,6 +9,8 @@ namespace {
 
 constexpr std::size_t kMaxCommandLineBytes = 2047;  // x86 COMMAND_LINE_SIZE and its NUL
 constexpr std::uint64_t kProbeMemoryMib = 256;
+/// From this QEMU on its TCG needs no help (kernel/DESIGN.md, "Emulated machines").
+constexpr unsigned kSoundTcgMajor = 10;
 
 // Works with user and stream networks; QEMU starts no program for us.
 constexpr std::string_view kSandbox =
@@ -62,7 +64,8 @@ Result<std::string> kernel_command_line(const VmConfig& config) {
   // virtualisation. The emulated TSC is the host's.
   if (config.accel == Accel::kTcg) line += " tsc=reliable no_timer_check";
   if (config.accel == Accel::kTcg && config.tsc_khz != 0) line += str_cat(" tsc_early_khz=", config.tsc_khz);
-  if (config.accel == Accel::kTcg && !config.tcg_append.empty()) line += str_cat(' ', config.tcg_append);
+  if (config.accel == Accel::kTcg && config.qemu_major < kSoundTcgMajor && !config.tcg_append.empty())
+    line += str_cat(' ', config.tcg_append);
   line += config.debug ? " systemd.log_target=kmsg" : " quiet loglevel=4";
   line += config.quiet ? " systemd.show_status=0" : " systemd.show_status=1";
   // The image may have networkd without having enabled it; where there is none the wish is ignored.

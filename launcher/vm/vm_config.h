@@ -39,6 +39,7 @@ struct VmConfig : RunSettings {
   std::string tcg_append;              // kernel arguments this kernel needs under TCG
   std::uint64_t tsc_khz = 0;           // of the host it will run on, under TCG; 0: not known
   Accel accel = Accel::kTcg;
+  unsigned qemu_major = 0;  // of the QEMU it will run on; 0: not known
   Machine machine = Machine::kQ35;
   bool timing = false;          // the guest is to say how far it is
   unsigned request_queues = 1;  // what QEMU asks of the daemon

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include "launcher/qemu/qemu_version.h"
 #include "oci-mount/base/unique_fd.h"
 #include "tests/launcher/scratch_dir.h"
 

@@ -151,6 +151,21 @@ TEST(KernelCommandLine, WhatAKernelNeedsUnderTcgIsForTcgOnly) {
   EXPECT_EQ(kernel_command_line(config)->find("clearcpuid"), std::string::npos);
 }
 
+TEST(KernelCommandLine, WhatOlderQemusTcgNeedsIsLeftOutFromQemu10On) {
+  VmConfig config = example();
+  config.tcg_append = "clearcpuid=x";
+  for (const unsigned faulty : {0U, 7U, 9U}) {
+    config.qemu_major = faulty;
+    EXPECT_NE(kernel_command_line(config)->find(" clearcpuid=x"), std::string::npos) << faulty;
+  }
+  for (const unsigned sound : {10U, 11U}) {
+    config.qemu_major = sound;
+    EXPECT_EQ(kernel_command_line(config)->find("clearcpuid"), std::string::npos) << sound;
+    // Its TSC is the host's as ever, and is not to be calibrated.
+    EXPECT_NE(kernel_command_line(config)->find(" tsc=reliable no_timer_check"), std::string::npos) << sound;
+  }
+}
+
 TEST(KernelCommandLine, AnEmulatedGuestIsToldTheRateOfItsClock) {
   VmConfig config = example();
   EXPECT_EQ(kernel_command_line(config)->find("tsc_early_khz"), std::string::npos) << "not known";
