@@ -7,6 +7,11 @@
 
 namespace layerboot::test {
 
+std::filesystem::path temp_parent() {
+  const char* named = std::getenv("TMPDIR");
+  return named != nullptr && *named != '\0' ? named : "/var/tmp";
+}
+
 TempDir::TempDir(const std::filesystem::path& parent) {
   std::string name = (parent / "layerboot-test-XXXXXX").string();
   if (::mkdtemp(name.data()) == nullptr) {

@@ -5,10 +5,14 @@
 
 namespace layerboot::test {
 
+/// $TMPDIR, or /var/tmp: on a disk, as an upper directory is. Debian 13 has /tmp in memory, where a file
+/// takes no blocks and nothing has extents.
+std::filesystem::path temp_parent();
+
 class TempDir {
  public:
-  /// Under $TMPDIR or /tmp. Ends the test program when none can be made.
-  TempDir() : TempDir(std::filesystem::temp_directory_path()) {}
+  /// Under temp_parent(). Ends the test program when none can be made.
+  TempDir() : TempDir(temp_parent()) {}
   explicit TempDir(const std::filesystem::path& parent);
   ~TempDir();
   TempDir(const TempDir&) = delete;

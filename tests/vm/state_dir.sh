@@ -12,7 +12,7 @@ need_test_image() {
 }
 
 make_state_dir() {
-  state=$(mktemp -d "${TMPDIR:-/tmp}/layerboot-vm-XXXXXX")
+  state=$(mktemp -d "${TMPDIR:-/var/tmp}/layerboot-vm-XXXXXX")
   trap end_state_dir EXIT
 }
 

@@ -109,9 +109,7 @@ class PartsTest : public testing::Test {
   static constexpr Quota::Limits kLimits{.bytes = 1U << 30U, .inodes = 10'000};
 
   /// The upper is made in a directory of its own in `host`.
-  explicit PartsTest(const std::filesystem::path& host = std::filesystem::temp_directory_path()) : top(host) {
-    open();
-  }
+  explicit PartsTest(const std::filesystem::path& host = test::temp_parent()) : top(host) { open(); }
   void SetUp() override { ASSERT_EQ(cannot_open, ""); }
 
   /// Anew, as at a start of the daemon; what the last session held goes.
