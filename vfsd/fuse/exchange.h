@@ -12,6 +12,8 @@
 #include <span>
 #include <vector>
 
+#include "vfsd/fuse/gate.h"
+
 namespace layerboot::vfsd::fuse {
 
 /// Reused for request after request, so that its working memory is allocated once. The transport may give
@@ -34,6 +36,7 @@ class Exchange {
   std::vector<std::byte> body;      // this side's only copy of what follows the header
   std::vector<iovec> data;          // the part of the iovecs that holds file data
   std::uint64_t valid_seconds = 0;  // how long the client may believe entries and attributes
+  Gate::Pass pass;                  // until the reply
 
  protected:
   ~Exchange() = default;

@@ -1,5 +1,7 @@
 #include "vfsd/fuse/reply.h"
 
+#include <utility>
+
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/base/log.h"
@@ -12,18 +14,23 @@ namespace {
 /// Linux rejects a reply whose error is not in (-1000, 0].
 constexpr int kMaxErrno = 999;
 
+void complete(Exchange& exchange, std::size_t reply_bytes) {
+  const Gate::Pass until_told = std::move(exchange.pass);
+  exchange.complete(reply_bytes);
+}
+
 void finish(Exchange& exchange, int code, std::size_t payload_bytes) {
   fuse_out_header out{};
   out.len = static_cast<std::uint32_t>(sizeof(out) + payload_bytes);
   out.error = -code;
   out.unique = exchange.header.unique;
   const auto written = copy_into_slices(exchange.writable(), 0, object_bytes(out));
-  exchange.complete(written == sizeof(out) ? out.len : 0);
+  complete(exchange, written == sizeof(out) ? out.len : 0);
 }
 
 }  // namespace
 
-void reply_none(Exchange& exchange) { exchange.complete(0); }
+void reply_none(Exchange& exchange) { complete(exchange, 0); }
 
 void reply_errno(Exchange& exchange, int code) { finish(exchange, code, 0); }
 

@@ -73,14 +73,18 @@ void Session::handle(Reactor& reactor, Exchange& exchange) {
   const auto opcode = exchange.header.opcode;
   exchange.valid_seconds = options_.shared ? kSharedSeconds : kForeverSeconds;
   const std::size_t room = total_bytes(exchange.writable());
+  const auto let_in = [this, &exchange] {
+    exchange.pass = gate_.enter();
+    return exchange.pass && initialised();
+  };
   if (is_silent(operation)) {
-    if (refused != 0 || !initialised()) return reply_none(exchange);
+    if (refused != 0 || !let_in()) return reply_none(exchange);
   } else {
     // Without room for a header nothing is done: its outcome could not be told.
     if (room < sizeof(fuse_out_header)) return reply_none(exchange);
     if (refused != 0) return reply_errno(exchange, refused);
-    if (opcode == FUSE_INIT) return handle_init(exchange);
-    if (!initialised()) return reply_errno(exchange, EIO);
+    if (opcode == FUSE_INIT) return handle_init(reactor, exchange);
+    if (!let_in()) return reply_errno(exchange, EIO);
     if (opcode == FUSE_DESTROY) return handle_destroy(reactor, exchange);
     if (operation == nullptr) return reply_errno(exchange, ENOSYS);
     if (room - sizeof(fuse_out_header) < operation->reply_bytes) return reply_errno(exchange, EINVAL);
@@ -100,18 +104,20 @@ void Session::handle(Reactor& reactor, Exchange& exchange) {
   operation->handle(call);
 }
 
-void Session::handle_init(Exchange& exchange) {
+void Session::handle_init(Reactor& reactor, Exchange& exchange) {
   BodyReader body(exchange.body);
   struct Oldest {
     std::uint32_t major, minor, max_readahead, flags;
   };
   const auto in = body.take<Oldest>();
   if (!body.ok()) return reply_errno(exchange, EINVAL);
-  fuse_init_out out{};
-  out.major = kMajor;
-  out.minor = kMinor;
   // A client of a later major asks again with ours.
-  if (in.major > kMajor) return reply_object(exchange, out);
+  if (in.major > kMajor) {
+    fuse_init_out out{};
+    out.major = kMajor;
+    out.minor = kMinor;
+    return reply_object(exchange, out);
+  }
   if (in.major < kMajor || in.minor < kOldestMinor) {
     log_warn("the guest's FUSE ", in.major, ".", in.minor, " is too old: it needs Linux 5.4 or later");
     return reply_errno(exchange, EPROTO);
@@ -120,13 +126,39 @@ void Session::handle_init(Exchange& exchange) {
   if ((in.flags & FUSE_INIT_EXT) != 0 && body.rest_bytes() >= sizeof(std::uint32_t)) {
     offered |= static_cast<std::uint64_t>(body.take<std::uint32_t>()) << 32;
   }
-  if (total_bytes(exchange.writable()) < sizeof(fuse_out_header) + sizeof(out)) {
+  if (total_bytes(exchange.writable()) < sizeof(fuse_out_header) + sizeof(fuse_init_out)) {
     return reply_errno(exchange, EINVAL);
   }
-  // A guest that was reset says INIT again without DESTROY: whatever it held is gone. The first finds the
-  // file system as it was opened, which took a walk of the upper where the last session did not end in order.
+  reply_when_done(exchange, begin(reactor, {in.major, in.minor, in.max_readahead, offered}),
+                  [](Exchange& to, const fuse_init_out& out) { reply_object(to, out); });
+}
+
+/// A guest that was reset says INIT again without DESTROY: whatever it held is gone, and what it has asked
+/// for ends first. The first finds the file system as it was opened, which took a walk of the upper where the
+/// last session did not end in order.
+Task<Result<fuse_init_out>> Session::begin(Reactor& reactor, Introduction client) {
+  const auto alone = co_await gate_.close(reactor);
   if (had_client_.exchange(true, std::memory_order_relaxed)) fs_.reset();
   drops_.clear();
+  const std::uint64_t agreed = agree_to(client.offered);
+  agreed_.store(agreed, std::memory_order_relaxed);
+  fuse_init_out out{};
+  out.major = kMajor;
+  out.minor = std::min(client.minor, kMinor);
+  out.max_readahead = client.max_readahead;
+  out.flags = static_cast<std::uint32_t>(agreed);
+  out.flags2 = static_cast<std::uint32_t>(agreed >> 32);
+  out.max_background = kMaxBackground;
+  out.congestion_threshold = kCongestionThreshold;
+  out.max_write = kMaxWriteBytes;
+  out.max_pages = kMaxPages;
+  out.time_gran = 1;
+  initialised_.store(true, std::memory_order_relaxed);
+  log_info("the guest's first sign of life: FUSE ", client.major, ".", client.minor);
+  co_return out;
+}
+
+std::uint64_t Session::agree_to(std::uint64_t offered) const {
   const std::uint64_t wanted = options_.shared ? (kWanted | kWantedShared) & ~kUnwantedShared : kWanted;
   std::uint64_t agreed = offered & wanted;
   if ((agreed & kAclFlags) != kAclFlags) agreed &= ~kAclFlags;
@@ -137,19 +169,7 @@ void Session::handle_init(Exchange& exchange) {
   // Linux drops the pages of what is written directly before it sends that, and after it only if it has
   // waited: with ASYNC_DIO a page that somebody reads meanwhile stays as it was, for good.
   if (options_.read_only) agreed |= offered & FUSE_ASYNC_DIO;
-  agreed_.store(agreed, std::memory_order_relaxed);
-  out.minor = std::min(in.minor, kMinor);
-  out.max_readahead = in.max_readahead;
-  out.flags = static_cast<std::uint32_t>(agreed);
-  out.flags2 = static_cast<std::uint32_t>(agreed >> 32);
-  out.max_background = kMaxBackground;
-  out.congestion_threshold = kCongestionThreshold;
-  out.max_write = kMaxWriteBytes;
-  out.max_pages = kMaxPages;
-  out.time_gran = 1;
-  initialised_.store(true, std::memory_order_relaxed);
-  log_info("the guest's first sign of life: FUSE ", in.major, ".", in.minor);
-  reply_object(exchange, out);
+  return agreed;
 }
 
 void Session::handle_destroy(Reactor& reactor, Exchange& exchange) {

@@ -2,6 +2,7 @@
 //
 // Every byte of a request is untrusted: a malformed one gets EINVAL, a malformed FORGET gets nothing, and
 // none stops the process. What can't wait is answered before handle() returns; the rest when its Task ends.
+// FUSE_INIT waits until all that the former client has asked for has ended; what comes meanwhile is refused.
 // Decisions on what is negotiated and why: vfsd/DESIGN.md.
 #pragma once
 
@@ -9,8 +10,11 @@
 #include <cstdint>
 
 #include "oci-mount/base/reactor.h"
+#include "oci-mount/base/result.h"
+#include "oci-mount/base/task.h"
 #include "oci-mount/vfs/types.h"
 #include "vfsd/fuse/exchange.h"
+#include "vfsd/fuse/gate.h"
 #include "vfsd/fuse/privileges.h"
 
 namespace layerboot::vfsd::fuse {
@@ -42,7 +46,16 @@ class Session {
   void forget_client() { initialised_.store(false, std::memory_order_relaxed); }
 
  private:
-  void handle_init(Exchange& exchange);
+  /// A client's first words, as far as they are understood.
+  struct Introduction {
+    std::uint32_t major = 0;
+    std::uint32_t minor = 0;
+    std::uint32_t max_readahead = 0;
+    std::uint64_t offered = 0;
+  };
+  void handle_init(Reactor& reactor, Exchange& exchange);
+  Task<Result<fuse_init_out>> begin(Reactor& reactor, Introduction client);
+  [[nodiscard]] std::uint64_t agree_to(std::uint64_t offered) const;
   void handle_destroy(Reactor& reactor, Exchange& exchange);
 
   vfs::FileSystem& fs_;
@@ -51,6 +64,7 @@ class Session {
   std::atomic<bool> had_client_ = false;
   std::atomic<std::uint64_t> agreed_ = 0;  // FUSE_INIT's flags of the present client
   PendingDrops drops_;
+  Gate gate_;
 };
 
 }  // namespace layerboot::vfsd::fuse
