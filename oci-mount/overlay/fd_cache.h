@@ -56,12 +56,18 @@ class FdCache {
     if (recent_.size() > kMaxOpen) drop(recent_.back().first);
     return recent_.front().second;
   }
-  void drop(NodeId id) {
+  /// The cache keeps it no more; null where there is none.
+  Fd take(NodeId id) {
     const auto found = by_id_.find(id);
-    if (found == by_id_.end()) return;
-    if (closing_ != nullptr) closing_->add(std::move(found->second->second));
+    if (found == by_id_.end()) return nullptr;
+    Fd fd = std::move(found->second->second);
     recent_.erase(found->second);
     by_id_.erase(found);
+    return fd;
+  }
+  void drop(NodeId id) {
+    Fd fd = take(id);
+    if (fd && closing_ != nullptr) closing_->add(std::move(fd));
   }
   void clear() {
     by_id_.clear();

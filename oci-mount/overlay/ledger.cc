@@ -12,6 +12,19 @@ Result<void> Ledger::count_attributes(Node& node, Place place) {
   return {};
 }
 
+Result<Quota::Reservation> Ledger::reserve(std::uint64_t bytes, std::uint64_t inodes, Budget budget) {
+  for (;;) {
+    auto reserved = quota_.reserve(bytes, inodes, budget);
+    if (reserved || burials_ == nullptr || !burials_->finish_one()) return reserved;
+  }
+}
+
+Quota::Reservation Ledger::remove_object_later(Node& node) {
+  auto held = quota_.hold(node.charge.bytes);
+  remove_object(node);
+  return held;
+}
+
 void Ledger::remove_object(Node& node) {
   quota_.settle_bytes(node.charge.bytes, 0);
   quota_.remove_inode();

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "oci-mount/overlay/burials.h"
 #include "oci-mount/overlay/clean_stop.h"
 #include "oci-mount/overlay/late_growth.h"
 #include "oci-mount/overlay/node.h"
@@ -31,16 +32,19 @@ class Ledger {
 
   [[nodiscard]] Quota& quota() { return quota_; }
 
-  /// Growth that is to come; given back when the reservation goes. ENOSPC over the budget.
+  /// Growth that is to come; given back when the reservation goes. ENOSPC over the budget, though all is free
+  /// that was removed before.
   Result<Quota::Reservation> reserve(std::uint64_t bytes, std::uint64_t inodes,
-                                     Budget budget = Budget::kKeep) {
-    return quota_.reserve(bytes, inodes, budget);
-  }
+                                     Budget budget = Budget::kKeep);
+  /// What is removed may wait there to be freed. `burials` is there as long as somebody reserves.
+  void wait_for(Burials& burials) { burials_ = &burials; }
 
   /// An object has come into being; charge() follows.
   void add_object() { quota_.add_inode(); }
   /// It is no more: what it held is free.
   void remove_object(Node& node);
+  /// The same, but what it held is free when the host is done with it: then the reservation is to go.
+  Quota::Reservation remove_object_later(Node& node);
 
   /// The attributes of the object at `place` have changed, or are met for the first time: asks the host where
   /// the tariff counts them. charge() or meet() follows.
@@ -84,6 +88,7 @@ class Ledger {
   Quota quota_;
   LateGrowth late_growth_;
   bool in_doubt_ = false;
+  Burials* burials_ = nullptr;
 };
 
 }  // namespace layerboot::overlay

@@ -8,10 +8,8 @@
 #include <algorithm>
 
 #include "oci-mount/base/device_number.h"
-#include "oci-mount/base/log.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/lower_metadata.h"
-#include "oci-mount/overlay/named_walk.h"
 #include "oci-mount/overlay/redirects.h"
 
 namespace layerboot::overlay {
@@ -31,7 +29,7 @@ constexpr std::size_t kMaxOrphans = 256;  // leaves half of Sandbox::kServingDes
 }  // namespace
 
 Objects::Objects(const Lower& lower, LowerPaths& paths, Places& places, Ledger& ledger, NodeTable& nodes,
-                 MemoryBudget& memory, OverlayLock& mutex, WorkerPool& workers)
+                 MemoryBudget& memory, OverlayLock& mutex, Burials& burials)
     : lower_(lower),
       paths_(paths),
       places_(places),
@@ -39,7 +37,7 @@ Objects::Objects(const Lower& lower, LowerPaths& paths, Places& places, Ledger& 
       nodes_(nodes),
       memory_(memory),
       mutex_(mutex),
-      workers_(workers),
+      burials_(burials),
       max_orphans_(orphans_for(kMaxOrphans)) {}
 
 // ---- attributes
@@ -256,163 +254,6 @@ void Objects::become_copy(const NodePtr& node, tree::NodeId row, const struct st
   node->way.change();
   ledger_.add_object();
   book(*node, st);
-}
-
-// ---- out of it
-
-void Objects::release_if_unused(NodePtr node) {
-  // Parents that were only kept by their children follow them.
-  while (node) {
-    if (nodes_.is_referenced(*node) || node->holders.loaded_children > 0 || node->holders.pins > 0) return;
-    if (node->is_orphan()) free_orphan(*node);
-    if (node->in_work() && free_work_object(*node)) {
-      ledger_.part(*node);
-      return nodes_.erase(node);
-    }
-    if (nodes_.stays_for_session(*node)) return;
-    // What it has grown by must not be lost to the budget.
-    if (!node->is_gone()) static_cast<void>(attr_of(*node));
-    ledger_.part(*node);
-    NodePtr parent = node->parent;
-    nodes_.move(node, nullptr, {});
-    places_.drop_fd(*node);
-    nodes_.erase(node);
-    node->standing = Standing::kGone;  // for whoever still has it in hand
-    node = std::move(parent);
-  }
-}
-
-bool Objects::make_orphan(Node& node) {
-  if (!node.is_regular() || lower_.tree.contains(node.id) || node.holders.references == 0 ||
-      orphans_ == max_orphans_) {
-    return false;
-  }
-  auto fd = places_.file_fd(node.shared_from_this());
-  if (!fd) return false;
-  node.file.orphan = *std::move(fd);
-  places_.drop_fd(node);
-  node.standing = Standing::kOrphan;
-  ++orphans_;
-  return true;
-}
-
-void Objects::unmake_orphan(Node& node) {
-  node.file.orphan.reset();
-  node.standing = Standing::kNamed;
-  --orphans_;
-}
-
-UniqueFd Objects::hold_large(const Node& node, Place place) {
-  if (!node.is_regular() || node.charge.bytes < kLargeBytes) return {};
-  return open_handle_at(place).value_or(UniqueFd());
-}
-
-void Objects::bury(UniqueFd held) {
-  if (!held) return;
-  workers_.submit([last = std::make_shared<UniqueFd>(std::move(held))] {});
-}
-
-void Objects::free_orphan(Node& node) {
-  if (node.charge.bytes >= kLargeBytes) {
-    workers_.submit([last = std::move(node.file.orphan)] {});
-  } else {
-    mutex_.closing().add(std::move(node.file.orphan));
-  }
-  node.file.orphan.reset();
-  --orphans_;
-  ledger_.remove_object(node);
-  node.standing = Standing::kGone;
-}
-
-void Objects::mark_gone(Node& node) {
-  // Of a directory that only the image has, what is known is the image's.
-  if (node.standing == Standing::kLowerOnly) node.known.attr = lower_.attr(node.lower);
-  node.known.attr.nlink = 0;
-  node.known.valid = true;
-  node.standing = Standing::kGone;
-  if (node.directory.listing) {
-    std::size_t whiteouts = 0;
-    for (const auto& [name, child] : node.directory.listing->children()) whiteouts += child.whiteout ? 1 : 0;
-    ledger_.change_whiteouts(whiteouts, 0);
-  }
-  node.directory.listing.reset();
-  places_.drop_fd(node);
-}
-
-/// True when the object lives on by other names, where it will be met again.
-bool Objects::free_work_object(Node& node) {
-  const Place place{places_.upper().work_fd(), node.name.c_str()};
-  UniqueFd held = hold_large(node, place);
-  places_.drop_fd(node);
-  const auto st = stat_at(place);
-  if (st) book(node, *st);
-  const auto gone = unlink_at(place);
-  if (!gone) log_warn("cannot remove an unlinked file from the work directory: ", gone.error().describe());
-  bury(std::move(held));
-  if (st && st->st_nlink > 1) {
-    struct stat left = *st;
-    if (gone) --left.st_nlink;  // a name may be charged
-    book(node, left);
-    return true;
-  }
-  ledger_.remove_object(node);
-  node.standing = Standing::kGone;
-  return false;
-}
-
-void Objects::free_unnamed() {
-  for (const auto& [id, node] : nodes_.all()) {
-    if (node->is_orphan()) {
-      free_orphan(*node);
-    } else if (node->in_work() && free_work_object(*node)) {
-      ledger_.part(*node);
-      node->standing = Standing::kGone;  // here: it lives on by other names, which are not in memory
-    }
-  }
-}
-
-Result<void> Objects::settle_all(Late late) {
-  free_unnamed();
-  if (late == Late::kOnDisk && ::syncfs(places_.upper().root_fd()) != 0) {
-    return errno_error("syncfs of the upper directory");
-  }
-  std::vector<NodePtr> unsettled;
-  for (const auto& [id, node] : nodes_.all()) {
-    if (!node->has_body()) continue;
-    const bool is_settled = node->known.valid && !node->known.times_stale && !node->charge.grows_late;
-    if (is_settled && node->charge.unbooked_name_bytes == 0) continue;
-    unsettled.push_back(node);
-  }
-  return visit_named(unsettled, places_.upper().root_fd(), memory_,
-                     [this, late](Node& node, Place place) -> Result<void> {
-                       LB_ASSIGN(const struct stat st, stat_at(place));
-                       book(node, st);
-                       if (late == Late::kOnDisk) node.charge.grows_late = false;
-                       ledger_.part(node);
-                       return {};
-                     });
-}
-
-void Objects::end_session() {
-  free_unnamed();
-  nodes_.clear();
-  places_.drop_all_fds();
-}
-
-Objects::Pin::~Pin() {
-  if (objects_ == nullptr) return;
-  const PartLock lock(objects_->mutex_);
-  objects_->unpin(std::move(node_));
-}
-
-void Objects::unpin(NodePtr node) {
-  --node->holders.pins;
-  release_if_unused(std::move(node));
-}
-
-Result<Objects::Pin> Objects::pin(Result<NodePtr> node) {
-  if (!node) return std::unexpected(std::move(node).error());
-  return Pin(*this, *std::move(node));
 }
 
 }  // namespace layerboot::overlay

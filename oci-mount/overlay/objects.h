@@ -8,8 +8,8 @@
 #include <string>
 #include <utility>
 
-#include "oci-mount/base/worker_pool.h"
 #include "oci-mount/overlay/body.h"
+#include "oci-mount/overlay/burials.h"
 #include "oci-mount/overlay/ledger.h"
 #include "oci-mount/overlay/lower.h"
 #include "oci-mount/overlay/lower_paths.h"
@@ -26,7 +26,7 @@ class Objects {
 
   /// All outlive it.
   Objects(const Lower& lower, LowerPaths& paths, Places& places, Ledger& ledger, NodeTable& nodes,
-          MemoryBudget& memory, OverlayLock& mutex, WorkerPool& workers);
+          MemoryBudget& memory, OverlayLock& mutex, Burials& burials);
 
   // ---- attributes
   /// Read from the host where what is known is old, and charged then.
@@ -66,9 +66,9 @@ class Objects {
   // ---- out of it
   /// Before an object loses what may be its last name: what keeps the host from freeing it at once, for
   /// bury(). Nothing where it is small enough to be freed under the lock.
-  [[nodiscard]] UniqueFd hold_large(const Node& node, Place place);
-  /// Lets go of it on a worker, where the time that the host needs for it is nobody's.
-  void bury(UniqueFd held);
+  [[nodiscard]] SharedFd hold_large(const Node& node, Place place);
+  /// The object is no more. `held`: by hold_large(), if at all.
+  void bury(Node& node, SharedFd held);
   /// An object whose last name is gone goes with the client's last reference; others leave memory.
   void release_if_unused(NodePtr node);
   /// A file that its descriptor keeps alive for the client needs no name in the work directory. False where
@@ -142,7 +142,7 @@ class Objects {
   NodeTable& nodes_;
   MemoryBudget& memory_;
   OverlayLock& mutex_;
-  WorkerPool& workers_;
+  Burials& burials_;
   /// Unlinked files that are kept by a descriptor alone.
   const std::size_t max_orphans_;
   std::chrono::steady_clock::time_point next_let_go_;

@@ -3,13 +3,14 @@
 //
 //   Places      where objects are on the host           NodeTable    which numbers the client may use
 //   Ledger      what each object is charged             Objects      how they come into memory, and go
-//   Directories merged names and listings               LostNames    link counts of the image's files
-//   CopyUp      bodies for objects of the image
+//   Burials     large files that are being freed        LostNames    link counts of the image's files
+//   Directories merged names and listings               CopyUp       bodies for objects of the image
 #pragma once
 
 #include <utility>
 
 #include "oci-mount/base/worker_pool.h"
+#include "oci-mount/overlay/burials.h"
 #include "oci-mount/overlay/copy_up.h"
 #include "oci-mount/overlay/directories.h"
 #include "oci-mount/overlay/ledger.h"
@@ -34,6 +35,7 @@ struct Parts {
         places(std::move(host)),
         ledger(limits, used, places.upper().root_fd()) {
     places.close_by(mutex.closing());
+    ledger.wait_for(burials);
   }
   Parts(const Parts&) = delete;
   Parts& operator=(const Parts&) = delete;
@@ -44,9 +46,10 @@ struct Parts {
   OverlayLock mutex;
   Places places;
   Ledger ledger;
+  Burials burials{workers};
   NodeTable nodes{lower.tree, memory};
   LowerPaths paths{lower.tree, memory};
-  Objects objects{lower, paths, places, ledger, nodes, memory, mutex, workers};
+  Objects objects{lower, paths, places, ledger, nodes, memory, mutex, burials};
   Directories directories{lower, places, ledger, nodes, objects, memory};
   LostNames lost_names{lower, nodes, objects, directories};
   CopyUp copy_up{lower, paths, places, ledger, nodes, objects, directories, mutex};

@@ -36,6 +36,7 @@ class Places {
   /// Null where none is open.
   [[nodiscard]] FdCache::Fd open_fd(const Node& node) { return fds_.get(node.id); }
   void keep_fd(const Node& node, UniqueFd fd) { fds_.put(node.id, std::move(fd)); }
+  [[nodiscard]] FdCache::Fd take_fd(const Node& node) { return fds_.take(node.id); }
   void drop_fd(const Node& node) { fds_.drop(node.id); }
   void drop_all_fds() { fds_.clear(); }
   /// See FdCache.

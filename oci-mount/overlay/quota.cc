@@ -57,6 +57,12 @@ Result<Quota::Reservation> Quota::reserve(std::uint64_t bytes, std::uint64_t ino
   return Reservation(this, {bytes, inodes});
 }
 
+Quota::Reservation Quota::hold(std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  reserved_.bytes += bytes;
+  return Reservation(this, {.bytes = bytes, .inodes = 0});
+}
+
 void Quota::settle_bytes(std::uint64_t before, std::uint64_t after) {
   const std::lock_guard lock(mutex_);
   used_.bytes = left(used_.bytes + after, before);

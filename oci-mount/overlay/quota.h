@@ -55,6 +55,8 @@ class Quota {
 
   /// ENOSPC when the budget or the host's floor does not allow it, and whenever more is used than the budget.
   Result<Reservation> reserve(std::uint64_t bytes, std::uint64_t inodes, Budget budget = Budget::kKeep);
+  /// What an object that is no more holds until the host has freed it: neither used nor to be had.
+  Reservation hold(std::uint64_t bytes);
   /// Whether more is used than the budget has.
   [[nodiscard]] bool is_over() const;
 

@@ -73,15 +73,13 @@ Result<void> Removal::remove_name(const NodePtr& directory, const std::string& n
   const bool keep = reached_here && (held || before.nlink > 1);
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
   const HeldPlace work = parts_.places.work_place();
+  SharedFd large = !keep && reached_here ? parts_.objects.hold_large(*node, place.get()) : nullptr;
   if (shows_row) {
     LB_TRY(swap_for_whiteout(place.get(), work.get()));
     if (!keep) warn_of_leftover(unlink_at(work.get()));
     parts_.directories.put(*directory, name, whiteout_child());
   } else {
-    UniqueFd large = keep ? UniqueFd() : parts_.objects.hold_large(*node, place.get());
     LB_TRY(keep ? rename_at(place.get(), work.get(), 0) : unlink_at(place.get()));
-    if (large) parts_.places.drop_fd(*node);
-    parts_.objects.bury(std::move(large));
     parts_.directories.erase(*directory, name);
   }
   directory->known.valid = false;
@@ -91,8 +89,7 @@ Result<void> Removal::remove_name(const NodePtr& directory, const std::string& n
     parts_.nodes.move(node, nullptr, work.name);
     parts_.objects.release_if_unused(node);
   } else if (reached_here) {
-    parts_.ledger.remove_object(*node);
-    node->standing = Standing::kGone;
+    parts_.objects.bury(*node, std::move(large));
     node->known.attr.nlink = 0;
     parts_.objects.release_if_unused(node);
   }

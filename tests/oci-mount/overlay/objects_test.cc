@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <latch>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -321,12 +323,37 @@ TEST_F(ObjectsTest, LargeFilesAreHeldOverTheirRemoval) {
   const NodePtr small = made("small", 1U << 20U);
   EXPECT_FALSE(objects().hold_large(*small, parts->places.place_of(small)->get()));
   const NodePtr large = made("large", 9U << 20U);
-  UniqueFd held = objects().hold_large(*large, parts->places.place_of(large)->get());
+  SharedFd held = objects().hold_large(*large, parts->places.place_of(large)->get());
   ASSERT_TRUE(held);
   ASSERT_TRUE(unlink_at({root_fd(), "large"}));
-  EXPECT_EQ(stat_at({held.get(), ""})->st_nlink, 0U);
-  objects().bury(std::move(held));
-  objects().bury({});
+  EXPECT_EQ(stat_at({held->get(), ""})->st_nlink, 0U);
+  objects().bury(*large, std::move(held));
+  EXPECT_TRUE(large->is_gone());
+  objects().bury(*small, nullptr);
+  EXPECT_EQ(usage().bytes, 0U);
+}
+
+TEST_F(ObjectsTest, WhatALargeFileHeldIsToBeHadWhenTheHostHasFreedIt) {
+  const NodePtr large = made("large", 9U << 20U);
+  ASSERT_TRUE(parts->places.file_fd(large));
+  ASSERT_TRUE(objects().make_orphan(*large));
+  ASSERT_TRUE(unlink_at({root_fd(), "large"}));
+  const std::weak_ptr<const UniqueFd> last = large->file.orphan;
+  {
+    const std::lock_guard lock(parts->mutex);
+  }  // closes what was let go of
+  const auto worker_is_free = std::make_shared<std::latch>(1);
+  image.workers.submit([worker_is_free] { worker_is_free->wait(); });
+  forget(large);
+  EXPECT_TRUE(large->is_gone());
+  EXPECT_EQ(usage().bytes, 0U);
+  EXPECT_FALSE(last.expired());
+  const std::uint64_t nearly_all = kLimits.bytes - (4U << 20U);
+  EXPECT_EQ(code_of(parts->ledger.quota().reserve(nearly_all, 0)), ENOSPC) << "the host has it still";
+  const auto reserved = parts->ledger.reserve(nearly_all, 0);
+  EXPECT_TRUE(reserved || last.expired()) << "who needs it frees it";
+  EXPECT_TRUE(last.expired());
+  worker_is_free->count_down();
 }
 
 TEST_F(ObjectsTest, ADirectoryThatIsGoneAnswersTheClientStill) {
