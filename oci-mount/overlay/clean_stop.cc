@@ -45,19 +45,54 @@ Result<std::string> stamps(UpperDirectories upper) {
   return str_cat(root, ' ', work);
 }
 
-Result<std::string> format(UpperDirectories upper, const CleanStop& stop) {
-  std::string text;
-  LB_ASSIGN(const std::string stamped, stamps(upper));
-  put(text, kMagic);
-  put(text, stamped);
-  put(text, stop.survey.usage.bytes);
-  put(text, stop.survey.usage.inodes);
-  put(text, stop.lower_key);
-  for (const auto& way : stop.survey.moved_directories) put(text, 'm', way.parent, ' ', way.name);
-  for (const auto& lost : stop.lost_names) put(text, 'l', lost.count, lost.path);
-  for (const auto& late : stop.late_files) put(text, 'g', late.host_ino, ' ', late.charged_bytes);
-  put(text, 'c', check_of(text));
-  return text;
+/// Records on their way to a file: a few at a time, and no more than kMaxCleanStopBytes of them (EFBIG).
+class RecordWriter {
+ public:
+  static Result<RecordWriter> to(int fd) {
+    LB_ASSIGN(auto hasher, store::Hasher::create(store::HashAlgorithm::kSha256));
+    return RecordWriter(fd, std::move(hasher));
+  }
+  Result<void> put(const auto&... parts) {
+    overlay::put(piece_, parts...);
+    if (written_bytes_ + piece_.size() > kMaxCleanStopBytes) return fail(EFBIG);
+    return piece_.size() < kPieceBytes ? Result<void>() : write_piece();
+  }
+  /// The last record is the check of all before.
+  Result<void> finish() {
+    LB_TRY(write_piece());
+    overlay::put(piece_, 'c', hasher_.finish().hex());
+    return write_all(fd_, as_bytes(piece_), written_bytes_);
+  }
+
+ private:
+  static constexpr std::size_t kPieceBytes = 64U << 10;
+
+  RecordWriter(int fd, store::Hasher hasher) : fd_(fd), hasher_(std::move(hasher)) {}
+  Result<void> write_piece() {
+    hasher_.update(as_bytes(piece_));
+    LB_TRY(write_all(fd_, as_bytes(piece_), written_bytes_));
+    written_bytes_ += piece_.size();
+    piece_.clear();
+    return {};
+  }
+
+  int fd_;
+  store::Hasher hasher_;
+  std::string piece_;
+  std::size_t written_bytes_ = 0;
+};
+
+Result<void> write_records(int fd, std::string_view stamped, const CleanStop& stop) {
+  LB_ASSIGN(auto records, RecordWriter::to(fd));
+  LB_TRY(records.put(kMagic));
+  LB_TRY(records.put(stamped));
+  LB_TRY(records.put(stop.survey.usage.bytes));
+  LB_TRY(records.put(stop.survey.usage.inodes));
+  LB_TRY(records.put(stop.lower_key));
+  for (const auto& way : stop.survey.moved_directories) LB_TRY(records.put('m', way.parent, ' ', way.name));
+  for (const auto& lost : stop.lost_names) LB_TRY(records.put('l', lost.count, lost.path));
+  for (const auto& late : stop.late_files) LB_TRY(records.put('g', late.host_ino, ' ', late.charged_bytes));
+  return records.finish();
 }
 
 /// Takes records off the front of a text.
@@ -147,10 +182,12 @@ std::optional<CleanStop> parse(std::string_view text, std::string_view stamped) 
   return stop;
 }
 
-Result<void> write_new(int top_fd, std::string_view text) {
+Result<void> write_new(UpperDirectories upper, const CleanStop& stop) {
+  const int top_fd = upper.top_fd;
   static_cast<void>(unlink_at({top_fd, kNewName}));
+  LB_ASSIGN(const std::string stamped, stamps(upper));
   LB_ASSIGN(const UniqueFd file, create_regular_at({top_fd, kNewName}, 0600));
-  LB_TRY(write_all(file.get(), as_bytes(text), 0));
+  LB_TRY(write_records(file.get(), stamped, stop));
   if (::fsync(file.get()) != 0) return fail(errno);
   LB_TRY(rename_at({top_fd, kNewName}, {top_fd, kName}, 0));
   if (::fsync(top_fd) != 0) return fail(errno);
@@ -160,13 +197,10 @@ Result<void> write_new(int top_fd, std::string_view text) {
 }  // namespace
 
 Result<void> write_clean_stop(UpperDirectories upper, const CleanStop& stop) {
-  LB_ASSIGN(const std::string text, format(upper, stop));
-  if (text.size() > kMaxCleanStopBytes) return {};
-  auto written = write_new(upper.top_fd, text);
-  if (!written) {
-    for (const char* name : {kNewName, kName}) static_cast<void>(unlink_at({upper.top_fd, name}));
-  }
-  return written;
+  auto written = write_new(upper, stop);
+  if (written) return written;
+  for (const char* name : {kNewName, kName}) static_cast<void>(unlink_at({upper.top_fd, name}));
+  return written.error().code == EFBIG ? Result<void>() : written;
 }
 
 std::optional<CleanStop> read_clean_stop(UpperDirectories upper) {

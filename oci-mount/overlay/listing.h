@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "oci-mount/base/memory_budget.h"
+#include "oci-mount/overlay/list_memory.h"
 
 namespace layerboot::overlay {
 
@@ -40,10 +41,7 @@ class Listing {
   /// What a name takes beside itself where it is long: its places in both tables, the allocator's part.
   static constexpr std::size_t kNameBytes = 136;
   /// What is paid for a name.
-  [[nodiscard]] static std::size_t bytes_of(const std::string& name) {
-    const std::size_t within = std::string().capacity();
-    return kNameBytes + (name.capacity() > within ? name.capacity() + sizeof(void*) : 0);
-  }
+  [[nodiscard]] static std::size_t bytes_of(const std::string& name) { return kNameBytes + heap_bytes(name); }
 
   /// Names are paid for out of `memory`, which outlives the listing.
   explicit Listing(MemoryBudget& memory) : memory_share_(memory, sizeof(Listing)) {}

@@ -68,21 +68,30 @@ Result<void> LostNames::load(const std::function<Result<void>(tree::NodeId)>& fi
   return {};
 }
 
+void LostNames::recall(const std::vector<Lost>& lost_names) {
+  for (const auto& lost : lost_names) {
+    if (lost.row == tree::kNoNode || nodes_.known(lost.row)) continue;
+    const auto& record = lower_.tree.node(lost.row);
+    if (S_ISDIR(record.mode) || lost.count >= record.nlink) continue;
+    nodes_.add(node_with_lost_names(lost.row, lost.count));
+  }
+}
+
 Result<void> LostNames::recall(LowerPaths& paths, const std::vector<CleanStop::LostNames>& lost_names) {
   for (const auto& lost : lost_names) {
     LB_ASSIGN(const tree::NodeId row, paths.at(lost.path));
-    if (row != tree::kNoNode && !nodes_.known(row)) nodes_.add(node_with_lost_names(row, lost.count));
+    recall({{.row = row, .count = lost.count}});
   }
   return {};
 }
 
-std::vector<CleanStop::LostNames> LostNames::all() const {
-  std::vector<CleanStop::LostNames> list;
+std::vector<LostNames::Lost> LostNames::all() const {
+  std::vector<Lost> list;
   for (const auto& [id, node] : nodes_.all()) {
-    if (node->standing != Standing::kLowerOnly || node->lost_names == 0) continue;
+    if (node->standing != Standing::kLowerOnly || node->is_directory() || node->lost_names == 0) continue;
     // With no name left nobody can find it.
     if (node->lost_names >= lower_.tree.node(node->lower).nlink) continue;
-    list.push_back({.path = lower_.tree.path(node->lower), .count = node->lost_names});
+    list.push_back({.row = node->lower, .count = node->lost_names});
   }
   return list;
 }

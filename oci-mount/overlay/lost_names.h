@@ -30,10 +30,16 @@ class LostNames {
   /// and others may still lead to the image: a crash may have come between them.
   Result<void> load(const std::function<Result<void>(tree::NodeId)>& finish_copy);
 
-  /// The same as a former session left it, which ended in order, and for one to come.
-  /// Paths that the image no longer has are passed over; ENOMEM as LowerPaths::at().
+  struct Lost {
+    tree::NodeId row = tree::kNoNode;
+    std::uint32_t count = 0;  // of its names
+  };
+  /// For a session to come: rows of which the client can find a name that is left.
+  [[nodiscard]] std::vector<Lost> all() const;
+  /// As a former session left it. What can't be so, of an image as it is now, is passed over.
+  void recall(const std::vector<Lost>& lost_names);
+  /// The same of one that ended in order, where rows may have had other numbers; ENOMEM as LowerPaths::at().
   Result<void> recall(LowerPaths& paths, const std::vector<CleanStop::LostNames>& lost_names);
-  [[nodiscard]] std::vector<CleanStop::LostNames> all() const;
 
   /// Whether the image's directory is still there for the client, wherever it is now. Directories that were
   /// renamed are known already.

@@ -53,11 +53,7 @@ NodeId NodeTable::number_for(tree::NodeId origin, std::uint64_t host_ino) {
 
 namespace {
 
-/// A name of the length that a string holds within itself costs nothing.
-std::size_t node_bytes(const Node& node) {
-  const std::size_t within = std::string().capacity();
-  return NodeTable::kNodeBytes + (node.name.capacity() > within ? node.name.capacity() + sizeof(void*) : 0);
-}
+std::size_t node_bytes(const Node& node) { return NodeTable::kNodeBytes + heap_bytes(node.name); }
 
 }  // namespace
 

@@ -37,15 +37,19 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& optio
   const bool is_counted = stop.has_value();
   if (!is_counted) {
     stop.emplace();
-    LB_ASSIGN(stop->survey, upper.survey());
+    LB_ASSIGN(stop->survey, upper.survey(&memory));
   }
   LB_ASSIGN(Places places, Places::open(std::move(upper)));
   std::unique_ptr<Overlay> overlay(new Overlay(lower, std::move(places), options.limits, stop->survey.usage,
                                                options.lower_key, workers, memory));
   const std::lock_guard lock(overlay->parts_.mutex);
   overlay->parts_.ledger.recall(stop->late_files);
-  const bool names_are_known = is_counted && stop->lower_key == options.lower_key;
-  auto started = overlay->start_session(stop->survey, names_are_known ? &stop->lost_names : nullptr);
+  auto started = overlay->start_session(stop->survey);
+  if (started) {
+    const bool names_are_known = is_counted && stop->lower_key == options.lower_key;
+    started = names_are_known ? overlay->parts_.lost_names.recall(overlay->parts_.paths, stop->lost_names)
+                              : overlay->look_for_lost_names();
+  }
   if (!started) {
     return while_doing(started.error(), "cannot read the upper directory ", options.directory.string());
   }
@@ -59,13 +63,10 @@ Overlay::Overlay(Lower lower, Places places, Quota::Limits limits, Quota::Usage 
 Overlay::~Overlay() { parts_.objects.end_session(); }
 
 /// Directories of the image that have been renamed are found by nothing but their redirect, so they are known
-/// from the start: a copy-up must find all names of a file, wherever they are now. `lost_names`: null where
-/// they are to be looked for.
-Result<void> Overlay::start_session(const Survey& survey,
-                                    const std::vector<CleanStop::LostNames>* lost_names) {
+/// from the start: a copy-up must find all names of a file, wherever they are now. Lost names are next.
+Result<void> Overlay::start_session(const Survey& survey) {
   parts_.objects.load_root();
-  LB_TRY(load_moved_directories(survey.moved_directories));
-  return lost_names != nullptr ? parts_.lost_names.recall(parts_.paths, *lost_names) : look_for_lost_names();
+  return load_moved_directories(survey.moved_directories);
 }
 
 Result<void> Overlay::look_for_lost_names() {
@@ -75,12 +76,30 @@ Result<void> Overlay::look_for_lost_names() {
   });
 }
 
-/// What a session leaves to the next one, which need not look for it then.
-CleanStop Overlay::left_by_session() {
-  return {.survey = {.usage = quota().usage(), .moved_directories = moved_directories()},
-          .lower_key = lower_key_,
-          .lost_names = parts_.lost_names.all(),
-          .late_files = parts_.ledger.late_files()};
+/// ENOMEM where there is no room for the list.
+Result<Overlay::Known> Overlay::known_by_session() {
+  Known known;
+  LB_ASSIGN(known.survey, surveyed());
+  known.lost_names = parts_.lost_names.all();
+  return known;
+}
+
+/// For the next start; nothing where that is too much to be noted.
+Result<std::optional<CleanStop>> Overlay::left_by_session() {
+  LB_ASSIGN(Known known, known_by_session());
+  CleanStop stop{.survey = std::move(known.survey),
+                 .lower_key = lower_key_,
+                 .lost_names = {},
+                 .late_files = parts_.ledger.late_files()};
+  std::size_t path_bytes = 0;
+  for (const auto& lost : known.lost_names) {
+    CleanStop::LostNames named{.path = parts_.lower.tree.path(lost.row), .count = lost.count};
+    path_bytes += named.path.size();
+    if (path_bytes > kMaxCleanStopBytes) return std::nullopt;
+    LB_TRY(stop.survey.memory->take(2 * sizeof(named) + heap_bytes(named.path)));
+    stop.lost_names.push_back(std::move(named));
+  }
+  return stop;
 }
 
 void Overlay::reset() {
@@ -89,16 +108,17 @@ void Overlay::reset() {
   // What files grow by late is found by a count, not to be put off from session to session; so is what
   // requests that are still at work do.
   const auto counts_right = [&ledger] { return ledger.is_exact() && !ledger.has_late_files(); };
-  std::optional<CleanStop> known;
+  Result<Known> known = fail(EAGAIN);
   if (!is_at_work() && counts_right() && parts_.objects.settle_all(Objects::Late::kRemembered) &&
       counts_right()) {
-    known = left_by_session();
+    known = known_by_session();
   }
   parts_.objects.end_session();
   if (const auto cleared = parts_.places.clear_work(); !cleared) {
     log_warn("cannot clear the upper's work directory: ", cleared.error().describe());
   }
-  auto started = known ? start_session(known->survey, &known->lost_names) : start_counted_session();
+  auto started = known ? start_session(known->survey) : start_counted_session();
+  if (known && started) parts_.lost_names.recall(known->lost_names);
   if (!started) {
     parts_.ledger.doubt();
     log_warn("cannot read a directory of the upper: ", started.error().describe());
@@ -112,9 +132,10 @@ bool Overlay::is_at_work() const {
 
 /// As at a start after a crash: one walk finds what is there, and what it takes.
 Result<void> Overlay::start_counted_session() {
-  auto survey = parts_.places.upper().survey();
+  auto survey = parts_.places.upper().survey(&parts_.memory);
   if (survey) parts_.ledger.recount(survey->usage);
-  LB_TRY(start_session(survey.value_or(Survey{}), nullptr));
+  LB_TRY(start_session(survey.value_or(Survey{})));
+  LB_TRY(look_for_lost_names());
   return survey ? Result<void>() : std::unexpected(std::move(survey).error());
 }
 
@@ -122,7 +143,9 @@ Result<void> Overlay::stop() {
   const std::lock_guard lock(parts_.mutex);
   LB_TRY(parts_.objects.settle_all(Objects::Late::kOnDisk));
   if (!parts_.ledger.is_exact()) return {};  // the next start counts
-  auto left = parts_.places.leave_clean_stop(left_by_session());
+  const auto known = left_by_session();
+  if (!known || !*known) return {};  // as well, where there is no room for what it would be told
+  auto left = parts_.places.leave_clean_stop(**known);
   if (!left) return while_doing(left.error(), "cannot note in the upper directory that it was left in order");
   return left;
 }
@@ -136,8 +159,12 @@ bool Overlay::is_moved(const Node& node) const {
   return below == tree::kNoNode || parts_.lower.tree.lookup(below, node.name) != node.lower;
 }
 
-std::vector<WayToMoved> Overlay::moved_directories() const {
-  std::vector<WayToMoved> ways;
+/// As a walk would find it; ENOMEM where there is no room for that.
+Result<Survey> Overlay::surveyed() {
+  constexpr std::uint64_t kNotedBytes = 64;  // a place in the table, and the allocator's part
+  Survey survey{.usage = quota().usage(), .moved_directories = {}};
+  survey.memory.emplace(&parts_.memory);
+  ListMemory noted_memory(&parts_.memory);
   std::unordered_map<const Node*, std::uint32_t> noted;
   for (const auto& [id, node] : parts_.nodes.all()) {
     if (!is_moved(*node)) continue;
@@ -147,11 +174,12 @@ std::vector<WayToMoved> Overlay::moved_directories() const {
     }
     for (; !missing.empty(); missing.pop_back()) {
       const Node& next = *missing.back();
-      ways.push_back({next.parent->is_root() ? 0 : noted.at(next.parent.get()), next.name});
-      noted[&next] = static_cast<std::uint32_t>(ways.size());
+      LB_TRY(noted_memory.take(kNotedBytes));
+      LB_TRY(survey.add({next.parent->is_root() ? 0 : noted.at(next.parent.get()), next.name}));
+      noted[&next] = static_cast<std::uint32_t>(survey.moved_directories.size());
     }
   }
-  return ways;
+  return survey;
 }
 
 Result<void> Overlay::load_moved_directories(const std::vector<WayToMoved>& ways) {

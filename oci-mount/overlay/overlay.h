@@ -12,6 +12,7 @@
 #include <atomic>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -109,12 +110,18 @@ class Overlay final : public FileSystem {
   Result<void> remove(NodeId parent, std::string_view name, bool is_directory);
 
   // Under the lock:
-  Result<void> start_session(const Survey& survey, const std::vector<CleanStop::LostNames>* lost_names);
+  /// What a session knows that the next one has not to look for.
+  struct Known {
+    Survey survey;
+    std::vector<LostNames::Lost> lost_names;
+  };
+  Result<void> start_session(const Survey& survey);
   Result<void> look_for_lost_names();
   Result<void> load_moved_directories(const std::vector<WayToMoved>& ways);
-  [[nodiscard]] std::vector<WayToMoved> moved_directories() const;
+  Result<Survey> surveyed();
   [[nodiscard]] bool is_moved(const Node& node) const;
-  [[nodiscard]] CleanStop left_by_session();
+  Result<Known> known_by_session();
+  Result<std::optional<CleanStop>> left_by_session();
   [[nodiscard]] bool is_at_work() const;
   Result<void> start_counted_session();
   Result<void> check_link(NodeId id, NodeId new_parent, std::string_view new_name);

@@ -1,6 +1,6 @@
 #include "oci-mount/overlay/survey.h"
 
-#include <unordered_set>
+#include <unordered_map>
 #include <utility>
 
 #include "oci-mount/overlay/upper_calls.h"
@@ -13,8 +13,8 @@ namespace {
 /// to enter on each level above.
 class Walk {
  public:
-  static Result<Survey> over(Keeping keeping, int root_fd, const Tariff& tariff) {
-    Walk walk(keeping, tariff);
+  static Result<Survey> over(Keeping keeping, int root_fd, const Tariff& tariff, MemoryBudget* memory) {
+    Walk walk(keeping, tariff, memory);
     LB_ASSIGN(walk.here_, open_directory_at({root_fd, "."}));
     LB_ASSIGN(const auto root, stat_at({root_fd, ""}));
     LB_ASSIGN(const auto attributes, charge_of_attributes(tariff, {root_fd, "."}));
@@ -25,17 +25,22 @@ class Walk {
   }
 
  private:
-  Walk(Keeping keeping, const Tariff& tariff) : keeping_(keeping), tariff_(tariff) {}
+  Walk(Keeping keeping, const Tariff& tariff, MemoryBudget* memory)
+      : keeping_(keeping), tariff_(tariff), memory_(memory) {
+    found_.memory.emplace(memory);
+  }
 
   struct Level {
     std::string name;
     std::uint32_t way = 0;                 // its own in found_.moved_directories, from 1; 0: not there
     std::vector<std::string> directories;  // still to enter
+    std::uint64_t paid_bytes = 0;          // for all of it
   };
 
   Result<void> step() {
     Level& level = levels_.back();
     if (level.directories.empty()) {
+      memory_.give_back(level.paid_bytes);
       levels_.pop_back();
       if (levels_.empty()) return {};
       LB_ASSIGN(here_, open_parent_of(here_.get()));
@@ -47,51 +52,86 @@ class Walk {
     LB_ASSIGN(const auto redirect, get_xattr_at(place, marks_of(keeping_).redirect));
     LB_ASSIGN(here_, open_directory_at(place));
     LB_TRY(look_around(std::move(name)));
-    if (redirect) note_way();
-    return {};
+    return redirect ? note_way() : Result<void>();
   }
 
-  void note_way() {
+  Result<void> note_way() {
     std::size_t at = levels_.size();
     while (at > 1 && levels_[at - 1].way == 0) --at;
     for (; at < levels_.size(); ++at) {
-      found_.moved_directories.push_back({levels_[at - 1].way, levels_[at].name});
+      LB_TRY(found_.add({levels_[at - 1].way, levels_[at].name}));
       levels_[at].way = static_cast<std::uint32_t>(found_.moved_directories.size());
     }
+    return {};
   }
 
   Result<void> look_around(std::string name) {
     Level level;
     level.name = std::move(name);
+    LB_TRY(pay(level, sizeof(Level) + heap_bytes(level.name)));
     LB_TRY(each_in_directory(here_.get(), [&](const HostDirent& entry) -> Result<void> {
       LB_ASSIGN(const auto st, stat_at({here_.get(), entry.name.c_str()}));
       if (is_whiteout(st)) {
         found_.usage.bytes += tariff_.whiteout();
         return {};
       }
-      if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && !multi_link_inodes_.insert(st.st_ino).second) return {};
+      LB_ASSIGN(const bool is_first, is_first_name(st));
+      if (!is_first) return {};
       LB_ASSIGN(const auto attributes, charge_of_attributes(tariff_, {here_.get(), entry.name.c_str()}));
       found_.usage.bytes += tariff_.object(st) + attributes;
       found_.usage.inodes += 1;
-      if (S_ISDIR(st.st_mode)) level.directories.push_back(entry.name);
+      if (!S_ISDIR(st.st_mode)) return {};
+      // Twice: the vector grows by doubling.
+      LB_TRY(pay(level, 2 * sizeof(std::string) + heap_bytes(entry.name)));
+      level.directories.push_back(entry.name);
       return {};
     }));
     levels_.push_back(std::move(level));
     return {};
   }
 
+  Result<void> pay(Level& level, std::uint64_t bytes) {
+    LB_TRY(memory_.take(bytes));
+    level.paid_bytes += bytes;
+    return {};
+  }
+
+  /// Of a file with several names, only the first that is met counts. It is remembered until the last.
+  Result<bool> is_first_name(const struct stat& st) {
+    constexpr std::uint64_t kLinkBytes = 64;  // its place in the table, and the allocator's part
+    if (S_ISDIR(st.st_mode) || st.st_nlink <= 1) return true;
+    if (const auto known = names_to_come_.find(st.st_ino); known != names_to_come_.end()) {
+      if (--known->second == 0) {
+        names_to_come_.erase(known);
+        memory_.give_back(kLinkBytes);
+      }
+      return false;
+    }
+    LB_TRY(memory_.take(kLinkBytes));
+    names_to_come_.emplace(st.st_ino, st.st_nlink - 1);
+    return true;
+  }
+
   Keeping keeping_;
   Tariff tariff_;
   UniqueFd here_;
+  ListMemory memory_;
   std::vector<Level> levels_;
-  std::unordered_set<std::uint64_t> multi_link_inodes_;
+  std::unordered_map<std::uint64_t, std::uint64_t> names_to_come_;  // by inode: of files with several
   Survey found_;
 };
 
 }  // namespace
 
-Result<Survey> survey_directory(Keeping keeping, int root_fd, const Tariff& tariff) {
-  return Walk::over(keeping, root_fd, tariff);
+Result<void> Survey::add(WayToMoved way) {
+  // Twice: the vector grows by doubling.
+  if (memory) LB_TRY(memory->take(2 * sizeof(WayToMoved) + heap_bytes(way.name)));
+  moved_directories.push_back(std::move(way));
+  return {};
+}
+
+Result<Survey> survey_directory(Keeping keeping, int root_fd, const Tariff& tariff, MemoryBudget* memory) {
+  return Walk::over(keeping, root_fd, tariff, memory);
 }
 
 }  // namespace layerboot::overlay

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "oci-mount/base/result.h"
+#include "oci-mount/overlay/list_memory.h"
 #include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/quota.h"
 #include "oci-mount/overlay/tariff.h"
@@ -22,8 +24,14 @@ struct WayToMoved {
 struct Survey {
   Quota::Usage usage;  // hard links counted once, whiteouts as no inodes
   std::vector<WayToMoved> moved_directories;
+  std::optional<ListMemory> memory = std::nullopt;  // what the list takes
+
+  /// Adds to the list, and pays for that; ENOMEM at the memory limit.
+  Result<void> add(WayToMoved way);
 };
-/// Any depth takes one descriptor and no recursion.
-Result<Survey> survey_directory(Keeping keeping, int root_fd, const Tariff& tariff);
+/// Any depth takes one descriptor and no recursion. `memory` pays for what is remembered on the way, and for
+/// the list as long as a copy of it lives: ENOMEM at its limit. Null where nobody keeps books.
+Result<Survey> survey_directory(Keeping keeping, int root_fd, const Tariff& tariff,
+                                MemoryBudget* memory = nullptr);
 
 }  // namespace layerboot::overlay

@@ -202,8 +202,8 @@ Upper::~Upper() = default;
 
 Result<void> Upper::clear_work() { return clear(work_.get()); }
 
-Result<Survey> Upper::survey() const {
-  auto survey = survey_directory(keeping_, root_.get(), Tariff(host_kind_of(root_.get())));
+Result<Survey> Upper::survey(MemoryBudget* memory) const {
+  auto survey = survey_directory(keeping_, root_.get(), Tariff(host_kind_of(root_.get())), memory);
   if (!survey) return while_doing(survey.error(), "cannot measure the upper directory");
   return survey;
 }

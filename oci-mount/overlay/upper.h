@@ -56,7 +56,9 @@ class Upper {
   /// DIR itself.
   [[nodiscard]] int top_fd() const { return top_.get(); }
 
-  [[nodiscard]] Result<Survey> survey() const;
+  /// All that is in DIR/upper, counted. ENOMEM where `memory`, if there is one, has no room for what is to be
+  /// remembered on the way.
+  [[nodiscard]] Result<Survey> survey(MemoryBudget* memory = nullptr) const;
 
   /// What the last session left of an upper that nothing has touched since, once: then nothing, and no file
   /// on the host, is left of it.

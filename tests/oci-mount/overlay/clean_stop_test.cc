@@ -144,6 +144,21 @@ TEST_F(CleanStopTest, OneThatIsTooLargeIsNotLeft) {
   stop.survey.moved_directories.assign(kMaxCleanStopBytes / 1000, {0, std::string(1000, 'x')});
   EXPECT_TRUE(upper.leave_clean_stop(stop));
   EXPECT_FALSE(fs::exists(directory() / "clean"));
+  EXPECT_FALSE(fs::exists(directory() / "clean.new"));
+}
+
+TEST_F(CleanStopTest, OneThatIsNearlyTooLargeIsBelieved) {
+  constexpr std::size_t kNameBytes = 1000;
+  {
+    Upper upper = open();
+    CleanStop stop;
+    stop.survey.moved_directories.assign(kMaxCleanStopBytes / (kNameBytes + 10),
+                                         {0, std::string(kNameBytes, 'x')});
+    EXPECT_TRUE(upper.leave_clean_stop(stop));
+  }
+  const auto stop = open().take_clean_stop();
+  ASSERT_TRUE(stop);
+  EXPECT_EQ(stop->survey.moved_directories.size(), kMaxCleanStopBytes / (kNameBytes + 10));
 }
 
 }  // namespace

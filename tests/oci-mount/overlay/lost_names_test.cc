@@ -59,6 +59,7 @@ TEST_F(LostNamesTest, ALostDirectoryIsGone) {
   parts->nodes.add_row_reference(row("only"));
   lost_names().lose(row("only"));
   EXPECT_TRUE(parts->nodes.known(row("only"))->is_gone());
+  EXPECT_TRUE(lost_names().all().empty()) << "a whiteout tells it";
   EXPECT_EQ(nlink("only"), 0U);
 }
 
@@ -126,14 +127,28 @@ TEST_F(LostNamesTest, TheNextSessionIsTold) {
   lost_names().lose(row("hard/a"));
   const auto all = lost_names().all();
   ASSERT_EQ(all.size(), 1U);
-  EXPECT_EQ(all[0].path, "/hard/a");
+  EXPECT_EQ(all[0].row, row("hard/a"));
   EXPECT_EQ(all[0].count, 1U);
   open();
-  ASSERT_TRUE(lost_names().recall(parts->paths, all));
+  lost_names().recall(all);
   EXPECT_EQ(nlink("hard/a"), 2U);
-  ASSERT_TRUE(lost_names().recall(parts->paths, all));
+  lost_names().recall(all);
   EXPECT_EQ(nlink("hard/a"), 2U) << "once";
-  EXPECT_TRUE(lost_names().recall(parts->paths, {{.path = "/none", .count = 1}}));
+}
+
+TEST_F(LostNamesTest, OneThatEndedInOrderTellsThemByTheirPaths) {
+  ASSERT_TRUE(
+      lost_names().recall(parts->paths, {{.path = "/hard/a", .count = 2}, {.path = "/none", .count = 1}}));
+  EXPECT_EQ(nlink("hard/a"), 1U);
+}
+
+TEST_F(LostNamesTest, WhatCanNotBeSoIsNotBelieved) {
+  ASSERT_TRUE(lost_names().recall(parts->paths, {{.path = "/dir", .count = 1},
+                                                 {.path = "/", .count = 1},
+                                                 {.path = "/big", .count = 1},
+                                                 {.path = "/hard/a", .count = 3}}));
+  for (const char* path : {"dir", "big", "hard/a"}) EXPECT_EQ(parts->nodes.known(row(path)), nullptr) << path;
+  EXPECT_TRUE(parts->nodes.known(kRootId)->has_body());
 }
 
 TEST_F(LostNamesTest, ButWhatIsKnownByThenAnswersForItself) {

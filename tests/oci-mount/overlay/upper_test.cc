@@ -244,6 +244,37 @@ TEST_F(UpperTest, MovedDirectoriesInADeepNestTakeNoMoreThanTheirNames) {
   EXPECT_EQ(upper.survey()->moved_directories.size(), kDepth + kMoved);
 }
 
+TEST_F(UpperTest, WhatAWalkRemembersIsPaidFor) {
+  constexpr int kFiles = 200;
+  const Upper upper = open();
+  for (int i = 0; i < kFiles; ++i) {
+    test::write_text(directory() / "upper" / ("file" + std::to_string(i)), "x");
+    fs::create_hard_link(directory() / "upper" / ("file" + std::to_string(i)),
+                         directory() / "upper" / ("link" + std::to_string(i)));
+  }
+  for (const char* name : {"moved", "other"}) {
+    fs::create_directory(directory() / "upper" / name);
+    ASSERT_TRUE(set_xattr_at({upper.root_fd(), name}, marks_of(upper.keeping()).redirect, "/x", 0));
+  }
+  MemoryBudget memory;
+  const auto before = memory.used_bytes();
+  {
+    const auto survey = upper.survey(&memory);
+    ASSERT_TRUE(survey);
+    EXPECT_EQ(survey->usage.inodes, kFiles + 2U) << "each file once";
+    EXPECT_GE(memory.used_bytes(), before + 2 * sizeof(WayToMoved)) << "the list";
+    EXPECT_LT(memory.used_bytes(), before + 1000) << "and nothing else";
+  }
+  EXPECT_EQ(memory.used_bytes(), before);
+  std::uint64_t taken = 0;
+  while (memory.try_take(1024)) taken += 1024;
+  const auto refused = upper.survey(&memory);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ENOMEM);
+  EXPECT_NE(refused.error().text.find("memory limit"), std::string::npos) << refused.error().text;
+  memory.give_back(taken);
+}
+
 // Deeper than any path limit, and than there are descriptors: a guest can make this.
 TEST_F(UpperTest, AnyDepthIsMeasuredAndRemoved) {
   constexpr int kDepth = 3000;
