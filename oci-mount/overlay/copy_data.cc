@@ -98,7 +98,9 @@ Task<Result<Pin>> CopyUp::copy_up(Reactor& reactor, NodeId id, std::optional<std
       LB_CO_TRY(objects_.make_room());
       row = ref.lower;
       const auto& record = lower_.tree.node(row);
-      if (S_ISDIR(record.mode)) co_return objects_.pin(directory(ref));
+      if (S_ISDIR(record.mode)) {
+        co_return objects_.pin(ref.node ? copy_removed(ref.node) : directory(ref));
+      }
       if (!S_ISREG(record.mode)) co_return objects_.pin(copy_at_once(row, Data::kNone));
       if (!has_body && !data_bytes && lower_.may_change(row)) data_bytes = kAllData;
       const bool takes_data = data_bytes && std::min(*data_bytes, record.size_bytes) > 0;

@@ -43,7 +43,7 @@ Result<NodePtr> CopyUp::directory(const Ref& ref, Budget budget) {
 
 Result<NodePtr> CopyUp::directory_of(tree::NodeId row, Budget budget) {
   const Ref ref = nodes_.row(row);
-  if (ref.node && ref.node->is_gone()) return fail(ENOENT);
+  if (ref.node && ref.node->is_removed()) return fail(ENOENT);
   return directory(ref, budget);
 }
 
@@ -71,6 +71,26 @@ Result<NodePtr> CopyUp::copy_directory(const NodePtr& parent, const std::string&
   auto placed = place();
   if (!placed) static_cast<void>(unlink_at(work.get(), AT_REMOVEDIR));
   return placed;
+}
+
+/// Of a directory of the image that was removed before anything of it changed. Without a name, it goes with
+/// the client's last reference.
+Result<NodePtr> CopyUp::copy_removed(const NodePtr& node) {
+  LB_ASSIGN(const auto reserved, ledger_.reserve(ledger_.tariff().for_object(0), 1));
+  const HeldPlace work = places_.work_place();
+  if (::mkdirat(work.get().dir_fd, work.get().name, 0700) != 0) return fail(errno);
+  const auto make = [&]() -> Result<UniqueFd> {
+    LB_TRY(copy_metadata(work.get(), node->lower));
+    LB_TRY(ledger_.count_attributes(*node, work.get()));
+    return open_directory_at(work.get());
+  };
+  auto made = make();
+  LB_TRY(unlink_at(work.get(), AT_REMOVEDIR));
+  if (!made) return std::unexpected(std::move(made).error());
+  LB_ASSIGN(const struct stat st, stat_at({made->get(), ""}));
+  if (!objects_.adopt_orphan(*node, std::make_shared<const UniqueFd>(*std::move(made)))) return fail(ENOENT);
+  objects_.become_copy(node, node->lower, st);
+  return node;
 }
 
 /// Whether the merged `directory` still shows `row` as `name`, and which directory of the upper is to hold

@@ -86,6 +86,7 @@ class CopyUp {
   // directories and metadata (copy_up.cc)
   Result<NodePtr> copy_directory(const NodePtr& parent, const std::string& name, tree::NodeId row,
                                  Budget budget);
+  Result<NodePtr> copy_removed(const NodePtr& node);
   Result<void> copy_metadata(Place place, tree::NodeId row);
   void keep_times(const NodePtr& directory, const Attr& before);
   Result<bool> still_named(tree::NodeId directory, std::string_view name, tree::NodeId row, NodePtr& in);

@@ -86,15 +86,14 @@ Result<bool> Directories::is_empty(const NodePtr& directory) {
   return directory->lower == tree::kNoNode || hidden == lower_.tree.entries(directory->lower).size();
 }
 
-Result<void> Directories::clear_whiteouts(const NodePtr& directory) {
-  LB_ASSIGN(Listing* const listing, listing_of(directory));
-  LB_ASSIGN(const auto fd, places_.directory_fd(directory));
-  while (!listing->children().empty()) {
-    const std::string name = listing->children().begin()->first;
-    LB_TRY(unlink_at({fd->get(), name.c_str()}));
-    erase(*directory, name);
+Result<std::vector<std::string>> Directories::some_whiteouts(const NodePtr& directory, std::size_t most) {
+  LB_ASSIGN(const Listing* const listing, listing_of(directory));
+  std::vector<std::string> names;
+  for (const auto& [name, child] : listing->children()) {
+    if (names.size() == most) break;
+    if (child.whiteout) names.push_back(name);
   }
-  return {};
+  return names;
 }
 
 std::uint64_t Directories::parent_ino(const Ref& directory) const {

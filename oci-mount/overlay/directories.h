@@ -8,6 +8,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "oci-mount/overlay/ledger.h"
 #include "oci-mount/overlay/listing.h"
@@ -51,8 +52,8 @@ class Directories {
   /// A file has moved from one name to another of one directory: it stays in its place in listings.
   void rename(Node& directory, std::string_view from, std::string_view to, Child child);
 
-  /// Removes the whiteouts of a directory that is empty to the client, from the host too.
-  Result<void> clear_whiteouts(const NodePtr& directory);
+  /// Up to `most` names of the directory that are whiteouts.
+  Result<std::vector<std::string>> some_whiteouts(const NodePtr& directory, std::size_t most);
 
   /// As FileSystem::readdir().
   Result<void> list(const Ref& directory, std::uint64_t cookie, bool with_nodes, const AddEntry& add);

@@ -21,13 +21,12 @@ NodePtr LostNames::node_with_lost_names(tree::NodeId row, std::uint32_t count) {
   node->type = lower_.tree.node(row).mode & kTypeBits;
   node->standing = Standing::kLowerOnly;
   node->lost_names = count;
-  if (node->is_directory()) objects_.mark_gone(*node);
   return node;
 }
 
 Result<bool> LostNames::is_shown(tree::NodeId directory) {
   if (directory == tree::kRoot) return true;
-  if (const NodePtr known = nodes_.known(directory); known) return !known->is_gone();
+  if (const NodePtr known = nodes_.known(directory); known) return !known->is_removed();
   const tree::NodeId parent = lower_.tree.parent(directory);
   LB_ASSIGN(const bool parent_shown, is_shown(parent));
   if (!parent_shown) return false;

@@ -41,9 +41,10 @@ inline constexpr std::uint64_t kUpperInoBase = tree::kMaxNodes;
 enum class Standing : unsigned char {
   kNamed,      // in the upper: `name` in `parent`, or the root
   kInWork,     // `name` in the work directory: its last name is gone, but the client still holds it
-  kOrphan,     // nowhere: the same, kept by its descriptor alone
-  kLowerOnly,  // nowhere: an object of the image that has lost names, known for its link count
-  kGone,       // nowhere: removed and freed, or a directory that was removed, or no longer kept in memory
+  kOrphan,     // nowhere: the same, or a directory that was removed, kept by its descriptor alone
+  kLowerOnly,  // nowhere: an object of the image that has lost names, known for its link count; a directory
+               // of it that was removed
+  kGone,       // nowhere: removed and freed, or no longer kept in memory
 };
 
 /// What keeps a Node in memory.
@@ -88,13 +89,12 @@ struct Filling {
 
 /// What only regular files have.
 struct FileState {
-  bool data_below = false;                 // a metacopy: its data is still that of Node::lower
-  bool data_lost = false;                  // a metacopy that leads to no file: see redirects.h
-  bool no_capability = false;              // known to have no recorded security.capability
-  std::optional<bool> dense;               // whether it has no hole; asked for at need
-  std::uint32_t cuts_under_way = 0;        // without the lock: what is known of its size and holes may be old
-  std::optional<Filling> filling;          // while a metacopy gets its data
-  std::shared_ptr<const UniqueFd> orphan;  // kOrphan: what keeps it alive for the client
+  bool data_below = false;           // a metacopy: its data is still that of Node::lower
+  bool data_lost = false;            // a metacopy that leads to no file: see redirects.h
+  bool no_capability = false;        // known to have no recorded security.capability
+  std::optional<bool> dense;         // whether it has no hole; asked for at need
+  std::uint32_t cuts_under_way = 0;  // without the lock: what is known of its size and holes may be old
+  std::optional<Filling> filling;    // while a metacopy gets its data
 };
 
 /// What only directories have.
@@ -117,6 +117,7 @@ struct Node : std::enable_shared_from_this<Node> {
   std::uint32_t lost_names = 0;        // of an object of the image
   std::uint64_t host_ino = 0;
   Standing standing = Standing::kNamed;
+  std::shared_ptr<const UniqueFd> orphan;  // kOrphan: what keeps it alive for the client
   NodePtr parent;
   std::string name;
   Holders holders;
@@ -130,6 +131,8 @@ struct Node : std::enable_shared_from_this<Node> {
   [[nodiscard]] bool is_directory() const { return (type & kTypeBits) == S_IFDIR; }
   [[nodiscard]] bool is_regular() const { return (type & kTypeBits) == S_IFREG; }
   [[nodiscard]] bool is_root() const { return id == kRootId; }
+  /// A directory that the client has removed, held or not.
+  [[nodiscard]] bool is_removed() const { return is_directory() && standing != Standing::kNamed; }
   [[nodiscard]] bool is_gone() const { return standing == Standing::kGone; }
   [[nodiscard]] bool in_work() const { return standing == Standing::kInWork; }
   [[nodiscard]] bool is_orphan() const { return standing == Standing::kOrphan; }

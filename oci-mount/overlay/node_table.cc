@@ -23,7 +23,7 @@ Result<Ref> NodeTable::find_directory(NodeId id) const {
   LB_ASSIGN(Ref ref, find(id));
   const std::uint32_t type = ref.node ? ref.node->type : tree_.node(ref.lower).mode & kTypeBits;
   if (type != S_IFDIR) return fail(ENOTDIR);
-  if (ref.node && ref.node->is_gone()) return fail(ENOENT);
+  if (ref.node && ref.node->is_removed()) return fail(ENOENT);
   return ref;
 }
 

@@ -47,7 +47,9 @@ void Objects::book(Node& node, const struct stat& st) {
   // A name in the work directory is one that the client has removed. The host knows only the upper's part of
   // a merged directory's subdirectories: 1 means "not counted", as in overlayfs.
   std::uint64_t nlink = st.st_nlink;
-  if (node.is_directory()) {
+  if (node.is_removed()) {
+    nlink = 0;
+  } else if (node.is_directory()) {
     nlink = node.lower == tree::kNoNode ? nlink : 1;
   } else if (node.in_work()) {
     nlink = nlink > 0 ? nlink - 1 : 0;
@@ -84,7 +86,7 @@ void Objects::add_name(Node& directory, std::string_view name) {
 Result<Attr> Objects::attr_of(Node& node) {
   if (node.standing == Standing::kLowerOnly) {
     Attr attr = lower_.attr(node.lower);
-    attr.nlink -= std::min(attr.nlink, node.lost_names);
+    attr.nlink = node.is_directory() ? 0 : attr.nlink - std::min(attr.nlink, node.lost_names);
     return attr;
   }
   if ((node.known.valid && !node.known.times_stale) || node.is_gone()) return node.known.attr;

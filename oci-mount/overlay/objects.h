@@ -76,8 +76,13 @@ class Objects {
   bool make_orphan(Node& node);
   /// Takes that back.
   void unmake_orphan(Node& node);
-  /// The object was freed on the host, or is a directory that was removed from there.
-  void mark_gone(Node& node);
+  /// Before a directory loses its name: what keeps it alive for a client that holds it, so that its
+  /// attributes can be asked for and changed as long. Null where nobody holds it, or too many are kept so.
+  [[nodiscard]] SharedFd hold_directory(const NodePtr& directory);
+  /// It has lost its name, and what it had in it. `held`: by hold_directory(), if at all.
+  void drop_directory(Node& directory, SharedFd held);
+  /// A body without a name is the Node's from now on. False where too many are kept so.
+  bool adopt_orphan(Node& node, SharedFd fd);
   /// What the host has not yet allocated for files: it is made to, or remembered by the ledger.
   enum class Late { kOnDisk, kRemembered };
   /// What only the client kept alive goes, and all that is in memory is looked at and charged as the host has

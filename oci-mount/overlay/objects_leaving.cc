@@ -33,21 +33,28 @@ void Objects::release_if_unused(NodePtr node) {
 }
 
 bool Objects::make_orphan(Node& node) {
-  if (!node.is_regular() || lower_.tree.contains(node.id) || node.holders.references == 0 ||
-      orphans_ == max_orphans_) {
-    return false;
-  }
+  if (!node.is_regular() || lower_.tree.contains(node.id) || node.holders.references == 0) return false;
+  if (orphans_ == max_orphans_) return false;
   auto fd = places_.file_fd(node.shared_from_this());
-  if (!fd) return false;
-  node.file.orphan = *std::move(fd);
+  return fd && adopt_orphan(node, *std::move(fd));
+}
+
+bool Objects::adopt_orphan(Node& node, SharedFd fd) {
+  if (orphans_ == max_orphans_) return false;
+  node.orphan = std::move(fd);
   places_.drop_fd(node);
   node.standing = Standing::kOrphan;
   ++orphans_;
   return true;
 }
 
+SharedFd Objects::hold_directory(const NodePtr& directory) {
+  if (!nodes_.is_referenced(*directory) || orphans_ == max_orphans_) return nullptr;
+  return places_.directory_fd(directory).value_or(nullptr);
+}
+
 void Objects::unmake_orphan(Node& node) {
-  node.file.orphan.reset();
+  node.orphan.reset();
   node.standing = Standing::kNamed;
   --orphans_;
 }
@@ -69,26 +76,29 @@ void Objects::bury(Node& node, SharedFd held) {
 }
 
 void Objects::free_orphan(Node& node) {
-  SharedFd last = std::exchange(node.file.orphan, nullptr);
+  SharedFd last = std::exchange(node.orphan, nullptr);
   --orphans_;
   const bool is_large = node.charge.bytes >= kLargeBytes;
   if (!is_large) mutex_.closing().add(std::move(last));
   bury(node, is_large ? std::move(last) : nullptr);
 }
 
-void Objects::mark_gone(Node& node) {
-  // Of a directory that only the image has, what is known is the image's.
-  if (node.standing == Standing::kLowerOnly) node.known.attr = lower_.attr(node.lower);
-  node.known.attr.nlink = 0;
-  node.known.valid = true;
-  node.standing = Standing::kGone;
-  if (node.directory.listing) {
+void Objects::drop_directory(Node& directory, SharedFd held) {
+  if (directory.directory.listing) {
     std::size_t whiteouts = 0;
-    for (const auto& [name, child] : node.directory.listing->children()) whiteouts += child.whiteout ? 1 : 0;
+    for (const auto& [name, child] : directory.directory.listing->children())
+      whiteouts += child.whiteout ? 1 : 0;
     ledger_.change_whiteouts(whiteouts, 0);
   }
-  node.directory.listing.reset();
-  places_.drop_fd(node);
+  directory.directory.listing.reset();
+  directory.known.attr.nlink = 0;
+  directory.known.valid = true;
+  places_.drop_fd(directory);
+  if (held && adopt_orphan(directory, std::move(held))) {
+    directory.known.times_stale = true;
+  } else {
+    bury(directory, nullptr);
+  }
 }
 
 /// True when the object lives on by other names, where it will be met again.

@@ -126,6 +126,8 @@ class Overlay final : public FileSystem {
   Result<void> start_counted_session();
   Result<void> check_link(NodeId id, NodeId new_parent, std::string_view new_name);
   Result<Entry> link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name);
+  Result<void> rename_now(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
+                          std::uint32_t flags);
   Result<void> hold_file_to_copy_up(NodeId parent, std::string_view name, NodeId& held);
 
   /// What must be known and reserved before bytes are written to a file of the upper.

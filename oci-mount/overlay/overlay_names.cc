@@ -2,6 +2,8 @@
 #include <linux/fs.h>
 #include <sys/stat.h>
 
+#include <optional>
+
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/overlay.h"
 #include "oci-mount/tree/path_rules.h"
@@ -183,8 +185,23 @@ Task<Result<void>> Overlay::rename(Reactor& reactor, NodeId parent, std::string_
     auto copied = co_await parts_.copy_up.copy_up(reactor, file, CopyUp::kNoData);
     if (!copied) co_return std::unexpected(copied.error());
   }
+  co_return rename_now(parent, name, new_parent, new_name, flags);
+}
+
+Result<void> Overlay::rename_now(NodeId parent, std::string_view name, NodeId new_parent,
+                                 std::string_view new_name, std::uint32_t flags) {
+  std::optional<Pin> full;  // outlives the lock
+  {
+    const std::lock_guard lock(parts_.mutex);
+    LB_ASSIGN(const NodePtr to_clear,
+              renaming_.rename(parent, name, new_parent, new_name, flags, Renaming::Clearing::kElsewhere));
+    if (!to_clear) return {};
+    full.emplace(parts_.objects, to_clear);
+  }
+  LB_TRY(removal_.clear_whiteouts_beside_others(full->node()));
   const std::lock_guard lock(parts_.mutex);
-  co_return renaming_.rename(parent, name, new_parent, new_name, flags);
+  LB_TRY(renaming_.rename(parent, name, new_parent, new_name, flags, Renaming::Clearing::kHere));
+  return {};
 }
 
 Result<void> Overlay::hold_file_to_copy_up(NodeId parent, std::string_view name, NodeId& held) {

@@ -14,6 +14,7 @@ Result<Places> Places::open(Upper upper) {
 
 Result<FdCache::Fd> Places::directory_fd(const NodePtr& directory) {
   if (directory->is_root()) return root_fd_;
+  if (directory->is_orphan()) return directory->orphan;
   if (!directory->has_body()) return fail(ENOENT);
   if (auto fd = fds_.get(directory->id); fd) return fd;
   // Down from the nearest one that is open, with one descriptor at a time: a guest may nest without end.
@@ -38,7 +39,7 @@ Result<FdCache::Fd> Places::directory_fd(const NodePtr& directory) {
 Result<FdCache::Fd> Places::file_fd(const NodePtr& node) {
   if (!node->is_regular()) return fail(EINVAL);
   if (node->file.data_lost) return fail(EIO);
-  if (node->is_orphan()) return node->file.orphan;
+  if (node->is_orphan()) return node->orphan;
   if (auto fd = fds_.get(node->id); fd) return fd;
   LB_ASSIGN(const HeldPlace place, place_of(node));
   LB_ASSIGN(UniqueFd fd, open_regular_at(place.get()));
@@ -48,7 +49,7 @@ Result<FdCache::Fd> Places::file_fd(const NodePtr& node) {
 Result<HeldPlace> Places::place_of(const NodePtr& node) {
   switch (node->standing) {
     case Standing::kOrphan:
-      return HeldPlace{node->file.orphan, ""};
+      return HeldPlace{node->orphan, ""};
     case Standing::kInWork:
       return HeldPlace{work_fd_, node->name};
     case Standing::kNamed:

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <utility>
+#include <vector>
 
 #include "oci-mount/base/log.h"
 
@@ -27,9 +28,57 @@ Result<void> Removal::swap_for_whiteout(Place place, Place work) {
   return swapped;
 }
 
-void Removal::drop_directory(const NodePtr& node) {
-  parts_.ledger.remove_object(*node);
-  parts_.objects.mark_gone(*node);
+namespace {
+
+/// How many are gone, and why no more.
+struct Unlinked {
+  std::size_t count = 0;
+  Result<void> end;
+};
+
+Unlinked unlink_all(int dir_fd, const std::vector<std::string>& names) {
+  Unlinked gone;
+  for (; gone.count < names.size(); ++gone.count) {
+    gone.end = unlink_at({dir_fd, names[gone.count].c_str()});
+    if (!gone.end) break;
+  }
+  return gone;
+}
+
+}  // namespace
+
+Result<void> Removal::clear_whiteouts(const NodePtr& directory) {
+  LB_ASSIGN(const auto names, parts_.directories.some_whiteouts(directory, SIZE_MAX));
+  LB_ASSIGN(const auto fd, parts_.places.directory_fd(directory));
+  auto gone = unlink_all(fd->get(), names);
+  for (std::size_t i = 0; i < gone.count; ++i) parts_.directories.erase(*directory, names[i]);
+  return std::move(gone.end);
+}
+
+/// False when there are no more.
+Result<bool> Removal::clear_some_whiteouts(PartLock& lock, const NodePtr& directory) {
+  if (!lock.may_use(*directory, PartLock::For::kClaiming)) return true;
+  if (directory->is_removed() || directory->lower != tree::kNoNode) return false;
+  LB_ASSIGN(const auto names, parts_.directories.some_whiteouts(directory, kFewWhiteouts));
+  if (names.empty()) return false;
+  LB_ASSIGN(const auto fd, parts_.places.directory_fd(directory));
+  auto gone = lock.with_claim(*directory, [&] { return unlink_all(fd->get(), names); });
+  for (std::size_t i = 0; i < gone.count; ++i) parts_.directories.erase(*directory, names[i]);
+  directory->known.valid = false;
+  LB_TRY(std::move(gone.end));
+  return true;
+}
+
+Result<void> Removal::clear_whiteouts_beside_others(const NodePtr& directory) {
+  for (bool more = true; more;) {
+    PartLock lock(parts_.mutex);
+    LB_ASSIGN(more, clear_some_whiteouts(lock, directory));
+  }
+  return {};
+}
+
+void Removal::drop_directory(const NodePtr& node, SharedFd held) {
+  parts_.objects.drop_directory(*node, std::move(held));
   parts_.nodes.move(node, nullptr, {});
   parts_.objects.release_if_unused(node);
 }
@@ -116,6 +165,7 @@ Result<void> Removal::remove_directory(const NodePtr& directory, const std::stri
   LB_ASSIGN(const NodePtr node, parts_.objects.load(directory, name, *found.child));
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
   LB_TRY(parts_.objects.attr_of(*node));
+  SharedFd held = parts_.objects.hold_directory(node);
   HeldPlace work = parts_.places.work_place();
   // First out of sight, then apart: a crash in between leaves nothing but a leftover in the work directory.
   if (found.lower_below != tree::kNoNode) {
@@ -126,7 +176,7 @@ Result<void> Removal::remove_directory(const NodePtr& directory, const std::stri
     parts_.directories.erase(*directory, name);
   }
   directory->known.valid = false;
-  drop_directory(node);
+  drop_directory(node, std::move(held));
   leftover = std::move(work);
   return {};
 }

@@ -23,14 +23,23 @@ class Removal {
   /// Frees it.
   static void discard(const HeldPlace& leftover);
 
-  /// A directory of the upper has lost its name on the host.
-  void drop_directory(const NodePtr& node);
+  /// Whiteouts that go from the host under the lock; more are removed without it.
+  static constexpr std::size_t kFewWhiteouts = 64;
+  /// Removes the whiteouts of an opaque directory, a few at a time, during which others have the lock. The
+  /// caller keeps it pinned. Without the lock.
+  Result<void> clear_whiteouts_beside_others(const NodePtr& directory);
+  /// The same of few, under the whole lock.
+  Result<void> clear_whiteouts(const NodePtr& directory);
+
+  /// A directory of the upper has lost its name on the host. `held`: by Objects::hold_directory().
+  void drop_directory(const NodePtr& node, SharedFd held);
 
  private:
   Result<void> remove_name(const NodePtr& directory, const std::string& name, const Found& found);
   Result<void> remove_row_name(const NodePtr& directory, const std::string& name, tree::NodeId row);
   Result<void> remove_directory(const NodePtr& directory, const std::string& name, const Found& found,
                                 std::optional<HeldPlace>& leftover);
+  Result<bool> clear_some_whiteouts(PartLock& lock, const NodePtr& directory);
   Result<void> swap_for_whiteout(Place place, Place work);
 
   Parts& parts_;

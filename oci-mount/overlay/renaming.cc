@@ -55,16 +55,24 @@ Result<void> Renaming::prepare(NodeId parent, std::string_view name, std::uint32
   return {};
 }
 
-Result<void> Renaming::rename(NodeId parent, std::string_view name, NodeId new_parent,
-                              std::string_view new_name, std::uint32_t flags) {
+Result<NodePtr> Renaming::rename(NodeId parent, std::string_view name, NodeId new_parent,
+                                 std::string_view new_name, std::uint32_t flags, Clearing clearing) {
   LB_TRY(prepare(parent, name, flags, false));
   LB_TRY(prepare(new_parent, new_name, flags, true));
   LB_ASSIGN(const Side from, side(parent, name));
   LB_ASSIGN(const Side to, side(new_parent, new_name));
   // A file copied up meanwhile and removed at once by another request: let the client try again.
   if (!from.node || ((flags & RENAME_EXCHANGE) != 0 && !to.node)) return fail(ENOENT);
-  if (from.node == to.node) return {};
+  if (from.node == to.node) return NodePtr();
   LB_TRY(check_target(from, to, flags));
+  const bool replaces_directory = (flags & RENAME_EXCHANGE) == 0 && to.node && to.node->is_directory();
+  if (replaces_directory && clearing == Clearing::kElsewhere) {
+    LB_ASSIGN(const bool many, has_many_whiteouts(to.node));
+    if (many) {
+      LB_TRY(make_opaque(to.node));
+      return to.node;
+    }
+  }
   const bool new_name_grows = (flags & RENAME_EXCHANGE) == 0 && !to.found.exists();
   if (new_name_grows) LB_TRY(parts_.ledger.reserve(parts_.ledger.tariff().for_name(new_name.size()), 0));
   if ((flags & RENAME_WHITEOUT) != 0) {
@@ -76,7 +84,13 @@ Result<void> Renaming::rename(NodeId parent, std::string_view name, NodeId new_p
   from.directory->known.valid = false;
   to.directory->known.valid = false;
   if (new_name_grows) LB_TRY(parts_.objects.attr_of(*to.directory));
-  return {};
+  return NodePtr();
+}
+
+Result<bool> Renaming::has_many_whiteouts(const NodePtr& directory) {
+  constexpr std::size_t kMany = Removal::kFewWhiteouts + 1;
+  LB_ASSIGN(const auto names, parts_.directories.some_whiteouts(directory, kMany));
+  return names.size() == kMany;
 }
 
 Result<void> Renaming::check_target(const Side& from, const Side& to, std::uint32_t flags) {
@@ -125,15 +139,13 @@ Result<void> Renaming::mark(Node& directory, Place place, std::string_view name,
   return parts_.objects.recount_attributes(directory, place);
 }
 
-/// Turns a directory that is empty to the client into one that is empty on the host, too: to be replaced. At
-/// no point does a hidden lower name show.
+/// Of a directory that is empty to the client: what its whiteouts hide does not show without them.
 Result<void> Renaming::make_opaque(const NodePtr& directory) {
   LB_ASSIGN(const HeldPlace place, parts_.places.place_of(directory));
   LB_TRY(set_xattr_at(place.get(), parts_.places.marks().opaque, "y", 0));
   directory->lower = tree::kNoNode;
   directory->known.valid = false;
-  LB_TRY(parts_.objects.recount_attributes(*directory, place.get()));
-  return parts_.directories.clear_whiteouts(directory);
+  return parts_.objects.recount_attributes(*directory, place.get());
 }
 
 /// What RENAME_WHITEOUT leaves is the guest's own: a character device 0:0 that it sees. It is made before the
@@ -201,9 +213,12 @@ Result<void> Renaming::move_over(const Side& from, const Side& to) {
   // What is replaced lives on in the work directory for as long as the client holds it.
   const HeldPlace kept = parts_.places.work_place();
   bool keep = false;
+  SharedFd held;
   if (to.node && to.node->is_directory()) {
     LB_TRY(make_opaque(to.node));
+    LB_TRY(removal_.clear_whiteouts(to.node));
     LB_TRY(parts_.objects.attr_of(*to.node));
+    held = parts_.objects.hold_directory(to.node);
   } else if (to.node && to.node->is_reached_as(to.directory, to.name)) {
     keep = true;
     LB_ASSIGN(const HeldPlace place, parts_.places.place_of(to.node));
@@ -215,7 +230,7 @@ Result<void> Renaming::move_over(const Side& from, const Side& to) {
     return std::unexpected(moved.error());
   }
   if (to.node && to.node->is_directory()) {
-    removal_.drop_directory(to.node);
+    removal_.drop_directory(to.node, std::move(held));
   } else if (to.node) {
     to.node->known.valid = false;
     if (keep) {

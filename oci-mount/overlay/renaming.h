@@ -20,10 +20,14 @@ class Renaming {
   /// it can be moved.
   Result<NodeId> file_to_copy_up(NodeId parent, std::string_view name);
 
+  /// Null when the name has moved. Else the directory that it is to replace, opaque by now, of which more
+  /// whiteouts have to go first than should under the lock (Removal::clear_whiteouts_beside_others); then
+  /// rename() is to be asked again, with Clearing::kHere.
   /// REQUIRES: neither name, or with RENAME_EXCHANGE none of both, leads to a file that has yet to be copied
   /// up.
-  Result<void> rename(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
-                      std::uint32_t flags);
+  enum class Clearing { kElsewhere, kHere };
+  Result<NodePtr> rename(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
+                         std::uint32_t flags, Clearing clearing);
 
  private:
   struct Side {
@@ -40,6 +44,7 @@ class Renaming {
   Result<void> mark(Node& directory, Place place, std::string_view name, std::string_view value);
   Result<void> mark_moved(const Side& from, const Side& to);
   Result<void> make_opaque(const NodePtr& directory);
+  Result<bool> has_many_whiteouts(const NodePtr& directory);
   Result<void> move_leaving_device(const Side& from, const Side& to);
   Result<void> exchange(const Side& from, const Side& to);
   Result<void> move_over(const Side& from, const Side& to);

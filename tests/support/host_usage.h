@@ -38,7 +38,8 @@ inline HostUsage host_usage(const std::filesystem::path& upper_directory) {
   if (::stat(upper_directory.c_str(), &top) != 0) return usage;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
     struct stat st{};
-    if (::stat(entry.path().c_str(), &st) != 0 || !S_ISREG(st.st_mode) || st.st_nlink != 0) continue;
+    if (::stat(entry.path().c_str(), &st) != 0 || st.st_nlink != 0) continue;
+    if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) continue;
     if (st.st_dev != top.st_dev || !seen.insert(st.st_ino).second) continue;
     usage.bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
     usage.inodes += 1;

@@ -58,7 +58,8 @@ TEST_F(LostNamesTest, AnObjectThatNobodyCanFindNeedsNoMemory) {
 TEST_F(LostNamesTest, ALostDirectoryIsGone) {
   parts->nodes.add_row_reference(row("only"));
   lost_names().lose(row("only"));
-  EXPECT_TRUE(parts->nodes.known(row("only"))->is_gone());
+  EXPECT_TRUE(parts->nodes.known(row("only"))->is_removed());
+  EXPECT_EQ(code_of(parts->nodes.find_directory(row("only"))), ENOENT);
   EXPECT_TRUE(lost_names().all().empty()) << "a whiteout tells it";
   EXPECT_EQ(nlink("only"), 0U);
 }

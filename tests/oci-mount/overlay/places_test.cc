@@ -117,8 +117,8 @@ TEST_F(PlacesTest, AFileWithoutANameIsItsDescriptor) {
   const NodePtr orphan = node(10, S_IFREG, root_, "was here");
   test::write_text(on_host("file"), "x");
   orphan->standing = Standing::kOrphan;
-  orphan->file.orphan = std::make_shared<const UniqueFd>(::open(on_host("file").c_str(), O_RDWR | O_CLOEXEC));
-  EXPECT_EQ(*places_.file_fd(orphan), orphan->file.orphan);
+  orphan->orphan = std::make_shared<const UniqueFd>(::open(on_host("file").c_str(), O_RDWR | O_CLOEXEC));
+  EXPECT_EQ(*places_.file_fd(orphan), orphan->orphan);
   const auto place = places_.place_of(orphan);
   ASSERT_TRUE(place);
   EXPECT_EQ(stat_at(place->get())->st_ino, ino_of_path(on_host("file")));

@@ -35,8 +35,11 @@ std::optional<Operation> Inventor::invent() {
   if (makes && paths_.size() > kMostPaths) op.kind = one_in(2) ? Kind::kUnlink : Kind::kRmdir;
   op.actor = actor();
   if (!fill(op)) return std::nullopt;
-  // Of a directory that is gone, only that it is known.
-  if (op.object.slot != Spot::kNone && is_removed_directory(op.object)) return std::nullopt;
+  // Of a directory that is gone, only what is to be known and changed of itself.
+  const bool is_of_attributes = op.kind >= Kind::kChmod && op.kind <= Kind::kRemovexattr;
+  if (op.object.slot != Spot::kNone && !is_of_attributes && is_removed_directory(op.object)) {
+    return std::nullopt;
+  }
   // Following symlinks is the client's.
   if (host_.goes_through_symlink(op.object.path) || host_.goes_through_symlink(op.other.path)) {
     return std::nullopt;

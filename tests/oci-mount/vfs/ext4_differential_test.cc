@@ -9,7 +9,7 @@
 // Not compared, because it differs and may (overlay/DESIGN.md, "What ext4 does that a root served by this
 // does not", says why where there is anything to say):
 //   sizes and link counts of directories, blocks, inode numbers, times of change (ctime);
-//   what is left of a directory that was removed while somebody has it open;
+//   what is found and made in a directory that was removed while somebody has it open (its attributes are);
 //   where exactly holes are: what lseek(2) tells must be true, no more;
 //   the owner and ACL of what RENAME_WHITEOUT leaves, and S_ISGID without S_IXGRP after a chown by who is not
 //   root (both are kept out of what is compared, in differential_host.cc and differential_inventor.cc).

@@ -116,6 +116,29 @@ TEST_F(MergedNamesTest, RenameOverAnEmptyMergedDirectory) {
   }
 }
 
+class ManyNamesTest : public WritableFsTest {
+ protected:
+  static constexpr int kNames = 300;
+  static std::vector<std::string> image() {
+    TarBuilder tar;
+    tar.directory("from").file("from/file", "moves").directory("full");
+    for (int i = 0; i < kNames; ++i) tar.file("full/f" + std::to_string(i), "");
+    return {tar.finish()};
+  }
+  ManyNamesTest() : WritableFsTest(image()) {}
+};
+
+TEST_F(ManyNamesTest, RenameOverADirectoryThatHasLostThemAll) {
+  EXPECT_EQ(drive().rename("from", "full"), ENOTEMPTY);
+  for (int i = 0; i < kNames; ++i) ASSERT_EQ(drive().unlink("full/f" + std::to_string(i)), 0);
+  EXPECT_EQ(drive().rename("from", "full"), 0);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(drive().list("full"), (std::vector<std::string>{"file"}));
+    EXPECT_EQ(drive().acquire("from"), 0U);
+    restart();
+  }
+}
+
 TEST_F(MergedNamesTest, UnsupportedRenameFlagsAreErrors) {
   EXPECT_EQ(drive().rename("etc/small", "x", RENAME_EXCHANGE | RENAME_NOREPLACE), EINVAL);
   EXPECT_EQ(drive().rename("etc/small", "x", 1U << 30), EINVAL);

@@ -1,0 +1,90 @@
+// Names that move onto directories of which only whiteouts are left.
+#include "oci-mount/overlay/renaming.h"
+
+#include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <mutex>
+#include <string>
+
+#include "tests/oci-mount/overlay/small_image.h"
+
+namespace layerboot::overlay {
+namespace {
+
+class RenamingTest : public PartsTest {
+ protected:
+  /// "from" onto "to", a directory with so many whiteouts.
+  void make_both(std::size_t whiteouts) {
+    make("from", S_IFDIR | 0755);
+    make("to", S_IFDIR | 0755);
+    for (std::size_t i = 0; i < whiteouts; ++i) make_whiteout("to/w" + std::to_string(i));
+  }
+  Result<NodePtr> rename(Renaming::Clearing clearing, std::uint32_t flags = 0) {
+    const std::lock_guard lock(parts->mutex);
+    return renaming->rename(kRootId, "from", kRootId, "to", flags, clearing);
+  }
+  [[nodiscard]] std::size_t left_on_host() const {
+    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(on_host("to")), {}));
+  }
+  void SetUp() override {
+    PartsTest::SetUp();
+    new_objects.emplace(*parts);
+    removal.emplace(*parts);
+    renaming.emplace(*parts, *new_objects, *removal);
+  }
+
+  std::optional<NewObjects> new_objects;
+  std::optional<Removal> removal;
+  std::optional<Renaming> renaming;
+};
+
+TEST_F(RenamingTest, FewWhiteoutsGoWithTheRename) {
+  make_both(Removal::kFewWhiteouts);
+  const auto moved = rename(Renaming::Clearing::kElsewhere);
+  ASSERT_TRUE(moved);
+  EXPECT_EQ(*moved, nullptr);
+  EXPECT_EQ(left_on_host(), 0U);
+  EXPECT_FALSE(std::filesystem::exists(on_host("from")));
+}
+
+TEST_F(RenamingTest, ManyGoBesideOthers) {
+  constexpr std::size_t kMany = 3 * Removal::kFewWhiteouts + 1;
+  make_both(kMany);
+  const auto first = rename(Renaming::Clearing::kElsewhere);
+  ASSERT_TRUE(first);
+  ASSERT_NE(*first, nullptr);
+  EXPECT_EQ(left_on_host(), kMany) << "none is removed under the lock";
+  EXPECT_TRUE(std::filesystem::exists(on_host("from")));
+  EXPECT_EQ(marked("to", marks().opaque), "y") << "what they hide stays hidden";
+  {
+    const Objects::Pin pin(parts->objects, *first);
+    ASSERT_TRUE(removal->clear_whiteouts_beside_others(*first));
+  }
+  EXPECT_EQ(left_on_host(), 0U);
+  const auto second = rename(Renaming::Clearing::kHere);
+  ASSERT_TRUE(second);
+  EXPECT_EQ(*second, nullptr);
+  EXPECT_FALSE(std::filesystem::exists(on_host("from")));
+}
+
+TEST_F(RenamingTest, AnExchangeKeepsThem) {
+  make_both(2 * Removal::kFewWhiteouts);
+  const auto moved = rename(Renaming::Clearing::kElsewhere, RENAME_EXCHANGE);
+  ASSERT_TRUE(moved);
+  EXPECT_EQ(*moved, nullptr);
+}
+
+TEST_F(RenamingTest, ADirectoryThatIsNotOpaqueKeepsItsWhiteouts) {
+  make("only", S_IFDIR | 0755);
+  make_whiteout("only/child");
+  const NodePtr only = load("only");
+  const Objects::Pin pin(parts->objects, only);
+  EXPECT_TRUE(removal->clear_whiteouts_beside_others(only));
+  EXPECT_FALSE(std::filesystem::is_empty(on_host("only")));
+}
+
+}  // namespace
+}  // namespace layerboot::overlay
