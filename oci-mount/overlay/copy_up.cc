@@ -57,11 +57,11 @@ Result<NodePtr> CopyUp::copy_directory(const NodePtr& parent, const std::string&
     LB_ASSIGN(const struct stat st, stat_at(work.get()));
     LB_ASSIGN(const HeldPlace to, places_.place_in(parent, name));
     LB_ASSIGN(const Attr parent_attr, objects_.attr_of(*parent));
-    LB_TRY(rename_at(work.get(), to.get(), RENAME_NOREPLACE));
     auto node = objects_.new_node();
+    LB_TRY(ledger_.count_attributes(*node, work.get()));
+    LB_TRY(rename_at(work.get(), to.get(), RENAME_NOREPLACE));
     node->parent = parent;
     node->name = name;
-    LB_TRY(ledger_.count_attributes(*node, to.get()));
     objects_.become_copy(node, row, st);
     nodes_.add(node);
     directories_.put(*parent, name, child_of(node));

@@ -107,8 +107,8 @@ Result<NodePtr> NewObjects::place(const NodePtr& directory, std::string_view nam
   const bool marked = made.has_acls || S_ISDIR(made.nature.mode) || S_ISCHR(made.nature.mode);
   NodePtr node = name_new_node(directory, name, made.nature, std::move(made.body));
   if (marked && parts_.ledger.tariff().counts_attributes()) {
-    LB_ASSIGN(const HeldPlace at, parts_.places.place_of(node));
-    LB_TRY(parts_.objects.recount_attributes(*node, at.get()));
+    const auto at = parts_.places.place_of(node);
+    if (!at || !parts_.objects.recount_attributes(*node, at->get())) parts_.ledger.doubt();
   }
   return node;
 }

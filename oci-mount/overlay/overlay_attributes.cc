@@ -123,7 +123,7 @@ Result<void> Overlay::drop_capability(Node& node, Place place) {
   auto removed = remove_xattr_at(place, name);
   if (!removed && removed.error().code != ENODATA) return removed;
   node.file.no_capability = true;
-  return {};
+  return removed ? parts_.objects.recount_attributes(node, place) : Result<void>();
 }
 
 // ---- extended attributes

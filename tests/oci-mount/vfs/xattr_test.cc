@@ -1,4 +1,5 @@
 // Extended attributes: the guest's, kept whole; ours, never seen.
+#include <sys/statfs.h>
 #include <sys/xattr.h>
 
 #include "tests/oci-mount/vfs/writable_fixture.h"
@@ -116,6 +117,39 @@ TEST_F(XattrTest, TheirBlocksAreBooked) {
   }
   EXPECT_GE(booked().bytes, 50U * 4096);
   EXPECT_EQ(booked(), host_usage(directory / "vm"));
+}
+
+/// On a host whose blocks do not tell what attributes take, with owners recorded.
+class XattrOnTmpfsTest : public testing::Test, protected ImageFixture {
+ protected:
+  XattrOnTmpfsTest() : ImageFixture(test_image()) {
+    upper = tmpfs_ / "vm";
+    record_owners = true;
+  }
+  void SetUp() override {
+    struct statfs host{};
+    constexpr auto kTmpfsMagic = 0x01021994;
+    if (::statfs(tmpfs_.path().c_str(), &host) != 0 || host.f_type != kTmpfsMagic) {
+      GTEST_SKIP() << tmpfs_.path() << " is on no tmpfs";
+    }
+    if (::setxattr(tmpfs_.path().c_str(), "user.trial", "", 0, 0) != 0) {
+      GTEST_SKIP() << "a tmpfs of this kernel keeps no user.* attributes";
+    }
+    open_writable();
+  }
+  std::uint64_t blocks_free() { return fs->statfs()->blocks_free; }
+
+  TempDir tmpfs_{"/dev/shm"};
+};
+
+TEST_F(XattrOnTmpfsTest, ACapabilityThatAWriteTakesAwayIsNotCharged) {
+  const std::string large(3 * 4096, 'c');
+  ASSERT_EQ(driver->create("file", "x"), 0);
+  const auto before = blocks_free();
+  ASSERT_EQ(driver->setxattr("file", "security.capability", large), 0);
+  EXPECT_LT(blocks_free(), before);
+  ASSERT_EQ(driver->write("file", 0, "y"), 0);
+  EXPECT_EQ(blocks_free(), before);
 }
 
 }  // namespace
