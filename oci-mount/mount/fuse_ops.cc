@@ -11,6 +11,7 @@
 #include "oci-mount/base/mode_bits.h"
 #include "oci-mount/mount/fuse_reply.h"
 #include "oci-mount/overlay/acl.h"
+#include "oci-mount/overlay/file_rules.h"
 
 namespace layerboot::mount {
 
@@ -95,7 +96,7 @@ void getattr(fuse_req_t request, fuse_ino_t node, fuse_file_info*) {
 }
 
 vfs::TimeChange time_change(bool now, const timespec& time) {
-  return {.now = now, .time = {.sec = time.tv_sec, .nsec = static_cast<std::uint32_t>(time.tv_nsec)}};
+  return {.now = now, .time = overlay::time_of(time)};
 }
 
 void setattr(fuse_req_t request, fuse_ino_t node, struct stat* wanted, int to_set, fuse_file_info*) {

@@ -1,14 +1,13 @@
 #include "oci-mount/mount/fuse_reply.h"
 
 #include "oci-mount/base/log.h"
+#include "oci-mount/overlay/file_rules.h"
 
 namespace layerboot::mount {
 
 namespace {
 
 constexpr blksize_t kBlockSizeBytes = 4096;
-
-timespec timespec_of(const vfs::Time& time) { return {.tv_sec = time.sec, .tv_nsec = time.nsec}; }
 
 }  // namespace
 
@@ -23,9 +22,9 @@ struct stat stat_of(const vfs::Attr& attr) {
   st.st_size = static_cast<off_t>(attr.size_bytes);
   st.st_blocks = static_cast<blkcnt_t>(attr.blocks);
   st.st_blksize = kBlockSizeBytes;
-  st.st_atim = timespec_of(attr.atime);
-  st.st_mtim = timespec_of(attr.mtime);
-  st.st_ctim = timespec_of(attr.ctime);
+  st.st_atim = overlay::timespec_of(attr.atime);
+  st.st_mtim = overlay::timespec_of(attr.mtime);
+  st.st_ctim = overlay::timespec_of(attr.ctime);
   return st;
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "oci-mount/base/buffer.h"
+#include "oci-mount/base/disk_blocks.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/overlay/copy_up.h"
@@ -154,7 +155,7 @@ Result<NodePtr> CopyUp::name_copy(tree::NodeId row, Place copy) {
 }
 
 std::uint64_t CopyUp::worst_copy_bytes(const tree::NodeRecord& record, std::uint64_t data_bytes) {
-  return std::min(block_end(data_bytes), record.blocks * 512 + kDataBlockBytes);
+  return std::min(block_end(data_bytes), record.blocks * kStatBlockBytes + kDataBlockBytes);
 }
 
 /// The first `data_bytes` of a lower file, with their holes, into one that has none of them.

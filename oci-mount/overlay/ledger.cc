@@ -1,5 +1,7 @@
 #include "oci-mount/overlay/ledger.h"
 
+#include "oci-mount/base/disk_blocks.h"
+
 namespace layerboot::overlay {
 
 std::uint64_t Ledger::charge_of(const Node& node, const struct stat& st) const {
@@ -32,7 +34,7 @@ void Ledger::remove_object(Node& node) {
 }
 
 void Ledger::charge(Node& node, const struct stat& st) {
-  const std::uint64_t allocated = static_cast<std::uint64_t>(st.st_blocks) * 512;
+  const std::uint64_t allocated = allocated_bytes(st);
   if (node.is_regular() && tariff_.keeps_what_is_cut()) {
     if (allocated < node.charge.allocated_bytes) {
       node.charge.kept_bytes += node.charge.allocated_bytes - allocated;

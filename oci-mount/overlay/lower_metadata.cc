@@ -8,6 +8,7 @@
 
 #include "oci-mount/base/log.h"
 #include "oci-mount/overlay/body.h"
+#include "oci-mount/overlay/file_rules.h"
 
 namespace layerboot::overlay {
 
@@ -68,7 +69,7 @@ Result<void> LowerMetadata::copy_xattrs(tree::NodeId id, Place place, Existing e
 
 Result<void> LowerMetadata::copy_times(tree::NodeId id, Place place) {
   const auto& record = lower_.tree.node(id);
-  const struct timespec mtime{.tv_sec = record.mtime_sec, .tv_nsec = static_cast<long>(record.mtime_nsec)};
+  const struct timespec mtime = timespec_of(Time{.sec = record.mtime_sec, .nsec = record.mtime_nsec});
   return set_times_at(place, {mtime, mtime});
 }
 

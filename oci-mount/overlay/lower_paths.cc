@@ -3,10 +3,10 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <charconv>
 #include <vector>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/decimal.h"
 #include "oci-mount/store/digest.h"
 
 namespace layerboot::overlay {
@@ -27,10 +27,7 @@ constexpr std::size_t kBeginDigits = 16;
 /// Nothing where it is no digest.
 std::optional<std::uint64_t> begin_of(std::string_view mark) {
   const auto digits = mark.substr(kDigestPrefix.size()).substr(0, kBeginDigits);
-  std::uint64_t begin = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), begin, 16);
-  if (error != std::errc() || end != digits.data() + kBeginDigits) return std::nullopt;
-  return begin;
+  return digits.size() == kBeginDigits ? parse_whole<std::uint64_t>(digits, 16) : std::nullopt;
 }
 
 /// As hosts say that an attribute is too large for them: for ext4 and btrfs it does not fit the object's

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <optional>
 
+#include "oci-mount/base/disk_blocks.h"
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/base/whole_io.h"
 #include "oci-mount/overlay/allocated_range.h"
@@ -28,7 +29,7 @@ constexpr std::uint32_t kPatientWrites = 64;
 std::uint64_t worst_growth(Node& node, int fd, std::uint64_t offset, std::uint64_t end) {
   const Attr& attr = node.known.attr;
   if (node.file.cuts_under_way == 0 && end <= attr.size_bytes &&
-      attr.blocks * 512 >= block_end(attr.size_bytes)) {
+      attr.blocks * kStatBlockBytes >= block_end(attr.size_bytes)) {
     auto& dense = node.file.dense;
     if (!dense) dense = ::lseek(fd, 0, SEEK_HOLE) >= static_cast<off_t>(attr.size_bytes);
     if (*dense) return 0;

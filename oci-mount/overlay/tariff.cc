@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "oci-mount/base/disk_blocks.h"
 #include "oci-mount/overlay/recorded_stat.h"
 
 namespace layerboot::overlay {
@@ -47,8 +48,6 @@ constexpr std::uint64_t kTmpfsNameBytes = 16;
 /// Others: an inode, a name, the head of an attribute.
 constexpr std::uint64_t kOtherBytes = 1024;
 
-std::uint64_t allocated(const struct stat& st) { return static_cast<std::uint64_t>(st.st_blocks) * 512; }
-
 std::uint64_t names_of(const struct stat& st) {
   return S_ISDIR(st.st_mode) ? 1 : std::max<std::uint64_t>(st.st_nlink, 1);
 }
@@ -58,7 +57,7 @@ std::uint64_t btrfs_object(const struct stat& st) {
   std::uint64_t in_tree = kInodeItemBytes + names_of(st) * kNameItemsBytes;
   if (S_ISDIR(st.st_mode)) in_tree += size / kDirectorySizePerNameByte * kNameCopies;
   const bool may_be_inline = S_ISLNK(st.st_mode) || (S_ISREG(st.st_mode) && size <= kMaxInlineBytes);
-  const std::uint64_t as_blocks = allocated(st) + allocated(st) / kDataPerTreeByte;
+  const std::uint64_t as_blocks = allocated_bytes(st) + allocated_bytes(st) / kDataPerTreeByte;
   return std::max(as_blocks, may_be_inline ? size * kTreeFactor : 0) + in_tree * kTreeFactor;
 }
 
@@ -87,17 +86,17 @@ HostKind host_kind_of(int fd) {
 std::uint64_t Tariff::object(const struct stat& st) const {
   switch (kind_) {
     case HostKind::kExt4:
-      return allocated(st);
+      return allocated_bytes(st);
     case HostKind::kXfs:
-      return allocated(st) + kXfsInodeBytes;
+      return allocated_bytes(st) + kXfsInodeBytes;
     case HostKind::kBtrfs:
       return btrfs_object(st);
     case HostKind::kTmpfs:
-      return allocated(st) + names_of(st) * kTmpfsInodeBytes;
+      return allocated_bytes(st) + names_of(st) * kTmpfsInodeBytes;
     case HostKind::kOther:
       break;
   }
-  return allocated(st) + names_of(st) * kOtherBytes;
+  return allocated_bytes(st) + names_of(st) * kOtherBytes;
 }
 
 std::uint64_t Tariff::root(const struct stat& st) const {

@@ -1,10 +1,10 @@
 #include "oci-mount/store/tar_header.h"
 
 #include <algorithm>
-#include <charconv>
 #include <tuple>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/decimal.h"
 
 namespace layerboot::store {
 
@@ -45,10 +45,8 @@ std::optional<std::int64_t> parse_octal(std::string_view text) {
   const auto first = text.find_first_not_of(kPadding);
   if (first == std::string_view::npos) return 0;
   text = until_nul(text.substr(first, text.find_last_not_of(kPadding) - first + 1));
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 8);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return static_cast<std::int64_t>(value);
+  const auto value = parse_whole<std::uint64_t>(text, 8);
+  return value ? std::optional(static_cast<std::int64_t>(*value)) : std::nullopt;
 }
 
 /// Big-endian two's complement with the top bit of the first byte set aside as the mark of this form.
@@ -117,11 +115,8 @@ std::string_view prefix_of(TarBlock block, Format format) {
 }
 
 std::optional<std::int64_t> parse_decimal(std::string_view text) {
-  std::int64_t value = 0;
   if (text.starts_with('+')) text.remove_prefix(1);
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
+  return parse_whole<std::int64_t>(text);
 }
 
 struct PaxRecord {
@@ -133,10 +128,9 @@ struct PaxRecord {
 std::optional<PaxRecord> take_record(std::string_view& text) {
   const auto space = text.find(' ');
   if (space == std::string_view::npos || space == 0) return std::nullopt;
-  std::size_t length = 0;
-  const char* const begin = text.data();
-  const auto [end, error] = std::from_chars(begin, begin + space, length);
-  if (error != std::errc() || end != begin + space) return std::nullopt;
+  const auto told = parse_whole<std::size_t>(text.substr(0, space));
+  if (!told) return std::nullopt;
+  const std::size_t length = *told;
   constexpr std::size_t kShortest = 5;  // "5 k=\n"
   if (length < kShortest || length > text.size() || length < space + 2 || text[length - 1] != '\n')
     return std::nullopt;

@@ -18,5 +18,15 @@ TEST(Decimal, NoMoreThanAskedFor) {
   EXPECT_FALSE(parse_decimal("65536", 65535));
 }
 
+TEST(Decimal, OtherBasesAndSigns) {
+  EXPECT_EQ(parse_whole<std::uint64_t>("ff", 16), 255U);
+  EXPECT_EQ(parse_whole<std::uint32_t>("0755", 8), 0755U);
+  EXPECT_EQ(parse_whole<std::int64_t>("-5"), -5);
+  EXPECT_FALSE(parse_whole<std::uint64_t>("8", 8));
+  EXPECT_FALSE(parse_whole<std::uint32_t>("4294967296"));
+  EXPECT_FALSE(parse_whole<std::uint64_t>("-5"));
+  EXPECT_FALSE(parse_whole<std::int64_t>(""));
+}
+
 }  // namespace
 }  // namespace layerboot
