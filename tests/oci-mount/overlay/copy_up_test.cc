@@ -1,71 +1,14 @@
 // Bodies for objects of the image: whole, or not at all.
 #include "oci-mount/overlay/copy_up.h"
 
-#include <gtest/gtest.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <optional>
-#include <string>
 #include <vector>
 
-#include "tests/oci-mount/overlay/small_image.h"
+#include "tests/oci-mount/overlay/copy_up_fixture.h"
 
 namespace layerboot::overlay {
 namespace {
-
-namespace fs = std::filesystem;
-
-class CopyUpTest : public PartsTest {
- protected:
-  void TearDown() override {
-    image.blob->release();
-    EXPECT_TRUE(work_names().empty()) << work_names().front() << " stays in the work directory";
-    PartsTest::TearDown();
-  }
-  [[nodiscard]] CopyUp& copy_up() { return parts->copy_up; }
-  /// As a request of a client that holds the object.
-  Result<NodePtr> copy(std::string_view path, std::optional<std::uint64_t> data_bytes) {
-    hold(path);
-    auto pin = reactor->block_on(copy_up().copy_up(*reactor, row(path), data_bytes));
-    if (!pin) return std::unexpected(pin.error());
-    return pin->node();
-  }
-  void hold(std::string_view path) { parts->nodes.add_row_reference(row(path)); }
-  [[nodiscard]] std::string content(const std::string& path) const { return test::read_text(on_host(path)); }
-  [[nodiscard]] struct stat host(const std::string& path) const {
-    struct stat st{};
-    EXPECT_EQ(::lstat(on_host(path).c_str(), &st), 0) << path;
-    return st;
-  }
-  [[nodiscard]] bool is_on_host(const std::string& path) const {
-    return fs::exists(fs::symlink_status(on_host(path)));
-  }
-  /// What was booked is what a walk finds.
-  void expect_counted() {
-    for (const auto& [id, node] : parts->nodes.all()) {
-      node->known.valid = node->known.valid && !node->is_directory();
-      EXPECT_TRUE(parts->objects.attr_of(*node));
-    }
-    const auto survey = parts->places.upper().survey();
-    ASSERT_TRUE(survey);
-    EXPECT_EQ(parts->ledger.quota().usage().bytes, survey->usage.bytes);
-    EXPECT_EQ(parts->ledger.quota().usage().inodes, survey->usage.inodes);
-  }
-  /// Another name for the image's, as a client's unlink leaves it.
-  void remove_name(std::string_view directory, const std::string& name) {
-    const NodePtr node = *copy_up().directory_of(row(directory));
-    ASSERT_TRUE(parts->directories.listing_of(node));
-    ASSERT_TRUE(parts->places.make_whiteout(parts->places.place_in(node, name)->get()));
-    parts->directories.put(*node, name, whiteout_child());
-  }
-  Result<void> finish(std::string_view path) {
-    return copy_up().finish(row(path),
-                            [this](tree::NodeId directory) { return parts->lost_names.is_shown(directory); });
-  }
-
-  std::unique_ptr<Reactor> reactor = *Reactor::create();
-};
 
 TEST_F(CopyUpTest, AFileIsCopiedWithAllThatItHas) {
   const auto node = copy("dir/file", CopyUp::kAllData);
@@ -174,63 +117,6 @@ TEST_F(CopyUpTest, AFileThatMayChangeGetsItsData) {
   EXPECT_EQ(content("dir/file"), "0123456789");
 }
 
-TEST_F(CopyUpTest, AllNamesLeadToTheOneCopy) {
-  const auto node = copy("hard/a", CopyUp::kAllData);
-  ASSERT_TRUE(node);
-  EXPECT_EQ(host("hard/a").st_nlink, 3U);
-  EXPECT_EQ(host("hard/b").st_ino, host("hard/a").st_ino);
-  EXPECT_EQ(host("hard2/c").st_ino, host("hard/a").st_ino);
-  EXPECT_EQ(load("hard/b"), *node);
-  EXPECT_EQ(load("hard2/c"), *node);
-  EXPECT_EQ(parts->objects.attr_of(**node)->nlink, 3U);
-  expect_counted();
-}
-
-TEST_F(CopyUpTest, ButThoseThatAreGone) {
-  remove_name("hard", "b");
-  ASSERT_TRUE(copy("hard/a", CopyUp::kNoData));
-  EXPECT_EQ(host("hard/a").st_nlink, 2U);
-  EXPECT_TRUE(S_ISCHR(host("hard/b").st_mode));
-}
-
-// A file whose names lead to different copies would be worse than none.
-TEST_F(CopyUpTest, NamesThatWereMadeAreTakenBackWhereOneCannotBe) {
-  ASSERT_TRUE(parts->directories.listing_of(*copy_up().directory_of(row("hard2"))));
-  make("hard2/c", S_IFREG | 0644);  // the host knows better
-  for (const auto data : {std::optional<std::uint64_t>(CopyUp::kAllData), std::optional<std::uint64_t>()}) {
-    EXPECT_EQ(code_of(copy("hard/a", data)), EEXIST);
-    EXPECT_FALSE(is_on_host("hard/a") || is_on_host("hard/b"));
-    EXPECT_EQ(parts->nodes.known(row("hard/a")), nullptr);
-    EXPECT_EQ(parts->directories.look(load("hard"), "a")->visible_lower(), row("hard/a")) << "as on the host";
-  }
-  ASSERT_TRUE(unlink_at({root_fd(), "hard2/c"}));
-  ASSERT_TRUE(copy("hard/a", CopyUp::kAllData));
-  EXPECT_EQ(host("hard/a").st_nlink, 3U);
-  expect_counted();
-}
-
-TEST_F(CopyUpTest, AFileWithoutANameIsCopiedForWhoHoldsIt) {
-  hold("big");
-  remove_name("", "big");
-  parts->lost_names.lose(row("big"));
-  const auto node = copy("big", CopyUp::kAllData);
-  ASSERT_TRUE(node) << node.error().describe();
-  EXPECT_TRUE((*node)->in_work());
-  EXPECT_EQ(work_names().size(), 1U);
-  EXPECT_EQ(parts->objects.attr_of(**node)->nlink, 0U);
-  EXPECT_TRUE(parts->nodes.is_row_released(row("big"), 10));
-  parts->objects.release_if_unused(*node);
-}
-
-TEST_F(CopyUpTest, OfWhatNobodyCanFindThereIsNoCopy) {
-  make_whiteout("only");
-  EXPECT_EQ(code_of(copy("only/child", CopyUp::kAllData)), ESTALE);
-  EXPECT_EQ(code_of(copy("only", CopyUp::kNoData)), ESTALE);
-  EXPECT_EQ(code_of(Result<Pin>(reactor->block_on(copy_up().copy_up(*reactor, row("big"), CopyUp::kNoData)))),
-            ESTALE)
-      << "the client was never given it";
-}
-
 TEST_F(CopyUpTest, WhatIsNoFileIsCopiedAtOnce) {
   ASSERT_TRUE(copy("dir/link", CopyUp::kNoData));
   EXPECT_EQ(link_target_at(parts->places.keeping(), parts->places.place_of(load("dir/link"))->get()), "file");
@@ -257,7 +143,7 @@ TEST_F(CopyUpTest, WithoutRoomNothingIsLeft) {
     EXPECT_EQ(code_of(copy(path, CopyUp::kAllData)), ENOSPC) << path;
     EXPECT_EQ(code_of(copy(path, CopyUp::kNoData)), ENOSPC) << path;
   }
-  EXPECT_TRUE(fs::is_empty(on_host("")));
+  EXPECT_TRUE(std::filesystem::is_empty(on_host("")));
   EXPECT_EQ(code_of(copy_up().directory_of(row("dir"))), ENOSPC);
   EXPECT_TRUE(copy_up().directory_of(row("dir"), Budget::kMakesRoom)) << "to hold a whiteout";
 }
@@ -266,7 +152,7 @@ TEST_F(CopyUpTest, NorAtTheMemoryLimit) {
   take_all_memory();
   EXPECT_EQ(code_of(copy("dir/file", CopyUp::kAllData)), ENOMEM);
   give_memory_back();
-  EXPECT_TRUE(fs::is_empty(on_host("")));
+  EXPECT_TRUE(std::filesystem::is_empty(on_host("")));
   EXPECT_TRUE(copy("dir/file", CopyUp::kAllData));
 }
 
@@ -350,72 +236,6 @@ TEST_F(CopyUpTest, WhoWaitedForACopyThatFailedTriesItself) {
   EXPECT_EQ(code_of(copy("dir/file", CopyUp::kAllData)), EIO);
   while (codes.size() < 3) static_cast<void>(copy("dir/file", CopyUp::kAllData));
   EXPECT_EQ(codes, std::vector<int>(3, EIO));
-}
-
-TEST_F(CopyUpTest, AMetacopySaysWhereItsDataIsBeforeItMoves) {
-  const NodePtr node = *copy("dir/file", CopyUp::kNoData);
-  ASSERT_TRUE(copy_up().redirect_data(*node));
-  EXPECT_EQ(marked("dir/file", marks().redirect), "/dir/file");
-  expect_counted();
-  const NodePtr whole = *copy("sparse", CopyUp::kAllData);
-  ASSERT_TRUE(copy_up().redirect_data(*whole));
-  EXPECT_EQ(marked("sparse", marks().redirect), "none");
-}
-
-class CopyUpOnTmpfsTest : public PartsOnTmpfsTest {};
-
-TEST_F(CopyUpOnTmpfsTest, WhatSaysWhereIsCharged) {
-  const std::unique_ptr<Reactor> reactor = *Reactor::create();
-  parts->nodes.add_row_reference(row("dir/file"));
-  const auto pin = reactor->block_on(parts->copy_up.copy_up(*reactor, row("dir/file"), CopyUp::kNoData));
-  ASSERT_TRUE(pin);
-  const auto before = parts->ledger.quota().usage().bytes;
-  ASSERT_TRUE(parts->copy_up.redirect_data(*pin->node()));
-  EXPECT_EQ(parts->ledger.quota().usage().bytes,
-            before + parts->ledger.tariff().attribute(marks().redirect, std::string("/dir/file").size()));
-}
-
-TEST_F(CopyUpTest, LostDataStaysLostWhereverTheFileGoes) {
-  make("lost", S_IFREG | 0644);
-  mark("lost", marks().metacopy, "");
-  mark("lost", marks().origin, "/was/here");
-  ASSERT_EQ(::truncate(on_host("lost").c_str(), 10), 0);
-  const NodePtr node = load("lost");
-  ASSERT_TRUE(copy_up().redirect_data(*node));
-  EXPECT_EQ(marked("lost", marks().redirect), "/was/here");
-  mark("lost", marks().redirect, "/before");
-  ASSERT_TRUE(copy_up().redirect_data(*node));
-  EXPECT_EQ(marked("lost", marks().redirect), "/before");
-}
-
-TEST_F(CopyUpTest, NamesThatACrashHasSplitAreJoined) {
-  make("hard", S_IFDIR | 0755);
-  make("hard/b", S_IFREG | 0644);
-  mark("hard/b", marks().origin, "/hard/a");
-  ASSERT_TRUE(finish("hard/a"));
-  EXPECT_EQ(host("hard/b").st_nlink, 3U);
-  EXPECT_EQ(host("hard/a").st_ino, host("hard/b").st_ino);
-  EXPECT_EQ(host("hard2/c").st_ino, host("hard/b").st_ino);
-  EXPECT_EQ(load("hard/a"), load("hard/b"));
-}
-
-TEST_F(CopyUpTest, ButNotThoseOfWhatOverlayfsHasCopied) {
-  make("hard", S_IFDIR | 0755);
-  make("hard/a", S_IFREG | 0644);
-  mark("hard/a", marks().metacopy, "");
-  ASSERT_EQ(::truncate(on_host("hard/a").c_str(), 11), 0);
-  ASSERT_TRUE(finish("hard/a"));
-  EXPECT_EQ(host("hard/a").st_nlink, 1U);
-}
-
-TEST_F(CopyUpTest, AHiddenNameIsNotLookedAt) {
-  make("hard", S_IFDIR | 0755);
-  make("hard/b", S_IFREG | 0644);
-  mark("hard/b", marks().origin, "/hard/a");
-  ASSERT_TRUE(copy_up().finish(row("hard/a"), [](tree::NodeId) -> Result<bool> { return false; }));
-  EXPECT_EQ(host("hard/b").st_nlink, 1U);
-  EXPECT_EQ(code_of(copy_up().finish(row("hard/a"), [](tree::NodeId) -> Result<bool> { return fail(EIO); })),
-            EIO);
 }
 
 }  // namespace
