@@ -14,6 +14,7 @@
 #include "launcher/host/image_mount.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/host/staging_directory.h"
+#include "oci-mount/base/disk_blocks.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/mapping.h"
@@ -39,9 +40,9 @@ Result<std::uint64_t> size_for(const DiskPlan& plan, const TreeSize& tree) {
               plan.size_bytes / kMib, "M were asked for: give a larger --size");
 }
 
-std::uint64_t allocated_bytes(const fs::path& path) {
+std::uint64_t allocated_bytes_of(const fs::path& path) {
   struct stat st{};
-  return ::stat(path.c_str(), &st) == 0 ? static_cast<std::uint64_t>(st.st_blocks) * 512 : 0;
+  return ::stat(path.c_str(), &st) == 0 ? allocated_bytes(st) : 0;
 }
 
 /// Fills the file system; what is not written stays a hole.
@@ -73,7 +74,7 @@ Result<void> make_ext4(const DiskPlan& plan, const fs::path& tree, const TreeSiz
                tree.string(),
                out.string()};
   if (plan.show_progress)
-    spec.on_tick = [&] { progress.update(std::min(allocated_bytes(out), size.data_bytes)); };
+    spec.on_tick = [&] { progress.update(std::min(allocated_bytes_of(out), size.data_bytes)); };
   if (auto made = run_tool(spec); !made) {
     if (made.error().code == ENOENT) return fail(ENOENT, "mkfs.ext4 is not installed: apt install e2fsprogs");
     return while_doing(made.error(), "cannot make the ", plan.what);

@@ -13,6 +13,7 @@
 #include "launcher/images/store_index.h"
 #include "launcher/images/store_leftovers.h"
 #include "launcher/vm/vm_config.h"
+#include "oci-mount/base/disk_blocks.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/layer/identity.h"
 #include "oci-mount/layer/layer_index.h"
@@ -46,7 +47,7 @@ Result<void> remove_file(const fs::path& path, std::size_t& count, GcReport& rep
   struct stat st{};
   if (::lstat(path.c_str(), &st) != 0 || !S_ISREG(st.st_mode)) return {};
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return errno_error("cannot remove ", path.string());
-  report.freed_bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
+  report.freed_bytes += allocated_bytes(st);
   ++count;
   return {};
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <system_error>
 
+#include "oci-mount/base/disk_blocks.h"
 #include "oci-mount/base/files.h"
 
 namespace layerboot::launcher {
@@ -37,7 +38,7 @@ Result<Leftovers> remove_leftovers(const std::filesystem::path& store) {
     LB_ASSIGN(const bool busy, is_open_elsewhere(path));
     if (busy) continue;
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) return errno_error("cannot remove ", path.string());
-    removed.freed_bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
+    removed.freed_bytes += allocated_bytes(st);
     ++removed.files;
   }
   if (error && error != std::errc::no_such_file_or_directory)
