@@ -12,6 +12,15 @@
 
 namespace layerboot::overlay {
 
+namespace {
+
+/// What a name and its object may take at most.
+Result<Quota::Reservation> reserve_for(Ledger& ledger, std::string_view name, const NewObject& object) {
+  return ledger.reserve(ledger.tariff().for_object(name.size(), object.target.size()), 1);
+}
+
+}  // namespace
+
 /// The default ACL of a directory, or "". Most have none, so it is asked for once.
 Result<std::string> NewObjects::default_acl_of(const Ref& directory) {
   if (!directory.node) {
@@ -117,8 +126,7 @@ Result<NodePtr> NewObjects::make(NodeId parent, std::string_view name, const New
   LB_ASSIGN(const Ref ref, parts_.nodes.find_directory(parent));
   LB_ASSIGN(const Found before, parts_.directories.look(ref, name));
   if (before.exists()) return fail(EEXIST);
-  const std::uint64_t growth = parts_.ledger.tariff().for_object(name.size(), object.target.size());
-  LB_ASSIGN(const auto reserved, parts_.ledger.reserve(growth, 1));
+  LB_ASSIGN(const auto reserved, reserve_for(parts_.ledger, name, object));
   LB_ASSIGN(const NodePtr directory, parts_.copy_up.directory(ref));
   return make_in(directory, name, object);
 }
@@ -151,8 +159,7 @@ Result<NodePtr> NewObjects::make_beside_others(PartLock& lock, NodeId parent, st
   if (before.lower_below != tree::kNoNode) return NodePtr();
   LB_ASSIGN(const Inheritance inheritance, inherit(ref, object));
   if (!is_made_in_place(before, inheritance)) return NodePtr();
-  const std::uint64_t growth = parts_.ledger.tariff().for_object(name.size(), object.target.size());
-  LB_ASSIGN(const auto reserved, parts_.ledger.reserve(growth, 1));
+  LB_ASSIGN(const auto reserved, reserve_for(parts_.ledger, name, object));
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(ref.node, name));
   const Objects::Keep keep(parts_.objects, ref.node);
   auto body = lock.with_claim(*ref.node, [&] {

@@ -44,6 +44,26 @@ TEST_F(ResetTest, CountsWhereFilesMayStillGrow) {
   EXPECT_EQ(booked().inodes, before.inodes + 1);
 }
 
+// A guest moves as many directories as it likes: the list of them is not made over the memory limit.
+TEST_F(ResetTest, WhatThereIsNoMemoryForIsFoundByTheNext) {
+  ASSERT_EQ(drive().mkdir("born"), 0);
+  ASSERT_EQ(drive().rename("deep/er", "born/moved"), 0);
+  ASSERT_EQ(drive().unlink("links/a"), 0);
+  fs->reset();
+  std::uint64_t taken = 0;
+  constexpr std::uint64_t kLeast = 64;
+  for (std::uint64_t piece = 1U << 20; piece >= kLeast; piece /= 2) {
+    while (source->memory.try_take(piece)) taken += piece;
+  }
+  fs->reset();
+  EXPECT_LE(source->memory.used_bytes(), source->memory.limit_bytes());
+  source->memory.give_back(taken);
+  fs->reset();
+  EXPECT_EQ(drive().read("born/moved/est/file"), "far down");
+  EXPECT_EQ(drive().attr("links2/c").nlink, 2U);
+  expect_usage_agrees();
+}
+
 // Each must be booked by the reset after the next at the latest: else a guest grows files off the books.
 TEST_F(ResetTest, WhatEndsAfterItIsNotLostToTheBudget) {
   constexpr std::uint64_t kBytes = 8U << 20;
