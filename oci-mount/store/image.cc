@@ -43,8 +43,7 @@ Result<IndexDocument> read_top_index(const Reference& reference) {
   auto text = read_file(path, kMaxIndexJsonBytes);
   if (!text && text.error().code == ENOENT && reference.in_store) {
     return fail(ENOENT, "no image \"", reference.text, "\": the local store ", reference.layout.string(),
-                " is empty; put one in with: skopeo copy docker://NAME oci:", reference.layout.string(),
-                ":NAME");
+                " is empty; fetch it with: layerboot pull ", reference.text);
   }
   if (!text && text.error().code == ENOENT) {
     return fail(ENOENT, "no image \"", reference.text, "\": ", reference.layout.string(),
@@ -83,6 +82,9 @@ Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& inde
       return fail(ENOTSUP, "\"", reference.text, "\" is of type ", media_type,
                   ", which is no image that can be read; convert it with: skopeo copy --format oci");
     }
+  }
+  for (const ManifestDescriptor& entry : index.manifests) {
+    if (reference.digest && entry.digest == *reference.digest) return std::vector{entry};
   }
   return fail(ENOENT, "no image \"", reference.text, "\" in ", reference.layout.string(), ": ",
               list_tags(index),
@@ -144,12 +146,27 @@ Result<Image> assemble(const Content& content, const ManifestDescriptor& chosen,
   return image;
 }
 
+/// What `skopeo copy SOURCE dir:PATH` made: an image's manifest and blobs, not the root file system that it
+/// means.
+bool is_skopeo_copy(const std::filesystem::path& directory) {
+  constexpr std::size_t kMaxVersionBytes = 256;
+  std::error_code ignored;
+  if (!std::filesystem::exists(directory / "manifest.json", ignored)) return false;
+  const auto version = read_file(directory / "version", kMaxVersionBytes);
+  return version && version->starts_with("Directory Transport Version");
+}
+
 Result<Image> open_directory(const Reference& reference) {
   std::error_code error;
   const auto path = std::filesystem::canonical(reference.layout, error);
   if (error || !std::filesystem::is_directory(path, error)) {
     return fail(error ? error.value() : ENOTDIR, "\"", reference.text, "\": ", reference.layout.string(),
                 " is no directory that can be read");
+  }
+  if (is_skopeo_copy(path)) {
+    return fail(ENOTSUP, "\"", reference.text,
+                "\" is a copy of an image that skopeo made, no root file system: ", "layerboot pull ",
+                reference.text, " NAME takes it into the local store");
   }
   Image image;
   image.reference = reference.text;

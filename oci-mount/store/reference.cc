@@ -17,9 +17,8 @@ struct OtherNotation {
   std::string_view instead;
 };
 constexpr std::array kOtherNotations{
-    OtherNotation{"docker-daemon:", "convert it with: skopeo copy docker-daemon:NAME oci:DIR:TAG"},
-    OtherNotation{"containers-storage:", "convert it with: skopeo copy containers-storage:NAME oci:DIR:TAG"},
-    OtherNotation{"docker://", "fetch it with: skopeo copy docker://NAME oci:DIR:TAG"},
+    OtherNotation{"docker-daemon:", "layerboot pull docker-daemon:NAME"},
+    OtherNotation{"containers-storage:", "layerboot pull containers-storage:NAME"},
 };
 
 bool is_name(std::string_view text) {
@@ -91,6 +90,7 @@ Result<Reference> parse_file_notation(Reference reference, const FileNotation& n
 Result<Reference> parse_reference(std::string_view text, const StateDirs& dirs) {
   constexpr std::string_view kDirectory = "dir:";
   constexpr std::string_view kContainerd = "containerd:";
+  constexpr std::string_view kRegistry = "docker://";
   if (text.size() > kMaxReferenceBytes || text.find('\0') != std::string_view::npos) {
     return fail(EINVAL, "an image reference has at most ", kMaxReferenceBytes, " bytes and no NUL");
   }
@@ -116,19 +116,29 @@ Result<Reference> parse_reference(std::string_view text, const StateDirs& dirs) 
   }
   for (const OtherNotation& other : kOtherNotations) {
     if (text.starts_with(other.prefix)) {
-      return fail(ENOTSUP, "\"", text, "\": the notation ", other.prefix, " is not supported; ",
-                  other.instead, ", and name oci:DIR:TAG");
+      return fail(ENOTSUP, "\"", text, "\": images of ", other.prefix,
+                  " are taken into the local store first, by: ", other.instead, "; then name it without ",
+                  other.prefix);
     }
-  }
-  if (text.find('@') != std::string_view::npos) {
-    return fail(ENOTSUP, "\"", text, "\": images by digest are not supported yet; name a tag");
-  }
-  if (!is_name(text)) {
-    return fail(EINVAL, "\"", text, "\" is no image: write oci:DIR[:TAG], or a name such as debian:12");
   }
   reference.layout = dirs.store();
   reference.in_store = true;
-  reference.names = names_for(text);
+  if (text.starts_with(kRegistry)) text.remove_prefix(kRegistry.size());
+  const auto at = text.find('@');
+  const std::string_view name = text.substr(0, at);
+  if (!is_name(name)) {
+    return fail(EINVAL, "\"", text, "\" is no image: write oci:DIR[:TAG], or a name such as debian:12");
+  }
+  reference.names = names_for(name);
+  if (at == std::string_view::npos) return reference;
+  const auto digest = Digest::parse(text.substr(at + 1));
+  if (!digest) {
+    return fail(EINVAL, "\"", reference.text,
+                "\": behind the @ belongs a digest, sha256: and 64 digits of 0-9a-f");
+  }
+  reference.digest = *digest;
+  for (std::string& full : reference.names)
+    full = str_cat(full.substr(0, full.rfind(':')), "@", digest->text());
   return reference;
 }
 

@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/state_dirs.h"
+#include "oci-mount/store/digest.h"
 
 namespace layerboot::store {
 
@@ -24,12 +26,15 @@ struct Reference {
   /// Values of org.opencontainers.image.ref.name (docker-archive: of RepoTags; containerd: image names) to
   /// look for, best first. Empty: none was given, so the only image there is, else "latest".
   std::vector<std::string> names;
+  /// Of `NAME@DIGEST`: the image's manifest has it, where no entry has one of the names.
+  std::optional<Digest> digest;
 };
 
 /// Takes `oci:DIR[:TAG]` and `oci-archive:FILE[:TAG]` (split at the first colon, as skopeo does),
 /// `docker-archive:FILE[:NAME:TAG]`, `containerd:NAME`, `dir:PATH`, and image names (`debian:12`,
-/// `docker.io/library/debian:12`; no tag means `latest`), which are looked up in the local store. ENOTSUP for
-/// the ecosystem's other notations, with what to use instead; EINVAL for what is none.
+/// `docker.io/library/debian:12`; no tag means `latest`), which are looked up in the local store. A name may
+/// have `docker://` before it, and `@DIGEST` behind it, for which a tag before that does not count, as in
+/// Docker. ENOTSUP for the ecosystem's other notations, with what to use instead; EINVAL for what is none.
 Result<Reference> parse_reference(std::string_view text, const StateDirs& dirs);
 
 }  // namespace layerboot::store

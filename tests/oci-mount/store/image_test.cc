@@ -70,11 +70,34 @@ TEST_F(ImageTest, AReplacedTagIsTheLastWritten) {
 }
 
 TEST_F(ImageTest, NamesAreFoundInTheStore) {
-  expect_error(open_image("debian:12", dirs_), {"debian:12", "is empty", "skopeo copy"});
+  expect_error(open_image("debian:12", dirs_), {"debian:12", "is empty", "layerboot pull debian:12"});
   ImageBuilder(dirs_.store()).add_gzip_layer(tar_a_).write("docker.io/library/debian:12");
   EXPECT_TRUE(open_image("debian:12", dirs_));
   EXPECT_TRUE(open_image("docker.io/library/debian:12", dirs_));
   expect_error(open_image("debian:13", dirs_), {"debian:13", "it holds: docker.io/library/debian:12"});
+}
+
+TEST_F(ImageTest, IsFoundByItsDigest) {
+  ImageBuilder(dirs_.store()).add_gzip_layer(tar_a_).write("docker.io/library/debian:12");
+  const auto by_tag = open_image("docker://debian:12", dirs_);
+  ASSERT_TRUE(by_tag) << by_tag.error().text;
+  const std::string digest = by_tag->manifest_digest.text();
+  for (const std::string name : {"debian@", "docker.io/library/debian:other@"})
+    EXPECT_TRUE(open_image(name + digest, dirs_)) << name;
+  const std::string other = "sha256:" + std::string(64, 'a');
+  expect_error(open_image("debian@" + other, dirs_), {other, "it holds: docker.io/library/debian:12"});
+  // The registry's digest is not the manifest's where the manifest was converted; then the name has it.
+  ImageBuilder(dirs_.store()).add_gzip_layer(tar_a_).write("docker.io/library/debian@" + other);
+  EXPECT_TRUE(open_image("debian:12@" + other, dirs_));
+}
+
+TEST_F(ImageTest, ACopyThatSkopeoMadeOfAnImageIsNoRoot) {
+  std::filesystem::create_directories(dir_ / "copy");
+  test::write_text(dir_ / "copy/version", "Directory Transport Version: 1.1\n");
+  const std::string reference = str_cat("dir:", (dir_ / "copy").string());
+  EXPECT_TRUE(open_image(reference, dirs_)) << "a file of that name makes no copy of it";
+  test::write_text(dir_ / "copy/manifest.json", "{}");
+  expect_error(open_image(reference, dirs_), {"skopeo", "layerboot pull " + reference + " NAME"});
 }
 
 TEST_F(ImageTest, SaysWhatIsNoLayout) {
