@@ -5,6 +5,8 @@
 #include "launcher/cli/disk_command.h"
 #include "launcher/cli/doctor.h"
 #include "launcher/cli/exec_command.h"
+#include "launcher/cli/image_list.h"
+#include "launcher/cli/image_show.h"
 #include "launcher/cli/run_command.h"
 #include "launcher/cli/ssh_command.h"
 #include "launcher/cli/store_commands.h"
@@ -30,12 +32,18 @@ Result<void> carry_out_simple(const StateDirs& dirs, const Options& options) {
       return kernel(dirs, options);
     case Command::kPull:
       return pull(dirs, {.reference = options.image,
+                         .name = options.image_name,
+                         .platform = options.pull_platform,
                          .tls_verify = options.tls_verify,
                          .show_progress = options.log_level >= LogLevel::kInfo});
     case Command::kImages:
-      return list_images(dirs, options.json, options.names_only);
+      return list_images(dirs, options);
+    case Command::kTag:
+      return tag_image(dirs, options.image, options.image_name);
     case Command::kRmi:
-      return remove_image(dirs, options.image);
+      return remove_images(dirs, options.names, options.force);
+    case Command::kHistory:
+      return show_history(dirs, options);
     case Command::kExportLibvirt:
       return export_libvirt(dirs, options);
     case Command::kDisk:
@@ -75,6 +83,8 @@ Result<int> carry_out(const Options& options) {
       return kill_vms(dirs, options);
     case Command::kRm:
       return remove_vms(dirs, options);
+    case Command::kVerify:
+      return verify_images(dirs, options);
     case Command::kReset:
       return reset_vms(dirs, options);
     case Command::kExec:

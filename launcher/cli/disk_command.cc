@@ -4,6 +4,7 @@
 
 #include <system_error>
 
+#include "launcher/cli/store_commands.h"
 #include "launcher/host/programs.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/host/staging_directory.h"
@@ -48,13 +49,15 @@ Result<DiskPlan> disk_plan(const Options& options, std::uint64_t size_bytes) {
   return plan;
 }
 
-Result<void> make_disk(const StateDirs& dirs, const Options& options) {
+Result<void> make_disk(const StateDirs& dirs, const Options& given) {
+  Options options = given;
   const fs::path out = fs::absolute(options.output).lexically_normal();
   std::error_code ignored;
   if (fs::exists(fs::symlink_status(out, ignored)))
     return fail(EEXIST, out.string(), " is there already: remove it, or name another file");
   if (!fs::is_directory(out.parent_path(), ignored))
     return fail(ENOENT, out.parent_path().string(), " is not a directory");
+  LB_ASSIGN(options.image, supply_image(dirs, given.image, supply_options(given)));
   LB_ASSIGN(const DiskPlan plan, disk_plan(options, options.disk_bytes));
   LB_ASSIGN(const bool directory, is_directory_image(dirs, options.image));
   const InterruptScope interrupts;

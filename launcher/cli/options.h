@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "launcher/images/image_supply.h"
 #include "launcher/vm/vm_config.h"
 #include "oci-mount/base/log.h"
 
@@ -35,7 +36,10 @@ enum class Command {
   kDisk,
   kExec,
   kSsh,
-  kExportLibvirt
+  kExportLibvirt,
+  kTag,
+  kHistory,
+  kVerify
 };
 
 struct Options : RunSettings {
@@ -50,18 +54,25 @@ struct Options : RunSettings {
   std::filesystem::path guest_init;
   std::filesystem::path oci_mount;
   std::filesystem::path qemu;
-  bool tls_verify = true;                        // pull
+  PullPolicy pull_policy = PullPolicy::kMissing;
+  bool tls_verify = true;                        // of what may pull
+  std::string pull_platform;                     // pull; empty: this machine's
+  std::string image_name;                        // pull and tag: the name to give
+  std::vector<std::string> filters;              // images
+  std::string format;                            // images
+  bool no_trunc = false;                         // images and history
+  bool repair = false;                           // verify
   bool json = false;                             // of what lists
   bool detach = false;                           // run
   bool attach = false;                           // start
   bool remove_at_end = false;                    // run
   bool timing = false;                           // run
-  std::vector<std::string> names;                // of VMs, for the commands that take them
+  std::vector<std::string> names;                // of VMs or images, for the commands that take several
   bool names_only = false;                       // ps and images
   bool all = false;                              // ps
   bool follow = false;                           // logs
   bool launcher_log = false;                     // logs
-  bool force = false;                            // rm
+  bool force = false;                            // rm and rmi
   std::optional<std::uint64_t> stop_seconds;     // stop
   std::filesystem::path output;                  // disk
   std::optional<DiskFormat> disk_output_format;  // none: as `output` is called; never none once parsed

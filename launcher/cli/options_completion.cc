@@ -76,11 +76,16 @@ std::string bash_completion(const CLI::App& app) {
   std::string commands;
   std::string of_vms;
   std::string of_images;
+  std::string of_both;
   for (const CLI::App* command : app.get_subcommands(nullptr)) {
     const std::string& name = command->get_name();
     names += str_cat(names.empty() ? "" : " ", name);
     commands += str_cat("    ", name, ") options='", option_words(*command), "'\n", value_branches(*command),
                         "      ;;\n");
+    if (takes(*command, "VM_OR_IMAGE")) {
+      of_both += str_cat(of_both.empty() ? "" : "|", name);
+      continue;
+    }
     if (takes(*command, "VM")) of_vms += str_cat(of_vms.empty() ? "" : "|", name);
     if (takes(*command, "IMAGE")) of_images += str_cat(of_images.empty() ? "" : "|", name);
   }
@@ -118,6 +123,12 @@ std::string bash_completion(const CLI::App& app) {
       ")\n"
       "      COMPREPLY=($(compgen -W \"$(\"${COMP_WORDS[0]}\" images --names 2>/dev/null)\" -- \"$word\")\n"
       "                 $(compgen -f -- \"$word\")) ;;\n"
+      "    ",
+      of_both,
+      ")\n"
+      "      COMPREPLY=($(compgen -W \"$(\"${COMP_WORDS[0]}\" ps -a --quiet --names 2>/dev/null)\n"
+      "                               $(\"${COMP_WORDS[0]}\" images --names 2>/dev/null)\" -- \"$word\")) "
+      ";;\n"
       "  esac\n"
       "}\n"
       "complete -o filenames -F _layerboot layerboot\n");

@@ -71,8 +71,9 @@ Result<void> settle_disk(Options& options) {
 void add_disk_commands(CommandSet& commands) {
   Options& options = commands.options();
   auto* disk = commands.add("disk", Command::kDisk, "make a disk file of an image", settle_disk);
-  disk->add_option("IMAGE", options.image, "the image: oci:DIR[:TAG] or a name in the local store")
+  disk->add_option("IMAGE", options.image, "a name such as debian:12, fetched if need be, or oci:DIR[:TAG]")
       ->required();
+  add_pull_options(disk, options);
   disk->add_option("OUT", options.output, "the file to make; it must not exist")->required();
   disk->add_option_function<std::string>(
           "--format",

@@ -58,6 +58,8 @@ void add_kernel_options(CLI::App* command, Options& options);
 void add_program_options(CLI::App* command, Options& options);
 /// --name, --disk and --vfsd.
 void add_disk_options(CLI::App* command, Options& options);
+/// --pull, --tls-verify.
+void add_pull_options(CLI::App* command, Options& options);
 /// --writeback.
 CLI::Option* add_writeback_option(CLI::App* command, Options& options);
 /// --env, --user and --workdir, for what `whose` says.

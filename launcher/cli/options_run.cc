@@ -193,8 +193,8 @@ void add_run_command(CommandSet& commands) {
       "run); 125 the guest reset itself before the command ended; with an init 0 when the guest powered "
       "off;\n"
       "1 something failed, 2 wrong usage.");
-  auto* image =
-      run->add_option("IMAGE", options.image, "the image: oci:DIR[:TAG] or a name in the local store");
+  auto* image = run->add_option("IMAGE", options.image,
+                                "a name such as debian:12, fetched if need be, or oci:DIR[:TAG]");
   // COMMAND and its arguments, which may look like options of ours.
   run->prefix_command();
   run->add_flag("-i,--interactive", options.interactive, "standard input goes to the guest: it does anyway");
@@ -211,6 +211,7 @@ void add_run_command(CommandSet& commands) {
   run->add_flag("--timing", options.timing, "say at the end where the time of the start went");
   run->add_flag("--ephemeral", options.ephemeral,
                 "start from the image alone, and keep nothing that is written");
+  add_pull_options(run, options);
   add_disk_options(run, options);
   add_writeback_option(run, options)->excludes(socket)->excludes(disk);
   add_choice<DiskFormat>(run, "--disk-format", options.disk_format,

@@ -9,8 +9,9 @@ void add_serve_commands(CommandSet& commands) {
   auto* serve =
       commands.add("serve", Command::kServe,
                    "serve an image as a VM's root file system, for 'run --socket-path'", settle_name);
-  serve->add_option("IMAGE", options.image, "the image: oci:DIR[:TAG] or a name in the local store")
+  serve->add_option("IMAGE", options.image, "a name such as debian:12, fetched if need be, or oci:DIR[:TAG]")
       ->required();
+  add_pull_options(serve, options);
   serve
       ->add_option("--socket-path", options.socket_path, "where to listen; default: in the runtime directory")
       ->type_name("SOCKET");

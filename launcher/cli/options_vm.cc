@@ -29,9 +29,11 @@ void add_looking(CommandSet& commands) {
   ps->add_flag("--json", options.json, "one JSON document instead of columns");
   ps->add_flag("--names", options.names_only, "the names alone, for scripts");
   auto* inspect =
-      commands.add("inspect", Command::kInspect, "say all that is known of VMs, in JSON", check_names);
+      commands.add("inspect", Command::kInspect, "say all that is known of VMs or images, in JSON");
   inspect->add_flag("--json", options.json, "as it is in any case");
-  add_names(inspect, options);
+  inspect->add_option("VM_OR_IMAGE", options.names, "names of VMs, as ps shows them, else of images")
+      ->required()
+      ->type_name("NAME");
   auto* logs =
       commands.add("logs", Command::kLogs, "print what a VM has said on its console", check_one_name);
   add_name(logs, options);

@@ -10,6 +10,7 @@
 
 #include "launcher/agent/session_client.h"
 #include "launcher/cli/disk_command.h"
+#include "launcher/cli/store_commands.h"
 #include "launcher/disk/disk_vm.h"
 #include "launcher/export/libvirt_domain.h"
 #include "launcher/host/host_tsc.h"
@@ -46,6 +47,14 @@ constexpr unsigned kMaxThrowAways = 1000;
 
 /// Where `serve` listens when nothing else was said.
 std::filesystem::path serving_socket(const StateDirs& dirs) { return dirs.runtime / "virtiofs.sock"; }
+
+/// `options` with the image that is there then: fetched into the store, if need be.
+Result<Options> with_image(const StateDirs& dirs, const Options& options) {
+  Options supplied = options;
+  if (options.image.empty()) return supplied;
+  LB_ASSIGN(supplied.image, supply_image(dirs, options.image, supply_options(options)));
+  return supplied;
+}
 
 /// Before anything is fetched for an image that is not there.
 Result<guest_init::ImageWorkload> workload_for(const StateDirs& dirs, const Options& options) {
@@ -241,7 +250,7 @@ Result<int> carry_through(SupervisorPlan& plan, const VmDirectory& directory) {
 Result<Options> exported_options(const StateDirs& dirs, const Options& options) {
   const auto vm = look_at_vm(dirs, options.name);
   const bool is_new = !vm || (!vm->record && vm->record.error().code == ENOENT);
-  if (is_new && !options.image.empty()) return options;
+  if (is_new && !options.image.empty()) return with_image(dirs, options);
   if (!vm) return std::unexpected(vm.error());
   LB_ASSIGN(const VmRecord record, vm->record);
   if (options.disk_root && !record.run.disk_root) {
@@ -276,9 +285,9 @@ Result<VmDirectory> directory_for(const StateDirs& dirs, Options& options) {
 
 Result<int> run_vm(const StateDirs& dirs, const Options& asked) {
   Timeline timeline;
-  Options options = asked;
   // Ctrl-C while things are prepared is felt once `directory` has been cleared up.
   std::optional<InterruptScope> interrupts(std::in_place);
+  LB_ASSIGN(Options options, with_image(dirs, asked));
   LB_ASSIGN(VmDirectory directory, directory_for(dirs, options));
   LB_TRY(directory.throw_away_ephemeral());
   LB_ASSIGN(SupervisorPlan plan, plan_for(dirs, options, directory));
@@ -318,6 +327,7 @@ Result<int> start_vm(const StateDirs& dirs, const Options& options) {
   Options again = options;
   static_cast<RunSettings&>(again) = record.run;
   again.command = Command::kRun;
+  again.pull_policy = PullPolicy::kNever;  // what the VM has written lies on one image
   again.image = record.image;
   again.detach = !options.attach;
   if (again.image.empty()) {
@@ -357,8 +367,9 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
   return {};
 }
 
-Result<void> serve_image(const StateDirs& dirs, const Options& options) {
+Result<void> serve_image(const StateDirs& dirs, const Options& given) {
   std::optional<InterruptScope> interrupts(std::in_place);  // as in run_vm()
+  LB_ASSIGN(const Options options, with_image(dirs, given));
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
   SupervisorPlan plan;
   plan.socket = options.socket_path.empty() ? serving_socket(dirs) : options.socket_path;

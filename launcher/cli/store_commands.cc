@@ -2,62 +2,130 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <nlohmann/json.hpp>
+#include <set>
 
+#include "launcher/cli/image_list.h"
+#include "launcher/images/image_name.h"
+#include "launcher/images/image_use.h"
 #include "launcher/images/store_gc.h"
 #include "launcher/images/store_index.h"
+#include "oci-mount/base/log.h"
 #include "oci-mount/base/progress.h"
 #include "oci-mount/store/lease.h"
-#include "oci-mount/store/reference.h"
 
 namespace layerboot::launcher {
 
 namespace {
 
-constexpr std::size_t kShortDigest = 19;  // "sha256:" and 12 digits
+bool is_same(const IndexEntry& a, const IndexEntry& b) { return a.name == b.name && a.digest == b.digest; }
 
-/// The name, of those that `reference` may mean, under which the store has an image; "" if none.
-Result<std::string> stored_name(const StateDirs& dirs, const StoreContents& contents,
-                                const std::string& reference) {
-  LB_ASSIGN(const auto parsed, store::parse_reference(reference, dirs));
-  if (!parsed.in_store) return std::string();
-  for (const std::string& name : parsed.names) {
-    if (std::ranges::find(contents.images(), name, &StoredImage::name) != contents.images().end())
-      return name;
+std::string called(const IndexEntry& entry) { return shown(entry.name.empty() ? entry.digest : entry.name); }
+
+/// The entries that go when `reference` is removed.
+Result<std::vector<IndexEntry>> entries_to_remove(const StateDirs& dirs, const std::string& reference,
+                                                  bool force) {
+  LB_ASSIGN(auto entries, find_entries(dirs, reference));
+  if (entries.empty()) return std::unexpected(no_such_image(dirs, reference));
+  std::set<std::string> digests;
+  std::string names;
+  for (const IndexEntry& entry : entries) {
+    digests.insert(entry.digest);
+    names += str_cat(names.empty() ? "" : ", ", called(entry));
   }
-  return std::string();
+  const bool by_name = entries.front().name == entries.back().name;
+  if (by_name || (force && digests.size() == 1)) return entries;
+  if (digests.size() > 1)
+    return fail(EINVAL, "\"", reference, "\" is the beginning of several images' digests: ", names);
+  return fail(EBUSY, "image ", reference, " has several names: ", names,
+              "; remove one by its name, or all with --force");
 }
 
-/// Whether somebody reads the image called `name`, and no other name in the store leads to it.
-Result<bool> is_read_by_a_process(const std::filesystem::path& store, const StoreContents& contents,
-                                  const std::string& name) {
-  for (const StoredImage& image : contents.images()) {
-    if (image.name != name) continue;
-    for (const std::string& blob : image.blobs) {
-      const bool shared = std::ranges::any_of(contents.images(), [&](const StoredImage& other) {
-        return other.name != name && std::ranges::binary_search(other.blobs, blob);
-      });
-      if (shared) continue;
-      LB_ASSIGN(const auto digest, store::Digest::parse(blob));
-      LB_ASSIGN(const bool leased, store::is_leased(blob_path(store, digest)));
-      if (leased) return true;
-    }
+/// Whether somebody reads `image`, and no entry that stays leads to what is read.
+Result<bool> is_read_and_goes(const std::filesystem::path& store, const StoreContents& contents,
+                              const StoredImage& image, const std::vector<IndexEntry>& going) {
+  for (const std::string& blob : image.blobs) {
+    const bool shared = std::ranges::any_of(contents.images(), [&](const StoredImage& other) {
+      const bool goes =
+          std::ranges::any_of(going, [&](const IndexEntry& one) { return is_same(one, other); });
+      return !goes && std::ranges::binary_search(other.blobs, blob);
+    });
+    if (shared) continue;
+    LB_ASSIGN(const auto digest, store::Digest::parse(blob));
+    LB_ASSIGN(const bool leased, store::is_leased(blob_path(store, digest)));
+    if (leased) return true;
   }
   return false;
 }
 
-std::string images_json(const StoreContents& contents) {
-  nlohmann::json list = nlohmann::json::array();
-  for (const StoredImage& image : contents.images()) {
-    list.push_back({{"name", image.name},
-                    {"digest", image.digest},
-                    {"size_bytes", image.size_bytes},
-                    {"layers", image.layer_count}});
+Result<void> check_unused(const StateDirs& dirs, const std::vector<IndexEntry>& going) {
+  LB_ASSIGN(const StoreContents contents, StoreContents::read(dirs.store()));
+  LB_ASSIGN(const ImageUse use, ImageUse::look(dirs));
+  for (const IndexEntry& entry : going) {
+    const auto vms = use.vms_of(entry);
+    if (!vms.empty()) {
+      return fail(EBUSY, "image ", called(entry), " is in use by VM ", vms.front(), ": layerboot rm ",
+                  vms.front(), " removes it");
+    }
+    for (const StoredImage& image : contents.images()) {
+      if (!is_same(image, entry)) continue;
+      LB_ASSIGN(const bool read_now, is_read_and_goes(dirs.store(), contents, image, going));
+      if (read_now) {
+        return fail(EBUSY, "image ", called(entry),
+                    " is being read by a process: end the mount or the daemon that serves it first");
+      }
+    }
   }
-  return list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  return {};
+}
+
+/// The images to verify.
+Result<std::vector<IndexEntry>> chosen_entries(const StateDirs& dirs,
+                                               const std::vector<std::string>& references) {
+  if (references.empty()) return read_entries(dirs.store());
+  std::vector<IndexEntry> chosen;
+  for (const std::string& reference : references) {
+    LB_ASSIGN(const auto entries, find_entries(dirs, reference));
+    if (entries.empty()) return std::unexpected(no_such_image(dirs, reference));
+    chosen.push_back(entries.front());
+  }
+  return chosen;
+}
+
+/// Whether it is as it should be in the end.
+Result<bool> verify_image(const StateDirs& dirs, const IndexEntry& entry, const Options& options) {
+  const StoredImage image = look_at_image(dirs.store(), entry);
+  const bool show_progress = options.log_level >= LogLevel::kInfo;
+  LB_ASSIGN(auto findings, check_image(dirs.store(), image, show_progress));
+  // An index names the images of other platforms, which nobody fetched.
+  if (image.state != ImageState::kIncomplete)
+    std::erase_if(findings, [](const auto& one) { return one.missing; });
+  for (const BlobFinding& finding : findings)
+    std::printf("%s: %s\n", called(entry).c_str(), finding.what.c_str());
+  const bool other_problem = findings.empty() && image.state == ImageState::kIncomplete;
+  if (other_problem) std::printf("%s: %s\n", called(entry).c_str(), shown(image.problem).c_str());
+  if (findings.empty() && !other_problem) {
+    std::printf("%s: %zu blobs, %s: as they should be\n", called(entry).c_str(), image.blobs.size(),
+                human_size(image.size_bytes).c_str());
+    return true;
+  }
+  if (!options.repair) return false;
+  LB_TRY(repair_image(dirs.store(), image, findings,
+                      {.reference = {},
+                       .name = {},
+                       .platform = {},
+                       .tls_verify = options.tls_verify,
+                       .show_progress = show_progress}));
+  std::printf("%s: repaired\n", called(entry).c_str());
+  return true;
 }
 
 }  // namespace
+
+SupplyOptions supply_options(const Options& options) {
+  return {.policy = options.pull_policy,
+          .tls_verify = options.tls_verify,
+          .show_progress = options.log_level >= LogLevel::kInfo};
+}
 
 Result<void> pull(const StateDirs& dirs, const PullOptions& options) {
   LB_ASSIGN(const std::string name, pull_image(dirs.store(), options));
@@ -65,53 +133,58 @@ Result<void> pull(const StateDirs& dirs, const PullOptions& options) {
   return {};
 }
 
-Result<void> list_images(const StateDirs& dirs, bool json, bool names_only) {
-  LB_ASSIGN(const StoreContents contents, StoreContents::read(dirs.store()));
-  if (names_only) {
-    for (const StoredImage& image : contents.images()) std::printf("%s\n", image.name.c_str());
-    return {};
-  }
-  if (json) {
-    std::fputs(images_json(contents).c_str(), stdout);
-    return {};
-  }
-  std::printf("%-48s %-20s %6s %10s\n", "IMAGE", "DIGEST", "LAYERS", "SIZE");
-  for (const StoredImage& image : contents.images()) {
-    std::printf("%-48s %-20s %6zu %10s\n", image.name.c_str(), image.digest.substr(0, kShortDigest).c_str(),
-                image.layer_count, human_size(image.size_bytes).c_str());
+Result<void> tag_image(const StateDirs& dirs, const std::string& reference, const std::string& name) {
+  LB_ASSIGN(const ImageName given, parse_image_name(name));
+  if (!given.digest.empty())
+    return fail(EINVAL, "\"", name, "\": a digest can't be given to an image, only a name and a tag");
+  LB_ASSIGN(const StoreLock lock, StoreLock::acquire(dirs.store()));
+  LB_ASSIGN(const auto entries, find_entries(dirs, reference));
+  if (entries.empty()) return std::unexpected(no_such_image(dirs, reference));
+  IndexEntry entry = entries.front();
+  const bool ambiguous =
+      std::ranges::any_of(entries, [&](const IndexEntry& other) { return other.digest != entry.digest; });
+  if (ambiguous && entries.front().name != entries.back().name)
+    return fail(EINVAL, "\"", reference, "\" is the beginning of several images' digests");
+  if (ambiguous) entry = entries.back();
+  LB_ASSIGN(const auto descriptor,
+            find_descriptor(dirs.store(), [&](const IndexEntry& other) { return is_same(other, entry); }));
+  entry.name = given.text();
+  return put_entry(dirs.store(), descriptor, entry);
+}
+
+Result<void> remove_images(const StateDirs& dirs, const std::vector<std::string>& references, bool force) {
+  LB_ASSIGN(const StoreLock lock, StoreLock::acquire(dirs.store()));
+  for (const std::string& reference : references) {
+    LB_ASSIGN(const auto going, entries_to_remove(dirs, reference, force));
+    LB_TRY(check_unused(dirs, going));
+    LB_TRY(forget_entries(dirs.store(), [&](const IndexEntry& entry) {
+      return std::ranges::any_of(going, [&](const IndexEntry& one) { return is_same(one, entry); });
+    }));
+    for (const IndexEntry& entry : going) std::printf("%s\n", called(entry).c_str());
   }
   return {};
 }
 
-Result<void> remove_image(const StateDirs& dirs, const std::string& reference) {
-  LB_ASSIGN(const StoreLock lock, StoreLock::acquire(dirs.store()));
-  LB_ASSIGN(const StoreContents contents, StoreContents::read(dirs.store()));
-  LB_ASSIGN(const std::string name, stored_name(dirs, contents, reference));
-  if (name.empty()) {
-    return fail(ENOENT, "no image \"", reference, "\" in the local store ", dirs.store().string(),
-                ": layerboot images lists what is there");
+Result<int> verify_images(const StateDirs& dirs, const Options& options) {
+  LB_ASSIGN(const auto entries, chosen_entries(dirs, options.names));
+  bool all_well = true;
+  for (const IndexEntry& entry : entries) {
+    const auto well = verify_image(dirs, entry, options);
+    if (!well && well.error().code == EINTR) return std::unexpected(well.error());
+    if (!well) log_error(well.error().describe());
+    all_well &= well.value_or(false);
   }
-  LB_ASSIGN(const auto used, images_of_vms(dirs));
-  for (const auto& [used_reference, vm] : used) {
-    const auto used_name = stored_name(dirs, contents, used_reference);
-    if (used_name && *used_name == name) {
-      return fail(EBUSY, "image ", name, " is in use by VM ", vm, ": remove ", (dirs.vms() / vm).string(),
-                  " first");
-    }
-  }
-  LB_ASSIGN(const bool read_now, is_read_by_a_process(dirs.store(), contents, name));
-  if (read_now) {
-    return fail(EBUSY, "image ", name,
-                " is being read by a process: end the mount or the daemon that serves it first");
-  }
-  LB_TRY(forget_images(dirs.store(), {name}));
-  std::printf("%s\n", name.c_str());
-  return {};
+  return all_well ? 0 : 1;
 }
 
 Result<void> clean_up(const StateDirs& dirs) {
   LB_ASSIGN(const StoreLock lock, StoreLock::acquire(dirs.store()));
   LB_ASSIGN(const GcReport report, collect_garbage(dirs));
+  for (const std::string& name : report.doubtful) {
+    log_warn("all blobs were kept: what image ", shown(name),
+             " needs can't be told, as a document of it is damaged; "
+             "layerboot pull makes it whole, layerboot rmi gives it up");
+  }
   std::printf("removed %zu blobs and %zu indexes, %zu disks, %s\n", report.blobs, report.indexes,
               report.disks, human_size(report.freed_bytes).c_str());
   return {};

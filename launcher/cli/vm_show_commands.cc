@@ -1,9 +1,9 @@
 // ps and inspect.
 
-#include <array>
 #include <cstdio>
-#include <ctime>
 
+#include "launcher/cli/image_show.h"
+#include "launcher/cli/time_text.h"
 #include "launcher/cli/vm_commands.h"
 #include "launcher/host/disk_usage.h"
 #include "launcher/vm/vm_list.h"
@@ -15,19 +15,6 @@ namespace layerboot::launcher {
 namespace {
 
 using nlohmann::json;
-
-/// "3 s", "5 min", "7 h", "12 d": the largest unit that is not 0.
-std::string span_text(std::int64_t seconds) {
-  struct Unit {
-    std::int64_t seconds;
-    const char* name;
-  };
-  constexpr std::array<Unit, 4> kUnits = {{{86'400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}}};
-  for (const Unit& unit : kUnits) {
-    if (seconds >= unit.seconds) return str_cat(seconds / unit.seconds, ' ', unit.name);
-  }
-  return "0 s";
-}
 
 /// What a person wants to know of the state: since when, and how it ended.
 std::string state_text(const VmView& vm) {
@@ -47,12 +34,7 @@ std::string state_text(const VmView& vm) {
 
 json time_json(std::optional<std::int64_t> seconds) {
   if (!seconds) return nullptr;
-  const auto time = static_cast<std::time_t>(*seconds);
-  std::tm parts{};
-  ::gmtime_r(&time, &parts);
-  std::array<char, 32> text{};
-  const auto size = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return std::string(text.data(), size);
+  return utc_text(*seconds);
 }
 
 json last_run_json(const VmView& vm) {
@@ -160,8 +142,18 @@ Result<void> list_vms_command(const StateDirs& dirs, const Options& options) {
 Result<void> inspect_vms(const StateDirs& dirs, const Options& options) {
   json list = json::array();
   for (const std::string& name : options.names) {
-    LB_ASSIGN(const VmView vm, look_at_vm(dirs, name));
-    list.push_back(inspect_json(dirs, vm));
+    // No VM is called what could not name one.
+    if (check_name(name)) {
+      const auto vm = look_at_vm(dirs, name);
+      if (vm) list.push_back(inspect_json(dirs, *vm));
+      if (vm) continue;
+      if (vm.error().code != ENOENT) return std::unexpected(vm.error());
+    }
+    auto image = inspect_image(dirs, name);
+    if (!image && image.error().code == ENOENT)
+      return fail(ENOENT, "neither a VM nor an image is called \"", name, "\": ", image.error().text);
+    if (!image) return std::unexpected(image.error());
+    list.push_back(std::move(*image));
   }
   print(list);
   return {};

@@ -72,18 +72,29 @@ Result<void> collect_blobs(const fs::path& store, const std::set<std::string>& r
   return {};
 }
 
-/// Adds the blobs of images that index.json has forgotten, but a process still reads.
-Result<void> add_leased(const fs::path& store, std::set<std::string>& reachable) {
+/// The digests of all blobs, whoever needs them.
+Result<std::set<std::string>> all_blobs(const fs::path& store) {
+  std::set<std::string> digests;
   for (const char* const algorithm : {"sha256", "sha512"}) {
     LB_ASSIGN(const auto blobs, entries_of(store / "blobs" / algorithm));
     for (const auto& blob : blobs) {
       const auto digest = store::Digest::parse(str_cat(algorithm, ":", blob.path().filename().string()));
-      if (!digest || reachable.contains(digest->text())) continue;
-      LB_ASSIGN(const bool leased, store::is_leased(blob.path()));
-      if (!leased) continue;
-      LB_ASSIGN(const auto of_it, blobs_of_manifest(store, *digest));
-      reachable.insert(of_it.begin(), of_it.end());
+      if (digest) digests.insert(digest->text());
     }
+  }
+  return digests;
+}
+
+/// Adds the blobs of images that index.json has forgotten, but a process still reads.
+Result<void> add_leased(const fs::path& store, const std::set<std::string>& blobs,
+                        std::set<std::string>& reachable) {
+  for (const std::string& blob : blobs) {
+    if (reachable.contains(blob)) continue;
+    LB_ASSIGN(const auto digest, store::Digest::parse(blob));
+    LB_ASSIGN(const bool leased, store::is_leased(blob_path(store, digest)));
+    if (!leased) continue;
+    const StoredDocuments of_it = read_documents(store, digest, {});
+    reachable.insert(of_it.blobs.begin(), of_it.blobs.end());
   }
   return {};
 }
@@ -180,8 +191,8 @@ Result<void> collect_disks(const StateDirs& dirs, GcReport& report) {
 
 }  // namespace
 
-Result<std::map<std::string, std::string>> images_of_vms(const StateDirs& dirs) {
-  std::map<std::string, std::string> images;
+Result<std::map<std::string, std::vector<std::string>>> images_of_vms(const StateDirs& dirs) {
+  std::map<std::string, std::vector<std::string>> images;
   LB_ASSIGN(const auto vms, entries_of(dirs.vms()));
   for (const auto& vm : vms) {
     const auto path = vm.path() / "config.json";
@@ -190,7 +201,7 @@ Result<std::map<std::string, std::string>> images_of_vms(const StateDirs& dirs) 
     if (!text) return std::unexpected(text.error());
     const auto record = record_from_json(*text);
     if (!record) return while_doing(record.error(), path.string(), ": which image it uses can't be told");
-    if (!record->image.empty()) images.emplace(record->image, vm.path().filename().string());
+    if (!record->image.empty()) images[record->image].push_back(vm.path().filename().string());
   }
   return images;
 }
@@ -198,7 +209,11 @@ Result<std::map<std::string, std::string>> images_of_vms(const StateDirs& dirs) 
 Result<GcReport> collect_garbage(const StateDirs& dirs) {
   LB_ASSIGN(const StoreContents contents, StoreContents::read(dirs.store()));
   std::set<std::string> reachable(contents.reachable().begin(), contents.reachable().end());
-  LB_TRY(add_leased(dirs.store(), reachable));
+  LB_ASSIGN(const std::set<std::string> blobs, all_blobs(dirs.store()));
+  GcReport report;
+  report.doubtful = contents.incomplete();
+  if (!report.doubtful.empty()) reachable.insert(blobs.begin(), blobs.end());
+  LB_TRY(add_leased(dirs.store(), blobs, reachable));
   std::set<std::string> wanted_indexes;  // file names without their extension
   for (const std::string& text : reachable) {
     LB_ASSIGN(const auto digest, store::Digest::parse(text));
@@ -206,12 +221,11 @@ Result<GcReport> collect_garbage(const StateDirs& dirs) {
   }
   // A VM's image may lie elsewhere: its blobs are not ours, its indexes are.
   LB_ASSIGN(const auto used, images_of_vms(dirs));
-  for (const auto& [reference, vm] : used) {
+  for (const auto& [reference, vms] : used) {
     const auto image = store::open_image(reference, dirs);
     if (!image) continue;  // gone: so are its blobs
     for (const auto& layer : image->layers) wanted_indexes.insert(layer.blob.file_name());
   }
-  GcReport report;
   LB_TRY(collect_blobs(dirs.store(), reachable, report));
   LB_TRY(collect_indexes(dirs.index(), wanted_indexes, report));
   LB_TRY(collect_disks(dirs, report));

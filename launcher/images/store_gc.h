@@ -5,21 +5,24 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/state_dirs.h"
 
 namespace layerboot::launcher {
 
-/// The images that VMs were made from, by what their config.json says: reference, and the VM's name. A
+/// The images that VMs were made from, by what their config.json says: reference, and the VMs' names. A
 /// config.json that can't be read is an error, as its VM's image must not go.
-Result<std::map<std::string, std::string>> images_of_vms(const StateDirs& dirs);
+Result<std::map<std::string, std::vector<std::string>>> images_of_vms(const StateDirs& dirs);
 
 struct GcReport {
   std::size_t blobs = 0;
   std::size_t indexes = 0;
   std::size_t disks = 0;
   std::uint64_t freed_bytes = 0;
+  /// Images of which a document is damaged. What they need can't be told, so that all blobs were kept.
+  std::vector<std::string> doubtful;
 };
 
 /// Removes blobs that no image leads to, what broken-off pulls left, layer indexes of blobs that are in no
@@ -27,7 +30,8 @@ struct GcReport {
 /// indexes of layers without an index or as old. An image that a process reads is kept, also when index.json
 /// has forgotten it. Indexes and trees are caches: at worst one is built again. An image whose VM exists is
 /// in index.json still, as forget refuses it. Base disks go that no VM lies on, and disks of modules after a
-/// week. REQUIRES: the store's lock is held.
+/// week. What can't be judged is kept: all that an artifact or a document of an unknown type names, and every
+/// blob while a document is damaged. REQUIRES: the store's lock is held.
 Result<GcReport> collect_garbage(const StateDirs& dirs);
 
 }  // namespace layerboot::launcher

@@ -6,71 +6,70 @@
 
 #include <algorithm>
 #include <set>
+#include <system_error>
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
-#include "oci-mount/store/json_document.h"
 #include "oci-mount/store/oci_json.h"
 
 namespace layerboot::launcher {
 
 namespace {
 
+using store::Json;
+
 constexpr mode_t kStoreMode = 0755;
-/// index.json, an index in it, and one more: as deep as open_image() goes, and then some.
-constexpr int kMaxNesting = 4;
+constexpr const char* kRefName = "org.opencontainers.image.ref.name";
+constexpr const char* kRegistryDigest = "layerboot.registry.digest";
+constexpr const char* kSource = "layerboot.source";
 
-/// Follows one image's documents to all of its blobs.
-class BlobWalk {
- public:
-  explicit BlobWalk(const std::filesystem::path& store) : store_(store) {}
-
-  Result<void> add(const store::ManifestDescriptor& descriptor, int nesting = 0) {
-    if (!blobs_.insert(descriptor.digest.text()).second) return {};
-    const auto text = read_file(path_of(descriptor.digest), store::kMaxManifestJsonBytes);
-    if (!text && text.error().code == ENOENT) return {};  // another platform's, never fetched
-    if (!text) return std::unexpected(text.error());
-    if (descriptor.kind == store::DocumentKind::kIndex) {
-      if (nesting >= kMaxNesting)
-        return fail(EINVAL, "indexes are nested deeper than the limit of ", kMaxNesting);
-      LB_ASSIGN(const auto index, store::parse_index(*text, str_cat("index ", descriptor.digest.text())));
-      for (const auto& entry : index.manifests) LB_TRY(add(entry, nesting + 1));
-      return {};
-    }
-    LB_ASSIGN(const auto manifest,
-              store::parse_manifest(*text, str_cat("manifest ", descriptor.digest.text())));
-    blobs_.insert(manifest.config.text());
-    for (const auto& layer : manifest.layers) blobs_.insert(layer.digest.text());
-    layer_count_ = std::max(layer_count_, manifest.layers.size());
-    return {};
-  }
-
-  [[nodiscard]] const std::set<std::string>& blobs() const { return blobs_; }
-  [[nodiscard]] std::size_t layer_count() const { return layer_count_; }
-  [[nodiscard]] std::uint64_t size_bytes() const {
-    std::uint64_t sum = 0;
-    for (const std::string& digest : blobs_) {
-      struct stat st{};
-      const auto parsed = store::Digest::parse(digest);
-      if (parsed && ::stat(path_of(*parsed).c_str(), &st) == 0) sum += static_cast<std::uint64_t>(st.st_size);
-    }
-    return sum;
-  }
-
- private:
-  [[nodiscard]] std::filesystem::path path_of(const store::Digest& digest) const {
-    return blob_path(store_, digest);
-  }
-
-  const std::filesystem::path& store_;
-  std::set<std::string> blobs_;
-  std::size_t layer_count_ = 0;
-};
-
-std::string ref_name_of(const store::Json& descriptor) {
-  const auto* annotations = store::find_member(descriptor, "annotations");
+std::string annotation(const Json& descriptor, const char* key) {
+  const Json* annotations = store::find_member(descriptor, "annotations");
   if (annotations == nullptr) return {};
-  return store::string_member(*annotations, "org.opencontainers.image.ref.name", "annotations").value_or("");
+  return store::string_member(*annotations, key, "annotations").value_or("");
+}
+
+IndexEntry entry_of(const Json& descriptor) {
+  return {.name = annotation(descriptor, kRefName),
+          .digest = store::string_member(descriptor, "digest", "").value_or(""),
+          .media_type = store::string_member(descriptor, "mediaType", "").value_or(""),
+          .registry_digest = annotation(descriptor, kRegistryDigest),
+          .source = annotation(descriptor, kSource)};
+}
+
+/// The document, of which "manifests" is a list; null where there is no index.json.
+Result<Json> read_index(const std::filesystem::path& store) {
+  const auto path = store / "index.json";
+  const auto text = read_file(path, store::kMaxIndexJsonBytes);
+  if (!text && text.error().code == ENOENT) return Json();
+  if (!text) return std::unexpected(text.error());
+  auto document =
+      store::parse_json_object(*text, store::kMaxIndexJsonBytes, store::kMaxJsonDepth, path.string());
+  if (!document) {
+    return fail(document.error().code, document.error().text,
+                "; move it away and pull its images again: what is in blobs is not fetched twice");
+  }
+  const Json* const manifests = store::find_member(*document, "manifests");
+  if (manifests == nullptr || !manifests->is_array())
+    return fail(EBADMSG, path.string(), ": it has no list \"manifests\", so it is no index of images");
+  return document;
+}
+
+Result<void> write_index(const std::filesystem::path& store, const Json& document) {
+  LB_ASSIGN(auto file, AtomicFile::create(store / "index.json"));
+  LB_TRY(file.append(as_bytes(document.dump(-1, ' ', false, Json::error_handler_t::replace))));
+  return file.commit();
+}
+
+std::uint64_t size_of(const std::filesystem::path& store, const std::set<std::string>& blobs) {
+  std::uint64_t sum = 0;
+  for (const std::string& text : blobs) {
+    struct stat st{};
+    const auto digest = store::Digest::parse(text);
+    if (digest && ::stat(blob_path(store, *digest).c_str(), &st) == 0)
+      sum += static_cast<std::uint64_t>(st.st_size);
+  }
+  return sum;
 }
 
 }  // namespace
@@ -84,63 +83,119 @@ Result<StoreLock> StoreLock::acquire(const std::filesystem::path& store) {
   return StoreLock(std::move(fd));
 }
 
+Result<std::vector<IndexEntry>> read_entries(const std::filesystem::path& store) {
+  LB_ASSIGN(const Json document, read_index(store));
+  std::vector<IndexEntry> entries;
+  if (document.is_null()) return entries;
+  for (const Json& descriptor : document["manifests"]) entries.push_back(entry_of(descriptor));
+  return entries;
+}
+
+StoredImage look_at_image(const std::filesystem::path& store, const IndexEntry& entry) {
+  StoredImage image;
+  static_cast<IndexEntry&>(image) = entry;
+  const auto digest = store::Digest::parse(entry.digest);
+  if (!digest) {
+    image.state = ImageState::kUnusable;
+    image.problem = "its digest is none";
+    return image;
+  }
+  StoredDocuments found = read_documents(store, *digest, entry.media_type);
+  image.size_bytes = size_of(store, found.blobs);
+  image.state = found.state;
+  image.problem = std::move(found.problem);
+  image.complete = found.complete;
+  image.layer_count = found.layer_count;
+  image.config_digest = std::move(found.config_digest);
+  image.created = std::move(found.created);
+  image.platform = std::move(found.platform);
+  image.blobs.assign(found.blobs.begin(), found.blobs.end());
+  return image;
+}
+
 Result<StoreContents> StoreContents::read(const std::filesystem::path& store) {
   StoreContents contents;
-  const auto path = store / "index.json";
-  const auto text = read_file(path, store::kMaxIndexJsonBytes);
-  if (!text && text.error().code == ENOENT) return contents;
-  if (!text) return std::unexpected(text.error());
-  LB_ASSIGN(const auto index, store::parse_index(*text, path.string()));
+  LB_ASSIGN(const auto entries, read_entries(store));
   std::set<std::string> reachable;
-  for (const auto& entry : index.manifests) {
-    BlobWalk walk(store);
-    auto walked = walk.add(entry);
-    if (!walked) return while_doing(walked.error(), "image ", entry.ref_name, " in ", store.string());
-    reachable.insert(walk.blobs().begin(), walk.blobs().end());
-    if (entry.ref_name.empty()) continue;
-    contents.images_.push_back({entry.ref_name,
-                                entry.digest.text(),
-                                walk.size_bytes(),
-                                walk.layer_count(),
-                                {walk.blobs().begin(), walk.blobs().end()}});
+  for (const IndexEntry& entry : entries) {
+    StoredImage image = look_at_image(store, entry);
+    reachable.insert(image.blobs.begin(), image.blobs.end());
+    contents.images_.push_back(std::move(image));
   }
-  std::ranges::sort(contents.images_, {}, &StoredImage::name);
+  std::ranges::stable_sort(contents.images_, {}, &StoredImage::name);
   contents.reachable_.assign(reachable.begin(), reachable.end());
   return contents;
 }
 
-std::filesystem::path blob_path(const std::filesystem::path& store, const store::Digest& digest) {
-  return store / "blobs" / digest.algorithm_name() / digest.hex();
+std::vector<std::string> StoreContents::incomplete() const {
+  std::vector<std::string> names;
+  for (const StoredImage& image : images_) {
+    if (!image.complete) names.push_back(image.name.empty() ? image.digest : image.name);
+  }
+  return names;
 }
 
-Result<std::vector<std::string>> blobs_of_manifest(const std::filesystem::path& store,
-                                                   const store::Digest& digest) {
-  BlobWalk walk(store);
-  store::ManifestDescriptor manifest;
-  manifest.digest = digest;
-  LB_TRY(walk.add(manifest));
-  return std::vector(walk.blobs().begin(), walk.blobs().end());
+Result<std::size_t> forget_entries(const std::filesystem::path& store,
+                                   const std::function<bool(const IndexEntry&)>& goes) {
+  LB_ASSIGN(Json document, read_index(store));
+  if (document.is_null()) return std::size_t{0};
+  Json kept = Json::array();
+  for (const Json& descriptor : document["manifests"]) {
+    if (!goes(entry_of(descriptor))) kept.push_back(descriptor);
+  }
+  const std::size_t forgotten = document["manifests"].size() - kept.size();
+  if (forgotten == 0) return forgotten;
+  document["manifests"] = std::move(kept);
+  LB_TRY(write_index(store, document));
+  return forgotten;
 }
 
 Result<std::size_t> forget_images(const std::filesystem::path& store, const std::vector<std::string>& names) {
-  const auto path = store / "index.json";
-  LB_ASSIGN(const std::string text, read_file(path, store::kMaxIndexJsonBytes));
-  LB_ASSIGN(store::Json document,
-            store::parse_json_object(text, store::kMaxIndexJsonBytes, store::kMaxJsonDepth, path.string()));
-  const auto* const manifests = store::find_member(document, "manifests");
-  if (manifests == nullptr || !manifests->is_array())
-    return fail(EBADMSG, path.string(), ": it has no manifests");
-  store::Json kept = store::Json::array();
-  for (const auto& descriptor : *manifests) {
-    if (std::ranges::find(names, ref_name_of(descriptor)) == names.end()) kept.push_back(descriptor);
+  return forget_entries(
+      store, [&](const IndexEntry& entry) { return std::ranges::find(names, entry.name) != names.end(); });
+}
+
+Result<void> put_entry(const std::filesystem::path& store, Json descriptor, const IndexEntry& entry) {
+  LB_ASSIGN(Json document, read_index(store));
+  if (document.is_null()) document = {{"schemaVersion", 2}, {"manifests", Json::array()}};
+  Json annotations = Json::object();
+  if (const Json* const given = store::find_member(descriptor, "annotations");
+      given != nullptr && given->is_object())
+    annotations = *given;
+  annotations[kRefName] = entry.name;
+  for (const auto& [key, value] :
+       {std::pair(kRegistryDigest, entry.registry_digest), std::pair(kSource, entry.source)}) {
+    if (value.empty()) {
+      annotations.erase(key);
+    } else {
+      annotations[key] = value;
+    }
   }
-  const std::size_t forgotten = manifests->size() - kept.size();
-  if (forgotten == 0) return forgotten;
+  descriptor["annotations"] = std::move(annotations);
+  Json kept = Json::array();
+  for (const Json& other : document["manifests"]) {
+    if (entry_of(other).name != entry.name) kept.push_back(other);
+  }
+  kept.push_back(std::move(descriptor));
   document["manifests"] = std::move(kept);
-  LB_ASSIGN(auto file, AtomicFile::create(path));
-  LB_TRY(file.append(as_bytes(document.dump(-1, ' ', false, store::Json::error_handler_t::replace))));
-  LB_TRY(file.commit());
-  return forgotten;
+  std::error_code ignored;
+  if (!std::filesystem::exists(store / "oci-layout", ignored)) {
+    LB_ASSIGN(auto layout, AtomicFile::create(store / "oci-layout"));
+    LB_TRY(layout.append(as_bytes(std::string_view(R"({"imageLayoutVersion":"1.0.0"})"))));
+    LB_TRY(layout.commit());
+  }
+  return write_index(store, document);
+}
+
+Result<Json> find_descriptor(const std::filesystem::path& store,
+                             const std::function<bool(const IndexEntry&)>& wanted) {
+  LB_ASSIGN(const Json document, read_index(store));
+  if (!document.is_null()) {
+    for (const Json& descriptor : document["manifests"]) {
+      if (wanted(entry_of(descriptor))) return descriptor;
+    }
+  }
+  return fail(ENOENT, "no such image in the local store ", store.string());
 }
 
 }  // namespace layerboot::launcher

@@ -3,13 +3,17 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "launcher/images/stored_documents.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
 #include "oci-mount/store/digest.h"
+#include "oci-mount/store/json_document.h"
 
 namespace layerboot::launcher {
 
@@ -25,39 +29,70 @@ class StoreLock {
   UniqueFd fd_;
 };
 
-struct StoredImage {
-  std::string name;    // "docker.io/library/debian:12", or as it was given to the tool that put it in
+/// An entry of index.json. All but `digest` is as somebody wrote it, and may hold anything.
+struct IndexEntry {
+  std::string
+      name;  // "docker.io/library/debian:12", or as it was given to the tool that put it in; may be ""
   std::string digest;  // of its manifest or index
+  std::string media_type;
+  /// What the registry has under that name, of an image that layerboot pulled: the digest of its manifest or,
+  /// of several platforms, its index. It may differ from `digest`, as skopeo converts Docker's manifests.
+  std::string registry_digest;
+  std::string source;  // from where it can be fetched again, as skopeo writes it: "docker://…@sha256:…"
+};
+
+struct StoredImage : IndexEntry {
   std::uint64_t size_bytes = 0;  // of all its blobs that are there, each counted once
+  ImageState state = ImageState::kWhole;
+  std::string problem;   // why it is not whole
+  bool complete = true;  // false: it may lead to more than `blobs`
   std::size_t layer_count = 0;
+  std::string config_digest;
+  std::string created;
+  store::Platform platform;
   std::vector<std::string> blobs;  // digests of all that it leads to, sorted
 };
 
+/// index.json's entries in its order; none where there is no index.json. EBADMSG or EINVAL for a document
+/// that is none, with what to do.
+Result<std::vector<IndexEntry>> read_entries(const std::filesystem::path& store);
+
+/// Follows the entry to all that it leads to. Never an error: what is wrong with it is in the result.
+StoredImage look_at_image(const std::filesystem::path& store, const IndexEntry& entry);
+
 /// What index.json names and every blob that it leads to. Blobs of other platforms that an image index names
-/// and nobody fetched are no error.
+/// and nobody fetched are no error; nor is an entry that is no image, or not whole.
 class StoreContents {
  public:
-  /// An empty store where there is no index.json. EBADMSG for a document that is none.
+  /// As read_entries().
   static Result<StoreContents> read(const std::filesystem::path& store);
 
+  /// By name; those without one first.
   [[nodiscard]] const std::vector<StoredImage>& images() const { return images_; }
   /// Digests ("sha256:…"), sorted, of every blob that an image in index.json leads to, named or not.
   [[nodiscard]] const std::vector<std::string>& reachable() const { return reachable_; }
+  /// Images that may lead to more than that, as a document of theirs is damaged.
+  [[nodiscard]] std::vector<std::string> incomplete() const;
 
  private:
-  std::vector<StoredImage> images_;  // by name
+  std::vector<StoredImage> images_;
   std::vector<std::string> reachable_;
 };
 
-/// Digests, sorted, of the manifest `digest`, which is a blob of the store, and of all that it leads to.
-Result<std::vector<std::string>> blobs_of_manifest(const std::filesystem::path& store,
-                                                   const store::Digest& digest);
-
-/// A blob's file in the store.
-std::filesystem::path blob_path(const std::filesystem::path& store, const store::Digest& digest);
-
-/// Takes the images called `names` out of index.json, which is replaced whole. Gives how many there were.
-/// REQUIRES: the lock is held.
+/// Takes the entries that `goes` chooses out of index.json, which is replaced whole. Gives how many there
+/// were. REQUIRES: the lock is held.
+Result<std::size_t> forget_entries(const std::filesystem::path& store,
+                                   const std::function<bool(const IndexEntry&)>& goes);
+/// Those called `names`.
 Result<std::size_t> forget_images(const std::filesystem::path& store, const std::vector<std::string>& names);
+
+/// Writes `descriptor` into index.json as the image `entry.name`, instead of what had the name; makes the
+/// layout where there is none. Of `entry`, name, registry_digest and source are written. REQUIRES: the lock
+/// is held, and the blobs are there.
+Result<void> put_entry(const std::filesystem::path& store, store::Json descriptor, const IndexEntry& entry);
+
+/// The descriptor of the first entry that `wanted` chooses, as it is in index.json; ENOENT if none.
+Result<store::Json> find_descriptor(const std::filesystem::path& store,
+                                    const std::function<bool(const IndexEntry&)>& wanted);
 
 }  // namespace layerboot::launcher

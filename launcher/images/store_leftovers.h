@@ -1,4 +1,4 @@
-// What a broken-off pull leaves in the store: the blob that skopeo was writing.
+// What a broken-off pull leaves in the store: the directory it worked in, the blob that skopeo was writing.
 #pragma once
 
 #include <cstdint>

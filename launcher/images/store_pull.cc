@@ -1,38 +1,40 @@
 #include "launcher/images/store_pull.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
+#include <cstdlib>
 #include <optional>
 #include <system_error>
 
 #include "launcher/host/run_tool.h"
-#include "launcher/images/store_index.h"
+#include "launcher/host/staging_directory.h"
+#include "launcher/images/pull_source.h"
+#include "launcher/images/registry_image.h"
+#include "launcher/images/skopeo.h"
 #include "launcher/images/store_leftovers.h"
+#include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/progress.h"
-#include "oci-mount/store/image.h"
-#include "oci-mount/store/oci_json.h"
 
 namespace layerboot::launcher {
 
 namespace {
 
-constexpr std::size_t kMaxNameBytes = 255;
+namespace fs = std::filesystem;
+using store::Json;
 
-bool is_name_character(char c) {
-  return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
-         std::string_view("._-/:").find(c) != std::string_view::npos;
-}
+/// What the image is called in the staging layout, where it is alone.
+constexpr std::string_view kStagedName = "image";
 
 /// Bytes in the store's blobs and in what skopeo is writing: what it says itself is for people, not programs.
-std::uint64_t size_of_store(const std::filesystem::path& store) {
+std::uint64_t size_of_store(const fs::path& store) {
   std::uint64_t sum = 0;
   std::error_code error;
-  const auto end = std::filesystem::recursive_directory_iterator();
-  for (std::filesystem::recursive_directory_iterator at(store, error); !error && at != end;
-       at.increment(error)) {
+  const auto end = fs::recursive_directory_iterator();
+  for (fs::recursive_directory_iterator at(store, error); !error && at != end; at.increment(error)) {
     struct stat st{};
     if (::lstat(at->path().c_str(), &st) == 0 && S_ISREG(st.st_mode))
       sum += static_cast<std::uint64_t>(st.st_size);
@@ -40,135 +42,252 @@ std::uint64_t size_of_store(const std::filesystem::path& store) {
   return sum;
 }
 
-/// "localhost:5000/team/app:1" without its tag.
-std::string_view repository_of(std::string_view name) { return name.substr(0, name.rfind(':')); }
+/// What the copy is of, and where to.
+struct Copy {
+  const fs::path& store;
+  const fs::path& staging;
+  std::string source;
+  bool into_store = false;  // blobs go straight there, and those that are there are not fetched
+  std::optional<WantedPlatform> platform;
+  std::uint64_t total_bytes = 0;  // 0: not known
+  std::string label;              // of the progress; "": none
+};
 
-ToolSpec skopeo(std::vector<std::string> words, const char* tls_option, const PullOptions& options) {
-  ToolSpec tool;
-  tool.argv = {"skopeo"};
-  tool.argv.insert(tool.argv.end(), words.begin(), words.end());
-  if (!options.tls_verify) tool.argv.emplace_back(str_cat(tls_option, "=false"));
-  return tool;
-}
-
-Result<std::string> inspect(const std::string& what, const PullOptions& options) {
-  return run_tool(skopeo({"inspect", "--raw", str_cat("docker://", what)}, "--tls-verify", options));
-}
-
-/// The manifest of the image for this machine, as the registry has it.
-Result<std::string> fetch_manifest(const std::string& name, const PullOptions& options) {
-  LB_ASSIGN(const std::string text, inspect(name, options));
-  const auto index = store::parse_index(text, name);
-  if (!index) return text;
-  for (const auto& entry : index->manifests) {
-    if (entry.kind == store::DocumentKind::kManifest && store::fits_host(entry))
-      return inspect(str_cat(repository_of(name), "@", entry.digest.text()), options);
+std::vector<std::string> copy_words(const Copy& copy, bool tls_verify) {
+  std::vector<std::string> words;
+  if (copy.platform) {
+    words = {"--override-os", copy.platform->os, "--override-arch", copy.platform->architecture};
+    if (!copy.platform->variant.empty())
+      words.insert(words.end(), {"--override-variant", copy.platform->variant});
   }
-  return fail(ENOENT, "it has nothing for linux/", store::host_architecture());
+  words.insert(words.end(), {"copy", "--quiet"});
+  if (!tls_verify) words.emplace_back("--src-tls-verify=false");
+  const char* const docker_host = std::getenv("DOCKER_HOST");
+  if (copy.source.starts_with("docker-daemon:") && docker_host != nullptr && *docker_host != '\0')
+    words.insert(words.end(), {"--src-daemon-host", docker_host});
+  if (copy.into_store) words.insert(words.end(), {"--dest-shared-blob-dir", "../blobs"});
+  words.push_back(copy.source);
+  // Relative: the store's path may hold a ':', at which skopeo would split.
+  words.push_back(str_cat("oci:.:", kStagedName));
+  return words;
 }
 
-/// Whether the store has the image under its name: the same config and layers. (The manifest may be another:
-/// skopeo converts Docker's.)
-Result<bool> is_up_to_date(const std::filesystem::path& store, const std::string& name,
-                           const std::string& manifest_text) {
-  const auto manifest = store::parse_manifest(manifest_text, "its manifest");
-  if (!manifest) return false;
-  LB_ASSIGN(const StoreContents contents, StoreContents::read(store));
-  const auto image = std::ranges::find(contents.images(), name, &StoredImage::name);
-  if (image == contents.images().end() || image->layer_count != manifest->layers.size()) return false;
-  std::error_code ignored;
-  const auto has = [&](const store::Digest& digest) {
-    return std::ranges::binary_search(image->blobs, digest.text()) &&
-           std::filesystem::exists(blob_path(store, digest), ignored);
-  };
-  return has(manifest->config) &&
-         std::ranges::all_of(manifest->layers, [&](const auto& layer) { return has(layer.digest); });
-}
-
-/// How much of it the store does not have; 0 where that can't be said (a manifest of an older kind, which
-/// skopeo converts). ENOTSUP for layers that could not be served, before they are fetched.
-Result<std::uint64_t> bytes_to_fetch(const std::filesystem::path& store, const std::string& manifest_text) {
-  const auto manifest = store::parse_manifest(manifest_text, "its manifest");
-  if (!manifest && manifest.error().code == ENOTSUP) return std::unexpected(manifest.error());
-  if (!manifest) return std::uint64_t{0};
-  std::error_code ignored;
-  std::uint64_t sum = 0;
-  const auto count = [&](const store::Digest& digest, std::uint64_t size_bytes) {
-    if (!std::filesystem::exists(blob_path(store, digest), ignored)) sum += size_bytes;
-  };
-  count(manifest->config, manifest->config_size_bytes);
-  for (const auto& layer : manifest->layers) count(layer.digest, layer.size_bytes);
-  return sum;
-}
-
-Result<void> copy_with_progress(const std::filesystem::path& store, const std::string& name,
-                                const PullOptions& options) {
-  LB_ASSIGN(const std::string manifest, fetch_manifest(name, options));
-  LB_ASSIGN(const bool up_to_date, is_up_to_date(store, name, manifest));
-  if (up_to_date) return {};
-  LB_ASSIGN(const std::uint64_t total_bytes, bytes_to_fetch(store, manifest));
+/// Runs the copy, and gives the descriptor that the staging layout then has.
+Result<Json> carry_out(const Copy& copy, bool tls_verify) {
   std::optional<Progress> progress;
-  if (options.show_progress) progress.emplace(str_cat("pulling ", name), total_bytes);
-  const std::uint64_t before = size_of_store(store);
-  ToolSpec copy = skopeo({"copy", "--quiet"}, "--src-tls-verify", options);
-  copy.argv.push_back(str_cat("docker://", name));
-  copy.argv.push_back(str_cat("oci:", store.string(), ":", name));
-  copy.on_tick = [&] {
-    const std::uint64_t now = size_of_store(store);
-    if (progress) progress->update(now > before ? now - before : 0);
-  };
-  LB_TRY(run_tool(copy));
+  if (!copy.label.empty()) progress.emplace(copy.label, copy.total_bytes);
+  const std::uint64_t before = size_of_store(copy.store);
+  LB_TRY(
+      run_skopeo({.words = copy_words(copy, tls_verify), .working_directory = copy.staging, .on_tick = [&] {
+                    if (!progress) return;
+                    const std::uint64_t now = size_of_store(copy.store);
+                    progress->update(now > before ? now - before : 0);
+                  }}));
+  return find_descriptor(copy.staging, [](const IndexEntry& entry) { return entry.name == kStagedName; });
+}
+
+/// skopeo does not sync what it writes.
+Result<void> sync_store(const fs::path& store) {
+  LB_ASSIGN(const UniqueFd fd, open_path(store, O_RDONLY | O_DIRECTORY));
+  if (::syncfs(fd.get()) != 0) return errno_error("cannot sync ", store.string());
   return {};
 }
 
+std::vector<std::string> digests_of(const store::ManifestDocument& manifest) {
+  std::vector<std::string> digests{manifest.config.text()};
+  for (const auto& layer : manifest.layers) digests.push_back(layer.digest.text());
+  return digests;
+}
+
+std::uint64_t bytes_to_fetch(const store::ManifestDocument& manifest,
+                             const std::vector<BlobFinding>& findings) {
+  std::uint64_t sum = 0;
+  const auto add = [&](const store::Digest& digest, std::uint64_t size_bytes) {
+    if (std::ranges::find(findings, digest.text(), &BlobFinding::digest) != findings.end()) sum += size_bytes;
+  };
+  add(manifest.config, manifest.config_size_bytes);
+  for (const auto& layer : manifest.layers) add(layer.digest, layer.size_bytes);
+  return sum;
+}
+
+bool is_known_and_whole(const fs::path& store, const std::string& name, const RegistryImage& found) {
+  const auto entries = read_entries(store);
+  if (!entries) return false;
+  return std::ranges::any_of(*entries, [&](const IndexEntry& entry) {
+    return entry.name == name && entry.registry_digest == found.digest &&
+           look_at_image(store, entry).problem.empty();
+  });
+}
+
+void say_what_was_wrong(const std::vector<BlobFinding>& findings) {
+  for (const BlobFinding& finding : findings) {
+    if (!finding.missing) log_info(finding.what, "; it was fetched again");
+  }
+}
+
+Result<void> pull_from_registry(const fs::path& store, const PullSource& source, const PullOptions& options,
+                                const std::optional<WantedPlatform>& platform) {
+  LB_ASSIGN(const RegistryImage found,
+            look_up_in_registry(*source.registry_name, platform, store, options.tls_verify));
+  std::vector<BlobFinding> findings;
+  if (found.manifest) {
+    const std::string label =
+        options.show_progress ? str_cat("checking what is there of ", source.stored_name) : "";
+    LB_ASSIGN(findings, check_blobs(store, digests_of(*found.manifest), label));
+    if (findings.empty() && is_known_and_whole(store, source.stored_name, found)) return {};
+  }
+  LB_ASSIGN(const StagingDirectory staging, StagingDirectory::create(store / "pull"));
+  LB_ASSIGN(const SetAside aside, SetAside::move(store, findings, staging.path()));
+  const Copy copy{.store = store,
+                  .staging = staging.path(),
+                  .source = found.source,
+                  .into_store = true,
+                  .platform = found.manifest ? std::optional<WantedPlatform>() : platform,
+                  .total_bytes = found.manifest ? bytes_to_fetch(*found.manifest, findings) : 0,
+                  .label = options.show_progress ? str_cat("pulling ", source.stored_name) : ""};
+  LB_ASSIGN(const Json descriptor, carry_out(copy, options.tls_verify));
+  say_what_was_wrong(findings);
+  LB_TRY(sync_store(store));
+  return put_entry(store, descriptor,
+                   {.name = source.stored_name,
+                    .digest = {},
+                    .media_type = {},
+                    .registry_digest = found.digest,
+                    .source = found.source});
+}
+
+/// What is no image for the platform does not leave the staging layout.
+Result<void> check_staged(const fs::path& staging, const Json& descriptor,
+                          const std::optional<WantedPlatform>& platform) {
+  LB_ASSIGN(const std::string text, store::string_member(descriptor, "digest", "its descriptor"));
+  LB_ASSIGN(const auto digest, store::Digest::parse(text));
+  const StoredDocuments found = read_documents(staging, digest, {});
+  if (found.problem.empty()) return {};
+  const bool as_wanted = platform && found.platform.os == platform->os &&
+                         found.platform.architecture == platform->architecture && found.layer_count > 0;
+  if (as_wanted) return {};
+  const bool other =
+      !found.platform.architecture.empty() && found.state == ImageState::kUnusable && !platform;
+  return fail(ENOTSUP, found.problem,
+              other ? str_cat("; --platform ", found.platform.os, "/", found.platform.architecture,
+                              " takes it all the same")
+                    : "");
+}
+
+Result<void> adopt_blobs(const fs::path& staging, const fs::path& store) {
+  for (const char* const algorithm : {"sha256", "sha512"}) {
+    std::error_code error;
+    std::vector<std::string> digests;
+    for (const auto& blob : fs::directory_iterator(staging / "blobs" / algorithm, error))
+      digests.push_back(str_cat(algorithm, ":", blob.path().filename().string()));
+    if (digests.empty()) continue;
+    LB_TRY(make_directories(store / "blobs" / algorithm));
+    LB_ASSIGN(const auto wanting, check_blobs(store, digests, {}));
+    for (const BlobFinding& finding : wanting) {
+      LB_ASSIGN(const auto digest, store::Digest::parse(finding.digest));
+      const auto from = blob_path(staging, digest);
+      if (::rename(from.c_str(), blob_path(store, digest).c_str()) != 0)
+        return errno_error("cannot move ", from.string(), " into the store");
+    }
+  }
+  return {};
+}
+
+/// From this machine: into a layout of its own first, as a look costs as much as the copy.
+Result<void> take_in(const fs::path& store, const PullSource& source, const PullOptions& options,
+                     const std::optional<WantedPlatform>& platform) {
+  LB_ASSIGN(const StagingDirectory staging, StagingDirectory::create(store / "pull"));
+  const Copy copy{.store = store,
+                  .staging = staging.path(),
+                  .source = source.text,
+                  .into_store = false,
+                  .platform = platform,
+                  .total_bytes = 0,
+                  .label = options.show_progress ? str_cat("taking in ", source.stored_name) : ""};
+  LB_ASSIGN(const Json descriptor, carry_out(copy, true));
+  LB_TRY(check_staged(staging.path(), descriptor, platform));
+  LB_TRY(adopt_blobs(staging.path(), store));
+  LB_TRY(sync_store(store));
+  return put_entry(store, descriptor,
+                   {.name = source.stored_name,
+                    .digest = {},
+                    .media_type = {},
+                    .registry_digest = {},
+                    .source = source.text});
+}
+
 /// What to do about it, where that can be told.
-std::string_view advice(const Error& error) {
-  const bool refused = error.text.find("unauthorized") != std::string::npos ||
-                       error.text.find("authentication required") != std::string::npos ||
-                       error.text.find("denied") != std::string::npos;
-  return refused ? "; log in first: skopeo login " : "";
+std::string advice(const Error& error, const PullSource& source) {
+  const auto says = [&](std::string_view words) { return error.text.find(words) != std::string::npos; };
+  if (!source.registry_name) return {};
+  const std::string registry = source.registry_name->registry();
+  if (says("unauthorized") || says("authentication required") || says("denied"))
+    return str_cat("; log in first: skopeo login ", registry);
+  if (says("server gave HTTP response to HTTPS client"))
+    return str_cat("; ", registry, " speaks plain http, which --tls-verify=false takes");
+  if (says("x509:")) return "; --tls-verify=false takes a certificate that nobody known here has signed";
+  return {};
 }
 
 }  // namespace
 
-Result<std::string> full_name(std::string_view reference) {
-  constexpr std::string_view kTransport = "docker://";
-  if (reference.starts_with(kTransport)) reference.remove_prefix(kTransport.size());
-  if (reference.empty() || reference.size() > kMaxNameBytes || reference.front() == '-' ||
-      reference.front() == '/' || !std::ranges::all_of(reference, is_name_character)) {
-    return fail(EINVAL, "\"", reference,
-                "\" is no image of a registry: write a name such as debian:12 or localhost:5000/app");
-  }
-  std::string name(reference);
-  const auto slash = name.rfind('/');
-  const std::string_view last = std::string_view(name).substr(slash == std::string::npos ? 0 : slash + 1);
-  if (last.find(':') == std::string_view::npos) name += ":latest";
-  if (slash == std::string::npos) return str_cat("docker.io/library/", name);
-  const std::string_view first = std::string_view(name).substr(0, name.find('/'));
-  const bool is_host = first.find_first_of(".:") != std::string_view::npos || first == "localhost";
-  return is_host ? name : str_cat("docker.io/", name);
-}
-
-Result<std::string> pull_image(const std::filesystem::path& store, const PullOptions& options) {
-  LB_ASSIGN(const std::string name, full_name(options.reference));
-  // skopeo splits oci:DIR:TAG at the first colon.
-  if (store.string().find(':') != std::string::npos) {
-    return fail(EINVAL, "the store ", store.string(),
-                " has a ':' in its path, which skopeo can't take: set XDG_DATA_HOME");
+Result<std::string> pull_image(const fs::path& store, const PullOptions& options) {
+  LB_ASSIGN(PullSource source, parse_pull_source(options.reference, options.name));
+  std::optional<WantedPlatform> platform;
+  if (!options.platform.empty()) {
+    LB_ASSIGN(platform, parse_platform(options.platform));
   }
   const InterruptScope interruptible;
   LB_ASSIGN(const StoreLock lock, StoreLock::acquire(store));
   LB_TRY(remove_leftovers(store));
-  const auto copied = copy_with_progress(store, name, options);
-  // Of a copy that failed; and of an earlier one that was killed, and was not quite dead before.
+  const auto pulled = source.registry_name ? pull_from_registry(store, source, options, platform)
+                                           : take_in(store, source, options, platform);
+  // Of one that was killed before, and was not quite dead then.
   if (const auto cleaned = remove_leftovers(store); !cleaned) log_warn(cleaned.error().describe());
-  if (copied) return name;
-  if (copied.error().code == ENOENT && copied.error().text.find("skopeo") != std::string::npos) {
-    return fail(ENOENT, "skopeo, which fetches images, is not installed: apt-get install skopeo");
+  if (pulled) return source.stored_name;
+  const std::string& what = source.registry_name ? source.stored_name : source.text;
+  return fail(pulled.error().code, "cannot pull ", what, ": ", pulled.error().describe(),
+              advice(pulled.error(), source));
+}
+
+Result<std::vector<BlobFinding>> check_image(const fs::path& store, const StoredImage& image,
+                                             bool show_progress) {
+  return check_blobs(
+      store, image.blobs,
+      show_progress ? str_cat("checking ", image.name.empty() ? image.digest : image.name) : "");
+}
+
+Result<void> repair_image(const fs::path& store, const StoredImage& image,
+                          const std::vector<BlobFinding>& findings, const PullOptions& options) {
+  std::string source = image.source;
+  if (source.empty()) {
+    const auto name = parse_image_name(image.name);
+    if (!name) {
+      return fail(ENOENT, "from where ", image.name.empty() ? image.digest : image.name,
+                  " came is not known: take it in again from there");
+    }
+    source = str_cat("docker://", name->text());
   }
-  const std::string_view what_to_do = advice(copied.error());
-  return fail(copied.error().code, "cannot pull ", name, ": ", copied.error().describe(), what_to_do,
-              what_to_do.empty() ? std::string_view() : std::string_view(name).substr(0, name.find('/')));
+  const InterruptScope interruptible;
+  LB_ASSIGN(const StoreLock lock, StoreLock::acquire(store));
+  LB_TRY(remove_leftovers(store));
+  LB_ASSIGN(const StagingDirectory staging, StagingDirectory::create(store / "pull"));
+  LB_ASSIGN(const SetAside aside, SetAside::move(store, findings, staging.path()));
+  const Copy copy{.store = store,
+                  .staging = staging.path(),
+                  .source = source,
+                  .into_store = true,
+                  .platform = {},
+                  .total_bytes = 0,
+                  .label = options.show_progress ? str_cat("fetching again ", image.name) : ""};
+  const auto copied = carry_out(copy, options.tls_verify);
+  if (!copied)
+    return fail(copied.error().code, "cannot fetch ", source, " again: ", copied.error().describe());
+  LB_TRY(sync_store(store));
+  LB_ASSIGN(const auto left, check_blobs(store, look_at_image(store, image).blobs, {}));
+  if (left.empty()) return {};
+  return fail(ENOENT, source, " is another image now, without ", left.front().digest, ": layerboot pull ",
+              image.name, " takes the new one");
 }
 
 }  // namespace layerboot::launcher

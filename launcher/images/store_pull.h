@@ -1,29 +1,40 @@
-// Fetching an image from a registry into the local store.
+// Taking an image into the local store, and making good what is damaged there.
 #pragma once
 
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "launcher/images/blob_check.h"
+#include "launcher/images/store_index.h"
 #include "oci-mount/base/result.h"
 
 namespace layerboot::launcher {
 
 struct PullOptions {
-  std::string reference;   // "debian:12", "localhost:5000/app"; "docker://" before it is taken too
+  std::string reference;   // pull_source.h
+  std::string name;        // what the store is to call it; "": as it is called where it comes from
+  std::string platform;    // "linux/arm64"; "": this machine's
   bool tls_verify = true;  // false: plain http, or a certificate nobody signed, is taken
   bool show_progress = true;
 };
 
-/// The name a registry's image has in the store: "debian:12" gives "docker.io/library/debian:12", as skopeo
-/// and Docker complete it. EINVAL for what is no image name of a registry.
-Result<std::string> full_name(std::string_view reference);
-
-/// Copies it with skopeo, which brings registries' protocols and credentials. A blob appears whole or not at
-/// all, and index.json, which makes the image known, is written last and under the store's lock; so a pull
-/// that is broken off leaves at most blobs, which the next one uses and gc removes, and, where it was killed,
-/// part of one, which the next one removes. What is there is not fetched again. Gives the name in the store.
-/// EINTR when interrupted.
+/// Copies it with skopeo. What could not be served (an artifact, another platform's, a layer of an unknown
+/// type) is refused before its layers are fetched. A blob appears whole or not at all, and index.json, which
+/// makes the image known, is written last, durably, and under the store's lock; so a pull that is broken off
+/// leaves at most blobs, which the next one uses and gc removes, and, where it was killed, a directory that
+/// the next one removes. What is there is not fetched again, but read: a blob that is not what it is called
+/// is replaced. Gives the name in the store. EINTR when interrupted.
 Result<std::string> pull_image(const std::filesystem::path& store, const PullOptions& options);
+
+/// Reads all blobs of an image of the store: what is missing, or damaged.
+Result<std::vector<BlobFinding>> check_image(const std::filesystem::path& store, const StoredImage& image,
+                                             bool show_progress);
+
+/// Fetches again, from where it came, what check_image() found; the image stays the same. An error, and
+/// nothing is changed, where that can't be had any more. Of `options` the last two count.
+Result<void> repair_image(const std::filesystem::path& store, const StoredImage& image,
+                          const std::vector<BlobFinding>& findings, const PullOptions& options);
 
 }  // namespace layerboot::launcher

@@ -110,6 +110,7 @@ Result<Image> open_docker_archive(const Reference& reference, const std::filesys
   image.reference = reference.text;
   LB_ASSIGN(image.manifest_digest, digest_of(HashAlgorithm::kSha256, as_bytes(*text)));
   LB_ASSIGN(image.config, parse_config(config, str_cat("config ", chosen.config)));
+  image.config_text = config;
   LB_TRY(check_config(image, chosen.layers.size()));
   for (std::size_t i = 0; i < chosen.layers.size(); ++i) {
     LB_ASSIGN(auto layer, find_layer(*archive, chosen.layers[i], image.config.diff_ids[i], digest_cache));

@@ -129,6 +129,7 @@ Result<Image> assemble(const Content& content, const ManifestDescriptor& chosen,
   if (!lease) return while_doing(lease.error(), "image \"", reference.text, "\"");
   image.lease = std::move(*lease);
   LB_ASSIGN(image.config, parse_config(config_text, str_cat("config ", manifest.config.text())));
+  image.config_text = config_text;
   LB_TRY(check_config(image, manifest.layers.size()));
   for (std::size_t i = 0; i < manifest.layers.size(); ++i) {
     const LayerDescriptor& from = manifest.layers[i];

@@ -40,6 +40,7 @@ struct Image {
   std::string reference;  // as typed
   Digest manifest_digest;
   ImageConfig config;
+  std::string config_text;         // the document that `config` was read from; empty of a directory
   std::vector<ImageLayer> layers;  // lowest first
   /// The ChainID of the whole (OCI image spec, config.md "Layer ChainID"); the zero digest when there is no
   /// layer. Of a directory, the digest of its path.

@@ -37,6 +37,21 @@ TEST(Options, RunHasDefaults) {
   EXPECT_GE(options.cpus, 1U);
 }
 
+TEST(Options, ImagesAreFetchedAsDockerDoes) {
+  EXPECT_EQ(parse({"run", "debian:12"}).options->pull_policy, PullPolicy::kMissing);
+  EXPECT_EQ(parse({"run", "--pull", "always", "debian:12"}).options->pull_policy, PullPolicy::kAlways);
+  EXPECT_EQ(parse({"serve", "--pull=never", "debian:12"}).options->pull_policy, PullPolicy::kNever);
+  EXPECT_FALSE(parse({"disk", "--tls-verify=false", "debian:12", "out"}).options->tls_verify);
+  expect_misuse({"run", "--pull", "often", "debian:12"}, "often");
+  const auto pull = parse({"pull", "--platform", "linux/arm64", "dir:/copy", "app:1"});
+  ASSERT_TRUE(pull.options) << pull.text;
+  EXPECT_EQ(pull.options->image_name, "app:1");
+  EXPECT_EQ(pull.options->pull_platform, "linux/arm64");
+  expect_misuse({"images", "--filter", "size=3"}, "--filter size=3");
+  expect_misuse({"images", "--format", "{{.Colour}}"}, ".Colour");
+  expect_misuse({"tag", "debian:12"}, "NAME");
+}
+
 TEST(Options, RunTakesAll) {
   const auto parsed =
       parse({"run",        "debian:12", "--name",       "web",      "--cpus", "3",        "--memory",
@@ -120,6 +135,7 @@ TEST(Options, StoreCommands) {
   const auto rmi = parse({"rmi", "debian:12"});
   ASSERT_TRUE(rmi.options) << rmi.text;
   EXPECT_EQ(rmi.options->command, Command::kRmi);
+  EXPECT_EQ(rmi.options->names, std::vector<std::string>{"debian:12"});
   const auto gc = parse({"gc"});
   ASSERT_TRUE(gc.options) << gc.text;
   EXPECT_EQ(gc.options->command, Command::kGc);

@@ -80,9 +80,47 @@ TEST_F(StoreGcTest, ForgottenImagesGoWithTheirIndexesAndTrees) {
   EXPECT_EQ(count(dirs_.index(), "", ".tree"), 1U);
 }
 
+TEST_F(StoreGcTest, NothingGoesWhileADocumentIsDamaged) {
+  ASSERT_TRUE(forget_images(dirs_.store(), {"two:2"}));
+  const auto entries = read_entries(dirs_.store());
+  ASSERT_TRUE(entries);
+  const auto manifest = blob_path(dirs_.store(), *store::Digest::parse(entries->front().digest));
+  const std::string whole = test::read_text(manifest);
+  test::write_text(manifest, whole.substr(0, whole.size() / 2));
+  const GcReport kept = collect();
+  EXPECT_EQ(kept.blobs, 0U);
+  EXPECT_EQ(kept.doubtful, std::vector<std::string>{"one:1"});
+  test::write_text(manifest, whole);
+  EXPECT_EQ(collect().blobs, 3U);
+}
+
+TEST_F(StoreGcTest, ManyNamesGoByOneDigest) {
+  ImageBuilder image(dirs_.store());
+  image.add_gzip_layer(TarBuilder().file("f", "x").finish());
+  image.write("a:1");
+  image.write("b:1");
+  const std::string digest = read_entries(dirs_.store())->back().digest;
+  const auto refused = remove_images(dirs_, {digest.substr(7, 12)}, false);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().text.find("a:1, b:1"), std::string::npos) << refused.error().text;
+  EXPECT_TRUE(remove_images(dirs_, {digest}, true));
+  EXPECT_TRUE(read_entries(dirs_.store())->empty());
+}
+
+TEST_F(StoreGcTest, ATagIsOneMoreName) {
+  ASSERT_TRUE(tag_image(dirs_, "one:1", "mine"));
+  EXPECT_TRUE(store::open_image("mine:latest", dirs_));
+  EXPECT_TRUE(remove_images(dirs_, {"one:1"}, false));
+  EXPECT_EQ(collect().blobs, 0U);
+  const auto missing = tag_image(dirs_, "tow:2", "x");
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, ENOENT);
+  EXPECT_FALSE(tag_image(dirs_, "two:2", "Not a name"));
+}
+
 TEST_F(StoreGcTest, AnImageThatAProcessReadsStays) {
   std::optional<store::Image> image = use("two:2");
-  const auto refused = remove_image(dirs_, "two:2");
+  const auto refused = remove_images(dirs_, {"two:2"}, false);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, EBUSY);
   EXPECT_NE(refused.error().text.find("is being read by a process"), std::string::npos)
@@ -102,8 +140,8 @@ TEST_F(StoreGcTest, ASecondNameOfOneImageMayGo) {
   image.write("a:1");
   image.write("b:1");
   const auto held = use("a:1");
-  EXPECT_TRUE(remove_image(dirs_, "b:1"));
-  EXPECT_FALSE(remove_image(dirs_, "a:1"));
+  EXPECT_TRUE(remove_images(dirs_, {"b:1"}, false));
+  EXPECT_FALSE(remove_images(dirs_, {"a:1"}, false));
 }
 
 TEST_F(StoreGcTest, IndexesOfDirectoriesAndFilesThatAreGone) {
@@ -164,8 +202,8 @@ TEST_F(StoreGcTest, TheImagesOfVmsAreReadFromTheirRecords) {
   const auto used = images_of_vms(dirs_);
   ASSERT_TRUE(used) << used.error().text;
   ASSERT_EQ(used->size(), 1U);
-  EXPECT_EQ(used->at("two:2"), "web");
-  const auto refused = remove_image(dirs_, "two:2");
+  EXPECT_EQ(used->at("two:2"), std::vector<std::string>{"web"});
+  const auto refused = remove_images(dirs_, {"two:2"}, false);
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().text.find("in use by VM web"), std::string::npos) << refused.error().text;
   test::write_text(dirs_.vms() / "web/config.json", "{");

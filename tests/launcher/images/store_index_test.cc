@@ -57,9 +57,8 @@ TEST_F(StoreIndexTest, KnowsImagesAndAllTheirBlobs) {
     sum += std::filesystem::file_size(blob_path(store(), *store::Digest::parse(blob)));
   EXPECT_EQ(one.size_bytes, sum);
   EXPECT_EQ(contents->reachable().size(), 7U) << "the shared layer is there once";
-  const auto of_manifest = blobs_of_manifest(store(), *store::Digest::parse(one.digest));
-  ASSERT_TRUE(of_manifest);
-  EXPECT_EQ(*of_manifest, one.blobs);
+  const auto of_manifest = read_documents(store(), *store::Digest::parse(one.digest), {}).blobs;
+  EXPECT_EQ(std::vector(of_manifest.begin(), of_manifest.end()), one.blobs);
 }
 
 TEST_F(StoreIndexTest, ForgetsByNameAndKeepsTheRest) {
@@ -82,6 +81,97 @@ TEST_F(StoreIndexTest, NamesWhatCannotBeRead) {
   EXPECT_FALSE(forget_images(store(), {"two:2"}));
   test::write_text(store() / "index.json", R"({"manifests":1})");
   EXPECT_FALSE(forget_images(store(), {"two:2"}));
+}
+
+/// The descriptor of a blob, called `name`.
+std::string descriptor(const std::string& media_type, const std::string& digest, std::size_t size_bytes,
+                       const std::string& name) {
+  return str_cat(R"({"mediaType":")", media_type, R"(","digest":")", digest, R"(","size":)", size_bytes,
+                 R"(,"annotations":{"org.opencontainers.image.ref.name":")", name, R"("}})");
+}
+
+constexpr const char* kManifestType = "application/vnd.oci.image.manifest.v1+json";
+
+TEST_F(StoreIndexTest, WhatIsNoImageIsSaidToBeNoneAndHindersNobody) {
+  ImageBuilder image(store());
+  image.add_gzip_layer(TarBuilder().file("f", "x").finish()).write("good:1");
+  const std::string chart = image.add_blob("chart");
+  const std::string chart_config = image.add_blob("{}");
+  const std::string artifact = str_cat(
+      R"({"schemaVersion":2,"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json","digest":")",
+      chart_config, R"(","size":2},"layers":[{"mediaType":"application/x","digest":")", chart,
+      R"(","size":5}]})");
+  image.add_to_index(descriptor(kManifestType, image.add_blob(artifact), artifact.size(), "chart:1"));
+  const std::string odd = str_cat(R"({"parts":{"only":")", image.add_blob("part"), R"("}})");
+  image.add_to_index(descriptor("application/vnd.example+json", image.add_blob(odd), odd.size(), "odd:1"));
+  image.add_to_index(descriptor(kManifestType, "md5:00", 1, "md5:1"));
+  image.add_to_index(R"({"mediaType":7,"digest":null})");
+  const auto contents = StoreContents::read(store());
+  ASSERT_TRUE(contents) << contents.error().text;
+  ASSERT_EQ(contents->images().size(), 5U);
+  const auto named = [&](std::string_view name) {
+    const auto found = std::ranges::find(contents->images(), name, &StoredImage::name);
+    return found == contents->images().end() ? StoredImage() : *found;
+  };
+  EXPECT_EQ(named("good:1").problem, "");
+  EXPECT_EQ(named("chart:1").state, ImageState::kUnusable);
+  EXPECT_NE(named("chart:1").problem.find("artifact"), std::string::npos) << named("chart:1").problem;
+  EXPECT_EQ(named("chart:1").blobs.size(), 3U);
+  EXPECT_EQ(named("odd:1").blobs.size(), 2U) << "whatever looks like a digest";
+  EXPECT_EQ(named("md5:1").state, ImageState::kUnusable);
+  EXPECT_TRUE(contents->incomplete().empty());
+  for (const char* const name : {"chart:1", "odd:1", "md5:1"})
+    EXPECT_EQ(forget_images(store(), {name}).value_or(99), 1U) << name;
+}
+
+TEST_F(StoreIndexTest, WhatIsCutIsIncomplete) {
+  ImageBuilder image(store());
+  image.add_gzip_layer(TarBuilder().file("f", "x").finish()).write("cut:1");
+  const auto state = [this] { return StoreContents::read(store())->images().at(0); };
+  EXPECT_EQ(state().problem, "");
+  const auto layer = image.blob_path(test::sha256_text(image.layers[0].blob));
+  test::write_text(layer, image.layers[0].blob.substr(1));
+  EXPECT_EQ(state().state, ImageState::kIncomplete);
+  EXPECT_TRUE(state().complete) << "what it needs is known";
+  std::filesystem::remove(layer);
+  EXPECT_NE(state().problem.find("is missing"), std::string::npos) << state().problem;
+  const auto manifest = image.blob_path(state().digest);
+  test::write_text(manifest, test::read_text(manifest).substr(0, 100));
+  EXPECT_NE(state().problem.find("manifest is damaged"), std::string::npos) << state().problem;
+  EXPECT_FALSE(state().complete);
+  std::filesystem::remove(manifest);
+  EXPECT_FALSE(state().complete);
+}
+
+TEST_F(StoreIndexTest, AnEntryTakesTheNameOfAnother) {
+  fill();
+  const auto one = [](const IndexEntry& entry) { return entry.name == "docker.io/library/one:latest"; };
+  const auto found = find_descriptor(store(), one);
+  ASSERT_TRUE(found) << found.error().text;
+  const std::string digest = (*found)["digest"];
+  ASSERT_TRUE(put_entry(store(), *found,
+                        {.name = "two:2",
+                         .digest = {},
+                         .media_type = {},
+                         .registry_digest = "sha256:r",
+                         .source = "docker://x"}));
+  const auto entries = read_entries(store());
+  ASSERT_TRUE(entries);
+  ASSERT_EQ(entries->size(), 2U);
+  EXPECT_EQ(entries->back().name, "two:2");
+  EXPECT_EQ(entries->back().digest, digest);
+  EXPECT_EQ(entries->back().registry_digest, "sha256:r");
+  EXPECT_EQ(entries->back().source, "docker://x");
+  EXPECT_TRUE(find_descriptor(store(), one)) << "it keeps its own";
+}
+
+TEST_F(StoreIndexTest, AnEntryMakesTheLayout) {
+  std::filesystem::create_directories(dir_ / "new");
+  IndexEntry entry;
+  entry.name = "a:1";
+  ASSERT_TRUE(put_entry(dir_ / "new", {{"digest", "sha256:x"}}, entry));
+  EXPECT_EQ(test::read_text(dir_ / "new/oci-layout"), R"({"imageLayoutVersion":"1.0.0"})");
+  EXPECT_EQ(read_entries(dir_ / "new")->size(), 1U);
 }
 
 TEST_F(StoreIndexTest, TheLockIsOneHoldersAtATime) {

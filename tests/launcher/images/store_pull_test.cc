@@ -3,6 +3,10 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include "launcher/images/notation_guess.h"
+#include "launcher/images/pull_source.h"
+#include "launcher/images/registry_image.h"
+#include "launcher/images/skopeo.h"
 #include "launcher/images/store_leftovers.h"
 #include "oci-mount/base/files.h"
 #include "tests/support/image_builder.h"
@@ -11,32 +15,77 @@
 namespace layerboot::launcher {
 namespace {
 
-TEST(FullName, IsCompletedAsDockerDoes) {
-  const auto full = [](std::string_view text) { return full_name(text).value_or("refused"); };
-  EXPECT_EQ(full("debian"), "docker.io/library/debian:latest");
-  EXPECT_EQ(full("debian:12"), "docker.io/library/debian:12");
-  EXPECT_EQ(full("docker://debian:12"), "docker.io/library/debian:12");
-  EXPECT_EQ(full("team/app"), "docker.io/team/app:latest");
-  EXPECT_EQ(full("quay.io/team/app:1"), "quay.io/team/app:1");
-  EXPECT_EQ(full("localhost/app"), "localhost/app:latest");
-  EXPECT_EQ(full("localhost:5000/app"), "localhost:5000/app:latest");
+TEST(PullSource, KnowsWhereImagesComeFrom) {
+  const auto registry = parse_pull_source("debian:12", {});
+  ASSERT_TRUE(registry) << registry.error().text;
+  EXPECT_EQ(registry->text, "docker://docker.io/library/debian:12");
+  EXPECT_EQ(registry->stored_name, "docker.io/library/debian:12");
+  EXPECT_TRUE(registry->registry_name);
+  EXPECT_EQ(parse_pull_source("debian:12", "mine")->stored_name, "docker.io/library/mine:latest");
+  const auto docker = parse_pull_source("docker-daemon:app", {});
+  ASSERT_TRUE(docker) << docker.error().text;
+  EXPECT_EQ(docker->text, "docker-daemon:app:latest");
+  EXPECT_EQ(docker->stored_name, "docker.io/library/app:latest");
+  EXPECT_FALSE(docker->registry_name);
+  const auto podman = parse_pull_source("containers-storage:[vfs@/a+/b]localhost/app:1", {});
+  ASSERT_TRUE(podman) << podman.error().text;
+  EXPECT_EQ(podman->stored_name, "localhost/app:1");
+  EXPECT_EQ(parse_pull_source("dir:/copy", "app:2")->stored_name, "docker.io/library/app:2");
 }
 
-TEST(FullName, RefusesWhatIsNone) {
-  for (const std::string& text : {std::string(), std::string("-v"), std::string("/etc"), std::string("a b"),
-                                  std::string("a$b"), std::string("a\nb"), std::string(256, 'a')}) {
-    const auto name = full_name(text);
-    ASSERT_FALSE(name) << text;
-    EXPECT_NE(name.error().text.find("is no image of a registry"), std::string::npos) << name.error().text;
-  }
+TEST(PullSource, SaysWhatIsMissing) {
+  EXPECT_NE(parse_pull_source("dir:/copy", {}).error().text.find("layerboot pull dir:/copy NAME"),
+            std::string::npos);
+  EXPECT_FALSE(parse_pull_source("dir:/copy", "Not A Name"));
+  EXPECT_FALSE(parse_pull_source("dir:/copy", "x@sha256:" + std::string(64, 'a')));
+  EXPECT_FALSE(parse_pull_source("oci:somewhere/$x", {}));
 }
 
-TEST(PullImage, AStoreThatSkopeoCannotNameIsRefused) {
+TEST(Platform, IsOsAndArchitecture) {
+  const auto arm = parse_platform("linux/arm/v7");
+  ASSERT_TRUE(arm) << arm.error().text;
+  EXPECT_EQ(arm->architecture, "arm");
+  EXPECT_EQ(arm->variant, "v7");
+  EXPECT_EQ(arm->text(), "linux/arm/v7");
+  for (const std::string_view text : {"", "arm64", "linux/", "/arm64", "linux/arm/v7/x", "linux/--all"})
+    EXPECT_FALSE(parse_platform(text)) << text;
+}
+
+TEST(SkopeoMessage, IsWhatWasWrong) {
+  EXPECT_EQ(skopeo_message(R"(time="now" level=fatal msg="no \"x\" here: gone")"), "no \"x\" here: gone");
+  EXPECT_EQ(skopeo_message("level=fatal msg=gone\n"), "gone");
+  EXPECT_EQ(skopeo_message("killed"), "killed");
+  EXPECT_EQ(skopeo_message(R"(msg="Error parsing image name \"docker://h:1/x:1\": no such host")"),
+            "no such host");
+  EXPECT_EQ(skopeo_message(R"(msg="initializing source docker://h:1/x:1: not there")"), "not there");
+  EXPECT_EQ(skopeo_message(R"(msg="cut)"), "cut");
+}
+
+TEST(NearNames, AreASlipOrATagAway) {
+  using Names = std::vector<std::string>;
+  const Names known{"docker.io/library/debian:12", "docker.io/library/debian:13", "quay.io/team/server:1",
+                    ""};
+  EXPECT_EQ(near_names("debain:12", known), (Names{"debian:12", "debian:13"}));
+  EXPECT_EQ(near_names("debian:11", known), (Names{"debian:12", "debian:13"}));
+  EXPECT_EQ(near_names("server", known), (Names{"quay.io/team/server:1"}));
+  EXPECT_EQ(near_names("ubuntu", known), Names());
+  EXPECT_EQ(near_names("", known), Names());
+  EXPECT_EQ(near_names(std::string(100'000, 'a'), known), Names());
+}
+
+TEST(Leftovers, OfAPullThatWasKilled) {
   const test::TempDir dir;
-  const auto pulled = pull_image(dir / "a:b", {.reference = "debian:12", .show_progress = false});
-  ASSERT_FALSE(pulled);
-  EXPECT_NE(pulled.error().text.find("XDG_DATA_HOME"), std::string::npos) << pulled.error().text;
-  EXPECT_FALSE(std::filesystem::exists(dir / "a:b"));
+  std::filesystem::create_directories(dir / ".pull.making-abcdef/blobs/sha256");
+  test::write_text(dir / ".pull.making-abcdef/blobs/sha256/x", "bytes");
+  test::write_text(dir / ".pull.making-abcdef/index.json", "{}");
+  {
+    const auto writer = open_path(dir / ".pull.making-abcdef/index.json", O_RDWR);
+    ASSERT_TRUE(writer);
+    EXPECT_EQ(remove_leftovers(dir.path())->files, 1U);
+    EXPECT_TRUE(std::filesystem::exists(dir / ".pull.making-abcdef/index.json"));
+  }
+  EXPECT_EQ(remove_leftovers(dir.path())->files, 1U);
+  EXPECT_FALSE(std::filesystem::exists(dir / ".pull.making-abcdef"));
 }
 
 TEST(Leftovers, GoUnlessSomebodyWritesThem) {

@@ -1,0 +1,149 @@
+#include "launcher/images/image_supply.h"
+
+#include <algorithm>
+#include <optional>
+#include <system_error>
+
+#include "launcher/images/notation_guess.h"
+#include "launcher/images/pull_source.h"
+#include "launcher/images/store_pull.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/store/reference.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+/// "; near it are: debian:12, …", or "".
+std::string near_ones(const StateDirs& dirs, const std::string& reference) {
+  const auto entries = read_entries(dirs.store());
+  if (!entries) return {};
+  std::vector<std::string> names;
+  for (const IndexEntry& entry : *entries) names.push_back(entry.name);
+  std::string list;
+  for (const std::string& name : near_names(reference, names))
+    list += str_cat(list.empty() ? "" : ", ", name);
+  return list.empty() ? list : str_cat("; the local store has: ", list);
+}
+
+/// An image that was made here, as ./dev image makes the default one: a layout of its own.
+std::optional<std::string> made_here(const StateDirs& dirs, const std::string& reference) {
+  const SplitName name = split_name(reference);
+  const bool plain = !name.repository.empty() && name.repository.find('/') == std::string_view::npos &&
+                     !name.repository.starts_with('.') && name.digest.empty();
+  if (!plain) return {};
+  const auto layout = dirs.data / "images" / name.repository;
+  std::error_code ignored;
+  if (!std::filesystem::exists(layout / "index.json", ignored)) return {};
+  return str_cat("oci:", layout.string(), name.tag.empty() ? "" : ":", name.tag);
+}
+
+Result<std::string> fetch(const StateDirs& dirs, const std::string& reference, const SupplyOptions& options) {
+  auto pulled = pull_image(dirs.store(), {.reference = reference,
+                                          .name = {},
+                                          .platform = {},
+                                          .tls_verify = options.tls_verify,
+                                          .show_progress = options.show_progress});
+  if (pulled || pulled.error().code == EINTR) return pulled;
+  return fail(pulled.error().code, pulled.error().text, near_ones(dirs, reference));
+}
+
+/// Whether the store has it, and it is worth a try. What is not whole is fetched again where that may help.
+bool is_of_use(const StateDirs& dirs, const std::vector<IndexEntry>& entries, const SupplyOptions& options) {
+  if (entries.empty()) return false;
+  const StoredImage image = look_at_image(dirs.store(), entries.front());
+  if (image.state != ImageState::kIncomplete || options.policy == PullPolicy::kNever) return true;
+  log_info("image ", image.name, " of the local store is not whole (", image.problem, "): fetching it again");
+  return false;
+}
+
+Result<std::string> from_other_engine(const StateDirs& dirs, const std::string& reference,
+                                      const SupplyOptions& options) {
+  LB_ASSIGN(const PullSource source, parse_pull_source(reference, {}));
+  LB_ASSIGN(const auto entries, find_entries(dirs, source.stored_name));
+  if (options.policy != PullPolicy::kAlways && is_of_use(dirs, entries, options)) {
+    log_info("taking ", source.stored_name, " of the local store; --pull always takes it from ", reference,
+             " again");
+    return source.stored_name;
+  }
+  if (options.policy == PullPolicy::kNever) return std::unexpected(no_such_image(dirs, source.stored_name));
+  return fetch(dirs, reference, options);
+}
+
+/// "sha256:01ab…", or its digits alone, of which any part from the beginning will do.
+bool is_digest_beginning(std::string_view text) {
+  constexpr std::string_view kAlgorithm = "sha256:";
+  constexpr std::size_t kDigits = 64;
+  if (text.starts_with(kAlgorithm)) text.remove_prefix(kAlgorithm.size());
+  return text.size() >= kMinDigestDigits && text.size() <= kDigits &&
+         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+bool begins_with(std::string_view digest, std::string_view beginning) {
+  return digest.starts_with(beginning) ||
+         digest.substr(std::min(digest.size(), digest.find(':') + 1)).starts_with(beginning);
+}
+
+/// What open_image() finds the entry by, where it does not by what was typed: that was part of a digest, or
+/// the digest that the registry has for several platforms.
+std::string openable(const store::Reference& typed, const IndexEntry& entry) {
+  const bool by_name = std::ranges::find(typed.names, entry.name) != typed.names.end();
+  if (by_name || (typed.digest && typed.digest->text() == entry.digest)) return typed.text;
+  const auto name = parse_image_name(entry.name);
+  return str_cat(name ? familiar_name(name->repository) : "image", "@", entry.digest);
+}
+
+}  // namespace
+
+Result<std::vector<IndexEntry>> find_entries(const StateDirs& dirs, const std::string& reference) {
+  LB_ASSIGN(const auto entries, read_entries(dirs.store()));
+  std::vector<IndexEntry> found;
+  const auto take = [&](auto&& fits) {
+    std::ranges::copy_if(entries, std::back_inserter(found), fits);
+    return !found.empty();
+  };
+  // What a tool wrote there may be no name that we would take: it must be possible to remove it all the same.
+  if (!reference.empty() && take([&](const IndexEntry& entry) { return entry.name == reference; }))
+    return found;
+  const auto parsed = store::parse_reference(reference, dirs);
+  if (parsed && parsed->in_store) {
+    for (const std::string& name : parsed->names) {
+      if (take([&](const IndexEntry& entry) { return entry.name == name; })) return found;
+    }
+    const std::string digest = parsed->digest ? parsed->digest->text() : "";
+    const bool by_digest = !digest.empty() && take([&](const IndexEntry& entry) {
+      return entry.digest == digest || entry.registry_digest == digest;
+    });
+    if (by_digest) return found;
+  }
+  if (is_digest_beginning(reference)) {
+    take([&](const IndexEntry& entry) {
+      return begins_with(entry.digest, reference) || begins_with(entry.registry_digest, reference);
+    });
+  }
+  return found;
+}
+
+Error no_such_image(const StateDirs& dirs, const std::string& reference) {
+  return {ENOENT, str_cat("no image \"", reference, "\" in the local store ", dirs.store().string(),
+                          near_ones(dirs, reference), "; layerboot images lists what is there")};
+}
+
+Result<std::string> supply_image(const StateDirs& dirs, const std::string& reference,
+                                 const SupplyOptions& options) {
+  LB_TRY(check_notation(reference));
+  if (is_other_engines(reference)) return from_other_engine(dirs, reference, options);
+  LB_ASSIGN(const auto parsed, store::parse_reference(reference, dirs));
+  if (!parsed.in_store) return reference;
+  LB_ASSIGN(const auto entries, find_entries(dirs, reference));
+  if (options.policy != PullPolicy::kAlways && is_of_use(dirs, entries, options))
+    return openable(parsed, entries.front());
+  if (entries.empty()) {
+    if (const auto local = made_here(dirs, reference)) return *local;
+  }
+  if (options.policy == PullPolicy::kNever) return std::unexpected(no_such_image(dirs, reference));
+  LB_TRY(fetch(dirs, reference, options));
+  return reference;
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,38 @@
+// Seeing to it that an image is there before something is made of it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "launcher/images/store_index.h"
+#include "oci-mount/base/result.h"
+#include "oci-mount/base/state_dirs.h"
+
+namespace layerboot::launcher {
+
+/// When a name's image is fetched, as Docker has it.
+enum class PullPolicy : std::uint8_t { kMissing, kAlways, kNever };
+
+struct SupplyOptions {
+  PullPolicy policy = PullPolicy::kMissing;
+  bool tls_verify = true;
+  bool show_progress = true;
+};
+
+/// What open_image() takes for `reference`, and is there: a name is looked for in the local store, then among
+/// the images made on this machine (DATA/images/NAME), and fetched, with progress, where `options` say so or
+/// the store's is not whole. `docker-daemon:NAME` and `containers-storage:NAME` are taken into the store in
+/// the same way. Any other notation comes back as it is. An error names what was meant by a path or a URL, or
+/// the images that have nearly such a name.
+Result<std::string> supply_image(const StateDirs& dirs, const std::string& reference,
+                                 const SupplyOptions& options);
+
+/// The entries of the store that `reference` may mean, best first: by its name, by "NAME@DIGEST", or by the
+/// beginning of a digest (at least kMinDigestDigits of it, with or without "sha256:"). Empty: none.
+Result<std::vector<IndexEntry>> find_entries(const StateDirs& dirs, const std::string& reference);
+inline constexpr std::size_t kMinDigestDigits = 6;
+
+/// ENOENT, for a name that the store does not have, with the near ones.
+Error no_such_image(const StateDirs& dirs, const std::string& reference);
+
+}  // namespace layerboot::launcher

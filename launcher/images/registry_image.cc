@@ -1,0 +1,142 @@
+#include "launcher/images/registry_image.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "launcher/images/skopeo.h"
+#include "launcher/images/stored_documents.h"
+#include "oci-mount/base/bytes.h"
+#include "oci-mount/base/files.h"
+#include "oci-mount/store/image.h"
+#include "oci-mount/store/json_document.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+using store::find_member;
+using store::Json;
+
+constexpr int kMaxIndexNesting = 2;
+
+std::string text_of(const Json& object, const char* key) {
+  return store::string_member(object, key, "").value_or("");
+}
+
+Result<std::string> inspect(const std::string& source, bool config, bool tls_verify) {
+  std::vector<std::string> words{"inspect", "--raw"};
+  if (config) words.emplace_back("--config");
+  if (!tls_verify) words.emplace_back("--tls-verify=false");
+  words.push_back(source);
+  return run_skopeo({.words = std::move(words), .working_directory = {}, .on_tick = {}});
+}
+
+WantedPlatform platform_of(const Json& descriptor) {
+  const Json* const platform = find_member(descriptor, "platform");
+  if (platform == nullptr) return {};
+  return {text_of(*platform, "os"), text_of(*platform, "architecture"), text_of(*platform, "variant")};
+}
+
+bool fits(const WantedPlatform& have, const WantedPlatform& wanted) {
+  return have.os == wanted.os && have.architecture == wanted.architecture &&
+         (wanted.variant.empty() || have.variant.empty() || have.variant == wanted.variant);
+}
+
+/// The digest of the index's entry for the platform.
+Result<std::string> choose(const Json& index, const std::string& text,
+                           const std::optional<WantedPlatform>& wanted) {
+  LB_ASSIGN(const auto parsed, store::parse_index(text, "its index"));
+  for (const auto& entry : parsed.manifests) {
+    if (!wanted && store::fits_host(entry)) return entry.digest.text();
+  }
+  std::string seen;
+  for (const Json& descriptor : *find_member(index, "manifests")) {
+    const WantedPlatform platform = platform_of(descriptor);
+    if (wanted && fits(platform, *wanted)) return text_of(descriptor, "digest");
+    if (!platform.os.empty() && platform.os != "unknown")
+      seen += str_cat(seen.empty() ? "" : ", ", platform.text());
+  }
+  const std::string what = wanted ? wanted->text() : str_cat("linux/", store::host_architecture());
+  return fail(ENOENT, "it has nothing for ", what, seen.empty() ? "" : "; it has: ", seen,
+              wanted ? "" : "; --platform fetches another's");
+}
+
+/// The config document, out of the store where it is there and whole: the image may be known.
+Result<std::string> config_text(const std::filesystem::path& store, const RegistryImage& image,
+                                bool tls_verify) {
+  const store::Digest& digest = image.manifest->config;
+  const auto stored = read_file(blob_path(store, digest), store::kMaxManifestJsonBytes);
+  if (stored) {
+    LB_ASSIGN(const auto hash, store::digest_of(digest.algorithm(), as_bytes(*stored)));
+    if (hash == digest) return *stored;
+  }
+  return inspect(image.source, true, tls_verify);
+}
+
+/// That a manifest which was not chosen by its platform is for the one that is wanted.
+Result<void> check_platform(const std::string& text, const std::optional<WantedPlatform>& wanted) {
+  LB_ASSIGN(const auto config, store::parse_config(text, "its config"));
+  const WantedPlatform have{config.platform.os, config.platform.architecture, {}};
+  const WantedPlatform need =
+      wanted.value_or(WantedPlatform{"linux", std::string(store::host_architecture()), {}});
+  const bool says_nothing = have.os.empty() && have.architecture.empty();
+  if (says_nothing || fits(have, need)) return {};
+  return fail(ENOENT, "it is for ", have.text(), ", not for ", need.text(),
+              wanted ? "" : str_cat("; --platform ", have.text(), " fetches it all the same"));
+}
+
+}  // namespace
+
+std::string WantedPlatform::text() const {
+  return str_cat(os, "/", architecture, variant.empty() ? "" : "/", variant);
+}
+
+Result<WantedPlatform> parse_platform(std::string_view text) {
+  WantedPlatform platform;
+  const auto first = text.find('/');
+  const auto second = first == std::string_view::npos ? first : text.find('/', first + 1);
+  platform.os = text.substr(0, first);
+  if (first != std::string_view::npos)
+    platform.architecture =
+        text.substr(first + 1, second == std::string_view::npos ? second : second - first - 1);
+  if (second != std::string_view::npos) platform.variant = text.substr(second + 1);
+  const bool plain = std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '/' || c == '_' || c == '.';
+  });
+  if (plain && !platform.os.empty() && !platform.architecture.empty() &&
+      platform.variant.find('/') == std::string::npos)
+    return platform;
+  return fail(EINVAL, "\"", text, "\" is no platform: write linux/amd64, linux/arm64, linux/arm/v7");
+}
+
+Result<RegistryImage> look_up_in_registry(const ImageName& name,
+                                          const std::optional<WantedPlatform>& platform,
+                                          const std::filesystem::path& store, bool tls_verify) {
+  RegistryImage image;
+  image.source = str_cat("docker://", name.text());
+  LB_ASSIGN(std::string text, inspect(image.source, false, tls_verify));
+  LB_ASSIGN(const auto top, store::digest_of(store::HashAlgorithm::kSha256, as_bytes(text)));
+  image.digest = name.digest.empty() ? top.text() : name.digest;
+  std::string digest = image.digest;
+  bool chosen = false;
+  for (int nesting = 0;; ++nesting) {
+    LB_ASSIGN(const Json document, store::parse_json_object(text, store::kMaxIndexJsonBytes,
+                                                            store::kMaxJsonDepth, "what the registry has"));
+    const Json* const version = find_member(document, "schemaVersion");
+    if (version != nullptr && *version == 1) return image;
+    if (find_member(document, "manifests") == nullptr) break;
+    if (nesting == kMaxIndexNesting)
+      return fail(EINVAL, "its indexes are nested deeper than the limit of ", kMaxIndexNesting);
+    LB_ASSIGN(digest, choose(document, text, platform));
+    LB_ASSIGN(text, inspect(str_cat("docker://", name.repository, "@", digest), false, tls_verify));
+    chosen = true;
+  }
+  image.source = str_cat("docker://", name.repository, "@", digest);
+  LB_ASSIGN(image.manifest, store::parse_manifest(text, "its manifest"));
+  if (chosen) return image;
+  LB_ASSIGN(const std::string config, config_text(store, image, tls_verify));
+  LB_TRY(check_platform(config, platform));
+  return image;
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,44 @@
+// What a document of the local store leads to, and whether it is an image that can be booted. The store is
+// anybody's OCI layout: whatever lies there is read as far as it goes, and is no error.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <set>
+#include <string>
+
+#include "oci-mount/store/digest.h"
+#include "oci-mount/store/oci_json.h"
+
+namespace layerboot::launcher {
+
+enum class ImageState : std::uint8_t {
+  kWhole,       // can be booted, if its blobs are what they are called
+  kIncomplete,  // a document or blob is missing, or has not the size it should: fetched again it may be whole
+  kUnusable     // an artifact, another platform's, of a type that is not known
+};
+
+struct StoredDocuments {
+  std::set<std::string> blobs;  // digests of all that the first document leads to, itself included
+  /// False when a document is damaged, so that there may be more than `blobs`.
+  bool complete = true;
+  ImageState state = ImageState::kWhole;
+  std::string problem;  // why it is not whole, for people; foreign text in it
+  std::size_t layer_count = 0;
+  std::string config_digest;  // what Docker calls the image's ID; "" where it can't be told
+  std::string created;        // as the config has it (RFC 3339), or ""
+  store::Platform platform;
+};
+
+/// A blob's file in the store.
+std::filesystem::path blob_path(const std::filesystem::path& store, const store::Digest& digest);
+
+/// Reads the document `digest` of media type `media_type` ("" where nobody said), and those that it leads to.
+/// An index is judged by the image in it that is for this machine.
+StoredDocuments read_documents(const std::filesystem::path& store, const store::Digest& digest,
+                               const std::string& media_type);
+
+/// The digests in a text that is no document of a known form: whatever looks like one.
+std::set<std::string> digests_in(std::string_view text);
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,193 @@
+// What layerboot makes of the names of images: those that are legal, those that are missing, those that are
+// none.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/process/store_fixture.h"
+
+namespace layerboot::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class ImageSupplyTest : public StoreFixture {
+ protected:
+  /// `layerboot run`, which has no kernel and so ends before it starts a VM.
+  Outcome run(const std::vector<std::string>& words) const {
+    std::vector<std::string> all{"run",          "-q",        "--accel",           "tcg",
+                                 "--name",       "supply",    "--kernel",          "/no/kernel/",
+                                 "--guest-init", "/bin/true", "--tls-verify=false"};
+    all.insert(all.end(), words.begin(), words.end());
+    return layerboot(all);
+  }
+  static bool failed_for_want_of_a_kernel(const Outcome& outcome) {
+    return outcome.exit_code == 1 && outcome.err.find("/no/kernel/") != std::string::npos;
+  }
+  std::vector<std::string> names() const {
+    const auto list = nlohmann::json::parse(layerboot({"images", "--json"}).out, nullptr, false);
+    std::vector<std::string> found;
+    for (const auto& image : list) found.push_back(image["name"]);
+    return found;
+  }
+  void expect_says(const Outcome& outcome, const std::vector<std::string>& parts) const {
+    EXPECT_EQ(outcome.exit_code, 1) << outcome.err;
+    for (const std::string& part : parts) EXPECT_NE(outcome.err.find(part), std::string::npos) << outcome.err;
+  }
+};
+
+TEST_F(ImageSupplyTest, RunFetchesWhatIsMissingOnce) {
+  push("one", "1");
+  const Outcome never = run({"--pull", "never", name("one")});
+  expect_says(never, {"no image", name("one")});
+  EXPECT_TRUE(names().empty());
+  EXPECT_FALSE(fs::exists(dir_ / "data/layerboot/vms/supply")) << "what can't be had makes no VM";
+
+  const Outcome first = run({name("one")});
+  EXPECT_TRUE(failed_for_want_of_a_kernel(first)) << first.err;
+  EXPECT_EQ(names(), std::vector{name("one")});
+  const std::size_t given = registry_.blobs_given(4);
+
+  push("one", "2");
+  EXPECT_TRUE(failed_for_want_of_a_kernel(run({"docker://" + name("one")})));
+  EXPECT_EQ(cat(name("one"), "own").out, "1") << "it was there";
+  EXPECT_TRUE(failed_for_want_of_a_kernel(run({"--pull", "always", name("one")})));
+  EXPECT_EQ(cat(name("one"), "own").out, "2");
+  EXPECT_EQ(registry_.blobs_given(given + 3), given + 3) << "the new one's layer, and its config, twice";
+}
+
+TEST_F(ImageSupplyTest, ADigestNamesAnImage) {
+  push("one", "1");
+  ASSERT_EQ(layerboot({"pull", "-q", "--tls-verify=false", name("one")}).exit_code, 0);
+  const auto images = nlohmann::json::parse(layerboot({"images", "--json"}).out, nullptr, false);
+  ASSERT_EQ(images.size(), 1U);
+  const std::string digest = images[0]["digest"];
+  EXPECT_EQ(images[0]["registry_digest"], digest);
+  const std::string repository = name("one").substr(0, name("one").rfind(':'));
+
+  // By digest and by its beginning it is there already.
+  for (const std::string& reference : {str_cat(repository, "@", digest), str_cat(name("one"), "@", digest),
+                                       digest.substr(0, 19), digest.substr(7, 12)}) {
+    const Outcome outcome = run({"--pull", "never", reference});
+    EXPECT_TRUE(failed_for_want_of_a_kernel(outcome)) << reference << ": " << outcome.err;
+  }
+  EXPECT_EQ(layerboot({"rmi", digest.substr(7, 12)}).exit_code, 0);
+  EXPECT_TRUE(names().empty());
+
+  const std::string pinned = str_cat(name("one"), "@", digest);
+  EXPECT_TRUE(failed_for_want_of_a_kernel(run({pinned})));
+  EXPECT_EQ(names(), std::vector{str_cat(repository, "@", digest)});
+  EXPECT_EQ(cat(pinned, "own").out, "1");
+  const std::string other = str_cat(repository, "@sha256:", std::string(64, '0'));
+  expect_says(run({other}), {"cannot pull " + other});
+}
+
+TEST_F(ImageSupplyTest, NamesThatAreLegalCanBePulled) {
+  ImageBuilder image(dir_ / "source");
+  image.add_gzip_layer(TarBuilder().file("own", "1").finish()).write();
+  const std::string host = str_cat("localhost:", registry_.port(), "/");
+  for (const std::string text : {"a---b:1", "a__b:1", "x:_x", "x:1.0-_b", "x:a..b", "x:tail_", "x:tail-"}) {
+    push_layout(image.layout(), host + text);
+    const Outcome pulled = layerboot({"pull", "-q", "--tls-verify=false", host + text});
+    EXPECT_EQ(pulled.out, host + text + "\n") << pulled.err;
+    EXPECT_EQ(cat(host + text, "own").out, "1") << text;
+  }
+}
+
+TEST_F(ImageSupplyTest, WhatCannotBeServedIsNotStored) {
+  ImageBuilder arm(dir_ / "arm");
+  arm.architecture = arm.architecture == "arm64" ? "amd64" : "arm64";
+  arm.add_gzip_layer(TarBuilder().file("own", "arm").finish()).write();
+  push_layout(arm.layout(), name("arm"));
+  expect_says(layerboot({"pull", "--tls-verify=false", name("arm")}),
+              {"it is for linux/" + arm.architecture, "--platform"});
+
+  ImageBuilder unknown(dir_ / "unknown");
+  const std::string tar = TarBuilder().file("own", "1").finish();
+  unknown.add_layer({"application/vnd.example.layer", tar, sha256_text(tar)}).write();
+  push_layout(unknown.layout(), name("unknown"));
+  expect_says(layerboot({"pull", "--tls-verify=false", name("unknown")}), {"application/vnd.example.layer"});
+
+  EXPECT_TRUE(names().empty());
+  EXPECT_FALSE(fs::exists(store() / "blobs")) << "nothing was fetched";
+  const Outcome wanted =
+      layerboot({"pull", "-q", "--tls-verify=false", "--platform", "linux/" + arm.architecture, name("arm")});
+  EXPECT_EQ(wanted.exit_code, 0) << wanted.err;
+  const Outcome listed = layerboot({"images"});
+  EXPECT_NE(listed.out.find("can't be run: it is for linux/" + arm.architecture), std::string::npos)
+      << listed.out;
+}
+
+TEST_F(ImageSupplyTest, CopiesInFilesAreTakenIn) {
+  push("one", "1");
+  const auto copy = (dir_ / "copy").string();
+  ASSERT_EQ(run_program(
+                {"skopeo", "copy", "-q", "--src-tls-verify=false", "docker://" + name("one"), "dir:" + copy},
+                dir_ / "cache")
+                .exit_code,
+            0);
+  expect_says(run({"dir:" + copy}), {"layerboot pull dir:" + copy});
+  expect_says(run({copy}), {"layerboot pull dir:" + copy});
+  expect_says(layerboot({"pull", "dir:" + copy}), {"NAME"});
+  const Outcome pulled = layerboot({"pull", "-q", "dir:" + copy, "copied"});
+  EXPECT_EQ(pulled.out, "docker.io/library/copied:latest\n") << pulled.err;
+  EXPECT_EQ(cat("copied", "own").out, "1");
+  EXPECT_EQ(leftovers().size(), 0U);
+}
+
+TEST_F(ImageSupplyTest, PodmansImagesAreTakenIn) {
+  push("one", "1");
+  const std::string storage =
+      str_cat("[vfs@", (dir_ / "podman").string(), "+", (dir_ / "podman-run").string(), "]");
+  const Outcome stored =
+      run_program({"skopeo", "copy", "-q", "--src-tls-verify=false", "docker://" + name("one"),
+                   "containers-storage:" + storage + "localhost/one:1"},
+                  dir_ / "cache");
+  if (stored.exit_code != 0) GTEST_SKIP() << "skopeo has no containers-storage here: " << stored.err;
+  const Outcome pulled = layerboot({"pull", "-q", "containers-storage:" + storage + "localhost/one:1"});
+  EXPECT_EQ(pulled.out, "localhost/one:1\n") << pulled.err;
+  EXPECT_EQ(cat("localhost/one:1", "own").out, "1");
+}
+
+TEST_F(ImageSupplyTest, PathsAndUrlsAreToldTheirNotation) {
+  const auto at = [this](const char* path) { return (dir_ / path).string(); };
+  fs::create_directories(dir_ / "rootfs/bin");
+  ImageBuilder(dir_ / "layout").add_gzip_layer(TarBuilder().file("a", "A").finish()).write();
+  write_text(dir_ / "plain.tar", TarBuilder().file("bin/sh", "x").finish());
+  write_text(dir_ / "docker.tar", TarBuilder().file("manifest.json", "[]").finish());
+  write_text(dir_ / "oci.tar", TarBuilder().file("oci-layout", "{}").file("index.json", "{}").finish());
+  write_text(dir_ / "packed.tar.gz", gzip(TarBuilder().file("manifest.json", "[]").finish()));
+  expect_says(run({at("rootfs")}), {"write dir:" + at("rootfs")});
+  expect_says(run({at("layout")}), {"write oci:" + at("layout")});
+  expect_says(run({at("layout") + ":latest"}), {"write oci:" + at("layout") + ":latest"});
+  expect_says(run({at("plain.tar")}), {"of no image"});
+  expect_says(run({at("docker.tar")}), {"write docker-archive:" + at("docker.tar")});
+  expect_says(run({at("oci.tar")}), {"write oci-archive:" + at("oci.tar")});
+  expect_says(run({at("packed.tar.gz")}), {"layerboot pull docker-archive:" + at("packed.tar.gz")});
+  expect_says(run({"./not-there"}), {"no such file or directory"});
+  expect_says(run({"https://hub.docker.com/_/debian"}), {"write debian"});
+  expect_says(run({"https://quay.io/team/app"}), {"write quay.io/team/app"});
+}
+
+TEST_F(ImageSupplyTest, ASlipOfTheHandListsWhatIsNear) {
+  ImageBuilder image(store());
+  image.add_gzip_layer(TarBuilder().file("own", "1").finish());
+  image.write("docker.io/library/debian:12");
+  image.write(name("server"));
+  expect_says(run({"--pull", "never", "debain:12"}), {"no image \"debain:12\"", "debian:12"});
+  expect_says(run({"--pull", "never", "debian:13"}), {"the local store has: debian:12"});
+  expect_says(run({name("sever")}), {"cannot pull", name("server")});
+  const Outcome far = run({"--pull", "never", "ubuntu"});
+  EXPECT_EQ(far.err.find("the local store has"), std::string::npos) << far.err;
+}
+
+TEST_F(ImageSupplyTest, AnImageMadeHereHasAName) {
+  ImageBuilder(dir_ / "data/layerboot/images/demo")
+      .add_gzip_layer(TarBuilder().file("a", "A").finish())
+      .write();
+  const Outcome outcome = run({"demo"});
+  EXPECT_TRUE(failed_for_want_of_a_kernel(outcome)) << outcome.err;
+}
+
+}  // namespace
+}  // namespace layerboot::test

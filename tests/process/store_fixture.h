@@ -1,0 +1,75 @@
+// A registry and a local store of the test's own, and layerboot on them.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "oci-mount/base/str_cat.h"
+#include "tests/process/mount_support.h"
+#include "tests/process/private_registry.h"
+#include "tests/support/image_builder.h"
+#include "tests/support/tar_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot::test {
+
+class StoreFixture : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!registry_.works()) GTEST_SKIP() << registry_.why_not();
+  }
+  /// An image of a layer that all have, and one of its own.
+  void push(const std::string& tag, const std::string& own) {
+    ImageBuilder image(dir_ / ("source-" + tag));
+    image.add_gzip_layer(TarBuilder().file("shared", sample_bytes(300'000, 1)).finish());
+    image.add_gzip_layer(TarBuilder().file("own", own).finish()).write();
+    push_layout(image.layout(), name(tag));
+  }
+  void push_layout(const std::filesystem::path& layout, const std::string& image) {
+    const Outcome pushed = run_program({"skopeo", "copy", "--quiet", "--dest-tls-verify=false",
+                                        "oci:" + layout.string() + ":latest", "docker://" + image},
+                                       dir_ / "cache");
+    ASSERT_EQ(pushed.exit_code, 0) << pushed.err;
+  }
+  std::string name(const std::string& tag) const { return name(tag, registry_.port()); }
+  static std::string name(const std::string& tag, int port) {
+    return str_cat("localhost:", port, "/team/app:", tag);
+  }
+  std::filesystem::path store() const { return dir_ / "data/layerboot/store"; }
+  std::vector<std::string> layerboot_words(std::vector<std::string> words) const {
+    words.insert(words.begin(), {"env", "XDG_DATA_HOME=" + (dir_ / "data").string(), LAYERBOOT_LAUNCHER});
+    return words;
+  }
+  Outcome layerboot(const std::vector<std::string>& words) const {
+    return run_program(layerboot_words(words), dir_ / "cache");
+  }
+  Outcome cat(const std::string& image, const char* path) const {
+    return run_program(
+        {"env", "XDG_DATA_HOME=" + (dir_ / "data").string(), LAYERBOOT_OCI_MOUNT, "cat", "-q", image, path},
+        dir_ / "cache");
+  }
+  std::size_t blob_count() const {
+    std::size_t count = 0;
+    for (const auto& blob : std::filesystem::directory_iterator(store() / "blobs/sha256"))
+      count += blob.is_regular_file() ? 1U : 0U;
+    return count;
+  }
+  /// What skopeo is writing at this moment, or was.
+  std::vector<std::filesystem::path> leftovers() const {
+    std::vector<std::filesystem::path> found;
+    std::error_code ignored;
+    const auto end = std::filesystem::recursive_directory_iterator();
+    for (std::filesystem::recursive_directory_iterator at(store(), ignored); !ignored && at != end;
+         at.increment(ignored)) {
+      if (at->path().filename().string().starts_with("oci-put-blob")) found.push_back(at->path());
+    }
+    return found;
+  }
+
+  TempDir dir_;
+  PrivateRegistry registry_{dir_.path()};
+};
+
+}  // namespace layerboot::test

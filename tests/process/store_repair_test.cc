@@ -1,0 +1,110 @@
+// Blobs of the local store that are not what they are called.
+#include <gtest/gtest.h>
+
+#include "tests/process/store_fixture.h"
+
+namespace layerboot::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class StoreRepairTest : public StoreFixture {
+ protected:
+  void SetUp() override {
+    StoreFixture::SetUp();
+    if (IsSkipped()) return;
+    push("one", "1");
+    ASSERT_EQ(layerboot({"pull", "-q", "--tls-verify=false", name("one")}).exit_code, 0);
+  }
+  /// The largest blob: the shared layer.
+  fs::path layer() const {
+    fs::path largest;
+    for (const auto& blob : fs::directory_iterator(store() / "blobs/sha256")) {
+      if (largest.empty() || fs::file_size(blob.path()) > fs::file_size(largest)) largest = blob.path();
+    }
+    return largest;
+  }
+  void change_a_byte(const fs::path& path) const {
+    std::string bytes = read_text(path);
+    bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+    write_text(path, bytes);
+  }
+  Outcome verify(const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> words{"verify", "-q", "--tls-verify=false"};
+    words.insert(words.end(), more.begin(), more.end());
+    return layerboot(words);
+  }
+};
+
+TEST_F(StoreRepairTest, PullFindsWhatIsCutWrongOrMissing) {
+  const fs::path path = layer();
+  const std::string whole = read_text(path);
+  write_text(path, whole.substr(0, whole.size() / 2));
+  EXPECT_EQ(layerboot({"pull", "-q", "--tls-verify=false", name("one")}).exit_code, 0);
+  EXPECT_TRUE(read_text(path) == whole);
+  change_a_byte(path);
+  const Outcome pulled = layerboot({"pull", "--tls-verify=false", name("one")});
+  EXPECT_NE(pulled.err.find("is damaged"), std::string::npos) << pulled.err;
+  EXPECT_TRUE(read_text(path) == whole);
+  fs::remove(path);
+  EXPECT_EQ(layerboot({"pull", "-q", "--tls-verify=false", name("one")}).exit_code, 0);
+  EXPECT_TRUE(read_text(path) == whole);
+}
+
+TEST_F(StoreRepairTest, ARunFetchesWhatIsCut) {
+  const fs::path path = layer();
+  const std::string whole = read_text(path);
+  write_text(path, whole.substr(0, 100));
+  const Outcome never = cat(name("one"), "own");
+  EXPECT_NE(never.exit_code, 0);
+  const Outcome run =
+      layerboot({"run", "--accel", "tcg", "--kernel", "/no/kernel/", "--tls-verify=false", name("one")});
+  EXPECT_NE(run.err.find("is not whole"), std::string::npos) << run.err;
+  EXPECT_TRUE(read_text(path) == whole);
+}
+
+TEST_F(StoreRepairTest, VerifyNamesWhatIsWrongAndRepairsIt) {
+  EXPECT_EQ(verify().exit_code, 0);
+  const std::string whole = read_text(layer());
+  const fs::path path = layer();
+  change_a_byte(path);
+  const Outcome found = verify({name("one")});
+  EXPECT_EQ(found.exit_code, 1);
+  EXPECT_NE(found.out.find(path.filename().string() + " is damaged"), std::string::npos) << found.out;
+  // The tag has gone on; the image that is here is fetched all the same.
+  push("one", "2");
+  const Outcome repaired = verify({"--repair"});
+  EXPECT_EQ(repaired.exit_code, 0) << repaired.out << repaired.err;
+  EXPECT_TRUE(read_text(path) == whole);
+  EXPECT_EQ(cat(name("one"), "own").out, "1");
+}
+
+TEST_F(StoreRepairTest, WhatCannotBeFetchedStaysAsItIs) {
+  const fs::path path = layer();
+  change_a_byte(path);
+  const std::string damaged = read_text(path);
+  // Plain http is refused without --tls-verify=false.
+  const Outcome repaired = layerboot({"verify", "-q", "--repair"});
+  EXPECT_EQ(repaired.exit_code, 1);
+  EXPECT_NE(repaired.err.find("cannot fetch"), std::string::npos) << repaired.err;
+  EXPECT_TRUE(read_text(path) == damaged) << "something may still be had from it";
+}
+
+TEST_F(StoreRepairTest, ADamagedManifestComesAgain) {
+  fs::path manifest;
+  for (const auto& blob : fs::directory_iterator(store() / "blobs/sha256")) {
+    if (read_text(blob.path()).find("\"layers\"") != std::string::npos) manifest = blob.path();
+  }
+  const std::string whole = read_text(manifest);
+  write_text(manifest, whole.substr(0, whole.size() / 2));
+  const Outcome listed = layerboot({"images"});
+  EXPECT_NE(listed.out.find("its manifest is damaged"), std::string::npos) << listed.out;
+  EXPECT_EQ(layerboot({"gc"}).exit_code, 0);
+  EXPECT_EQ(blob_count(), 4U) << "what it needs can't be told";
+  EXPECT_EQ(layerboot({"pull", "-q", "--tls-verify=false", name("one")}).exit_code, 0);
+  EXPECT_TRUE(read_text(manifest) == whole);
+  EXPECT_EQ(cat(name("one"), "own").out, "1");
+}
+
+}  // namespace
+}  // namespace layerboot::test
