@@ -53,6 +53,17 @@ struct Copy {
   std::string label;              // of the progress; "": none
 };
 
+/// skopeo does not read DOCKER_HOST, and takes tcp:// for TLS in any case.
+std::string docker_host() {
+  constexpr std::string_view kTcp = "tcp://";
+  const char* const host = std::getenv("DOCKER_HOST");
+  const char* const tls = std::getenv("DOCKER_TLS_VERIFY");
+  const std::string_view text = host == nullptr ? "" : host;
+  if (text.starts_with(kTcp) && (tls == nullptr || *tls == '\0'))
+    return str_cat("http://", text.substr(kTcp.size()));
+  return std::string(text);
+}
+
 std::vector<std::string> copy_words(const Copy& copy, bool tls_verify) {
   std::vector<std::string> words;
   if (copy.platform) {
@@ -62,9 +73,10 @@ std::vector<std::string> copy_words(const Copy& copy, bool tls_verify) {
   }
   words.insert(words.end(), {"copy", "--quiet"});
   if (!tls_verify) words.emplace_back("--src-tls-verify=false");
-  const char* const docker_host = std::getenv("DOCKER_HOST");
-  if (copy.source.starts_with("docker-daemon:") && docker_host != nullptr && *docker_host != '\0')
-    words.insert(words.end(), {"--src-daemon-host", docker_host});
+  if (copy.source.starts_with("docker-daemon:")) {
+    if (const std::string host = docker_host(); !host.empty())
+      words.insert(words.end(), {"--src-daemon-host", host});
+  }
   if (copy.into_store) words.insert(words.end(), {"--dest-shared-blob-dir", "../blobs"});
   words.push_back(copy.source);
   // Relative: the store's path may hold a ':', at which skopeo would split.
@@ -284,9 +296,12 @@ Result<void> repair_image(const fs::path& store, const StoredImage& image,
   if (!copied)
     return fail(copied.error().code, "cannot fetch ", source, " again: ", copied.error().describe());
   LB_TRY(sync_store(store));
-  LB_ASSIGN(const auto left, check_blobs(store, look_at_image(store, image).blobs, {}));
-  if (left.empty()) return {};
-  return fail(ENOENT, source, " is another image now, without ", left.front().digest, ": layerboot pull ",
+  // Of an index other platforms' images may be missing, as they were.
+  const StoredImage again = look_at_image(store, image);
+  LB_ASSIGN(const auto left, check_blobs(store, again.blobs, {}));
+  const auto wrong = std::ranges::find(left, false, &BlobFinding::missing);
+  if (again.state != ImageState::kIncomplete && wrong == left.end()) return {};
+  return fail(ENOENT, source, " is another image now, which has not all of this one: layerboot pull ",
               image.name, " takes the new one");
 }
 

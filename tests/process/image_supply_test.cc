@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/process/store_fixture.h"
+#include "tests/support/fake_docker.h"
 
 namespace layerboot::test {
 namespace {
@@ -147,6 +148,28 @@ TEST_F(ImageSupplyTest, PodmansImagesAreTakenIn) {
   const Outcome pulled = layerboot({"pull", "-q", "containers-storage:" + storage + "localhost/one:1"});
   EXPECT_EQ(pulled.out, "localhost/one:1\n") << pulled.err;
   EXPECT_EQ(cat("localhost/one:1", "own").out, "1");
+}
+
+TEST_F(ImageSupplyTest, DockersImagesAreTakenIn) {
+  push("one", "1");
+  const auto saved = dir_ / "saved.tar";
+  ASSERT_EQ(run_program({"skopeo", "copy", "-q", "--src-tls-verify=false", "docker://" + name("one"),
+                         "docker-archive:" + saved.string() + ":app:1"},
+                        dir_ / "cache")
+                .exit_code,
+            0);
+  const FakeDocker docker(dir_ / "docker.sock", read_text(saved));
+  const auto with_docker = [&](std::vector<std::string> words) {
+    words = layerboot_words(std::move(words));
+    words.insert(words.begin(), {"env", "DOCKER_HOST=" + docker.address()});
+    return run_program(words, dir_ / "cache");
+  };
+  const Outcome pulled = with_docker({"pull", "-q", "docker-daemon:app:1"});
+  EXPECT_EQ(pulled.out, "docker.io/library/app:1\n") << pulled.err;
+  EXPECT_EQ(cat("app:1", "own").out, "1");
+  // `run` takes what the store has.
+  EXPECT_TRUE(failed_for_want_of_a_kernel(run({"docker-daemon:app:1"})));
+  expect_says(run({"--pull", "always", "docker-daemon:app:1"}), {"cannot pull docker-daemon:app:1"});
 }
 
 TEST_F(ImageSupplyTest, PathsAndUrlsAreToldTheirNotation) {
