@@ -48,7 +48,6 @@ std::vector<std::string> volume_vfsd_args(const VmConfig& config, const Volume& 
   } else {
     args.insert(args.end(), {"--share", volume.host});
     if (volume.kind == VolumeKind::kReadOnly) args.emplace_back("--read-only");
-    if (volume.quota_bytes != 0) args.insert(args.end(), {"--quota", str_cat(volume.quota_bytes)});
   }
   if (config.quiet) args.emplace_back("--quiet");
   if (config.debug) args.emplace_back("--debug");

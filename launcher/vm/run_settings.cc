@@ -106,8 +106,9 @@ Result<Volume> parse_volume(std::string_view text) {
     const auto done = volume_option(split_off(rest, ','), volume);
     if (!done) return while_doing(done.error(), "--volume ", text);
   }
-  if (volume.kind == VolumeKind::kReadOnly && volume.quota_bytes != 0) {
-    return fail(EINVAL, "--volume ", text, ": ro leaves nothing to limit by quota=");
+  if (volume.kind != VolumeKind::kOverlay && volume.quota_bytes != 0) {
+    return fail(EINVAL, "--volume ", text,
+                ": quota= is for overlay; a directory in place is bounded by the host's own quotas");
   }
   return volume;
 }

@@ -41,7 +41,7 @@ struct Volume {
   std::string host;   // absolute
   std::string guest;  // absolute, without "." and ".." and the end's '/'
   VolumeKind kind = VolumeKind::kShared;
-  std::uint64_t quota_bytes = 0;  // 0: none for a directory in place, for an overlay the default
+  std::uint64_t quota_bytes = 0;  // of an overlay; 0: the default
 
   bool operator==(const Volume&) const = default;
 };

@@ -1,6 +1,5 @@
 // File contents, attributes, and extended attributes.
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/xattr.h>
@@ -17,8 +16,6 @@
 
 namespace layerboot::vfs {
 
-using overlay::block_end;
-using overlay::block_start;
 using overlay::range_wraps;
 
 namespace {
@@ -85,34 +82,27 @@ Task<Result<std::size_t>> ShareFs::read(Reactor& reactor, NodeId id, std::uint64
 
 Task<Result<std::size_t>> ShareFs::write(Reactor& reactor, NodeId id, std::uint64_t offset,
                                          std::span<const iovec> from, bool kill_suid_sgid) {
-  const std::size_t length = total_bytes(from);
-  if (range_wraps(offset, length)) co_return fail(EFBIG);
+  if (range_wraps(offset, total_bytes(from))) co_return fail(EFBIG);
   Fd fd;
-  ShareNodePtr node;
-  Reservation reserved;
   {
     const std::lock_guard lock(mutex_);
+    ShareNodePtr node;
     LB_CO_ASSIGN(fd, file_of(id, For::kWriting, node));
     if (kill_suid_sgid) LB_CO_TRY(strip_set_id(*node));
-    LB_CO_ASSIGN(reserved, reserve(block_end(offset + length) - block_start(offset), 0));
   }
   auto put = co_await write_whole(reactor, fd->get(), from, offset);
-  const std::lock_guard lock(mutex_);
-  book_file(*node, fd->get());
   co_return put;
 }
 
 Task<Result<void>> ShareFs::fsync(Reactor& reactor, NodeId id, bool data_only) {
   Fd fd;
-  ShareNodePtr node;
   {
     const std::lock_guard lock(mutex_);
+    ShareNodePtr node;
     LB_CO_ASSIGN(fd, file_of(id, For::kReading, node));
   }
   auto synced = co_await reactor.fsync(fd->get(), data_only);
   if (!synced) co_return std::unexpected(synced.error());
-  const std::lock_guard lock(mutex_);
-  book_file(*node, fd->get());  // only now has the host allocated what it had delayed
   co_return Result<void>();
 }
 
@@ -140,19 +130,12 @@ Task<Result<void>> ShareFs::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   if (range_wraps(offset, length_bytes)) co_return fail(EFBIG);
   if (!overlay::is_served_fallocate(mode)) co_return fail(EOPNOTSUPP);
   Fd fd;
-  ShareNodePtr node;
-  Reservation reserved;
   {
     const std::lock_guard lock(mutex_);
+    ShareNodePtr node;
     LB_CO_ASSIGN(fd, file_of(id, For::kWriting, node));
-    const bool frees = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0;
-    if (!frees) {
-      LB_CO_ASSIGN(reserved, reserve(block_end(offset + length_bytes) - block_start(offset), 0));
-    }
   }
   auto allocated = co_await reactor.fallocate(fd->get(), static_cast<int>(mode), offset, length_bytes);
-  const std::lock_guard lock(mutex_);
-  book_file(*node, fd->get());
   if (!allocated) co_return std::unexpected(allocated.error());
   co_return Result<void>();
 }
@@ -174,9 +157,7 @@ Task<Result<Attr>> ShareFs::setattr(Reactor&, NodeId id, AttrChange change) {
   const std::lock_guard lock(mutex_);
   LB_CO_ASSIGN(const ShareNodePtr node, nodes_.find(id));
   LB_CO_TRY(apply(node, change));
-  LB_CO_ASSIGN(const Attr attr, attr_of(*node));
-  book(*node, attr.blocks);
-  co_return attr;
+  co_return attr_of(*node);
 }
 
 Result<void> ShareFs::apply(const ShareNodePtr& node, const AttrChange& change) {
@@ -256,7 +237,6 @@ Task<Result<void>> ShareFs::setxattr(Reactor&, NodeId id, std::string_view name,
   if ((flags & ~static_cast<std::uint32_t>(XATTR_CREATE | XATTR_REPLACE)) != 0) co_return fail(EOPNOTSUPP);
   const std::lock_guard lock(mutex_);
   LB_CO_ASSIGN(const UniqueFd fd, open_for_xattrs(id, name));
-  LB_CO_ASSIGN(const auto reserved, reserve(block_end(value.size()), 0));
   co_return overlay::set_xattr_at({fd.get(), ""}, name, value, static_cast<int>(flags));
 }
 

@@ -1,4 +1,4 @@
-// Nodes, names and the budget.
+// Nodes and names.
 #include "oci-mount/vfs/share_fs.h"
 
 #include <dirent.h>
@@ -13,8 +13,6 @@
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/overlay/overlay.h"
-#include "oci-mount/overlay/survey.h"
-#include "oci-mount/vfs/image_fs.h"
 
 namespace layerboot::vfs {
 
@@ -22,9 +20,6 @@ using overlay::check_name;
 using overlay::Place;
 
 namespace {
-
-/// Of what is shared in place the budget counts blocks, and no more.
-constexpr overlay::Tariff kBlocksAlone(overlay::HostKind::kExt4);
 
 /// How opening ends where something else is now, or nothing.
 bool has_changed_kind(int code) {
@@ -35,20 +30,9 @@ bool has_changed_kind(int code) {
 
 Result<std::unique_ptr<ShareFs>> ShareFs::open(const ShareOptions& options, WorkerPool& workers,
                                                MemoryBudget& memory) {
-  const std::string& path = options.directory.native();
   LB_ASSIGN(UniqueFd root, open_path(options.directory, O_RDONLY | O_DIRECTORY));
   LB_ASSIGN(const Seen seen, look_at({root.get(), ""}));
-  std::unique_ptr<ShareFs> share(new ShareFs(std::move(root), seen, workers, memory));
-  if (options.quota_bytes == 0) return share;
-  const auto survey = overlay::survey_directory(overlay::Keeping::kNative, share->root_.get(), kBlocksAlone);
-  if (!survey) return while_doing(survey.error(), "cannot measure ", path);
-  const std::uint64_t inodes =
-      options.quota_inodes != 0 ? options.quota_inodes : options.quota_bytes / UpperOptions::kBytesPerInode;
-  share->quota_.emplace(overlay::Quota::Limits{.bytes = options.quota_bytes,
-                                               .inodes = inodes,
-                                               .host_floor_bytes = UpperOptions::kDefaultHostFloorBytes},
-                        survey->usage, share->root_.get());
-  return share;
+  return std::unique_ptr<ShareFs>(new ShareFs(std::move(root), seen, workers, memory));
 }
 
 ShareFs::ShareFs(UniqueFd root, const Seen& seen, WorkerPool& workers, MemoryBudget& memory)
@@ -63,43 +47,6 @@ void ShareFs::reset() {
   nodes_.forget_all();
   fds_.clear();
   read_fds_.clear();
-  if (!quota_) return;
-  const auto survey = overlay::survey_directory(overlay::Keeping::kNative, root_.get(), kBlocksAlone);
-  if (survey) quota_->set_usage(survey->usage);
-}
-
-// ---- the budget --------------------------------------------------------------------------------------
-
-Result<ShareFs::Reservation> ShareFs::reserve(std::uint64_t bytes, std::uint64_t inodes) {
-  if (!quota_) return Reservation();
-  return quota_->reserve(bytes, inodes);
-}
-
-void ShareFs::book(ShareNode& node, std::uint64_t blocks) {
-  if (!quota_ || node.erased || node.is_root()) return;
-  const std::uint64_t bytes = blocks * 512;
-  if (bytes == node.charged_bytes) return;
-  quota_->settle_bytes(node.charged_bytes, bytes);
-  node.charged_bytes = bytes;
-}
-
-void ShareFs::book_file(ShareNode& node, int fd) {
-  if (!quota_) return;
-  if (const auto seen = look_at({fd, ""}); seen) book(node, seen->attr.blocks);
-}
-
-void ShareFs::book_new(ShareNode& node, std::uint64_t blocks) {
-  if (!quota_) return;
-  quota_->add_inode();
-  node.charged_bytes = 0;
-  book(node, blocks);
-}
-
-void ShareFs::book_out(ShareNode& node) {
-  if (!quota_) return;
-  quota_->settle_bytes(node.charged_bytes, 0);
-  quota_->remove_inode();
-  node.charged_bytes = 0;
 }
 
 // ---- nodes ---------------------------------------------------------------------------------------------
@@ -142,8 +89,6 @@ Result<Entry> ShareFs::give(const ShareNodePtr& node, Place place, Seen seen) {
     nodes_.release_if_unused(node);
     return std::unexpected(std::move(shown).error());
   }
-  if (node->references == 0 && node->charged_bytes == 0) node->charged_bytes = seen.attr.blocks * 512;
-  book(*node, seen.attr.blocks);
   ++node->references;
   return Entry{node->id, seen.attr};
 }
@@ -169,9 +114,6 @@ void ShareFs::forget(NodeId id, std::uint64_t count) {
   if (!node) return;
   fds_.drop(id);
   read_fds_.drop(id);
-  if (!node->held) return;
-  const auto seen = look_at({node->held->get(), ""});
-  if (seen && seen->attr.nlink == 0) book_out(*node);
 }
 
 Result<Attr> ShareFs::attr_of(const ShareNode& node) {
@@ -195,9 +137,7 @@ Result<Attr> ShareFs::attr_of(const ShareNode& node) {
 Result<Attr> ShareFs::getattr(NodeId id) {
   const std::lock_guard lock(mutex_);
   LB_ASSIGN(const ShareNodePtr node, nodes_.find(id));
-  LB_ASSIGN(const Attr attr, attr_of(*node));
-  book(*node, attr.blocks);
-  return attr;
+  return attr_of(*node);
 }
 
 Result<std::string> ShareFs::readlink(NodeId id) {
@@ -213,16 +153,9 @@ Result<std::string> ShareFs::readlink(NodeId id) {
 /// Before the name of `seen` goes: a client that still has the file open finds it by its descriptor.
 void ShareFs::keep_nameless(const Seen& seen, const ShareNodePtr& parent, std::string_view name) {
   const ShareNodePtr node = nodes_.known(seen.identity);
-  const bool last = seen.attr.nlink <= 1 || S_ISDIR(seen.identity.type);
-  if (!node) {
-    if (!last || !quota_) return;
-    quota_->settle_bytes(seen.attr.blocks * 512, 0);
-    quota_->remove_inode();
-    return;
-  }
+  if (!node) return;
   Fd held;
   if (S_ISREG(seen.identity.type) && nodes_.may_hold()) held = file_fd(node, For::kReading).value_or(nullptr);
-  if (last && !held) book_out(*node);
   // Another of its names may be the one it is known by.
   if (node->parent == parent && node->name == name) nodes_.lose_name(node, std::move(held));
 }
@@ -301,7 +234,6 @@ Result<Entry> ShareFs::link_now(NodeId id, NodeId new_parent, std::string_view n
   if (S_ISDIR(node->identity.type)) return fail(EPERM);
   ShareNodePtr directory;
   LB_ASSIGN(const UniqueFd fd, open_directory(new_parent, directory));
-  LB_ASSIGN(const auto reserved, reserve(0, 0));
   LB_ASSIGN(const UniqueFd object, open_node(*node, O_PATH));
   const std::string text(new_name);
   if (::linkat(AT_FDCWD, descriptor_path(object.get()).c_str(), fd.get(), text.c_str(), AT_SYMLINK_FOLLOW) !=
@@ -347,19 +279,11 @@ Result<void> ShareFs::readdir(NodeId id, std::uint64_t cookie, bool with_nodes, 
 Result<StatFs> ShareFs::statfs() {
   struct statvfs host{};
   if (::fstatvfs(root_.get(), &host) != 0) return fail(errno);
-  StatFs shown{.block_size_bytes = host.f_frsize,
-               .blocks = host.f_blocks,
-               .blocks_free = host.f_bavail,
-               .inodes = host.f_files,
-               .inodes_free = host.f_favail};
-  if (!quota_) return shown;
-  const auto limits = quota_->limits();
-  const auto available = quota_->available();
-  shown.blocks = limits.bytes / shown.block_size_bytes;
-  shown.blocks_free = available.bytes / shown.block_size_bytes;
-  shown.inodes = limits.inodes;
-  shown.inodes_free = available.inodes;
-  return shown;
+  return StatFs{.block_size_bytes = host.f_frsize,
+                .blocks = host.f_blocks,
+                .blocks_free = host.f_bavail,
+                .inodes = host.f_files,
+                .inodes_free = host.f_favail};
 }
 
 }  // namespace layerboot::vfs

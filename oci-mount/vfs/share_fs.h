@@ -10,13 +10,11 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <string_view>
 
 #include "oci-mount/base/worker_pool.h"
 #include "oci-mount/overlay/fd_cache.h"
-#include "oci-mount/overlay/quota.h"
 #include "oci-mount/vfs/share_nature.h"
 #include "oci-mount/vfs/share_nodes.h"
 #include "oci-mount/vfs/types.h"
@@ -25,21 +23,15 @@ namespace layerboot::vfs {
 
 struct ShareOptions {
   std::filesystem::path directory;
-  std::uint64_t quota_bytes = 0;   // that it may hold, with what it holds already; 0: as the host allows
-  std::uint64_t quota_inodes = 0;  // 0, with a quota: as many as an upper's
 };
 
 /// Thread-safe: one lock guards what is known of objects; it is never held while a Task waits.
 class ShareFs final : public FileSystem {
  public:
-  /// Opens the directory, which must be there, and with a quota counts what is in it. `workers` and `memory`,
-  /// which pays for what is known of objects, outlive the file system. With a quota, files that others make
-  /// while it is served are counted at the next start.
+  /// Opens the directory, which must be there. `workers` and `memory`, which pays for what is known of
+  /// objects, outlive the file system.
   static Result<std::unique_ptr<ShareFs>> open(const ShareOptions& options, WorkerPool& workers,
                                                MemoryBudget& memory);
-
-  /// Null where none was asked for.
-  [[nodiscard]] overlay::Quota* quota() { return quota_ ? &*quota_ : nullptr; }
 
   void reset() override;
   Result<Entry> lookup(NodeId parent, std::string_view name) override;
@@ -89,7 +81,6 @@ class ShareFs final : public FileSystem {
 
  private:
   using Fd = overlay::FdCache::Fd;
-  using Reservation = overlay::Quota::Reservation;
   struct NewObject {
     std::uint32_t mode = 0;
     std::string_view target;  // of a symlink
@@ -125,18 +116,10 @@ class ShareFs final : public FileSystem {
   Result<void> strip_set_id(const ShareNode& node);
   Result<UniqueFd> open_for_xattrs(NodeId id, std::string_view name);
 
-  // The budget, where there is one (share_fs.cc)
-  Result<Reservation> reserve(std::uint64_t bytes, std::uint64_t inodes);
-  void book(ShareNode& node, std::uint64_t blocks);
-  void book_file(ShareNode& node, int fd);
-  void book_new(ShareNode& node, std::uint64_t blocks);
-  void book_out(ShareNode& node);
-
   const UniqueFd root_;
   const std::uint64_t device_;
   const Keeper keeper_;
   WorkerPool& workers_;
-  std::optional<overlay::Quota> quota_;
 
   std::mutex mutex_;
   ShareNodes nodes_;

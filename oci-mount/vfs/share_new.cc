@@ -54,7 +54,6 @@ Result<Entry> ShareFs::make(NodeId parent, std::string_view name, NewObject obje
   ShareNodePtr directory;
   LB_ASSIGN(const UniqueFd directory_fd, open_directory(parent, directory));
   LB_ASSIGN(const Nature nature, inherit(*directory, object));
-  LB_ASSIGN(const auto reserved, reserve(S_ISREG(object.mode) ? 0 : overlay::kNewObjectBytes, 1));
   const std::string text(name);
   LB_ASSIGN(UniqueFd body, make_body(directory_fd.get(), text, object));
   const auto settle = [&]() -> Result<Entry> {
@@ -64,7 +63,6 @@ Result<Entry> ShareFs::make(NodeId parent, std::string_view name, NewObject obje
     LB_TRY(set_nature(keeper_, body.get(), bare.attr, nature));
     LB_ASSIGN(const Seen seen, look_at({body.get(), ""}));
     LB_ASSIGN(const ShareNodePtr node, nodes_.put(directory, name, seen.identity));
-    book_new(*node, seen.attr.blocks);
     LB_ASSIGN(const Entry entry, give(node, {directory_fd.get(), text.c_str()}, seen));
     if (S_ISREG(object.mode)) fds_.put(node->id, std::move(body));
     return entry;
@@ -111,14 +109,12 @@ Result<Entry> ShareFs::tmpfile(NodeId parent, std::uint32_t mode, Caller caller)
   LB_ASSIGN(const UniqueFd directory_fd, open_directory(parent, directory));
   NewObject object{.mode = (mode & kPermissionBits) | S_IFREG, .target = {}, .caller = caller};
   LB_ASSIGN(const Nature nature, inherit(*directory, object));
-  LB_ASSIGN(const auto reserved, reserve(0, 1));
   LB_ASSIGN(UniqueFd nameless, overlay::create_nameless_in(directory_fd.get(), S_IRUSR | S_IWUSR));
   const auto body = std::make_shared<const UniqueFd>(std::move(nameless));
   LB_ASSIGN(const Seen bare, look_at({body->get(), ""}));
   LB_TRY(set_nature(keeper_, body->get(), bare.attr, nature));
   LB_ASSIGN(const Seen seen, look_at({body->get(), ""}));
   LB_ASSIGN(const ShareNodePtr node, nodes_.put_nameless(seen.identity, body));
-  book_new(*node, seen.attr.blocks);
   return give(node, {body->get(), ""}, seen);
 }
 

@@ -27,7 +27,6 @@ struct ShareNode {
   std::string name;
   std::uint64_t references = 0;     // the client's
   std::uint32_t children = 0;       // nodes that have this one as parent
-  std::uint64_t charged_bytes = 0;  // of the quota
   std::size_t memory_bytes = 0;     // of the memory budget
   overlay::FdCache::Fd held;        // of a file without a name: all that leads to it
   bool erased = false;              // the client has let go of it

@@ -109,7 +109,7 @@ class VfsdSharePosixTest : public VfsdTest, public testing::WithParamInterface<P
 TEST_P(VfsdSharePosixTest, Passes) {
   make_suite_tree(dir_ / "share");
   vfsd_ = std::make_unique<VfsdProcess>(std::vector<std::string>{"--socket-path", socket(), "--share",
-                                                                 dir_ / "share", "--quota", "64M", "--quiet"},
+                                                                 dir_ / "share", "--quiet"},
                                         dir_ / "cache");
   ASSERT_TRUE(vfsd_->ready()) << vfsd_->messages();
   boot();

@@ -82,6 +82,8 @@ std::string complaint(const Options& options) {
   if (!options.share.empty()) {
     const bool of_images = !options.image.empty() || !options.upper.empty() || !options.add_layers.empty();
     if (of_images) return "--share serves a directory in place: without --image, --upper and --add-layer";
+    if (options.quota_bytes != 0 || options.quota_inodes != 0)
+      return "--share has no --quota: others write there, too; bound the directory by the host's own quotas";
     return options.writeback ? "--share shows the guest a directory that others write to: without --writeback"
                              : "";
   }

@@ -26,11 +26,10 @@ class ShareFsTest : public testing::Test {
     fs::create_directory(host());
     restart();
   }
-  void restart(std::uint64_t quota_bytes = 0) {
+  void restart() {
     driver_.reset();
     share_.reset();
-    auto share = vfs::ShareFs::open({.directory = host(), .quota_bytes = quota_bytes, .quota_inodes = 0},
-                                    workers_, memory_);
+    auto share = vfs::ShareFs::open({.directory = host()}, workers_, memory_);
     ASSERT_TRUE(share) << share.error().describe();
     share_ = std::move(*share);
     driver_ = std::make_unique<FsDriver>(*share_);
@@ -265,39 +264,12 @@ TEST_F(ShareFsTest, ListsWhatIsThere) {
   EXPECT_EQ(drive().list("", false).size(), 2000U);
 }
 
-TEST_F(ShareFsTest, AQuotaCountsWhatIsThereAndHolds) {
-  put(host("before"), std::string(200'000, 'b'));
-  restart(1 << 20);
-  const std::string much(600'000, 'm');
-  EXPECT_EQ(drive().create("one", much), 0);
-  const auto left = share_->statfs()->blocks_free;
-  EXPECT_EQ(drive().create("two", much), ENOSPC);
-  EXPECT_LE(fs::file_size(host("two")), much.size());
-  EXPECT_EQ(drive().unlink("two"), 0);
-  EXPECT_EQ(share_->statfs()->blocks_free, left);
-  EXPECT_EQ(drive().unlink("before"), 0);
-  EXPECT_EQ(drive().create("two", std::string(300'000, 't')), 0);
-  // One that is still open counts until it is let go.
-  const auto node = drive().acquire("one");
-  EXPECT_EQ(drive().unlink("one"), 0);
-  EXPECT_EQ(drive().create("three", much), ENOSPC);
-  drive().release(node);
-  EXPECT_EQ(drive().unlink("three"), 0);
-  EXPECT_EQ(drive().create("three", much), 0);
-  const auto used = share_->quota()->usage();
-  restart(1 << 20);
-  EXPECT_EQ(share_->quota()->usage().inodes, used.inodes);
-  EXPECT_EQ(share_->quota()->usage().bytes, used.bytes);
-}
-
-TEST_F(ShareFsTest, WithoutAQuotaTheHostSaysHowMuchThereIs) {
-  EXPECT_EQ(share_->quota(), nullptr);
+TEST_F(ShareFsTest, TheHostSaysHowMuchThereIs) {
   EXPECT_EQ(share_->statfs()->blocks * share_->statfs()->block_size_bytes, fs::space(host()).capacity);
 }
 
 TEST_F(ShareFsTest, ADirectoryThatIsNotThereIsAnError) {
-  const auto share = vfs::ShareFs::open({.directory = dir_ / "missing", .quota_bytes = 0, .quota_inodes = 0},
-                                        workers_, memory_);
+  const auto share = vfs::ShareFs::open({.directory = dir_ / "missing"}, workers_, memory_);
   ASSERT_FALSE(share);
   EXPECT_NE(share.error().describe().find("missing"), std::string::npos);
 }

@@ -63,6 +63,7 @@ TEST(ParseOptions, UsageErrorsAreTwo) {
   EXPECT_FALSE(parse({"--fd", "3", "--image", "x", "--read-only"}).exit_code);
   EXPECT_FALSE(parse({"--fd", "3", "--share", "x"}).exit_code);
   EXPECT_EQ(parse({"--fd", "3", "--share", "x", "--writeback"}).exit_code, 2);
+  EXPECT_EQ(parse({"--fd", "3", "--share", "x", "--quota", "1G"}).exit_code, 2);
 }
 
 }  // namespace
