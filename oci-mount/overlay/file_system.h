@@ -3,13 +3,14 @@
 //
 // Trust: names, ids, offsets and sizes come from a guest and may be anything; every method checks them. Names
 // are single components; a method fails with EINVAL on "", ".", "..", a '/' or NUL, ENAMETOOLONG over 255
-// bytes. Handles: there are none. Doors answer OPEN and OPENDIR with ENOSYS (zero-message open), so every
-// method takes a node. An unlinked node stays usable until forget() has taken back its last reference.
-// Waiting: what can't wait is a plain function; what can is a Task that runs on the reactor it is given.
-// Thread-safe: all methods, from any thread. `name`, `value`, buffers and iovecs are borrowed until the call
-// returns (plain functions) or the task ends.
-// Errors are errnos of the man pages of the system calls; unknown node: ESTALE. Every optional operation
-// fails with EOPNOTSUPP unless overridden, never with ENOSYS, which a FUSE client would remember for good.
+// bytes. Handles: every method takes a node. Where the client is alone, doors answer OPEN and OPENDIR with
+// ENOSYS (zero-message open); of files that others use as well open_file() and release_file() are told. An
+// unlinked node stays usable until forget() has taken back its last reference. Waiting: what can't wait is a
+// plain function; what can is a Task that runs on the reactor it is given. Thread-safe: all methods, from any
+// thread. `name`, `value`, buffers and iovecs are borrowed until the call returns (plain functions) or the
+// task ends. Errors are errnos of the man pages of the system calls; unknown node: ESTALE. Every optional
+// operation fails with EOPNOTSUPP unless overridden, never with ENOSYS, which a FUSE client would remember
+// for good.
 #pragma once
 
 #include <sys/uio.h>
@@ -78,6 +79,12 @@ class FileSystem {
   virtual Result<void> readdir(NodeId directory, std::uint64_t cookie, bool with_nodes,
                                const AddEntry& add) = 0;
 
+  // ---- open files
+  /// `flags` as open(2); only O_RDONLY, O_WRONLY and O_RDWR count. Given back by release_file(), which
+  /// ignores what is not open.
+  virtual Result<Opened> open_file(NodeId, std::uint32_t /*flags*/) { return Opened{}; }
+  virtual void release_file(NodeId, std::uint64_t /*handle*/) {}
+
   // ---- data
   // ------------------------------------------------------------------------------------------------
   /// Fills `into` from `offset` on, if that needs no waiting: gives the byte count (short only at the end of
@@ -121,6 +128,8 @@ class FileSystem {
   // ---- the whole
   // -------------------------------------------------------------------------------------------
   virtual Result<StatFs> statfs() = 0;
+  /// Of what the node lies on, where that may differ.
+  virtual Result<StatFs> statfs_at(NodeId) { return statfs(); }
 };
 
 }  // namespace layerboot::overlay

@@ -32,7 +32,8 @@ struct Attr {
   std::uint32_t nlink = 0;
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
-  std::uint32_t rdev = 0;  // new_encode_dev() form
+  std::uint32_t rdev = 0;   // new_encode_dev() form
+  bool is_mounted = false;  // the top of another file system than the directory that it was found in
 };
 
 /// A node given to the client, who now holds one more reference to it (FUSE's nlookup). `id` 0 with a
@@ -87,6 +88,12 @@ struct Dirent {
   std::uint32_t type = 0;  // DT_*
   std::uint64_t next_cookie =
       0;  // where a listing goes on after this entry; stable while the directory changes
+};
+
+/// A file that a client has opened.
+struct Opened {
+  std::uint64_t handle = 0;
+  bool keep_pages = true;  // what the client kept of it since it was open last is still right
 };
 
 /// Takes one entry of a listing; false: there was no room, the entry was not taken, stop.

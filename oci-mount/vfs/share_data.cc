@@ -22,33 +22,57 @@ namespace {
 
 constexpr std::string_view kServedXattrs = "user.";
 
-/// The file is somebody else's, on a read-only file system, or being executed by the host.
-bool may_be_readable(int code) { return code == EACCES || code == EPERM || code == EROFS || code == ETXTBSY; }
-
 }  // namespace
 
 // ---- open files ----------------------------------------------------------------------------------------
 
-Result<ShareFs::Fd> ShareFs::file_fd(const ShareNodePtr& node, For purpose) {
-  // Only regular files are ever opened: a fifo or a device node is the host's.
-  if (!S_ISREG(node->identity.type)) return fail(EINVAL);
-  if (node->held) return node->held;
-  if (auto fd = fds_.get(node->id); fd) return fd;
-  if (purpose == For::kReading) {
-    if (auto fd = read_fds_.get(node->id); fd) return fd;
-  }
-  auto opened = open_node(*node, O_RDWR | O_NONBLOCK | O_NOCTTY);
-  if (opened) return fds_.put(node->id, std::move(*opened));
-  if (purpose == For::kWriting || !may_be_readable(opened.error().code)) {
-    return std::unexpected(std::move(opened).error());
-  }
-  LB_ASSIGN(UniqueFd fd, open_node(*node, O_RDONLY | O_NONBLOCK | O_NOCTTY));
-  return read_fds_.put(node->id, std::move(fd));
+/// Anew. Only regular files are ever opened, whoever puts a fifo or a device node in their place meanwhile.
+Result<ShareFs::Fd> ShareFs::open_anew(const ShareNode& node, int access) {
+  if (!S_ISREG(node.identity.type)) return fail(EINVAL);
+  if (read_only_ && access != O_RDONLY) return fail(EROFS);
+  LB_ASSIGN(const UniqueFd object, open_node(node, O_PATH));
+  LB_ASSIGN(UniqueFd fd, open_again(object.get(), access));
+  return std::make_shared<const UniqueFd>(std::move(fd));
 }
 
-Result<ShareFs::Fd> ShareFs::file_of(NodeId id, For purpose, ShareNodePtr& node) {
-  LB_ASSIGN(node, nodes_.find(id));
-  return file_fd(node, purpose);
+Result<Opened> ShareFs::open_file(NodeId id, std::uint32_t flags) {
+  const std::uint32_t access = flags & O_ACCMODE;
+  if (access == O_ACCMODE) return fail(EINVAL);
+  const std::lock_guard lock(mutex_);
+  LB_ASSIGN(const ShareNodePtr node, nodes_.find(id));
+  Fd fd = opens_.join(id, access);
+  if (!fd) {
+    if (!has_room()) return fail(ENFILE);
+    LB_ASSIGN(fd, open_anew(*node, static_cast<int>(access)));
+    opens_.add(id, access, fd);
+  }
+  Opened opened{.handle = access, .keep_pages = false};
+  if (const auto seen = look_at({fd->get(), ""}); seen) {
+    opened.keep_pages = node->opened == seen->attr.ctime;
+    node->opened = seen->attr.ctime;
+  }
+  return opened;
+}
+
+void ShareFs::release_file(NodeId id, std::uint64_t handle) {
+  Fd last;  // closed without the lock: a network's file system writes back then
+  if (handle > O_RDWR) return;
+  const std::lock_guard lock(mutex_);
+  last = opens_.leave(id, static_cast<ShareOpens::Access>(handle));
+}
+
+/// A client that has not opened the file, or asks for what it did not open it for (truncate(2)), gets a
+/// descriptor for this once.
+Result<ShareFs::Fd> ShareFs::readable(NodeId id) {
+  if (Fd fd = opens_.readable(id); fd) return fd;
+  LB_ASSIGN(const ShareNodePtr node, nodes_.find(id));
+  return open_anew(*node, O_RDONLY);
+}
+
+Result<ShareFs::Fd> ShareFs::writable(NodeId id) {
+  if (Fd fd = opens_.writable(id); fd) return fd;
+  LB_ASSIGN(const ShareNodePtr node, nodes_.find(id));
+  return open_anew(*node, O_WRONLY);
 }
 
 Result<std::int64_t> ShareFs::try_read(NodeId id, std::uint64_t offset, std::span<const iovec> into) {
@@ -57,8 +81,7 @@ Result<std::int64_t> ShareFs::try_read(NodeId id, std::uint64_t offset, std::spa
   Fd fd;
   {
     const std::lock_guard lock(mutex_);
-    ShareNodePtr node;
-    LB_ASSIGN(fd, file_of(id, For::kReading, node));
+    LB_ASSIGN(fd, readable(id));
   }
   const ssize_t got = ::preadv2(fd->get(), into.data(), static_cast<int>(into.size()),
                                 static_cast<off_t>(offset), RWF_NOWAIT);
@@ -73,8 +96,7 @@ Task<Result<std::size_t>> ShareFs::read(Reactor& reactor, NodeId id, std::uint64
   Fd fd;
   {
     const std::lock_guard lock(mutex_);
-    ShareNodePtr node;
-    LB_CO_ASSIGN(fd, file_of(id, For::kReading, node));
+    LB_CO_ASSIGN(fd, readable(id));
   }
   auto got = co_await read_whole(reactor, fd->get(), into, offset);
   co_return got;
@@ -86,8 +108,8 @@ Task<Result<std::size_t>> ShareFs::write(Reactor& reactor, NodeId id, std::uint6
   Fd fd;
   {
     const std::lock_guard lock(mutex_);
-    ShareNodePtr node;
-    LB_CO_ASSIGN(fd, file_of(id, For::kWriting, node));
+    LB_CO_ASSIGN(const ShareNodePtr node, nodes_.find(id));
+    LB_CO_ASSIGN(fd, writable(id));
     if (kill_suid_sgid) LB_CO_TRY(strip_set_id(*node));
   }
   auto put = co_await write_whole(reactor, fd->get(), from, offset);
@@ -98,8 +120,10 @@ Task<Result<void>> ShareFs::fsync(Reactor& reactor, NodeId id, bool data_only) {
   Fd fd;
   {
     const std::lock_guard lock(mutex_);
-    ShareNodePtr node;
-    LB_CO_ASSIGN(fd, file_of(id, For::kReading, node));
+    fd = opens_.writable(id);
+    if (!fd) {
+      LB_CO_ASSIGN(fd, readable(id));
+    }
   }
   auto synced = co_await reactor.fsync(fd->get(), data_only);
   if (!synced) co_return std::unexpected(synced.error());
@@ -132,8 +156,7 @@ Task<Result<void>> ShareFs::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   Fd fd;
   {
     const std::lock_guard lock(mutex_);
-    ShareNodePtr node;
-    LB_CO_ASSIGN(fd, file_of(id, For::kWriting, node));
+    LB_CO_ASSIGN(fd, writable(id));
   }
   auto allocated = co_await reactor.fallocate(fd->get(), static_cast<int>(mode), offset, length_bytes);
   if (!allocated) co_return std::unexpected(allocated.error());
@@ -144,8 +167,7 @@ Result<std::uint64_t> ShareFs::lseek(NodeId id, std::uint64_t offset, std::uint3
   if (whence != SEEK_DATA && whence != SEEK_HOLE) return fail(EINVAL);
   if (offset > INT64_MAX) return fail(ENXIO);
   const std::lock_guard lock(mutex_);
-  ShareNodePtr node;
-  LB_ASSIGN(const Fd fd, file_of(id, For::kReading, node));
+  LB_ASSIGN(const Fd fd, readable(id));
   const off_t at = ::lseek(fd->get(), static_cast<off_t>(offset), static_cast<int>(whence));
   if (at < 0) return fail(errno);
   return static_cast<std::uint64_t>(at);
@@ -163,7 +185,7 @@ Task<Result<Attr>> ShareFs::setattr(Reactor&, NodeId id, AttrChange change) {
 Result<void> ShareFs::apply(const ShareNodePtr& node, const AttrChange& change) {
   if (change.size_bytes) {
     if (*change.size_bytes > INT64_MAX) return fail(EFBIG);
-    LB_ASSIGN(const Fd fd, file_fd(node, For::kWriting));
+    LB_ASSIGN(const Fd fd, writable(node->id));
     if (::ftruncate(fd->get(), static_cast<off_t>(*change.size_bytes)) != 0) return fail(errno);
   }
   if (change.mode && S_ISLNK(node->identity.type)) return fail(EOPNOTSUPP);

@@ -32,21 +32,23 @@ Result<std::unique_ptr<ShareFs>> ShareFs::open(const ShareOptions& options, Work
                                                MemoryBudget& memory) {
   LB_ASSIGN(UniqueFd root, open_path(options.directory, O_RDONLY | O_DIRECTORY));
   LB_ASSIGN(const Seen seen, look_at({root.get(), ""}));
-  return std::unique_ptr<ShareFs>(new ShareFs(std::move(root), seen, workers, memory));
+  return std::unique_ptr<ShareFs>(new ShareFs(std::move(root), seen, options, workers, memory));
 }
 
-ShareFs::ShareFs(UniqueFd root, const Seen& seen, WorkerPool& workers, MemoryBudget& memory)
+ShareFs::ShareFs(UniqueFd root, const Seen& seen, const ShareOptions& options, WorkerPool& workers,
+                 MemoryBudget& memory)
     : root_(std::move(root)),
       device_(seen.device),
       keeper_(::geteuid() == 0 ? Keeper::kRoot : Keeper::kOrdinaryUser),
+      read_only_(options.read_only),
+      max_descriptors_(options.max_descriptors),
       workers_(workers),
       nodes_(seen.identity, memory) {}
 
 void ShareFs::reset() {
   const std::lock_guard lock(mutex_);
   nodes_.forget_all();
-  fds_.clear();
-  read_fds_.clear();
+  opens_.clear();
 }
 
 // ---- nodes ---------------------------------------------------------------------------------------------
@@ -112,8 +114,7 @@ void ShareFs::forget(NodeId id, std::uint64_t count) {
   const std::lock_guard lock(mutex_);
   const ShareNodePtr node = nodes_.forget(id, count);
   if (!node) return;
-  fds_.drop(id);
-  read_fds_.drop(id);
+  opens_.drop(id);
 }
 
 Result<Attr> ShareFs::attr_of(const ShareNode& node) {
@@ -150,14 +151,26 @@ Result<std::string> ShareFs::readlink(NodeId id) {
 
 // ---- names ---------------------------------------------------------------------------------------------
 
-/// Before the name of `seen` goes: a client that still has the file open finds it by its descriptor.
-void ShareFs::keep_nameless(const Seen& seen, const ShareNodePtr& parent, std::string_view name) {
+bool ShareFs::has_room() const { return opens_.descriptors() + nodes_.held() < max_descriptors_; }
+
+/// A way to the object that outlives its name, for a client that knows it; null where it needs none. Without
+/// room for another an open file goes on by the descriptor that it has.
+ShareFs::Fd ShareFs::hold(const Seen& seen) {
   const ShareNodePtr node = nodes_.known(seen.identity);
-  if (!node) return;
-  Fd held;
-  if (S_ISREG(seen.identity.type) && nodes_.may_hold()) held = file_fd(node, For::kReading).value_or(nullptr);
+  if (!node || node->held || S_ISDIR(seen.identity.type)) return nullptr;
+  if (!has_room()) {
+    Fd open = opens_.readable(node->id);
+    return open ? open : opens_.writable(node->id);
+  }
+  auto fd = open_node(*node, O_PATH);
+  return fd ? std::make_shared<const UniqueFd>(std::move(*fd)) : nullptr;
+}
+
+/// The object that was `seen` there has lost this name.
+void ShareFs::lose_name(const Seen& seen, const ShareNodePtr& parent, std::string_view name, Fd held) {
+  const ShareNodePtr node = nodes_.known(seen.identity);
   // Another of its names may be the one it is known by.
-  if (node->parent == parent && node->name == name) nodes_.lose_name(node, std::move(held));
+  if (node && node->parent == parent && node->name == name) nodes_.lose_name(node, std::move(held));
 }
 
 Result<void> ShareFs::unlink(NodeId parent, std::string_view name) {
@@ -167,11 +180,9 @@ Result<void> ShareFs::unlink(NodeId parent, std::string_view name) {
   LB_ASSIGN(const Seen seen, look(fd.get(), name));
   if (S_ISDIR(seen.identity.type)) return fail(EISDIR);
   const std::string text(name);
-  const ShareNodePtr node = nodes_.known(seen.identity);
-  // Opened while it has its name.
-  if (node && S_ISREG(seen.identity.type)) static_cast<void>(file_fd(node, For::kReading));
+  Fd held = hold(seen);
   LB_TRY(overlay::unlink_at({fd.get(), text.c_str()}));
-  keep_nameless(seen, directory, name);
+  lose_name(seen, directory, name, std::move(held));
   return {};
 }
 
@@ -181,7 +192,7 @@ Result<void> ShareFs::rmdir(NodeId parent, std::string_view name) {
   LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory));
   LB_ASSIGN(const Seen seen, look(fd.get(), name));
   LB_TRY(overlay::unlink_at({fd.get(), std::string(name).c_str()}, AT_REMOVEDIR));
-  keep_nameless(seen, directory, name);
+  lose_name(seen, directory, name, nullptr);
   return {};
 }
 
@@ -204,11 +215,7 @@ Result<void> ShareFs::rename_now(NodeId parent, std::string_view name, NodeId ne
   if (!there && there.error().code != ENOENT) return std::unexpected(there.error());
   // Two names of one file: rename(2) does nothing, successfully.
   const bool same_file = there && there->identity == moved.identity;
-  if (there && S_ISREG(there->identity.type)) {
-    if (const auto node = nodes_.known(there->identity); node) {
-      static_cast<void>(file_fd(node, For::kReading));
-    }
-  }
+  Fd held = there ? hold(*there) : nullptr;
   const std::string old_text(name);
   const std::string new_text(new_name);
   LB_TRY(overlay::rename_at({from_fd.get(), old_text.c_str()}, {to_fd.get(), new_text.c_str()}, flags));
@@ -217,7 +224,7 @@ Result<void> ShareFs::rename_now(NodeId parent, std::string_view name, NodeId ne
   if (there && (flags & RENAME_EXCHANGE) != 0) {
     if (const auto other = nodes_.known(there->identity); other) nodes_.move(other, from, name);
   } else if (there) {
-    keep_nameless(*there, to, new_name);
+    lose_name(*there, to, new_name, std::move(held));
   }
   if (node) nodes_.move(node, to, new_name);
   return {};

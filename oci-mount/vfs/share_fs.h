@@ -2,7 +2,8 @@
 // host, and what others write the client sees.
 //
 // Nothing is remembered of an object but where it was and which one it was: its client must not remember
-// more, nor for long (fuse::SessionOptions::shared). No symlink is followed, no other file system entered;
+// more, nor for long (fuse::SessionOptions::shared). A descriptor is kept of what the client has open, and of
+// what has lost its name. No symlink is followed, no other file system entered;
 // device nodes are not made, set-id bits not given to the host (share_nature.h). Extended attributes: user.*.
 #pragma once
 
@@ -14,15 +15,20 @@
 #include <string_view>
 
 #include "oci-mount/base/worker_pool.h"
-#include "oci-mount/overlay/fd_cache.h"
 #include "oci-mount/vfs/share_nature.h"
 #include "oci-mount/vfs/share_nodes.h"
+#include "oci-mount/vfs/share_opens.h"
 #include "oci-mount/vfs/types.h"
 
 namespace layerboot::vfs {
 
 struct ShareOptions {
   std::filesystem::path directory;
+  bool read_only = false;  // no file is opened for writing; the other changes are for the caller to refuse
+  /// What the client may have open, with files whose name is gone: ENFILE beyond it.
+  std::size_t max_descriptors = kDefaultDescriptors;
+
+  static constexpr std::size_t kDefaultDescriptors = 16'384;
 };
 
 /// Thread-safe: one lock guards what is known of objects; it is never held while a Task waits.
@@ -59,6 +65,9 @@ class ShareFs final : public FileSystem {
 
   Result<void> readdir(NodeId directory, std::uint64_t cookie, bool with_nodes, const AddEntry& add) override;
 
+  /// A file is opened for what is asked and no more, and closed with its last release.
+  Result<Opened> open_file(NodeId node, std::uint32_t flags) override;
+  void release_file(NodeId node, std::uint64_t handle) override;
   Result<std::int64_t> try_read(NodeId node, std::uint64_t offset, std::span<const iovec> into) override;
   Task<Result<std::size_t>> read(Reactor& reactor, NodeId node, std::uint64_t offset,
                                  std::span<const iovec> into) override;
@@ -80,15 +89,15 @@ class ShareFs final : public FileSystem {
   Result<StatFs> statfs() override;
 
  private:
-  using Fd = overlay::FdCache::Fd;
+  using Fd = overlay::SharedFd;
   struct NewObject {
     std::uint32_t mode = 0;
     std::string_view target;  // of a symlink
     Caller caller;
   };
-  enum class For { kReading, kWriting };
 
-  ShareFs(UniqueFd root, const Seen& seen, WorkerPool& workers, MemoryBudget& memory);
+  ShareFs(UniqueFd root, const Seen& seen, const ShareOptions& options, WorkerPool& workers,
+          MemoryBudget& memory);
 
   // ---- all of it runs under mutex_ ----
   // Nodes and names (share_fs.cc)
@@ -98,7 +107,9 @@ class ShareFs final : public FileSystem {
   Result<Entry> give(const ShareNodePtr& node, overlay::Place place, Seen seen);
   Result<Entry> enter(const ShareNodePtr& parent, int directory_fd, std::string_view name);
   Result<Attr> attr_of(const ShareNode& node);
-  void keep_nameless(const Seen& seen, const ShareNodePtr& parent, std::string_view name);
+  Fd hold(const Seen& seen);
+  void lose_name(const Seen& seen, const ShareNodePtr& parent, std::string_view name, Fd held);
+  [[nodiscard]] bool has_room() const;
   Result<void> rename_now(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
                           std::uint32_t flags);
   Result<Entry> link_now(NodeId id, NodeId new_parent, std::string_view new_name);
@@ -110,8 +121,9 @@ class ShareFs final : public FileSystem {
   void take_back(int directory_fd, const std::string& name, int body_fd, std::uint32_t type);
 
   // Data and attributes (share_data.cc)
-  Result<Fd> file_fd(const ShareNodePtr& node, For purpose);
-  Result<Fd> file_of(NodeId id, For purpose, ShareNodePtr& node);
+  Result<Fd> open_anew(const ShareNode& node, int access);
+  Result<Fd> readable(NodeId id);
+  Result<Fd> writable(NodeId id);
   Result<void> apply(const ShareNodePtr& node, const AttrChange& change);
   Result<void> strip_set_id(const ShareNode& node);
   Result<UniqueFd> open_for_xattrs(NodeId id, std::string_view name);
@@ -119,12 +131,13 @@ class ShareFs final : public FileSystem {
   const UniqueFd root_;
   const std::uint64_t device_;
   const Keeper keeper_;
+  const bool read_only_;
+  const std::size_t max_descriptors_;
   WorkerPool& workers_;
 
   std::mutex mutex_;
   ShareNodes nodes_;
-  overlay::FdCache fds_;       // for reading and writing
-  overlay::FdCache read_fds_;  // of files that the daemon may not write
+  ShareOpens opens_;
 };
 
 }  // namespace layerboot::vfs

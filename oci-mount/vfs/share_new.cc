@@ -64,7 +64,6 @@ Result<Entry> ShareFs::make(NodeId parent, std::string_view name, NewObject obje
     LB_ASSIGN(const Seen seen, look_at({body.get(), ""}));
     LB_ASSIGN(const ShareNodePtr node, nodes_.put(directory, name, seen.identity));
     LB_ASSIGN(const Entry entry, give(node, {directory_fd.get(), text.c_str()}, seen));
-    if (S_ISREG(object.mode)) fds_.put(node->id, std::move(body));
     return entry;
   };
   auto entry = settle();
@@ -109,6 +108,7 @@ Result<Entry> ShareFs::tmpfile(NodeId parent, std::uint32_t mode, Caller caller)
   LB_ASSIGN(const UniqueFd directory_fd, open_directory(parent, directory));
   NewObject object{.mode = (mode & kPermissionBits) | S_IFREG, .target = {}, .caller = caller};
   LB_ASSIGN(const Nature nature, inherit(*directory, object));
+  if (!has_room()) return fail(ENFILE);
   LB_ASSIGN(UniqueFd nameless, overlay::create_nameless_in(directory_fd.get(), S_IRUSR | S_IWUSR));
   const auto body = std::make_shared<const UniqueFd>(std::move(nameless));
   LB_ASSIGN(const Seen bare, look_at({body->get(), ""}));

@@ -58,8 +58,7 @@ Result<ShareNodePtr> ShareNodes::put(const ShareNodePtr& parent, std::string_vie
   return node;
 }
 
-Result<ShareNodePtr> ShareNodes::put_nameless(const Identity& identity, overlay::FdCache::Fd held) {
-  if (!may_hold()) return fail(ENFILE);
+Result<ShareNodePtr> ShareNodes::put_nameless(const Identity& identity, overlay::SharedFd held) {
   LB_ASSIGN(ShareNodePtr node, add(identity));
   node->held = std::move(held);
   ++held_count_;
@@ -108,7 +107,7 @@ void ShareNodes::move(const ShareNodePtr& node, const ShareNodePtr& parent, std:
   set_parent(*node, parent);
 }
 
-void ShareNodes::lose_name(const ShareNodePtr& node, overlay::FdCache::Fd held) {
+void ShareNodes::lose_name(const ShareNodePtr& node, overlay::SharedFd held) {
   if (held && !node->held) ++held_count_;
   if (held) node->held = std::move(held);
   set_parent(*node, nullptr);

@@ -25,11 +25,12 @@ struct ShareNode {
   Identity identity;
   std::shared_ptr<ShareNode> parent;  // none: the root, or an object whose name is gone
   std::string name;
-  std::uint64_t references = 0;     // the client's
-  std::uint32_t children = 0;       // nodes that have this one as parent
-  std::size_t memory_bytes = 0;     // of the memory budget
-  overlay::FdCache::Fd held;        // of a file without a name: all that leads to it
-  bool erased = false;              // the client has let go of it
+  std::uint64_t references = 0;  // the client's
+  std::uint32_t children = 0;    // nodes that have this one as parent
+  std::size_t memory_bytes = 0;  // of the memory budget
+  Time opened;                   // its time of change when the client opened it last
+  overlay::SharedFd held;        // of a file without a name: all that leads to it
+  bool erased = false;           // the client has let go of it
 
   [[nodiscard]] bool is_root() const { return id == kRootId; }
 };
@@ -41,8 +42,6 @@ class ShareNodes {
   /// What a node takes beside a name too long to lie in it: itself, its places in the tables, the allocator's
   /// part.
   static constexpr std::size_t kNodeBytes = sizeof(ShareNode) + 160;
-  /// Files without a name that are kept for who still has them open; beyond it they are gone at once.
-  static constexpr std::size_t kMaxHeld = 128;
 
   /// Nodes are paid for out of `budget`, which outlives this: ENOMEM at its limit.
   ShareNodes(const Identity& root, MemoryBudget& budget);
@@ -58,15 +57,16 @@ class ShareNodes {
   /// from now on that one. Without references it is to be released. ENOMEM.
   Result<ShareNodePtr> put(const ShareNodePtr& parent, std::string_view name, const Identity& identity);
   /// An object that has no name, by its descriptor.
-  Result<ShareNodePtr> put_nameless(const Identity& identity, overlay::FdCache::Fd held);
+  Result<ShareNodePtr> put_nameless(const Identity& identity, overlay::SharedFd held);
   /// Relative to the root, which is ".". ESTALE where a name on the way is gone, ENAMETOOLONG.
   [[nodiscard]] static Result<std::string> path(const ShareNode& node);
 
   /// Its name is `name` in `parent` now.
   void move(const ShareNodePtr& node, const ShareNodePtr& parent, std::string_view name);
   /// Its name is gone. `held` may be null: then nothing leads to it any more.
-  void lose_name(const ShareNodePtr& node, overlay::FdCache::Fd held);
-  [[nodiscard]] bool may_hold() const { return held_count_ < kMaxHeld; }
+  void lose_name(const ShareNodePtr& node, overlay::SharedFd held);
+  /// How many nodes hold a descriptor.
+  [[nodiscard]] std::size_t held() const { return held_count_; }
 
   /// Takes references back; unknown ids are ignored. The node, if that was its end.
   ShareNodePtr forget(NodeId id, std::uint64_t count);

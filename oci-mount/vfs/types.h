@@ -16,6 +16,7 @@ using overlay::FileSystem;
 using overlay::kRootId;
 using overlay::kXattrKillSgid;
 using overlay::NodeId;
+using overlay::Opened;
 using overlay::StatFs;
 using overlay::Time;
 using overlay::TimeChange;

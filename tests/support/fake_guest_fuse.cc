@@ -93,7 +93,9 @@ Result<fuse_init_out> FuseClient::init(std::uint32_t minor, std::uint32_t flags,
   in.max_readahead = 128U << 10;
   in.flags = flags;
   in.flags2 = flags2;
-  return call_for<fuse_init_out>(FUSE_INIT, 0, {object_bytes(in)});
+  LB_ASSIGN(const auto out, call_for<fuse_init_out>(FUSE_INIT, 0, {object_bytes(in)}));
+  opens_files_ = (out.flags & FUSE_NO_OPEN_SUPPORT) == 0;
+  return out;
 }
 
 Result<fuse_entry_out> FuseClient::lookup(std::uint64_t parent, std::string_view name) {
@@ -148,7 +150,8 @@ Result<fuse_entry_out> FuseClient::create(std::uint64_t parent, std::string_view
   in.flags = flags | O_CREAT;
   in.mode = mode;
   LB_ASSIGN(const auto created, call_for<Created>(FUSE_CREATE, parent, {object_bytes(in), with_nul(name)}));
-  if (created.open.fh != 0) return fail(EBADMSG, "CREATE gave a handle, which nobody would release");
+  if (created.open.fh != 0 && !opens_files_)
+    return fail(EBADMSG, "CREATE gave a handle, which nobody would release");
   return created.entry;
 }
 
@@ -198,6 +201,18 @@ Result<std::uint64_t> FuseClient::lseek(std::uint64_t node, std::uint64_t offset
   const fuse_lseek_in in{0, offset, whence, 0};
   LB_ASSIGN(const auto out, call_for<fuse_lseek_out>(FUSE_LSEEK, node, {object_bytes(in)}));
   return out.offset;
+}
+
+Result<std::uint64_t> FuseClient::open(std::uint64_t node, std::uint32_t flags) {
+  const fuse_open_in in{flags, 0};
+  LB_ASSIGN(const auto out, call_for<fuse_open_out>(FUSE_OPEN, node, {object_bytes(in)}));
+  return out.fh;
+}
+
+Result<void> FuseClient::release(std::uint64_t node, std::uint64_t handle) {
+  fuse_release_in in{};
+  in.fh = handle;
+  return call_for_nothing(FUSE_RELEASE, node, {object_bytes(in)});
 }
 
 Result<void> FuseClient::fsync(std::uint64_t node) {

@@ -38,6 +38,9 @@ class FuseClient {
   Result<void> rmdir(std::uint64_t parent, std::string_view name);
   Result<void> rename(std::uint64_t parent, std::string_view name, std::uint64_t new_parent,
                       std::string_view new_name, std::uint32_t flags = 0);
+  /// The handle. release() gives it back.
+  Result<std::uint64_t> open(std::uint64_t node, std::uint32_t flags);
+  Result<void> release(std::uint64_t node, std::uint64_t handle);
   Result<std::string> read(std::uint64_t node, std::uint64_t offset, std::uint32_t size);
   Result<std::uint32_t> write(std::uint64_t node, std::uint64_t offset, std::string_view data,
                               std::uint32_t write_flags = 0);
@@ -88,6 +91,7 @@ class FuseClient {
   FakeGuest& guest_;
   unsigned queue_;
   std::uint64_t unique_ = 2;
+  bool opens_files_ = false;  // with messages
 };
 
 /// `text` and its NUL, as FUSE carries names.

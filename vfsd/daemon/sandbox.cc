@@ -18,6 +18,7 @@
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/vfs/share_fs.h"
 #include "vfsd/daemon/capabilities.h"
 
 namespace layerboot::vfsd {
@@ -90,12 +91,13 @@ Result<rlim_t> highest_descriptor() {
   return highest;
 }
 
-/// The limit is on numbers, not on how many there are. Never raised.
-Result<void> limit_descriptors() {
+/// The limit is on numbers, not on how many there are. Raised for `more` only.
+Result<void> limit_descriptors(rlim_t more) {
   LB_ASSIGN(const rlim_t highest, highest_descriptor());
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return errno_error("RLIMIT_NOFILE");
-  limit.rlim_cur = std::min<rlim_t>(limit.rlim_cur, highest + 1 + Sandbox::kServingDescriptors);
+  const rlim_t most = more == 0 ? limit.rlim_cur : limit.rlim_max;
+  limit.rlim_cur = std::min<rlim_t>(most, highest + 1 + Sandbox::kServingDescriptors + more);
   limit.rlim_max = limit.rlim_cur;
   if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return errno_error("RLIMIT_NOFILE");
   return {};
@@ -170,8 +172,15 @@ Result<void> Sandbox::hold(const std::filesystem::path& directory, unsigned long
   return {};
 }
 
+std::size_t Sandbox::share_descriptors() {
+  constexpr rlim_t kOwn = 2 * kServingDescriptors;  // what serving takes, and what is open by then
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max <= kOwn) return kServingDescriptors / 4;
+  return std::min<std::size_t>(limit.rlim_max - kOwn, vfs::ShareOptions::kDefaultDescriptors);
+}
+
 Result<void> Sandbox::close(Served served) {
-  LB_TRY(limit_descriptors());
+  LB_TRY(limit_descriptors(served == Served::kShare ? share_descriptors() : 0));
   if (has_namespaces_) {
     if (auto made = make_private_root(); !made) {
       return fail(made.error().code, "cannot make the sandbox's root: ", made.error().describe(), kAdvice);

@@ -31,6 +31,9 @@ class Sandbox {
  public:
   /// Descriptors that serving may take beyond those that are open when the sandbox is closed.
   static constexpr std::size_t kServingDescriptors = 512;
+  /// Beside them, what a guest may have open of a directory in place: as many as the host lets us, within
+  /// reason.
+  static std::size_t share_descriptors();
 
   /// Leaves the host's mounts (for a copy of them), network and IPC, and every right of root that neither the
   /// upper nor close() needs. `writable`: something will be written to.

@@ -18,8 +18,10 @@ Result<ServedImage> serve_share(const Options& options) {
     return while_doing(std::move(enough).error(), "--memory-limit");
   served.own_memory = std::make_unique<MemoryBudget>(options.memory_limit_bytes);
   served.own_workers = std::make_unique<WorkerPool>(kShareWorkers);
-  LB_ASSIGN(served.file_system,
-            vfs::ShareFs::open({.directory = options.share}, *served.own_workers, *served.own_memory));
+  LB_ASSIGN(served.file_system, vfs::ShareFs::open({.directory = options.share,
+                                                    .read_only = options.read_only,
+                                                    .max_descriptors = Sandbox::share_descriptors()},
+                                                   *served.own_workers, *served.own_memory));
   served.indexes_open = std::chrono::steady_clock::now();
   return served;
 }

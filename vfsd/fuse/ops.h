@@ -68,6 +68,11 @@ void reply_when_done(Exchange& exchange, Task<Result<T>> task, OnSuccess on_succ
   });
 }
 
+/// FOPEN_ flags.
+[[nodiscard]] inline std::uint32_t open_flags(const vfs::Opened& opened) {
+  return opened.keep_pages ? std::uint32_t{FOPEN_KEEP_CACHE} : 0U;
+}
+
 inline void reply_result(Exchange& exchange, const Result<void>& result) {
   if (result) {
     reply_ok(exchange);

@@ -109,7 +109,7 @@ void setattr(Call& call) {
 }
 
 void statfs(Call& call) {
-  const auto stat = call.fs.statfs();
+  const auto stat = call.fs.statfs_at(call.node());
   if (!stat) return reply_error(call.exchange, stat.error());
   fuse_statfs_out out{};
   out.st.blocks = stat->blocks;
@@ -300,8 +300,9 @@ void stay_silent(Call& call) { reply_none(call.exchange); }
 void never_ask_again(Call& call) { reply_errno(call.exchange, ENOSYS); }
 
 /// The member behind these two is called differently in each release of the kernel's headers.
-fuse_open_out opened(std::uint32_t flags) {
+fuse_open_out opened(std::uint32_t flags, std::uint64_t handle = 0) {
   fuse_open_out out{};
+  out.fh = handle;
   out.open_flags = flags;
   return out;
 }
@@ -309,7 +310,17 @@ fuse_open_out opened(std::uint32_t flags) {
 /// A client that can do without is told so once; others get an answer each time, with all they may keep.
 void open_file(Call& call) {
   if (call.has_agreed_to(FUSE_NO_OPEN_SUPPORT)) return never_ask_again(call);
-  reply_object(call.exchange, opened(FOPEN_KEEP_CACHE));
+  const auto in = call.body.take<fuse_open_in>();
+  if (!call.body.ok()) return call.malformed();
+  const auto done = call.fs.open_file(call.node(), in.flags);
+  if (!done) return reply_error(call.exchange, done.error());
+  reply_object(call.exchange, opened(open_flags(*done), done->handle));
+}
+void release_file(Call& call) {
+  const auto in = call.body.take<fuse_release_in>();
+  if (!call.body.ok()) return call.malformed();
+  call.fs.release_file(call.node(), in.fh);
+  reply_ok(call.exchange);
 }
 void open_directory(Call& call) {
   if (call.has_agreed_to(FUSE_NO_OPENDIR_SUPPORT)) return never_ask_again(call);
@@ -341,12 +352,13 @@ constexpr std::array<Operation, kOpcodes> make_table() {
   table[FUSE_LISTXATTR] = {.handle = listxattr};
   table[FUSE_SETXATTR] = {.handle = setxattr, .mutates = true};
   table[FUSE_REMOVEXATTR] = {.handle = removexattr, .mutates = true};
-  for (const std::uint32_t opcode : {FUSE_RELEASE, FUSE_RELEASEDIR}) table[opcode] = {.handle = succeed};
+  table[FUSE_RELEASE] = {.handle = release_file};
+  table[FUSE_RELEASEDIR] = {.handle = succeed};
   table[FUSE_INTERRUPT] = {.handle = stay_silent, .no_reply = true};
   for (const std::uint32_t opcode : {FUSE_FLUSH, FUSE_POLL, FUSE_ACCESS, FUSE_BMAP}) {
     table[opcode] = {.handle = never_ask_again};
   }
-  table[FUSE_OPEN] = {.handle = open_file};
+  table[FUSE_OPEN] = {.handle = open_file, .reply_bytes = sizeof(fuse_open_out)};
   table[FUSE_OPENDIR] = {.handle = open_directory};
   table[kOpStatx] = {.handle = never_ask_again};
   table[FUSE_IOCTL] = {.handle = not_a_terminal};

@@ -125,10 +125,16 @@ struct Created {
 };
 static_assert(sizeof(Created) == sizeof(fuse_entry_out) + sizeof(fuse_open_out));
 
-/// Handle 0, as for every file: no RELEASE follows a CREATE once OPEN has been answered with ENOSYS.
-void reply_created(Exchange& exchange, const vfs::Entry& entry) {
+/// Opens what was made, as `flags` of open(2) say. No RELEASE follows a CREATE of who does without OPEN.
+void reply_created(Exchange& exchange, vfs::FileSystem& fs, const vfs::Entry& entry, std::uint32_t flags) {
+  const auto opened = fs.open_file(entry.id, flags);
+  if (!opened) {
+    fs.forget(entry.id, 1);
+    return reply_error(exchange, opened.error());
+  }
   Created created{to_wire(entry, exchange.valid_seconds), {}};
-  created.open.open_flags = FOPEN_KEEP_CACHE;
+  created.open.fh = opened->handle;
+  created.open.open_flags = open_flags(*opened);
   reply_object(exchange, created);
 }
 
@@ -154,9 +160,13 @@ void create(Call& call) {
   const auto entry =
       call.fs.create(call.node(), name, in.mode, (in.flags & O_EXCL) != 0, call.caller(in.umask));
   if (!entry) return reply_error(call.exchange, entry.error());
-  if ((in.flags & O_TRUNC) == 0 || entry->attr.size_bytes == 0) return reply_created(call.exchange, *entry);
+  if ((in.flags & O_TRUNC) == 0 || entry->attr.size_bytes == 0)
+    return reply_created(call.exchange, call.fs, *entry, in.flags);
   const bool kill = (in.open_flags & FUSE_OPEN_KILL_SUIDGID) != 0;
-  reply_when_done(call.exchange, truncate_created(call.fs, call.reactor, *entry, kill), reply_created);
+  reply_when_done(call.exchange, truncate_created(call.fs, call.reactor, *entry, kill),
+                  [&fs = call.fs, flags = in.flags](Exchange& exchange, const vfs::Entry& truncated) {
+                    reply_created(exchange, fs, truncated, flags);
+                  });
 }
 
 void tmpfile(Call& call) {
@@ -164,7 +174,7 @@ void tmpfile(Call& call) {
   if (!call.body.ok()) return call.malformed();  // the name that follows means nothing
   const auto entry = call.fs.tmpfile(call.node(), in.mode, call.caller(in.umask));
   if (!entry) return reply_error(call.exchange, entry.error());
-  reply_created(call.exchange, *entry);
+  reply_created(call.exchange, call.fs, *entry, in.flags);
 }
 
 void list_directory(Call& call, bool plus) {

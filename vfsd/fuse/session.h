@@ -21,7 +21,8 @@ namespace layerboot::vfsd::fuse {
 
 struct SessionOptions {
   bool read_only = false;  // every operation that would change something fails with EROFS
-  /// OPEN and OPENDIR are waived for clients that can do without. Off only to measure what that spares.
+  /// OPEN and OPENDIR are waived for clients that can do without. Off only to measure what that spares. With
+  /// `shared` it is OPENDIR alone.
   bool zero_message_open = true;
   /// Others change what is served: the client remembers nothing for longer than kSharedSeconds, and asks
   /// before it believes its pages.

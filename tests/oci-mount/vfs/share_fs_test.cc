@@ -9,8 +9,10 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "tests/oci-mount/vfs/fs_driver.h"
 #include "tests/support/temp_dir.h"
@@ -29,7 +31,8 @@ class ShareFsTest : public testing::Test {
   void restart() {
     driver_.reset();
     share_.reset();
-    auto share = vfs::ShareFs::open({.directory = host()}, workers_, memory_);
+    options_.directory = host();
+    auto share = vfs::ShareFs::open(options_, workers_, memory_);
     ASSERT_TRUE(share) << share.error().describe();
     share_ = std::move(*share);
     driver_ = std::make_unique<FsDriver>(*share_);
@@ -56,6 +59,7 @@ class ShareFsTest : public testing::Test {
   FsDriver& drive() { return *driver_; }
 
   const TempDir dir_;
+  vfs::ShareOptions options_;
   MemoryBudget memory_;
   WorkerPool workers_{1};
   std::unique_ptr<vfs::ShareFs> share_;
@@ -243,19 +247,109 @@ TEST_F(ShareFsTest, AnUnlinkedFileStaysForWhoHasIt) {
   drive().release(old);
 }
 
-TEST_F(ShareFsTest, FilesWithoutANameAreBounded) {
+TEST_F(ShareFsTest, ManyFilesWithoutANameStay) {
+  constexpr std::size_t kFiles = 300;
   std::vector<vfs::NodeId> nodes;
-  for (std::size_t i = 0; i < vfs::ShareNodes::kMaxHeld + 5; ++i) {
+  for (std::size_t i = 0; i < kFiles; ++i) {
     const std::string name = "f" + std::to_string(i);
     ASSERT_EQ(drive().create(name, name), 0);
     nodes.push_back(drive().acquire(name));
+    if (i % 2 == 0) ASSERT_TRUE(share_->open_file(nodes.back(), O_RDWR));
     ASSERT_EQ(drive().unlink(name), 0);
   }
-  EXPECT_EQ(drive().read_node(nodes.front()), "f0");
-  EXPECT_EQ(share_->getattr(nodes.back()).error().code, ESTALE);
+  for (std::size_t i = 0; i < kFiles; ++i) {
+    EXPECT_EQ(drive().read_node(nodes[i]), "f" + std::to_string(i));
+    EXPECT_EQ(write_node(nodes[i], "F"), 0);
+    EXPECT_EQ(share_->getattr(nodes[i])->nlink, 0U);
+  }
   for (const auto node : nodes) drive().release(node);
   EXPECT_EQ(drive().link_nameless("named", 0644), 0);
   EXPECT_TRUE(fs::is_regular_file(host("named")));
+}
+
+/// How many descriptors this process has of files below `directory`, by their mode of access.
+std::map<int, int> descriptors_below(const fs::path& directory) {
+  std::map<int, int> found;
+  for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    const auto target = fs::read_symlink(entry.path(), gone).string();
+    if (gone || !target.starts_with(directory.string() + "/")) continue;
+    ++found[::fcntl(std::stoi(entry.path().filename()), F_GETFL) & (O_ACCMODE | O_PATH)];
+  }
+  return found;
+}
+
+TEST_F(ShareFsTest, FilesAreOpenForWhatTheClientWantsAndAsLong) {
+  using Counts = std::map<int, int>;
+  ASSERT_EQ(drive().create("file", "text"), 0);
+  const auto node = drive().acquire("file");
+  EXPECT_EQ(descriptors_below(host()), Counts());
+  EXPECT_EQ(drive().read_node(node), "text");
+  EXPECT_EQ(write_node(node, "T"), 0);
+  EXPECT_EQ(descriptors_below(host()), Counts()) << "not opened: only for a moment";
+  const auto reader = share_->open_file(node, O_RDONLY | O_NOATIME);
+  ASSERT_TRUE(reader);
+  EXPECT_EQ(drive().read_node(node), "Text");
+  EXPECT_EQ(descriptors_below(host()), (Counts{{O_RDONLY, 1}}));
+  const auto second = share_->open_file(node, O_RDONLY);
+  const auto writer = share_->open_file(node, O_WRONLY);
+  ASSERT_TRUE(second && writer);
+  EXPECT_EQ(descriptors_below(host()), (Counts{{O_RDONLY, 1}, {O_WRONLY, 1}}));
+  share_->release_file(node, reader->handle);
+  share_->release_file(node, writer->handle);
+  share_->release_file(node, writer->handle);
+  share_->release_file(node, 3);
+  share_->release_file(node, ~0ULL);
+  share_->release_file(4711, 0);
+  EXPECT_EQ(descriptors_below(host()), (Counts{{O_RDONLY, 1}}));
+  share_->release_file(node, second->handle);
+  EXPECT_EQ(descriptors_below(host()), Counts());
+  EXPECT_EQ(share_->open_file(node, O_ACCMODE).error().code, EINVAL);
+  EXPECT_EQ(share_->open_file(vfs::kRootId, O_RDONLY).error().code, EINVAL);
+  ASSERT_TRUE(share_->open_file(node, O_RDWR));
+  drive().release(node);
+  EXPECT_EQ(descriptors_below(host()), Counts()) << "a client that forgets what it has open";
+}
+
+TEST_F(ShareFsTest, PagesAreKeptWhileTheFileIsAsItWas) {
+  put(host("file"), "one");
+  const auto node = drive().acquire("file");
+  static_cast<void>(share_->open_file(node, O_RDONLY));
+  EXPECT_TRUE(share_->open_file(node, O_RDONLY)->keep_pages);
+  fs::last_write_time(host("file"), fs::file_time_type::clock::now() - std::chrono::hours(1));
+  EXPECT_FALSE(share_->open_file(node, O_RDONLY)->keep_pages);
+  EXPECT_TRUE(share_->open_file(node, O_RDONLY)->keep_pages);
+  drive().release(node);
+}
+
+TEST_F(ShareFsTest, OpenFilesAreBounded) {
+  options_.max_descriptors = 8;
+  restart();
+  std::vector<vfs::NodeId> nodes;
+  for (std::size_t i = 0; i < 10; ++i) {
+    const std::string name = "f" + std::to_string(i);
+    ASSERT_EQ(drive().create(name, name), 0);
+    nodes.push_back(drive().acquire(name));
+    EXPECT_EQ(share_->open_file(nodes.back(), O_RDONLY) ? 0 : ENFILE, i < 8 ? 0 : ENFILE);
+  }
+  EXPECT_EQ(drive().read_node(nodes.back()), "f9");
+  ASSERT_EQ(drive().unlink("f0"), 0);
+  EXPECT_EQ(drive().read_node(nodes.front()), "f0") << "by the descriptor that it has";
+  EXPECT_EQ(share_->tmpfile(vfs::kRootId, 0644, {}).error().code, ENFILE);
+  for (const auto node : nodes) drive().release(node);
+  EXPECT_EQ(descriptors_below(host()), (std::map<int, int>()));
+}
+
+TEST_F(ShareFsTest, NothingIsOpenedForWritingWhereNothingIsWritten) {
+  ASSERT_EQ(drive().create("file", "text"), 0);
+  options_.read_only = true;
+  restart();
+  const auto node = drive().acquire("file");
+  EXPECT_EQ(share_->open_file(node, O_RDWR).error().code, EROFS);
+  EXPECT_EQ(write_node(node, "?"), EROFS);
+  EXPECT_TRUE(share_->open_file(node, O_RDONLY));
+  EXPECT_EQ(drive().read_node(node), "text");
+  drive().release(node);
 }
 
 TEST_F(ShareFsTest, ListsWhatIsThere) {

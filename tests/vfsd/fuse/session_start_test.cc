@@ -158,6 +158,18 @@ TEST_F(WritebackSessionTest, TimesThatAreKnownChangeNothing) {
   EXPECT_EQ(code(FUSE_SETATTR, 4711, {object_bytes(in)}), ESTALE);
 }
 
+class SharedSessionTest : public SessionTest {
+ protected:
+  SharedSessionTest() : SessionTest({.shared = true}) {}
+};
+
+TEST_F(SharedSessionTest, FilesAreOpenedAndListingsAreNot) {
+  EXPECT_EQ(init()->flags & (FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT),
+            std::uint32_t{FUSE_NO_OPENDIR_SUPPORT});
+  EXPECT_EQ(code(FUSE_OPEN, 1, {object_bytes(fuse_open_in{})}), 0);
+  EXPECT_EQ(code(FUSE_OPEN, 1, {}), EINVAL);
+}
+
 class SharedWritebackSessionTest : public SessionTest {
  protected:
   SharedWritebackSessionTest() : SessionTest({.shared = true, .writeback = true}) {}

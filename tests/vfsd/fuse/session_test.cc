@@ -34,7 +34,8 @@ TEST_F(SessionTest, SomeQuestionsAreNeverAskedAgain) {
   EXPECT_EQ(code(FUSE_IOCTL, 1, {}), ENOTTY);
   for (const std::uint32_t opcode : {FUSE_GETLK, FUSE_SETLK, FUSE_SETLKW})
     EXPECT_EQ(code(opcode, 1, {}), EOPNOTSUPP);
-  EXPECT_EQ(code(FUSE_RELEASE, 1, {}), 0);
+  EXPECT_EQ(code(FUSE_RELEASE, 1, {object_bytes(fuse_release_in{})}), 0);
+  EXPECT_EQ(code(FUSE_RELEASE, 1, {}), EINVAL);
   EXPECT_EQ(code(FUSE_RELEASEDIR, 1, {}), 0);
 }
 
