@@ -1,6 +1,7 @@
 #include "oci-mount/layer/directory_layer.h"
 
 #include <fcntl.h>
+#include <sys/mount.h>
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/layer/directory_blob.h"
@@ -24,11 +25,23 @@ Result<void> write(const std::filesystem::path& path, const LayerIdentity& ident
   return file.commit();
 }
 
+/// The mounts last as long as the descriptor.
+Result<UniqueFd> clone_mounts(const std::filesystem::path& directory) {
+  UniqueFd tree(::open_tree(AT_FDCWD, directory.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
+  if (!tree) return errno_error("mounts of directory ", directory.string());
+  mount_attr change{};
+  change.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  if (::mount_setattr(tree.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &change, sizeof(change)) != 0)
+    return errno_error("attributes of the mounts of directory ", directory.string());
+  return tree;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const Layer>> open_directory_layer(const std::filesystem::path& directory,
                                                           const OpenOptions& options) {
-  LB_ASSIGN(UniqueFd fd, open_path(directory, O_RDONLY | O_DIRECTORY));
+  LB_ASSIGN(UniqueFd fd,
+            options.clone_mounts ? clone_mounts(directory) : open_path(directory, O_RDONLY | O_DIRECTORY));
   LB_ASSIGN(DirectoryWalk walk, walk_directory(fd.get(), directory.string()));
   const auto identity = LayerIdentity::of_directory(walk.hash_high, walk.hash_low);
   const auto path = options.index_dir / identity.index_file_name();

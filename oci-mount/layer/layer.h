@@ -38,7 +38,10 @@ class Layer {
 struct OpenOptions {
   std::filesystem::path index_dir;  // made if it is not there
   bool show_progress = false;       // of building, on standard error
-  unsigned layers_at_once = 0;      // that open_layers() builds; 0: as the machine's processors have it
+  /// A directory is read through a clone of its mounts, read-only, that stays when the process leaves those
+  /// of the host (vfsd's sandbox): without, what is mounted in it would be gone then. Takes CAP_SYS_ADMIN.
+  bool clone_mounts = false;
+  unsigned layers_at_once = 0;  // that open_layers() builds; 0: as the machine's processors have it
   /// Gets a blob's bytes done so far, instead of standard error.
   std::function<void(std::uint64_t)> on_progress = nullptr;
 };

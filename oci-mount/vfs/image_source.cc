@@ -41,9 +41,10 @@ Result<std::unique_ptr<ImageSource>> open_image_source(std::string_view referenc
       options.index_dir.empty() ? options.dirs.index() : options.index_dir;
   LB_ASSIGN(store::Image image, store::open_image(reference, options.dirs));
   LB_TRY(make_directories(index_dir));
-  LB_ASSIGN(auto layers,
-            layer::open_layers(image, options.add_layers,
-                               {.index_dir = index_dir, .show_progress = options.show_progress}));
+  LB_ASSIGN(auto layers, layer::open_layers(image, options.add_layers,
+                                            {.index_dir = index_dir,
+                                             .show_progress = options.show_progress,
+                                             .clone_mounts = options.clone_mounts}));
   if (auto enough = MemoryBudget::check(options.memory_limit_bytes, largest_span_bytes(layers)); !enough)
     return while_doing(std::move(enough).error(), reference);
   LB_ASSIGN(std::shared_ptr<const tree::Tree> tree, tree::open_tree(layers, index_dir));

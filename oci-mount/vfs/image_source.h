@@ -27,6 +27,7 @@ struct ImageSourceOptions {
   std::uint64_t memory_limit_bytes = MemoryBudget::kDefaultLimitBytes;
   unsigned worker_threads = 0;  // that decode; 0 means one for each CPU, at most kMaxWorkers
   bool show_progress = true;    // of indexing, on standard error
+  bool clone_mounts = false;    // of a directory: see layer::OpenOptions
 
   static constexpr unsigned kMaxWorkers = 8;
 };

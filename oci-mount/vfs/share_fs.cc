@@ -38,7 +38,6 @@ Result<std::unique_ptr<ShareFs>> ShareFs::open(const ShareOptions& options, Work
 ShareFs::ShareFs(UniqueFd root, const Seen& seen, const ShareOptions& options, WorkerPool& workers,
                  MemoryBudget& memory)
     : root_(std::move(root)),
-      device_(seen.device),
       keeper_(::geteuid() == 0 ? Keeper::kRoot : Keeper::kOrdinaryUser),
       read_only_(options.read_only),
       max_descriptors_(options.max_descriptors),
@@ -62,7 +61,7 @@ Result<UniqueFd> ShareFs::open_node(const ShareNode& node, int flags) {
     return fd;
   }
   LB_ASSIGN(const std::string path, ShareNodes::path(node));
-  auto opened = open_beneath(root_.get(), path.c_str(), flags);
+  auto opened = open_beneath(root_.get(), path.c_str(), flags, 0, OtherMounts::kEntered);
   // What is at its place has changed kind: as gone as if nothing were there.
   if (!opened && has_changed_kind(opened.error().code)) return fail(ESTALE);
   if (!opened) return opened;
@@ -79,13 +78,12 @@ Result<UniqueFd> ShareFs::open_directory(NodeId id, ShareNodePtr& node) {
 
 Result<Seen> ShareFs::look(int directory_fd, std::string_view name) {
   LB_TRY(check_name(name));
-  LB_ASSIGN(const Seen seen, look_at({directory_fd, std::string(name).c_str()}));
-  if (seen.device != device_) return fail(EXDEV);
-  return seen;
+  return look_at({directory_fd, std::string(name).c_str()});
 }
 
 /// Hands the client a reference.
 Result<Entry> ShareFs::give(const ShareNodePtr& node, Place place, Seen seen) {
+  seen.attr.is_mounted = node->parent && node->parent->identity.mount != seen.identity.mount;
   auto shown = show_as_guest(keeper_, place, seen.attr);
   if (!shown) {
     nodes_.release_if_unused(node);
@@ -132,6 +130,7 @@ Result<Attr> ShareFs::attr_of(const ShareNode& node) {
   if (!seen) return std::unexpected(std::move(seen).error());
   if (seen->identity != node.identity) return fail(ESTALE);
   LB_TRY(show_as_guest(keeper_, place, seen->attr));
+  seen->attr.is_mounted = node.parent && node.parent->identity.mount != node.identity.mount;
   return seen->attr;
 }
 
@@ -283,9 +282,12 @@ Result<void> ShareFs::readdir(NodeId id, std::uint64_t cookie, bool with_nodes, 
   }
 }
 
-Result<StatFs> ShareFs::statfs() {
+Result<StatFs> ShareFs::statfs_at(NodeId id) {
   struct statvfs host{};
-  if (::fstatvfs(root_.get(), &host) != 0) return fail(errno);
+  const std::lock_guard lock(mutex_);
+  LB_ASSIGN(const ShareNodePtr node, nodes_.find(id));
+  LB_ASSIGN(const UniqueFd fd, open_node(*node, O_PATH));
+  if (::fstatvfs(fd.get(), &host) != 0) return fail(errno);
   return StatFs{.block_size_bytes = host.f_frsize,
                 .blocks = host.f_blocks,
                 .blocks_free = host.f_bavail,

@@ -86,7 +86,8 @@ class ShareFs final : public FileSystem {
                               std::uint32_t flags) override;
   Task<Result<void>> removexattr(Reactor& reactor, NodeId node, std::string_view name) override;
 
-  Result<StatFs> statfs() override;
+  Result<StatFs> statfs() override { return statfs_at(kRootId); }
+  Result<StatFs> statfs_at(NodeId node) override;
 
  private:
   using Fd = overlay::SharedFd;
@@ -129,7 +130,6 @@ class ShareFs final : public FileSystem {
   Result<UniqueFd> open_for_xattrs(NodeId id, std::string_view name);
 
   const UniqueFd root_;
-  const std::uint64_t device_;
   const Keeper keeper_;
   const bool read_only_;
   const std::size_t max_descriptors_;

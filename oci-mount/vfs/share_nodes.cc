@@ -23,8 +23,8 @@ Result<ShareNodePtr> ShareNodes::find(NodeId id) const {
 }
 
 ShareNodePtr ShareNodes::known(const Identity& identity) const {
-  const auto found = by_ino_.find(identity.ino);
-  if (found == by_ino_.end() || found->second->identity != identity) return nullptr;
+  const auto found = by_number_.find(number_of(identity));
+  if (found == by_number_.end() || found->second->identity != identity) return nullptr;
   return by_id_.at(found->second->id);
 }
 
@@ -36,7 +36,7 @@ Result<ShareNodePtr> ShareNodes::add(const Identity& identity) {
   node->identity = identity;
   by_id_[node->id] = node;
   // Whatever had the number before is no more.
-  by_ino_[identity.ino] = node.get();
+  by_number_[number_of(identity)] = node.get();
   return node;
 }
 
@@ -128,9 +128,9 @@ void ShareNodes::release_if_unused(ShareNodePtr node) {
     node->erased = true;
     budget_.give_back(std::exchange(node->memory_bytes, 0));
     if (node->held) --held_count_;
-    if (const auto known = by_ino_.find(node->identity.ino);
-        known != by_ino_.end() && known->second == node.get()) {
-      by_ino_.erase(known);
+    if (const auto known = by_number_.find(number_of(node->identity));
+        known != by_number_.end() && known->second == node.get()) {
+      by_number_.erase(known);
     }
     by_id_.erase(node->id);
     ShareNodePtr parent = std::exchange(node->parent, nullptr);
@@ -147,14 +147,14 @@ void ShareNodes::forget_all() {
     budget_.give_back(std::exchange(node->memory_bytes, 0));
   }
   by_id_.clear();
-  by_ino_.clear();
+  by_number_.clear();
   held_count_ = 0;
   auto root = std::make_shared<ShareNode>();
   root->id = kRootId;
   root->identity = root_identity_;
   root->memory_bytes = kNodeBytes;
   budget_.take_anyway(kNodeBytes);
-  by_ino_[root_identity_.ino] = root.get();
+  by_number_[number_of(root_identity_)] = root.get();
   by_id_[kRootId] = std::move(root);
 }
 

@@ -7,7 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -75,6 +75,19 @@ class ShareNodes {
   void forget_all();
 
  private:
+  /// An inode's, of one mount.
+  struct Number {
+    std::uint64_t mount;
+    std::uint64_t ino;
+    friend bool operator==(const Number&, const Number&) = default;
+  };
+  struct HashOfNumber {
+    std::size_t operator()(const Number& number) const {
+      return std::hash<std::uint64_t>()(number.ino ^ number.mount * 0x9e3779b97f4a7c15U);
+    }
+  };
+  static Number number_of(const Identity& identity) { return {identity.mount, identity.ino}; }
+
   Result<ShareNodePtr> add(const Identity& identity);
   void pay_for_name(ShareNode& node);
   void set_parent(ShareNode& node, const ShareNodePtr& parent);
@@ -82,7 +95,7 @@ class ShareNodes {
   Identity root_identity_;
   MemoryBudget& budget_;
   std::unordered_map<NodeId, ShareNodePtr> by_id_;
-  std::unordered_map<std::uint64_t, ShareNode*> by_ino_;
+  std::unordered_map<Number, ShareNode*, HashOfNumber> by_number_;
   NodeId next_id_ = kRootId + 1;  // never used again: an old one is unknown, not another object
   std::size_t held_count_ = 0;
 };

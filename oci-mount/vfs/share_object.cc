@@ -18,15 +18,16 @@ Time time_of(const statx_timestamp& time) { return {time.tv_sec, time.tv_nsec}; 
 
 Result<Seen> look_at(overlay::Place place) {
   struct statx st{};
-  if (::statx(place.dir_fd, place.name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME,
-              &st) != 0) {
+  if (::statx(place.dir_fd, place.name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH,
+              STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID, &st) != 0) {
     return fail(errno);
   }
   Seen seen;
   seen.identity.ino = st.stx_ino;
   seen.identity.type = st.stx_mode & kTypeBits;
   if ((st.stx_mask & STATX_BTIME) != 0) seen.identity.born = time_of(st.stx_btime);
-  seen.device = makedev(st.stx_dev_major, st.stx_dev_minor);
+  const bool tells_mount = (st.stx_mask & STATX_MNT_ID) != 0;
+  seen.identity.mount = tells_mount ? st.stx_mnt_id : makedev(st.stx_dev_major, st.stx_dev_minor);
   seen.attr = {.ino = st.stx_ino,
                .size_bytes = st.stx_size,
                .blocks = st.stx_blocks,

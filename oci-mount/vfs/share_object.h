@@ -1,8 +1,8 @@
 // Objects of a shared directory: how they are reached on the host, and told apart.
 //
 // Unlike an upper, the directory belongs to others as well, who may move and replace what is in it at any
-// time. So every object is opened by its whole path from the top, following no link and leaving for no other
-// file system, and is then held against what is known of it.
+// time. So every object is opened by its whole path from the top, following no link, and is then held against
+// what is known of it. What is mounted on the way is entered, as it is by everybody.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,7 @@ namespace layerboot::vfs {
 /// What tells an object from one that gets its inode number later. `born` is zero where the host keeps no
 /// birth times.
 struct Identity {
+  std::uint64_t mount = 0;  // that it was reached by; where the kernel does not tell, its device
   std::uint64_t ino = 0;
   Time born;
   std::uint32_t type = 0;  // S_IFMT bits
@@ -27,8 +28,7 @@ struct Identity {
 /// One look at an object.
 struct Seen {
   Identity identity;
-  std::uint64_t device = 0;  // of the file system it is on
-  Attr attr;                 // as the host has it
+  Attr attr;  // as the host has it
 };
 
 /// statx(2), of the object itself where it is a symlink. With the name "", of the open object.

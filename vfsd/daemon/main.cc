@@ -59,9 +59,8 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
     control_listener.emplace(std::move(bound));
   }
   const bool in_place = !options.share.empty();
-  if (in_place) LB_TRY(sandbox.hold_share(options.share));
   if (!in_place && !options.read_only) LB_TRY(sandbox.hold_upper(options.upper));
-  LB_ASSIGN(const auto image, serve_image(options));
+  LB_ASSIGN(const auto image, serve_image(options, sandbox));
   LB_TRY(sandbox.close(image.served()));
   mask_stop_signals(SIG_BLOCK);  // in all threads to come, too
   image.workers().start();       // no thread can be started later

@@ -25,6 +25,8 @@ namespace layerboot::vfsd {
 
 namespace {
 
+/// Of what the guest writes to, or shares with others.
+constexpr std::uint64_t kHeld = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
 constexpr std::string_view kAdvice = "; --sandbox none serves without namespaces";
 /// Any directory that is always there: the private root is mounted over it, and then takes the root's place.
 constexpr const char* kAssemblyPlace = "/proc";
@@ -42,24 +44,58 @@ Result<void> map_own_ids(uid_t uid, gid_t gid) {
   return write_proc("/proc/self/gid_map", str_cat(gid, ' ', gid, " 1"));
 }
 
-Result<void> set_mount_attributes(int dir_fd, const char* path, std::uint64_t attributes) {
+/// `which`: AT_RECURSIVE for what is mounted below, too.
+Result<void> set_mount_attributes(int dir_fd, const char* path, std::uint64_t attributes,
+                                  unsigned which = 0) {
   mount_attr change{};
   change.attr_set = attributes;
-  if (::mount_setattr(dir_fd, path, AT_EMPTY_PATH, &change, sizeof(change)) != 0) {
+  if (::mount_setattr(dir_fd, path, AT_EMPTY_PATH | which, &change, sizeof(change)) != 0) {
     return errno_error("attributes of mount ", path);
+  }
+  return {};
+}
+
+/// A path as mountinfo has it: "\\040" is a space (proc_pid_mountinfo(5)).
+std::string unescaped(std::string_view text) {
+  std::string path;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (text[at] == '\\' && text.size() - at > 3) {
+      path += static_cast<char>((text[at + 1] - '0') * 64 + (text[at + 2] - '0') * 8 + (text[at + 3] - '0'));
+      at += 3;
+    } else {
+      path += text[at];
+    }
+  }
+  return path;
+}
+
+/// A clone of a directory's mounts leaves those out that are unbindable, and would show what they cover.
+Result<void> make_mounts_bindable() {
+  constexpr std::size_t kMaxMountsBytes = std::size_t{64} << 20;
+  constexpr int kMountPoint = 4;  // the field
+  LB_ASSIGN(const std::string mounts, read_file("/proc/self/mountinfo", kMaxMountsBytes));
+  std::string_view rest = mounts;
+  while (!rest.empty()) {
+    std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    if (line.substr(0, line.find(" - ")).find(" unbindable") == std::string_view::npos) continue;
+    for (int i = 0; i < kMountPoint; ++i) line.remove_prefix(line.find(' ') + 1);
+    const std::string path = unescaped(line.substr(0, line.find(' ')));
+    if (::mount(nullptr, path.c_str(), nullptr, MS_PRIVATE, nullptr) != 0)
+      return errno_error("unbindable mount ", path);
   }
   return {};
 }
 
 /// The xattr calls have no *at form before Linux 6.13, and a nameless file gets its name by its descriptor's
 /// path.
-Result<void> make_private_root() {
+Result<void> make_private_root(int share) {
   constexpr std::uint64_t kInert = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
   const UniqueFd descriptors(::open_tree(AT_FDCWD, "/proc/self/fd", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
   if (!descriptors) return errno_error("/proc/self/fd");
   LB_TRY(set_mount_attributes(descriptors.get(), "", kInert | MOUNT_ATTR_RDONLY));
   if (::mount("none", kAssemblyPlace, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-              "mode=0755,size=64k,nr_inodes=8")) {
+              "mode=0755,size=64k,nr_inodes=12")) {
     return errno_error("private root");
   }
   if (::chdir(kAssemblyPlace) != 0 || ::mkdir("proc", 0755) != 0 || ::mkdir("proc/self", 0755) != 0 ||
@@ -68,6 +104,14 @@ Result<void> make_private_root() {
   }
   if (::move_mount(descriptors.get(), "", AT_FDCWD, "proc/self/fd", MOVE_MOUNT_F_EMPTY_PATH) != 0) {
     return errno_error("/proc/self/fd in the private root");
+  }
+  if (share >= 0) {
+    // Not left in the old root, which goes apart: what is mounted in it would no longer cover what lies
+    // below.
+    if (::mkdir("share", 0755) != 0 ||
+        ::move_mount(share, "", AT_FDCWD, "share", MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+      return errno_error("the shared directory in the private root");
+    }
   }
   LB_TRY(set_mount_attributes(AT_FDCWD, ".", kInert | MOUNT_ATTR_RDONLY));
   // The old root ends up on top of the new one, at the same place, and is let go (pivot_root(2), NOTES).
@@ -141,9 +185,10 @@ Result<void> Sandbox::enter_namespaces() {
         "unprivileged user namespaces)");
   }
   if (!is_root_) LB_TRY(map_own_ids(uid, gid));
-  // Mounts of ours stay ours; what the host unmounts goes here too.
+  // Mounts of ours stay ours; what the host mounts and unmounts comes and goes here too.
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
     return errno_error("a mount namespace of its own");
+  LB_TRY(make_mounts_bindable());
   has_namespaces_ = true;
   return {};
 }
@@ -151,25 +196,23 @@ Result<void> Sandbox::enter_namespaces() {
 Result<void> Sandbox::hold_upper(const std::filesystem::path& upper) const {
   if (!has_namespaces_) return {};
   LB_TRY(make_directories(upper, 0700));
-  return hold(upper, MS_BIND);
-}
-
-Result<void> Sandbox::hold_share(const std::filesystem::path& share) const {
-  LB_TRY(open_path(share, O_PATH | O_DIRECTORY));
-  if (!has_namespaces_) return {};
-  // What is mounted in it comes along, since an ordinary user may not uncover what lies below; nothing ever
-  // enters it.
-  return hold(share, MS_BIND | MS_REC);
-}
-
-Result<void> Sandbox::hold(const std::filesystem::path& directory, unsigned long mount_flags) const {
-  if (::mount(directory.c_str(), directory.c_str(), nullptr, mount_flags, nullptr) != 0) {
-    return errno_error("directory ", directory.native(), " as a mount of its own", kAdvice);
+  if (::mount(upper.c_str(), upper.c_str(), nullptr, MS_BIND, nullptr) != 0) {
+    return errno_error("directory ", upper.native(), " as a mount of its own", kAdvice);
   }
-  auto set = set_mount_attributes(AT_FDCWD, directory.c_str(),
-                                  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-  if (!set) return while_doing(std::move(set).error(), "directory ", directory.native());
+  auto set = set_mount_attributes(AT_FDCWD, upper.c_str(), kHeld);
+  if (!set) return while_doing(std::move(set).error(), "directory ", upper.native());
   return {};
+}
+
+Result<std::filesystem::path> Sandbox::hold_share(const std::filesystem::path& share) {
+  LB_TRY(open_path(share, O_PATH | O_DIRECTORY));
+  if (!has_namespaces_) return share;
+  share_ = UniqueFd(::open_tree(AT_FDCWD, share.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
+  if (!share_) return errno_error("directory ", share.native(), " with its mounts", kAdvice);
+  auto set =
+      set_mount_attributes(share_.get(), "", kHeld | (writable_ ? 0 : MOUNT_ATTR_RDONLY), AT_RECURSIVE);
+  if (!set) return while_doing(std::move(set).error(), "directory ", share.native());
+  return descriptor_path(share_.get());
 }
 
 std::size_t Sandbox::share_descriptors() {
@@ -182,10 +225,11 @@ std::size_t Sandbox::share_descriptors() {
 Result<void> Sandbox::close(Served served) {
   LB_TRY(limit_descriptors(served == Served::kShare ? share_descriptors() : 0));
   if (has_namespaces_) {
-    if (auto made = make_private_root(); !made) {
+    if (auto made = make_private_root(share_.get()); !made) {
       return fail(made.error().code, "cannot make the sandbox's root: ", made.error().describe(), kAdvice);
     }
   }
+  share_.reset();
   ::umask(0);  // the guest's kernel has applied its own
   Rights rights = Rights::kNone;
   if (is_root_ && served != Served::kImage) rights = Rights::kReadFiles;

@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "oci-mount/base/result.h"
+#include "oci-mount/base/unique_fd.h"
 
 namespace layerboot::vfsd {
 
@@ -42,8 +43,9 @@ class Sandbox {
   /// Makes `upper`, which is created where missing, a mount of its own: no path that begins at a descriptor
   /// in it leads out of it, and no device node in it can be opened. Call before it is opened.
   Result<void> hold_upper(const std::filesystem::path& upper) const;
-  /// The same for a directory that is served in place; ENOTDIR or the like where there is none.
-  Result<void> hold_share(const std::filesystem::path& share) const;
+  /// The same for a directory that is served in place, with all that is mounted below it, now or later. What
+  /// it gives leads there until close(). ENOTDIR or the like where there is none.
+  Result<std::filesystem::path> hold_share(const std::filesystem::path& share);
 
   /// Call when all is open: an empty, read-only root with nothing but /proc/self/fd, no umask, few
   /// descriptors, and no right but what an upper or `served` needs.
@@ -55,13 +57,13 @@ class Sandbox {
  private:
   Sandbox() = default;
   Result<void> enter_namespaces();
-  Result<void> hold(const std::filesystem::path& directory, unsigned long mount_flags) const;
   /// The launcher's signal for its own death, which a change of rights may have cleared.
   Result<void> restore_death_signal() const;
 
   bool has_namespaces_ = false;
   bool writable_ = false;
   bool is_root_ = false;
+  UniqueFd share_;  // its mounts, until they are in the private root
   int death_signal_ = 0;
   pid_t parent_ = 0;
 };

@@ -12,13 +12,14 @@ namespace {
 /// For syncfs(2) alone.
 constexpr unsigned kShareWorkers = 1;
 
-Result<ServedImage> serve_share(const Options& options) {
+Result<ServedImage> serve_share(const Options& options, Sandbox& sandbox) {
   ServedImage served;
   if (auto enough = MemoryBudget::check(options.memory_limit_bytes, 0); !enough)
     return while_doing(std::move(enough).error(), "--memory-limit");
   served.own_memory = std::make_unique<MemoryBudget>(options.memory_limit_bytes);
   served.own_workers = std::make_unique<WorkerPool>(kShareWorkers);
-  LB_ASSIGN(served.file_system, vfs::ShareFs::open({.directory = options.share,
+  LB_ASSIGN(const auto directory, sandbox.hold_share(options.share));
+  LB_ASSIGN(served.file_system, vfs::ShareFs::open({.directory = directory,
                                                     .read_only = options.read_only,
                                                     .max_descriptors = Sandbox::share_descriptors()},
                                                    *served.own_workers, *served.own_memory));
@@ -35,8 +36,8 @@ Served ServedImage::served() const {
   return is_directory ? Served::kImageDirectory : Served::kImage;
 }
 
-Result<ServedImage> serve_image(const Options& options) {
-  if (!options.share.empty()) return serve_share(options);
+Result<ServedImage> serve_image(const Options& options, Sandbox& sandbox) {
+  if (!options.share.empty()) return serve_share(options, sandbox);
   vfs::ImageSourceOptions source_options;
   LB_ASSIGN(source_options.dirs, StateDirs::from_environment());
   source_options.index_dir = options.index_dir;
@@ -44,6 +45,7 @@ Result<ServedImage> serve_image(const Options& options) {
   source_options.cache_bytes = options.cache_bytes;
   source_options.memory_limit_bytes = options.memory_limit_bytes;
   source_options.show_progress = !options.quiet;
+  source_options.clone_mounts = sandbox.has_namespaces();
   ServedImage served;
   LB_ASSIGN(served.source, vfs::open_image_source(options.image, source_options));
   served.indexes_open = std::chrono::steady_clock::now();

@@ -29,8 +29,8 @@ struct ServedImage {
 };
 
 /// Opens the image or the directory, its indexes (made now where missing, which takes a while and shows
-/// progress), the upper and its quota. Everything that a request may need is open afterwards. EINVAL where
-/// the memory limit is too little.
-Result<ServedImage> serve_image(const Options& options);
+/// progress), the upper and its quota. Everything that a request may need is open afterwards, and directories
+/// with what is mounted in them. EINVAL where the memory limit is too little.
+Result<ServedImage> serve_image(const Options& options, Sandbox& sandbox);
 
 }  // namespace layerboot::vfsd

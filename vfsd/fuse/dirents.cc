@@ -56,6 +56,7 @@ fuse_attr to_wire(const vfs::Attr& attr) {
   wire.gid = attr.gid;
   wire.rdev = attr.rdev;
   wire.blksize = 4096;
+  if (attr.is_mounted) wire.flags = FUSE_ATTR_SUBMOUNT;
   return wire;
 }
 

@@ -26,8 +26,9 @@ constexpr std::uint64_t kZeroMessageFlags = FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPEND
 constexpr std::uint64_t kAclFlags = FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT;
 
 /// Of a directory that others change: pages are good while the file is as it was, links and listings as long
-/// as any entry; who has a file open is told, by OPEN and RELEASE.
-constexpr std::uint64_t kWantedShared = FUSE_AUTO_INVAL_DATA;
+/// as any entry; who has a file open is told, by OPEN and RELEASE. What is mounted there is a mount of the
+/// client's, too, with inode numbers of its own.
+constexpr std::uint64_t kWantedShared = FUSE_AUTO_INVAL_DATA | FUSE_SUBMOUNTS;
 constexpr std::uint64_t kUnwantedShared =
     FUSE_EXPLICIT_INVAL_DATA | FUSE_CACHE_SYMLINKS | FUSE_NO_OPEN_SUPPORT;
 
