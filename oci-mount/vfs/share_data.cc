@@ -103,15 +103,14 @@ Task<Result<std::size_t>> ShareFs::read(Reactor& reactor, NodeId id, std::uint64
 }
 
 Task<Result<std::size_t>> ShareFs::write(Reactor& reactor, NodeId id, std::uint64_t offset,
-                                         std::span<const iovec> from, bool kill_suid_sgid) {
+                                         std::span<const iovec> from, bool) {
   if (range_wraps(offset, total_bytes(from))) co_return fail(EFBIG);
   Fd fd;
   {
     const std::lock_guard lock(mutex_);
-    LB_CO_ASSIGN(const ShareNodePtr node, nodes_.find(id));
     LB_CO_ASSIGN(fd, writable(id));
-    if (kill_suid_sgid) LB_CO_TRY(strip_set_id(*node));
   }
+  // Set-id bits go by the host's doing, whoever writes: the daemon has no CAP_FSETID.
   auto put = co_await write_whole(reactor, fd->get(), from, offset);
   co_return put;
 }
@@ -199,23 +198,12 @@ Result<void> ShareFs::apply(const ShareNodePtr& node, const AttrChange& change) 
     if (change.kill_suid_sgid && !S_ISDIR(node->identity.type)) {
       nature.mode = overlay::without_set_id(nature.mode);
     }
-    LB_ASSIGN(const Seen now, look_at({object.get(), ""}));
-    LB_TRY(set_nature(keeper_, object.get(), now.attr, nature));
+    LB_TRY(keeper_.set(object.get(), nature));
   }
   if (!change.atime && !change.mtime) return {};
   const struct timespec times[2] = {overlay::timespec_of(change.atime), overlay::timespec_of(change.mtime)};
   if (::utimensat(AT_FDCWD, descriptor_path(object.get()).c_str(), times, 0) != 0) return fail(errno);
   return {};
-}
-
-Result<void> ShareFs::strip_set_id(const ShareNode& node) {
-  LB_ASSIGN(const Attr attr, attr_of(node));
-  const std::uint32_t mode = overlay::without_set_id(attr.mode);
-  if (mode == attr.mode) return {};
-  LB_ASSIGN(const UniqueFd object, open_node(node, O_PATH));
-  LB_ASSIGN(const Seen now, look_at({object.get(), ""}));
-  return set_nature(keeper_, object.get(), now.attr,
-                    {.mode = mode, .uid = attr.uid, .gid = attr.gid, .rdev = 0});
 }
 
 // ---- extended attributes -------------------------------------------------------------------------------

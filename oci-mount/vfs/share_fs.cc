@@ -30,6 +30,8 @@ bool has_changed_kind(int code) {
 
 Result<std::unique_ptr<ShareFs>> ShareFs::open(const ShareOptions& options, WorkerPool& workers,
                                                MemoryBudget& memory) {
+  if (::geteuid() != 0 && options.ids != IdMap())
+    return fail(EPERM, "a map of ids takes root: an ordinary user's files are the guest's root's anyway");
   LB_ASSIGN(UniqueFd root, open_path(options.directory, O_RDONLY | O_DIRECTORY));
   LB_ASSIGN(const Seen seen, look_at({root.get(), ""}));
   return std::unique_ptr<ShareFs>(new ShareFs(std::move(root), seen, options, workers, memory));
@@ -38,7 +40,7 @@ Result<std::unique_ptr<ShareFs>> ShareFs::open(const ShareOptions& options, Work
 ShareFs::ShareFs(UniqueFd root, const Seen& seen, const ShareOptions& options, WorkerPool& workers,
                  MemoryBudget& memory)
     : root_(std::move(root)),
-      keeper_(::geteuid() == 0 ? Keeper::kRoot : Keeper::kOrdinaryUser),
+      keeper_(::geteuid() == 0 ? Keeper::root(options.ids) : Keeper::ordinary_user(::geteuid(), ::getegid())),
       read_only_(options.read_only),
       max_descriptors_(options.max_descriptors),
       workers_(workers),
@@ -84,7 +86,7 @@ Result<Seen> ShareFs::look(int directory_fd, std::string_view name) {
 /// Hands the client a reference.
 Result<Entry> ShareFs::give(const ShareNodePtr& node, Place place, Seen seen) {
   seen.attr.is_mounted = node->parent && node->parent->identity.mount != seen.identity.mount;
-  auto shown = show_as_guest(keeper_, place, seen.attr);
+  auto shown = keeper_.show(place, seen.attr);
   if (!shown) {
     nodes_.release_if_unused(node);
     return std::unexpected(std::move(shown).error());
@@ -129,7 +131,7 @@ Result<Attr> ShareFs::attr_of(const ShareNode& node) {
   if (!seen && seen.error().code == ENOENT) return fail(ESTALE);
   if (!seen) return std::unexpected(std::move(seen).error());
   if (seen->identity != node.identity) return fail(ESTALE);
-  LB_TRY(show_as_guest(keeper_, place, seen->attr));
+  LB_TRY(keeper_.show(place, seen->attr));
   seen->attr.is_mounted = node.parent && node.parent->identity.mount != node.identity.mount;
   return seen->attr;
 }

@@ -3,8 +3,9 @@
 //
 // Nothing is remembered of an object but where it was and which one it was: its client must not remember
 // more, nor for long (fuse::SessionOptions::shared). A descriptor is kept of what the client has open, and of
-// what has lost its name. No symlink is followed, no other file system entered;
-// device nodes are not made, set-id bits not given to the host (share_nature.h). Extended attributes: user.*.
+// what has lost its name. No symlink is followed; what is mounted in the directory is entered. Nothing is
+// made with rights of its own, and all that is made is its maker's (share_nature.h). Extended attributes:
+// user.*.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,7 @@ namespace layerboot::vfs {
 
 struct ShareOptions {
   std::filesystem::path directory;
+  IdMap ids = {};          // for root's daemon alone: EPERM elsewhere
   bool read_only = false;  // no file is opened for writing; the other changes are for the caller to refuse
   /// What the client may have open, with files whose name is gone: ENFILE beyond it.
   std::size_t max_descriptors = kDefaultDescriptors;
@@ -34,8 +36,8 @@ struct ShareOptions {
 /// Thread-safe: one lock guards what is known of objects; it is never held while a Task waits.
 class ShareFs final : public FileSystem {
  public:
-  /// Opens the directory, which must be there. `workers` and `memory`, which pays for what is known of
-  /// objects, outlive the file system.
+  /// Opens the directory, which must be there. REQUIRES: the process has no umask. `workers` and `memory`,
+  /// which pays for what is known of objects, outlive the file system.
   static Result<std::unique_ptr<ShareFs>> open(const ShareOptions& options, WorkerPool& workers,
                                                MemoryBudget& memory);
 
@@ -117,16 +119,17 @@ class ShareFs final : public FileSystem {
 
   // New objects (share_new.cc)
   Result<Entry> make(NodeId parent, std::string_view name, NewObject object);
-  Result<Nature> inherit(const ShareNode& directory, NewObject& object);
-  Result<UniqueFd> make_body(int directory_fd, const std::string& name, const NewObject& object);
-  void take_back(int directory_fd, const std::string& name, int body_fd, std::uint32_t type);
+  static Result<UniqueFd> make_body(int directory_fd, const std::string& name, const NewObject& object,
+                                    std::uint32_t mode);
+  Result<UniqueFd> make_as_caller(int directory_fd, const std::string& name, const NewObject& object);
+  Result<UniqueFd> make_and_note(const ShareNode& directory, int directory_fd, const std::string& name,
+                                 NewObject object);
 
   // Data and attributes (share_data.cc)
   Result<Fd> open_anew(const ShareNode& node, int access);
   Result<Fd> readable(NodeId id);
   Result<Fd> writable(NodeId id);
   Result<void> apply(const ShareNodePtr& node, const AttrChange& change);
-  Result<void> strip_set_id(const ShareNode& node);
   Result<UniqueFd> open_for_xattrs(NodeId id, std::string_view name);
 
   const UniqueFd root_;

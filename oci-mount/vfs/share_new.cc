@@ -1,4 +1,5 @@
-// New objects.
+// New objects: made by whom they belong to, so that nothing has to be given away afterwards, which somebody
+// on the host could have put something else in the place of.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,63 +13,76 @@
 
 namespace layerboot::vfs {
 
-/// Owner and mode as the directory hands them down.
-Result<Nature> ShareFs::inherit(const ShareNode& directory, NewObject& object) {
-  LB_ASSIGN(const Attr above, attr_of(directory));
-  overlay::inherit_group(above, object.mode, object.caller);
-  if (!S_ISLNK(object.mode)) object.mode &= ~(object.caller.umask & kAccessBits);
-  return Nature{.mode = object.mode, .uid = object.caller.uid, .gid = object.caller.gid, .rdev = 0};
-}
-
-/// Open, for the owner alone until it has its nature.
-Result<UniqueFd> ShareFs::make_body(int directory_fd, const std::string& name, const NewObject& object) {
-  UniqueFd fd;
+/// The object itself, of a regular file a descriptor too.
+Result<UniqueFd> ShareFs::make_body(int directory_fd, const std::string& name, const NewObject& object,
+                                    std::uint32_t mode) {
+  const std::uint32_t type = object.mode & kTypeBits;
+  if (type == S_IFREG) return open_beneath(directory_fd, name.c_str(), O_RDONLY | O_CREAT | O_EXCL, mode);
   int status = 0;
-  switch (object.mode & kTypeBits) {
-    case S_IFREG:
-      return open_beneath(directory_fd, name.c_str(), O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR);
-    case S_IFDIR:
-      status = ::mkdirat(directory_fd, name.c_str(), S_IRWXU);
-      break;
-    case S_IFLNK:
-      status = ::symlinkat(std::string(object.target).c_str(), directory_fd, name.c_str());
-      break;
-    default:
-      status = ::mknodat(directory_fd, name.c_str(), (object.mode & kTypeBits) | S_IRUSR | S_IWUSR, 0);
+  if (type == S_IFDIR) {
+    status = ::mkdirat(directory_fd, name.c_str(), mode);
+  } else if (type == S_IFLNK) {
+    status = ::symlinkat(std::string(object.target).c_str(), directory_fd, name.c_str());
+  } else {
+    status = ::mknodat(directory_fd, name.c_str(), type | mode, 0);
   }
   if (status != 0) return fail(errno);
-  LB_ASSIGN(fd, open_beneath(directory_fd, name.c_str(), O_PATH));
-  return fd;
+  return UniqueFd();
 }
 
-/// Removes what was made, unless somebody on the host has put something of theirs in its place.
-void ShareFs::take_back(int directory_fd, const std::string& name, int body_fd, std::uint32_t type) {
-  const auto made = look_at({body_fd, ""});
-  const auto there = look(directory_fd, name);
-  if (!made || !there || made->identity.type != type || !(made->identity == there->identity)) return;
-  static_cast<void>(overlay::unlink_at({directory_fd, name.c_str()}, type == S_IFDIR ? AT_REMOVEDIR : 0));
+/// By root's daemon. Owner, group, and what the directory hands down are the kernel's doing.
+Result<UniqueFd> ShareFs::make_as_caller(int directory_fd, const std::string& name, const NewObject& object) {
+  LB_ASSIGN(const std::uint32_t uid, keeper_.ids().users.to_host(object.caller.uid));
+  LB_ASSIGN(const std::uint32_t gid, keeper_.ids().groups.to_host(object.caller.gid));
+  const std::uint32_t mode = keeper_.new_mode({.mode = object.mode}, 0);
+  const ActingAs caller(uid, gid);
+  LB_TRY(caller.outcome());
+  if (!name.empty()) return make_body(directory_fd, name, object, mode);
+  return overlay::create_nameless_in(directory_fd, mode);
+}
+
+/// By an ordinary user's daemon, whose user it belongs to; whose it is in the guest is noted.
+Result<UniqueFd> ShareFs::make_and_note(const ShareNode& directory, int directory_fd, const std::string& name,
+                                        NewObject object) {
+  LB_ASSIGN(const Attr above, attr_of(directory));
+  overlay::inherit_group(above, object.mode, object.caller);
+  const Nature nature{.mode = object.mode, .uid = object.caller.uid, .gid = object.caller.gid, .rdev = 0};
+  LB_ASSIGN(const Seen raw, look_at({directory_fd, ""}));
+  const bool hands_down = (raw.attr.mode & S_ISGID) != 0;
+  const std::uint32_t gid = hands_down ? keeper_.ids().groups.to_guest(raw.attr.gid) : 0;
+  const std::uint32_t mode = keeper_.new_mode(nature, gid);
+  if (name.empty()) {
+    LB_ASSIGN(UniqueFd nameless, overlay::create_nameless_in(directory_fd, mode));
+    LB_TRY(keeper_.note_new(nameless.get(), nature));
+    return nameless;
+  }
+  LB_ASSIGN(UniqueFd body, make_body(directory_fd, name, object, mode));
+  const auto note = [&]() -> Result<void> {
+    if (!S_ISDIR(object.mode)) return body ? keeper_.note_new(body.get(), nature) : Result<void>();
+    LB_ASSIGN(const UniqueFd made, open_beneath(directory_fd, name.c_str(), O_PATH | O_DIRECTORY));
+    return keeper_.note_new(made.get(), nature);
+  };
+  if (auto noted = note(); !noted) {
+    static_cast<void>(
+        overlay::unlink_at({directory_fd, name.c_str()}, S_ISDIR(object.mode) ? AT_REMOVEDIR : 0));
+    return std::unexpected(std::move(noted).error());
+  }
+  return body;
 }
 
 Result<Entry> ShareFs::make(NodeId parent, std::string_view name, NewObject object) {
   LB_TRY(overlay::check_name(name));
   ShareNodePtr directory;
   LB_ASSIGN(const UniqueFd directory_fd, open_directory(parent, directory));
-  LB_ASSIGN(const Nature nature, inherit(*directory, object));
+  if (!S_ISLNK(object.mode)) object.mode &= ~(object.caller.umask & kAccessBits);
   const std::string text(name);
-  LB_ASSIGN(UniqueFd body, make_body(directory_fd.get(), text, object));
-  const auto settle = [&]() -> Result<Entry> {
-    LB_ASSIGN(const Seen bare, look_at({body.get(), ""}));
-    // Somebody on the host was quicker, and has put something else there.
-    if (bare.identity.type != (object.mode & kTypeBits)) return fail(ESTALE);
-    LB_TRY(set_nature(keeper_, body.get(), bare.attr, nature));
-    LB_ASSIGN(const Seen seen, look_at({body.get(), ""}));
-    LB_ASSIGN(const ShareNodePtr node, nodes_.put(directory, name, seen.identity));
-    LB_ASSIGN(const Entry entry, give(node, {directory_fd.get(), text.c_str()}, seen));
-    return entry;
-  };
-  auto entry = settle();
-  if (!entry) take_back(directory_fd.get(), text, body.get(), object.mode & kTypeBits);
-  return entry;
+  LB_ASSIGN(const UniqueFd body, keeper_.is_root()
+                                     ? make_as_caller(directory_fd.get(), text, object)
+                                     : make_and_note(*directory, directory_fd.get(), text, object));
+  if (!body) return enter(directory, directory_fd.get(), name);
+  LB_ASSIGN(const Seen seen, look_at({body.get(), ""}));
+  LB_ASSIGN(const ShareNodePtr node, nodes_.put(directory, name, seen.identity));
+  return give(node, {body.get(), ""}, seen);
 }
 
 Result<Entry> ShareFs::mknod(NodeId parent, std::string_view name, std::uint32_t mode, std::uint32_t,
@@ -106,13 +120,12 @@ Result<Entry> ShareFs::tmpfile(NodeId parent, std::uint32_t mode, Caller caller)
   const std::lock_guard lock(mutex_);
   ShareNodePtr directory;
   LB_ASSIGN(const UniqueFd directory_fd, open_directory(parent, directory));
-  NewObject object{.mode = (mode & kPermissionBits) | S_IFREG, .target = {}, .caller = caller};
-  LB_ASSIGN(const Nature nature, inherit(*directory, object));
   if (!has_room()) return fail(ENFILE);
-  LB_ASSIGN(UniqueFd nameless, overlay::create_nameless_in(directory_fd.get(), S_IRUSR | S_IWUSR));
+  NewObject object{.mode = (mode & kPermissionBits) | S_IFREG, .target = {}, .caller = caller};
+  object.mode &= ~(caller.umask & kAccessBits);
+  LB_ASSIGN(UniqueFd nameless, keeper_.is_root() ? make_as_caller(directory_fd.get(), {}, object)
+                                                 : make_and_note(*directory, directory_fd.get(), {}, object));
   const auto body = std::make_shared<const UniqueFd>(std::move(nameless));
-  LB_ASSIGN(const Seen bare, look_at({body->get(), ""}));
-  LB_TRY(set_nature(keeper_, body->get(), bare.attr, nature));
   LB_ASSIGN(const Seen seen, look_at({body->get(), ""}));
   LB_ASSIGN(const ShareNodePtr node, nodes_.put_nameless(seen.identity, body));
   return give(node, {body->get(), ""}, seen);

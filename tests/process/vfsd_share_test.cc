@@ -8,9 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <fstream>
 #include <set>
 
+#include "oci-mount/base/bytes.h"
 #include "tests/process/vfsd_sandbox_fixture.h"
 
 namespace layerboot::test {
@@ -136,6 +138,83 @@ TEST_F(VfsdShareTest, ManyOpenFilesOutliveTheirNames) {
     EXPECT_TRUE(client_->forget(one, 1));
   }
   EXPECT_LT(open_descriptors(), 100U);
+}
+
+// ---- rights
+// ------------------------------------------------------------------------------------------------
+
+TEST_F(VfsdShareTest, SetIdFilesOfTheHostLoseThatWithTheGuestsBytes) {
+  const auto reset = [&] {
+    std::ofstream(host("helper")) << "a helper of the host";
+    ASSERT_EQ(::chmod(host("helper").c_str(), 06755), 0);
+  };
+  const auto bits = [&] {
+    struct stat st{};
+    ::stat(host("helper").c_str(), &st);
+    return st.st_mode & 07777;
+  };
+  reset();
+  serve();
+  const auto helper = node("helper");
+  EXPECT_EQ(client_->getattr(helper)->mode & 07777, 06755U);
+  const auto writing = client_->open(helper, O_WRONLY);
+  ASSERT_TRUE(writing);
+  EXPECT_TRUE(client_->write(helper, 0, "the guest's")) << "as its root, without a word about set-id";
+  EXPECT_EQ(bits(), 0755U);
+  reset();
+  EXPECT_TRUE(client_->fallocate(helper, 0, 0, 100'000));
+  EXPECT_EQ(bits(), 0755U);
+  reset();
+  fuse_setattr_in cut{};
+  cut.valid = FATTR_SIZE;
+  cut.size = 3;
+  EXPECT_TRUE(client_->setattr(helper, cut));
+  EXPECT_EQ(bits(), 0755U);
+}
+
+TEST_F(VfsdShareTest, WhatTheGuestsUsersMakeIsTheirsWhereverTheyMay) {
+  if (::geteuid() != 0) GTEST_SKIP() << "files of others, which takes root";
+  // Of a group that the guest knows him to be in, or of an ACL, the host knows nothing.
+  ASSERT_EQ(::chmod(host().c_str(), 0770), 0);
+  serve();
+  fuse_mkdir_in in{};
+  in.mode = 0755;
+  const auto name = with_nul("d");
+  auto request = client_->encode(FUSE_MKDIR, 1, {object_bytes(in), name});
+  fuse_in_header header{};
+  std::memcpy(&header, request.data(), sizeof(header));
+  header.uid = 1000;
+  header.gid = 1001;
+  std::memcpy(request.data(), &header, sizeof(header));
+  const auto made = client_->exchange(request, sizeof(fuse_out_header) + sizeof(fuse_entry_out));
+  ASSERT_TRUE(made) << made.error().describe();
+  struct stat st{};
+  ASSERT_EQ(::stat(host("d").c_str(), &st), 0);
+  EXPECT_EQ(st.st_uid, 1000U);
+  EXPECT_EQ(st.st_gid, 1001U);
+  fuse_setattr_in change{};
+  change.valid = FATTR_MODE;
+  change.mode = S_IFDIR | 02775;
+  ASSERT_TRUE(client_->setattr(node("d"), change));
+  ASSERT_EQ(::stat(host("d").c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 07777, 02775U) << "a directory's bit that hands down its group";
+}
+
+TEST_F(VfsdShareTest, AMapOfIdsIsRootsAlone) {
+  std::vector<std::string> words{"--socket-path", dir_ / "s", "--share", host(), "--idmap", "1000:1001"};
+  if (::geteuid() != 0) {
+    VfsdProcess refused(words, dir_ / "cache");
+    EXPECT_FALSE(refused.ready());
+    EXPECT_NE(refused.messages().find("takes root"), std::string::npos) << refused.messages();
+    return;
+  }
+  serve({"--idmap", "1000:1001"});
+  ASSERT_TRUE(client_->mkdir(1, "d", 0755));
+  struct stat st{};
+  ASSERT_EQ(::stat(host("d").c_str(), &st), 0);
+  EXPECT_EQ(st.st_uid, 1000U);
+  EXPECT_EQ(st.st_gid, 1001U);
+  EXPECT_EQ(client_->getattr(node("d"))->uid, 0U);
 }
 
 // ---- what is mounted in the directory

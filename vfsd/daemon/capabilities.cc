@@ -23,8 +23,14 @@ constexpr std::array<cap_value_t, 7> kUpperCapabilities{
 constexpr std::array<cap_value_t, 8> kOpeningCapabilities{CAP_CHOWN,   CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
                                                           CAP_FOWNER,  CAP_FSETID,       CAP_MKNOD,
                                                           CAP_SETFCAP, CAP_SYS_ADMIN};
-/// As an upper's, but for what only its marks, device nodes and capabilities of files take.
-constexpr std::array<cap_value_t, 4> kShareCapabilities{CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID};
+/// As an upper's, but for what only its marks, device nodes and capabilities of files take. CAP_FSETID is not
+/// there, so that the host takes set-id bits off what the guest writes to.
+constexpr std::array<cap_value_t, 5> kShareCapabilities{
+    CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER,
+    CAP_SETUID,  // what the guest's users make is theirs from the first moment: setfsuid(2), setfsgid(2)
+    CAP_SETGID};
+constexpr std::array<cap_value_t, 7> kOpeningShareCapabilities{
+    CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SETUID, CAP_SETGID, CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN};
 constexpr std::array<cap_value_t, 1> kReadCapabilities{CAP_DAC_READ_SEARCH};
 constexpr std::array<cap_value_t, 1> kMountCapabilities{CAP_SYS_ADMIN};
 
@@ -36,6 +42,8 @@ std::span<const cap_value_t> capabilities_of(Rights rights) {
       return kMountCapabilities;
     case Rights::kOpening:
       return kOpeningCapabilities;
+    case Rights::kOpeningShare:
+      return kOpeningShareCapabilities;
     case Rights::kReadFiles:
       return kReadCapabilities;
     case Rights::kUpper:

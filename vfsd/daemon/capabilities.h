@@ -7,12 +7,13 @@ namespace layerboot::vfsd {
 
 /// Who serves a request needs which rights of root.
 enum class Rights {
-  kNone,       // read-only, or an ordinary user: nothing
-  kMountOnly,  // an ordinary user in its own user namespace, while the private root is made
-  kOpening,    // root until all is open: what the others have
-  kReadFiles,  // root, read-only, with a directory as its image
-  kUpper,      // root with an upper directory
-  kShare,      // root with a directory that is served in place, and written to
+  kNone,          // read-only, or an ordinary user: nothing
+  kMountOnly,     // an ordinary user in its own user namespace, while the private root is made
+  kOpening,       // root until all is open: what the others have
+  kOpeningShare,  // the same for a directory in place
+  kReadFiles,     // root, read-only, with a directory as its image
+  kUpper,         // root with an upper directory
+  kShare,         // root with a directory that is served in place, and written to
 };
 
 /// Gives up every capability but those of `rights`, in all sets and for the calling thread and those that it

@@ -49,7 +49,7 @@ void log_requests(const QueueSet& queues) {
 }
 
 Result<void> serve(const Options& options, std::chrono::steady_clock::time_point began) {
-  LB_ASSIGN(auto sandbox, Sandbox::enter(options.sandbox, !options.read_only));
+  LB_ASSIGN(auto sandbox, Sandbox::enter(options.sandbox, !options.read_only, !options.share.empty()));
   // Before the image, so that a socket in use is reported before an image is indexed.
   LB_ASSIGN(auto listener, options.socket_fd >= 0 ? Listener::adopt(options.socket_fd)
                                                   : Listener::bind(options.socket_path));
@@ -83,6 +83,7 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
                                     .has_front_end = [&] { return server.has_front_end(); }});
     }
     LB_TRY(allow_only_serving(options.seccomp, {.upper = !options.read_only || in_place,
+                                                .callers = !options.read_only && in_place,
                                                 .peer_names = control.has_value(),
                                                 .image_files = image.served() == Served::kImageDirectory}));
     LB_TRY(announce_ready(options.ready_fd, {.began = began, .indexes_open = image.indexes_open}));

@@ -35,6 +35,14 @@ void declare(CLI::App& app, Options& options) {
   app.add_option("--image", options.image, "image to serve, for example oci:DIR:TAG");
   app.add_option("--share", options.share,
                  "instead of an image: this directory, in place; what the guest writes is in it");
+  app.add_option_function<std::string>(
+      "--idmap",
+      [&options](const std::string& text) {
+        auto parsed = parse_id_map(text);
+        if (!parsed) throw CLI::ValidationError(parsed.error().text);
+        options.ids = *std::move(parsed);
+      },
+      "whose the guest's files are with --share: UID:GID for its root, or ranges GUEST-HOST-COUNT[+...]");
   app.add_option("--upper", options.upper, "directory that takes what the guest writes");
   app.add_option_function<std::string>("--quota", size_into(options.quota_bytes),
                                        "most bytes that the upper may hold, for example 4G");
@@ -88,6 +96,7 @@ std::string complaint(const Options& options) {
                              : "";
   }
   if (options.image.empty()) return "--image or --share is required";
+  if (options.ids != IdMap()) return "--idmap is for --share";
   if (options.read_only) return "";
   if (options.upper.empty()) return "--upper is required (or --read-only)";
   if (options.quota_bytes == 0) return "--quota is required, for example --quota 4G";

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "oci-mount/base/id_map.h"
 #include "oci-mount/base/memory_budget.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/sanitizers.h"
@@ -28,6 +29,7 @@ struct Options {
   std::filesystem::path control_socket;  // empty: none
   std::string image;
   std::filesystem::path share;  // instead of an image: this directory, as it is
+  IdMap ids;                    // of that
   std::filesystem::path upper;
   std::uint64_t quota_bytes = 0;
   std::uint64_t quota_inodes = 0;  // 0: as many as the file system has by default

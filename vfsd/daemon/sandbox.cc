@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -120,6 +121,15 @@ Result<void> make_private_root(int share) {
   return {};
 }
 
+/// Files are made as the guest's users, which would else take the right away to reach them where only the
+/// guest's own groups or ACLs let them.
+void keep_rights_as_others() {
+  const int bits = ::prctl(PR_GET_SECUREBITS);
+  constexpr int kKeep = SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED;
+  if (bits >= 0 && ::prctl(PR_SET_SECUREBITS, bits | kKeep) == 0) return;
+  log_warn("no CAP_SETPCAP: what the guest's users make is subject to their rights on this host alone");
+}
+
 /// The highest open descriptor, by the list that the kernel keeps.
 Result<rlim_t> highest_descriptor() {
   DIR* const list = ::opendir("/proc/self/fd");
@@ -149,7 +159,7 @@ Result<void> limit_descriptors(rlim_t more) {
 
 }  // namespace
 
-Result<Sandbox> Sandbox::enter(SandboxMode mode, bool writable) {
+Result<Sandbox> Sandbox::enter(SandboxMode mode, bool writable, bool in_place) {
   Sandbox sandbox;
   sandbox.writable_ = writable;
   sandbox.is_root_ = ::geteuid() == 0;
@@ -168,7 +178,9 @@ Result<Sandbox> Sandbox::enter(SandboxMode mode, bool writable) {
     return errno_error("cannot drop supplementary groups");
   }
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return errno_error("no_new_privs");
-  LB_TRY(keep_only(sandbox.is_root_ ? Rights::kOpening : Rights::kMountOnly));
+  if (sandbox.is_root_ && in_place && writable) keep_rights_as_others();
+  const Rights opening = in_place ? Rights::kOpeningShare : Rights::kOpening;
+  LB_TRY(keep_only(sandbox.is_root_ ? opening : Rights::kMountOnly));
   LB_TRY(sandbox.restore_death_signal());
   return sandbox;
 }

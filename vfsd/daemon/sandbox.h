@@ -37,8 +37,8 @@ class Sandbox {
   static std::size_t share_descriptors();
 
   /// Leaves the host's mounts (for a copy of them), network and IPC, and every right of root that neither the
-  /// upper nor close() needs. `writable`: something will be written to.
-  static Result<Sandbox> enter(SandboxMode mode, bool writable);
+  /// upper nor close() needs. `writable`: something will be written to, `in_place` in a directory of others.
+  static Result<Sandbox> enter(SandboxMode mode, bool writable, bool in_place = false);
 
   /// Makes `upper`, which is created where missing, a mount of its own: no path that begins at a descriptor
   /// in it leads out of it, and no device node in it can be opened. Call before it is opened.

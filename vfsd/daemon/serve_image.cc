@@ -20,6 +20,7 @@ Result<ServedImage> serve_share(const Options& options, Sandbox& sandbox) {
   served.own_workers = std::make_unique<WorkerPool>(kShareWorkers);
   LB_ASSIGN(const auto directory, sandbox.hold_share(options.share));
   LB_ASSIGN(served.file_system, vfs::ShareFs::open({.directory = directory,
+                                                    .ids = options.ids,
                                                     .read_only = options.read_only,
                                                     .max_descriptors = Sandbox::share_descriptors()},
                                                    *served.own_workers, *served.own_memory));

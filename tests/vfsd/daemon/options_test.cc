@@ -64,6 +64,10 @@ TEST(ParseOptions, UsageErrorsAreTwo) {
   EXPECT_FALSE(parse({"--fd", "3", "--share", "x"}).exit_code);
   EXPECT_EQ(parse({"--fd", "3", "--share", "x", "--writeback"}).exit_code, 2);
   EXPECT_EQ(parse({"--fd", "3", "--share", "x", "--quota", "1G"}).exit_code, 2);
+  EXPECT_EQ(parse({"--fd", "3", "--share", "x", "--idmap", "1000:1001"}).options.ids,
+            *parse_id_map("1000:1001"));
+  EXPECT_EQ(parse({"--fd", "3", "--share", "x", "--idmap", "me"}).exit_code, 2);
+  EXPECT_EQ(parse({"--fd", "3", "--image", "oci:x", "--read-only", "--idmap", "1000:1001"}).exit_code, 2);
 }
 
 }  // namespace
