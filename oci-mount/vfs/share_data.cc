@@ -112,6 +112,8 @@ Task<Result<std::size_t>> ShareFs::write(Reactor& reactor, NodeId id, std::uint6
   }
   // Set-id bits go by the host's doing, whoever writes: the daemon has no CAP_FSETID.
   auto put = co_await write_whole(reactor, fd->get(), from, offset);
+  const std::lock_guard lock(mutex_);
+  note_change(id);
   co_return put;
 }
 
@@ -141,13 +143,6 @@ Task<Result<void>> ShareFs::fsyncdir(Reactor& reactor, NodeId id, bool data_only
   co_return Result<void>();
 }
 
-Task<Result<void>> ShareFs::syncfs(Reactor& reactor) {
-  int code = 0;
-  co_await workers_.run(reactor, [&] { code = ::syncfs(root_.get()) == 0 ? 0 : errno; });
-  if (code != 0) co_return fail(code);
-  co_return Result<void>();
-}
-
 Task<Result<void>> ShareFs::fallocate(Reactor& reactor, NodeId id, std::uint32_t mode, std::uint64_t offset,
                                       std::uint64_t length_bytes) {
   if (range_wraps(offset, length_bytes)) co_return fail(EFBIG);
@@ -159,6 +154,8 @@ Task<Result<void>> ShareFs::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   }
   auto allocated = co_await reactor.fallocate(fd->get(), static_cast<int>(mode), offset, length_bytes);
   if (!allocated) co_return std::unexpected(allocated.error());
+  const std::lock_guard lock(mutex_);
+  note_change(id);
   co_return Result<void>();
 }
 
@@ -178,6 +175,7 @@ Task<Result<Attr>> ShareFs::setattr(Reactor&, NodeId id, AttrChange change) {
   const std::lock_guard lock(mutex_);
   LB_CO_ASSIGN(const ShareNodePtr node, nodes_.find(id));
   LB_CO_TRY(apply(node, change));
+  note_change(node);
   co_return attr_of(*node);
 }
 
@@ -247,12 +245,14 @@ Task<Result<void>> ShareFs::setxattr(Reactor&, NodeId id, std::string_view name,
   if ((flags & ~static_cast<std::uint32_t>(XATTR_CREATE | XATTR_REPLACE)) != 0) co_return fail(EOPNOTSUPP);
   const std::lock_guard lock(mutex_);
   LB_CO_ASSIGN(const UniqueFd fd, open_for_xattrs(id, name));
+  note_change(id);
   co_return overlay::set_xattr_at({fd.get(), ""}, name, value, static_cast<int>(flags));
 }
 
 Task<Result<void>> ShareFs::removexattr(Reactor&, NodeId id, std::string_view name) {
   const std::lock_guard lock(mutex_);
   LB_CO_ASSIGN(const UniqueFd fd, open_for_xattrs(id, name));
+  note_change(id);
   co_return overlay::remove_xattr_at({fd.get(), ""}, name);
 }
 

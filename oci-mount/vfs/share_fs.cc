@@ -48,6 +48,7 @@ ShareFs::ShareFs(UniqueFd root, const Seen& seen, const ShareOptions& options, W
 
 void ShareFs::reset() {
   const std::lock_guard lock(mutex_);
+  changes_ = {};
   nodes_.forget_all();
   opens_.clear();
 }
@@ -171,7 +172,9 @@ ShareFs::Fd ShareFs::hold(const Seen& seen) {
 void ShareFs::lose_name(const Seen& seen, const ShareNodePtr& parent, std::string_view name, Fd held) {
   const ShareNodePtr node = nodes_.known(seen.identity);
   // Another of its names may be the one it is known by.
-  if (node && node->parent == parent && node->name == name) nodes_.lose_name(node, std::move(held));
+  if (!node || node->parent != parent || node->name != name) return;
+  drop_change(node, !S_ISDIR(seen.identity.type) && seen.attr.nlink > 1);
+  nodes_.lose_name(node, std::move(held));
 }
 
 Result<void> ShareFs::unlink(NodeId parent, std::string_view name) {
@@ -183,6 +186,7 @@ Result<void> ShareFs::unlink(NodeId parent, std::string_view name) {
   const std::string text(name);
   Fd held = hold(seen);
   LB_TRY(overlay::unlink_at({fd.get(), text.c_str()}));
+  note_change(directory);
   lose_name(seen, directory, name, std::move(held));
   return {};
 }
@@ -193,6 +197,7 @@ Result<void> ShareFs::rmdir(NodeId parent, std::string_view name) {
   LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory));
   LB_ASSIGN(const Seen seen, look(fd.get(), name));
   LB_TRY(overlay::unlink_at({fd.get(), std::string(name).c_str()}, AT_REMOVEDIR));
+  note_change(directory);
   lose_name(seen, directory, name, nullptr);
   return {};
 }
@@ -221,6 +226,8 @@ Result<void> ShareFs::rename_now(NodeId parent, std::string_view name, NodeId ne
   const std::string new_text(new_name);
   LB_TRY(overlay::rename_at({from_fd.get(), old_text.c_str()}, {to_fd.get(), new_text.c_str()}, flags));
   if (same_file) return {};
+  note_change(from);
+  note_change(to);
   const ShareNodePtr node = nodes_.known(moved.identity);
   if (there && (flags & RENAME_EXCHANGE) != 0) {
     if (const auto other = nodes_.known(there->identity); other) nodes_.move(other, from, name);
@@ -248,6 +255,8 @@ Result<Entry> ShareFs::link_now(NodeId id, NodeId new_parent, std::string_view n
       0) {
     return fail(errno);
   }
+  note_change(directory);
+  note_change(node);
   return enter(directory, fd.get(), new_name);
 }
 

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 
 #include "oci-mount/base/worker_pool.h"
 #include "oci-mount/vfs/share_nature.h"
@@ -36,6 +37,9 @@ struct ShareOptions {
 /// Thread-safe: one lock guards what is known of objects; it is never held while a Task waits.
 class ShareFs final : public FileSystem {
  public:
+  /// Objects that are synced one by one.
+  static constexpr std::size_t kMaxChanged = 4096;
+
   /// Opens the directory, which must be there. REQUIRES: the process has no umask. `workers` and `memory`,
   /// which pays for what is known of objects, outlive the file system.
   static Result<std::unique_ptr<ShareFs>> open(const ShareOptions& options, WorkerPool& workers,
@@ -77,6 +81,8 @@ class ShareFs final : public FileSystem {
                                   std::span<const iovec> from, bool kill_suid_sgid) override;
   Task<Result<void>> fsync(Reactor& reactor, NodeId node, bool data_only) override;
   Task<Result<void>> fsyncdir(Reactor& reactor, NodeId directory, bool data_only) override;
+  /// Makes durable what the client has changed since the last time: object by object, up to kMaxChanged; of
+  /// more, the file systems that they are on.
   Task<Result<void>> syncfs(Reactor& reactor) override;
   Task<Result<void>> fallocate(Reactor& reactor, NodeId node, std::uint32_t mode, std::uint64_t offset,
                                std::uint64_t length_bytes) override;
@@ -132,6 +138,20 @@ class ShareFs final : public FileSystem {
   Result<void> apply(const ShareNodePtr& node, const AttrChange& change);
   Result<UniqueFd> open_for_xattrs(NodeId id, std::string_view name);
 
+  // What syncfs() is for (share_sync.cc)
+  struct Changes {
+    std::unordered_map<NodeId, ShareNodePtr> objects;
+    std::unordered_map<std::uint64_t, ShareNodePtr> whole;  // tops of mounts
+  };
+  void note_change(const ShareNodePtr& node);
+  void note_change(NodeId id);
+  void note_whole_mounts();
+  void drop_change(const ShareNodePtr& node, bool has_other_names);
+  template <typename Map>
+  void unpin(const Map& nodes);
+  int sync_changes();
+  Result<UniqueFd> open_to_sync(const ShareNode& node);
+
   const UniqueFd root_;
   const Keeper keeper_;
   const bool read_only_;
@@ -141,6 +161,7 @@ class ShareFs final : public FileSystem {
   std::mutex mutex_;
   ShareNodes nodes_;
   ShareOpens opens_;
+  Changes changes_;
 };
 
 }  // namespace layerboot::vfs

@@ -79,9 +79,15 @@ Result<Entry> ShareFs::make(NodeId parent, std::string_view name, NewObject obje
   LB_ASSIGN(const UniqueFd body, keeper_.is_root()
                                      ? make_as_caller(directory_fd.get(), text, object)
                                      : make_and_note(*directory, directory_fd.get(), text, object));
-  if (!body) return enter(directory, directory_fd.get(), name);
+  note_change(directory);
+  if (!body) {
+    LB_ASSIGN(const Entry entry, enter(directory, directory_fd.get(), name));
+    note_change(entry.id);
+    return entry;
+  }
   LB_ASSIGN(const Seen seen, look_at({body.get(), ""}));
   LB_ASSIGN(const ShareNodePtr node, nodes_.put(directory, name, seen.identity));
+  note_change(node);
   return give(node, {body.get(), ""}, seen);
 }
 

@@ -119,12 +119,13 @@ ShareNodePtr ShareNodes::forget(NodeId id, std::uint64_t count) {
   const ShareNodePtr node = found->second;
   node->references -= std::min(node->references, count);
   release_if_unused(node);
-  return node->erased ? node : nullptr;
+  return node->references == 0 ? node : nullptr;
 }
 
 void ShareNodes::release_if_unused(ShareNodePtr node) {
   // A loop, for a client nests as deep as it likes.
-  while (node && !node->is_root() && !node->erased && node->references == 0 && node->children == 0) {
+  while (node && !node->is_root() && !node->erased && node->references == 0 && node->children == 0 &&
+         node->pins == 0) {
     node->erased = true;
     budget_.give_back(std::exchange(node->memory_bytes, 0));
     if (node->held) --held_count_;

@@ -27,6 +27,7 @@ struct ShareNode {
   std::string name;
   std::uint64_t references = 0;  // the client's
   std::uint32_t children = 0;    // nodes that have this one as parent
+  std::uint32_t pins = 0;        // for what else it has to stay
   std::size_t memory_bytes = 0;  // of the memory budget
   Time opened;                   // its time of change when the client opened it last
   overlay::SharedFd held;        // of a file without a name: all that leads to it
@@ -68,7 +69,7 @@ class ShareNodes {
   /// How many nodes hold a descriptor.
   [[nodiscard]] std::size_t held() const { return held_count_; }
 
-  /// Takes references back; unknown ids are ignored. The node, if that was its end.
+  /// Takes references back; unknown ids are ignored. The node, if the client has none any more.
   ShareNodePtr forget(NodeId id, std::uint64_t count);
   /// Ends it, and what only it kept, unless somebody has it.
   void release_if_unused(ShareNodePtr node);

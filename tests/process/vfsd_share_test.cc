@@ -13,6 +13,7 @@
 #include <set>
 
 #include "oci-mount/base/bytes.h"
+#include "tests/process/hung_file_system.h"
 #include "tests/process/vfsd_sandbox_fixture.h"
 
 namespace layerboot::test {
@@ -215,6 +216,29 @@ TEST_F(VfsdShareTest, AMapOfIdsIsRootsAlone) {
   EXPECT_EQ(st.st_uid, 1000U);
   EXPECT_EQ(st.st_gid, 1001U);
   EXPECT_EQ(client_->getattr(node("d"))->uid, 0U);
+}
+
+// ---- what others have
+// --------------------------------------------------------------------------------------
+
+TEST_F(VfsdShareTest, EndsThoughTheDirectoryDoesNotAnswer) {
+  if (::geteuid() != 0) GTEST_SKIP() << "mounts a FUSE file system that does not answer, which takes root";
+  HungFileSystem hung(host());
+  ASSERT_TRUE(hung.mounted()) << "no /dev/fuse";
+  serve();
+  hung.stop_answering();
+  // The queue's own thread asks.
+  auto& queue = guest_->queue(1);
+  const auto name = with_nul("file");
+  const auto request = client_->encode(FUSE_LOOKUP, 1, {name});
+  const auto prepared = queue.prepare(request, 256);
+  ASSERT_TRUE(prepared);
+  queue.offer(prepared->head);
+  queue.kick();
+  ASSERT_TRUE(hung.wait_for_question());
+  vfsd_->signal(SIGTERM);
+  EXPECT_EQ(vfsd_->wait(), 1);
+  EXPECT_NE(vfsd_->messages().find("does not answer"), std::string::npos) << vfsd_->messages();
 }
 
 // ---- what is mounted in the directory

@@ -18,6 +18,7 @@
 #include "vfsd/daemon/seccomp.h"
 #include "vfsd/daemon/serve_image.h"
 #include "vfsd/daemon/server.h"
+#include "vfsd/daemon/stop_deadline.h"
 
 namespace layerboot::vfsd {
 namespace {
@@ -65,12 +66,15 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
   mask_stop_signals(SIG_BLOCK);  // in all threads to come, too
   image.workers().start();       // no thread can be started later
   LB_ASSIGN(const auto reactor, Reactor::create());
+  std::optional<StopDeadline> deadline;
+  if (in_place) deadline.emplace(str_cat("directory ", options.share.native()));
   {
     fuse::Session session(*image.file_system, fuse::SessionOptions{.read_only = options.read_only,
                                                                    .zero_message_open = !options.send_opens,
                                                                    .shared = in_place,
                                                                    .writeback = options.writeback});
-    LB_ASSIGN(const auto queues, QueueSet::create(session, options.request_queues, image.memory()));
+    LB_ASSIGN(const auto queues, QueueSet::create(session, options.request_queues, image.memory(),
+                                                  deadline ? &*deadline : nullptr));
     vhost::Backend backend(*queues);
     Server server(listener, backend, session, options.once);
     std::optional<ControlServer> control;
@@ -95,6 +99,7 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
     mask_stop_signals(SIG_BLOCK);
     log_requests(*queues);
   }
+  if (deadline) deadline->begin();
   auto synced = reactor->block_on(image.file_system->syncfs(*reactor));
   if (!synced)
     return while_doing(std::move(synced).error(), "writing back ",

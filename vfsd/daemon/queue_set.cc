@@ -3,8 +3,8 @@
 namespace layerboot::vfsd {
 
 Result<std::unique_ptr<QueueSet>> QueueSet::create(fuse::Session& session, unsigned request_queues,
-                                                   MemoryBudget& budget) {
-  std::unique_ptr<QueueSet> set(new QueueSet(budget));
+                                                   MemoryBudget& budget, StopDeadline* deadline) {
+  std::unique_ptr<QueueSet> set(new QueueSet(budget, deadline));
   for (unsigned i = 0; i < request_queues; ++i) {
     const auto queues = i == 0 ? QueueWorker::Queues::kHighPriorityToo : QueueWorker::Queues::kOne;
     LB_ASSIGN(auto worker, QueueWorker::create(session, queues, budget));
@@ -34,12 +34,14 @@ void QueueSet::start(unsigned index, vhost::Rings rings, bool event_idx, std::ui
 
 std::uint16_t QueueSet::stop(unsigned index) {
   std::uint16_t next_available = 0;
+  if (deadline_ != nullptr) deadline_->begin();
   run(index, [&](ServedQueue& queue, std::function<void()> done) {
     queue.stop([&next_available, done = std::move(done)](std::uint16_t next) {
       next_available = next;
       done();
     });
   });
+  if (deadline_ != nullptr) deadline_->end();
   return next_available;
 }
 

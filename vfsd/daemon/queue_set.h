@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "vfsd/daemon/queue_worker.h"
+#include "vfsd/daemon/stop_deadline.h"
 #include "vfsd/fuse/wire.h"
 #include "vfsd/vhost/backend.h"
 
@@ -18,9 +19,10 @@ class QueueSet final : public vhost::QueueHost {
   static constexpr std::size_t kWorkerBytes = fuse::kMaxWriteBytes;
 
   ~QueueSet() { budget_.give_back(workers_.size() * kWorkerBytes); }
-  /// `session` and `budget` must outlive the set.
+  /// `session`, `budget` and `deadline` must outlive the set. With a deadline, a stop that takes longer ends
+  /// the process.
   static Result<std::unique_ptr<QueueSet>> create(fuse::Session& session, unsigned request_queues,
-                                                  MemoryBudget& budget);
+                                                  MemoryBudget& budget, StopDeadline* deadline = nullptr);
 
   [[nodiscard]] unsigned queue_count() const override { return static_cast<unsigned>(workers_.size()) + 1; }
   void start(unsigned index, vhost::Rings rings, bool event_idx, std::uint16_t next_available,
@@ -33,12 +35,13 @@ class QueueSet final : public vhost::QueueHost {
   void add_counts(fuse::RequestCounts& sum) const;
 
  private:
-  explicit QueueSet(MemoryBudget& budget) : budget_(budget) {}
+  QueueSet(MemoryBudget& budget, StopDeadline* deadline) : budget_(budget), deadline_(deadline) {}
   /// Runs `work(queue, done)` on the thread of queue `index`.
   template <typename Work>
   void run(unsigned index, Work work);
 
   MemoryBudget& budget_;
+  StopDeadline* const deadline_;
   std::vector<std::unique_ptr<QueueWorker>> workers_;
 };
 

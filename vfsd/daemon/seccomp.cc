@@ -86,7 +86,9 @@ Result<void> allow_only_serving(SeccompMode mode, ServingCalls calls) {
   LB_TRY(check(::seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2), "a fast filter"));
   LB_TRY(allow(filter, kAlways));
   if (calls.upper) LB_TRY(allow(filter, kToWrite));
-  if (calls.callers) LB_TRY(allow(filter, std::array{SCMP_SYS(setfsuid), SCMP_SYS(setfsgid)}));
+  if (calls.callers) {
+    LB_TRY(allow(filter, std::array{SCMP_SYS(setfsuid), SCMP_SYS(setfsgid), SCMP_SYS(sync_file_range)}));
+  }
   // glibc's malloc looks at /proc/sys/vm/overcommit_memory before it first gives memory of a thread back, and
   // does without it. Killed for that, a daemon would die when it has worked for a while.
   LB_TRY(check(::seccomp_rule_add_array(filter.get(), SCMP_ACT_ERRNO(ENOENT), SCMP_SYS(openat), 0, nullptr),

@@ -14,7 +14,7 @@ enum class SeccompMode {
 /// What serving does besides answering from what is open and mapped.
 struct ServingCalls {
   bool upper = false;        // changes a file system
-  bool callers = false;      // as the guest's users
+  bool callers = false;      // as the guest's users, and syncs what they have changed
   bool peer_names = false;   // asks who is at the other end of a socket: the control socket does
   bool image_files = false;  // opens files of the image one by one: the image is a directory
 };

@@ -1,0 +1,37 @@
+// A FUSE file system with nothing in it that stops answering when it is told to, as one over a network does.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <thread>
+
+#include "oci-mount/base/unique_fd.h"
+
+namespace layerboot::test {
+
+class HungFileSystem {
+ public:
+  /// Mounts itself on `place`, which takes root.
+  explicit HungFileSystem(std::filesystem::path place);
+  ~HungFileSystem();
+  HungFileSystem(const HungFileSystem&) = delete;
+  HungFileSystem& operator=(const HungFileSystem&) = delete;
+
+  [[nodiscard]] bool mounted() const { return mounted_; }
+  void stop_answering();
+  /// Returns when somebody waits for an answer; false where nobody does for a minute. After
+  /// stop_answering().
+  [[nodiscard]] bool wait_for_question() const;
+
+ private:
+  void answer_until_stopped();
+  void answer_one();
+
+  std::filesystem::path place_;
+  UniqueFd device_;
+  bool mounted_ = false;
+  std::atomic<bool> over_ = false;
+  std::thread thread_;
+};
+
+}  // namespace layerboot::test

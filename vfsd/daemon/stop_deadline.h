@@ -1,0 +1,46 @@
+// StopDeadline: how long an end is waited for.
+//
+// A directory in place may lie on a file system that does not answer: what asks it waits for good, and with
+// it whoever waits for that to end, SIGTERM's handler or a VMM that stops a queue. Then the process ends
+// without.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <string>
+#include <thread>
+
+namespace layerboot::vfsd {
+
+/// Has a thread of its own, which nothing else can hold up. Thread-safe, but for the destructor.
+class StopDeadline {
+ public:
+  /// Less than a launcher waits before it kills.
+  static constexpr std::chrono::seconds kPatience{20};
+
+  /// `what` is said not to answer. From SIGTERM or SIGINT on, the process has `patience` to end in order.
+  explicit StopDeadline(std::string what, std::chrono::milliseconds patience = kPatience);
+  ~StopDeadline();
+  StopDeadline(const StopDeadline&) = delete;
+  StopDeadline& operator=(const StopDeadline&) = delete;
+
+  /// So long has what comes between these two.
+  void begin();
+  void end();
+
+ private:
+  /// Belongs to the thread, as all below.
+  void start_timer();
+
+  const std::string what_;
+  const std::chrono::milliseconds patience_;
+  boost::asio::io_context io_{1};
+  boost::asio::signal_set signals_{io_};
+  boost::asio::steady_timer timer_{io_};
+  bool is_last_ = false;  // the process is to end
+  std::thread thread_;
+};
+
+}  // namespace layerboot::vfsd
