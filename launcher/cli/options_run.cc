@@ -45,7 +45,9 @@ void add_guest_options(CLI::App* run, Options& options) {
            }
          },
          "a directory of this machine in the guest: HOST:GUEST; with :ro not to be written to, with :overlay "
-         "what is written stays with the VM, no more than quota=SIZE (may be repeated)")
+         "what is written stays with the VM, no more than quota=SIZE; with idmap=UID:GID files of the "
+         "guest's "
+         "root are that user's (may be repeated)")
       ->allow_extra_args(false)
       ->type_name("VOLUME");
   add_workload_options(run, options, "the image's command");

@@ -48,6 +48,7 @@ std::vector<std::string> volume_vfsd_args(const VmConfig& config, const Volume& 
   } else {
     args.insert(args.end(), {"--share", volume.host});
     if (volume.kind == VolumeKind::kReadOnly) args.emplace_back("--read-only");
+    if (!volume.id_map.empty()) args.insert(args.end(), {"--idmap", volume.id_map});
   }
   if (config.quiet) args.emplace_back("--quiet");
   if (config.debug) args.emplace_back("--debug");

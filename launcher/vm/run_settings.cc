@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "oci-mount/base/decimal.h"
+#include "oci-mount/base/id_map.h"
 #include "oci-mount/base/size.h"
 
 namespace layerboot::launcher {
@@ -67,6 +68,7 @@ Result<std::uint16_t> parse_port(std::string_view text) {
 
 Result<void> volume_option(std::string_view option, Volume& volume) {
   constexpr std::string_view kQuota = "quota=";
+  constexpr std::string_view kIdMap = "idmap=";
   if (option == "ro") {
     volume.kind = VolumeKind::kReadOnly;
   } else if (option == "rw") {
@@ -75,8 +77,11 @@ Result<void> volume_option(std::string_view option, Volume& volume) {
     volume.kind = VolumeKind::kOverlay;
   } else if (option.starts_with(kQuota)) {
     LB_ASSIGN(volume.quota_bytes, parse_size(option.substr(kQuota.size())));
+  } else if (option.starts_with(kIdMap)) {
+    volume.id_map = option.substr(kIdMap.size());
+    LB_TRY(parse_id_map(volume.id_map));
   } else {
-    return fail(EINVAL, "unknown option '", option, "': ro, rw, overlay or quota=SIZE");
+    return fail(EINVAL, "unknown option '", option, "': ro, rw, overlay, quota=SIZE or idmap=UID:GID");
   }
   return {};
 }
@@ -94,7 +99,8 @@ Result<Volume> parse_volume(std::string_view text) {
   const std::string_view host = split_off(rest, ':');
   const std::string_view guest = split_off(rest, ':');
   if (host.empty() || guest.empty()) {
-    return fail(EINVAL, "--volume ", text, ": give HOST:GUEST, with :ro, :rw or :overlay, and [,]quota=SIZE");
+    return fail(EINVAL, "--volume ", text,
+                ": give HOST:GUEST, with :ro, :rw or :overlay, quota=SIZE, idmap=UID:GID");
   }
   Volume volume;
   std::error_code error;
@@ -109,6 +115,10 @@ Result<Volume> parse_volume(std::string_view text) {
   if (volume.kind != VolumeKind::kOverlay && volume.quota_bytes != 0) {
     return fail(EINVAL, "--volume ", text,
                 ": quota= is for overlay; a directory in place is bounded by the host's own quotas");
+  }
+  if (volume.kind == VolumeKind::kOverlay && !volume.id_map.empty()) {
+    return fail(EINVAL, "--volume ", text,
+                ": idmap= is for a directory in place; an overlay's files stay with the VM");
   }
   return volume;
 }

@@ -42,6 +42,7 @@ struct Volume {
   std::string guest;  // absolute, without "." and ".." and the end's '/'
   VolumeKind kind = VolumeKind::kShared;
   std::uint64_t quota_bytes = 0;  // of an overlay; 0: the default
+  std::string id_map = {};        // of a directory in place, for parse_id_map(); empty: none
 
   bool operator==(const Volume&) const = default;
 };
@@ -98,7 +99,7 @@ struct RunSettings {
 /// ssh_keys as sshd reads them: a line each, every line ended. Empty without any.
 [[nodiscard]] std::string authorized_keys(const RunSettings& settings);
 
-/// `HOST:GUEST[:rw|:ro|:overlay[,quota=SIZE]]`. A relative HOST is relative to the working
+/// `HOST:GUEST[:rw|:ro|:overlay][,quota=SIZE][,idmap=IDS]`. A relative HOST is relative to the working
 /// directory. EINVAL with what is wrong.
 Result<Volume> parse_volume(std::string_view text);
 

@@ -125,7 +125,8 @@ json volume_json(const Volume& volume) {
   return {{"host", volume.host},
           {"guest", volume.guest},
           {"kind", word_of(volume_words(), volume.kind)},
-          {"quota_bytes", volume.quota_bytes}};
+          {"quota_bytes", volume.quota_bytes},
+          {"id_map", volume.id_map}};
 }
 
 json port_json(const PublishedPort& port) {
@@ -217,6 +218,7 @@ Result<RunSettings> settings_from_json(const json& object) {
     member.text("guest", volume.guest);
     member.choice("kind", volume_words(), volume.kind);
     member.number("quota_bytes", volume.quota_bytes);
+    member.text("id_map", volume.id_map);
     if (!member.done()) return reader.wrong("volumes");
     settings.volumes.push_back(std::move(volume));
   });

@@ -59,6 +59,10 @@ TEST(VfsdArgs, AVolumeIsInPlaceOrHasAnUpperWithAQuota) {
   arguments = volume_vfsd_args({}, volume, paths);
   EXPECT_TRUE(has(arguments, "--share"));
   EXPECT_FALSE(has(arguments, "--read-only") || has(arguments, "--quota") || has(arguments, "--upper"));
+  EXPECT_FALSE(has(arguments, "--idmap"));
+  volume.id_map = "1000:1001";
+  arguments = volume_vfsd_args({}, volume, paths);
+  EXPECT_TRUE(has(arguments, "--idmap") && has(arguments, "1000:1001"));
   volume.kind = VolumeKind::kOverlay;
   volume.quota_bytes = 77;
   arguments = volume_vfsd_args({}, volume, paths);

@@ -26,15 +26,37 @@ TEST(Volume, TakesPathsAndOptions) {
   const auto limited = parse_volume("/a:/b:overlay,quota=1M");
   ASSERT_TRUE(limited) << limited.error().describe();
   EXPECT_EQ(limited->quota_bytes, 1U << 20U);
+  const auto mapped = parse_volume("/a:/b:ro,idmap=1000:1001");
+  ASSERT_TRUE(mapped) << mapped.error().describe();
+  EXPECT_EQ(mapped->kind, VolumeKind::kReadOnly);
+  EXPECT_EQ(mapped->id_map, "1000:1001");
+  EXPECT_TRUE(parse_volume("/a:/b:idmap=0-1000-1+1-100000-65535"));
   const auto relative = parse_volume("sub/../x:/b:ro");
   ASSERT_TRUE(relative);
   EXPECT_EQ(relative->host, (std::filesystem::current_path() / "x").string());
 }
 
 TEST(Volume, RefusesWhatCantBe) {
-  for (const char* text :
-       {"", "/a", ":/b:ro", "/a:", "/a::ro", "/a:b:ro", "/a:/:ro", "/a:/../b:ro", "/a:/b:rx", "/a:/b:quota=x",
-        "/a:/b:ro,quota=1M", "/a:/b:quota=1M", "/a:/b:rw,quota=1M", "/a:/b:,", "/a:/b c:ro", "/a:/b,c:ro", "/a:/b\nx:ro"}) {
+  for (const char* text : {"",
+                           "/a",
+                           ":/b:ro",
+                           "/a:",
+                           "/a::ro",
+                           "/a:b:ro",
+                           "/a:/:ro",
+                           "/a:/../b:ro",
+                           "/a:/b:rx",
+                           "/a:/b:quota=x",
+                           "/a:/b:idmap=",
+                           "/a:/b:idmap=me",
+                           "/a:/b:overlay,idmap=1000",
+                           "/a:/b:ro,quota=1M",
+                           "/a:/b:quota=1M",
+                           "/a:/b:rw,quota=1M",
+                           "/a:/b:,",
+                           "/a:/b c:ro",
+                           "/a:/b,c:ro",
+                           "/a:/b\nx:ro"}) {
     EXPECT_FALSE(parse_volume(text)) << text;
   }
 }

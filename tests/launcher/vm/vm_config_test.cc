@@ -48,7 +48,8 @@ TEST(VmRecord, ComesBackAsItWas) {
   record.run.tap = "tap0";
   record.run.accel_choice = AccelChoice::kTcg;
   record.run.environment = {"A=b", "C="};
-  record.run.volumes = {{.host = "/h", .guest = "/g", .kind = VolumeKind::kReadOnly, .quota_bytes = 0}};
+  record.run.volumes = {
+      {.host = "/h", .guest = "/g", .kind = VolumeKind::kReadOnly, .quota_bytes = 0, .id_map = "1000:1001"}};
   record.run.published = {{.address = "0.0.0.0", .host = 8080, .guest = 80, .udp = true}};
   const auto back = record_from_json(record_to_json(record));
   ASSERT_TRUE(back) << back.error().describe();
