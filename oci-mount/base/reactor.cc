@@ -1,23 +1,14 @@
 #include "oci-mount/base/reactor.h"
 
-#include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
+
+#include "oci-mount/base/log.h"
 
 namespace layerboot {
 
 namespace {
-
-/// All that a Reactor ever asks of its ring. The ring refuses the rest (EACCES): it would else be a way
-/// around seccomp, which does not see what goes through a ring. SQE flags and registrations are refused as
-/// well.
-constexpr std::array<std::uint8_t, 7> kOpcodes{IORING_OP_READV,      IORING_OP_WRITEV,    IORING_OP_READ,
-                                               IORING_OP_FSYNC,      IORING_OP_FALLOCATE, IORING_OP_POLL_ADD,
-                                               IORING_OP_POLL_REMOVE};
 
 template <typename Prepare>
 io_uring_sqe prepared(Prepare prepare) {
@@ -26,28 +17,10 @@ io_uring_sqe prepared(Prepare prepare) {
   return sqe;
 }
 
-/// REQUIRES: the ring is disabled, as it is set up.
-Result<void> restrict_ring(io_uring& ring) {
-  std::array<io_uring_restriction, kOpcodes.size()> allowed{};
-  for (std::size_t i = 0; i < allowed.size(); ++i) {
-    allowed[i].opcode = IORING_RESTRICTION_SQE_OP;
-    allowed[i].sqe_op = kOpcodes[i];
-  }
-  // Not by liburing, whose 2.3 has these two in its header and not in its library.
-  const auto call = [&](unsigned opcode, void* argument, unsigned count) {
-    return ::syscall(SYS_io_uring_register, ring.ring_fd, opcode, argument, count);
-  };
-  if (call(IORING_REGISTER_RESTRICTIONS, allowed.data(), static_cast<unsigned>(allowed.size())) != 0 ||
-      call(IORING_REGISTER_ENABLE_RINGS, nullptr, 0) != 0) {
-    return errno_error("io_uring takes no restrictions");
-  }
-  return {};
-}
-
 }  // namespace
 
-/// One descriptor's multishot poll.
-struct Reactor::Watch final : Reactor::Completion {
+/// One descriptor's.
+struct Reactor::Watch final : IoCompletion {
   Watch(Reactor& reactor_in, int fd_in, std::function<void()> on_readable_in)
       : reactor(reactor_in), fd(fd_in), on_readable(std::move(on_readable_in)) {}
 
@@ -59,8 +32,11 @@ struct Reactor::Watch final : Reactor::Completion {
       }
       return;
     }
+    if (result < 0) {
+      failed = !more;
+      return log_warn("descriptor ", fd, " can't be waited for: ", Error{-result, {}}.describe());
+    }
     if (!more) reactor.arm(*this);
-    if (result < 0) return;
     const auto callback = on_readable;  // a copy: it may unwatch, or watch the same number anew
     callback();
   }
@@ -69,46 +45,36 @@ struct Reactor::Watch final : Reactor::Completion {
   int fd;
   std::function<void()> on_readable;
   bool dying = false;
+  bool failed = false;  // no completion comes any more
 };
 
-Result<std::unique_ptr<Reactor>> Reactor::create() {
+Result<std::unique_ptr<Reactor>> Reactor::create(IoEngine wanted) {
   std::unique_ptr<Reactor> reactor(new Reactor);
-  LB_TRY(reactor->init());
+  LB_TRY(reactor->init(wanted));
   return reactor;
 }
 
-Result<void> Reactor::init() {
-  constexpr unsigned kFlags = IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED;
-  // Deferred, completions wait for this thread to ask: a wake-up is an eighth cheaper. Linux 6.1 and later.
-  io_uring_params params{};
-  params.flags = kFlags | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-  int status = ::io_uring_queue_init_params(kQueueEntries, &ring_, &params);
-  if (status == -EINVAL) {
-    params = {};
-    params.flags = kFlags | IORING_SETUP_COOP_TASKRUN;
-    status = ::io_uring_queue_init_params(kQueueEntries, &ring_, &params);
+Result<void> Reactor::init(IoEngine wanted) {
+  if (wanted != IoEngine::kEpoll) {
+    auto ring = ring_.set_up();
+    if (!ring && wanted == IoEngine::kUring) return ring;
+    if (!ring) engine_refusal_ = ring.error().describe();
   }
-  if (status < 0) {
-    return fail(
-        -status, "io_uring is not available (", Error{-status, {}}.describe(),
-        "): it needs Linux 5.19 or later, sysctl kernel.io_uring_disabled=0, and a sandbox that allows it");
+  if (wanted == IoEngine::kEpoll || !engine_refusal_.empty()) {
+    LB_ASSIGN(epoll_, EpollEngine::create());
   }
-  ring_ready_ = true;
-  LB_TRY(restrict_ring(ring_));
   wake_fd_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake_fd_) return errno_error("eventfd");
   watch(wake_fd_.get(), [this] { run_posted(); });
   return {};
 }
 
-Reactor::~Reactor() {
-  run_until_released();
-  if (ring_ready_) ::io_uring_queue_exit(&ring_);
-}
+Reactor::~Reactor() { run_until_released(); }
 
 void Reactor::Io::await_suspend(std::coroutine_handle<> awaiter) {
   awaiter_ = awaiter;
-  reactor_.submit(prepared_, this);
+  ::io_uring_sqe_set_data(&prepared_, static_cast<IoCompletion*>(this));
+  reactor_.submit(prepared_);
 }
 
 Result<std::size_t> Reactor::Io::await_resume() const {
@@ -121,16 +87,6 @@ void Reactor::Io::complete(std::int32_t result, std::uint32_t) {
   awaiter_.resume();
 }
 
-void Reactor::submit(const io_uring_sqe& prepared, Completion* completion) {
-  io_uring_sqe* sqe = ::io_uring_get_sqe(&ring_);
-  while (sqe == nullptr) {
-    ::io_uring_submit(&ring_);
-    sqe = ::io_uring_get_sqe(&ring_);
-  }
-  *sqe = prepared;
-  ::io_uring_sqe_set_data(sqe, completion);
-}
-
 Reactor::Io Reactor::readv(int fd, std::span<const iovec> slices, std::uint64_t offset) {
   return {*this, prepared([&](io_uring_sqe* sqe) {
             ::io_uring_prep_readv(sqe, fd, slices.data(), static_cast<unsigned>(slices.size()), offset);
@@ -140,12 +96,6 @@ Reactor::Io Reactor::readv(int fd, std::span<const iovec> slices, std::uint64_t 
 Reactor::Io Reactor::writev(int fd, std::span<const iovec> slices, std::uint64_t offset) {
   return {*this, prepared([&](io_uring_sqe* sqe) {
             ::io_uring_prep_writev(sqe, fd, slices.data(), static_cast<unsigned>(slices.size()), offset);
-          })};
-}
-
-Reactor::Io Reactor::read(int fd, std::span<std::byte> buffer, std::uint64_t offset) {
-  return {*this, prepared([&](io_uring_sqe* sqe) {
-            ::io_uring_prep_read(sqe, fd, buffer.data(), static_cast<unsigned>(buffer.size()), offset);
           })};
 }
 
@@ -163,12 +113,10 @@ Reactor::Io Reactor::fallocate(int fd, int mode, std::uint64_t offset, std::uint
           })};
 }
 
-Reactor::Io Reactor::poll_in(int fd) {
-  return {*this, prepared([&](io_uring_sqe* sqe) { ::io_uring_prep_poll_add(sqe, fd, POLLIN); })};
-}
+void Reactor::arm(Watch& watch) { epoll_ ? epoll_->watch(watch.fd, watch) : ring_.watch(watch.fd, watch); }
 
-void Reactor::arm(Watch& watch) {
-  submit(prepared([&](io_uring_sqe* sqe) { ::io_uring_prep_poll_multishot(sqe, watch.fd, POLLIN); }), &watch);
+void Reactor::disarm(Watch& watch) {
+  epoll_ ? epoll_->unwatch(watch.fd, watch) : ring_.unwatch(watch.fd, watch);
 }
 
 void Reactor::watch(int fd, std::function<void()> on_readable) {
@@ -181,20 +129,12 @@ void Reactor::watch(int fd, std::function<void()> on_readable) {
 void Reactor::unwatch(int fd) {
   const auto found = watches_.find(fd);
   if (found == watches_.end()) return;
-  Watch* watch = found->second.get();
-  watch->dying = true;
-  dying_watches_.push_back(std::move(found->second));
+  auto watch = std::move(found->second);
   watches_.erase(found);
-  struct Ignore final : Completion {
-    void complete(std::int32_t, std::uint32_t) override {}
-  };
-  static Ignore ignore;
-  submit(prepared([&](io_uring_sqe* sqe) {
-           ::io_uring_prep_poll_remove(sqe, reinterpret_cast<std::uint64_t>(static_cast<Completion*>(watch)));
-         }),
-         &ignore);
-  // Submitted now: the caller may close the descriptor right after.
-  ::io_uring_submit(&ring_);
+  if (watch->failed) return;
+  watch->dying = true;
+  disarm(*watch);
+  dying_watches_.push_back(std::move(watch));
 }
 
 void Reactor::post(std::function<void()> work) {
@@ -230,32 +170,15 @@ void Reactor::run_due() {
   }
 }
 
-/// Until something has completed, or is due.
-void Reactor::wait() {
-  if (due_.empty()) {
-    ::io_uring_submit_and_wait(&ring_, 1);
-    return;
-  }
-  using namespace std::chrono;
-  const auto left = std::max(due_.begin()->first - steady_clock::now(), steady_clock::duration::zero());
-  const auto seconds = duration_cast<std::chrono::seconds>(left);
-  __kernel_timespec timeout{.tv_sec = seconds.count(), .tv_nsec = nanoseconds(left - seconds).count()};
-  io_uring_cqe* first = nullptr;
-  // The time goes with the call (IORING_FEAT_EXT_ARG): no opcode that the ring would have to allow.
-  ::io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
+std::optional<std::chrono::nanoseconds> Reactor::time_left() const {
+  if (due_.empty()) return {};
+  const auto left = due_.begin()->first - std::chrono::steady_clock::now();
+  return std::max(left, std::chrono::steady_clock::duration::zero());
 }
 
 void Reactor::run_once() {
-  wait();
-  io_uring_cqe* cqes[kMaxBatch];
-  const unsigned count = ::io_uring_peek_batch_cqe(&ring_, cqes, kMaxBatch);
-  for (unsigned i = 0; i < count; ++i) {
-    auto* completion = static_cast<Completion*>(::io_uring_cqe_get_data(cqes[i]));
-    const auto result = cqes[i]->res;
-    const auto flags = cqes[i]->flags;
-    ::io_uring_cqe_seen(&ring_, cqes[i]);
-    completion->complete(result, flags);
-  }
+  const auto at_most = time_left();
+  epoll_ ? epoll_->run_batch(at_most) : ring_.run_batch(at_most);
   run_due();
   if (after_batch_) after_batch_();
 }
@@ -272,6 +195,14 @@ void Reactor::run_until_released() {
 
 void Reactor::stop() {
   post([this] { running_ = false; });
+}
+
+void tell_engine(const Reactor& reactor) {
+  if (!reactor.engine_refusal().empty()) {
+    log_info("works by epoll and threads, more slowly: ", reactor.engine_refusal());
+  } else {
+    log_debug("works by ", reactor.engine() == IoEngine::kUring ? "io_uring" : "epoll and threads");
+  }
 }
 
 }  // namespace layerboot

@@ -1,12 +1,10 @@
-// Reactor: one thread's event loop on one io_uring.
+// Reactor: one thread's event loop, on io_uring or, where that is refused, on epoll and a few threads.
 //
 // Everything a data path waits for goes through it: reads and writes of blobs and upper files,
 // fsync, kick eventfds. A Reactor belongs to the thread that has created it; only post() and stop() may be
-// called from others, and it may be destroyed by another when that one has ended. Follows io_uring(7); needs
-// Linux 5.19 or later.
+// called from others, and it may be destroyed by another when that one has ended.
 #pragma once
 
-#include <liburing.h>
 #include <sys/uio.h>
 
 #include <chrono>
@@ -18,9 +16,13 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "oci-mount/base/epoll_engine.h"
+#include "oci-mount/base/io_engine.h"
+#include "oci-mount/base/io_ring.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/task.h"
 #include "oci-mount/base/unique_fd.h"
@@ -29,25 +31,17 @@ namespace layerboot {
 
 class Reactor {
  public:
-  /// Requests that may be prepared between two submissions; more are submitted early, never lost.
-  static constexpr unsigned kQueueEntries = 256;
-  /// Completions handled before the batch hook runs, so that one flood can't hold up replies.
-  static constexpr unsigned kMaxBatch = 256;
-
-  /// Fails where the kernel or a sandbox forbids io_uring.
-  static Result<std::unique_ptr<Reactor>> create();
+  /// On the engine that is wanted. kAuto never fails for want of io_uring: see engine_refusal().
+  static Result<std::unique_ptr<Reactor>> create(IoEngine wanted = io_engine_from_environment());
   /// Runs on until no Hold is left. REQUIRES: nothing else is in flight.
   ~Reactor();
   Reactor(const Reactor&) = delete;
   Reactor& operator=(const Reactor&) = delete;
 
-  /// What the ring calls with a result: a byte count or a negative errno, and the CQE's flags.
-  struct Completion {
-    virtual void complete(std::int32_t result, std::uint32_t flags) = 0;
-
-   protected:
-    ~Completion() = default;
-  };
+  /// kUring or kEpoll.
+  [[nodiscard]] IoEngine engine() const { return epoll_ ? IoEngine::kEpoll : IoEngine::kUring; }
+  /// Why it is not io_uring although that was to be tried; else empty.
+  [[nodiscard]] const std::string& engine_refusal() const { return engine_refusal_; }
 
   /// Work that nobody awaits holds its reactor for as long as it lasts: run() and the destructor then go on
   /// until it has ended. Made, moved and destroyed on the reactor's thread.
@@ -68,7 +62,7 @@ class Reactor {
 
   /// An I/O to co_await; gives a byte count (0 at the end of the file) or the errno's Error.
   /// The buffers must live until then, as they do when they belong to the awaiting coroutine.
-  class [[nodiscard]] Io final : public Completion {
+  class [[nodiscard]] Io final : public IoCompletion {
    public:
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> awaiter);
@@ -85,18 +79,17 @@ class Reactor {
     std::int32_t result_ = 0;
   };
 
-  /// `slices` itself must live as long as the buffers it names. At most IOV_MAX slices.
+  /// `slices` itself must live as long as the buffers it names. At most IOV_MAX slices. A count may be less
+  /// than was asked for although the file goes on: see whole_io.h.
   Io readv(int fd, std::span<const iovec> slices, std::uint64_t offset);
   Io writev(int fd, std::span<const iovec> slices, std::uint64_t offset);
-  Io read(int fd, std::span<std::byte> buffer, std::uint64_t offset);
   Io fsync(int fd, bool data_only);
   Io fallocate(int fd, int mode, std::uint64_t offset, std::uint64_t length);
-  /// Waits until `fd` is readable (or in error), once.
-  Io poll_in(int fd);
 
   /// Calls `on_readable` on this thread each time `fd` becomes readable, until unwatch(fd).
   /// One call for each wake-up of the descriptor: the callback deals with all that is there, or sees to it
   /// that it is called for the rest. An eventfd that only wakes need not be read. One watch per descriptor.
+  /// One that can't be waited for is said in the log, and never called for.
   void watch(int fd, std::function<void()> on_readable);
   /// After this returns, the callback is not called again. Unknown descriptors are ignored.
   void unwatch(int fd);
@@ -132,27 +125,35 @@ class Reactor {
   struct Watch;
 
   Reactor() = default;
-  Result<void> init();
-  void submit(const io_uring_sqe& prepared, Completion* completion);
-  void run_once();
-  void wait();
-  void run_due();
+  Result<void> init(IoEngine wanted);
+  // Which engine is asked at each of these, rather than by a virtual call: it is the same answer every time.
+  void submit(const io_uring_sqe& operation) { epoll_ ? epoll_->submit(operation) : ring_.submit(operation); }
   void arm(Watch& watch);
+  void disarm(Watch& watch);
+  void run_once();
+  void run_due();
   void run_posted();
+  /// Until what is due first; nothing where nothing is.
+  [[nodiscard]] std::optional<std::chrono::nanoseconds> time_left() const;
 
-  // Declared first, destroyed last: the ring outlives whatever still names it.
-  io_uring ring_{};
-  bool ring_ready_ = false;
+  // Declared first, destroyed last: they outlive whatever still names them.
+  IoRing ring_;                         // without epoll_
+  std::unique_ptr<EpollEngine> epoll_;  // or this
+  std::string engine_refusal_;
   UniqueFd wake_fd_;
   std::function<void()> after_batch_;
   std::multimap<std::chrono::steady_clock::time_point, std::function<void()>> due_;
   std::map<int, std::unique_ptr<Watch>> watches_;
-  std::vector<std::unique_ptr<Watch>> dying_watches_;  // unwatched, their last CQE still to come
+  std::vector<std::unique_ptr<Watch>> dying_watches_;  // unwatched, their last completion still to come
   bool running_ = false;
   unsigned holds_ = 0;
 
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;
 };
+
+/// Says by what it works, in a line of the log: to whoever reads along where io_uring was refused, else to
+/// who looks for faults.
+void tell_engine(const Reactor& reactor);
 
 }  // namespace layerboot

@@ -1,4 +1,4 @@
-// A fixture with a reactor of its own.
+// Fixtures with a reactor of their own.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,5 +19,22 @@ class ReactorFixture : public testing::Test {
   }
   std::unique_ptr<Reactor> reactor_;
 };
+
+/// The same on each engine: TEST_P, and LAYERBOOT_ON_EACH_ENGINE(fixture) once.
+class EngineFixture : public ReactorFixture, public testing::WithParamInterface<IoEngine> {
+ protected:
+  void SetUp() override {
+    auto created = Reactor::create(GetParam());
+    if (!created && GetParam() == IoEngine::kUring) GTEST_SKIP() << created.error().describe();
+    ASSERT_TRUE(created) << created.error().describe();
+    reactor_ = std::move(*created);
+    ASSERT_EQ(reactor_->engine(), GetParam());
+  }
+};
+
+#define LAYERBOOT_ON_EACH_ENGINE(fixture)                                    \
+  INSTANTIATE_TEST_SUITE_P(                                                  \
+      Engines, fixture, testing::Values(IoEngine::kUring, IoEngine::kEpoll), \
+      [](const auto& engine) { return engine.param == IoEngine::kUring ? "uring" : "epoll"; })
 
 }  // namespace layerboot::test
