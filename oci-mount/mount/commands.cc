@@ -64,7 +64,8 @@ Result<int> serve(const Options& options, const MountCommand& command, Backgroun
         fs, vfs::make_writable_fs(*source, {.directory = command.upper, .quota_bytes = command.quota_bytes}));
   }
   block_ending_signals();
-  LB_ASSIGN(const auto reactor, Reactor::create());
+  LB_ASSIGN(const auto reactor, Reactor::create(options.io_engine));
+  tell_engine(*reactor);
   LB_ASSIGN(const auto session, Session::mount(*reactor, *fs,
                                                {.mountpoint = command.mountpoint,
                                                 .source_name = command.image,
@@ -129,7 +130,7 @@ Result<int> run(const Options& options, const ListCommand& command) {
 
 Result<int> run(const Options& options, const CatCommand& command) {
   LB_ASSIGN(const auto source, open_source(options, command.image));
-  LB_ASSIGN(const auto reactor, Reactor::create());
+  LB_ASSIGN(const auto reactor, Reactor::create(options.io_engine));
   const overlay::Lower lower{*source->tree, source->reader};
   int exit_code = 0;
   for (const std::string& path : command.paths) {
@@ -145,7 +146,7 @@ Result<int> run(const Options& options, const CatCommand& command) {
 Result<int> run(const Options& options, const TarCommand& command) {
   if (escapes_names()) return fail(EINVAL, "a tar is not for a terminal: send it to a file or a pipe");
   LB_ASSIGN(const auto source, open_source(options, command.image));
-  LB_ASSIGN(const auto reactor, Reactor::create());
+  LB_ASSIGN(const auto reactor, Reactor::create(options.io_engine));
   const auto done = write_tar({*source->tree, source->reader}, *reactor, STDOUT_FILENO);
   return quiet_about_broken_pipes(done);
 }
@@ -186,7 +187,8 @@ Result<int> run(const Options& options, const VerifyCommand& command) {
   const bool show_progress = options.log_level >= LogLevel::kInfo;
   bool good = true;
   for (const store::ImageLayer& layer : image.layers) {
-    LB_ASSIGN(const LayerVerdict verdict, verify_layer(layer, index_dir, scratch.path(), show_progress));
+    LB_ASSIGN(const LayerVerdict verdict,
+              verify_layer(layer, index_dir, scratch.path(), show_progress, options.io_engine));
     good = print_verdict(verdict) && good;
   }
   if (!good) return 1;

@@ -114,6 +114,13 @@ ParsedOptions parse_options(int argc, const char* const* argv) {
   app.add_option("--add-layer", parsed.options.add_layers,
                  "a plain tar to put on top of the image; may be repeated")
       ->allow_extra_args(false);
+  app.add_option_function<std::string>(
+         "--io-engine",
+         [&parsed](const std::string& name) { parsed.options.io_engine = io_engine_names().at(name); },
+         "what it waits and works by; auto is io_uring where this host allows it, else epoll")
+      ->check(CLI::IsMember(io_engine_names()))
+      ->envname(kIoEngineVariable)
+      ->type_name("ENGINE");
   app.add_flag("-q,--quiet", quiet, "say only what is wrong");
   app.add_flag("--debug", debug, "say everything");
   add_mount(app, mount);

@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "oci-mount/base/io_engine.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/result.h"
 
@@ -56,6 +57,7 @@ struct Options {
   std::filesystem::path index_dir;                // empty: the usual one
   std::vector<std::filesystem::path> add_layers;  // plain tars, on top of the image's layers
   LogLevel log_level = LogLevel::kInfo;
+  IoEngine io_engine = IoEngine::kAuto;
 };
 
 /// The options; or, when there is nothing more to do than to print `text` and leave with `exit_code`

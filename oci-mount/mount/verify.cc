@@ -156,9 +156,9 @@ Result<KeptIndex> compare_kept(const layer::LayerIdentity& identity, const std::
 }
 
 /// Which bytes of a compressed layer are wrong; `is_whole`: whether the blob is what it is to be.
-Result<void> check_spans(const std::shared_ptr<const layer::Layer>& opened, bool is_whole,
+Result<void> check_spans(const std::shared_ptr<const layer::Layer>& opened, bool is_whole, IoEngine engine,
                          LayerVerdict& verdict) {
-  LB_ASSIGN(auto reactor, Reactor::create());
+  LB_ASSIGN(auto reactor, Reactor::create(engine));
   SpanPass pass(opened, std::move(reactor));
   pass.run(verdict);
   if (is_whole || pass.found_something()) return {};
@@ -176,7 +176,8 @@ Result<void> check_spans(const std::shared_ptr<const layer::Layer>& opened, bool
 
 Result<LayerVerdict> verify_layer(const store::ImageLayer& image_layer,
                                   const std::filesystem::path& index_dir,
-                                  const std::filesystem::path& scratch_dir, bool show_progress) {
+                                  const std::filesystem::path& scratch_dir, bool show_progress,
+                                  IoEngine engine) {
   LayerVerdict verdict;
   verdict.layer =
       image_layer.is_directory ? str_cat("dir:", image_layer.path.string()) : image_layer.blob.text();
@@ -202,7 +203,7 @@ Result<LayerVerdict> verify_layer(const store::ImageLayer& image_layer,
   if (image_layer.is_directory) {
     LB_TRY(read_files(*opened, verdict));
   } else if (opened->index().compression() != store::Compression::kNone) {
-    LB_TRY(check_spans(opened, fresh.has_value(), verdict));
+    LB_TRY(check_spans(opened, fresh.has_value(), engine, verdict));
   } else if (!fresh) {
     verdict.findings.push_back(
         str_cat("bytes 0 to ", verdict.stream_bytes - 1, ", a plain tar, are one range"));

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "oci-mount/base/io_engine.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/store/image.h"
 
@@ -24,7 +25,8 @@ struct LayerVerdict {
 /// checked when the image was opened. Writes only into `scratch_dir`, which is empty and the caller's to
 /// remove. An error is one of the means; what is wrong with the layer is in the verdict.
 Result<LayerVerdict> verify_layer(const store::ImageLayer& layer, const std::filesystem::path& index_dir,
-                                  const std::filesystem::path& scratch_dir, bool show_progress);
+                                  const std::filesystem::path& scratch_dir, bool show_progress,
+                                  IoEngine engine);
 
 /// The tree kept in `index_dir` against one merged anew. REQUIRES: verify_layer() found nothing, with the
 /// same `scratch_dir`. Gives what is wrong, or "".

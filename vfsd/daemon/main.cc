@@ -65,7 +65,8 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
   LB_TRY(sandbox.close(image.served()));
   mask_stop_signals(SIG_BLOCK);  // in all threads to come, too
   image.workers().start();       // no thread can be started later
-  LB_ASSIGN(const auto reactor, Reactor::create());
+  LB_ASSIGN(const auto reactor, Reactor::create(options.io_engine));
+  tell_engine(*reactor);
   std::optional<StopDeadline> deadline;
   if (in_place) deadline.emplace(str_cat("directory ", options.share.native()));
   {
@@ -73,8 +74,9 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
                                                                    .zero_message_open = !options.send_opens,
                                                                    .shared = in_place,
                                                                    .writeback = options.writeback});
-    LB_ASSIGN(const auto queues, QueueSet::create(session, options.request_queues, image.memory(),
-                                                  deadline ? &*deadline : nullptr));
+    LB_ASSIGN(const auto queues,
+              QueueSet::create(session, options.request_queues, image.memory(), reactor->engine(),
+                               deadline ? &*deadline : nullptr));
     vhost::Backend backend(*queues);
     Server server(listener, backend, session, options.once);
     std::optional<ControlServer> control;
@@ -89,7 +91,8 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
     LB_TRY(allow_only_serving(options.seccomp, {.upper = !options.read_only || in_place,
                                                 .callers = !options.read_only && in_place,
                                                 .peer_names = control.has_value(),
-                                                .image_files = image.served() == Served::kImageDirectory}));
+                                                .image_files = image.served() == Served::kImageDirectory,
+                                                .engine = reactor->engine()}));
     LB_TRY(announce_ready(options.ready_fd, {.began = began, .indexes_open = image.indexes_open}));
     log_info(
         "serving ", in_place ? options.share.native() : options.image, " on ",

@@ -71,6 +71,13 @@ void declare(CLI::App& app, Options& options) {
   app.add_option("--seccomp", options.seccomp, "system calls that serving does not take: kill, log, none")
       ->transform(CLI::CheckedTransformer(kSeccompModes))
       ->type_name("MODE");
+  app.add_option_function<std::string>(
+         "--io-engine",
+         [&options](const std::string& name) { options.io_engine = io_engine_names().at(name); },
+         "what it waits and works by; auto is io_uring where this host allows it, else epoll")
+      ->check(CLI::IsMember(io_engine_names()))
+      ->envname(kIoEngineVariable)
+      ->type_name("ENGINE");
   app.add_flag("--once", options.once, "exit when the front end disconnects");
   app.add_flag("--send-opens", options.send_opens,
                "let the guest ask for each open (slower; to measure what not asking spares)");

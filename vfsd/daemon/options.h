@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "oci-mount/base/id_map.h"
+#include "oci-mount/base/io_engine.h"
 #include "oci-mount/base/memory_budget.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/sanitizers.h"
@@ -42,6 +43,7 @@ struct Options {
   int ready_fd = -1;
   SandboxMode sandbox = SandboxMode::kAuto;
   SeccompMode seccomp = kDefaultSeccomp;
+  IoEngine io_engine = IoEngine::kAuto;
   bool once = false;
   bool read_only = false;
   bool send_opens = false;  // the guest asks for each open

@@ -3,11 +3,12 @@
 namespace layerboot::vfsd {
 
 Result<std::unique_ptr<QueueSet>> QueueSet::create(fuse::Session& session, unsigned request_queues,
-                                                   MemoryBudget& budget, StopDeadline* deadline) {
+                                                   MemoryBudget& budget, IoEngine engine,
+                                                   StopDeadline* deadline) {
   std::unique_ptr<QueueSet> set(new QueueSet(budget, deadline));
   for (unsigned i = 0; i < request_queues; ++i) {
     const auto queues = i == 0 ? QueueWorker::Queues::kHighPriorityToo : QueueWorker::Queues::kOne;
-    LB_ASSIGN(auto worker, QueueWorker::create(session, queues, budget));
+    LB_ASSIGN(auto worker, QueueWorker::create(session, queues, budget, engine));
     budget.take_anyway(kWorkerBytes);
     set->workers_.push_back(std::move(worker));
   }

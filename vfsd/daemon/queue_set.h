@@ -19,10 +19,11 @@ class QueueSet final : public vhost::QueueHost {
   static constexpr std::size_t kWorkerBytes = fuse::kMaxWriteBytes;
 
   ~QueueSet() { budget_.give_back(workers_.size() * kWorkerBytes); }
-  /// `session`, `budget` and `deadline` must outlive the set. With a deadline, a stop that takes longer ends
-  /// the process.
+  /// All on one engine. `session`, `budget` and `deadline` must outlive the set. With a deadline, a stop that
+  /// takes longer ends the process.
   static Result<std::unique_ptr<QueueSet>> create(fuse::Session& session, unsigned request_queues,
-                                                  MemoryBudget& budget, StopDeadline* deadline = nullptr);
+                                                  MemoryBudget& budget, IoEngine engine,
+                                                  StopDeadline* deadline = nullptr);
 
   [[nodiscard]] unsigned queue_count() const override { return static_cast<unsigned>(workers_.size()) + 1; }
   void start(unsigned index, vhost::Rings rings, bool event_idx, std::uint16_t next_available,

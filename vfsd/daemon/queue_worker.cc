@@ -5,18 +5,19 @@
 namespace layerboot::vfsd {
 
 Result<std::unique_ptr<QueueWorker>> QueueWorker::create(fuse::Session& session, Queues queues,
-                                                         MemoryBudget& budget) {
+                                                         MemoryBudget& budget, IoEngine engine) {
   std::unique_ptr<QueueWorker> worker(new QueueWorker);
   std::promise<Result<void>> ready;
   auto outcome = ready.get_future();
-  worker->thread_ = std::thread([&, made = worker.get()] { made->serve(session, queues, budget, ready); });
+  worker->thread_ =
+      std::thread([&, made = worker.get()] { made->serve(session, queues, budget, engine, ready); });
   LB_TRY(outcome.get());
   return worker;
 }
 
-void QueueWorker::serve(fuse::Session& session, Queues queues, MemoryBudget& budget,
+void QueueWorker::serve(fuse::Session& session, Queues queues, MemoryBudget& budget, IoEngine engine,
                         std::promise<Result<void>>& ready) {
-  auto reactor = Reactor::create();
+  auto reactor = Reactor::create(engine);
   if (!reactor) return ready.set_value(std::unexpected(reactor.error()));
   reactor_ = std::move(*reactor);
   const auto add = [&](ServedQueue::Replies replies) {

@@ -17,7 +17,7 @@ class QueueWorker {
   enum class Queues { kOne, kHighPriorityToo };
   /// A worker with a request queue, and the high-priority queue before it if so wanted, running.
   static Result<std::unique_ptr<QueueWorker>> create(fuse::Session& session, Queues queues,
-                                                     MemoryBudget& budget);
+                                                     MemoryBudget& budget, IoEngine engine);
   /// REQUIRES: its queues are stopped.
   ~QueueWorker();
   QueueWorker(const QueueWorker&) = delete;
@@ -33,7 +33,8 @@ class QueueWorker {
  private:
   QueueWorker() = default;
   /// What the thread does; `ready` is told when the queues may be used, or why there are none.
-  void serve(fuse::Session& session, Queues queues, MemoryBudget& budget, std::promise<Result<void>>& ready);
+  void serve(fuse::Session& session, Queues queues, MemoryBudget& budget, IoEngine engine,
+             std::promise<Result<void>>& ready);
 
   std::unique_ptr<Reactor> reactor_;  // the thread's
   std::vector<std::unique_ptr<ServedQueue>> queues_;

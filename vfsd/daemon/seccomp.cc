@@ -29,8 +29,8 @@ constexpr std::array kAlways{
     SCMP_SYS(rseq), SCMP_SYS(set_robust_list),
     // both planes
     SCMP_SYS(close), SCMP_SYS(fcntl), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(lseek), SCMP_SYS(read),
-    SCMP_SYS(readv), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(io_uring_enter), SCMP_SYS(epoll_ctl),
-    SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_wait), SCMP_SYS(timerfd_settime), SCMP_SYS(poll), SCMP_SYS(ppoll),
+    SCMP_SYS(readv), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_pwait),
+    SCMP_SYS(epoll_wait), SCMP_SYS(timerfd_settime), SCMP_SYS(poll), SCMP_SYS(ppoll),
     // the front end
     SCMP_SYS(accept4), SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(sendto),
     // blobs; statfs; the socket's file at the end
@@ -38,14 +38,18 @@ constexpr std::array kAlways{
 
 /// An upper directory. Of the ways to open, openat2 only, whose RESOLVE_ flags the overlay uses.
 constexpr std::array kToWrite{
-    SCMP_SYS(openat2),   SCMP_SYS(getdents64),      SCMP_SYS(readlinkat), SCMP_SYS(statx),
-    SCMP_SYS(mkdirat),   SCMP_SYS(mknodat),         SCMP_SYS(symlinkat),  SCMP_SYS(linkat),
-    SCMP_SYS(renameat),  SCMP_SYS(renameat2),       SCMP_SYS(fchmod),     SCMP_SYS(fchmodat),
-    SCMP_SYS(fchown),    SCMP_SYS(fchownat),        SCMP_SYS(utimensat),  SCMP_SYS(ftruncate),
-    SCMP_SYS(fallocate), SCMP_SYS(copy_file_range), SCMP_SYS(pwrite64),   SCMP_SYS(pwritev),
-    SCMP_SYS(pwritev2),  SCMP_SYS(fsync),           SCMP_SYS(fdatasync),  SCMP_SYS(syncfs),
-    SCMP_SYS(lgetxattr), SCMP_SYS(lsetxattr),       SCMP_SYS(llistxattr), SCMP_SYS(lremovexattr),
-    SCMP_SYS(fgetxattr), SCMP_SYS(fsetxattr),       SCMP_SYS(flistxattr), SCMP_SYS(fremovexattr)};
+    SCMP_SYS(openat2),    SCMP_SYS(getdents64),      SCMP_SYS(readlinkat), SCMP_SYS(statx),
+    SCMP_SYS(mkdirat),    SCMP_SYS(mknodat),         SCMP_SYS(symlinkat),  SCMP_SYS(linkat),
+    SCMP_SYS(renameat),   SCMP_SYS(renameat2),       SCMP_SYS(fchmod),     SCMP_SYS(fchmodat),
+    SCMP_SYS(fchown),     SCMP_SYS(fchownat),        SCMP_SYS(utimensat),  SCMP_SYS(ftruncate),
+    SCMP_SYS(fallocate),  SCMP_SYS(copy_file_range), SCMP_SYS(pwrite64),   SCMP_SYS(pwritev),
+    SCMP_SYS(fsync),      SCMP_SYS(syncfs),          SCMP_SYS(lgetxattr),  SCMP_SYS(lsetxattr),
+    SCMP_SYS(llistxattr), SCMP_SYS(lremovexattr),    SCMP_SYS(fgetxattr),  SCMP_SYS(fsetxattr),
+    SCMP_SYS(flistxattr), SCMP_SYS(fremovexattr)};
+
+/// The reactors' own. A ring does by itself what the other engine needs calls for, beyond those above.
+constexpr std::array kByRing{SCMP_SYS(io_uring_enter)};
+constexpr std::array kToWriteByEpoll{SCMP_SYS(pwritev2), SCMP_SYS(fdatasync)};
 
 using Filter = std::unique_ptr<std::remove_pointer_t<scmp_filter_ctx>, void (*)(scmp_filter_ctx)>;
 
@@ -88,6 +92,11 @@ Result<void> allow_only_serving(SeccompMode mode, ServingCalls calls) {
   if (calls.upper) LB_TRY(allow(filter, kToWrite));
   if (calls.callers) {
     LB_TRY(allow(filter, std::array{SCMP_SYS(setfsuid), SCMP_SYS(setfsgid), SCMP_SYS(sync_file_range)}));
+  }
+  if (calls.engine == IoEngine::kUring) {
+    LB_TRY(allow(filter, kByRing));
+  } else if (calls.upper) {
+    LB_TRY(allow(filter, kToWriteByEpoll));
   }
   // glibc's malloc looks at /proc/sys/vm/overcommit_memory before it first gives memory of a thread back, and
   // does without it. Killed for that, a daemon would die when it has worked for a while.

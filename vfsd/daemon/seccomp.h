@@ -1,6 +1,7 @@
 // The system calls that serving takes, and no others.
 #pragma once
 
+#include "oci-mount/base/io_engine.h"
 #include "oci-mount/base/result.h"
 
 namespace layerboot::vfsd {
@@ -13,10 +14,11 @@ enum class SeccompMode {
 
 /// What serving does besides answering from what is open and mapped.
 struct ServingCalls {
-  bool upper = false;        // changes a file system
-  bool callers = false;      // as the guest's users, and syncs what they have changed
-  bool peer_names = false;   // asks who is at the other end of a socket: the control socket does
-  bool image_files = false;  // opens files of the image one by one: the image is a directory
+  bool upper = false;                  // changes a file system
+  bool callers = false;                // as the guest's users, and syncs what they have changed
+  bool peer_names = false;             // asks who is at the other end of a socket: the control socket does
+  bool image_files = false;            // opens files of the image one by one: the image is a directory
+  IoEngine engine = IoEngine::kUring;  // that the reactors have; not kAuto
 };
 
 /// Binds every thread of the process, for good. Call when all threads, rings and descriptors are there: no

@@ -31,6 +31,17 @@ TEST(MountOptions, MountIsReadOnlyAndInTheBackgroundUnlessSaid) {
   EXPECT_FALSE(mount.foreground);
 }
 
+TEST(MountOptions, TheEngineIsTriedUnlessToldOrSetInTheEnvironment) {
+  ::unsetenv(kIoEngineVariable);
+  EXPECT_EQ(parse({"cat", "i", "a"}).options.io_engine, IoEngine::kAuto);
+  EXPECT_EQ(parse({"--io-engine", "epoll", "cat", "i", "a"}).options.io_engine, IoEngine::kEpoll);
+  EXPECT_EQ(parse({"mount", "i", "/m", "--io-engine", "uring"}).options.io_engine, IoEngine::kUring);
+  EXPECT_EQ(parse({"cat", "i", "a", "--io-engine", "aio"}).exit_code, 2);
+  ::setenv(kIoEngineVariable, "epoll", 1);
+  EXPECT_EQ(parse({"cat", "i", "a"}).options.io_engine, IoEngine::kEpoll);
+  ::unsetenv(kIoEngineVariable);
+}
+
 TEST(MountOptions, ListAndCat) {
   const auto list = parse(
       {"ls", "-lR", "i", "/etc", "--index-dir", "/x", "--add-layer", "/one.tar", "--add-layer", "/two.tar"});

@@ -18,7 +18,7 @@ namespace layerboot::vfsd {
 class DaemonOnFake {
  public:
   explicit DaemonOnFake(unsigned request_queues, fuse::SessionOptions options = {}) : session(fs, options) {
-    queues = std::move(*QueueSet::create(session, request_queues, memory));
+    queues = std::move(*QueueSet::create(session, request_queues, memory, io_engine_from_environment()));
     backend = std::make_unique<vhost::Backend>(*queues);
     int pair[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) std::abort();

@@ -41,6 +41,24 @@ TEST(ParseOptions, IsShutInUnlessTold) {
   EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only", "--seccomp", "5"}).exit_code, 2);
 }
 
+TEST(ParseOptions, TheEngineIsTriedUnlessToldOrSetInTheEnvironment) {
+  ::unsetenv(kIoEngineVariable);
+  const auto unless_told = [] {
+    return parse({"--fd", "3", "--image", "x", "--read-only"}).options.io_engine;
+  };
+  const auto told = [](const char* name) {
+    return parse({"--fd", "3", "--image", "x", "--read-only", "--io-engine", name}).options.io_engine;
+  };
+  EXPECT_EQ(unless_told(), IoEngine::kAuto);
+  EXPECT_EQ(told("uring"), IoEngine::kUring);
+  EXPECT_EQ(told("epoll"), IoEngine::kEpoll);
+  EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only", "--io-engine", "aio"}).exit_code, 2);
+  ::setenv(kIoEngineVariable, "epoll", 1);
+  EXPECT_EQ(unless_told(), IoEngine::kEpoll);
+  EXPECT_EQ(told("uring"), IoEngine::kUring);
+  ::unsetenv(kIoEngineVariable);
+}
+
 TEST(ParseOptions, OneNumberForMemory) {
   EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only"}).options.memory_limit_bytes,
             MemoryBudget::kDefaultLimitBytes);
