@@ -1,11 +1,9 @@
 #include "launcher/cli/doctor_checks.h"
 
 #include <fcntl.h>
-#include <linux/io_uring.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -19,6 +17,7 @@
 #include "launcher/qemu/qemu_version.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/progress.h"
+#include "oci-mount/base/reactor.h"
 
 namespace layerboot::launcher {
 
@@ -53,11 +52,11 @@ std::string text_of(const char* path) {
 
 Finding check_io_uring() {
   Finding finding{.subject = "io_uring", .health = Health::kGood, .detail = "works", .remedy = {}};
-  io_uring_params params{};
-  const UniqueFd ring(static_cast<int>(::syscall(SYS_io_uring_setup, 4, &params)));
-  if (ring) return finding;
-  finding.health = Health::kMissing;
-  finding.detail = str_cat("refused: ", std::string_view(std::strerror(errno)));
+  const auto reactor = Reactor::create(IoEngine::kUring);
+  if (reactor) return finding;
+  finding.health = Health::kLess;
+  finding.detail = str_cat("refused (", std::string_view(std::strerror(reactor.error().code)),
+                           "): vfsd and oci-mount work by epoll and threads, more slowly");
   finding.remedy =
       text_of("/proc/sys/kernel/io_uring_disabled") > "0"
           ? "sysctl kernel.io_uring_disabled=0, or join the group of kernel.io_uring_group"

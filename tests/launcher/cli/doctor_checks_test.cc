@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "launcher/cli/options.h"
 #include "tests/launcher/scratch_dir.h"
+#include "tests/support/refuse_io_uring.h"
 
 namespace layerboot::launcher {
 namespace {
@@ -28,6 +31,17 @@ TEST(DoctorChecks, WhatIsMissingHasARemedy) {
   EXPECT_EQ(check_state(nowhere).health, Health::kMissing);
   EXPECT_FALSE(check_state(nowhere).remedy.empty());
   EXPECT_EQ(check_runtime(nowhere).health, Health::kLess);
+}
+
+TEST(DoctorChecks, AHostThatRefusesIoUringRunsVmsLessWell) {
+  std::thread([] {
+    ASSERT_TRUE(test::refuse_io_uring(EPERM));
+    const Finding ring = check_io_uring();
+    EXPECT_EQ(ring.health, Health::kLess);
+    EXPECT_NE(ring.detail.find("Operation not permitted"), std::string::npos) << ring.detail;
+    EXPECT_NE(ring.detail.find("epoll"), std::string::npos) << ring.detail;
+    EXPECT_FALSE(ring.remedy.empty());
+  }).join();
 }
 
 TEST(DoctorChecks, BothFormsSayAll) {
