@@ -97,6 +97,21 @@ void write_queues(std::ofstream& out, const Summary& summary) {
   }
 }
 
+/// What it costs where io_uring is refused.
+void write_engines(std::ofstream& out, const Summary& summary) {
+  out << "| work | depth | io_uring: CPU µs | p50 µs | epoll: CPU µs | p50 µs | CPU, ratio | p50, ratio |\n"
+         "|---|---|---|---|---|---|---|---|\n";
+  for (const auto& [key, ring] : summary) {
+    if (key.server != kOurs[0] || key.queues != 1) continue;
+    const Line* const epoll = find_line(summary, kByEpoll, key.workload, key.depth);
+    if (epoll == nullptr || ring.cpu_us.median <= 0 || ring.p50_us.median <= 0) continue;
+    out << "| " << key.workload << " | " << key.depth << " | " << with_range(ring.cpu_us) << " | "
+        << number(ring.p50_us.median) << " | " << with_range(epoll->cpu_us) << " | "
+        << number(epoll->p50_us.median) << " | " << number(epoll->cpu_us.median / ring.cpu_us.median)
+        << "× | " << number(epoll->p50_us.median / ring.p50_us.median) << "× |\n";
+  }
+}
+
 void write_everything(std::ofstream& out, const Summary& summary) {
   out << "| server | queues | work | depth | CPU µs/op | op/s | p50 µs | p99 µs | interrupts/op | RSS MiB | "
          "fds |\n"
@@ -127,6 +142,9 @@ Result<void> write_markdown(const std::filesystem::path& path, const Summary& su
   write_latencies(out, summary);
   out << "\n## Two queues on two cores\n\n";
   write_queues(out, summary);
+  out << "\n## Where io_uring is refused\n\nThe same vfsd-gzip with `--io-engine epoll`; over 1 is "
+         "slower.\n\n";
+  write_engines(out, summary);
   out << "\n## Everything\n\n";
   write_everything(out, summary);
   return out.flush() ? Result<void>() : fail(EIO, "writing ", path.native());

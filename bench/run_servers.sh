@@ -1,19 +1,20 @@
 #!/bin/bash
 # Measures vfsd against both virtiofsds, a null server and the machine's limits, in alternation; writes RESULTS.md and
 # an SVG.
-#   run_servers.sh BUILD_DIR [--quick] [--rounds N] [--work DIR] [--output DIR]
+#   run_servers.sh BUILD_DIR [--quick] [--rounds N] [--work DIR] [--output DIR] [--servers "NAME …"]
 set -euo pipefail
 here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 readonly here
 build=$(realpath "${1:?the build directory}")
 shift
-rounds=5 milliseconds=250 work=${XDG_CACHE_HOME:-$HOME/.cache}/layerboot-bench output=$here
+rounds=5 milliseconds=250 work=${XDG_CACHE_HOME:-$HOME/.cache}/layerboot-bench output=$here only=
 while [ $# -gt 0 ]; do
   case $1 in
     --quick) rounds=2 milliseconds=100 ;;
     --rounds) rounds=$2; shift ;;
     --work) work=$2; shift ;;
     --output) output=$2; shift ;;
+    --servers) only=$2; shift ;;
     *) echo "bench: unknown option $1" >&2; exit 2 ;;
   esac
   shift
@@ -80,7 +81,7 @@ make_layout image-upper empty.tar '' "$(digest empty.tar)"
 
 # ---- the servers ----------------------------------------------------------------------------------------------
 c_virtiofsd=/usr/lib/qemu/virtiofsd
-servers=(null vfsd-gzip vfsd-plain vfsd-upper)
+servers=(null vfsd-gzip vfsd-gzip-epoll vfsd-plain vfsd-upper)
 if [ -x $c_virtiofsd ]; then
   servers+=(virtiofsd-c)
 else
@@ -93,6 +94,7 @@ if "$here/fetch_rust_virtiofsd.sh" "$kept/rust" > rust.log 2>&1; then
 else
   say "the Rust virtiofsd can't be had ($(tail -n 1 rust.log)): left out"
 fi
+[ -z "$only" ] || read -ra servers <<< "$only"
 
 # Both ends share one core, so that neither the scheduler nor a second core's caches decide.
 core=$(( $(nproc) - 1 ))
@@ -105,6 +107,7 @@ start_server() { # NAME QUEUES
   case $1 in
     null) command=("$build/bench/null_server" --socket-path "$work/socket") ;;
     vfsd-gzip) command=("${vfsd[@]}" --image "oci:$work/image-gzip:latest") ;;
+    vfsd-gzip-epoll) command=("${vfsd[@]}" --image "oci:$work/image-gzip:latest" --io-engine epoll) ;;
     vfsd-plain) command=("${vfsd[@]}" --image "oci:$work/image-plain:latest") ;;
     vfsd-upper)
       command=("${vfsd[@]}" --image "oci:$work/image-upper:latest")
@@ -140,7 +143,9 @@ start_server() { # NAME QUEUES
 commit=$(git -C "$here" rev-parse --short HEAD 2> /dev/null || echo unknown)
 rm -rf results && mkdir results
 for round in $(seq "$rounds"); do
-  for server in limits "${servers[@]}"; do
+  order=(limits "${servers[@]}")
+  [ -z "$only" ] || order=("${servers[@]}")
+  for server in "${order[@]}"; do
     say "round $round of $rounds: $server"
     if [ "$server" = limits ]; then
       "${pin[@]}" "$build/bench/limits" --tree tree --milliseconds "$milliseconds" \
@@ -159,6 +164,7 @@ for round in $(seq "$rounds"); do
       stop_server
     done
   done
+  [ -z "$only" ] || continue
   # What a second queue brings, on two cores.
   say "round $round of $rounds: two queues"
   for queues in 1 2; do

@@ -59,6 +59,8 @@ struct QueueGoal {
   double ratio;
 };
 inline constexpr const char* kTwoCores = "vfsd-two-cores";
+/// vfsd-gzip on the reactor's other engine.
+inline constexpr const char* kByEpoll = "vfsd-gzip-epoll";
 [[nodiscard]] const std::vector<QueueGoal>& queue_goals();
 
 /// The peers that were measured, of those known.
