@@ -56,7 +56,7 @@ Finding check_io_uring() {
   if (reactor) return finding;
   finding.health = Health::kLess;
   finding.detail = str_cat("refused (", std::string_view(std::strerror(reactor.error().code)),
-                           "): vfsd and oci-mount work by epoll and threads, more slowly");
+                           "): vfsd and oci-mount work by epoll and threads");
   finding.remedy =
       text_of("/proc/sys/kernel/io_uring_disabled") > "0"
           ? "sysctl kernel.io_uring_disabled=0, or join the group of kernel.io_uring_group"

@@ -199,7 +199,7 @@ void Reactor::stop() {
 
 void tell_engine(const Reactor& reactor) {
   if (!reactor.engine_refusal().empty()) {
-    log_info("works by epoll and threads, more slowly: ", reactor.engine_refusal());
+    log_info("works by epoll and threads: ", reactor.engine_refusal());
   } else {
     log_debug("works by ", reactor.engine() == IoEngine::kUring ? "io_uring" : "epoll and threads");
   }
