@@ -1,5 +1,6 @@
 // vm_report: VM-RESULTS.md and vm-results.svg out of what bench/vm/compare.sh has measured.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <filesystem>

@@ -1,6 +1,8 @@
 // READ at several sizes, and small files as programs read them: OPEN, READ, RELEASE.
 #include <fcntl.h>
 
+#include <algorithm>
+
 #include "bench/sample_tree.h"
 #include "bench/workload.h"
 

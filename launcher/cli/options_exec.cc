@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <memory>
+
 #include "launcher/cli/options_parts.h"
 
 namespace layerboot::launcher {

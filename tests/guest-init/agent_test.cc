@@ -1,6 +1,8 @@
 // The agent's real loop, in a process of its own, running real programs of this machine.
 #include "guest-init/agent.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 #include <sys/un.h>
 

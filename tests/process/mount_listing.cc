@@ -1,5 +1,7 @@
 #include "tests/process/mount_listing.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>

@@ -1,5 +1,7 @@
 #include "launcher/console/console.h"
 
+#include <algorithm>
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <pty.h>

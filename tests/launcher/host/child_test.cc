@@ -1,5 +1,7 @@
 #include "launcher/host/child.h"
 
+#include <array>
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/prctl.h>

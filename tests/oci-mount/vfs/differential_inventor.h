@@ -1,6 +1,7 @@
 // Inventor: random operations for a differential test.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <random>

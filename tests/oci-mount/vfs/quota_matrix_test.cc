@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 
+#include <algorithm>
+
 #include "oci-mount/base/str_cat.h"
 #include "tests/oci-mount/vfs/writable_fixture.h"
 

@@ -1,5 +1,7 @@
 #include "vfsd/fuse/session.h"
 
+#include <algorithm>
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -1,5 +1,7 @@
 #include "vfsd/vhost/channel.h"
 
+#include <array>
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
