@@ -71,5 +71,20 @@ TEST_F(ReadOnlyFsTest, ListsFromAnyCookie) {
   EXPECT_EQ(fs->statfs()->blocks_free, 0U);
 }
 
+// A client that is told so once never asks again: an overlayfs above would ask about each file that it finds.
+TEST_F(ReadOnlyFsTest, WithoutAnyXattrThereIsNoSuchOperation) {
+  EXPECT_EQ(code_of(fs->getxattr(driver->acquire("etc/small"), "user.a")), ENOSYS);
+  EXPECT_EQ(*fs->listxattr(driver->acquire("etc/small")), "");
+  ImageFixture other({TarBuilder()
+                          .file("plain", "")
+                          .add({.name = "marked", .pax = {{"SCHILY.xattr.user.a", "value"}}})
+                          .finish()});
+  const auto with_one = vfs::make_read_only_fs(*other.source);
+  ASSERT_TRUE(with_one);
+  FsDriver other_driver(**with_one);
+  EXPECT_EQ(code_of((*with_one)->getxattr(other_driver.acquire("plain"), "user.a")), ENODATA);
+  EXPECT_EQ(*(*with_one)->getxattr(other_driver.acquire("marked"), "user.a"), "value");
+}
+
 }  // namespace
 }  // namespace layerboot::test
