@@ -80,6 +80,15 @@ Result<std::vector<std::string>> strings_member(const Json& object, const char* 
   return strings;
 }
 
+Result<std::vector<std::string>> names_member(const Json& object, const char* key, std::string_view what) {
+  std::vector<std::string> names;
+  const Json* const member = find_member(object, key);
+  if (member == nullptr) return names;
+  if (!member->is_object()) return fail(EINVAL, what, ": \"", key, "\" is no object");
+  for (const auto& [name, value] : member->items()) names.push_back(name);
+  return names;
+}
+
 Result<std::uint64_t> size_member(const Json& object, const char* key, std::string_view what) {
   const Json* const member = find_member(object, key);
   if (member == nullptr || !member->is_number_unsigned()) {

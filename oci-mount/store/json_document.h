@@ -24,6 +24,8 @@ const Json* find_member(const Json& object, std::string_view key);
 /// The member `key` of `object`, "" or {} where it is absent or null; EINVAL when it is something else.
 Result<std::string> string_member(const Json& object, const char* key, std::string_view what);
 Result<std::vector<std::string>> strings_member(const Json& object, const char* key, std::string_view what);
+/// The names in the object `key`, as above.
+Result<std::vector<std::string>> names_member(const Json& object, const char* key, std::string_view what);
 /// Required here.
 Result<std::uint64_t> size_member(const Json& object, const char* key, std::string_view what);
 

@@ -175,6 +175,7 @@ Result<ImageConfig> parse_config(std::string_view text, std::string_view what) {
     LB_ASSIGN(image.cmd, strings_member(*run, "Cmd", what));
     LB_ASSIGN(image.user, string_member(*run, "User", what));
     LB_ASSIGN(image.working_dir, string_member(*run, "WorkingDir", what));
+    LB_ASSIGN(image.volumes, names_member(*run, "Volumes", what));
     LB_ASSIGN(image.stop_signal, string_member(*run, "StopSignal", what));
   }
   const Json* const rootfs = find_member(document, "rootfs");

@@ -69,7 +69,8 @@ struct ImageConfig {
   std::string user;
   std::string working_dir;
   std::string stop_signal;
-  std::vector<Digest> diff_ids;  // lowest first
+  std::vector<std::string> volumes;  // paths
+  std::vector<Digest> diff_ids;      // lowest first
 };
 
 /// `what` names the document in errors, which are EINVAL and say what is wrong in it. Entries of an

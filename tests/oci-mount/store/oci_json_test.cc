@@ -106,9 +106,10 @@ TEST(ParseManifest, RefusesArtifactsAndBrokenOnes) {
 
 TEST(ParseConfig, ReadsWhatAContainerIsToRun) {
   const auto config = parse_config(
-      str_cat(R"({"os":"linux","architecture":"amd64","config":{"Env":["A=1"],"Entrypoint":["/e"],)",
-              R"("Cmd":["c","d"],"User":"u:g","WorkingDir":"/w","StopSignal":"SIGQUIT"},)",
-              R"("rootfs":{"type":"layers","diff_ids":[")", kDigestA, R"("]}})"),
+      str_cat(
+          R"({"os":"linux","architecture":"amd64","config":{"Env":["A=1"],"Entrypoint":["/e"],)",
+          R"("Cmd":["c","d"],"User":"u:g","WorkingDir":"/w","StopSignal":"SIGQUIT","Volumes":{"/v":{},"/w x":null}},)",
+          R"("rootfs":{"type":"layers","diff_ids":[")", kDigestA, R"("]}})"),
       "doc");
   ASSERT_TRUE(config) << config.error().text;
   EXPECT_EQ(config->env, std::vector<std::string>{"A=1"});
