@@ -3,11 +3,9 @@
 #include <system_error>
 
 #include "launcher/kernel/cpio.h"
-#include "launcher/kernel/initrd.h"
 #include "launcher/vm/vm_layer.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
-#include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
 
@@ -48,8 +46,7 @@ Result<void> prepare_root(const StateDirs& dirs, const DiskPlan& plan, const VmD
                                                 : make_overlay(base, config.root_disk);
 }
 
-/// The kernel's initrd, and behind it what guest-init needs for a disk: a check, and the VM layer to put on
-/// it.
+/// The kernel's initrd, and behind it the VM layer, which guest-init puts on the disk.
 Result<void> prepare_initrd(const VmDirectory& directory, VmConfig& config) {
   if (config.initrd.empty()) return {};
   LB_TRY(write_vm_layer(config, directory.paths().layer()));
@@ -57,13 +54,6 @@ Result<void> prepare_initrd(const VmDirectory& directory, VmConfig& config) {
   LB_ASSIGN(const std::string initrd, read_file(config.initrd, kMaxInitrdBytes));
   CpioWriter archive;
   LB_TRY(archive.add_file("vm-layer.tar", layer));
-  const std::string e2fsck = read_static_e2fsck();
-  if (e2fsck.empty()) {
-    log_info(
-        "no e2fsck-static on this machine: the VM's disk is not checked, the kernel replays its journal");
-  } else {
-    LB_TRY(archive.add_file("bin/e2fsck", e2fsck, 0755));
-  }
   LB_TRY(write_file(directory.paths().initrd(), initrd, archive.finish()));
   config.initrd = directory.paths().initrd();
   return {};

@@ -80,13 +80,15 @@ Result<std::string> modules_archive(const std::filesystem::path& modules_directo
   return archive.finish();
 }
 
-Result<std::string> init_archive(std::string_view guest_init, std::string_view busybox) {
+Result<std::string> init_archive(std::string_view guest_init, std::string_view busybox,
+                                 std::string_view e2fsck) {
   CpioWriter archive;
   for (const char* directory : {"bin", "dev", "newroot", "proc", "run", "sys"}) {
     LB_TRY(archive.add_directory(directory));
   }
   LB_TRY(archive.add_file("init", guest_init, 0755));
   if (!busybox.empty()) LB_TRY(archive.add_file("bin/busybox", busybox, 0755));
+  if (!e2fsck.empty()) LB_TRY(archive.add_file("bin/e2fsck", e2fsck, 0755));
   return archive.finish();
 }
 

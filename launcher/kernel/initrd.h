@@ -19,13 +19,14 @@ Result<ModuleTexts> read_module_texts(const std::filesystem::path& modules_direc
 Result<std::string> modules_archive(const std::filesystem::path& modules_directory,
                                     const std::string& release, const ModuleTexts& texts);
 
-/// The other half: guest-init as /init, the directories it mounts on, and busybox for the recovery shell
-/// (none when `busybox` is empty).
-Result<std::string> init_archive(std::string_view guest_init, std::string_view busybox);
+/// The other half: guest-init as /init, the directories it mounts on, busybox for the recovery shell and
+/// e2fsck for a guest's disks (none of these when empty).
+Result<std::string> init_archive(std::string_view guest_init, std::string_view busybox,
+                                 std::string_view e2fsck);
 
 /// The host's busybox, if it has one that runs without libraries; empty otherwise.
 std::string read_static_busybox();
-/// The same of e2fsck, for roots on disks: Debian has it in e2fsck-static.
+/// The same of e2fsck: Debian has it in e2fsck-static.
 std::string read_static_e2fsck();
 
 /// Whether `bytes` are an ELF program that needs no loader, which is all that can run in an initrd of ours.

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kMaxGuestInitBytes = std::size_t{64} << 20;
 constexpr std::size_t kMaxModulesCpioBytes = std::size_t{512} << 20;
 /// Part of an initrd's name: another layout of the archive gives another initrd.
-constexpr std::string_view kInitrdFormat = "1";
+constexpr std::string_view kInitrdFormat = "2";
 
 #if defined(__x86_64__)
 /// 6.12 crashes under QEMU 7.2's TCG when it uses cmpxchg16b (kernel/DESIGN.md). Told so here and not by
@@ -88,19 +88,25 @@ Result<fs::path> ready_initrd(const StoredKernel& kernel, const fs::path& folder
   if (!is_static_program(*guest_init))
     return fail(EINVAL, guest_init_binary.string(), " is not a static program");
   const std::string busybox = read_static_busybox();
+  const std::string e2fsck = read_static_e2fsck();
   std::error_code code;
   std::string modules;
   if (fs::exists(kernel.modules_cpio(), code)) {
     LB_ASSIGN(modules, read_file(kernel.modules_cpio(), kMaxModulesCpioBytes));
   }
-  const std::string key = hash_name(
-      str_cat(kInitrdFormat, ' ', hash_name(*guest_init), ' ', hash_name(busybox), ' ', hash_name(modules)));
+  const std::string key =
+      hash_name(str_cat(kInitrdFormat, ' ', hash_name(*guest_init), ' ', hash_name(busybox), ' ',
+                        hash_name(e2fsck), ' ', hash_name(modules)));
   const fs::path initrd = folder / str_cat("initrd-", key, ".img");
   if (fs::exists(initrd, code)) return initrd;
 
   if (busybox.empty())
     log_info("kernel: no busybox-static on this machine: the initrd has no recovery shell");
-  LB_ASSIGN(const std::string init, init_archive(*guest_init, busybox));
+  if (e2fsck.empty())
+    log_info(
+        "kernel: no e2fsck-static on this machine: guests' disks are not checked, only their journals "
+        "replayed");
+  LB_ASSIGN(const std::string init, init_archive(*guest_init, busybox, e2fsck));
   LB_TRY(make_directories(folder));
   LB_ASSIGN(AtomicFile file, AtomicFile::create(initrd));
   LB_TRY(file.append(as_bytes(modules)));

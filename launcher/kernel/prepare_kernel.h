@@ -23,7 +23,8 @@ struct Kernel {
 /// Gives the kernel that `spec` names (parse_kernel_spec in kernel_store.h), with an initrd around
 /// `guest_init_binary`. What is there already is used without running any other program or asking the
 /// network; what is not is fetched into dirs.kernels(), whole or not at all. The initrd is made anew when
-/// guest-init or the host's busybox has changed. EINTR when interrupted. REQUIRES: the main thread.
+/// guest-init, or the host's busybox or e2fsck has changed. EINTR when interrupted. REQUIRES: the main
+/// thread.
 Result<Kernel> prepare_kernel(const StateDirs& dirs, std::string_view spec,
                               const std::filesystem::path& guest_init_binary);
 

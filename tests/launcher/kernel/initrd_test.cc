@@ -51,15 +51,17 @@ TEST_F(Initrd, ABrokenModuleIsNamed) {
   EXPECT_NE(archive.error().text.find("kernel/virtiofs.ko.xz"), std::string::npos) << archive.error().text;
 }
 
-TEST_F(Initrd, HoldsInitAndBusyboxAsPrograms) {
-  ASSERT_EQ(unpack(*init_archive("init bytes", "busybox bytes")), "");
+TEST_F(Initrd, HoldsInitBusyboxAndE2fsckAsPrograms) {
+  ASSERT_EQ(unpack(*init_archive("init bytes", "busybox bytes", "e2fsck bytes")), "");
   EXPECT_EQ(read(scratch_ / "out/init"), "init bytes");
   EXPECT_EQ(read(scratch_ / "out/bin/busybox"), "busybox bytes");
+  EXPECT_EQ(read(scratch_ / "out/bin/e2fsck"), "e2fsck bytes");
   EXPECT_EQ(std::filesystem::status(scratch_ / "out/init").permissions(), std::filesystem::perms(0755));
   EXPECT_TRUE(std::filesystem::is_directory(scratch_ / "out/newroot"));
   std::filesystem::remove_all(scratch_ / "out");
-  ASSERT_EQ(unpack(*init_archive("init bytes", "")), "");
+  ASSERT_EQ(unpack(*init_archive("init bytes", "", "")), "");
   EXPECT_FALSE(std::filesystem::exists(scratch_ / "out/bin/busybox"));
+  EXPECT_FALSE(std::filesystem::exists(scratch_ / "out/bin/e2fsck"));
 }
 
 TEST_F(Initrd, TellsAStaticProgramFromOthers) {
