@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "guest-init/files.h"
+#include "guest-init/grow_upper.h"
 #include "guest-init/relay.h"
 #include "guest-init/session_group.h"
 #include "guest-init/users.h"
@@ -113,6 +114,11 @@ std::string host_name() {
 void become(const SpawnPlan& plan, std::array<int, 3> stdio, int report) {
   reset_signals();
   take_standard_descriptors(plan, stdio);
+  if (plan.grow_bytes != 0) {
+    // It may take a while, and the agent waits for what is reported.
+    close(report);
+    become_growth(plan.grow_bytes, plan.root);
+  }
   umask(022);
   if (fchdir(plan.root) != 0 || chroot(".") != 0)
     give_up(report, kNotStarted, "cannot enter the root" + reason());

@@ -47,11 +47,27 @@ void add_share(BootOptions& options, std::string value) {
   options.shares.push_back(std::move(share));
 }
 
+void take_upper(BootOptions& options, std::string_view value) {
+  GuestUpper upper;
+  const std::string_view kind = value.substr(0, value.find(','));
+  if (kind != "ram" && !kind.starts_with("/dev/")) return;
+  if (kind != "ram") upper.device = kind;
+  while (value.find(',') != std::string_view::npos) {
+    value.remove_prefix(value.find(',') + 1);
+    const std::string_view word = value.substr(0, value.find(','));
+    constexpr std::string_view kSize = "size=";
+    if (word == "volatile") upper.is_volatile = true;
+    if (word.starts_with(kSize)) upper.size = word.substr(kSize.size());
+  }
+  options.upper = std::move(upper);
+}
+
 void apply_ours(BootOptions& options, std::string_view name, const std::string& value) {
   if (name == "mount") add_share(options, value);
   if (name == "cgroup") options.cgroup_v1 = value == "1";
   if (name == "net" && value == "user") options.net = NetChoice::kStatic;
   if (name == "net" && value == "dhcp") options.net = NetChoice::kDhcp;
+  if (name == "upper") take_upper(options, value);
   if (name == "modules") options.modules = value;
   if (name == "run" && value == "init") options.run = RunChoice::kInit;
   if (name == "run" && value == "command") options.run = RunChoice::kCommand;

@@ -1,6 +1,7 @@
 // The kernel's command line, as far as guest-init heeds it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,13 @@ struct Share {
   std::string tag;
   std::string path;  // in the image
   bool read_only = false;
+};
+
+/// What the guest lays over a root that is only read.
+struct GuestUpper {
+  std::string device;        // of an ext4; empty: a tmpfs
+  std::string size;          // of the tmpfs, as mount(8) takes it; empty: the kernel's choice
+  bool is_volatile = false;  // nothing of it is needed after this run
 };
 
 /// What is to be PID 1 once the root is there.
@@ -34,6 +42,7 @@ struct BootOptions {
   std::string root_type = "virtiofs";  // rootfstype= ext4 when it is left out and root= begins with /dev/
   std::string root_flags;              // rootflags=  given to mount(2)
   bool read_only = false;              // ro, rw: the last one counts
+  std::optional<GuestUpper> upper;     // layerboot.upper=DEVICE[,volatile]|ram[,size=BYTES]
   std::string modules;  // layerboot.modules= a device with the kernel's modules, for a root on a disk
   std::string init;     // init=       empty: look for the image's own
   std::vector<std::string> init_arguments;  // what follows `--`

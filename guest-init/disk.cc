@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdio>
+#include <cstring>
 
 #include "guest-init/console.h"
 #include "guest-init/fd.h"
@@ -19,6 +20,9 @@ namespace {
 constexpr std::size_t kSuperblockBytes = 1024;
 constexpr off_t kSuperblockAt = 1024;
 constexpr std::size_t kMagicAt = 56;
+constexpr std::size_t kBlocksLowAt = 4;
+constexpr std::size_t kBlockSizeAt = 24;  // as the power of two over 1024
+constexpr std::size_t kBlocksHighAt = 336;
 constexpr std::size_t kUuidAt = 104;
 constexpr std::size_t kUuidBytes = 16;
 constexpr std::size_t kLabelAt = 120;
@@ -30,11 +34,21 @@ constexpr int kRestartWanted = 2;
 constexpr int kLeftUncorrected = 4;
 constexpr int kNotStarted = 127;
 
-bool matches(const std::string& device, std::string_view name, std::string_view value) {
+bool read_superblock(const std::string& device, std::array<char, kSuperblockBytes>& bytes) {
   const Fd fd(open(device.c_str(), O_RDONLY | O_CLOEXEC));
+  return fd &&
+         pread(fd.get(), bytes.data(), bytes.size(), kSuperblockAt) == static_cast<ssize_t>(bytes.size());
+}
+
+std::uint32_t number_at(std::string_view superblock, std::size_t at) {
+  std::uint32_t number = 0;
+  std::memcpy(&number, superblock.data() + at, sizeof(number));  // little-endian, as this machine is
+  return number;
+}
+
+bool matches(const std::string& device, std::string_view name, std::string_view value) {
   std::array<char, kSuperblockBytes> bytes{};
-  if (!fd || pread(fd.get(), bytes.data(), bytes.size(), kSuperblockAt) != static_cast<ssize_t>(bytes.size()))
-    return false;
+  if (!read_superblock(device, bytes)) return false;
   ExtIdentity identity;
   if (!parse_ext_superblock({bytes.data(), bytes.size()}, identity)) return false;
   if (name == "LABEL") return identity.label == value;
@@ -58,6 +72,19 @@ bool parse_ext_superblock(std::string_view superblock, ExtIdentity& identity) {
   const std::string_view label = superblock.substr(kLabelAt, kLabelBytes);
   identity.label = label.substr(0, label.find('\0'));
   return true;
+}
+
+std::uint64_t parse_ext_bytes(std::string_view superblock) {
+  ExtIdentity identity;
+  if (!parse_ext_superblock(superblock, identity)) return 0;
+  const std::uint64_t blocks =
+      number_at(superblock, kBlocksLowAt) | std::uint64_t{number_at(superblock, kBlocksHighAt)} << 32;
+  return blocks << (10 + (number_at(superblock, kBlockSizeAt) & 7U));
+}
+
+std::uint64_t ext_bytes(const std::string& device) {
+  std::array<char, kSuperblockBytes> bytes{};
+  return read_superblock(device, bytes) ? parse_ext_bytes({bytes.data(), bytes.size()}) : 0;
 }
 
 std::string find_root_device(const std::string& root) {

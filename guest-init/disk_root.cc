@@ -16,6 +16,7 @@
 #include "guest-init/files.h"
 #include "guest-init/mounts.h"
 #include "guest-init/open_in_root.h"
+#include "guest-init/root_paths.h"
 
 namespace guest_init {
 
@@ -25,21 +26,6 @@ constexpr std::size_t kBlock = 512;
 constexpr const char* kAppliedMark = "trusted.layerboot.vm-layer";
 constexpr std::string_view kWhiteout = ".wh.";
 constexpr const char* kModulesMount = "/modules";
-
-/// The directory `path` in the root, made with its parents where it is missing; -1 and errno.
-int open_directory(int root, const std::string& path) {
-  constexpr int kFlags = O_PATH | O_DIRECTORY;
-  const int found = open_in_root(root, path.empty() ? "." : path.c_str(), kFlags);
-  if (found >= 0 || errno != ENOENT) return found;
-  const std::size_t slash = path.rfind('/');
-  const int parent = open_directory(root, slash == std::string::npos ? "" : path.substr(0, slash));
-  if (parent < 0) return -1;
-  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  const int made = mkdirat(parent, name.c_str(), 0755);
-  const int opened = made == 0 ? openat(parent, name.c_str(), kFlags | O_NOFOLLOW | O_CLOEXEC) : -1;
-  close(parent);
-  return opened;
-}
 
 bool write_whole(int fd, std::string_view content) {
   while (!content.empty()) {
@@ -52,7 +38,7 @@ bool write_whole(int fd, std::string_view content) {
 
 bool put_file(int root, const std::string& path, std::string_view content, unsigned mode) {
   const std::size_t slash = path.rfind('/');
-  const int parent = open_directory(root, slash == std::string::npos ? "" : path.substr(0, slash));
+  const int parent = make_directory_in_root(root, slash == std::string::npos ? "" : path.substr(0, slash));
   if (parent < 0) return false;
   std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
   const bool whiteout = name.starts_with(kWhiteout);
@@ -103,13 +89,6 @@ std::string content_mark(std::string_view bytes) {
   return std::to_string(hash);
 }
 
-void bind(const std::string& from, int target, const std::string& what) {
-  const std::string to = "/proc/self/fd/" + std::to_string(target);
-  if (target < 0 || mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) != 0)
-    say("cannot show " + what + " in the root" + because());
-  if (target >= 0) close(target);
-}
-
 }  // namespace
 
 void apply_vm_layer(const char* archive) {
@@ -135,11 +114,12 @@ void mount_kernel_modules(const std::string& device) {
   const std::string release = kernel.release;
   const int root = open(kNewRoot, O_PATH | O_DIRECTORY | O_CLOEXEC);
   const std::string base = kModulesMount;
-  bind(base + "/usr/lib/modules/" + release, open_directory(root, "lib/modules/" + release), "the modules");
+  bind_into_root(base + "/usr/lib/modules/" + release, make_directory_in_root(root, "lib/modules/" + release),
+                 "the modules");
   const std::string config = "boot/config-" + release;
   int target = open_in_root(root, config.c_str(), O_PATH);
   if (target < 0 && put_file(root, config, {}, 0644)) target = open_in_root(root, config.c_str(), O_PATH);
-  bind(base + "/" + config, target, "the kernel's configuration");
+  bind_into_root(base + "/" + config, target, "the kernel's configuration");
   close(root);
   // The bound parts stay.
   umount2(kModulesMount, MNT_DETACH);

@@ -14,6 +14,7 @@
 #include "guest-init/disk_root.h"
 #include "guest-init/fd.h"
 #include "guest-init/files.h"
+#include "guest-init/guest_upper.h"
 #include "guest-init/init_choice.h"
 #include "guest-init/modules.h"
 #include "guest-init/mounts.h"
@@ -132,14 +133,19 @@ void run_asked_shell(const BootOptions& options, const Start& start) {
   modules.load_for_devices();
   if (options.single) run_recovery_shell();
   modules.load("fs-" + options.root_type);
+  if (options.upper) {
+    modules.load("fs-overlay");
+    if (!options.upper->device.empty()) modules.load("fs-ext4");
+  }
   steps.reached("initrd: kernel modules");
-  mount_root(options);
+  options.upper ? mount_over_image(options) : mount_root(options);
   if (options.root_type != "virtiofs" && !options.read_only) {
     apply_vm_layer("/vm-layer.tar");
     if (!options.modules.empty()) mount_kernel_modules(options.modules);
   }
   steps.reached("initrd: root mounted");
   const Start start = choose_start(options);
+  if (options.upper) bind_plain_directories(start.workload.volumes, start.kind == GuestKind::kInit);
   if (needs_network(start)) bring_up_network(options.net);
   steps.reached("initrd: init chosen");
   const int old_root = switch_root();

@@ -61,36 +61,44 @@ void mount_early() {
   mount_or_stop("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755");
 }
 
-void mount_root(const BootOptions& options) {
-  mkdir(kNewRoot, 0755);
-  const unsigned long flags = options.read_only ? static_cast<unsigned long>(MS_RDONLY) : 0;
-  bool checked = options.read_only;
+void mount_waiting(const MountPlan& plan) {
+  mkdir(plan.where, 0755);
+  const unsigned long flags = plan.flags;
+  bool checked = (flags & MS_RDONLY) != 0;
   for (int waited_ms = 0;; waited_ms += kRootRetryMs) {
-    const std::string device = find_root_device(options.root);
+    const std::string device = find_root_device(plan.source);
     if (!checked && access(device.c_str(), F_OK) == 0) {
-      if (options.root_type.starts_with("ext")) check_disk(device);
+      if (plan.type.starts_with("ext")) check_disk(device);
       checked = true;
     }
     errno = ENOENT;
-    if (!device.empty() &&
-        mount_source(device, kNewRoot, options.root_type, flags, options.root_flags.c_str()))
-      return;
+    if (!device.empty() && mount_source(device, plan.where, plan.type, flags, plan.data.c_str())) return;
     const int error = errno;
     if (!may_still_appear(error) || waited_ms >= kRootWaitMs) {
       errno = error;
       break;
     }
     if (waited_ms == kSayWaitingMs)
-      say("waiting for the root " + options.root + " (" + options.root_type + ")");
+      say("waiting for " + plan.what + " " + plan.source + " (" + plan.type + ")");
     timespec pause{0, kRootRetryMs * 1'000'000L};
     nanosleep(&pause, nullptr);
   }
-  std::string text = "cannot mount the root " + options.root + " (" + options.root_type + ")" + because();
-  if (errno == ENODEV) text += "; this kernel has no " + options.root_type;
-  if (errno == EINVAL && options.root_type == "virtiofs") {
+  std::string text = "cannot mount " + plan.what + " " + plan.source + " (" + plan.type + ")" + because();
+  if (errno == ENODEV) text += "; this kernel has no " + plan.type;
+  if (errno == EINVAL && plan.type == "virtiofs") {
     text += "; no virtiofs device has this tag, check root= against the device's tag";
   }
   stop_boot(text);
+}
+
+void mount_root(const BootOptions& options) {
+  const unsigned long flags = options.read_only ? static_cast<unsigned long>(MS_RDONLY) : 0;
+  mount_waiting({.source = options.root,
+                 .where = kNewRoot,
+                 .type = options.root_type,
+                 .flags = flags,
+                 .data = options.root_flags,
+                 .what = "the root"});
 }
 
 void mount_shares(const std::vector<Share>& shares) {

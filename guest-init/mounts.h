@@ -18,8 +18,20 @@ void mount_proc();
 /// Mounts /sys, /dev and /run. Stops the boot when it can't.
 void mount_early();
 
-/// Mounts the root that `options` names on kNewRoot, waiting for its device. Stops the boot when it does not
-/// appear. A disk is checked first where the initrd has an e2fsck, and otherwise left to its journal.
+struct MountPlan {
+  std::string source;  // a virtiofs tag, a device, UUID= or LABEL=
+  const char* where = kNewRoot;
+  std::string type;
+  unsigned long flags = 0;  // of mount(2)
+  std::string data;
+  std::string what;  // for messages: "the root"
+};
+
+/// Mounts it, waiting for its device. A disk is checked first where the initrd has an e2fsck and the mount
+/// may write, and otherwise left to its journal. Stops the boot when it can't.
+void mount_waiting(const MountPlan& plan);
+
+/// Mounts the root that `options` names on kNewRoot, by mount_waiting().
 void mount_root(const BootOptions& options);
 
 /// Mounts the further virtiofs shares, making their directories. One that can't be mounted is told of and

@@ -138,6 +138,7 @@ SpawnPlan plan_session(const ImageWorkload& image, const SessionRequest& request
   plan.stdio = request.terminal ? Stdio::kTerminal : Stdio::kPipes;
   plan.command = request.main ? main_command(image, request) : request.arguments;
   plan.connect = request.connect;
+  plan.grow_bytes = request.grow_bytes;
   plan.user = request.user.empty() ? image.user : request.user;
   plan.directory = request.directory.empty() ? image.directory : request.directory;
   // As runtimes do for the image's own command; a person who mistypes a directory wants to hear of it.

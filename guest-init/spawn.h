@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,8 @@ struct SpawnPlan {
   int root = -1;  // the image's root directory: the program's /. Lent
   Stdio stdio = Stdio::kPipes;
   std::vector<std::string> command;
-  std::string connect;  // instead of a command: see SessionRequest
+  std::string connect;           // instead of a command: see SessionRequest
+  std::uint64_t grow_bytes = 0;  // instead of a command: see SessionRequest
   std::vector<std::string> environment;
   std::string user;
   std::string directory;

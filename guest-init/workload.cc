@@ -34,6 +34,11 @@ std::optional<int> parse_number(std::string_view text) {
   return number;
 }
 
+bool parse_bytes(std::string_view text, std::uint64_t& bytes) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bytes);
+  return error == std::errc() && end == text.data() + text.size() && bytes != 0;
+}
+
 void append_all(std::string& bytes, std::string_view name, const std::vector<std::string>& values) {
   for (const auto& value : values) append_record(bytes, name, value);
 }
@@ -63,6 +68,7 @@ std::string encode_workload(const ImageWorkload& workload) {
   append_all(bytes, "env", workload.environment);
   append_some(bytes, "user", workload.user);
   append_some(bytes, "cwd", workload.directory);
+  append_all(bytes, "volume", workload.volumes);
   append_some(bytes, "stop-signal", workload.stop_signal);
   return bytes;
 }
@@ -77,6 +83,7 @@ std::optional<ImageWorkload> decode_workload(std::string_view bytes) {
     if (name == "env") workload.environment.push_back(value);
     if (name == "user") workload.user = value;
     if (name == "cwd") workload.directory = value;
+    if (name == "volume") workload.volumes.push_back(value);
     if (name == "stop-signal") workload.stop_signal = value;
   }
   return workload;
@@ -86,6 +93,7 @@ std::string encode_request(const SessionRequest& request) {
   std::string bytes;
   if (request.main) append_record(bytes, "main", "1");
   append_some(bytes, "connect", request.connect);
+  if (request.grow_bytes != 0) append_record(bytes, "grow", std::to_string(request.grow_bytes));
   if (request.entrypoint) {
     // Also an empty one says something: that the image's does not count.
     if (request.entrypoint->empty()) append_record(bytes, "no-entrypoint", "1");
@@ -108,6 +116,7 @@ std::optional<SessionRequest> decode_request(std::string_view bytes) {
   for (const auto& [name, value] : *records) {
     if (name == "main") request.main = true;
     if (name == "connect") request.connect = value;
+    if (name == "grow" && !parse_bytes(value, request.grow_bytes)) return std::nullopt;
     if (name == "no-entrypoint") request.entrypoint.emplace();
     if (name == "entrypoint") {
       if (!request.entrypoint) request.entrypoint.emplace();
@@ -122,7 +131,8 @@ std::optional<SessionRequest> decode_request(std::string_view bytes) {
       if (!parse_size(request, value)) return std::nullopt;
     }
   }
-  if (!request.main && request.connect.empty() && request.arguments.empty()) return std::nullopt;
+  const bool no_program = !request.connect.empty() || request.grow_bytes != 0;
+  if (!request.main && !no_program && request.arguments.empty()) return std::nullopt;
   return request;
 }
 

@@ -19,6 +19,7 @@ struct ImageWorkload {
   std::vector<std::string> environment;  // [env] "NAME=VALUE"
   std::string user;                      // [user] "name", "uid", "name:group", "uid:gid"; empty: root
   std::string directory;                 // [cwd] empty: /
+  std::vector<std::string> volumes;      // [volume] paths
   std::string stop_signal;               // [stop-signal] "SIGTERM", "15"; empty: SIGTERM
 };
 
@@ -26,6 +27,7 @@ struct ImageWorkload {
 struct SessionRequest {
   bool main = false;                   // [main] the VM's own workload: its end is the VM's end
   std::string connect;                 // [connect] no program: a socket, "/path" or a TCP port of the guest
+  std::uint64_t grow_bytes = 0;        // [grow] no program: the guest's own upper gets this large
   std::vector<std::string> arguments;  // [arg] empty with main: the image's own command
   std::optional<std::vector<std::string>> entrypoint;  // [entrypoint] replaces the image's; main only
   std::vector<std::string> environment;                // [env]

@@ -13,6 +13,7 @@ Result<guest_init::ImageWorkload> image_workload(const StateDirs& dirs, std::str
                                      .environment = config.env,
                                      .user = config.user,
                                      .directory = config.working_dir,
+                                     .volumes = config.volumes,
                                      .stop_signal = config.stop_signal};
   if (!guest_init::decode_records(guest_init::encode_workload(workload))) {
     return fail(E2BIG, image, ": its configuration has more commands and variables than ",

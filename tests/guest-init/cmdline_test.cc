@@ -100,6 +100,21 @@ TEST(Cmdline, TakesTheLaunchersOwnParameters) {
   EXPECT_EQ(options.shares[2].path, "/c");
 }
 
+TEST(Cmdline, TakesAnUpperOfTheGuestsOwn) {
+  EXPECT_FALSE(parse_command_line("root=root").upper);
+  const auto disk = parse_command_line("layerboot.upper=/dev/vda,volatile").upper;
+  ASSERT_TRUE(disk);
+  EXPECT_EQ(disk->device, "/dev/vda");
+  EXPECT_TRUE(disk->is_volatile);
+  const auto ram = parse_command_line("layerboot.upper=ram,size=1048576").upper;
+  ASSERT_TRUE(ram);
+  EXPECT_EQ(ram->device, "");
+  EXPECT_EQ(ram->size, "1048576");
+  EXPECT_FALSE(ram->is_volatile);
+  EXPECT_TRUE(parse_command_line("layerboot.upper=ram").upper);
+  EXPECT_FALSE(parse_command_line("layerboot.upper=floppy").upper);
+}
+
 TEST(Cmdline, SkipsSharesThatNameNoPlace) {
   EXPECT_TRUE(parse_command_line("layerboot.mount=tag layerboot.mount=:/x layerboot.mount=t:rel "
                                  "layerboot.mount= layerboot.run=other layerboot.net=other")

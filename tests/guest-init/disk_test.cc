@@ -27,11 +27,13 @@ TEST(ExtSuperblock, OfARealFileSystem) {
   ASSERT_TRUE(parse_ext_superblock(std::string_view(bytes).substr(1024), identity));
   EXPECT_EQ(identity.uuid, "0123abcd-4567-89ab-cdef-0123456789ab");
   EXPECT_EQ(identity.label, "the-label");
+  EXPECT_EQ(parse_ext_bytes(std::string_view(bytes).substr(1024)), 1U << 20U);
 }
 
 TEST(ExtSuperblock, NothingElseIsOne) {
   ExtIdentity identity;
   EXPECT_FALSE(parse_ext_superblock("", identity));
+  EXPECT_EQ(parse_ext_bytes(std::string(1024, '\0')), 0U);
   EXPECT_FALSE(parse_ext_superblock(std::string(1024, '\0'), identity));
   EXPECT_FALSE(parse_ext_superblock(std::string(1023, '\x53'), identity));
 }

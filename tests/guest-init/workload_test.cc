@@ -39,6 +39,7 @@ TEST(Workload, RoundTrip) {
                             .environment = {"A=1", "B=two words"},
                             .user = "www:33",
                             .directory = "/srv",
+                            .volumes = {"/data", "/var/lib/x y"},
                             .stop_signal = "SIGQUIT"};
   const auto back = decode_workload(encode_workload(image));
   ASSERT_TRUE(back);
@@ -48,6 +49,20 @@ TEST(Workload, RoundTrip) {
   EXPECT_EQ(back->user, "www:33");
   EXPECT_EQ(back->directory, "/srv");
   EXPECT_EQ(back->stop_signal, "SIGQUIT");
+  EXPECT_EQ(back->volumes, image.volumes);
+}
+
+TEST(Request, MayBeToGrow) {
+  SessionRequest request;
+  request.grow_bytes = 5'000'000'000;
+  const auto back = decode_request(encode_request(request));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->grow_bytes, 5'000'000'000U);
+  for (const char* value : {"", "0", "-1", "1G", "99999999999999999999"}) {
+    std::string bytes;
+    append_record(bytes, "grow", value);
+    EXPECT_FALSE(decode_request(bytes)) << value;
+  }
 }
 
 TEST(Request, RoundTrip) {
