@@ -50,6 +50,7 @@ struct Options : RunSettings {
   std::string name;                          // never empty for run and serve
   bool name_given = false;                   // and not made from the image
   std::optional<std::uint64_t> quota_bytes;  // none: as the VM had it, kDefaultQuotaBytes at first
+  std::optional<UpperKind> upper_choice;     // none: as the VM had it, kHost at first
   std::filesystem::path vfsd;
   std::filesystem::path guest_init;
   std::filesystem::path oci_mount;

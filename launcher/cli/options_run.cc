@@ -172,6 +172,9 @@ Result<void> settle_run(Options& options) {
   if (options.machine_choice == MachineChoice::kMicrovm && options.accel_choice == AccelChoice::kTcg) {
     return fail(EINVAL, "--machine microvm needs KVM: its clock can't be calibrated under TCG");
   }
+  // What the VM has had so far is looked at when it is known.
+  options.upper = options.upper_choice.value_or(UpperKind::kHost);
+  LB_TRY(check_upper(options));
   LB_TRY(check_network(options));
   LB_TRY(check_guest(options));
   return settle_name(options);
@@ -214,6 +217,20 @@ void add_run_command(CommandSet& commands) {
                 "start from the image alone, and keep nothing that is written");
   add_pull_options(run, options);
   add_disk_options(run, options);
+  run->add_option_function<std::string>(
+         "--upper",
+         [&options](const std::string& word) {
+           if (word == "host") options.upper_choice = UpperKind::kHost;
+           if (word == "disk") options.upper_choice = UpperKind::kDisk;
+           if (word == "ram") options.upper_choice = UpperKind::kRam;
+         },
+         "where what the guest writes is kept: host, as files; disk, an ext4 of the guest's own, faster; "
+         "ram, its "
+         "memory, until it ends; default: as before, or host for a new VM")
+      ->check(CLI::IsMember({"host", "disk", "ram"}))
+      ->type_name("host|disk|ram")
+      ->excludes(socket)
+      ->excludes(disk);
   add_writeback_option(run, options)->excludes(socket)->excludes(disk);
   add_choice<DiskFormat>(run, "--disk-format", options.disk_format,
                          {{"raw", DiskFormat::kRaw}, {"qcow2", DiskFormat::kQcow2}},

@@ -12,6 +12,7 @@
 #include "launcher/cli/disk_command.h"
 #include "launcher/cli/store_commands.h"
 #include "launcher/disk/disk_vm.h"
+#include "launcher/disk/upper_disk.h"
 #include "launcher/export/libvirt_domain.h"
 #include "launcher/host/host_tsc.h"
 #include "launcher/host/network_check.h"
@@ -35,6 +36,7 @@
 #include "launcher/vm/vm_list.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/store/image.h"
 
 namespace layerboot::launcher {
 
@@ -128,6 +130,23 @@ Result<void> decide_accelerator(const StateDirs& dirs, const Options& options,
   return {};
 }
 
+/// What the guest lays over the image by itself, if it does.
+Result<void> add_guest_upper(const StateDirs& dirs, const VmDirectory& directory, VmConfig& config) {
+  if (config.upper != UpperKind::kDisk) return {};
+  LB_ASSIGN(const store::Image image, store::open_image(config.image, dirs));
+  return prepare_upper_disk(directory, image.chain_id.text(), config);
+}
+
+/// The options with the kind of upper that this VM has.
+Result<Options> with_upper(const VmDirectory& directory, const Options& options) {
+  Options settled = options;
+  if (options.disk_root || options.image.empty()) return settled;
+  LB_ASSIGN(const VmRecord record, directory.load_record());
+  LB_ASSIGN(settled.upper, choose_upper(directory.paths(), record, options.upper_choice, options.ephemeral));
+  LB_TRY(check_upper(settled));
+  return settled;
+}
+
 /// A daemon for each volume; where it serves by itself it listens beside the root's.
 Result<void> add_volumes(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
                          const VmConfig& config, SupervisorPlan& plan) {
@@ -219,6 +238,7 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
     // More queues than cores to serve them only cost: bench/DESIGN.md.
     config.request_queues =
         std::min({config.cpus, kMaxRequestQueues, std::max(1U, std::thread::hardware_concurrency())});
+    LB_TRY(add_guest_upper(dirs, directory, config));
     LB_ASSIGN(ChildSpec root, vfsd_spec(dirs, options, directory, kernel, config, {}));
     plan.daemons.push_back(std::move(root));
   }
@@ -290,6 +310,7 @@ Result<int> run_vm(const StateDirs& dirs, const Options& asked) {
   LB_ASSIGN(Options options, with_image(dirs, asked));
   LB_ASSIGN(VmDirectory directory, directory_for(dirs, options));
   LB_TRY(directory.throw_away_ephemeral());
+  LB_ASSIGN(options, with_upper(directory, options));
   LB_ASSIGN(SupervisorPlan plan, plan_for(dirs, options, directory));
   LB_TRY(InterruptScope::check());
   interrupts.reset();
@@ -328,6 +349,7 @@ Result<int> start_vm(const StateDirs& dirs, const Options& options) {
   static_cast<RunSettings&>(again) = record.run;
   again.command = Command::kRun;
   again.pull_policy = PullPolicy::kNever;  // what the VM has written lies on one image
+  again.upper_choice = record.run.upper;
   again.image = record.image;
   again.detach = !options.attach;
   if (again.image.empty()) {
@@ -358,6 +380,9 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
     LB_ASSIGN(const DiskPlan root, disk_plan(chosen, config.quota_bytes));
     LB_TRY(prepare_disk_vm(dirs, root, directory, kernel, config));
   }
+  // A domain keeps what is written.
+  if (config.upper != UpperKind::kHost) config.ephemeral = false;
+  LB_TRY(add_guest_upper(dirs, directory, config));
   LB_TRY(directory.save_record(record));
   directory.keep();
   const auto socket =

@@ -3,14 +3,17 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include <unistd.h>
+
 #include <array>
 #include <cstdio>
 #include <functional>
 
+#include "launcher/cli/exec_command.h"
 #include "launcher/cli/vm_commands.h"
-#include "launcher/host/unix_socket.h"
 #include "launcher/supervise/supervisor.h"
 #include "launcher/vm/control_client.h"
+#include "launcher/vm/vfsd_client.h"
 #include "launcher/vm/vm_list.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/progress.h"
@@ -99,26 +102,33 @@ Result<VmDirectory> hold_stopped(const StateDirs& dirs, const std::string& name)
   return directory;
 }
 
-/// Tells the root's daemon; vfsd/DESIGN.md, "Control socket", has the protocol.
 Result<void> resize_live(const VmPaths& paths, std::uint64_t quota_bytes) {
-  LB_ASSIGN(const UniqueFd socket, connect_to(paths.vfsd_socket()));
-  const timeval patience{.tv_sec = ControlClient::kPatience.count(), .tv_usec = 0};
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-  const std::string line = nlohmann::json{{"command", "resize"}, {"bytes", quota_bytes}}.dump() + "\n";
-  if (::send(socket.get(), line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) {
-    return errno_error("vfsd's control socket");
+  LB_TRY(ask_vfsd(paths.vfsd_socket(), {{"command", "resize"}, {"bytes", quota_bytes}}));
+  return {};
+}
+
+/// A guest that keeps what it writes by itself is told by its agent; one on a disk gets a larger one before
+/// that.
+Result<void> resize_guest_upper(const StateDirs& dirs, const VmView& vm, const VmRecord& record) {
+  if (record.run.upper == UpperKind::kDisk) {
+    LB_ASSIGN(auto client, ControlClient::connect(vm.paths.control_socket()));
+    LB_TRY(
+        client.ask({.verb = ControlVerb::kResize, .timeout_seconds = {}, .size_bytes = record.quota_bytes}));
   }
-  std::string text;
-  while (!text.ends_with('\n') && text.size() < kMaxControlLineBytes) {
-    std::array<char, 1024> chunk{};
-    const auto got = ::recv(socket.get(), chunk.data(), chunk.size(), 0);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return fail(EPIPE, "vfsd did not answer");
-    text.append(chunk.data(), static_cast<std::size_t>(got));
-  }
-  const auto answer = nlohmann::json::parse(text, nullptr, false);
-  if (answer.is_object() && answer.value("ok", false)) return {};
-  return fail(EPROTO, "vfsd refused: ", text.substr(0, text.find('\n')));
+  guest_init::SessionRequest request;
+  request.grow_bytes = upper_cap_bytes(record.run, record.quota_bytes);
+  LB_ASSIGN(const int code, run_session(dirs, vm.name, request,
+                                        {.input = -1, .output = STDOUT_FILENO, .error = STDERR_FILENO}));
+  if (code == 0) return {};
+  return fail(EIO, "the guest did not follow");
+}
+
+/// A guest's own disk only grows.
+Result<void> check_new_size(const VmRecord& record, std::uint64_t quota_bytes) {
+  if (record.run.upper != UpperKind::kDisk || quota_bytes >= record.quota_bytes) return {};
+  return fail(EINVAL, "VM ", record.name,
+              " keeps what it writes on a disk of its own, which can only grow: it has ",
+              human_size(record.quota_bytes));
 }
 
 }  // namespace
@@ -156,11 +166,14 @@ Result<void> resize_vm(const StateDirs& dirs, const Options& options) {
   if (record.run.disk_root) {
     return fail(EOPNOTSUPP, "VM ", options.name, " has a disk for its root, of a fixed size");
   }
-  record.quota_bytes = options.quota_bytes.value_or(record.quota_bytes);
+  const std::uint64_t quota_bytes = options.quota_bytes.value_or(record.quota_bytes);
+  LB_TRY(check_new_size(record, quota_bytes));
+  record.quota_bytes = quota_bytes;
   LB_TRY(save_vm_record(vm.paths, record));
   std::printf("%s\n", options.name.c_str());
   if (!vm.is_live()) return {};
-  const auto live = resize_live(vm.paths, record.quota_bytes);
+  const auto live = record.run.upper == UpperKind::kHost ? resize_live(vm.paths, record.quota_bytes)
+                                                         : resize_guest_upper(dirs, vm, record);
   if (live) return {};
   if (is_nobody(live.error())) {
     log_info("counts from the VM's next start on: its daemon takes no orders");

@@ -6,6 +6,7 @@
 #include "launcher/cli/time_text.h"
 #include "launcher/cli/vm_commands.h"
 #include "launcher/host/disk_usage.h"
+#include "launcher/vm/vfsd_client.h"
 #include "launcher/vm/vm_list.h"
 #include "oci-mount/base/progress.h"
 #include "oci-mount/store/image.h"
@@ -51,6 +52,25 @@ json pid_of(const VmView& vm, const char* key) {
   return it == vm.live.end() ? json() : *it;
 }
 
+/// What the VM has written, where that is known without a walk through all of it.
+json used_bytes_of(const VmView& vm) {
+  if (!vm.record) return nullptr;
+  const bool ephemeral = vm.record->run.ephemeral;
+  if (vm.record->run.upper == UpperKind::kDisk) {
+    const auto used =
+        allocated_bytes(vm.is_live() && ephemeral ? vm.paths.ephemeral_upper_disk() : vm.paths.upper_disk());
+    return used ? json(*used) : json();
+  }
+  if (vm.record->run.upper == UpperKind::kRam || !vm.is_live()) return nullptr;
+  const auto quota = ask_vfsd(vm.paths.vfsd_socket(), {{"command", "quota"}});
+  return quota && quota->contains("used_bytes") ? quota->at("used_bytes") : json();
+}
+
+std::string used_text(const VmView& vm) {
+  const json used = used_bytes_of(vm);
+  return used.is_number_unsigned() ? human_size(used.get<std::uint64_t>()) : "-";
+}
+
 json ps_json(const VmView& vm) {
   json object = {
       {"name", vm.name}, {"state", vm.state()}, {"pid", pid_of(vm, "pid")}, {"last_run", last_run_json(vm)}};
@@ -61,11 +81,22 @@ json ps_json(const VmView& vm) {
   object["image"] = vm.record->image;
   object["cpus"] = vm.record->run.cpus;
   object["memory_bytes"] = vm.record->run.memory_bytes;
-  object["quota_bytes"] = vm.record->quota_bytes;
+  object["quota_bytes"] = upper_cap_bytes(vm.record->run, vm.record->quota_bytes);
+  object["upper"] = upper_word(vm.record->run.upper);
+  object["used_bytes"] = used_bytes_of(vm);
   return object;
 }
 
+/// Of a guest that keeps what it writes by itself: the file on the host, or nothing.
+json guest_upper_json(const VmView& vm) {
+  const bool on_disk = vm.record->run.upper == UpperKind::kDisk;
+  return {{"path", on_disk ? json(vm.paths.upper_disk().string()) : json()},
+          {"quota_bytes", upper_cap_bytes(vm.record->run, vm.record->quota_bytes)},
+          {"used_bytes", used_bytes_of(vm)}};
+}
+
 json disk_json(const VmView& vm) {
+  if (vm.record && vm.record->run.upper != UpperKind::kHost) return guest_upper_json(vm);
   json disk = {{"path", vm.paths.upper().string()}};
   if (vm.record) disk["quota_bytes"] = vm.record->quota_bytes;
   const auto usage = disk_usage(vm.paths.upper());
@@ -83,6 +114,7 @@ json inspect_json(const StateDirs& dirs, const VmView& vm) {
   json object = ps_json(vm);
   object["disk"] = disk_json(vm);
   object.erase("quota_bytes");
+  object.erase("used_bytes");
   object.erase("cpus");
   object.erase("memory_bytes");
   object["qemu_pid"] = pid_of(vm, "qemu_pid");
@@ -115,7 +147,8 @@ Result<void> list_vms_command(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const auto vms, list_vms(dirs));
   json list = json::array();
   if (!options.json && !options.names_only)
-    std::printf("%-20s %-24s %5s %8s %8s  %s\n", "NAME", "STATE", "CPUS", "MEMORY", "DISK", "IMAGE");
+    std::printf("%-20s %-24s %5s %8s %8s %8s  %s\n", "NAME", "STATE", "CPUS", "MEMORY", "DISK", "USED",
+                "IMAGE");
   for (const VmView& vm : vms) {
     if (!options.all && !vm.is_live()) continue;
     if (options.names_only) {
@@ -131,9 +164,10 @@ Result<void> list_vms_command(const StateDirs& dirs, const Options& options) {
                   vm.record.error().describe().c_str());
       continue;
     }
-    std::printf("%-20s %-24s %5u %8s %8s  %s\n", vm.name.c_str(), state_text(vm).c_str(), vm.record->run.cpus,
-                human_size(vm.record->run.memory_bytes).c_str(), human_size(vm.record->quota_bytes).c_str(),
-                vm.record->image.c_str());
+    std::printf("%-20s %-24s %5u %8s %8s %8s  %s\n", vm.name.c_str(), state_text(vm).c_str(),
+                vm.record->run.cpus, human_size(vm.record->run.memory_bytes).c_str(),
+                human_size(upper_cap_bytes(vm.record->run, vm.record->quota_bytes)).c_str(),
+                used_text(vm).c_str(), vm.record->image.c_str());
   }
   if (options.json && !options.names_only) print(list);
   return {};

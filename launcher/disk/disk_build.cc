@@ -11,6 +11,8 @@
 
 #include "launcher/disk/disk_root.h"
 #include "launcher/disk/disk_size.h"
+#include "launcher/disk/make_whole.h"
+#include "launcher/host/disk_usage.h"
 #include "launcher/host/image_mount.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/host/staging_directory.h"
@@ -38,11 +40,6 @@ Result<std::uint64_t> size_for(const DiskPlan& plan, const TreeSize& tree) {
   if (plan.size_bytes >= needed) return plan.size_bytes / 4096 * 4096;
   return fail(ENOSPC, plan.what, ": its ", tree.inodes, " files need ", needed / kMib, "M, and ",
               plan.size_bytes / kMib, "M were asked for: give a larger --size");
-}
-
-std::uint64_t allocated_bytes_of(const fs::path& path) {
-  struct stat st{};
-  return ::stat(path.c_str(), &st) == 0 ? allocated_bytes(st) : 0;
 }
 
 /// Fills the file system; what is not written stays a hole.
@@ -74,7 +71,7 @@ Result<void> make_ext4(const DiskPlan& plan, const fs::path& tree, const TreeSiz
                tree.string(),
                out.string()};
   if (plan.show_progress)
-    spec.on_tick = [&] { progress.update(std::min(allocated_bytes_of(out), size.data_bytes)); };
+    spec.on_tick = [&] { progress.update(std::min(allocated_bytes(out).value_or(0), size.data_bytes)); };
   if (auto made = run_tool(spec); !made) {
     if (made.error().code == ENOENT) return fail(ENOENT, "mkfs.ext4 is not installed: apt install e2fsprogs");
     return while_doing(made.error(), "cannot make the ", plan.what);
@@ -106,22 +103,6 @@ Result<std::string> content_hash(const fs::path& path) {
   std::snprintf(text, sizeof(text), "%016llx%016llx", static_cast<unsigned long long>(hash.high64),
                 static_cast<unsigned long long>(hash.low64));
   return std::string(text);
-}
-
-/// `path` made by `tool` under another name first; what is there already stays.
-template <typename Tool>
-Result<void> make_whole(const fs::path& path, const Tool& tool) {
-  std::error_code ignored;
-  if (fs::exists(path, ignored)) return {};
-  const fs::path part = path.string() + ".part";
-  const InterruptScope interrupts;
-  if (auto made = tool(part); !made) {
-    fs::remove(part, ignored);
-    return std::unexpected(made.error());
-  }
-  LB_ASSIGN(const UniqueFd file, open_path(part, O_RDONLY));
-  if (::fsync(file.get()) != 0) return errno_error("cannot sync ", part.string());
-  return rename_durably(part, path);
 }
 
 }  // namespace

@@ -68,6 +68,7 @@ std::string storage(const VmConfig& config, const std::filesystem::path& virtiof
   for (std::size_t i = 0; i < config.volumes.size(); ++i) {
     shares += share(volume_socket(virtiofs_socket, i), volume_tag(i));
   }
+  if (!config.upper_disk.empty()) shares += disk(config.upper_disk, "raw", "vda", false);
   return shares;
 }
 

@@ -43,4 +43,10 @@ Result<DiskUsage> disk_usage(const std::filesystem::path& directory) {
   return usage;
 }
 
+Result<std::uint64_t> allocated_bytes(const std::filesystem::path& file) {
+  struct stat st{};
+  if (::stat(file.c_str(), &st) != 0) return errno_error(file.string());
+  return static_cast<std::uint64_t>(st.st_blocks) * kBlockBytes;
+}
+
 }  // namespace layerboot::launcher

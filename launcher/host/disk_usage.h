@@ -18,4 +18,7 @@ struct DiskUsage {
 /// follows a link, nor leaves the file system.
 Result<DiskUsage> disk_usage(const std::filesystem::path& directory);
 
+/// What a file takes on the disk: not its holes. ENOENT when it is not there.
+Result<std::uint64_t> allocated_bytes(const std::filesystem::path& file);
+
 }  // namespace layerboot::launcher

@@ -53,12 +53,25 @@ void add_common(std::vector<std::string>& args) {
               {"-nodefaults", "-no-user-config", "-display", "none", "-sandbox", std::string(kSandbox)});
 }
 
+std::string upper_argument(const VmConfig& config) {
+  switch (config.upper) {
+    case UpperKind::kHost:
+      break;
+    case UpperKind::kDisk:
+      return str_cat(" layerboot.upper=/dev/vda", config.ephemeral ? ",volatile" : "");
+    case UpperKind::kRam:
+      return str_cat(" layerboot.upper=ram,size=", upper_cap_bytes(config, config.quota_bytes));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::string> kernel_command_line(const VmConfig& config) {
   std::string line = "console=ttyS0 ";
   line += config.disk_root ? "rootfstype=ext4 root=/dev/vda" : "rootfstype=virtiofs root=root";
   line += " rw panic=-1";
+  line += upper_argument(config);
   if (config.disk_root && !config.modules_disk.empty()) line += " layerboot.modules=/dev/vdb";
   // TSC calibration against the PIT and the timer check fail, or take long, on a loaded host without hardware
   // virtualisation. The emulated TSC is the host's.
@@ -130,6 +143,14 @@ std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem
     add("-chardev", str_cat("socket,id=virtiofs,fd=", kQemuVirtiofsFd));
     add("-device", str_cat("vhost-user-fs-pci,chardev=virtiofs,tag=root,queue-size=1024,num-request-queues=",
                            config.request_queues));
+    if (!config.upper_disk.empty()) {
+      // What ends with the run need not get to the host's disk. Where that is full, the guest is to hear of
+      // it.
+      add("-drive", str_cat("if=none,id=", kUpperDrive, ",format=raw,discard=unmap,werror=report,cache=",
+                            config.ephemeral ? "unsafe" : "writeback",
+                            ",file=", escape_commas(config.upper_disk.string())));
+      add("-device", str_cat("virtio-blk-pci,drive=", kUpperDrive));
+    }
   }
   add("-device", "virtio-rng-pci");
   for (std::size_t i = 0; i < config.volumes.size(); ++i) {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "launcher/host/child.h"
@@ -18,6 +19,9 @@ inline constexpr int kQemuQmpFd = kFirstInheritedFd + 2;
 inline constexpr int kQemuAgentFd = kFirstInheritedFd + 3;
 /// One for each volume, and behind them the network's, if it has one.
 inline constexpr int kQemuFirstVolumeFd = kFirstInheritedFd + 4;
+
+/// What QMP knows the drive of a guest's own upper by.
+inline constexpr std::string_view kUpperDrive = "upper";
 
 /// Pure. `qemu` is argv[0].
 std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem::path& qemu);

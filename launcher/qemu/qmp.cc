@@ -32,6 +32,11 @@ Result<void> outcome_of(const json& reply) {
   return fail(EPROTO, "QEMU: ", text->get<std::string>());
 }
 
+/// The inside of a command's object, but for its number.
+std::string order_text(std::string_view command, std::string_view arguments) {
+  return str_cat(R"("execute":")", command, '"', arguments.empty() ? "" : R"(,"arguments":)", arguments);
+}
+
 }  // namespace
 
 Result<QmpMessage> parse_qmp_line(std::string_view line) {
@@ -114,7 +119,7 @@ void QmpClient::handle(QmpMessage message) {
     if (!waiting.empty() && waiting.mapped()) waiting.mapped()(std::move(reply->outcome));
     return;
   }
-  send("qmp_capabilities", [this](Result<void> outcome) {
+  send(order_text("qmp_capabilities", {}), [this](Result<void> outcome) {
     if (!outcome) return close(outcome.error());
     negotiated_ = true;
     if (on_greeted_) on_greeted_();
@@ -122,7 +127,7 @@ void QmpClient::handle(QmpMessage message) {
   });
 }
 
-void QmpClient::execute(std::string_view command, Done done) {
+void QmpClient::execute(std::string_view command, std::string_view arguments, Done done) {
   const bool full = pending_.size() + before_greeting_.size() >= kMaxPending;
   if (closed_ || full) {
     Error why{closed_ ? EPIPE : EBUSY,
@@ -132,14 +137,15 @@ void QmpClient::execute(std::string_view command, Done done) {
     });
     return;
   }
-  if (negotiated_) return send(command, std::move(done));
-  before_greeting_.emplace_back(command, std::move(done));
+  std::string order = order_text(command, arguments);
+  if (negotiated_) return send(order, std::move(done));
+  before_greeting_.emplace_back(std::move(order), std::move(done));
 }
 
-void QmpClient::send(std::string_view command, Done done) {
+void QmpClient::send(std::string_view order, Done done) {
   const std::uint64_t id = next_id_++;
   pending_.emplace(id, std::move(done));
-  output_.push_back(str_cat(R"({"execute":")", command, R"(","id":)", id, "}\n"));
+  output_.push_back(str_cat("{", order, R"(,"id":)", id, "}\n"));
   if (output_.size() == 1) write_next();
 }
 

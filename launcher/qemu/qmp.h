@@ -59,15 +59,17 @@ class QmpClient {
   void on_closed(std::function<void(const Error&)> handler) { on_closed_ = std::move(handler); }
   void start();
 
-  /// Sends a command without arguments; before the greeting it waits its turn. `done` gets QEMU's answer, or
-  /// EPIPE when the connection ended first.
-  void execute(std::string_view command, Done done);
+  /// Sends a command; before the greeting it waits its turn. `done` gets QEMU's answer, or EPIPE when the
+  /// connection ended first.
+  void execute(std::string_view command, Done done) { execute(command, {}, std::move(done)); }
+  /// The same with `arguments`, a JSON object.
+  void execute(std::string_view command, std::string_view arguments, Done done);
 
  private:
   void read_more();
   void handle_lines();
   void handle(QmpMessage message);
-  void send(std::string_view command, Done done);
+  void send(std::string_view order, Done done);
   void write_next();
   void close(const Error& reason);
 

@@ -78,6 +78,7 @@ class Supervision {
   void handle_event(const QmpEvent& event);
   Result<nlohmann::json> answer(const ControlRequest& request);
   nlohmann::json status() const;
+  Result<nlohmann::json> resize_disk(std::uint64_t size_bytes);
   void take_over(UniqueFd socket, ControlVerb verb);
   void hear_timing(std::string_view text);
   void stop_by_request(const ControlRequest& request);

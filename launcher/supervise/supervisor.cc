@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "launcher/qemu/qemu_args.h"
 #include "launcher/supervise/guest_step.h"
 #include "launcher/supervise/supervision.h"
 #include "oci-mount/base/log.h"
@@ -126,12 +127,24 @@ Result<json> Supervision::answer(const ControlRequest& request) {
       // Not from here: what it leads to may end this connection before the answer is sent.
       boost::asio::post(io_, [this, request] { stop_by_request(request); });
       return json::object();
+    case ControlVerb::kResize:
+      return resize_disk(request.size_bytes);
     case ControlVerb::kConsole:
     case ControlVerb::kLogs:
       if (!hub_ || !hub_open_) return fail(EAGAIN, "its console is not there yet");
       return json{{"log_bytes", console_log_ ? console_log_->size_bytes() : 0}};
   }
   return fail(EINVAL, "unknown request");
+}
+
+/// The guest's agent, which is told next, waits for the disk; what QEMU has against it is said here.
+Result<json> Supervision::resize_disk(std::uint64_t size_bytes) {
+  if (!qmp_ || !greeted_ || going_down_) return fail(EAGAIN, "its QEMU takes no orders now");
+  const json arguments = {{"device", kUpperDrive}, {"size", size_bytes}};
+  qmp_->execute("block_resize", arguments.dump(), [](Result<void> done) {
+    if (!done) log_error("cannot make the VM's disk larger: ", done.error().describe());
+  });
+  return json::object();
 }
 
 void Supervision::take_over(UniqueFd socket, ControlVerb verb) {

@@ -11,12 +11,13 @@ std::vector<std::string> vfsd_args(const VmConfig& config, const VfsdPaths& path
                                    connected ? str_cat(kVfsdSocketFd) : paths.socket.string(),
                                    "--image",
                                    config.image,
-                                   "--upper",
-                                   paths.upper.string(),
-                                   "--quota",
-                                   str_cat(config.quota_bytes),
                                    "--index-dir",
                                    paths.index.string()};
+  if (config.upper == UpperKind::kHost) {
+    args.insert(args.end(), {"--upper", paths.upper.string(), "--quota", str_cat(config.quota_bytes)});
+  } else {
+    args.emplace_back("--read-only");
+  }
   for (const auto& layer : paths.added_layers) {
     args.emplace_back("--add-layer");
     args.push_back(layer.string());

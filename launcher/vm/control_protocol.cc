@@ -10,11 +10,12 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::pair<ControlVerb, const char*>, 5> kVerbs = {{{ControlVerb::kStatus, "status"},
+constexpr std::array<std::pair<ControlVerb, const char*>, 6> kVerbs = {{{ControlVerb::kStatus, "status"},
                                                                         {ControlVerb::kStop, "stop"},
                                                                         {ControlVerb::kKill, "kill"},
                                                                         {ControlVerb::kConsole, "console"},
-                                                                        {ControlVerb::kLogs, "logs"}}};
+                                                                        {ControlVerb::kLogs, "logs"},
+                                                                        {ControlVerb::kResize, "resize"}}};
 
 }  // namespace
 
@@ -24,6 +25,7 @@ std::string control_request_line(const ControlRequest& request) {
     if (verb == request.verb) object["do"] = word;
   }
   if (request.timeout_seconds) object["timeout_seconds"] = *request.timeout_seconds;
+  if (request.verb == ControlVerb::kResize) object["bytes"] = request.size_bytes;
   return object.dump() + "\n";
 }
 
@@ -39,7 +41,12 @@ Result<ControlRequest> parse_control_request(std::string_view line) {
     request.verb = verb;
     known = true;
   }
-  if (!known) return fail(EINVAL, "\"do\" is none of status, stop, kill, console and logs");
+  if (!known) return fail(EINVAL, "\"do\" is none of status, stop, kill, console, logs and resize");
+  if (request.verb == ControlVerb::kResize) {
+    const auto size = object.find("bytes");
+    if (size == object.end() || !size->is_number_unsigned()) return fail(EINVAL, "\"bytes\" is no size");
+    request.size_bytes = size->get<std::uint64_t>();
+  }
   if (const auto timeout = object.find("timeout_seconds"); timeout != object.end()) {
     if (!timeout->is_number_unsigned() || timeout->get<std::uint64_t>() > kMaxStopSeconds) {
       return fail(EINVAL, "\"timeout_seconds\" is not 0 to ", kMaxStopSeconds);

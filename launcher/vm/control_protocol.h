@@ -11,11 +11,12 @@
 
 namespace layerboot::launcher {
 
-enum class ControlVerb { kStatus, kStop, kKill, kConsole, kLogs };
+enum class ControlVerb { kStatus, kStop, kKill, kConsole, kLogs, kResize };
 
 struct ControlRequest {
   ControlVerb verb = ControlVerb::kStatus;
   std::optional<std::uint64_t> timeout_seconds;  // stop: for the guest's own shutdown
+  std::uint64_t size_bytes = 0;                  // resize: of the disk of the guest's own upper
 };
 
 /// Longer than this is no timeout but a mistake.

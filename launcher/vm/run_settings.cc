@@ -88,6 +88,18 @@ Result<void> volume_option(std::string_view option, Volume& volume) {
 
 }  // namespace
 
+Result<void> check_upper(const RunSettings& settings) {
+  if (settings.upper == UpperKind::kHost) return {};
+  const std::string option = str_cat("--upper ", upper_word(settings.upper));
+  if (settings.disk_root)
+    return fail(EINVAL, option, " is for a root on virtiofs: --disk-image has a disk of its own already");
+  if (settings.no_initrd)
+    return fail(EINVAL, option, " needs the initrd, whose guest-init mounts it: leave --no-initrd out");
+  if (settings.writeback)
+    return fail(EINVAL, option, " keeps writes in the guest by itself: leave --writeback out");
+  return {};
+}
+
 std::string authorized_keys(const RunSettings& settings) {
   std::string lines;
   for (const std::string& key : settings.ssh_keys) lines += key + "\n";

@@ -24,6 +24,13 @@ enum class Net { kUser, kPasst, kTap, kNone };
 
 enum class DiskFormat { kRaw, kQcow2 };
 
+/// Where what the guest writes to its root is kept.
+enum class UpperKind {
+  kHost,  // by vfsd, as files on the host
+  kDisk,  // on an ext4 of the guest's own, below an overlayfs of its own
+  kRam,   // the same on a tmpfs
+};
+
 inline constexpr std::uint64_t kDefaultMemoryBytes = std::uint64_t{1} << 30;
 /// A share is a PCI device and a daemon of its own.
 inline constexpr std::size_t kMaxVolumes = 8;
@@ -92,9 +99,16 @@ struct RunSettings {
   bool no_initrd = false;  // the kernel mounts the root by itself
   bool ephemeral = false;  // what the guest writes ends with the run
   bool writeback = false;  // the guest keeps what it writes to the root for a while
+  UpperKind upper = UpperKind::kHost;
 
   bool operator==(const RunSettings&) const = default;
 };
+
+/// "host", "disk" or "ram".
+[[nodiscard]] const char* upper_word(UpperKind kind);
+
+/// EINVAL where the kind of upper does not go with the other settings.
+Result<void> check_upper(const RunSettings& settings);
 
 /// ssh_keys as sshd reads them: a line each, every line ended. Empty without any.
 [[nodiscard]] std::string authorized_keys(const RunSettings& settings);

@@ -29,6 +29,12 @@ const Words<DiskFormat>& disk_words() {
   return words;
 }
 
+const Words<UpperKind>& upper_words() {
+  static const Words<UpperKind> words = {
+      {UpperKind::kHost, "host"}, {UpperKind::kDisk, "disk"}, {UpperKind::kRam, "ram"}};
+  return words;
+}
+
 const Words<Boot>& boot_words() {
   static const Words<Boot> words = {
       {Boot::kAuto, "auto"}, {Boot::kInit, "init"}, {Boot::kCommand, "command"}};
@@ -138,6 +144,8 @@ json port_json(const PublishedPort& port) {
 
 }  // namespace
 
+const char* upper_word(UpperKind kind) { return word_of(upper_words(), kind); }
+
 json settings_to_json(const RunSettings& settings) {
   json volumes = json::array();
   for (const Volume& volume : settings.volumes) volumes.push_back(volume_json(volume));
@@ -173,7 +181,8 @@ json settings_to_json(const RunSettings& settings) {
           {"no_initrd", settings.no_initrd},
           {"disk_format", word_of(disk_words(), settings.disk_format)},
           {"ephemeral", settings.ephemeral},
-          {"writeback", settings.writeback}};
+          {"writeback", settings.writeback},
+          {"upper", upper_word(settings.upper)}};
 }
 
 Result<RunSettings> settings_from_json(const json& object) {
@@ -208,6 +217,7 @@ Result<RunSettings> settings_from_json(const json& object) {
   reader.choice("disk_format", disk_words(), settings.disk_format);
   reader.flag("ephemeral", settings.ephemeral);
   reader.flag("writeback", settings.writeback);
+  reader.choice("upper", upper_words(), settings.upper);
   reader.each("volumes", [&](const json& item) {
     if (!item.is_object()) return reader.wrong("volumes");
     Volume volume;

@@ -103,6 +103,10 @@ Result<void> check_name(std::string_view name) {
               kMaxNameLength, ", starting with a letter or digit");
 }
 
+std::uint64_t upper_cap_bytes(const RunSettings& settings, std::uint64_t quota_bytes) {
+  return settings.upper == UpperKind::kRam ? std::min(quota_bytes, settings.memory_bytes / 2) : quota_bytes;
+}
+
 std::string volume_tag(std::size_t number) { return str_cat("volume", number); }
 
 std::string hostname_for(std::string_view name) {

@@ -35,6 +35,7 @@ struct VmConfig : RunSettings {
   std::filesystem::path initrd;        // may be empty
   std::filesystem::path root_disk;     // a qcow2, with disk_root
   std::filesystem::path modules_disk;  // raw, with disk_root; may be empty
+  std::filesystem::path upper_disk;    // raw, with UpperKind::kDisk
   guest_init::ImageWorkload workload;  // what the image says to run
   std::string tcg_append;              // kernel arguments this kernel needs under TCG
   std::uint64_t tsc_khz = 0;           // of the host it will run on, under TCG; 0: not known
@@ -46,6 +47,9 @@ struct VmConfig : RunSettings {
   bool quiet = false;
   bool debug = false;
 };
+
+/// What the guest may write to its root, at most: of a tmpfs no more than half of its memory.
+[[nodiscard]] std::uint64_t upper_cap_bytes(const RunSettings& settings, std::uint64_t quota_bytes);
 
 /// What of a VM outlives one run, as config.json keeps it.
 struct VmRecord {

@@ -105,8 +105,8 @@ Result<void> VmDirectory::throw_away_upper() const {
     return moved;
   }
   LB_TRY(remove_tree(paths_.volume_uppers()));
-  for (const auto& file :
-       {paths_.root_disk(DiskFormat::kQcow2), paths_.root_disk(DiskFormat::kRaw), paths_.root_disk_base()}) {
+  for (const auto& file : {paths_.root_disk(DiskFormat::kQcow2), paths_.root_disk(DiskFormat::kRaw),
+                           paths_.root_disk_base(), paths_.upper_disk(), paths_.upper_disk_image()}) {
     if (::unlink(file.c_str()) != 0 && errno != ENOENT) return errno_error("cannot remove ", file.string());
   }
   return remove_tree(paths_.old_upper());

@@ -22,6 +22,10 @@ struct VmPaths {
   [[nodiscard]] std::filesystem::path upper() const { return state / "disk"; }
   /// The disk of a run that keeps nothing.
   [[nodiscard]] std::filesystem::path ephemeral_upper() const { return state / "ephemeral"; }
+  /// The disk of a guest that has its own upper (UpperKind::kDisk), and the identity of the image below it.
+  [[nodiscard]] std::filesystem::path upper_disk() const { return state / "upper.raw"; }
+  [[nodiscard]] std::filesystem::path upper_disk_image() const { return state / "upper.image"; }
+  [[nodiscard]] std::filesystem::path ephemeral_upper_disk() const { return ephemeral_upper() / "upper.raw"; }
   /// What the guest writes to its volumes, by the names of their mount units.
   [[nodiscard]] std::filesystem::path volume_uppers() const { return state / "volumes"; }
   /// A disk on its way out.

@@ -52,6 +52,19 @@ TEST(Options, ImagesAreFetchedAsDockerDoes) {
   expect_misuse({"tag", "debian:12"}, "NAME");
 }
 
+TEST(Options, RunTakesAnUpperOrWhatTheVmHad) {
+  EXPECT_FALSE(parse({"run", "debian:12"}).options->upper_choice);
+  const auto parsed = parse({"run", "debian:12", "--upper", "disk", "--ephemeral"});
+  ASSERT_TRUE(parsed.options) << parsed.text;
+  EXPECT_EQ(parsed.options->upper_choice, UpperKind::kDisk);
+  EXPECT_EQ(parse({"run", "debian:12", "--upper", "ram"}).options->upper_choice, UpperKind::kRam);
+  expect_misuse({"run", "debian:12", "--upper", "floppy"}, "--upper");
+  expect_misuse({"run", "debian:12", "--upper", "disk", "--no-initrd"}, "--no-initrd");
+  expect_misuse({"run", "debian:12", "--upper", "ram", "--writeback"}, "--writeback");
+  expect_misuse({"run", "debian:12", "--upper", "disk", "--disk-image"}, "--disk-image");
+  expect_misuse({"run", "--upper", "disk", "--socket-path", "/s"}, "--socket-path");
+}
+
 TEST(Options, RunTakesAll) {
   const auto parsed =
       parse({"run",        "debian:12", "--name",       "web",      "--cpus", "3",        "--memory",

@@ -52,6 +52,18 @@ TEST(LibvirtDomain, ADiskRootIsTwoDisksAndNoDaemon) {
   EXPECT_FALSE(holds(raw, "<initrd>"));
 }
 
+TEST(LibvirtDomain, AGuestsOwnUpperIsADiskBesideTheShare) {
+  VmConfig config = example();
+  config.upper = UpperKind::kDisk;
+  config.upper_disk = "/vms/web/upper.raw";
+  const std::string xml = libvirt_domain_xml(config, "/run/root.sock");
+  EXPECT_TRUE(holds(xml, "<source socket='/run/root.sock'/>"));
+  EXPECT_TRUE(holds(
+      xml, "<driver name='qemu' type='raw' discard='unmap'/>\n      <source file='/vms/web/upper.raw'/>"));
+  EXPECT_TRUE(holds(xml, "<memoryBacking>"));
+  EXPECT_TRUE(holds(xml, "layerboot.upper=/dev/vda "));
+}
+
 TEST(LibvirtDomain, VolumesHaveSocketsBesideTheRoots) {
   VmConfig config = example();
   config.volumes = {{.host = "/srv", .guest = "/srv", .kind = VolumeKind::kReadOnly, .quota_bytes = 0},

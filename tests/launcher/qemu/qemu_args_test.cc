@@ -132,6 +132,34 @@ TEST(QemuArgs, ADiskRootNeedsNoDaemon) {
   EXPECT_EQ(value_of(arguments, "-append").find("layerboot.modules"), std::string::npos);
 }
 
+TEST(QemuArgs, AGuestsOwnUpperIsADiskOrATmpfs) {
+  VmConfig config = example();
+  config.upper = UpperKind::kDisk;
+  config.upper_disk = "/vms/a,b/upper.raw";
+  auto arguments = qemu_args(config, "qemu");
+  EXPECT_TRUE(any_starts_with(arguments, "vhost-user-fs-pci,chardev=virtiofs,tag=root,"));
+  EXPECT_TRUE(any_starts_with(arguments,
+                              "if=none,id=upper,format=raw,discard=unmap,werror=report,cache=writeback,"
+                              "file=/vms/a,,b/upper.raw"));
+  EXPECT_TRUE(any_starts_with(arguments, "virtio-blk-pci,drive=upper"));
+  EXPECT_NE(value_of(arguments, "-append").find(" root=root rw panic=-1 layerboot.upper=/dev/vda "),
+            std::string::npos)
+      << value_of(arguments, "-append");
+  config.ephemeral = true;
+  arguments = qemu_args(config, "qemu");
+  EXPECT_TRUE(
+      any_starts_with(arguments, "if=none,id=upper,format=raw,discard=unmap,werror=report,cache=unsafe,"));
+  EXPECT_NE(value_of(arguments, "-append").find(" layerboot.upper=/dev/vda,volatile "), std::string::npos);
+  config.upper = UpperKind::kRam;
+  config.upper_disk.clear();
+  arguments = qemu_args(config, "qemu");
+  EXPECT_FALSE(any_starts_with(arguments, "if=none"));
+  EXPECT_NE(value_of(arguments, "-append").find(" layerboot.upper=ram,size=536870912 "), std::string::npos)
+      << "half of its memory";
+  config.quota_bytes = 1U << 20U;
+  EXPECT_NE(kernel_command_line(config)->find(" layerboot.upper=ram,size=1048576 "), std::string::npos);
+}
+
 TEST(KernelCommandLine, AppendsAndHasABound) {
   VmConfig config = example();
   config.append = "single";

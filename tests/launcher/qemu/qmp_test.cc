@@ -93,9 +93,9 @@ TEST_F(QmpClientTest, NegotiatesFirstAndAnswersTheRightCommand) {
   say("{\"return\": {}, \"id\": 1}\r\n");
   settle();
   EXPECT_EQ(hear(), "{\"execute\":\"first\",\"id\":2}\n");
-  client_->execute("second", note("second"));
+  client_->execute("second", R"({"size":1})", note("second"));
   settle();
-  EXPECT_EQ(hear(), "{\"execute\":\"second\",\"id\":3}\n");
+  EXPECT_EQ(hear(), "{\"execute\":\"second\",\"arguments\":{\"size\":1},\"id\":3}\n");
   // Out of order, in pieces, with an event between.
   say("{\"return\": {}, \"id\": 3}\r\n{\"event\": \"RESUME\"}\r\n{\"err");
   settle();

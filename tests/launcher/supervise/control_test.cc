@@ -24,10 +24,19 @@ TEST(ControlProtocol, ComesBackAsItWas) {
   }
 }
 
+TEST(ControlProtocol, AResizeHasASize) {
+  const ControlRequest request{.verb = ControlVerb::kResize, .timeout_seconds = {}, .size_bytes = 1U << 30U};
+  const auto back = parse_control_request(control_request_line(request));
+  ASSERT_TRUE(back) << back.error().describe();
+  EXPECT_EQ(back->verb, ControlVerb::kResize);
+  EXPECT_EQ(back->size_bytes, 1U << 30U);
+}
+
 TEST(ControlProtocol, RefusesWhatIsNoRequest) {
   for (const char* line :
        {"", "stop", "[]", "{}", R"({"do":1})", R"({"do":"fly"})", R"({"do":"stop","timeout_seconds":-1})",
-        R"({"do":"stop","timeout_seconds":"9"})", R"({"do":"stop","timeout_seconds":86401})"}) {
+        R"({"do":"stop","timeout_seconds":"9"})", R"({"do":"stop","timeout_seconds":86401})",
+        R"({"do":"resize"})", R"({"do":"resize","bytes":"1G"})"}) {
     EXPECT_FALSE(parse_control_request(line)) << line;
   }
 }

@@ -45,6 +45,19 @@ TEST(VfsdArgs, Golden) {
   EXPECT_EQ(vfsd_args(config, paths, false).back(), "--writeback");
 }
 
+TEST(VfsdArgs, AGuestWithItsOwnUpperOnlyReads) {
+  const VfsdPaths paths{
+      .vfsd = "vfsd", .socket = {}, .control = {}, .upper = "/u", .index = "/i", .added_layers = {}};
+  for (const UpperKind kind : {UpperKind::kDisk, UpperKind::kRam}) {
+    VmConfig config;
+    config.upper = kind;
+    const auto arguments = vfsd_args(config, paths, true);
+    const auto has = [&](const char* word) { return std::ranges::find(arguments, word) != arguments.end(); };
+    EXPECT_TRUE(has("--read-only"));
+    EXPECT_FALSE(has("--upper") || has("--quota"));
+  }
+}
+
 TEST(VfsdArgs, AVolumeIsInPlaceOrHasAnUpperWithAQuota) {
   const VfsdPaths paths{
       .vfsd = "vfsd", .socket = {}, .control = {}, .upper = "/u", .index = "/i", .added_layers = {}};

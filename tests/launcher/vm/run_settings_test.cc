@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "oci-mount/base/str_cat.h"
+
 namespace layerboot::launcher {
 namespace {
 
@@ -90,10 +92,30 @@ TEST(NetChoice, TakesFourKinds) {
   }
 }
 
+TEST(UpperKind, IsKeptAndDoesNotGoWithEverything) {
+  RunSettings settings;
+  settings.upper = UpperKind::kDisk;
+  EXPECT_EQ(*settings_from_json(settings_to_json(settings)), settings);
+  EXPECT_EQ(settings_from_json(nlohmann::json::object())->upper, UpperKind::kHost) << "of an older VM";
+  for (const UpperKind kind : {UpperKind::kHost, UpperKind::kDisk, UpperKind::kRam}) {
+    for (bool RunSettings::* other :
+         {&RunSettings::disk_root, &RunSettings::no_initrd, &RunSettings::writeback}) {
+      RunSettings both;
+      both.upper = kind;
+      EXPECT_TRUE(check_upper(both));
+      both.*other = true;
+      const auto checked = check_upper(both);
+      EXPECT_EQ(checked.has_value(), kind == UpperKind::kHost);
+      const std::string said = checked ? "" : checked.error().text;
+      EXPECT_EQ(said.starts_with(str_cat("--upper ", upper_word(kind))), kind != UpperKind::kHost) << said;
+    }
+  }
+}
+
 TEST(RunSettingsJson, NamesWhatIsWrong) {
-  for (const char* text :
-       {R"({"cpus":"2"})", R"({"cpus":-1})", R"({"cpus":99999999999})", R"({"net":"x"})", R"({"accel":"x"})",
-        R"({"volumes":[1]})", R"({"published":[{"host":70000}]})", R"({"command":[1]})"}) {
+  for (const char* text : {R"({"cpus":"2"})", R"({"cpus":-1})", R"({"cpus":99999999999})", R"({"net":"x"})",
+                           R"({"accel":"x"})", R"({"volumes":[1]})", R"({"published":[{"host":70000}]})",
+                           R"({"command":[1]})", R"({"upper":"x"})"}) {
     const auto settings = settings_from_json(nlohmann::json::parse(text));
     ASSERT_FALSE(settings) << text;
     const std::string key = std::string(text).substr(2, std::string(text).find('"', 2) - 2);

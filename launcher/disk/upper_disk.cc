@@ -1,0 +1,104 @@
+#include "launcher/disk/upper_disk.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <string>
+#include <system_error>
+
+#include "launcher/disk/make_whole.h"
+#include "launcher/host/run_tool.h"
+#include "oci-mount/base/bytes.h"
+#include "oci-mount/base/files.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxIdentityBytes = 256;
+constexpr std::uint64_t kBlockBytes = 4096;
+constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
+
+/// What the VM has written, if it has written anything that is kept.
+std::optional<UpperKind> kept_kind(const VmPaths& paths) {
+  std::error_code ignored;
+  if (fs::exists(paths.upper_disk(), ignored)) return UpperKind::kDisk;
+  if (fs::is_directory(paths.upper(), ignored) && !fs::is_empty(paths.upper(), ignored))
+    return UpperKind::kHost;
+  return std::nullopt;
+}
+
+Result<void> make_file_system(const fs::path& path, std::uint64_t size_bytes) {
+  LB_ASSIGN(const UniqueFd file, open_path(path, O_WRONLY | O_CREAT | O_TRUNC, 0600));
+  if (::ftruncate(file.get(), static_cast<off_t>(size_bytes)) != 0)
+    return errno_error("cannot make ", path.string(), " of ", size_bytes, " bytes");
+  // A hole reads as zeros: neither inode tables nor journal are written, now or by the guest later. The cap
+  // is the disk's size, so nothing is held back for root.
+  auto made = run_tool({"mkfs.ext4", "-q", "-F", "-b", str_cat(kBlockBytes), "-m", "0", "-L",
+                        std::string(kUpperDiskLabel), "-E",
+                        "lazy_itable_init=0,lazy_journal_init=1,root_owner=0:0", path.string()});
+  if (made) return {};
+  if (made.error().code == ENOENT) return fail(ENOENT, "mkfs.ext4 is not installed: apt install e2fsprogs");
+  return while_doing(made.error(), "cannot make the VM's disk");
+}
+
+Result<void> write_identity(const fs::path& path, std::string_view identity) {
+  LB_ASSIGN(AtomicFile file, AtomicFile::create(path, 0600));
+  LB_TRY(file.append(as_bytes(identity)));
+  return file.commit();
+}
+
+}  // namespace
+
+Result<UpperKind> choose_upper(const VmPaths& paths, const VmRecord& record, std::optional<UpperKind> wanted,
+                               bool ephemeral) {
+  const auto kept = kept_kind(paths);
+  const UpperKind kind = wanted.value_or(kept.value_or(record.run.upper));
+  if (ephemeral || !kept || *kept == kind) return kind;
+  return fail(EINVAL, "VM ", record.name, " keeps what it has written by --upper ", upper_word(*kept),
+              ": give that, 'layerboot reset ", record.name, "' to throw it away, or another --name");
+}
+
+Result<void> make_upper_disk(const fs::path& path, std::uint64_t size_bytes) {
+  const std::uint64_t whole = size_bytes / kBlockBytes * kBlockBytes;
+  if (whole < kMinUpperDiskBytes)
+    return fail(EINVAL, "--upper disk: at least ", kMinUpperDiskBytes / kMib, "M for its file system");
+  LB_TRY(make_whole(path, [whole](const fs::path& part) { return make_file_system(part, whole); }));
+  struct stat st{};
+  if (::stat(path.c_str(), &st) != 0) return errno_error(path.string());
+  const auto present = static_cast<std::uint64_t>(st.st_size);
+  if (present > whole) {
+    const std::string size = str_cat((present + kMib - 1) / kMib, 'M');
+    return fail(EINVAL, "the VM's disk has ", size, " and can't shrink: give --disk ", size, " or more");
+  }
+  if (present < whole && ::truncate(path.c_str(), static_cast<off_t>(whole)) != 0)
+    return errno_error("cannot make ", path.string(), " larger");
+  return {};
+}
+
+Result<void> prepare_upper_disk(const VmDirectory& directory, std::string_view image_identity,
+                                VmConfig& config) {
+  const VmPaths& paths = directory.paths();
+  if (config.ephemeral) {
+    LB_TRY(make_directories(paths.ephemeral_upper(), 0700));
+    config.upper_disk = paths.ephemeral_upper_disk();
+    return make_upper_disk(config.upper_disk, config.quota_bytes);
+  }
+  config.upper_disk = paths.upper_disk();
+  std::error_code ignored;
+  if (fs::exists(config.upper_disk, ignored)) {
+    LB_ASSIGN(const std::string identity, read_file(paths.upper_disk_image(), kMaxIdentityBytes));
+    if (identity != image_identity) {
+      return fail(EINVAL, "VM ", config.name, " was made of another image: 'layerboot reset ", config.name,
+                  "' throws away what it has written, another --name starts another VM");
+    }
+  } else {
+    LB_TRY(write_identity(paths.upper_disk_image(), image_identity));
+  }
+  return make_upper_disk(config.upper_disk, config.quota_bytes);
+}
+
+}  // namespace layerboot::launcher

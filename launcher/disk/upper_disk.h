@@ -1,0 +1,34 @@
+// The disk of a guest that keeps what it writes by itself, and what kind of upper a VM has.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string_view>
+
+#include "launcher/vm/vm_config.h"
+#include "launcher/vm/vm_directory.h"
+#include "oci-mount/base/result.h"
+
+namespace layerboot::launcher {
+
+inline constexpr std::string_view kUpperDiskLabel = "layerboot-upper";
+/// Below it ext4 has no room for a journal worth its name.
+inline constexpr std::uint64_t kMinUpperDiskBytes = std::uint64_t{32} << 20;
+
+/// The kind that a run has: `wanted`, or where nothing was asked for what the VM has had. EINVAL when what
+/// the VM has written is of another kind, which an ephemeral run leaves alone.
+Result<UpperKind> choose_upper(const VmPaths& paths, const VmRecord& record, std::optional<UpperKind> wanted,
+                               bool ephemeral);
+
+/// Makes the sparse disk `path` with an empty ext4 of `size_bytes` in it, unless it is there. One that is
+/// smaller gets larger, and the guest's file system at its next boot; a larger one is EINVAL. REQUIRES: the
+/// main thread.
+Result<void> make_upper_disk(const std::filesystem::path& path, std::uint64_t size_bytes);
+
+/// The disk of the VM `config`, whose image has this identity (Image::chain_id), named in config.upper_disk.
+/// EINVAL when it belongs to another image. REQUIRES: the main thread.
+Result<void> prepare_upper_disk(const VmDirectory& directory, std::string_view image_identity,
+                                VmConfig& config);
+
+}  // namespace layerboot::launcher

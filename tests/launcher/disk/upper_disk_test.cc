@@ -1,0 +1,104 @@
+#include "launcher/disk/upper_disk.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "launcher/host/disk_usage.h"
+#include "launcher/host/run_tool.h"
+#include "oci-mount/base/result.h"
+#include "tests/launcher/scratch_dir.h"
+
+namespace layerboot::launcher {
+namespace {
+
+constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
+
+class UpperDisk : public testing::Test {
+ protected:
+  StateDirs dirs() const {
+    return {.data = scratch_.path() / "data",
+            .cache = scratch_.path() / "cache",
+            .runtime = scratch_.path() / "run"};
+  }
+  VmRecord record(UpperKind kind) const {
+    VmRecord vm;
+    vm.name = "a";
+    vm.run.upper = kind;
+    return vm;
+  }
+
+  ScratchDir scratch_;
+};
+
+TEST_F(UpperDisk, IsSparseSoundAndGrows) {
+  const auto path = scratch_.path() / "upper.raw";
+  const auto made = make_upper_disk(path, 4096 * kMib);
+  ASSERT_TRUE(made) << made.error().describe();
+  EXPECT_EQ(std::filesystem::file_size(path), 4096 * kMib);
+  EXPECT_LT(*allocated_bytes(path), 8 * kMib) << "neither tables nor journal are written";
+  ASSERT_TRUE(run_tool({"e2fsck", "-fn", path.string()}));
+  ASSERT_TRUE(make_upper_disk(path, 5000 * kMib));
+  EXPECT_EQ(std::filesystem::file_size(path), 5000 * kMib);
+  const auto smaller = make_upper_disk(path, 4096 * kMib);
+  ASSERT_FALSE(smaller);
+  EXPECT_NE(smaller.error().text.find("5000M"), std::string::npos) << smaller.error().text;
+  EXPECT_EQ(std::filesystem::file_size(path), 5000 * kMib);
+  EXPECT_FALSE(make_upper_disk(scratch_.path() / "tiny", kMib));
+  EXPECT_FALSE(std::filesystem::exists(scratch_.path() / "tiny"));
+}
+
+TEST_F(UpperDisk, BelongsToOneImage) {
+  auto directory = VmDirectory::open(dirs(), "a");
+  ASSERT_TRUE(directory) << directory.error().describe();
+  VmConfig config;
+  config.name = "a";
+  config.quota_bytes = 64 * kMib;
+  ASSERT_TRUE(prepare_upper_disk(*directory, "sha256:one", config));
+  EXPECT_EQ(config.upper_disk, directory->paths().upper_disk());
+  ASSERT_TRUE(prepare_upper_disk(*directory, "sha256:one", config));
+  const auto other = prepare_upper_disk(*directory, "sha256:two", config);
+  ASSERT_FALSE(other);
+  EXPECT_NE(other.error().text.find("another image"), std::string::npos) << other.error().text;
+  // A run that keeps nothing has one of its own, which ends with it.
+  config.ephemeral = true;
+  ASSERT_TRUE(prepare_upper_disk(*directory, "sha256:two", config));
+  EXPECT_EQ(config.upper_disk, directory->paths().ephemeral_upper_disk());
+  ASSERT_TRUE(directory->throw_away_ephemeral());
+  EXPECT_FALSE(std::filesystem::exists(config.upper_disk));
+  // A reset forgets image and disk.
+  ASSERT_TRUE(directory->throw_away_upper());
+  config.ephemeral = false;
+  EXPECT_FALSE(std::filesystem::exists(directory->paths().upper_disk()));
+  EXPECT_TRUE(prepare_upper_disk(*directory, "sha256:two", config));
+  directory->keep();
+}
+
+TEST_F(UpperDisk, AVmKeepsItsKind) {
+  const auto directory = VmDirectory::open(dirs(), "a");
+  ASSERT_TRUE(directory) << directory.error().describe();
+  const VmPaths& paths = directory->paths();
+  // One that has written nothing may be of any kind, and without a word is of the last run's.
+  EXPECT_EQ(*choose_upper(paths, record(UpperKind::kHost), {}, false), UpperKind::kHost);
+  EXPECT_EQ(*choose_upper(paths, record(UpperKind::kRam), {}, false), UpperKind::kRam);
+  EXPECT_EQ(*choose_upper(paths, record(UpperKind::kRam), UpperKind::kDisk, false), UpperKind::kDisk);
+
+  std::ofstream(paths.upper() / "written") << "by vfsd";
+  EXPECT_EQ(*choose_upper(paths, record(UpperKind::kHost), {}, false), UpperKind::kHost);
+  EXPECT_EQ(*choose_upper(paths, record(UpperKind::kRam), {}, false), UpperKind::kHost)
+      << "the last run kept nothing";
+  for (const UpperKind other : {UpperKind::kDisk, UpperKind::kRam}) {
+    const auto refused = choose_upper(paths, record(UpperKind::kHost), other, false);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().text.find("--upper host"), std::string::npos) << refused.error().text;
+    EXPECT_NE(refused.error().text.find("layerboot reset a"), std::string::npos) << refused.error().text;
+    EXPECT_EQ(*choose_upper(paths, record(UpperKind::kHost), other, true), other)
+        << "what is there stays untouched";
+  }
+  ASSERT_TRUE(directory->throw_away_upper());
+  std::ofstream(paths.upper_disk()) << "a disk";
+  EXPECT_EQ(*choose_upper(paths, record(UpperKind::kDisk), {}, false), UpperKind::kDisk);
+  EXPECT_FALSE(choose_upper(paths, record(UpperKind::kDisk), UpperKind::kHost, false));
+}
+
+}  // namespace
+}  // namespace layerboot::launcher
