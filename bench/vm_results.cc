@@ -9,9 +9,11 @@ namespace layerboot::bench {
 
 namespace fs = std::filesystem;
 
-const std::array<VmContender, 6> kVmContenders = {{{kRawDisk, "#8c8c8c"},
+const std::array<VmContender, 8> kVmContenders = {{{kRawDisk, "#8c8c8c"},
                                                    {"qcow2", "#4a6fa5"},
                                                    {kOurs, "#1b7f4b"},
+                                                   {"vfsd-disk", "#4f9d6b"},
+                                                   {"vfsd-ram", "#b5d8a0"},
                                                    {"vfsd-writeback", "#8fc9a3"},
                                                    {"virtiofsd-c", "#c0504d"},
                                                    {"virtiofsd-rust", "#e39b62"}}};

@@ -27,7 +27,7 @@ inline constexpr const char* kRawDisk = "raw";
 inline constexpr const char* kOurs = "vfsd";
 
 /// In the order in which they are shown.
-extern const std::array<VmContender, 6> kVmContenders;
+extern const std::array<VmContender, 8> kVmContenders;
 extern const std::vector<VmJob> kVmJobs;
 
 /// By round, so that one which gave no value shifts no other.

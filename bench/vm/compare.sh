@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
 build=$(realpath "${1:?the build directory}") image=$(realpath "${2:?the default image, an OCI layout}")
 shift 2
 rounds=3 work=${XDG_CACHE_HOME:-$HOME/.cache}/layerboot-bench-vm output=$(dirname "$here") only=
-known="vfsd vfsd-writeback raw qcow2 virtiofsd-c virtiofsd-rust"
+known="vfsd vfsd-disk vfsd-ram vfsd-writeback raw qcow2 virtiofsd-c virtiofsd-rust"
 say() { printf 'bench: %s\n' "$*" >&2; }
 usage() {
   say "$1"
@@ -63,7 +63,7 @@ timed() {
 kib_of() { du -sk --total "$@" 2> /dev/null | tail -n 1 | cut -f1; }
 
 # ---- the contenders --------------------------------------------------------------------------------------------
-contenders=(vfsd vfsd-writeback raw qcow2)
+contenders=(vfsd vfsd-disk vfsd-ram vfsd-writeback raw qcow2)
 if [ -x /usr/lib/qemu/virtiofsd ]; then contenders+=(virtiofsd-c); else say "no C virtiofsd here: left out"; fi
 rust=()
 if "$here/../fetch_rust_virtiofsd.sh" "$kept/rust" > rust.log 2>&1; then
@@ -162,6 +162,7 @@ run_vm() {
   local options=(--cpus 2 --memory 1G --disk "$size" --accel tcg --name bench)
   case $1 in
     vfsd) options+=("$reference") ;;
+    vfsd-disk | vfsd-ram) options+=("$reference" --upper "${1#vfsd-}") ;;
     vfsd-writeback) options+=("$reference" --writeback) ;;
     raw | qcow2) options+=(--disk-image "$reference" --disk-format "$1") ;;
     virtiofsd-*) options+=(--socket-path "$work/socket") ;;
@@ -195,6 +196,8 @@ run_vm() {
   tr -d '\r' < console.log | sed -n 's/^.*BENCH \([a-z0-9-]* [0-9][0-9.]*\)$/\1/p' | grep -v '^done' >> "$result"
   tr -d '\r' < console.log | grep 'BENCH failed' >&2 || true
   case $1 in
+    vfsd-disk) put grown-kib "$(kib_of state/data/layerboot/vms/bench/upper.raw)" ;;
+    vfsd-ram) put grown-kib 0 ;;
     vfsd*) put grown-kib "$(kib_of state/data/layerboot/vms/bench/disk)" ;;
     qcow2) put grown-kib "$(kib_of state/data/layerboot/vms/bench/disk.qcow2)" ;;
   esac
