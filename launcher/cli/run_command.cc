@@ -11,6 +11,7 @@
 #include "launcher/agent/session_client.h"
 #include "launcher/cli/disk_command.h"
 #include "launcher/cli/store_commands.h"
+#include "launcher/cli/upper_settings.h"
 #include "launcher/disk/disk_vm.h"
 #include "launcher/disk/upper_disk.h"
 #include "launcher/export/libvirt_domain.h"
@@ -36,7 +37,6 @@
 #include "launcher/vm/vm_list.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
-#include "oci-mount/store/image.h"
 
 namespace layerboot::launcher {
 
@@ -130,23 +130,6 @@ Result<void> decide_accelerator(const StateDirs& dirs, const Options& options,
   return {};
 }
 
-/// What the guest lays over the image by itself, if it does.
-Result<void> add_guest_upper(const StateDirs& dirs, const VmDirectory& directory, VmConfig& config) {
-  if (config.upper != UpperKind::kDisk) return {};
-  LB_ASSIGN(const store::Image image, store::open_image(config.image, dirs));
-  return prepare_upper_disk(directory, image.chain_id.text(), config);
-}
-
-/// The options with the kind of upper that this VM has.
-Result<Options> with_upper(const VmDirectory& directory, const Options& options) {
-  Options settled = options;
-  if (options.disk_root || options.image.empty()) return settled;
-  LB_ASSIGN(const VmRecord record, directory.load_record());
-  LB_ASSIGN(settled.upper, choose_upper(directory.paths(), record, options.upper_choice, options.ephemeral));
-  LB_TRY(check_upper(settled));
-  return settled;
-}
-
 /// A daemon for each volume; where it serves by itself it listens beside the root's.
 Result<void> add_volumes(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
                          const VmConfig& config, SupervisorPlan& plan) {
@@ -238,7 +221,7 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
     // More queues than cores to serve them only cost: bench/DESIGN.md.
     config.request_queues =
         std::min({config.cpus, kMaxRequestQueues, std::max(1U, std::thread::hardware_concurrency())});
-    LB_TRY(add_guest_upper(dirs, directory, config));
+    LB_TRY(prepare_guest_upper(dirs, directory, config));
     LB_ASSIGN(ChildSpec root, vfsd_spec(dirs, options, directory, kernel, config, {}));
     plan.daemons.push_back(std::move(root));
   }
@@ -382,7 +365,7 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
   }
   // A domain keeps what is written.
   if (config.upper != UpperKind::kHost) config.ephemeral = false;
-  LB_TRY(add_guest_upper(dirs, directory, config));
+  LB_TRY(prepare_guest_upper(dirs, directory, config));
   LB_TRY(directory.save_record(record));
   directory.keep();
   const auto socket =

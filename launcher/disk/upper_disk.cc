@@ -11,6 +11,7 @@
 #include "launcher/host/run_tool.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/store/image.h"
 
 namespace layerboot::launcher {
 
@@ -99,6 +100,12 @@ Result<void> prepare_upper_disk(const VmDirectory& directory, std::string_view i
     LB_TRY(write_identity(paths.upper_disk_image(), image_identity));
   }
   return make_upper_disk(config.upper_disk, config.quota_bytes);
+}
+
+Result<void> prepare_guest_upper(const StateDirs& dirs, const VmDirectory& directory, VmConfig& config) {
+  if (config.upper != UpperKind::kDisk) return {};
+  LB_ASSIGN(const store::Image image, store::open_image(config.image, dirs));
+  return prepare_upper_disk(directory, image.chain_id.text(), config);
 }
 
 }  // namespace layerboot::launcher

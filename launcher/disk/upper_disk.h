@@ -9,6 +9,7 @@
 #include "launcher/vm/vm_config.h"
 #include "launcher/vm/vm_directory.h"
 #include "oci-mount/base/result.h"
+#include "oci-mount/base/state_dirs.h"
 
 namespace layerboot::launcher {
 
@@ -30,5 +31,9 @@ Result<void> make_upper_disk(const std::filesystem::path& path, std::uint64_t si
 /// EINVAL when it belongs to another image. REQUIRES: the main thread.
 Result<void> prepare_upper_disk(const VmDirectory& directory, std::string_view image_identity,
                                 VmConfig& config);
+
+/// What the guest of `config` needs to lay over its image by itself, if it does: the disk, by
+/// prepare_upper_disk(). REQUIRES: the main thread.
+Result<void> prepare_guest_upper(const StateDirs& dirs, const VmDirectory& directory, VmConfig& config);
 
 }  // namespace layerboot::launcher

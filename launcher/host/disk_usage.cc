@@ -36,7 +36,7 @@ Result<DiskUsage> disk_usage(const std::filesystem::path& directory) {
     if (entry->fts_info == FTS_DP || entry->fts_level == 0) continue;
     const struct stat& st = *entry->fts_statp;
     if (st.st_nlink > 1 && !S_ISDIR(st.st_mode) && !linked.emplace(st.st_dev, st.st_ino).second) continue;
-    usage.size_bytes += static_cast<std::uint64_t>(st.st_blocks) * kBlockBytes;
+    usage.size_bytes += layerboot::allocated_bytes(st);
     ++usage.inodes;
   }
   if (errno != 0) return errno_error("cannot look at ", path);
@@ -46,7 +46,7 @@ Result<DiskUsage> disk_usage(const std::filesystem::path& directory) {
 Result<std::uint64_t> allocated_bytes(const std::filesystem::path& file) {
   struct stat st{};
   if (::stat(file.c_str(), &st) != 0) return errno_error(file.string());
-  return static_cast<std::uint64_t>(st.st_blocks) * kBlockBytes;
+  return layerboot::allocated_bytes(st);
 }
 
 }  // namespace layerboot::launcher
