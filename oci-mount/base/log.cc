@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "oci-mount/base/printable.h"
+
 namespace layerboot {
 
 namespace {
@@ -40,7 +42,7 @@ bool log_enabled(LogLevel level) { return level <= chattiest; }
 void log_line(LogLevel level, std::string_view text) {
   if (!log_enabled(level)) return;
   const std::string line =
-      str_cat(terminal ? "\r" : "", program_name, ": ", level_word(level), text, terminal ? "\r\n" : "\n");
+      str_cat(terminal ? "\r" : "", program_name, ": ", level_word(level), printable_lines(text), terminal ? "\r\n" : "\n");
   // A log that can't be written has nowhere to say so.
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
 }

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
 
 namespace layerboot {
 
@@ -33,7 +34,7 @@ std::string human_size(std::uint64_t size_bytes) {
 }
 
 Progress::Progress(std::string label, std::uint64_t total_bytes)
-    : label_(std::move(label)),
+    : label_(printable_lines(label)),
       total_bytes_(total_bytes),
       started_(steady_clock::now()),
       next_draw_(started_ + kQuietFor),

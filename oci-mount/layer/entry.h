@@ -15,9 +15,10 @@ enum class EntryType : std::uint8_t {
   kCharDevice,
   kBlockDevice,
   kFifo,
-  kHardLink,  // another name for `link`, which may be in this layer or in a lower one
+  kHardLink,  // another name for `link`, an entry of this layer that is no link
   kWhiteout,  // hides `path` of the layers below; the name is without its .wh. prefix
   kOpaque,    // hides what the layers below have in the directory `path`
+  kLinkBelow,  // another name for what the layers below have at `link`; or this layer, where they have nothing
 };
 
 /// `length_bytes` bytes of a file from `file_offset` on, found at `stream_offset` of the layer's
@@ -45,7 +46,7 @@ struct EntryView {
   std::uint32_t rdev_major = 0;
   std::uint32_t rdev_minor = 0;
   std::uint64_t size_bytes = 0;
-  std::string_view link;            // a symlink's target as it stands; a hard link's target, clean as `path`
+  std::string_view link;            // a symlink's target as it stands; a link's target, clean as `path`
   std::span<const Extent> extents;  // of a file, by file_offset, not overlapping
   std::vector<XattrView> xattrs;
 };

@@ -33,7 +33,7 @@ bool lies_within(std::uint64_t offset, std::uint64_t length, std::uint64_t size)
 
 bool is_known_type(std::uint8_t type) {
   return type >= static_cast<std::uint8_t>(EntryType::kFile) &&
-         type <= static_cast<std::uint8_t>(EntryType::kOpaque);
+         type <= static_cast<std::uint8_t>(EntryType::kLinkBelow);
 }
 
 }  // namespace
@@ -99,7 +99,8 @@ bool EntryTable::entry_fits(const EntryRecord& record, std::uint64_t stream_size
   const auto type = static_cast<EntryType>(record.type);
   const auto link = strings_.substr(record.link_offset, record.link_length);
   if (!is_clean(strings_.substr(record.path_offset, record.path_length))) return false;
-  if (type == EntryType::kHardLink && (link.empty() || !is_clean(link))) return false;
+  const bool is_link = type == EntryType::kHardLink || type == EntryType::kLinkBelow;
+  if (is_link && (link.empty() || !is_clean(link))) return false;
   if (type == EntryType::kSymlink &&
       (link.empty() || link.size() > kMaxSymlinkBytes || link.find('\0') != link.npos)) {
     return false;

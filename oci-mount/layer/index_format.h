@@ -11,9 +11,9 @@ namespace layerboot::layer {
 
 inline constexpr std::array<char, 8> kIndexMagic{'L', 'B', 'L', 'I', 'D', 'X', '\n', '\x1a'};
 /// Raised with every change of the bytes below.
-inline constexpr std::uint32_t kIndexFormatVersion = 2;
+inline constexpr std::uint32_t kIndexFormatVersion = 3;
 /// Raised when the same tar would give other entries than before.
-inline constexpr std::uint32_t kIndexPolicyVersion = 1;
+inline constexpr std::uint32_t kIndexPolicyVersion = 2;
 
 /// What a layer is known by.
 enum class IdentityKind : std::uint32_t {

@@ -52,7 +52,7 @@ Result<EntryType> type_of(const TarHeader& header) {
 
 /// What a path says by its name alone.
 struct NameMeaning {
-  bool hidden = false;  // no entry at all
+  bool hidden = false;  // nobody sees it
   std::optional<EntryType> mark;
   std::string path;
 };
@@ -63,10 +63,10 @@ Result<NameMeaning> meaning_of(std::string path) {
   const std::string_view base = std::string_view(path).substr(slash == std::string::npos ? 0 : slash + 1);
   // Nothing can be within a whiteout, and aufs's own directories (.wh..wh.plnk) are no part of an image.
   if (directory.starts_with(kWhiteoutPrefix) || directory.find("/.wh.") != std::string::npos)
-    return NameMeaning{true, {}, {}};
+    return NameMeaning{true, {}, std::move(path)};
   if (!base.starts_with(kWhiteoutPrefix)) return NameMeaning{false, {}, std::move(path)};
   if (base == kOpaqueName) return NameMeaning{false, EntryType::kOpaque, directory};
-  if (base.starts_with(kMetaPrefix)) return NameMeaning{true, {}, {}};
+  if (base.starts_with(kMetaPrefix)) return NameMeaning{true, {}, std::move(path)};
   const auto name = base.substr(kWhiteoutPrefix.size());
   if (name.empty() || name == "." || name == "..") {
     return fail(EINVAL, "\"", shown(path), "\" is a whiteout that names nothing");
@@ -75,11 +75,10 @@ Result<NameMeaning> meaning_of(std::string path) {
                      directory.empty() ? std::string(name) : str_cat(directory, "/", name)};
 }
 
-Result<std::uint32_t> owner_id(std::int64_t id, std::string_view what, std::string_view name) {
-  if (id < 0 || id >= std::numeric_limits<std::uint32_t>::max()) {
-    return fail(EINVAL, "\"", shown(name), "\" has the ", what, " ", id, ", which no file can have");
-  }
-  return static_cast<std::uint32_t>(id);
+/// As chown(2) takes it, which is what others unpack by: of 32 bits, and -1 leaves the owner who unpacks, root.
+std::uint32_t owner_id(std::int64_t id) {
+  const auto taken = static_cast<std::uint32_t>(id);
+  return taken == std::numeric_limits<std::uint32_t>::max() ? 0 : taken;
 }
 
 Result<void> fill_device(TarEntry& entry, const TarHeader& header) {
@@ -108,11 +107,18 @@ Result<void> fill_link(TarEntry& entry, const TarHeader& header) {
   return {};
 }
 
-/// trusted.* is the host overlayfs's own business (trusted.overlay.*) and is dropped, as runtimes do.
+/// Whether an entry can't have this attribute. trusted.* is the host overlayfs's own business
+/// (trusted.overlay.*). Linux keeps user.* on files and directories only, and no ACL on a symlink; others drop both.
+bool is_dropped(EntryType type, std::string_view xattr) {
+  if (xattr.starts_with("trusted.")) return true;
+  if (type == EntryType::kFile || type == EntryType::kDirectory) return false;
+  return xattr.starts_with("user.") || (type == EntryType::kSymlink && xattr.starts_with("system."));
+}
+
 Result<void> fill_xattrs(TarEntry& entry, std::vector<std::pair<std::string, std::string>> xattrs) {
   std::size_t total_bytes = 0;
   for (auto& [name, value] : xattrs) {
-    if (name.starts_with("trusted.")) continue;
+    if (is_dropped(entry.type, name)) continue;
     total_bytes += name.size() + value.size();
     if (name.size() > kMaxXattrNameBytes) {
       return fail(EINVAL, "\"", shown(entry.path), "\" has an xattr whose name is over the limit of ",
@@ -185,7 +191,8 @@ Result<std::optional<TarEntry>> make_entry(const TarHeader& header,
   TarEntry entry;
   LB_ASSIGN(std::string path, clean_path(header.name));
   LB_ASSIGN(NameMeaning meaning, meaning_of(std::move(path)));
-  if (meaning.hidden) return std::optional<TarEntry>();
+  if (meaning.hidden && !has_data(header.type)) return std::optional<TarEntry>();
+  entry.hidden = meaning.hidden;
   entry.path = std::move(meaning.path);
   // The name decides: a whiteout may be of any type (real images have them as hard links).
   if (meaning.mark) {
@@ -193,12 +200,16 @@ Result<std::optional<TarEntry>> make_entry(const TarHeader& header,
     return std::optional(std::move(entry));
   }
   LB_ASSIGN(entry.type, type_of(header));
+  // Of what is hidden, only a file is ever linked to.
+  if (entry.hidden && entry.type != EntryType::kFile) return std::optional<TarEntry>();
   if (entry.path.empty() && entry.type != EntryType::kDirectory) {
     return fail(EINVAL, "\"", shown(header.name), "\" would replace the root directory by something else");
   }
   entry.mode = static_cast<std::uint32_t>(header.mode) & kPermissionBits;
-  LB_ASSIGN(entry.uid, owner_id(header.uid, "owner", header.name));
-  LB_ASSIGN(entry.gid, owner_id(header.gid, "group", header.name));
+  // A symlink has no mode of its own.
+  if (entry.type == EntryType::kSymlink) entry.mode = 0777;
+  entry.uid = owner_id(header.uid);
+  entry.gid = owner_id(header.gid);
   entry.mtime_sec = header.mtime_sec;
   entry.mtime_nsec = header.mtime_nsec;
   LB_TRY(fill_xattrs(entry, std::move(xattrs)));

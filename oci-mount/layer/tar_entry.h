@@ -32,6 +32,8 @@ struct TarEntry {
   std::uint32_t rdev_minor = 0;
   std::uint64_t size_bytes = 0;
   std::string link;
+  /// It is no part of the image, but hard links may be to it (aufs kept files under /.wh..wh.plnk).
+  bool hidden = false;
   std::vector<Extent> extents;
   std::vector<std::pair<std::string, std::string>> xattrs;
 };
@@ -44,8 +46,8 @@ Result<std::string> clean_path(std::string_view name);
 /// whatever its size says.
 Result<std::uint64_t> data_bytes(const TarHeader& header);
 
-/// The entry that `header` (all extensions applied) stands for, its data at `stream_offset`; nothing for what
-/// an image cannot have (names that begin with .wh..wh.). EINVAL for what breaks a rule or a limit, naming
+/// The entry that `header` (all extensions applied) stands for, its data at `stream_offset`; hidden, or nothing, for
+/// what an image cannot have (names that begin with .wh..wh.). EINVAL for what breaks a rule or a limit, naming
 /// it.
 Result<std::optional<TarEntry>> make_entry(const TarHeader& header,
                                            std::vector<std::pair<std::string, std::string>> xattrs,

@@ -8,7 +8,7 @@
 
 #include "oci-mount/base/device_number.h"
 #include "oci-mount/base/mode_bits.h"
-#include "oci-mount/mount/output.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/mount/resolve.h"
 
 namespace layerboot::mount {
@@ -57,7 +57,7 @@ std::string details(const tree::NodeRecord& node) {
 
 std::string line(const tree::Tree& tree, tree::NodeId id, std::string_view name, const ListOptions& options) {
   const auto shown = [&](std::string_view text) {
-    return options.escape ? printable(text) : std::string(text);
+    return options.escape ? printable_whole(text) : std::string(text);
   };
   if (!options.details) return str_cat(shown(name), "\n");
   const tree::NodeRecord& node = tree.node(id);

@@ -13,7 +13,7 @@ namespace layerboot::mount {
 struct ListOptions {
   bool recursive = false;  // everything below, each with its path from where the listing starts
   bool details = false;  // as `ls -l`: mode, names, owner, group, size or device number, mtime in UTC, target
-  bool escape = true;    // names through printable()
+  bool escape = true;    // names through printable_whole()
 };
 
 /// Takes one line, with its newline; its error ends the listing.

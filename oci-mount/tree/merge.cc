@@ -1,8 +1,10 @@
 #include "oci-mount/tree/merge.h"
 
+#include <algorithm>
 #include <string>
 
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/tree/path_rules.h"
 
 namespace layerboot::tree {
@@ -11,6 +13,10 @@ using layer::EntryType;
 using layer::EntryView;
 
 namespace {
+
+// Followed for one hard link's target, as umoci has it; and the parts of its path, those of symlinks counted.
+constexpr std::size_t kMaxSymlinks = 255;
+constexpr std::size_t kMaxPartsWalked = 8192;
 
 bool is_mark(const EntryView& entry) {
   return entry.type == EntryType::kWhiteout || entry.type == EntryType::kOpaque;
@@ -45,36 +51,68 @@ Result<void> Merge::add(const LayerEntries& source) {
     return fail(E2BIG, "layer ", layer_count_, " (", layer_name_, ") has ", count, " entries; the limit is ",
                 kMaxEntriesPerLayer);
   }
-  waiting_links_.clear();
-  left_out_count_ = 0;
+  layers_.push_back(&source);
+  left_out_.clear();
   last_directory_ = {"", kRootIndex};
-
+  LB_TRY(look_at(source));
   // Marks hide what is below this layer, wherever in the layer they stand: so all of them come first.
-  std::vector<std::uint32_t> marks;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const EntryView entry = source.entry(i);
-    if (auto valid = check_path(entry.path); !valid) return error_at(EINVAL, entry.path, valid.error().text);
-    if (!is_mark(entry)) continue;
-    LB_TRY(hide_lower(entry));
-    marks.push_back(i);
-  }
-  // A mark's directory exists in this layer, as overlayfs would have it.
-  for (const std::uint32_t i : marks) {
-    const EntryView mark = source.entry(i);
-    LB_TRY(ensure_directory(mark.type == EntryType::kOpaque ? mark.path : parent_path(mark.path)));
-  }
+  for (const std::uint32_t i : marks_) LB_TRY(hide_lower(source.entry(i)));
   for (std::uint32_t i = 0; i < count; ++i) {
     const EntryView entry = source.entry(i);
     if (is_mark(entry)) continue;
     LB_TRY(add_entry(entry, i));
   }
+  for (const std::uint32_t i : marks_) LB_TRY(make_mark_directory(source.entry(i)));
   LB_TRY(resolve_links());
-  if (left_out_count_ != 0) {
-    log_warn("layer ", layer_count_, " (", layer_name_, "): left out ", left_out_count_,
+  if (!left_out_.empty()) {
+    log_warn("layer ", layer_count_, " (", layer_name_, "): left out ", left_out_.size(),
              " character devices 0:0, which are no devices but marks of overlayfs; the first is ",
-             first_left_out_);
+             printable(*left_out_.begin()));
   }
   ++layer_count_;
+  return {};
+}
+
+Result<void> Merge::look_at(const LayerEntries& source) {
+  marks_.clear();
+  whiteouts_.clear();
+  waiting_links_.clear();
+  std::string ignored;
+  for (std::uint32_t i = 0; i < source.entry_count(); ++i) {
+    const EntryView entry = source.entry(i);
+    if (auto valid = check_path(entry.path); !valid) return error_at(EINVAL, entry.path, valid.error().text);
+    if (is_mark(entry)) marks_.push_back(i);
+    if (entry.type == EntryType::kWhiteout) whiteouts_.insert(entry.path);
+    // Found before this layer hides or replaces anything: the link may have been made before that.
+    if (entry.type != EntryType::kLinkBelow && entry.type != EntryType::kHardLink) continue;
+    WaitingLink& link = waiting_links_[entry.path];
+    link.target = entry.link;
+    if (entry.type == EntryType::kLinkBelow && check_path(entry.link))
+      link.below = find_through_symlinks(entry.link, ignored);
+  }
+  return {};
+}
+
+/// A mark's directory exists in this layer, as overlayfs would have it; unless the layer says otherwise: by a whiteout
+/// of it, or by something else in its place.
+Result<void> Merge::make_mark_directory(const EntryView& mark) {
+  const std::string_view directory =
+      mark.type == EntryType::kOpaque ? mark.path : parent_path(mark.path);
+  Index at = kRootIndex;
+  for (std::size_t end = 0; end < directory.size();) {
+    end = std::min(directory.find('/', end + 1), directory.size());
+    const std::string_view path = directory.substr(0, end);
+    const auto child = nodes_[at].children->find(last_component(path));
+    const bool is_there = child != nodes_[at].children->end();
+    if (is_there && nodes_[child->second].children) {
+      at = child->second;
+      continue;
+    }
+    const bool is_ours = is_there && nodes_[child->second].layer == layer_count_;
+    if (is_ours || whiteouts_.contains(path) || waiting_links_.contains(path)) return {};
+    LB_TRY(ensure_directory(directory));
+    return {};
+  }
   return {};
 }
 
@@ -97,14 +135,13 @@ Result<void> Merge::add_entry(const EntryView& entry, std::uint32_t entry_index)
     return {};
   }
   if (is_overlayfs_whiteout(entry)) {
-    if (left_out_count_++ == 0) first_left_out_ = entry.path;
+    left_out_.insert(entry.path);
     return {};
   }
   LB_ASSIGN(const Index parent, ensure_directory(parent_path(entry.path)));
   const std::string_view name = last_component(entry.path);
-  if (entry.type == EntryType::kHardLink) {
+  if (entry.type == EntryType::kHardLink || entry.type == EntryType::kLinkBelow) {
     detach(entry.path);
-    waiting_links_[entry.path] = {.target = entry.link};
     return {};
   }
   const auto existing = nodes_[parent].children->find(name);
@@ -133,18 +170,31 @@ Result<void> Merge::resolve_links() {
 Result<void> Merge::resolve_link_chain(std::string_view path) {
   std::vector<std::string_view> chain;
   std::string_view target = path;
+  std::string without_symlinks;
+  std::optional<Index> found;
   for (auto link = waiting_links_.find(target); link != waiting_links_.end();
-       link = waiting_links_.find(target)) {
+       link = waiting_links_.find(without_symlinks)) {
     if (link->second.state == LinkState::kInProgress) {
       return error_at(EINVAL, path, "a hard link that leads back to itself");
     }
     link->second.state = LinkState::kInProgress;
     chain.push_back(link->first);
     target = link->second.target;
+    without_symlinks = target;
+    found = link->second.below;
+    if (!found && !waiting_links_.contains(target) && check_path(target))
+      found = find_through_symlinks(target, without_symlinks);
+    if (found) break;
   }
-  const auto found = check_path(target) ? find(target) : std::nullopt;
-  if (!found) return error_at(ENOENT, path, str_cat("a hard link to ", target, ", which does not exist"));
-  if (nodes_[*found].children) return error_at(EPERM, path, str_cat("a hard link to the directory ", target));
+  if (!found && left_out_.contains(target)) {
+    left_out_.insert(chain.begin(), chain.end());
+    for (const std::string_view name : chain) waiting_links_.erase(name);
+    return {};
+  }
+  if (!found)
+    return error_at(ENOENT, path, str_cat("a hard link to ", printable(target), ", which does not exist"));
+  if (nodes_[*found].children)
+    return error_at(EPERM, path, str_cat("a hard link to the directory ", printable(target)));
   for (const std::string_view name : chain) {
     LB_ASSIGN(const Index parent, ensure_directory(parent_path(name)));
     if (!nodes_[parent].children->try_emplace(last_component(name), *found).second) {
@@ -198,6 +248,47 @@ std::optional<MergedNode::Index> Merge::find(std::string_view path) const {
   return at;
 }
 
+std::optional<MergedNode::Index> Merge::find_through_symlinks(std::string_view path,
+                                                              std::string& missing) const {
+  Index at = kRootIndex;
+  std::vector<std::pair<Index, std::string_view>> above;  // the directories that lead to `at`, and its names
+  std::vector<std::string_view> rest{path};
+  for (std::size_t parts = 0, symlinks = 0; !rest.empty(); ++parts) {
+    if (parts == kMaxPartsWalked) return std::nullopt;
+    const std::string_view name = take_component(rest.back());
+    if (rest.back().empty()) rest.pop_back();
+    if (name.empty() || name == ".") continue;
+    if (name == "..") {
+      if (above.empty()) continue;
+      at = above.back().first;
+      above.pop_back();
+      continue;
+    }
+    const auto child = nodes_[at].children->find(name);
+    if (child == nodes_[at].children->end()) {
+      if (!rest.empty()) return std::nullopt;
+      missing.clear();
+      for (const auto& [directory, part] : above) missing += str_cat(part, "/");
+      missing += name;
+      return std::nullopt;
+    }
+    const MergedNode& node = nodes_[child->second];
+    if (rest.empty()) return child->second;
+    if (node.children) {
+      above.emplace_back(at, name);
+      at = child->second;
+      continue;
+    }
+    const EntryView entry = layers_[node.layer]->entry(node.entry);
+    if (entry.type != EntryType::kSymlink || ++symlinks > kMaxSymlinks) return std::nullopt;
+    rest.push_back(entry.link);
+    if (!entry.link.starts_with('/')) continue;
+    at = kRootIndex;
+    above.clear();
+  }
+  return at;
+}
+
 void Merge::detach(std::string_view path) {
   const auto parent = find(parent_path(path));
   if (!parent || !nodes_[*parent].children) return;
@@ -205,8 +296,7 @@ void Merge::detach(std::string_view path) {
 }
 
 std::unexpected<Error> Merge::error_at(int code, std::string_view path, std::string_view why) const {
-  const std::string_view shown = path.empty() ? std::string_view("/") : path;
-  return fail(code, "layer ", layer_count_, " (", layer_name_, "): ", shown.substr(0, 256), ": ", why,
+  return fail(code, "layer ", layer_count_, " (", layer_name_, "): ", path.empty() ? "/" : printable(path), ": ", why,
               "; the image is broken and has to be built anew");
 }
 

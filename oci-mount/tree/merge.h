@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -49,10 +50,15 @@ class Merge {
   enum class LinkState : std::uint8_t { kWaiting, kInProgress };
   struct WaitingLink {
     std::string_view target;
+    /// Of a link to a lower layer: what stands there below this one, marks not counted.
+    std::optional<Index> below;
     LinkState state = LinkState::kWaiting;
   };
 
+  /// What has to be seen of a layer before any of it is applied.
+  Result<void> look_at(const LayerEntries& source);
   Result<void> hide_lower(const layer::EntryView& mark);
+  Result<void> make_mark_directory(const layer::EntryView& mark);
   Result<void> add_entry(const layer::EntryView& entry, std::uint32_t entry_index);
   Result<void> resolve_links();
   Result<void> resolve_link_chain(std::string_view path);
@@ -60,18 +66,23 @@ class Merge {
   Result<Index> make_node(std::uint32_t entry_index, bool directory);
   Result<Index> ensure_directory(std::string_view path);
   [[nodiscard]] std::optional<Index> find(std::string_view path) const;
+  /// The same through symlinks, but for the last part: as a hard link's target is found. When only that is not there,
+  /// `missing` gets the path without symlinks.
+  std::optional<Index> find_through_symlinks(std::string_view path, std::string& missing) const;
   void detach(std::string_view path);
   std::unexpected<Error> error_at(int code, std::string_view path, std::string_view why) const;
 
   const std::uint32_t max_nodes_;
   std::vector<MergedNode> nodes_;
+  std::vector<const LayerEntries*> layers_;
   std::uint32_t layer_count_ = 0;
 
   // While a layer is being added:
   std::string_view layer_name_;
+  std::vector<std::uint32_t> marks_;
+  std::set<std::string_view> whiteouts_;
   std::map<std::string_view, WaitingLink> waiting_links_;
-  std::uint32_t left_out_count_ = 0;
-  std::string_view first_left_out_;
+  std::set<std::string_view> left_out_;
   std::pair<std::string_view, Index> last_directory_{"",
                                                      kRootIndex};  // entries come in runs of one directory
 };

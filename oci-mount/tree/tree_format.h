@@ -7,7 +7,7 @@
 namespace layerboot::tree {
 
 /// Raised whenever a record or a merge rule changes: older files are then rebuilt, not read.
-inline constexpr std::uint32_t kTreeFormatVersion = 2;
+inline constexpr std::uint32_t kTreeFormatVersion = 3;
 inline constexpr std::array<char, 8> kTreeMagic = {'L', 'B', 'T', 'R', 'E', 'E', '\r', '\n'};
 
 /// A table or the byte pool: where it lies in the file, and how many records (bytes) it has.

@@ -39,6 +39,7 @@ std::optional<std::uint32_t> type_bits(EntryType type) {
     case EntryType::kFifo:
       return S_IFIFO;
     case EntryType::kHardLink:
+    case EntryType::kLinkBelow:
     case EntryType::kWhiteout:
     case EntryType::kOpaque:
       break;

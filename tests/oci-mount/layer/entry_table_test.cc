@@ -93,12 +93,120 @@ TEST(EntryTable, AFileTakesTheDirectoryBeforeItAway) {
   EXPECT_EQ(listed(build({entry(kDirectory, "a", 1), entry(kFile, "a/b", 2), entry(kFile, "a", 3),
                           entry(kFile, "ab", 4)})),
             "a:3 ab:4");
-  EXPECT_EQ(
-      listed(build({entry(kFile, "a/b", 1), entry(EntryType::kSymlink, "a", 2), entry(kFile, "a/c", 3)})),
-      "a/c:3")
-      << "and what comes later below it takes the file's place";
   EXPECT_EQ(listed(build({entry(kFile, "a", 1), entry(kDirectory, "a", 2), entry(kFile, "a/b", 3)})),
             "a:2 a/b:3");
+  EXPECT_EQ(listed(build({entry(kDirectory, "a", 1), entry(kFile, "a/b", 2), entry(kFile, "a", 3),
+                          entry(kDirectory, "a", 4), entry(kFile, "a/c", 5)})),
+            "a:4 a/c:5")
+      << "and what it took away does not come back with the next directory";
+}
+
+TEST(EntryTable, NothingIsBelowAFile) {
+  EXPECT_EQ(listed(build({entry(kFile, "a", 1), entry(kFile, "a/c", 2)})),
+            "\"a/c\": it leads through \"a\", which the same layer makes something else than a directory");
+  EXPECT_EQ(listed(build({entry(kFile, "a", 1), entry(EntryType::kWhiteout, "a/c", 2)})), "a:1 W-a/c:2")
+      << "a mark there says nothing";
+}
+
+TarEntry link(EntryType type, std::string path, std::string target, std::uint32_t uid = 0) {
+  TarEntry made = entry(type, std::move(path), uid);
+  made.link = std::move(target);
+  return made;
+}
+TarEntry symlink(std::string path, std::string target) {
+  return link(EntryType::kSymlink, std::move(path), std::move(target));
+}
+TarEntry hard_link(std::string path, std::string target) {
+  return link(EntryType::kHardLink, std::move(path), std::move(target), 99);
+}
+
+/// "path=target" of each link: with "==" one of this layer, with "=" one of below.
+std::string links_of(const Result<EntryTable>& table) {
+  if (!table) return table.error().text;
+  std::string text;
+  for (std::uint32_t i = 0; i < table->entry_count(); ++i) {
+    const EntryView view = table->entry(i);
+    if (view.type != EntryType::kHardLink && view.type != EntryType::kLinkBelow) continue;
+    text += str_cat(text.empty() ? "" : " ", view.path, view.type == EntryType::kHardLink ? "==" : "=", view.link);
+  }
+  return text;
+}
+
+TEST(EntryTable, NamesLeadThroughSymlinksThatStandThen) {
+  EXPECT_EQ(listed(build({symlink("lib", "usr/lib"), entry(kFile, "lib/a", 1)})), "lib:0 usr/lib/a:1");
+  EXPECT_EQ(listed(build({symlink("lib", "/usr/./lib/"), entry(kFile, "lib/a", 1)})), "lib:0 usr/lib/a:1");
+  EXPECT_EQ(listed(build({symlink("d/up", "../../../x"), entry(kFile, "d/up/a", 1)})), "d/up:0 x/a:1");
+  EXPECT_EQ(listed(build({symlink("a", "b/c"), symlink("b", "d"), entry(kFile, "a/x", 1)})),
+            "a:0 b:0 d/c/x:1");
+  EXPECT_EQ(listed(build({symlink("r", "/"), entry(kFile, "r/r/r/x", 1)})), "r:0 x:1");
+  EXPECT_EQ(listed(build({symlink("a", "one"), entry(kFile, "a/x", 1), symlink("a", "two"),
+                          entry(kFile, "a/y", 2)})),
+            "a:0 one/x:1 two/y:2");
+  EXPECT_EQ(listed(build({entry(kDirectory, "a"), entry(kFile, "a/x", 1), symlink("a", "two"),
+                          entry(kFile, "a/y", 2)})),
+            "a:0 two/y:2")
+      << "the directory went with what was in it";
+  EXPECT_EQ(listed(build({symlink("a", "two"), entry(kDirectory, "a", 1), entry(kFile, "a/y", 2)})), "a:1 a/y:2")
+      << "the last part of a name is not followed";
+  EXPECT_EQ(listed(build({entry(kFile, "a/x", 1), symlink("b", "a"), entry(kFile, "b/x", 2)})), "a/x:2 b:0");
+}
+
+TEST(EntryTable, MarksLeadThroughSymlinksToo) {
+  EXPECT_EQ(listed(build({symlink("a", "b"), entry(EntryType::kWhiteout, "a/x")})), "a:0 W-b/x:0");
+  EXPECT_EQ(listed(build({symlink("a", "b"), entry(EntryType::kOpaque, "a")})), "a:0 O-b:0");
+  EXPECT_EQ(listed(build({entry(EntryType::kWhiteout, "a/x"), symlink("a", "b")})), "a:0 W-a/x:0");
+}
+
+TEST(EntryTable, SymlinksInACircleAndEndlessPathsAreRefused) {
+  EXPECT_NE(listed(build({symlink("a", "b"), symlink("b", "a"), entry(kFile, "a/x")})).find("more than 255 symlinks"),
+            std::string::npos);
+  EXPECT_NE(listed(build({symlink("a", "a/b"), entry(kFile, "a/x")})).find("255 symlinks"), std::string::npos);
+  std::string deep;
+  for (int i = 0; i < 700; ++i) deep += "d/";
+  const auto refused = listed(build({symlink("a", deep), symlink(deep + "b", deep), entry(kFile, "a/b/x")}));
+  EXPECT_EQ(refused.find(":0"), std::string::npos) << refused;
+}
+
+TEST(EntryTable, AHardLinkIsBoundToWhatStoodThere) {
+  EXPECT_EQ(links_of(build({entry(kFile, "a", 1), hard_link("h", "a")})), "h==a");
+  const auto replaced = build({entry(kFile, "a", 1), hard_link("h", "a"), hard_link("g", "a"), entry(kFile, "a", 2)});
+  EXPECT_EQ(links_of(replaced), "g==h");
+  EXPECT_EQ(listed(replaced), "a:2 g:99 h:1");
+  const auto in_turn = build({entry(kFile, "a", 1), hard_link("h", "a"), entry(kFile, "a", 2), hard_link("g", "h"),
+                              entry(kFile, "h", 3)});
+  EXPECT_EQ(listed(in_turn), "a:2 g:1 h:3");
+  const auto under = build({entry(kFile, "d/a", 1), hard_link("h", "d/a"), symlink("d", "h")});
+  EXPECT_EQ(listed(under), "d:0 h:1");
+  const auto chain = build({entry(kFile, "a", 1), hard_link("b", "a"), hard_link("c", "b"), hard_link("d", "c")});
+  EXPECT_EQ(links_of(chain), "b==a c==a d==a");
+  const auto hard_over_its_target = build({entry(kFile, "a/x", 1), hard_link("a", "a/x")});
+  EXPECT_NE(links_of(hard_over_its_target).find("leads through \"a\""), std::string::npos)
+      << "the directory went before the link was made";
+}
+
+TEST(EntryTable, AHardLinkToWhatTheLayerDoesNotHaveIsToTheOnesBelow) {
+  EXPECT_EQ(links_of(build({hard_link("h", "a"), entry(kFile, "a", 1)})), "h=a");
+  EXPECT_EQ(links_of(build({hard_link("h", "a"), hard_link("g", "h")})), "g=a h=a");
+  EXPECT_EQ(links_of(build({symlink("lib", "usr/lib"), hard_link("h", "lib/a")})), "h=usr/lib/a");
+  EXPECT_EQ(links_of(build({hard_link("h", "h")})), "h=h");
+}
+
+TEST(EntryTable, AHardLinksTargetIsFoundThroughSymlinks) {
+  EXPECT_EQ(links_of(build({entry(kFile, "usr/lib/a", 1), symlink("lib", "usr/lib"), hard_link("h", "lib/a")})),
+            "h==usr/lib/a");
+  EXPECT_EQ(links_of(build({entry(kFile, "q", 1), symlink("s", "q"), hard_link("h", "s")})), "h==s")
+      << "but for its last part";
+  EXPECT_EQ(links_of(build({entry(kDirectory, "d", 1), hard_link("h", "d")})),
+            "\"h\": a hard link to the directory \"d\"");
+}
+
+TEST(EntryTable, WhatIsHiddenCanBeLinkedTo) {
+  TarEntry hidden = entry(kFile, ".wh..wh.plnk/1.2", 7);
+  hidden.hidden = true;
+  const auto table =
+      build({hidden, hard_link("b", ".wh..wh.plnk/1.2"), hard_link("a", ".wh..wh.plnk/1.2")});
+  EXPECT_EQ(listed(table), "a:99 b:7");
+  EXPECT_EQ(links_of(table), "a==b");
 }
 
 TEST(EntryTable, AnEmptyLayer) { EXPECT_EQ(build({})->entry_count(), 0U); }

@@ -121,8 +121,13 @@ TEST(MakeEntry, WhiteoutsGoByNameWhateverTheirType) {
 TEST(MakeEntry, HidesAufsMetadata) {
   for (const char* name : {".wh..wh.plnk", "a/.wh..wh.aufs", ".wh..wh.plnk/1.2", "a/.wh.b/c", ".wh.a/b"}) {
     const auto entry = make(header('0', name));
-    ASSERT_TRUE(entry) << name;
-    EXPECT_FALSE(*entry) << name;
+    ASSERT_TRUE(entry && *entry) << name;
+    EXPECT_TRUE((*entry)->hidden) << name << ": only hard links may lead there";
+    for (const char type : {'5', '2', '1', '3'}) {
+      const auto other = make(header(type, name, "target"));
+      ASSERT_TRUE(other) << name;
+      EXPECT_TRUE(!*other || (*other)->type == EntryType::kOpaque) << name;
+    }
   }
   EXPECT_EQ(make(header('0', "a.wh./b.wh.c"))->value().path, "a.wh./b.wh.c") << "only at a name's begin";
 }
@@ -141,21 +146,42 @@ TEST(MakeEntry, XattrsOfTheHostsOverlayAreDropped) {
   EXPECT_EQ((*entry)->xattrs[1].first, "user.b");
 }
 
+TEST(MakeEntry, XattrsThatOnlyFilesAndDirectoriesHaveAreDroppedElsewhere) {
+  const std::vector<std::pair<std::string, std::string>> all{
+      {"security.x", "1"}, {"system.posix_acl_access", "2"}, {"user.x", "3"}};
+  for (const char type : {'0', '5'}) EXPECT_EQ(make_entry(header(type, "f"), all, 0)->value().xattrs.size(), 3U);
+  for (const char type : {'3', '4', '6'}) EXPECT_EQ(make_entry(header(type, "f"), all, 0)->value().xattrs.size(), 2U);
+  const auto symlink = make_entry(header('2', "l", "x"), all, 0);
+  ASSERT_EQ(symlink->value().xattrs.size(), 1U);
+  EXPECT_EQ(symlink->value().xattrs[0].first, "security.x");
+}
+
+TEST(MakeEntry, ASymlinkHasNoModeOfItsOwn) {
+  TarHeader symlink = header('2', "l", "x");
+  symlink.mode = 0644;
+  EXPECT_EQ(make(symlink)->value().mode, 0777U);
+}
+
 TEST(MakeEntry, XattrsAreBounded) {
   EXPECT_TRUE(make_entry(header('0', "f"), {{"user.a", std::string(kMaxXattrBytes - 6, 'x')}}, 0));
   EXPECT_FALSE(make_entry(header('0', "f"), {{"user.a", std::string(kMaxXattrBytes - 5, 'x')}}, 0));
   EXPECT_FALSE(make_entry(header('0', "f"), {{std::string(256, 'n'), "x"}}, 0));
 }
 
-TEST(MakeEntry, OwnersAndDevicesAreInRange) {
-  TarHeader file = header('0', "f");
-  file.uid = 4'294'967'294;
-  EXPECT_EQ(make(file)->value().uid, 4'294'967'294U);
-  file.uid = 4'294'967'295;
-  expect_refused(file, "owner");
-  file.uid = 0;
-  file.gid = -1;
-  expect_refused(file, "group");
+TEST(MakeEntry, OwnersAreAsChownTakesThem) {
+  const std::vector<std::pair<std::int64_t, std::uint32_t>> owners{
+      {4'294'967'294, 4'294'967'294}, {4'294'967'295, 0}, {-1, 0},
+      {-2, 4'294'967'294},            {1LL << 32, 0},     {(1LL << 32) + 5, 5}};
+  for (const auto& [in_tar, taken] : owners) {
+    TarHeader file = header('0', "f");
+    file.uid = in_tar;
+    file.gid = in_tar;
+    EXPECT_EQ(make(file)->value().uid, taken) << in_tar;
+    EXPECT_EQ(make(file)->value().gid, taken) << in_tar;
+  }
+}
+
+TEST(MakeEntry, DevicesAreInRange) {
   TarHeader device = header('4', "d");
   device.device_major = kMaxDeviceMajor;
   device.device_minor = kMaxDeviceMinor;

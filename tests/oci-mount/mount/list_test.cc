@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include "oci-mount/mount/output.h"
 #include "tests/oci-mount/tree/built_tree.h"
 
 namespace layerboot::mount {
@@ -83,12 +82,6 @@ TEST(ModeText, SpecialBits) {
   EXPECT_EQ(mode_text(S_IFIFO | 0640), "prw-r-----");
   EXPECT_EQ(mode_text(S_IFSOCK), "s---------");
   EXPECT_EQ(mode_text(S_IFBLK), "b---------");
-}
-
-TEST(Printable, EscapesWhatATerminalActsOn) {
-  EXPECT_EQ(printable("a b\xc3\xa9"), "a b\xc3\xa9");
-  EXPECT_EQ(printable("\x1b[2J\x7f"), "\\033[2J\\177");
-  EXPECT_EQ(printable("a\\b"), "a\\\\b");
 }
 
 }  // namespace

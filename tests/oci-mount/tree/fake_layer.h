@@ -42,7 +42,12 @@ class FakeLayer final : public LayerEntries {
     entry.mode = 0777;
     return entry;
   }
+  /// To whatever is there.
   void hard_link(std::string_view path, std::string_view target) {
+    add(layer::EntryType::kLinkBelow, path).link = keep(target);
+  }
+  /// To an entry of this layer.
+  void own_hard_link(std::string_view path, std::string_view target) {
     add(layer::EntryType::kHardLink, path).link = keep(target);
   }
   void whiteout(std::string_view path) { add(layer::EntryType::kWhiteout, path); }

@@ -27,6 +27,7 @@ struct ModelFile {
   std::uint32_t mode = 0755;
   std::uint32_t uid = 0;
   std::size_t layer = 0;
+  std::string target;  // of a symlink
 };
 using Model = std::map<std::string, std::shared_ptr<ModelFile>>;
 
@@ -51,6 +52,41 @@ void make_directory(Model& model, const std::string& path) {
   model[path] = std::make_shared<ModelFile>();
 }
 
+/// What a hard link to `path` finds: directories through symlinks, the last part as it is.
+std::shared_ptr<ModelFile> find(const Model& model, const std::string& path, int symlinks = 0) {
+  if (symlinks > 20) return nullptr;  // the random ones are too few to need more without a circle
+  std::string walked;
+  for (std::size_t begin = 0;;) {
+    const auto end = path.find('/', begin);
+    walked += (walked.empty() ? "" : "/") + path.substr(begin, end - begin);
+    const auto found = model.find(walked);
+    if (found == model.end()) return nullptr;
+    if (end == std::string::npos) return found->second;
+    begin = end + 1;
+    if (found->second->type == EntryType::kDirectory) continue;
+    if (found->second->type != EntryType::kSymlink) return nullptr;
+    const std::string above = up(walked);
+    return find(model, str_cat(above, above.empty() ? "" : "/", found->second->target, "/", path.substr(begin)),
+                symlinks + 1);
+  }
+}
+
+void model_mark_directory(Model& model, const EntryView& mark, std::size_t number,
+                          const std::vector<EntryView>& entries, const std::map<std::string, std::string>& links) {
+  const std::string directory = mark.type == EntryType::kOpaque ? std::string(mark.path) : up(std::string(mark.path));
+  for (std::string path = directory; !path.empty(); path = up(path)) {
+    const auto found = model.find(path);
+    const bool is_directory = found != model.end() && found->second->type == EntryType::kDirectory;
+    if (is_directory) break;
+    if (links.contains(path) || (found != model.end() && found->second->layer == number)) return;
+    const bool lower_ends_here = path.find('/') == std::string::npos || model.contains(up(path));
+    for (const EntryView& e : entries) {
+      if (lower_ends_here && e.type == EntryType::kWhiteout && e.path == path) return;
+    }
+  }
+  if (!directory.empty()) make_directory(model, directory);
+}
+
 bool model_apply(Model& model, std::size_t number, const std::vector<EntryView>& entries) {
   const auto is_mark = [](const EntryView& e) {
     return e.type == EntryType::kWhiteout || e.type == EntryType::kOpaque;
@@ -67,6 +103,10 @@ bool model_apply(Model& model, std::size_t number, const std::vector<EntryView>&
       if (a.type != EntryType::kDirectory && is_below(std::string(b.path), std::string(a.path))) return false;
     }
   }
+  std::map<std::string, std::shared_ptr<ModelFile>> below;
+  for (const EntryView& e : entries) {
+    if (e.type == EntryType::kLinkBelow) below[std::string(e.path)] = find(model, std::string(e.link));
+  }
   for (const EntryView& e : entries) {
     const std::string path(e.path);
     if (e.type == EntryType::kWhiteout) erase(model, path);
@@ -74,15 +114,11 @@ bool model_apply(Model& model, std::size_t number, const std::vector<EntryView>&
       erase_below(model, path);
     }
   }
-  for (const EntryView& e : entries) {
-    if (e.type == EntryType::kWhiteout) make_directory(model, up(std::string(e.path)));
-    if (e.type == EntryType::kOpaque) make_directory(model, std::string(e.path));
-  }
   std::map<std::string, std::string> links;
   for (const EntryView& e : things) {
     const std::string path(e.path);
     if (!path.empty()) make_directory(model, up(path));
-    if (e.type == EntryType::kHardLink) {
+    if (e.type == EntryType::kLinkBelow) {
       erase(model, path);
       links[path] = std::string(e.link);
       continue;
@@ -90,18 +126,32 @@ bool model_apply(Model& model, std::size_t number, const std::vector<EntryView>&
     const bool stays =
         e.type == EntryType::kDirectory && model.contains(path) && model[path]->type == EntryType::kDirectory;
     if (!stays) erase(model, path);
-    model[path] = std::make_shared<ModelFile>(ModelFile{e.type, e.mode, e.uid, number});
+    model[path] = std::make_shared<ModelFile>(ModelFile{e.type, e.mode, e.uid, number, std::string(e.link)});
+  }
+  for (const EntryView& e : entries) {
+    if (is_mark(e)) model_mark_directory(model, e, number, entries, links);
+  }
+  std::set<std::string> left_out;
+  for (const EntryView& e : entries) {
+    if (is_left_out(e)) left_out.insert(std::string(e.path));
   }
   for (bool moved = true; moved;) {
     moved = false;
     for (auto link = links.begin(); link != links.end();) {
-      const auto target = model.find(link->second);
-      if (target == model.end()) {
+      auto target = below[link->first];
+      if (!target && !links.contains(link->second)) target = find(model, link->second);
+      if (!target && left_out.contains(link->second)) {
+        left_out.insert(link->first);
+        link = links.erase(link);
+        moved = true;
+        continue;
+      }
+      if (!target) {
         ++link;
         continue;
       }
-      if (target->second->type == EntryType::kDirectory) return false;
-      model[link->first] = target->second;
+      if (target->type == EntryType::kDirectory) return false;
+      model[link->first] = target;
       link = links.erase(link);
       moved = true;
     }

@@ -210,6 +210,69 @@ TEST_F(MergeTest, HardLinkChainsInAnyOrder) {
   EXPECT_EQ(at("c").nlink, 3U);
 }
 
+TEST_F(MergeTest, AHardLinkToALowerFileIsBoundToItThoughTheLayerReplacesOrHidesIt) {
+  FakeLayer& lower = layer();
+  lower.file("a", 1);
+  lower.file("b", 1);
+  lower.file("d/c", 1);
+  FakeLayer& upper = layer();
+  upper.hard_link("x", "a");
+  upper.file("a", 22);
+  upper.hard_link("y", "b");
+  upper.whiteout("b");
+  upper.hard_link("z", "d/c");
+  upper.opaque("d");
+  merged();
+  EXPECT_EQ(at("x").size_bytes, 1U);
+  EXPECT_EQ(at("x").nlink, 1U);
+  EXPECT_EQ(at("a").size_bytes, 22U);
+  EXPECT_EQ(at("y").nlink, 1U);
+  EXPECT_FALSE(has("b"));
+  EXPECT_EQ(at("z").nlink, 1U);
+  EXPECT_FALSE(has("d/c"));
+}
+
+TEST_F(MergeTest, AHardLinkOfItsOwnLayerIsToTheNewFileNotToTheLowerOne) {
+  layer().file("a", 1);
+  FakeLayer& upper = layer();
+  upper.file("a", 22);
+  upper.own_hard_link("x", "a");
+  merged();
+  EXPECT_EQ(node_at(*tree_, "a"), node_at(*tree_, "x"));
+  EXPECT_EQ(at("x").size_bytes, 22U);
+}
+
+TEST_F(MergeTest, AHardLinksTargetIsFoundThroughSymlinks) {
+  FakeLayer& lower = layer();
+  lower.directory("usr/lib");
+  lower.file("usr/lib/base");
+  lower.symlink("usr/lib/s", "base");
+  lower.symlink("lib", "/usr/lib");
+  lower.symlink("up", "lib/../..//./lib");
+  FakeLayer& upper = layer();
+  upper.hard_link("h", "lib/base");
+  upper.hard_link("i", "up/base");
+  upper.hard_link("s", "lib/s");
+  merged();
+  EXPECT_EQ(node_at(*tree_, "h"), node_at(*tree_, "usr/lib/base"));
+  EXPECT_EQ(node_at(*tree_, "i"), node_at(*tree_, "usr/lib/base"));
+  EXPECT_EQ(at("h").nlink, 3U);
+  EXPECT_TRUE(S_ISLNK(at("s").mode)) << "the last part is not followed";
+  EXPECT_EQ(node_at(*tree_, "s"), node_at(*tree_, "usr/lib/s"));
+  layer().file("usr/lib/new");
+  layers_.back()->hard_link("n", "lib/new");
+  merged();
+  EXPECT_EQ(node_at(*tree_, "n"), node_at(*tree_, "usr/lib/new")) << "a lower symlink to an own file";
+}
+
+TEST_F(MergeTest, SymlinksInACircleLeadAHardLinkNowhere) {
+  FakeLayer& lower = layer();
+  lower.symlink("a", "b");
+  lower.symlink("b", "a");
+  layer().hard_link("h", "a/x");
+  EXPECT_NE(refused().find("does not exist"), std::string::npos);
+}
+
 TEST_F(MergeTest, LinkCountFollowsTheMergedView) {
   FakeLayer& lower = layer();
   lower.file("a");
@@ -256,6 +319,45 @@ TEST_F(MergeTest, OverlayfsWhiteoutDevicesAreLeftOut) {
   merged();
   EXPECT_TRUE(S_ISREG(at("a").mode));
   EXPECT_TRUE(S_ISCHR(at("null").mode));
+}
+
+TEST_F(MergeTest, HardLinksToWhatIsLeftOutAreLeftOut) {
+  FakeLayer& one = layer();
+  one.add(EntryType::kCharDevice, "a");
+  one.own_hard_link("b", "a");
+  one.file("c");
+  merged();
+  EXPECT_TRUE(has("c"));
+  EXPECT_FALSE(has("b"));
+}
+
+TEST_F(MergeTest, AMarkMakesItsDirectoryUnlessTheLayerSaysOtherwise) {
+  FakeLayer& lower = layer();
+  lower.directory("test/b");
+  lower.file("test/test");
+  lower.symlink("s", "elsewhere");
+  lower.directory("o");
+  FakeLayer& upper = layer();
+  upper.whiteout("test");
+  upper.whiteout("test/test");
+  upper.whiteout("test/b/c");
+  upper.symlink("s", "test");
+  upper.whiteout("s/x");
+  upper.whiteout("o");
+  upper.opaque("o");
+  upper.whiteout("new/x");
+  merged();
+  EXPECT_FALSE(has("test"));
+  EXPECT_TRUE(S_ISLNK(at("s").mode));
+  EXPECT_FALSE(has("o"));
+  EXPECT_TRUE(S_ISDIR(at("new").mode));
+}
+
+TEST_F(MergeTest, MessagesHoldNothingThatATerminalActsOn) {
+  layer().hard_link("h\x1b[31m", "no\x1b[31m");
+  const std::string error = refused();
+  EXPECT_EQ(error.find('\x1b'), std::string::npos) << error;
+  EXPECT_NE(error.find("h\\033[31m"), std::string::npos) << error;
 }
 
 TEST_F(MergeTest, ARootThatIsNoDirectoryIsRefused) {
