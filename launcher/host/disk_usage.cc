@@ -9,13 +9,9 @@
 #include <string>
 #include <utility>
 
+#include "oci-mount/base/disk_blocks.h"
+
 namespace layerboot::launcher {
-
-namespace {
-
-constexpr std::uint64_t kBlockBytes = 512;  // st_blocks' unit
-
-}  // namespace
 
 Result<DiskUsage> disk_usage(const std::filesystem::path& directory) {
   std::string path = directory.string();

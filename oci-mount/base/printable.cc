@@ -1,24 +1,10 @@
 #include "oci-mount/base/printable.h"
 
+#include "oci-mount/base/utf8.h"
+
 namespace layerboot {
 
 namespace {
-
-/// The bytes of the well-formed UTF-8 character that `text` begins with (Unicode 15, table 3-7), or 0.
-std::size_t character_bytes(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return 1;
-  const std::size_t size = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() < size) return 0;
-  for (std::size_t i = 1; i < size; ++i) {
-    if ((byte(i) & 0xc0U) != 0x80) return 0;
-  }
-  const bool overlong = (lead == 0xe0 && byte(1) < 0xa0) || (lead == 0xf0 && byte(1) < 0x90);
-  const bool surrogate = lead == 0xed && byte(1) >= 0xa0;
-  const bool too_large = lead == 0xf4 && byte(1) >= 0x90;
-  return overlong || surrogate || too_large ? 0 : size;
-}
 
 /// C0, DEL, and C1, which UTF-8 writes as c2 80 to c2 9f.
 bool is_control(std::string_view character) {
@@ -41,7 +27,7 @@ std::string printable(std::string_view text, std::size_t max_bytes) {
   std::string out;
   while (!text.empty()) {
     if (out.size() >= max_bytes) return out + "…";
-    const std::size_t size = character_bytes(text);
+    const std::size_t size = utf8_character_bytes(text);
     const auto character = text.substr(0, size == 0 ? 1 : size);
     if (size == 0 || is_control(character)) {
       append_escaped(out, character);
@@ -58,7 +44,7 @@ std::string printable_lines(std::string_view message) {
   std::string out;
   out.reserve(message.size());
   while (!message.empty()) {
-    const std::size_t size = character_bytes(message);
+    const std::size_t size = utf8_character_bytes(message);
     const auto character = message.substr(0, size == 0 ? 1 : size);
     const bool is_layout = character == "\n" || character == "\t";
     if (!is_layout && (size == 0 || is_control(character))) {

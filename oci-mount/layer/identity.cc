@@ -15,14 +15,6 @@ store::HashAlgorithm algorithm_of(IdentityKind kind) {
   return kind == IdentityKind::kSha512 ? store::HashAlgorithm::kSha512 : store::HashAlgorithm::kSha256;
 }
 
-/// The record's digest. REQUIRES: its kind is a digest's.
-store::Digest digest_in(const IdentityRecord& record) {
-  const auto algorithm = algorithm_of(record.kind);
-  const std::size_t size = algorithm == store::HashAlgorithm::kSha256 ? 32 : 64;
-  auto digest = store::Digest::from_bytes(algorithm, std::span(record.bytes).first(size));
-  return *digest;
-}
-
 std::string hash_text(std::span<const std::byte> bytes) {
   const XXH128_hash_t hash = ::XXH3_128bits(bytes.data(), bytes.size());
   std::string text;
@@ -41,6 +33,13 @@ IdentityRecord identity_record(const store::Digest& digest) {
       digest.algorithm() == store::HashAlgorithm::kSha256 ? IdentityKind::kSha256 : IdentityKind::kSha512;
   std::copy(digest.bytes().begin(), digest.bytes().end(), record.bytes.begin());
   return record;
+}
+
+store::Digest digest_in(const IdentityRecord& record) {
+  const auto algorithm = algorithm_of(record.kind);
+  const std::size_t size = algorithm == store::HashAlgorithm::kSha256 ? 32 : 64;
+  auto digest = store::Digest::from_bytes(algorithm, std::span(record.bytes).first(size));
+  return *digest;
 }
 
 LayerIdentity LayerIdentity::of_blob(const store::Digest& digest) {

@@ -31,7 +31,8 @@ class LayerIdentity {
   IdentityRecord record_;
 };
 
-/// A digest as it is kept in an index.
+/// A digest as it is kept in an index, and back. REQUIRES: the record is a digest's.
 IdentityRecord identity_record(const store::Digest& digest);
+store::Digest digest_in(const IdentityRecord& record);
 
 }  // namespace layerboot::layer

@@ -14,6 +14,7 @@
 #include "oci-mount/layer/limits.h"
 #include "oci-mount/layer/tar_scanner.h"
 #include "oci-mount/layer/zstd_scanner.h"
+#include "oci-mount/store/compression.h"
 
 namespace layerboot::layer {
 
@@ -104,14 +105,14 @@ class IndexBuild {
   IndexBuild& operator=(const IndexBuild&) = delete;
 
   Result<void> run(const std::function<void(std::uint64_t)>& on_progress) {
-    if (expected_.digests && blob_.size_bytes() != expected_.digests->size_bytes) {
-      return fail(EBADMSG, blob_.name(), " has ", blob_.size_bytes(), " of ", expected_.digests->size_bytes,
-                  " bytes: it was cut short or is another file; fetch the image again");
-    }
-    if (expected_.compression == store::Compression::kGzip) {
+    LB_TRY(check_size(blob_, expected_));
+    const auto compression = store::compression_of(blob_);
+    if (!compression) return while_doing(compression.error(), blob_.name());
+    compression_ = *compression;
+    if (compression_ == store::Compression::kGzip) {
       LB_ASSIGN(gzip_, GzipScanner::create(tar_, side_, span_target_bytes_));
     }
-    if (expected_.compression == store::Compression::kZstd) {
+    if (compression_ == store::Compression::kZstd) {
       LB_ASSIGN(zstd_, ZstdScanner::create(tar_, recut_));
     }
     LB_TRY(read_through(on_progress));
@@ -133,7 +134,7 @@ class IndexBuild {
 
   Result<void> write(AtomicFile& file) {
     IndexHeader header;
-    header.compression = static_cast<std::uint32_t>(expected_.compression);
+    header.compression = static_cast<std::uint32_t>(compression_);
     header.blob = expected_.identity.record();
     if (expected_.digests) header.diff_id = identity_record(expected_.digests->diff_id);
     header.blob_size_bytes = blob_.size_bytes();
@@ -201,18 +202,24 @@ class IndexBuild {
       return fail(EBADMSG, blob_.name(), " is damaged: its bytes hash to ", found.text(),
                   "; fetch the image again");
     }
-    if (!decoded_) return while_doing(decoded_.error(), blob_.name(), " is whole, but can't be served");
+    if (!decoded_) return undecodable();
     const store::Digest diff_id = is_tar_hashed() ? tar_.hasher().finish() : found;
     if (diff_id != expected_.digests->diff_id) {
-      return fail(EBADMSG, blob_.name(), " unpacks to ", diff_id.text(), ", but the image's config has ",
-                  expected_.digests->diff_id.text(),
-                  " as its DiffID: the image was put together wrong; fetch or build it again");
+      return wrong_diff_id(blob_.name(), diff_id, expected_.digests->diff_id);
     }
     return {};
   }
 
+  std::unexpected<Error> undecodable() const {
+    const std::string_view said = store::compression_name(expected_.compression);
+    const bool other = compression_ == store::Compression::kNone && compression_ != expected_.compression;
+    return while_doing(decoded_.error(), blob_.name(), " is whole, but can't be served",
+                       other ? str_cat(" (its media type says ", said, ", which it is not)") : std::string());
+  }
+
   const store::Blob& blob_;
   const ExpectedLayer& expected_;
+  store::Compression compression_ = store::Compression::kNone;
   AtomicFile* recut_;  // or null
   std::uint64_t span_target_bytes_;
   store::Hasher blob_hasher_;
@@ -252,6 +259,18 @@ Result<Manner> try_build(const store::Blob& blob, const ExpectedLayer& expected,
 }
 
 }  // namespace
+
+Result<void> check_size(const store::Blob& blob, const ExpectedLayer& expected) {
+  if (!expected.digests || blob.size_bytes() == expected.digests->size_bytes) return {};
+  return fail(EBADMSG, blob.name(), " has ", blob.size_bytes(), " of ", expected.digests->size_bytes,
+              " bytes: it was cut short or is another file; fetch the image again");
+}
+
+std::unexpected<Error> wrong_diff_id(const std::string& name, const store::Digest& found,
+                                     const store::Digest& expected) {
+  return fail(EBADMSG, name, " unpacks to ", found.text(), ", but the image's config has ", expected.text(),
+              " as its DiffID: the image was put together wrong; fetch or build it again");
+}
 
 Result<void> build_index(const store::Blob& blob, const ExpectedLayer& expected,
                          const std::filesystem::path& path,

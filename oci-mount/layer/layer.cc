@@ -34,6 +34,17 @@ Result<LayerIndex> build_and_open(const store::Blob& blob, const ExpectedLayer& 
   return LayerIndex::open(path, expected.identity);
 }
 
+/// What building the index checks, of one that is there: the answer must not hang on what is cached. ESTALE
+/// where only building it again can tell.
+Result<void> check_diff_id(const LayerIndex& index, const ExpectedLayer& expected, const std::string& name) {
+  if (!expected.digests) return {};
+  const IdentityRecord wanted = identity_record(expected.digests->diff_id);
+  if (index.diff_id() == wanted) return {};
+  if (index.diff_id().kind != wanted.kind)
+    return fail(ESTALE, "the index of ", name, " was checked against a DiffID of another algorithm");
+  return wrong_diff_id(name, digest_in(index.diff_id()), expected.digests->diff_id);
+}
+
 /// The file that a layer in large zstd frames is read from.
 Result<std::shared_ptr<const store::Blob>> open_recut(const LayerIndex& index,
                                                       const std::filesystem::path& index_path,
@@ -49,6 +60,7 @@ Result<std::shared_ptr<const Layer>> open_with_index(std::shared_ptr<const store
                                                      const ExpectedLayer& expected,
                                                      const OpenOptions& options) {
   const auto path = options.index_dir / expected.identity.index_file_name();
+  LB_TRY(check_size(*blob, expected));
   auto index = LayerIndex::open(path, expected.identity);
   if (!index && (index.error().code == EBADMSG || index.error().code == ESTALE)) {
     log_info(index.error().describe(), "; building it again");
@@ -56,6 +68,12 @@ Result<std::shared_ptr<const Layer>> open_with_index(std::shared_ptr<const store
   if (index && index->blob_size_bytes() != blob->size_bytes()) {
     return fail(EBADMSG, blob->name(), " has ", blob->size_bytes(), " of ", index->blob_size_bytes(),
                 " bytes: it was cut short or is another file; fetch the image again");
+  }
+  if (index) {
+    if (auto fits = check_diff_id(*index, expected, blob->name()); !fits) {
+      if (fits.error().code != ESTALE) return std::unexpected(fits.error());
+      index = std::unexpected(fits.error());
+    }
   }
   if (!index) {
     if (index.error().code != ENOENT && index.error().code != EBADMSG && index.error().code != ESTALE) {

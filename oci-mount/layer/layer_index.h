@@ -36,6 +36,8 @@ class LayerIndex {
   static Result<LayerIndex> open(const std::filesystem::path& path, const LayerIdentity& expected);
 
   [[nodiscard]] store::Compression compression() const;
+  /// What it was checked against; of kind kNone for a local file.
+  [[nodiscard]] const IdentityRecord& diff_id() const { return header_.diff_id; }
   [[nodiscard]] std::uint64_t blob_size_bytes() const { return header_.blob_size_bytes; }
   /// Of the recut file (recut_path()) that spans are read from instead of the blob; 0: the blob itself is.
   [[nodiscard]] std::uint64_t recut_size_bytes() const { return header_.recut_size_bytes; }

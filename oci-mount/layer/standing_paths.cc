@@ -1,10 +1,22 @@
 #include "oci-mount/layer/standing_paths.h"
 
+#include <sys/random.h>
 #include <xxhash.h>
 
 #include <utility>
 
 namespace layerboot::layer {
+
+namespace {
+
+std::uint64_t random_seed() {
+  std::uint64_t seed = 0;
+  // Where the kernel has none, names are found all the same.
+  [[maybe_unused]] const auto got = ::getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
+  return seed;
+}
+
+}  // namespace
 
 /// One path on its way down.
 struct StandingPaths::Walk {
@@ -15,7 +27,7 @@ struct StandingPaths::Walk {
 };
 
 StandingPaths::StandingPaths(const std::vector<EntryRecord>& entries, const std::string& strings)
-    : entries_(entries), strings_(strings), nodes_(1) {
+    : entries_(entries), strings_(strings), seed_(random_seed()), nodes_(1) {
   constexpr std::size_t kFirstSlots = 1024;
   slots_.assign(kFirstSlots, kNone);
 }
@@ -30,7 +42,7 @@ EntryType StandingPaths::type_of(const Node& node) const {
 
 std::size_t StandingPaths::slot_of(std::uint32_t parent, std::string_view name) const {
   const std::size_t mask = slots_.size() - 1;
-  std::size_t i = ::XXH3_64bits_withSeed(name.data(), name.size(), parent) & mask;
+  std::size_t i = ::XXH3_64bits_withSeed(name.data(), name.size(), seed_ + parent) & mask;
   while (slots_[i] != kNone &&
          (nodes_[slots_[i]].parent != parent || text_of(nodes_[slots_[i]].name) != name)) {
     i = (i + 1) & mask;
@@ -120,8 +132,11 @@ Result<StandingPaths::Place> StandingPaths::find(Text directory) const {
 }
 
 Result<StandingPaths::Place> StandingPaths::make(Text directory) {
-  if (made_text_ && text_of(*made_text_) == text_of(directory)) return made_;
+  if (made_text_ && nodes_.size() < kMaxNames && text_of(*made_text_) == text_of(directory)) return made_;
   LB_ASSIGN(Walk walk, walk_to(directory));
+  // The one that is put there is counted, too.
+  if (nodes_.size() + walk.missing.size() >= kMaxNames)
+    return fail(E2BIG, "the layer has more than ", kMaxNames, " names, the limit");
   for (const Text part : walk.missing) walk.place.node = add_node(walk.place.node, part, kNone);
   made_text_ = directory;
   made_ = walk.place;

@@ -1,7 +1,8 @@
 // StandingPaths: what stands at each path of a layer while its tar is unpacked in its order.
 //
-// Follows containerd's archive.Apply and umoci's layer/tar_extract.go: the directory part of a name is resolved
-// within the layer's root, through the symlinks that stand there at that moment; its last part is not.
+// Follows containerd's archive.Apply and umoci's layer/tar_extract.go: the directory part of a name is
+// resolved within the layer's root, through the symlinks that stand there at that moment; its last part is
+// not.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,12 @@ namespace layerboot::layer {
 /// numbers, and reads the records and texts they are of. Not thread-safe.
 class StandingPaths {
  public:
-  static constexpr std::size_t kMaxSymlinks = 255;    // followed for one path, as containerd and umoci have it
-  static constexpr std::size_t kMaxPartsWalked = 8192;  // for one path, the parts of symlinks' targets counted
+  static constexpr std::size_t kMaxSymlinks = 255;  // followed for one path, as containerd and umoci have it
+  static constexpr std::size_t kMaxPartsWalked =
+      8192;  // for one path, the parts of symlinks' targets counted
+
+  /// Names, those of directories that have no entry counted: as many as an image may have (tree::kMaxNodes).
+  static constexpr std::size_t kMaxNames = 16'000'000;
 
   /// `entries` and `strings` must outlive this, and may grow.
   StandingPaths(const std::vector<EntryRecord>& entries, const std::string& strings);
@@ -37,17 +42,17 @@ class StandingPaths {
     std::string missing;     // what is not there of the rest; "" when all is
     bool moved = false;      // a symlink was followed
   };
-  /// `directory` is clean, or "". ELOOP and ENOTDIR where it leads through too many symlinks or through what is no
-  /// directory.
+  /// `directory` is clean, or "". ELOOP and ENOTDIR where it leads through too many symlinks or through what
+  /// is no directory.
   [[nodiscard]] Result<Place> find(Text directory) const;
-  /// The same, and makes what is missing: directories without entries.
+  /// The same, and makes what is missing: directories without entries. E2BIG over kMaxNames.
   Result<Place> make(Text directory);
 
   /// The path of `place`, and of `name` in it.
   [[nodiscard]] std::string path_of(const Place& place, std::string_view name) const;
 
-  /// The entry `entry` is unpacked now as `name` in the directory `parent`. It takes away what stood there, with
-  /// all below it, unless both are directories.
+  /// The entry `entry` is unpacked now as `name` in the directory `parent`. It takes away what stood there,
+  /// with all below it, unless both are directories.
   void put(std::uint32_t entry, std::uint32_t parent, Text name);
 
   /// The same for the root, whose entry is a directory's.
@@ -80,6 +85,7 @@ class StandingPaths {
 
   const std::vector<EntryRecord>& entries_;
   const std::string& strings_;
+  const std::uint64_t seed_;  // of the hash table: a layer must not know which names fall together
   std::vector<Node> nodes_;
   std::vector<std::uint32_t> slots_;  // nodes by parent and name; a hash table, a power of two long
 

@@ -5,6 +5,7 @@
 
 #include "oci-mount/base/device_number.h"
 #include "oci-mount/base/mode_bits.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
@@ -14,14 +15,6 @@ namespace {
 constexpr std::string_view kWhiteoutPrefix = ".wh.";
 constexpr std::string_view kMetaPrefix = ".wh..wh.";
 constexpr std::string_view kOpaqueName = ".wh..wh..opq";
-
-/// For messages: a name may be long, and hold what a terminal should not see.
-std::string shown(std::string_view name) {
-  constexpr std::size_t kShown = 120;
-  std::string text(name.substr(0, kShown));
-  std::replace_if(text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 127; }, '?');
-  return text;
-}
 
 bool has_data(char type) { return type == '0' || type == '\0' || type == '7'; }
 
@@ -45,7 +38,7 @@ Result<EntryType> type_of(const TarHeader& header) {
     case '6':
       return EntryType::kFifo;
     default:
-      return fail(ENOTSUP, "\"", shown(header.name), "\" is of the unknown tar type ",
+      return fail(ENOTSUP, "\"", printable(header.name), "\" is of the unknown tar type ",
                   static_cast<unsigned>(static_cast<unsigned char>(header.type)));
   }
 }
@@ -69,13 +62,14 @@ Result<NameMeaning> meaning_of(std::string path) {
   if (base.starts_with(kMetaPrefix)) return NameMeaning{true, {}, std::move(path)};
   const auto name = base.substr(kWhiteoutPrefix.size());
   if (name.empty() || name == "." || name == "..") {
-    return fail(EINVAL, "\"", shown(path), "\" is a whiteout that names nothing");
+    return fail(EINVAL, "\"", printable(path), "\" is a whiteout that names nothing");
   }
   return NameMeaning{false, EntryType::kWhiteout,
                      directory.empty() ? std::string(name) : str_cat(directory, "/", name)};
 }
 
-/// As chown(2) takes it, which is what others unpack by: of 32 bits, and -1 leaves the owner who unpacks, root.
+/// As chown(2) takes it, which is what others unpack by: of 32 bits, and -1 leaves the owner who unpacks,
+/// root.
 std::uint32_t owner_id(std::int64_t id) {
   const auto taken = static_cast<std::uint32_t>(id);
   return taken == std::numeric_limits<std::uint32_t>::max() ? 0 : taken;
@@ -84,7 +78,7 @@ std::uint32_t owner_id(std::int64_t id) {
 Result<void> fill_device(TarEntry& entry, const TarHeader& header) {
   if (header.device_major < 0 || header.device_major > kMaxDeviceMajor || header.device_minor < 0 ||
       header.device_minor > kMaxDeviceMinor) {
-    return fail(EINVAL, "\"", shown(entry.path), "\" has the device number ", header.device_major, ":",
+    return fail(EINVAL, "\"", printable(entry.path), "\" has the device number ", header.device_major, ":",
                 header.device_minor, "; the limit is ", kMaxDeviceMajor, ":", kMaxDeviceMinor);
   }
   entry.rdev_major = static_cast<std::uint32_t>(header.device_major);
@@ -95,11 +89,11 @@ Result<void> fill_device(TarEntry& entry, const TarHeader& header) {
 Result<void> fill_link(TarEntry& entry, const TarHeader& header) {
   if (entry.type == EntryType::kHardLink) {
     LB_ASSIGN(entry.link, clean_path(header.link));
-    if (entry.link.empty()) return fail(EINVAL, "\"", shown(entry.path), "\" is a hard link to the root");
+    if (entry.link.empty()) return fail(EINVAL, "\"", printable(entry.path), "\" is a hard link to the root");
     return {};
   }
   if (header.link.empty() || header.link.size() > kMaxSymlinkBytes) {
-    return fail(EINVAL, "\"", shown(entry.path), "\" is a symlink to a target of ", header.link.size(),
+    return fail(EINVAL, "\"", printable(entry.path), "\" is a symlink to a target of ", header.link.size(),
                 " bytes; 1 to ", kMaxSymlinkBytes, " are the limit");
   }
   entry.link = header.link;
@@ -108,7 +102,8 @@ Result<void> fill_link(TarEntry& entry, const TarHeader& header) {
 }
 
 /// Whether an entry can't have this attribute. trusted.* is the host overlayfs's own business
-/// (trusted.overlay.*). Linux keeps user.* on files and directories only, and no ACL on a symlink; others drop both.
+/// (trusted.overlay.*). Linux keeps user.* on files and directories only, and no ACL on a symlink; others
+/// drop both.
 bool is_dropped(EntryType type, std::string_view xattr) {
   if (xattr.starts_with("trusted.")) return true;
   if (type == EntryType::kFile || type == EntryType::kDirectory) return false;
@@ -121,11 +116,11 @@ Result<void> fill_xattrs(TarEntry& entry, std::vector<std::pair<std::string, std
     if (is_dropped(entry.type, name)) continue;
     total_bytes += name.size() + value.size();
     if (name.size() > kMaxXattrNameBytes) {
-      return fail(EINVAL, "\"", shown(entry.path), "\" has an xattr whose name is over the limit of ",
+      return fail(EINVAL, "\"", printable(entry.path), "\" has an xattr whose name is over the limit of ",
                   kMaxXattrNameBytes, " bytes");
     }
     if (total_bytes > kMaxXattrBytes) {
-      return fail(EINVAL, "\"", shown(entry.path), "\" has xattrs over the limit of ", kMaxXattrBytes,
+      return fail(EINVAL, "\"", printable(entry.path), "\" has xattrs over the limit of ", kMaxXattrBytes,
                   " bytes");
     }
     entry.xattrs.emplace_back(std::move(name), std::move(value));
@@ -137,10 +132,11 @@ Result<void> fill_xattrs(TarEntry& entry, std::vector<std::pair<std::string, std
 }  // namespace
 
 Result<std::string> clean_path(std::string_view name) {
-  if (name.find('\0') != std::string_view::npos) return fail(EINVAL, "\"", shown(name), "\" holds a NUL");
+  if (name.find('\0') != std::string_view::npos) return fail(EINVAL, "\"", printable(name), "\" holds a NUL");
   // Before "." and ".." are taken away: the work here is to be bounded too.
   if (name.size() > 2 * kMaxPathBytes) {
-    return fail(EINVAL, "\"", shown(name), "…\" is over the limit of ", kMaxPathBytes, " bytes for a path");
+    return fail(EINVAL, "\"", printable(name), "\" is over the limit of ", kMaxPathBytes,
+                " bytes for a path");
   }
   std::vector<std::string_view> parts;
   while (!name.empty()) {
@@ -153,12 +149,13 @@ Result<std::string> clean_path(std::string_view name) {
       continue;
     }
     if (part.size() > kMaxNameBytes) {
-      return fail(EINVAL, "\"", shown(part), "…\" is over the limit of ", kMaxNameBytes, " bytes for a name");
+      return fail(EINVAL, "\"", printable(part), "\" is over the limit of ", kMaxNameBytes,
+                  " bytes for a name");
     }
     parts.push_back(part);
   }
   if (parts.size() > kMaxPathDepth) {
-    return fail(EINVAL, "\"", shown(parts.front()), "/…\" is nested deeper than the limit of ",
+    return fail(EINVAL, "\"", printable(parts.front()), "/\" is nested deeper than the limit of ",
                 kMaxPathDepth);
   }
   std::string path;
@@ -167,19 +164,20 @@ Result<std::string> clean_path(std::string_view name) {
     path += part;
   }
   if (path.size() > kMaxPathBytes) {
-    return fail(EINVAL, "\"", shown(path), "…\" is over the limit of ", kMaxPathBytes, " bytes for a path");
+    return fail(EINVAL, "\"", printable(path), "\" is over the limit of ", kMaxPathBytes,
+                " bytes for a path");
   }
   return path;
 }
 
 Result<std::uint64_t> data_bytes(const TarHeader& header) {
   if (header.size_bytes < 0)
-    return fail(EBADMSG, "\"", shown(header.name), "\" has the size ", header.size_bytes);
+    return fail(EBADMSG, "\"", printable(header.name), "\" has the size ", header.size_bytes);
   // A directory in the old style, told by its trailing slash, may have a body; a typed one has none.
   const bool header_only = header.type >= '1' && header.type <= '6';
   const auto size_bytes = header_only ? 0 : static_cast<std::uint64_t>(header.size_bytes);
   if (size_bytes > kMaxStreamBytes) {
-    return fail(EINVAL, "\"", shown(header.name), "\" has ", size_bytes, " bytes; a layer's limit is ",
+    return fail(EINVAL, "\"", printable(header.name), "\" has ", size_bytes, " bytes; a layer's limit is ",
                 kMaxStreamBytes);
   }
   return size_bytes;
@@ -203,7 +201,8 @@ Result<std::optional<TarEntry>> make_entry(const TarHeader& header,
   // Of what is hidden, only a file is ever linked to.
   if (entry.hidden && entry.type != EntryType::kFile) return std::optional<TarEntry>();
   if (entry.path.empty() && entry.type != EntryType::kDirectory) {
-    return fail(EINVAL, "\"", shown(header.name), "\" would replace the root directory by something else");
+    return fail(EINVAL, "\"", printable(header.name),
+                "\" would replace the root directory by something else");
   }
   entry.mode = static_cast<std::uint32_t>(header.mode) & kPermissionBits;
   // A symlink has no mode of its own.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
@@ -133,7 +134,7 @@ Result<void> TarScanner::on_entry(TarHeader header) {
   header.type = '0';
   sparse_map_ = {};
   auto need = is_gnu_sparse ? sparse_map_.begin_gnu(TarBlock(block_)) : sparse_map_.begin_pax(*pax_.sparse);
-  if (!need) return while_doing(need.error(), "\"", header.name.substr(0, kMaxNameBytes), "\"");
+  if (!need) return while_doing(need.error(), "\"", printable(header.name), "\"");
   LB_ASSIGN(sparse_data_bytes_, data_bytes(header));
   sparse_header_ = std::move(header);
   return begin_sparse(*need);
@@ -145,8 +146,7 @@ Result<void> TarScanner::begin_sparse(SparseMap::Need need) {
     return emit(sparse_header_, &sparse_map_);
   }
   if (sparse_map_.is_in_data() && sparse_data_bytes_ < kTarBlockBytes) {
-    return fail(EBADMSG, "\"", sparse_header_.name.substr(0, kMaxNameBytes),
-                "\": its sparse map is cut short");
+    return fail(EBADMSG, "\"", printable(sparse_header_.name), "\": its sparse map is cut short");
   }
   state_ = State::kSparseMap;
   return {};
@@ -155,7 +155,7 @@ Result<void> TarScanner::begin_sparse(SparseMap::Need need) {
 Result<void> TarScanner::on_sparse_block() {
   block_filled_ = 0;
   auto need = sparse_map_.add_block(TarBlock(block_));
-  if (!need) return while_doing(need.error(), "\"", sparse_header_.name.substr(0, kMaxNameBytes), "\"");
+  if (!need) return while_doing(need.error(), "\"", printable(sparse_header_.name), "\"");
   if (sparse_map_.is_in_data()) sparse_data_bytes_ -= kTarBlockBytes;
   return begin_sparse(*need);
 }
@@ -166,7 +166,7 @@ Result<void> TarScanner::emit(const TarHeader& header, const SparseMap* sparse) 
   LB_ASSIGN(auto entry, make_entry(header, std::move(pax_.xattrs), stream_offset_));
   if (sparse != nullptr) {
     auto extents = sparse->extents(stream_offset_, size_bytes);
-    if (!extents) return while_doing(extents.error(), "\"", header.name.substr(0, kMaxNameBytes), "\"");
+    if (!extents) return while_doing(extents.error(), "\"", printable(header.name), "\"");
     if (entry && entry->type == EntryType::kFile) {
       entry->size_bytes = sparse->real_size_bytes();
       entry->extents = std::move(*extents);

@@ -2,6 +2,7 @@
 
 #include <xxhash.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <algorithm>
 
@@ -60,8 +61,12 @@ Result<void> ZstdScanner::push(std::span<const std::byte> blob_bytes) {
     const std::size_t before = in.pos;
     const std::size_t left = ::ZSTD_decompressStream(contexts_->decoder.get(), &out, &in);
     if (::ZSTD_isError(left) != 0) {
-      return fail(EBADMSG, "its zstd data can't be decoded at byte ", blob_offset_, ": ",
-                  ::ZSTD_getErrorName(left), "; a window is limited to 2^", kMaxZstdWindowLog, " bytes");
+      if (::ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge) {
+        return fail(EBADMSG, "its zstd data at byte ", blob_offset_, " need a window over the limit of 2^",
+                    kMaxZstdWindowLog, " bytes; compress the layer without --long or --ultra");
+      }
+      return fail(EBADMSG, "its zstd data can't be decoded in the frame that begins at byte ", frame_offset_,
+                  ": ", ::ZSTD_getErrorName(left));
     }
     blob_offset_ += in.pos - before;
     if (out.pos != 0) LB_TRY(take_output(room.first(out.pos)));

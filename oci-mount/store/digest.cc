@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "oci-mount/base/printable.h"
+
 namespace layerboot::store {
 
 namespace {
@@ -31,7 +33,7 @@ Result<Digest> Digest::parse(std::string_view text) {
   if (text.starts_with(kSha512Prefix)) {
     digest.algorithm_ = HashAlgorithm::kSha512;
   } else if (!text.starts_with(kSha256Prefix)) {
-    return fail(EINVAL, "\"", text.substr(0, kShown),
+    return fail(EINVAL, "\"", printable(text, kShown),
                 "\" is no digest: it must begin with sha256: or sha512:");
   }
   const auto hex = text.substr(kSha256Prefix.size());
@@ -44,7 +46,7 @@ Result<Digest> Digest::parse(std::string_view text) {
     digest.bytes_[i] = static_cast<std::byte>(high * 16 + low);
   }
   if (!good) {
-    return fail(EINVAL, "\"", text.substr(0, kShown), "\" is no digest: it needs ", 2 * size_bytes,
+    return fail(EINVAL, "\"", printable(text, kShown), "\" is no digest: it needs ", 2 * size_bytes,
                 " lower-case hex digits");
   }
   return digest;

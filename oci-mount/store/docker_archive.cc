@@ -1,10 +1,11 @@
 #include "oci-mount/store/docker_archive.h"
 
 #include <algorithm>
-#include <array>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/store/blob_digest.h"
+#include "oci-mount/store/compression.h"
 #include "oci-mount/store/json_document.h"
 #include "oci-mount/store/tar_archive.h"
 
@@ -15,15 +16,6 @@ namespace {
 constexpr std::size_t kMaxImages = 4096;
 constexpr std::size_t kMaxTagsListed = 20;
 
-Result<Compression> compression_of(const FileBlob& blob) {
-  std::array<std::byte, 4> magic{};
-  LB_ASSIGN(const std::size_t got, blob.read_blocking(0, magic));
-  const auto text = as_text(std::span(magic).first(got));
-  if (text.starts_with("\x1f\x8b")) return Compression::kGzip;
-  if (text == "\x28\xb5\x2f\xfd") return Compression::kZstd;
-  return Compression::kNone;
-}
-
 bool has_tag(const DockerImage& image, const std::vector<std::string>& names) {
   return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
     return std::find(image.tags.begin(), image.tags.end(), name) != image.tags.end();
@@ -31,7 +23,8 @@ bool has_tag(const DockerImage& image, const std::vector<std::string>& names) {
 }
 
 Result<DockerImage> choose(const std::vector<DockerImage>& images, const Reference& reference) {
-  if (reference.names.empty() && images.size() == 1) return images.front();
+  if (reference.number && *reference.number < images.size()) return images[*reference.number];
+  if (reference.names.empty() && !reference.number && images.size() == 1) return images.front();
   for (const DockerImage& image : images) {
     if (has_tag(image, reference.names)) return image;
   }
@@ -39,11 +32,12 @@ Result<DockerImage> choose(const std::vector<DockerImage>& images, const Referen
   std::size_t listed = 0;
   for (const DockerImage& image : images) {
     for (const std::string& tag : image.tags) {
-      if (++listed <= kMaxTagsListed) tags += str_cat(tags.empty() ? "" : ", ", tag);
+      if (++listed <= kMaxTagsListed) tags += str_cat(tags.empty() ? "" : ", ", printable(tag));
     }
   }
-  return fail(ENOENT, "no image \"", reference.text, "\": the archive holds ",
-              tags.empty() ? "no named image" : tags, "; name one as docker-archive:FILE:NAME:TAG");
+  return fail(ENOENT, "no image \"", reference.text, "\": the archive holds ", images.size(),
+              images.size() == 1 ? " image: " : " images: ", tags.empty() ? "none with a name" : tags,
+              "; name one as docker-archive:FILE:NAME:TAG, or docker-archive:FILE:@0 and so on");
 }
 
 Result<ImageLayer> find_layer(const TarArchive& archive, const std::string& name, const Digest& diff_id,
@@ -52,9 +46,12 @@ Result<ImageLayer> find_layer(const TarArchive& archive, const std::string& name
   layer.media_type = "application/vnd.docker.image.rootfs.diff.tar";
   layer.path = archive.path();
   layer.diff_id = diff_id;
-  LB_ASSIGN(auto blob, archive.find(name, str_cat("layer ", name, " of ", archive.path().string())));
+  LB_ASSIGN(auto blob,
+            archive.find(name, str_cat("layer ", printable(name), " of ", archive.path().string())));
   layer.size_bytes = blob->size_bytes();
-  LB_ASSIGN(layer.compression, compression_of(*blob));
+  const auto compression = compression_of(*blob);
+  if (!compression) return while_doing(compression.error(), blob->name());
+  layer.compression = *compression;
   if (layer.compression == Compression::kNone) {
     layer.blob = diff_id;
   } else {

@@ -3,13 +3,15 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <optional>
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/store/containerd.h"
 #include "oci-mount/store/content.h"
 #include "oci-mount/store/docker_archive.h"
+#include "oci-mount/store/manifest_choice.h"
+#include "oci-mount/store/platform.h"
 #include "oci-mount/store/reference.h"
 #include "oci-mount/store/tar_archive.h"
 
@@ -17,15 +19,13 @@ namespace layerboot::store {
 
 namespace {
 
-/// index.json, and one index within it: more nesting is no image anybody makes.
-constexpr int kMaxIndexNesting = 2;
 constexpr std::size_t kMaxTagsListed = 20;
 
 /// "; it has: a, b" or "; it has no tagged image".
 std::string list_tags(const IndexDocument& index) {
   std::vector<std::string> tags;
   for (const auto& entry : index.manifests) {
-    if (!entry.ref_name.empty()) tags.push_back(entry.ref_name);
+    if (!entry.ref_name.empty()) tags.push_back(printable(entry.ref_name));
   }
   std::sort(tags.begin(), tags.end());
   tags.erase(std::unique(tags.begin(), tags.end()), tags.end());
@@ -67,9 +67,20 @@ Result<IndexDocument> read_top_index(const TarArchive& archive, const Reference&
 /// The entries that the reference means: one image, perhaps for several platforms.
 Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& index,
                                                        const Reference& reference) {
+  if (reference.number) {
+    if (*reference.number < index.manifests.size()) return std::vector{index.manifests[*reference.number]};
+    return fail(ENOENT, "no image \"", reference.text, "\": ", reference.layout.string(), " holds ",
+                index.manifests.size(), " images; the first is @0");
+  }
   std::vector<std::string> names = reference.names;
+  const auto is_tagged = [](const ManifestDescriptor& entry) { return !entry.ref_name.empty(); };
   if (names.empty()) {
-    if (index.manifests.size() == 1) return index.manifests;
+    // One image, though perhaps for several platforms.
+    if (index.manifests.size() == 1 ||
+        (!index.manifests.empty() &&
+         std::none_of(index.manifests.begin(), index.manifests.end(), is_tagged))) {
+      return index.manifests;
+    }
     names.emplace_back("latest");
   }
   for (const std::string& name : names) {
@@ -77,10 +88,8 @@ Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& inde
     std::copy_if(index.manifests.begin(), index.manifests.end(), std::back_inserter(chosen),
                  [&](const auto& entry) { return entry.ref_name == name; });
     if (!chosen.empty()) return chosen;
-    for (const auto& [other, media_type] : index.others) {
-      if (other != name) continue;
-      return fail(ENOTSUP, "\"", reference.text, "\" is of type ", media_type,
-                  ", which is no image that can be read; convert it with: skopeo copy --format oci");
+    for (const auto& [other, why] : index.others) {
+      if (other == name) return fail(ENOTSUP, "image \"", reference.text, "\" can't be read: ", why);
     }
   }
   for (const ManifestDescriptor& entry : index.manifests) {
@@ -89,31 +98,6 @@ Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& inde
   return fail(ENOENT, "no image \"", reference.text, "\" in ", reference.layout.string(), ": ",
               list_tags(index),
               reference.in_store ? "" : "; name one as oci:DIR:TAG or oci-archive:FILE:TAG");
-}
-
-/// Follows nested indexes down to one manifest. The last of several with one name wins: tools that
-/// replace a tag append.
-Result<ManifestDescriptor> choose_manifest(const Content& content, std::vector<ManifestDescriptor> candidates,
-                                           const Reference& reference) {
-  for (int nesting = 0; nesting < kMaxIndexNesting; ++nesting) {
-    std::optional<ManifestDescriptor> chosen;
-    std::string seen;
-    for (const auto& entry : candidates) {
-      if (fits_host(entry)) chosen = entry;
-      if (entry.platform) seen += str_cat(" ", entry.platform->os, "/", entry.platform->architecture);
-    }
-    if (!chosen) {
-      return fail(ENOENT, "image \"", reference.text, "\" has nothing for linux/", host_architecture(),
-                  seen.empty() ? "" : "; it has:", seen);
-    }
-    if (chosen->kind == DocumentKind::kManifest) return *chosen;
-    LB_ASSIGN(const std::string text,
-              content.read_document(chosen->digest, chosen->size_bytes, kMaxManifestJsonBytes, "index"));
-    LB_ASSIGN(auto nested, parse_index(text, str_cat("index ", chosen->digest.text())));
-    candidates = std::move(nested.manifests);
-  }
-  return fail(EINVAL, "image \"", reference.text, "\": indexes are nested deeper than the limit of ",
-              kMaxIndexNesting);
 }
 
 Result<Image> assemble(const Content& content, const ManifestDescriptor& chosen, const Reference& reference) {
@@ -179,26 +163,16 @@ Result<Image> open_directory(const Reference& reference) {
 }
 
 Result<Image> open_layout(const Reference& reference, const Content& content, const IndexDocument& index) {
-  LB_ASSIGN(auto candidates, choose_by_name(index, reference));
-  LB_ASSIGN(const auto chosen, choose_manifest(content, std::move(candidates), reference));
+  LB_ASSIGN(const auto candidates, choose_by_name(index, reference));
+  LB_ASSIGN(const auto chosen, choose_manifest(content, candidates, reference.text));
   return assemble(content, chosen, reference);
 }
 
 }  // namespace
 
-std::string_view host_architecture() {
-#if defined(__x86_64__)
-  return "amd64";
-#elif defined(__aarch64__)
-  return "arm64";
-#else
-#error "name this architecture as OCI does"
-#endif
-}
-
 bool fits_host(const ManifestDescriptor& entry) {
-  if (!entry.platform || (entry.platform->os.empty() && entry.platform->architecture.empty())) return true;
-  return entry.platform->os == "linux" && entry.platform->architecture == host_architecture();
+  if (entry.is_artifact) return false;
+  return !entry.platform || fit_of(*entry.platform, host_architecture()) != Fit::kNot;
 }
 
 Result<Digest> chain_id_of(const std::vector<Digest>& diff_ids) {
@@ -217,6 +191,12 @@ Result<std::shared_ptr<const FileBlob>> open_blob(const ImageLayer& layer) {
   if (layer.opened) return layer.opened;
   const std::string name = layer_name(layer);
   auto blob = FileBlob::open(layer.path, name);
+  const bool foreign = layer.media_type.find("foreign") != std::string::npos ||
+                       layer.media_type.find("nondistributable") != std::string::npos;
+  if (!blob && blob.error().code == ENOENT && foreign) {
+    return fail(ENOENT, name, " is a foreign layer, which this copy of the image does not carry (",
+                layer.path.string(), "): whoever publishes it has to give it");
+  }
   if (!blob && blob.error().code == ENOENT)
     return fail(ENOENT, name, " is missing (", layer.path.string(), "): fetch the image again");
   return blob;
@@ -227,11 +207,9 @@ Result<void> check_config(const Image& image, std::size_t layer_count) {
     return fail(EINVAL, "image \"", image.reference, "\": its config lists ", image.config.diff_ids.size(),
                 " diff_ids for ", layer_count, " layers");
   }
-  const Platform& platform = image.config.platform;
-  if ((!platform.os.empty() && platform.os != "linux") ||
-      (!platform.architecture.empty() && platform.architecture != host_architecture())) {
-    return fail(ENOTSUP, "image \"", image.reference, "\" is for ", platform.os, "/", platform.architecture,
-                ", not for linux/", host_architecture());
+  if (fit_of(image.config.platform, host_architecture()) == Fit::kNot) {
+    return fail(ENOTSUP, "image \"", image.reference, "\" is for ",
+                printable(platform_text(image.config.platform)), ", not for linux/", host_architecture());
   }
   return {};
 }
@@ -253,7 +231,7 @@ Result<Image> open_image(std::string_view text, const StateDirs& dirs) {
     case SourceKind::kContainerd: {
       LB_ASSIGN(const ManifestDescriptor top, find_in_containerd(reference));
       const DirectoryContent content(containerd_blobs(reference.layout), true);
-      LB_ASSIGN(const auto chosen, choose_manifest(content, {top}, reference));
+      LB_ASSIGN(const auto chosen, choose_manifest(content, {top}, reference.text));
       return assemble(content, chosen, reference);
     }
     case SourceKind::kDirectory:

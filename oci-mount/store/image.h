@@ -19,11 +19,11 @@ namespace layerboot::store {
 
 struct ImageLayer {
   std::string media_type;
-  Compression compression = Compression::kNone;
-  Digest blob;                   // of the bytes as stored
-  std::uint64_t size_bytes = 0;  // of the bytes as stored
-  Digest diff_id;                // of the uncompressed tar
-  std::filesystem::path path;    // the blob's file, or the archive that it is a part of
+  Compression compression = Compression::kNone;  // by its media type: a hint; the blob itself says
+  Digest blob;                                   // of the bytes as stored
+  std::uint64_t size_bytes = 0;                  // of the bytes as stored
+  Digest diff_id;                                // of the uncompressed tar
+  std::filesystem::path path;                    // the blob's file, or the archive that it is a part of
   /// The blob, where its source had to open it: in an archive, in containerd's store. Otherwise null.
   std::shared_ptr<const FileBlob> opened;
   /// `path` is a directory that is served as it is; the fields above mean nothing then.
@@ -47,9 +47,6 @@ struct Image {
   Digest chain_id;
   Lease lease;  // keeps it in the local store, or any other layout, from gc and rmi
 };
-
-/// The architecture images are chosen for, in OCI's words (amd64, arm64): the host's.
-[[nodiscard]] std::string_view host_architecture();
 
 /// Whether an index's entry is for this machine, or does not say for which.
 [[nodiscard]] bool fits_host(const ManifestDescriptor& entry);

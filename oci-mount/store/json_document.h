@@ -1,5 +1,7 @@
-// Strict reading of one JSON document: bounded depth, no key twice, and typed access that names the
-// field in its errors. The one place where nlohmann-json's exceptions could arise; none leaves it.
+// Strict reading of one JSON document: bounded depth, no key twice but in labels and annotations (there the
+// last counts, as in Go), and typed access that names the field in its errors. Text that is no Unicode is
+// taken as Go takes it, with U+FFFD in its place. The one place where nlohmann-json's exceptions could arise;
+// none leaves it.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +23,8 @@ Result<Json> parse_json_object(std::string_view text, std::size_t max_bytes, int
 /// A member of `object`, or nullptr when it is not there, is null, or `object` is no object.
 const Json* find_member(const Json& object, std::string_view key);
 
-/// The member `key` of `object`, "" or {} where it is absent or null; EINVAL when it is something else.
+/// The member `key` of `object`, "" or {} where it is absent or null, and "" for a null in a list; EINVAL
+/// when it is something else.
 Result<std::string> string_member(const Json& object, const char* key, std::string_view what);
 Result<std::vector<std::string>> strings_member(const Json& object, const char* key, std::string_view what);
 /// The names in the object `key`, as above.

@@ -3,6 +3,7 @@
 #include <array>
 #include <utility>
 
+#include "oci-mount/base/printable.h"
 #include "oci-mount/store/json_document.h"
 
 namespace layerboot::store {
@@ -27,6 +28,12 @@ constexpr std::array kLayerTypes{
     LayerType{"application/vnd.docker.image.rootfs.diff.tar", Compression::kNone},
     LayerType{"application/vnd.docker.image.rootfs.diff.tar.gzip", Compression::kGzip},
     LayerType{"application/vnd.docker.image.rootfs.diff.tar.zstd", Compression::kZstd},
+    // Foreign ones are as good as others where their blob is there.
+    LayerType{"application/vnd.oci.image.layer.nondistributable.v1.tar", Compression::kNone},
+    LayerType{"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", Compression::kGzip},
+    LayerType{"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", Compression::kZstd},
+    LayerType{"application/vnd.docker.image.rootfs.foreign.diff.tar", Compression::kNone},
+    LayerType{"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", Compression::kGzip},
 };
 
 struct BlobRef {
@@ -58,12 +65,12 @@ Result<void> check_kind(const Json& document, DocumentKind kind, std::string_vie
   const bool fits = media_type.empty() || media_type == (index ? kOciIndex : kOciManifest) ||
                     media_type == (index ? kDockerIndex : kDockerManifest);
   if (!fits) {
-    return fail(EINVAL, what, ": is of type ", media_type, ", not ",
+    return fail(EINVAL, what, ": is of type ", printable(media_type), ", not ",
                 index ? "an image index" : "an image manifest",
                 "; it is no image of this kind: copy it with skopeo to an OCI layout");
   }
-  const auto* const list = find_member(document, index ? "manifests" : "layers");
-  if (list == nullptr || !list->is_array()) {
+  const auto list = document.find(index ? "manifests" : "layers");
+  if (list == document.end() || (!list->is_array() && !list->is_null())) {
     return fail(EINVAL, what, ": has no list \"", index ? "manifests" : "layers", "\"");
   }
   return {};
@@ -80,13 +87,8 @@ Result<LayerDescriptor> parse_layer(const Json& json, std::string_view what) {
     return fail(ENOTSUP, what, ": layer ", ref.digest.text(),
                 " is encrypted: decrypt the image first (skopeo copy)");
   }
-  if (ref.media_type.find("nondistributable") != std::string::npos ||
-      ref.media_type.find("foreign") != std::string::npos) {
-    return fail(ENOTSUP, what, ": layer ", ref.digest.text(),
-                " is a foreign layer, which an image does not carry");
-  }
-  return fail(ENOTSUP, what, ": layer ", ref.digest.text(), " has the unknown type \"", ref.media_type,
-              "\"; tar, tar+gzip and tar+zstd are known");
+  return fail(ENOTSUP, what, ": layer ", ref.digest.text(), " has the unknown type \"",
+              printable(ref.media_type), "\"; tar, tar+gzip and tar+zstd are known");
 }
 
 Result<std::optional<Platform>> parse_platform(const Json& descriptor, std::string_view what) {
@@ -95,7 +97,53 @@ Result<std::optional<Platform>> parse_platform(const Json& descriptor, std::stri
   Platform platform;
   LB_ASSIGN(platform.os, string_member(*json, "os", what));
   LB_ASSIGN(platform.architecture, string_member(*json, "architecture", what));
-  return std::optional(std::move(platform));
+  LB_ASSIGN(platform.variant, string_member(*json, "variant", what));
+  return std::optional(normalized(std::move(platform)));
+}
+
+/// What Docker wrote as the config's type in its manifests before 1.10.1, and other tools of that time.
+bool is_old_docker_config(std::string_view type) {
+  return type == "application/octet-stream" || type == "application/json" || type == "text/html" ||
+         type == "text/plain" || type.empty();
+}
+
+bool is_config(std::string_view type) { return type == kOciConfig || type == kDockerConfig; }
+
+/// What goes along with an image in its index, and is none.
+Result<bool> is_artifact(const Json& descriptor, std::string_view what) {
+  LB_ASSIGN(const std::string type, string_member(descriptor, "artifactType", what));
+  const Json* const annotations = find_member(descriptor, "annotations");
+  std::string reference_type;
+  if (annotations != nullptr) {
+    LB_ASSIGN(reference_type, string_member(*annotations, "vnd.docker.reference.type", what));
+  }
+  return (!type.empty() && !is_config(type)) || reference_type == "attestation-manifest";
+}
+
+std::string name_in(const Json& descriptor) {
+  const Json* const annotations = find_member(descriptor, "annotations");
+  if (annotations == nullptr) return {};
+  return string_member(*annotations, "org.opencontainers.image.ref.name", "").value_or(std::string());
+}
+
+/// ENOTSUP for what is no image.
+Result<ManifestDescriptor> parse_index_entry(const Json& json, std::string_view what) {
+  LB_ASSIGN(const BlobRef ref, parse_descriptor(json, what));
+  ManifestDescriptor entry;
+  entry.ref_name = name_in(json);
+  if (ref.media_type.empty())
+    return fail(ENOTSUP, "its entry in the index has no mediaType; write it anew with: skopeo copy");
+  if (ref.media_type == kOciIndex || ref.media_type == kDockerIndex) {
+    entry.kind = DocumentKind::kIndex;
+  } else if (ref.media_type != kOciManifest && ref.media_type != kDockerManifest) {
+    return fail(ENOTSUP, "it is of type ", printable(ref.media_type),
+                ", which is no image that can be read; convert it with: skopeo copy --format oci");
+  }
+  entry.digest = ref.digest;
+  entry.size_bytes = ref.size_bytes;
+  LB_ASSIGN(entry.platform, parse_platform(json, what));
+  LB_ASSIGN(entry.is_artifact, is_artifact(json, what));
+  return entry;
 }
 
 }  // namespace
@@ -115,27 +163,18 @@ std::string_view compression_name(Compression compression) {
 Result<IndexDocument> parse_index(std::string_view text, std::string_view what) {
   LB_ASSIGN(const Json document, parse_json_object(text, kMaxIndexJsonBytes, kMaxJsonDepth, what));
   LB_TRY(check_kind(document, DocumentKind::kIndex, what));
-  const Json& manifests = *find_member(document, "manifests");
+  const Json& manifests = document["manifests"];
   if (manifests.size() > kMaxManifests) {
     return fail(EINVAL, what, ": ", manifests.size(), " manifests are over the limit of ", kMaxManifests);
   }
   IndexDocument index;
   for (const Json& json : manifests) {
-    LB_ASSIGN(const BlobRef ref, parse_descriptor(json, what));
-    ManifestDescriptor entry;
-    if (const Json* const annotations = find_member(json, "annotations"); annotations != nullptr) {
-      LB_ASSIGN(entry.ref_name, string_member(*annotations, "org.opencontainers.image.ref.name", what));
+    auto entry = parse_index_entry(json, what);
+    if (entry) {
+      index.manifests.push_back(std::move(*entry));
+    } else if (std::string name = name_in(json); !name.empty()) {
+      index.others.emplace_back(std::move(name), entry.error().text);
     }
-    if (ref.media_type == kOciIndex || ref.media_type == kDockerIndex) {
-      entry.kind = DocumentKind::kIndex;
-    } else if (ref.media_type != kOciManifest && ref.media_type != kDockerManifest) {
-      if (!entry.ref_name.empty()) index.others.emplace_back(entry.ref_name, ref.media_type);
-      continue;
-    }
-    entry.digest = ref.digest;
-    entry.size_bytes = ref.size_bytes;
-    LB_ASSIGN(entry.platform, parse_platform(json, what));
-    index.manifests.push_back(std::move(entry));
   }
   return index;
 }
@@ -146,14 +185,17 @@ Result<ManifestDocument> parse_manifest(std::string_view text, std::string_view 
   const Json* const config = find_member(document, "config");
   if (config == nullptr) return fail(EINVAL, what, ": has no \"config\"");
   LB_ASSIGN(const BlobRef config_ref, parse_descriptor(*config, what));
-  if (config_ref.media_type != kOciConfig && config_ref.media_type != kDockerConfig) {
-    return fail(EINVAL, what, ": its config is of type \"", config_ref.media_type,
+  LB_ASSIGN(const std::string own_type, string_member(document, "mediaType", what));
+  const bool known = is_config(config_ref.media_type) ||
+                     (own_type == kDockerManifest && is_old_docker_config(config_ref.media_type));
+  if (!known) {
+    return fail(EINVAL, what, ": its config is of type \"", printable(config_ref.media_type),
                 "\": this is an artifact, not a container image");
   }
   ManifestDocument manifest;
   manifest.config = config_ref.digest;
   manifest.config_size_bytes = config_ref.size_bytes;
-  const Json& layers = *find_member(document, "layers");
+  const Json& layers = document["layers"];
   if (layers.size() > kMaxLayers) {
     return fail(EINVAL, what, ": ", layers.size(), " layers are over the limit of ", kMaxLayers);
   }
@@ -169,6 +211,8 @@ Result<ImageConfig> parse_config(std::string_view text, std::string_view what) {
   ImageConfig image;
   LB_ASSIGN(image.platform.os, string_member(document, "os", what));
   LB_ASSIGN(image.platform.architecture, string_member(document, "architecture", what));
+  LB_ASSIGN(image.platform.variant, string_member(document, "variant", what));
+  image.platform = normalized(std::move(image.platform));
   if (const Json* const run = find_member(document, "config"); run != nullptr) {
     LB_ASSIGN(image.env, strings_member(*run, "Env", what));
     LB_ASSIGN(image.entrypoint, strings_member(*run, "Entrypoint", what));

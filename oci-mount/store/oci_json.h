@@ -1,8 +1,8 @@
 // The three JSON documents of an OCI image, parsed out of untrusted bytes. Pure.
 //
 // Follows the OCI image spec v1.1 (image-index.md, manifest.md, config.md); the Docker schema 2 media
-// types, which mean the same, are taken too. A document that could be read in two ways is refused:
-// one with both `layers` and `manifests` (CVE-2021-41190), or with a key twice.
+// types, which mean the same, are taken too, and the config types of old Docker. A document that could be
+// read in two ways is refused: one with both `layers` and `manifests` (CVE-2021-41190), or with a key twice.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/store/digest.h"
+#include "oci-mount/store/platform.h"
 
 namespace layerboot::store {
 
@@ -28,29 +29,25 @@ enum class Compression : std::uint8_t { kNone = 0, kGzip = 1, kZstd = 2 };
 
 enum class DocumentKind : std::uint8_t { kIndex, kManifest };
 
-struct Platform {
-  std::string os;
-  std::string architecture;
-};
-
 /// An entry of an index: a manifest, or a nested index.
 struct ManifestDescriptor {
   DocumentKind kind = DocumentKind::kManifest;
   Digest digest;
   std::uint64_t size_bytes = 0;
-  std::optional<Platform> platform;
-  std::string ref_name;  // annotation org.opencontainers.image.ref.name; may be empty
+  std::optional<Platform> platform;  // normalized
+  bool is_artifact = false;  // by its artifactType or BuildKit's annotation, though its type is a manifest's
+  std::string ref_name;      // annotation org.opencontainers.image.ref.name; may be empty
 };
 
 struct IndexDocument {
   std::vector<ManifestDescriptor> manifests;
-  /// Named entries of types that are no images, or none that is read: name and media type, to say why.
+  /// Named entries that are no images, or none that is read: the name, and why.
   std::vector<std::pair<std::string, std::string>> others;
 };
 
 struct LayerDescriptor {
   std::string media_type;
-  Compression compression = Compression::kNone;
+  Compression compression = Compression::kNone;  // by the media type: a hint
   Digest digest;
   std::uint64_t size_bytes = 0;
 };
@@ -62,7 +59,7 @@ struct ManifestDocument {
 };
 
 struct ImageConfig {
-  Platform platform;
+  Platform platform;  // normalized
   std::vector<std::string> env;
   std::vector<std::string> entrypoint;
   std::vector<std::string> cmd;
@@ -73,8 +70,9 @@ struct ImageConfig {
   std::vector<Digest> diff_ids;      // lowest first
 };
 
-/// `what` names the document in errors, which are EINVAL and say what is wrong in it. Entries of an
-/// index that are neither manifest nor index (artifacts) are left out.
+/// `what` names the document in errors, which are EINVAL and say what is wrong in it. Entries of an index
+/// that are neither manifest nor index (artifacts), or are broken, are left out: one bad entry is no reason
+/// not to give the others.
 Result<IndexDocument> parse_index(std::string_view text, std::string_view what);
 Result<ManifestDocument> parse_manifest(std::string_view text, std::string_view what);
 Result<ImageConfig> parse_config(std::string_view text, std::string_view what);

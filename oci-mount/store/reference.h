@@ -28,13 +28,16 @@ struct Reference {
   std::vector<std::string> names;
   /// Of `NAME@DIGEST`: the image's manifest has it, where no entry has one of the names.
   std::optional<Digest> digest;
+  /// Instead of a name: which image of its list, from 0.
+  std::optional<std::size_t> number;
 };
 
 /// Takes `oci:DIR[:TAG]` and `oci-archive:FILE[:TAG]` (split at the first colon, as skopeo does),
-/// `docker-archive:FILE[:NAME:TAG]`, `containerd:NAME`, `dir:PATH`, and image names (`debian:12`,
-/// `docker.io/library/debian:12`; no tag means `latest`), which are looked up in the local store. A name may
-/// have `docker://` before it, and `@DIGEST` behind it, for which a tag before that does not count, as in
-/// Docker. ENOTSUP for the ecosystem's other notations, with what to use instead; EINVAL for what is none.
+/// `docker-archive:FILE[:NAME:TAG]` (of all three also `:@N`, the N-th image from 0), `containerd:NAME`,
+/// `dir:PATH`, and image names (`debian:12`, `docker.io/library/debian:12`; no tag means `latest`), which are
+/// looked up in the local store. A name may have `docker://` before it, and `@DIGEST` behind it, for which a
+/// tag before that does not count, as in Docker. ENOTSUP for the ecosystem's other notations, with what to use
+/// instead; EINVAL for what is none.
 Result<Reference> parse_reference(std::string_view text, const StateDirs& dirs);
 
 }  // namespace layerboot::store

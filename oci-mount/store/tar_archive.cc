@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/store/tar_header.h"
 
 namespace layerboot::store {
@@ -107,7 +108,7 @@ Result<void> TarArchive::scan() {
     const bool header_only = header.type >= '1' && header.type <= '6';
     const auto size_bytes = header_only ? 0 : static_cast<std::uint64_t>(header.size_bytes);
     if (header.size_bytes < 0 || size_bytes > end - offset) {
-      return fail(EBADMSG, "it is cut short: \"", header.name.substr(0, 120), "\" has ", header.size_bytes,
+      return fail(EBADMSG, "it is cut short: \"", printable(header.name), "\" has ", header.size_bytes,
                   " bytes and the archive only ", end - offset, " more");
     }
     const std::uint64_t data = offset;
@@ -145,19 +146,19 @@ Result<std::shared_ptr<const FileBlob>> TarArchive::find(std::string_view name, 
   for (std::size_t links = 0; links <= kMaxLinks; ++links) {
     const auto found = members_.find(at);
     if (found == members_.end()) {
-      return fail(ENOENT, "archive ", path_.string(), " holds no \"", at.substr(0, 120), "\"",
+      return fail(ENOENT, "archive ", path_.string(), " holds no \"", printable(at), "\"",
                   links == 0 ? "" : ", which a link in it names");
     }
     const Member& member = found->second;
     if (member.link.empty()) return file_->part(member.offset, member.size_bytes, std::move(blob_name));
     at = member.link;
   }
-  return fail(ELOOP, "archive ", path_.string(), ": \"", name.substr(0, 120), "\" is over the limit of ",
+  return fail(ELOOP, "archive ", path_.string(), ": \"", printable(name), "\" is over the limit of ",
               kMaxLinks, " links");
 }
 
 Result<std::string> TarArchive::read(std::string_view name, std::size_t max_bytes) const {
-  LB_ASSIGN(const auto blob, find(name, str_cat("\"", name, "\" of archive ", path_.string())));
+  LB_ASSIGN(const auto blob, find(name, str_cat("\"", printable(name), "\" of archive ", path_.string())));
   if (blob->size_bytes() > max_bytes) {
     return fail(E2BIG, blob->name(), ": ", blob->size_bytes(), " bytes are over the limit of ", max_bytes);
   }

@@ -5,6 +5,7 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/decimal.h"
+#include "oci-mount/base/printable.h"
 
 namespace layerboot::store {
 
@@ -240,7 +241,8 @@ Result<TarHeader> parse_tar_header(TarBlock block) {
   header.link = until_nul(field_of(block, kLink));
   if (const auto prefix = prefix_of(block, format); !prefix.empty())
     header.name = str_cat(prefix, "/", header.name);
-  if (!good) return fail(EBADMSG, "the tar header of \"", header.name, "\" has a field that is no number");
+  if (!good)
+    return fail(EBADMSG, "the tar header of \"", printable(header.name), "\" has a field that is no number");
   return header;
 }
 
@@ -250,7 +252,7 @@ Result<PaxRecords> parse_pax_records(std::string_view text) {
     const auto record = take_record(text);
     if (!record) return fail(EBADMSG, "a PAX header has a malformed record");
     if (!apply_record(pax, *record)) {
-      return fail(EBADMSG, "a PAX header has a record \"", record->key.substr(0, 80), "\" with a bad value");
+      return fail(EBADMSG, "a PAX header has a record \"", printable(record->key), "\" with a bad value");
     }
   }
   return pax;

@@ -111,6 +111,8 @@ void ImageBuilder::add_to_index(std::string descriptor) {
 }
 
 void ImageBuilder::write(std::string_view tag) {
+  const std::string name = str_cat(R"(ref.name":")", tag, R"(")");
+  std::erase_if(descriptors_, [&](const std::string& one) { return one.find(name) != std::string::npos; });
   std::string diff_ids;
   std::string layer_list;
   for (const Layer& layer : layers) {
@@ -119,17 +121,18 @@ void ImageBuilder::write(std::string_view tag) {
                           R"(","digest":")", add_blob(layer.blob), R"(","size":)", layer.blob.size(), "}");
   }
   const std::string config =
-      str_cat(R"({"architecture":")", architecture, R"(","os":")", os, R"(","config":)", config_json,
-              R"(,"rootfs":{"type":"layers","diff_ids":[)", diff_ids, "]}}");
+      str_cat("{", config_more_json, R"("architecture":")", architecture, R"(","os":")", os, R"(","config":)",
+              config_json, R"(,"rootfs":{"type":"layers","diff_ids":[)", diff_ids, "]}}");
   const std::string config_digest = add_blob(config);
-  const std::string manifest =
-      str_cat(R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":)",
-              R"({"mediaType":"application/vnd.oci.image.config.v1+json","digest":")", config_digest,
-              R"(","size":)", config.size(), R"(},"layers":[)", layer_list, "]}");
+  const std::string manifest = str_cat(R"({"schemaVersion":2,"mediaType":")", manifest_type, R"(","config":)",
+                                       R"({"mediaType":")", config_type, R"(","digest":")", config_digest,
+                                       R"(","size":)", config.size(), R"(},"layers":[)", layer_list, "]}");
   const std::string manifest_digest = add_blob(manifest);
-  add_to_index(str_cat(R"({"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")",
-                       manifest_digest, R"(","size":)", manifest.size(),
-                       R"(,"annotations":{"org.opencontainers.image.ref.name":")", tag, R"("}})"));
+  const std::string descriptor = str_cat(R"({"mediaType":")", manifest_type, R"(","digest":")",
+                                         manifest_digest, R"(","size":)", manifest.size());
+  last_descriptor = descriptor + "}";
+  add_to_index(
+      str_cat(descriptor, R"(,"annotations":{"org.opencontainers.image.ref.name":")", tag, R"("}})"));
 }
 
 }  // namespace layerboot::test

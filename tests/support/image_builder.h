@@ -36,8 +36,8 @@ class ImageBuilder {
   ImageBuilder& add_plain_layer(std::string_view tar);
   ImageBuilder& add_layer(Layer layer);
 
-  /// Writes blobs, config, manifest and index.json with the image as the tag `tag`, beside those written
-  /// before.
+  /// Writes blobs, config, manifest and index.json with the image as the tag `tag`, beside those of other
+  /// tags written before.
   void write(std::string_view tag = "latest");
 
   std::vector<Layer> layers;
@@ -45,6 +45,11 @@ class ImageBuilder {
   std::string config_json = R"({"Env":["PATH=/bin"],"Cmd":["/bin/sh"]})";
   std::string architecture;  // the host's, unless set
   std::string os = "linux";
+  std::string config_more_json;  // more members of the config document, each with a comma behind it
+  std::string manifest_type = "application/vnd.oci.image.manifest.v1+json";
+  std::string config_type = "application/vnd.oci.image.config.v1+json";
+  /// Of the manifest that write() wrote last, without a name.
+  std::string last_descriptor;
 
   [[nodiscard]] const std::filesystem::path& layout() const { return layout_; }
   [[nodiscard]] std::filesystem::path blob_path(std::string_view digest) const;

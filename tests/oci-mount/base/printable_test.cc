@@ -9,8 +9,14 @@ TEST(Printable, EscapesWhatATerminalActsOn) {
   EXPECT_EQ(printable("a b\xc3\xa9"), "a b\xc3\xa9");
   EXPECT_EQ(printable("\x1b[2J\x7f\n"), "\\033[2J\\177\\012");
   EXPECT_EQ(printable("a\\b"), "a\\\\b");
-  EXPECT_EQ(printable("\xc2\x9b" "31m"), "\\302\\23331m") << "CSI as one character of C1";
-  EXPECT_EQ(printable("\x9b" "31m"), "\\23331m") << "and as a terminal without UTF-8 reads it";
+  EXPECT_EQ(printable("\xc2\x9b"
+                      "31m"),
+            "\\302\\23331m")
+      << "CSI as one character of C1";
+  EXPECT_EQ(printable("\x9b"
+                      "31m"),
+            "\\23331m")
+      << "and as a terminal without UTF-8 reads it";
 }
 
 TEST(Printable, EscapesWhatIsNoUtf8) {

@@ -127,7 +127,8 @@ std::string links_of(const Result<EntryTable>& table) {
   for (std::uint32_t i = 0; i < table->entry_count(); ++i) {
     const EntryView view = table->entry(i);
     if (view.type != EntryType::kHardLink && view.type != EntryType::kLinkBelow) continue;
-    text += str_cat(text.empty() ? "" : " ", view.path, view.type == EntryType::kHardLink ? "==" : "=", view.link);
+    text += str_cat(text.empty() ? "" : " ", view.path, view.type == EntryType::kHardLink ? "==" : "=",
+                    view.link);
   }
   return text;
 }
@@ -139,14 +140,15 @@ TEST(EntryTable, NamesLeadThroughSymlinksThatStandThen) {
   EXPECT_EQ(listed(build({symlink("a", "b/c"), symlink("b", "d"), entry(kFile, "a/x", 1)})),
             "a:0 b:0 d/c/x:1");
   EXPECT_EQ(listed(build({symlink("r", "/"), entry(kFile, "r/r/r/x", 1)})), "r:0 x:1");
-  EXPECT_EQ(listed(build({symlink("a", "one"), entry(kFile, "a/x", 1), symlink("a", "two"),
-                          entry(kFile, "a/y", 2)})),
+  EXPECT_EQ(listed(build(
+                {symlink("a", "one"), entry(kFile, "a/x", 1), symlink("a", "two"), entry(kFile, "a/y", 2)})),
             "a:0 one/x:1 two/y:2");
   EXPECT_EQ(listed(build({entry(kDirectory, "a"), entry(kFile, "a/x", 1), symlink("a", "two"),
                           entry(kFile, "a/y", 2)})),
             "a:0 two/y:2")
       << "the directory went with what was in it";
-  EXPECT_EQ(listed(build({symlink("a", "two"), entry(kDirectory, "a", 1), entry(kFile, "a/y", 2)})), "a:1 a/y:2")
+  EXPECT_EQ(listed(build({symlink("a", "two"), entry(kDirectory, "a", 1), entry(kFile, "a/y", 2)})),
+            "a:1 a/y:2")
       << "the last part of a name is not followed";
   EXPECT_EQ(listed(build({entry(kFile, "a/x", 1), symlink("b", "a"), entry(kFile, "b/x", 2)})), "a/x:2 b:0");
 }
@@ -158,9 +160,11 @@ TEST(EntryTable, MarksLeadThroughSymlinksToo) {
 }
 
 TEST(EntryTable, SymlinksInACircleAndEndlessPathsAreRefused) {
-  EXPECT_NE(listed(build({symlink("a", "b"), symlink("b", "a"), entry(kFile, "a/x")})).find("more than 255 symlinks"),
+  EXPECT_NE(listed(build({symlink("a", "b"), symlink("b", "a"), entry(kFile, "a/x")}))
+                .find("more than 255 symlinks"),
             std::string::npos);
-  EXPECT_NE(listed(build({symlink("a", "a/b"), entry(kFile, "a/x")})).find("255 symlinks"), std::string::npos);
+  EXPECT_NE(listed(build({symlink("a", "a/b"), entry(kFile, "a/x")})).find("255 symlinks"),
+            std::string::npos);
   std::string deep;
   for (int i = 0; i < 700; ++i) deep += "d/";
   const auto refused = listed(build({symlink("a", deep), symlink(deep + "b", deep), entry(kFile, "a/b/x")}));
@@ -169,15 +173,17 @@ TEST(EntryTable, SymlinksInACircleAndEndlessPathsAreRefused) {
 
 TEST(EntryTable, AHardLinkIsBoundToWhatStoodThere) {
   EXPECT_EQ(links_of(build({entry(kFile, "a", 1), hard_link("h", "a")})), "h==a");
-  const auto replaced = build({entry(kFile, "a", 1), hard_link("h", "a"), hard_link("g", "a"), entry(kFile, "a", 2)});
+  const auto replaced =
+      build({entry(kFile, "a", 1), hard_link("h", "a"), hard_link("g", "a"), entry(kFile, "a", 2)});
   EXPECT_EQ(links_of(replaced), "g==h");
   EXPECT_EQ(listed(replaced), "a:2 g:99 h:1");
-  const auto in_turn = build({entry(kFile, "a", 1), hard_link("h", "a"), entry(kFile, "a", 2), hard_link("g", "h"),
-                              entry(kFile, "h", 3)});
+  const auto in_turn = build({entry(kFile, "a", 1), hard_link("h", "a"), entry(kFile, "a", 2),
+                              hard_link("g", "h"), entry(kFile, "h", 3)});
   EXPECT_EQ(listed(in_turn), "a:2 g:1 h:3");
   const auto under = build({entry(kFile, "d/a", 1), hard_link("h", "d/a"), symlink("d", "h")});
   EXPECT_EQ(listed(under), "d:0 h:1");
-  const auto chain = build({entry(kFile, "a", 1), hard_link("b", "a"), hard_link("c", "b"), hard_link("d", "c")});
+  const auto chain =
+      build({entry(kFile, "a", 1), hard_link("b", "a"), hard_link("c", "b"), hard_link("d", "c")});
   EXPECT_EQ(links_of(chain), "b==a c==a d==a");
   const auto hard_over_its_target = build({entry(kFile, "a/x", 1), hard_link("a", "a/x")});
   EXPECT_NE(links_of(hard_over_its_target).find("leads through \"a\""), std::string::npos)
@@ -192,8 +198,9 @@ TEST(EntryTable, AHardLinkToWhatTheLayerDoesNotHaveIsToTheOnesBelow) {
 }
 
 TEST(EntryTable, AHardLinksTargetIsFoundThroughSymlinks) {
-  EXPECT_EQ(links_of(build({entry(kFile, "usr/lib/a", 1), symlink("lib", "usr/lib"), hard_link("h", "lib/a")})),
-            "h==usr/lib/a");
+  EXPECT_EQ(
+      links_of(build({entry(kFile, "usr/lib/a", 1), symlink("lib", "usr/lib"), hard_link("h", "lib/a")})),
+      "h==usr/lib/a");
   EXPECT_EQ(links_of(build({entry(kFile, "q", 1), symlink("s", "q"), hard_link("h", "s")})), "h==s")
       << "but for its last part";
   EXPECT_EQ(links_of(build({entry(kDirectory, "d", 1), hard_link("h", "d")})),
@@ -203,8 +210,7 @@ TEST(EntryTable, AHardLinksTargetIsFoundThroughSymlinks) {
 TEST(EntryTable, WhatIsHiddenCanBeLinkedTo) {
   TarEntry hidden = entry(kFile, ".wh..wh.plnk/1.2", 7);
   hidden.hidden = true;
-  const auto table =
-      build({hidden, hard_link("b", ".wh..wh.plnk/1.2"), hard_link("a", ".wh..wh.plnk/1.2")});
+  const auto table = build({hidden, hard_link("b", ".wh..wh.plnk/1.2"), hard_link("a", ".wh..wh.plnk/1.2")});
   EXPECT_EQ(listed(table), "a:99 b:7");
   EXPECT_EQ(links_of(table), "a==b");
 }

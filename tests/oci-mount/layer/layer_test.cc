@@ -100,6 +100,33 @@ TEST_F(LayerTest, ADamagedIndexIsBuiltAgain) {
   EXPECT_EQ(index_count(), 2U);
 }
 
+TEST_F(LayerTest, TheAnswerDoesNotHangOnWhatIsCached) {
+  const auto wrong_diff_id = [&] {
+    store::Image image = image_;
+    image.layers[0].diff_id = *store::Digest::parse(test::sha256_text("another"));
+    return open_layers(image, {}, {.index_dir = dirs_.index()});
+  };
+  const auto wrong_size = [&] {
+    store::Image image = image_;
+    ++image.layers[0].size_bytes;
+    return open_layers(image, {}, {.index_dir = dirs_.index()});
+  };
+  const std::string diff_id_error = wrong_diff_id().error().text;
+  const std::string size_error = wrong_size().error().text;
+  EXPECT_NE(diff_id_error.find("DiffID"), std::string::npos) << diff_id_error;
+  EXPECT_NE(size_error.find("bytes"), std::string::npos) << size_error;
+  ASSERT_TRUE(open());
+  ASSERT_FALSE(wrong_diff_id());
+  EXPECT_EQ(wrong_diff_id().error().text, diff_id_error);
+  ASSERT_FALSE(wrong_size());
+  EXPECT_EQ(wrong_size().error().text, size_error);
+  store::Image image = image_;
+  for (store::ImageLayer& layer : image.layers) layer.compression = store::Compression::kZstd;
+  EXPECT_TRUE(open_layers(image, {}, {.index_dir = dirs_.index()}));
+  EXPECT_TRUE(open_layers(image, {}, {.index_dir = dir_ / "fresh"}));
+  EXPECT_TRUE(open());
+}
+
 TEST_F(LayerTest, ABlobThatIsMissingOrCutShortIsNamed) {
   ASSERT_TRUE(open());
   const auto path = image_.layers[0].path;

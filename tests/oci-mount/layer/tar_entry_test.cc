@@ -149,8 +149,10 @@ TEST(MakeEntry, XattrsOfTheHostsOverlayAreDropped) {
 TEST(MakeEntry, XattrsThatOnlyFilesAndDirectoriesHaveAreDroppedElsewhere) {
   const std::vector<std::pair<std::string, std::string>> all{
       {"security.x", "1"}, {"system.posix_acl_access", "2"}, {"user.x", "3"}};
-  for (const char type : {'0', '5'}) EXPECT_EQ(make_entry(header(type, "f"), all, 0)->value().xattrs.size(), 3U);
-  for (const char type : {'3', '4', '6'}) EXPECT_EQ(make_entry(header(type, "f"), all, 0)->value().xattrs.size(), 2U);
+  for (const char type : {'0', '5'})
+    EXPECT_EQ(make_entry(header(type, "f"), all, 0)->value().xattrs.size(), 3U);
+  for (const char type : {'3', '4', '6'})
+    EXPECT_EQ(make_entry(header(type, "f"), all, 0)->value().xattrs.size(), 2U);
   const auto symlink = make_entry(header('2', "l", "x"), all, 0);
   ASSERT_EQ(symlink->value().xattrs.size(), 1U);
   EXPECT_EQ(symlink->value().xattrs[0].first, "security.x");
@@ -169,9 +171,12 @@ TEST(MakeEntry, XattrsAreBounded) {
 }
 
 TEST(MakeEntry, OwnersAreAsChownTakesThem) {
-  const std::vector<std::pair<std::int64_t, std::uint32_t>> owners{
-      {4'294'967'294, 4'294'967'294}, {4'294'967'295, 0}, {-1, 0},
-      {-2, 4'294'967'294},            {1LL << 32, 0},     {(1LL << 32) + 5, 5}};
+  const std::vector<std::pair<std::int64_t, std::uint32_t>> owners{{4'294'967'294, 4'294'967'294},
+                                                                   {4'294'967'295, 0},
+                                                                   {-1, 0},
+                                                                   {-2, 4'294'967'294},
+                                                                   {1LL << 32, 0},
+                                                                   {(1LL << 32) + 5, 5}};
   for (const auto& [in_tar, taken] : owners) {
     TarHeader file = header('0', "f");
     file.uid = in_tar;

@@ -157,7 +157,7 @@ TEST(ZstdScanner, RefusesWhatIsDamagedOrTooMuch) {
   std::string flipped = blob;
   flipped[flipped.size() / 2] = static_cast<char>(flipped[flipped.size() / 2] ^ 0x10);
   refused(flipped, "can't be decoded");
-  refused(frame(text, 28), "limited to 2^27");
+  refused(frame(text, 28), "over the limit of 2^27");
   EXPECT_TRUE(scan(frame(text, 27)));
 }
 

@@ -69,7 +69,7 @@ TEST_F(DockerArchiveTest, OldStyle) {
   }
   const auto none = open("debian:13");
   ASSERT_FALSE(none);
-  EXPECT_NE(none.error().text.find("the archive holds debian:12"), std::string::npos) << none.error().text;
+  EXPECT_NE(none.error().text.find("the archive holds 1 image: debian:12"), std::string::npos) << none.error().text;
 }
 
 // A compressed layer has no digest there: it is hashed, once.
@@ -93,6 +93,41 @@ TEST_F(DockerArchiveTest, CompressedLayersGoByTheirOwnDigest) {
   EXPECT_EQ(open()->layers[0].blob.text(), test::sha256_text("other"));
   test::write_text(path, "rubbish");
   EXPECT_EQ(open()->layers[0].blob.text(), test::sha256_text(blob));
+}
+
+TEST_F(DockerArchiveTest, WhatCannotBeReadInPlaceIsSaid) {
+  for (const auto& [magic, name] : {std::pair<std::string, std::string>{std::string("\xfd"
+                                                                                    "7zXZ\0",
+                                                                                    6),
+                                                                        "xz"},
+                                    {"BZh91AY&SY", "bzip2"}}) {
+    write(TarBuilder()
+              .file("c", config({test::sha256_text(layer_a_)}))
+              .file("l.tar", magic + std::string(600, 'x'))
+              .file("manifest.json", R"([{"Config":"c","RepoTags":["x:1"],"Layers":["l.tar"]}])"));
+    const auto image = open();
+    ASSERT_FALSE(image);
+    EXPECT_NE(image.error().text.find(
+                  str_cat("layer l.tar of ", (dir_ / "a.tar").string(), ": it is compressed with ", name)),
+              std::string::npos)
+        << image.error().text;
+  }
+}
+
+TEST_F(DockerArchiveTest, ByNumber) {
+  const auto entry = [](std::string_view config) {
+    return str_cat(R"({"Config":")", config, R"(","RepoTags":null,"Layers":["l"]})");
+  };
+  write(TarBuilder()
+            .file("c", config({test::sha256_text(layer_a_)}))
+            .file("d", config({test::sha256_text(layer_a_)}) + " ")
+            .file("l", layer_a_)
+            .file("manifest.json", str_cat("[", entry("c"), ",", entry("missing"), "]")));
+  EXPECT_TRUE(open("@0")) << open("@0").error().text;
+  EXPECT_NE(open("@1").error().text.find("\"missing\""), std::string::npos);
+  EXPECT_NE(open("@2").error().text.find("holds 2 images"), std::string::npos) << open("@2").error().text;
+  EXPECT_NE(open("@x").error().text.find("no number"), std::string::npos);
+  EXPECT_NE(open().error().text.find("@0"), std::string::npos) << "none has a name";
 }
 
 // What Docker writes since 25: an OCI layout, and a manifest.json that names its blobs.
@@ -149,7 +184,7 @@ TEST_F(DockerArchiveTest, RefusesWhatDoesNotFitTogether) {
             .file("c", config({test::sha256_text("")})));
   refused("holds no \"etc/passwd\"");
   write(TarBuilder().file("manifest.json", R"([{"Config":"../c","Layers":[]},{"Config":"d","Layers":[]}])"));
-  refused("no named image");
+  refused("none with a name");
 }
 
 TEST(ParseDockerManifest, RefusesWhatIsNone) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/store/manifest_choice.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/tar_builder.h"
 #include "tests/support/temp_dir.h"
@@ -61,12 +62,178 @@ TEST_F(ImageTest, ChoosesByTag) {
   expect_error(open("two"), {reference("two"), "it holds: latest, one"});
 }
 
-TEST_F(ImageTest, AReplacedTagIsTheLastWritten) {
+/// An index within the layout, of images made for the purpose.
+class IndexTest : public ImageTest {
+ protected:
+  /// A manifest's descriptor, with `more` (JSON members, each with a comma before it); its layer has a file
+  /// `name`.
+  std::string image(std::string_view name, std::string_view more = "", std::string_view architecture = "") {
+    builder_.layers.clear();
+    builder_.architecture = architecture.empty() ? host_architecture() : architecture;
+    builder_.add_gzip_layer(tar_of(name)).write(str_cat("made-", name));
+    std::string descriptor = builder_.last_descriptor;
+    return descriptor.insert(descriptor.size() - 1, more);
+  }
+  static std::string platform(std::string_view architecture, std::string_view more = "",
+                              std::string_view os = "linux") {
+    return str_cat(R"(,"platform":{"os":")", os, R"(","architecture":")", architecture, R"(")", more, "}");
+  }
+  std::string nested(const std::vector<std::string>& entries, std::string_view more = "") {
+    const std::string document = list(entries);
+    return str_cat(R"({"mediaType":"application/vnd.oci.image.index.v1+json","digest":")",
+                   builder_.add_blob(document), R"(","size":)", document.size(), more, "}");
+  }
+  static std::string list(const std::vector<std::string>& entries) {
+    std::string text = R"({"schemaVersion":2,"manifests":[)";
+    for (const std::string& entry : entries) text += str_cat(text.ends_with('[') ? "" : ",", entry);
+    return text + "]}";
+  }
+  /// The name of the image that is chosen, or the error.
+  std::string chosen(const std::vector<std::string>& entries) {
+    test::write_text(layout() / "index.json", list({nested(entries)}));
+    return name_of(open());
+  }
+  std::string name_of(const Result<Image>& image) const {
+    if (!image) return image.error().text;
+    for (const std::string name : {"a", "b", "c"}) {
+      if (image->layers.at(0).diff_id.text() == test::sha256_text(tar_of(name))) return name;
+    }
+    return "?";
+  }
+  static std::string tar_of(std::string_view name) {
+    return TarBuilder().file(std::string(name), "").finish();
+  }
+  static std::string host(std::string_view more = "") { return platform(host_architecture(), more); }
+
+  ImageBuilder builder_{layout()};
+};
+
+TEST_F(IndexTest, TheFirstThatMatches) {
+  EXPECT_EQ(chosen({image("a", host()), image("b", host())}), "a");
+  EXPECT_EQ(chosen({image("a", platform("s390x")), image("b", host()), image("c", host())}), "b");
+  test::write_text(layout() / "index.json", list({image("a", host()), image("b", host())}));
+  EXPECT_EQ(name_of(open()), "a") << "without names, one image for several platforms";
+  const std::string named = R"(,"annotations":{"org.opencontainers.image.ref.name":"x"})";
+  test::write_text(layout() / "index.json",
+                   list({image("a", platform("s390x") + named), image("b", named), image("c", named)}));
+  EXPECT_EQ(name_of(open("x")), "b");
+}
+
+TEST_F(IndexTest, WhatNamesThePlatformGoesBeforeWhatDoesNot) {
+  EXPECT_EQ(chosen({image("a"), image("b", host())}), "b");
+  EXPECT_EQ(chosen({image("a", platform("s390x")), image("b")}), "b");
+  EXPECT_EQ(chosen({image("a", "", "s390x"), image("b")}), "b") << "their configs say for what they are";
+  EXPECT_EQ(chosen({image("a", R"(,"platform":null)"), image("b", platform("s390x"))}), "a");
+  const std::string none =
+      chosen({image("a", platform("s390x")), image("b", platform("arm", R"(,"variant":"v7")"))});
+  EXPECT_NE(none.find("has nothing for linux/"), std::string::npos) << none;
+  EXPECT_NE(none.find("linux/arm/v7 linux/s390x"), std::string::npos) << none;
+}
+
+TEST_F(IndexTest, ArtifactsArePassedOver) {
+  EXPECT_EQ(chosen({image("a", R"(,"artifactType":"application/spdx+json")"), image("b")}), "b");
+  EXPECT_EQ(chosen({image("a", host() + R"(,"artifactType":"application/spdx+json")"), image("b", host())}),
+            "b");
+  EXPECT_EQ(chosen({image("a", R"(,"artifactType":"application/vnd.oci.image.config.v1+json")"), image("b")}),
+            "a");
+  EXPECT_EQ(chosen({image("a", R"(,"annotations":{"vnd.docker.reference.type":"attestation-manifest"})"),
+                    image("b")}),
+            "b");
+  EXPECT_EQ(chosen({image("a", platform("unknown", "", "unknown")), image("b")}), "b");
+  builder_.config_type = "application/vnd.example.config";
+  const std::string artifact = image("a");
+  builder_.config_type = "application/vnd.oci.image.config.v1+json";
+  EXPECT_EQ(chosen({artifact, image("b")}), "b") << "its config says so";
+  EXPECT_NE(chosen({artifact}).find("an artifact"), std::string::npos);
+}
+
+TEST_F(IndexTest, NestedOnesAreLookedThroughInTheirOrder) {
+  const std::string other = image("c", platform("s390x"));
+  EXPECT_EQ(chosen({nested({other}), nested({other, image("a", host())}), image("b", "", "s390x")}), "a");
+  EXPECT_EQ(chosen({nested({nested({nested({nested({image("a", host())})})})})}), "a");
+  EXPECT_EQ(chosen({nested({image("a", host())}, platform("s390x")), nested({image("b", host())})}), "b");
+  EXPECT_EQ(chosen({nested({}), image("a", host())}), "a");
+}
+
+TEST_F(IndexTest, ABrokenEntryIsNoReasonNotToTakeAnother) {
+  EXPECT_EQ(
+      chosen({R"({"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"blake3:00","size":1})",
+              R"({"size":null})", "1", image("a", host())}),
+      "a");
+  EXPECT_EQ(chosen({R"({"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:)" +
+                        std::string(64, '0') + R"(","size":1})",
+                    image("a", "", host_architecture())}),
+            "a");
+  test::write_text(layout() / "index.json",
+                   list({R"({"digest":"x","size":1,"annotations":{"org.opencontainers.image.ref.name":"x"}})",
+                         image("a", R"(,"annotations":{"org.opencontainers.image.ref.name":"y"})")}));
+  EXPECT_EQ(name_of(open("y")), "a");
+  expect_error(open("x"), {"can't be read", "no digest"});
+}
+
+TEST_F(IndexTest, OldNamesOfPlatforms) {
+  const std::string alias = host_architecture() == "amd64" ? "x86_64" : "aarch64";
+  EXPECT_EQ(chosen({image("a", platform(alias), alias)}), "a");
+  EXPECT_EQ(chosen({image("a", platform(std::string(host_architecture()), "", "Linux"))}), "a");
+  builder_.os = "Linux";
+  EXPECT_EQ(chosen({image("a")}), "a");
+}
+
+TEST_F(IndexTest, ByNumber) {
+  test::write_text(layout() / "index.json", list({image("a"), image("b")}));
+  EXPECT_EQ(name_of(open("@1")), "b");
+  expect_error(open("@2"), {"holds 2 images", "@0"});
+}
+
+TEST_F(ImageTest, ADescriptorOfAnotherSizeIsSaidToBeThat) {
   ImageBuilder builder(layout());
-  builder.add_gzip_layer(tar_a_).write("x");
-  builder.layers.clear();
-  builder.add_gzip_layer(tar_b_).write("x");
-  EXPECT_EQ(open("x")->layers[0].diff_id.text(), test::sha256_text(tar_b_));
+  builder.add_gzip_layer(tar_a_).write();
+  std::string index = test::read_text(layout() / "index.json");
+  const auto size = index.find("\"size\":") + 7;
+  index.insert(size, "1");
+  test::write_text(layout() / "index.json", index);
+  expect_error(open(), {"bytes, but what names it says 1", "put together wrong"});
+}
+
+TEST_F(ImageTest, ConfigsOfAllSorts) {
+  ImageBuilder builder(layout());
+  builder.add_gzip_layer(tar_a_);
+  builder.config_json = "{\"Labels\":{\"a\":\"1\",\"a\":\"\xff\\ud800\"},\"Cmd\":[\"/bin/sh\",null]}";
+  builder.config_more_json = R"("author":null,"history":null,)";
+  builder.write();
+  auto image = open();
+  ASSERT_TRUE(image) << image.error().text;
+  EXPECT_EQ(image->config.cmd, (std::vector<std::string>{"/bin/sh", ""}));
+  for (const char* type : {"application/octet-stream", "text/html", "application/json"}) {
+    builder.manifest_type = "application/vnd.docker.distribution.manifest.v2+json";
+    builder.config_type = type;
+    builder.write();
+    EXPECT_TRUE(open()) << type << ": " << open().error().text;
+  }
+  builder.config_type = "application/vnd.docker.plugin.v1+json";
+  builder.write();
+  expect_error(open(), {"an artifact"});
+}
+
+TEST_F(ImageTest, AForeignLayerIsTakenWhereItIs) {
+  ImageBuilder builder(layout());
+  builder.add_layer({"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", test::gzip(tar_a_),
+                     test::sha256_text(tar_a_)});
+  builder.write();
+  const auto image = open();
+  ASSERT_TRUE(image) << image.error().text;
+  EXPECT_TRUE(open_blob(image->layers[0]));
+  std::filesystem::remove(image->layers[0].path);
+  const auto missing = open_blob(image->layers[0]);
+  ASSERT_FALSE(missing);
+  EXPECT_NE(missing.error().text.find("is a foreign layer"), std::string::npos) << missing.error().text;
+}
+
+TEST_F(ImageTest, NamesInMessagesAreEscaped) {
+  ImageBuilder builder(layout());
+  builder.add_gzip_layer(tar_a_).write("v\\u001b[31m1");
+  builder.write("w");
+  expect_error(open(), {"it holds: v\\033[31m1, w"});
 }
 
 TEST_F(ImageTest, NamesAreFoundInTheStore) {
@@ -141,7 +308,7 @@ TEST_F(ImageTest, ChoosesTheHostsPlatformFromANestedIndex) {
 TEST_F(ImageTest, NestingIsBounded) {
   ImageBuilder builder(layout());
   std::string document = R"({"manifests":[]})";
-  for (int depth = 0; depth < 4; ++depth) {
+  for (int depth = 0; depth <= kMaxIndexNesting; ++depth) {
     const auto descriptor = str_cat(R"({"mediaType":"application/vnd.oci.image.index.v1+json","digest":")",
                                     builder.add_blob(document), R"(","size":)", document.size(), "}");
     document = str_cat(R"({"manifests":[)", descriptor, "]}");

@@ -29,12 +29,31 @@ TEST(JsonDocument, RefusesWhatIsNoObject) {
   expect_refused("", "no JSON");
   expect_refused("{", "no JSON");
   expect_refused("{} {}", "no JSON");
-  expect_refused("{\"a\":\"\xff\xfe\"}", "no JSON");
+  expect_refused("{\"a\":\"\xff\xfe}", "no JSON");
 }
 
 TEST(JsonDocument, RefusesAKeyTwice) {
   expect_refused(R"({"layers": [], "layers": [1]})", "\"layers\" twice");
   expect_refused(R"({"a": {"b": 1, "c": {}, "b": 2}})", "\"b\" twice");
+}
+
+TEST(JsonDocument, OfALabelTwiceTheLastCounts) {
+  const auto document = parse(R"({"Labels":{"a":"1","a":"2"},"annotations":{"b":"1","b":"2"}})");
+  ASSERT_TRUE(document) << document.error().text;
+  EXPECT_EQ((*document)["Labels"]["a"], "2");
+  expect_refused(R"({"Labels": {"a": {"b": 1, "b": 2}}})", "\"b\" twice");
+}
+
+TEST(JsonDocument, WhatIsNoUnicodeIsReplacedAsGoDoes) {
+  const auto text_of = [](std::string_view value) {
+    const auto document = parse("{\"a\":\"" + std::string(value) + "\"}");
+    return document ? (*document)["a"].get<std::string>() : document.error().text;
+  };
+  EXPECT_EQ(text_of("\xffx\xfe"), "\uFFFDx\uFFFD");
+  EXPECT_EQ(text_of("\\ud800x"), "\uFFFDx");
+  EXPECT_EQ(text_of("\\udc00\\ud83d\\ude00"), "\uFFFD\U0001F600");
+  EXPECT_EQ(text_of("\xff\\\\ud800"), "\uFFFD\\ud800") << "an escaped backslash begins no escape";
+  EXPECT_EQ(text_of("\xff\\\"\\u0041"), "\uFFFD\"A");
 }
 
 TEST(JsonDocument, BoundsDepthAndSize) {
@@ -59,6 +78,7 @@ TEST(JsonDocument, MembersHaveTheirTypes) {
   EXPECT_EQ(strings_member(*document, "list", "it")->size(), 2U);
   EXPECT_FALSE(strings_member(*document, "mixed", "it"));
   EXPECT_FALSE(strings_member(*document, "text", "it"));
+  EXPECT_EQ(*strings_member(*parse(R"({"l":["a",null]})"), "l", "it"), (std::vector<std::string>{"a", ""}));
   EXPECT_EQ(*size_member(*document, "size", "it"), 7U);
   EXPECT_FALSE(size_member(*document, "less", "it"));
   EXPECT_FALSE(size_member(*document, "absent", "it"));

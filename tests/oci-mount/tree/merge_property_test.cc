@@ -66,14 +66,17 @@ std::shared_ptr<ModelFile> find(const Model& model, const std::string& path, int
     if (found->second->type == EntryType::kDirectory) continue;
     if (found->second->type != EntryType::kSymlink) return nullptr;
     const std::string above = up(walked);
-    return find(model, str_cat(above, above.empty() ? "" : "/", found->second->target, "/", path.substr(begin)),
+    return find(model,
+                str_cat(above, above.empty() ? "" : "/", found->second->target, "/", path.substr(begin)),
                 symlinks + 1);
   }
 }
 
 void model_mark_directory(Model& model, const EntryView& mark, std::size_t number,
-                          const std::vector<EntryView>& entries, const std::map<std::string, std::string>& links) {
-  const std::string directory = mark.type == EntryType::kOpaque ? std::string(mark.path) : up(std::string(mark.path));
+                          const std::vector<EntryView>& entries,
+                          const std::map<std::string, std::string>& links) {
+  const std::string directory =
+      mark.type == EntryType::kOpaque ? std::string(mark.path) : up(std::string(mark.path));
   for (std::string path = directory; !path.empty(); path = up(path)) {
     const auto found = model.find(path);
     const bool is_directory = found != model.end() && found->second->type == EntryType::kDirectory;

@@ -1,0 +1,29 @@
+// Which of an index's manifests is the image for this machine.
+//
+// Follows the OCI image spec v1.1, image-index.md: the first that matches. Where several fit in different
+// ways, as containerd and skopeo have it: what names this platform goes before what names none, and that
+// before 386 on amd64.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "oci-mount/base/result.h"
+#include "oci-mount/store/content.h"
+#include "oci-mount/store/oci_json.h"
+
+namespace layerboot::store {
+
+/// Indexes within indexes: more nesting is no image anybody makes.
+inline constexpr int kMaxIndexNesting = 8;
+/// Documents read to find one image.
+inline constexpr int kMaxDocumentsRead = 64;
+
+/// Follows nested indexes down to one manifest; artifacts and attestations are passed over, and of manifests
+/// that do not say for what they are, that of a config which does is taken. `what` names the image in errors,
+/// which list what platforms there are.
+Result<ManifestDescriptor> choose_manifest(const Content& content,
+                                           const std::vector<ManifestDescriptor>& candidates,
+                                           std::string_view what);
+
+}  // namespace layerboot::store
