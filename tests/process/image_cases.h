@@ -12,6 +12,7 @@ enum class Compared { kSame, kDiffers, kItFails, kWeRefuse, kBothRefuse };
 
 struct ImageCase {
   std::string name;                 // what is tried
+  std::string section;              // of the image specification's layer.md, or of pax(1)
   std::vector<std::string> layers;  // plain tars, lowest first
   Compared umoci = Compared::kSame;
   Compared containerd = Compared::kSame;
