@@ -41,8 +41,8 @@ bool log_enabled(LogLevel level) { return level <= chattiest; }
 
 void log_line(LogLevel level, std::string_view text) {
   if (!log_enabled(level)) return;
-  const std::string line =
-      str_cat(terminal ? "\r" : "", program_name, ": ", level_word(level), printable_lines(text), terminal ? "\r\n" : "\n");
+  const std::string line = str_cat(terminal ? "\r" : "", program_name, ": ", level_word(level),
+                                   printable_lines(text), terminal ? "\r\n" : "\n");
   // A log that can't be written has nowhere to say so.
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
 }

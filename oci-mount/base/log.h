@@ -17,8 +17,8 @@ enum class LogLevel { kError, kWarn, kInfo, kDebug };
 /// Sets the prefix (argv[0]'s last part) and the chattiest level shown. Call once, before threads.
 void log_setup(std::string_view program, LogLevel level);
 [[nodiscard]] bool log_enabled(LogLevel level);
-/// Writes one line with a single write(2), so that lines of several threads do not mix. Whatever control characters
-/// are in it are escaped (printable_lines()): much of what is told comes from images and guests.
+/// Writes one line with a single write(2), so that lines of several threads do not mix. Whatever control
+/// characters are in it are escaped (printable_lines()): much of what is told comes from images and guests.
 void log_line(LogLevel level, std::string_view text);
 
 template <typename... Parts>

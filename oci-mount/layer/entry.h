@@ -15,10 +15,11 @@ enum class EntryType : std::uint8_t {
   kCharDevice,
   kBlockDevice,
   kFifo,
-  kHardLink,  // another name for `link`, an entry of this layer that is no link
-  kWhiteout,  // hides `path` of the layers below; the name is without its .wh. prefix
-  kOpaque,    // hides what the layers below have in the directory `path`
-  kLinkBelow,  // another name for what the layers below have at `link`; or this layer, where they have nothing
+  kHardLink,   // another name for `link`, an entry of this layer that is no link
+  kWhiteout,   // hides `path` of the layers below; the name is without its .wh. prefix
+  kOpaque,     // hides what the layers below have in the directory `path`
+  kLinkBelow,  // another name for what the layers below have at `link`; or this layer, where they have
+               // nothing
 };
 
 /// `length_bytes` bytes of a file from `file_offset` on, found at `stream_offset` of the layer's

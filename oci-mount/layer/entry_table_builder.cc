@@ -74,9 +74,9 @@ std::uint32_t EntryTableBuilder::add_record(const TarEntry& entry) {
 
 Result<void> EntryTableBuilder::add(const TarEntry& entry) {
   // A symlink on its way may give it another path, and its link.
-  const EntryTable::Shape shape{
-      entries_.size() + 1, extents_.size() + entry.extents.size(), xattrs_.size() + entry.xattrs.size(),
-      strings_.size() + entry.path.size() + entry.link.size() + 2 * kMaxPathBytes};
+  const EntryTable::Shape shape{entries_.size() + 1, extents_.size() + entry.extents.size(),
+                                xattrs_.size() + entry.xattrs.size(),
+                                strings_.size() + entry.path.size() + entry.link.size() + 2 * kMaxPathBytes};
   if (auto size = shape.size_bytes(); !size) return std::unexpected(size.error());
   const std::uint32_t added = add_record(entry);
   if (entry.hidden) hidden_.push_back(added);
@@ -103,8 +103,8 @@ Result<void> EntryTableBuilder::add_mark(std::uint32_t entry) {
   if (!place && place.error().code == ENOTDIR) return {};
   if (!place) return std::unexpected(place.error());
   if (!place->moved) return {};
-  return set_path(record,
-                  paths_.path_of(*place, std::string_view(strings_).substr(path.name.offset, path.name.length)));
+  return set_path(
+      record, paths_.path_of(*place, std::string_view(strings_).substr(path.name.offset, path.name.length)));
 }
 
 Result<void> EntryTableBuilder::add_thing(std::uint32_t entry) {

@@ -1,5 +1,5 @@
-// EntryTableBuilder: a tar's entries taken in its order, as if each were unpacked over those before it; then what
-// stands at the end, sorted and packed as the index keeps it.
+// EntryTableBuilder: a tar's entries taken in its order, as if each were unpacked over those before it; then
+// what stands at the end, sorted and packed as the index keeps it.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +22,9 @@ class EntryTableBuilder {
   EntryTableBuilder(const EntryTableBuilder&) = delete;
   EntryTableBuilder& operator=(const EntryTableBuilder&) = delete;
 
-  /// In the tar's order. The directories of its path, and of a hard link's target, are found through the symlinks
-  /// that stand there now. E2BIG over kMaxEntries or kMaxEntryTableBytes; otherwise what could not be unpacked, by
-  /// name.
+  /// In the tar's order. The directories of its path, and of a hard link's target, are found through the
+  /// symlinks that stand there now. E2BIG over kMaxEntries or kMaxEntryTableBytes; otherwise what could not
+  /// be unpacked, by name.
   Result<void> add(const TarEntry& entry);
 
   struct Table {

@@ -46,9 +46,9 @@ Result<std::string> clean_path(std::string_view name);
 /// whatever its size says.
 Result<std::uint64_t> data_bytes(const TarHeader& header);
 
-/// The entry that `header` (all extensions applied) stands for, its data at `stream_offset`; hidden, or nothing, for
-/// what an image cannot have (names that begin with .wh..wh.). EINVAL for what breaks a rule or a limit, naming
-/// it.
+/// The entry that `header` (all extensions applied) stands for, its data at `stream_offset`; hidden, or
+/// nothing, for what an image cannot have (names that begin with .wh..wh.). EINVAL for what breaks a rule or
+/// a limit, naming it.
 Result<std::optional<TarEntry>> make_entry(const TarHeader& header,
                                            std::vector<std::pair<std::string, std::string>> xattrs,
                                            std::uint64_t stream_offset);

@@ -7,9 +7,9 @@
 #include <memory>
 #include <optional>
 
-#include "oci-mount/base/printable.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/base/progress.h"
 #include "oci-mount/base/state_dirs.h"
 #include "oci-mount/mount/background.h"
@@ -203,7 +203,8 @@ Result<int> run(const Options& options, const DiffCommand& command) {
   LineOutput output;
   auto done = list_changes(*source->tree, source->image.chain_id.text(), command.upper,
                            [&](Change change, std::string_view path) -> Result<void> {
-                             const std::string name = escapes_names() ? printable_whole(path) : std::string(path);
+                             const std::string name =
+                                 escapes_names() ? printable_whole(path) : std::string(path);
                              return output.put(str_cat(static_cast<char>(change), " ", name, "\n"));
                            });
   if (done) done = output.flush();

@@ -172,7 +172,7 @@ Result<Image> open_layout(const Reference& reference, const Content& content, co
 
 bool fits_host(const ManifestDescriptor& entry) {
   if (entry.is_artifact) return false;
-  return !entry.platform || fit_of(*entry.platform, host_architecture()) != Fit::kNot;
+  return !entry.platform || fit_of(*entry.platform, host_architecture()) == Fit::kYes;
 }
 
 Result<Digest> chain_id_of(const std::vector<Digest>& diff_ids) {

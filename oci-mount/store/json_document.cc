@@ -1,9 +1,9 @@
 #include "oci-mount/store/json_document.h"
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 
+#include "oci-mount/base/decimal.h"
 #include "oci-mount/base/printable.h"
 #include "oci-mount/base/utf8.h"
 
@@ -50,10 +50,9 @@ class StrictWatch {
 
 /// The four hexadecimal digits behind "\\u", or -1.
 int code_unit(std::string_view text) {
-  int value = 0;
   if (text.size() < 6 || text[0] != '\\' || text[1] != 'u') return -1;
-  const auto [end, error] = std::from_chars(text.data() + 2, text.data() + 6, value, 16);
-  return error == std::errc() && end == text.data() + 6 ? value : -1;
+  const auto unit = parse_whole<std::uint16_t>(text.substr(2, 4), 16);
+  return unit ? *unit : -1;
 }
 
 /// U+FFFD for each byte that is no UTF-8, and for each half of a surrogate pair.

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <utility>
 
+#include "oci-mount/base/decimal.h"
 #include "oci-mount/store/containerd.h"
 
 namespace layerboot::store {
@@ -79,11 +79,9 @@ Result<Reference> parse_file_notation(Reference reference, const FileNotation& n
   const auto tag = rest.substr(colon + 1);
   if (tag.empty()) return fail(EINVAL, "\"", reference.text, "\" has an empty tag: write ", notation.form);
   if (tag.starts_with('@')) {
-    std::size_t number = 0;
-    const auto [end, error] = std::from_chars(tag.data() + 1, tag.data() + tag.size(), number);
-    if (tag.size() == 1 || error != std::errc() || end != tag.data() + tag.size())
+    reference.number = parse_whole<std::size_t>(tag.substr(1));
+    if (!reference.number)
       return fail(EINVAL, "\"", reference.text, "\" has no number behind its @: the first image is @0");
-    reference.number = number;
   } else if (notation.kind == SourceKind::kDockerArchive) {
     reference.names = names_for(tag);
   } else {

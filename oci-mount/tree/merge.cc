@@ -93,11 +93,10 @@ Result<void> Merge::look_at(const LayerEntries& source) {
   return {};
 }
 
-/// A mark's directory exists in this layer, as overlayfs would have it; unless the layer says otherwise: by a whiteout
-/// of it, or by something else in its place.
+/// A mark's directory exists in this layer, as overlayfs would have it; unless the layer says otherwise: by a
+/// whiteout of it, or by something else in its place.
 Result<void> Merge::make_mark_directory(const EntryView& mark) {
-  const std::string_view directory =
-      mark.type == EntryType::kOpaque ? mark.path : parent_path(mark.path);
+  const std::string_view directory = mark.type == EntryType::kOpaque ? mark.path : parent_path(mark.path);
   Index at = kRootIndex;
   for (std::size_t end = 0; end < directory.size();) {
     end = std::min(directory.find('/', end + 1), directory.size());
@@ -296,8 +295,8 @@ void Merge::detach(std::string_view path) {
 }
 
 std::unexpected<Error> Merge::error_at(int code, std::string_view path, std::string_view why) const {
-  return fail(code, "layer ", layer_count_, " (", layer_name_, "): ", path.empty() ? "/" : printable(path), ": ", why,
-              "; the image is broken and has to be built anew");
+  return fail(code, "layer ", layer_count_, " (", layer_name_, "): ", path.empty() ? "/" : printable(path),
+              ": ", why, "; the image is broken and has to be built anew");
 }
 
 }  // namespace layerboot::tree

@@ -66,8 +66,8 @@ class Merge {
   Result<Index> make_node(std::uint32_t entry_index, bool directory);
   Result<Index> ensure_directory(std::string_view path);
   [[nodiscard]] std::optional<Index> find(std::string_view path) const;
-  /// The same through symlinks, but for the last part: as a hard link's target is found. When only that is not there,
-  /// `missing` gets the path without symlinks.
+  /// The same through symlinks, but for the last part: as a hard link's target is found. When only that is
+  /// not there, `missing` gets the path without symlinks.
   std::optional<Index> find_through_symlinks(std::string_view path, std::string& missing) const;
   void detach(std::string_view path);
   std::unexpected<Error> error_at(int code, std::string_view path, std::string_view why) const;

@@ -52,8 +52,8 @@ class ImageCasesTest : public testing::Test {
 
   static void compare(const ImageCase& one, Compared expected, const std::optional<Listing>& ours,
                       std::optional<Listing> theirs, std::string_view who) {
-    SCOPED_TRACE(
-        str_cat(one.section, ": \"", one.name, "\" against ", who, one.rule.empty() ? "" : "; the rule: ", one.rule));
+    SCOPED_TRACE(str_cat(one.section, ": \"", one.name, "\" against ", who,
+                         one.rule.empty() ? "" : "; the rule: ", one.rule));
     EXPECT_EQ(ours.has_value(), expected != Compared::kWeRefuse && expected != Compared::kBothRefuse);
     EXPECT_EQ(theirs.has_value(), expected != Compared::kItFails && expected != Compared::kBothRefuse);
     EXPECT_TRUE(expected == Compared::kSame || !one.rule.empty()) << "a difference needs its rule";

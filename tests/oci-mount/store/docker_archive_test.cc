@@ -69,7 +69,8 @@ TEST_F(DockerArchiveTest, OldStyle) {
   }
   const auto none = open("debian:13");
   ASSERT_FALSE(none);
-  EXPECT_NE(none.error().text.find("the archive holds 1 image: debian:12"), std::string::npos) << none.error().text;
+  EXPECT_NE(none.error().text.find("the archive holds 1 image: debian:12"), std::string::npos)
+      << none.error().text;
 }
 
 // A compressed layer has no digest there: it is hashed, once.
