@@ -108,9 +108,9 @@ class VfsdSharePosixTest : public VfsdTest, public testing::WithParamInterface<P
 
 TEST_P(VfsdSharePosixTest, Passes) {
   make_suite_tree(dir_ / "share");
-  vfsd_ = std::make_unique<VfsdProcess>(std::vector<std::string>{"--socket-path", socket(), "--share",
-                                                                 dir_ / "share", "--quiet"},
-                                        dir_ / "cache");
+  vfsd_ = std::make_unique<VfsdProcess>(
+      std::vector<std::string>{"--socket-path", socket(), "--share", dir_ / "share", "--quiet"},
+      dir_ / "cache");
   ASSERT_TRUE(vfsd_->ready()) << vfsd_->messages();
   boot();
   GuestDoor door(*client_);
