@@ -75,10 +75,10 @@ TEST_F(ReadOnlyFsTest, ListsFromAnyCookie) {
 TEST_F(ReadOnlyFsTest, WithoutAnyXattrThereIsNoSuchOperation) {
   EXPECT_EQ(code_of(fs->getxattr(driver->acquire("etc/small"), "user.a")), ENOSYS);
   EXPECT_EQ(*fs->listxattr(driver->acquire("etc/small")), "");
-  ImageFixture other({TarBuilder()
-                          .file("plain", "")
-                          .add({.name = "marked", .pax = {{"SCHILY.xattr.user.a", "value"}}})
-                          .finish()});
+  TarMember marked;
+  marked.name = "marked";
+  marked.pax = {{"SCHILY.xattr.user.a", "value"}};
+  ImageFixture other({TarBuilder().file("plain", "").add(marked).finish()});
   const auto with_one = vfs::make_read_only_fs(*other.source);
   ASSERT_TRUE(with_one);
   FsDriver other_driver(**with_one);
