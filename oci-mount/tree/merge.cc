@@ -18,6 +18,8 @@ namespace {
 constexpr std::size_t kMaxSymlinks = 255;
 constexpr std::size_t kMaxPartsWalked = 8192;
 
+constexpr std::string_view kEntriesBelowLink = "a hard link under which the same layer has other entries";
+
 bool is_mark(const EntryView& entry) {
   return entry.type == EntryType::kWhiteout || entry.type == EntryType::kOpaque;
 }
@@ -186,8 +188,11 @@ Result<void> Merge::resolve_link_chain(std::string_view path) {
     if (found) break;
   }
   if (!found && left_out_.contains(target)) {
-    left_out_.insert(chain.begin(), chain.end());
-    for (const std::string_view name : chain) waiting_links_.erase(name);
+    for (const std::string_view name : chain) {
+      if (find(name)) return error_at(EINVAL, name, kEntriesBelowLink);
+      left_out_.insert(name);
+      waiting_links_.erase(name);
+    }
     return {};
   }
   if (!found)
@@ -197,7 +202,7 @@ Result<void> Merge::resolve_link_chain(std::string_view path) {
   for (const std::string_view name : chain) {
     LB_ASSIGN(const Index parent, ensure_directory(parent_path(name)));
     if (!nodes_[parent].children->try_emplace(last_component(name), *found).second) {
-      return error_at(EINVAL, name, "a hard link under which the same layer has other entries");
+      return error_at(EINVAL, name, kEntriesBelowLink);
     }
     waiting_links_.erase(name);
   }

@@ -331,6 +331,14 @@ TEST_F(MergeTest, HardLinksToWhatIsLeftOutAreLeftOut) {
   EXPECT_FALSE(has("b"));
 }
 
+TEST_F(MergeTest, EntriesBelowAHardLinkAreRefusedThoughItIsLeftOut) {
+  FakeLayer& one = layer();
+  one.add(EntryType::kCharDevice, "a");
+  one.own_hard_link("b", "a");
+  one.file("b/c");
+  EXPECT_NE(refused().find("other entries"), std::string::npos);
+}
+
 TEST_F(MergeTest, AMarkMakesItsDirectoryUnlessTheLayerSaysOtherwise) {
   FakeLayer& lower = layer();
   lower.directory("test/b");
