@@ -297,7 +297,8 @@ TEST_F(SupervisorTest, AStopBeforeTheCommandIsNoSuccess) {
   for (const auto& [signal, status] : {std::pair{"INT", 130}, std::pair{"TERM", 143}}) {
     SCOPED_TRACE(signal);
     daemon(kDaemonServes);
-    qemu(str_cat("kill -", signal, " $PPID; hear system_powerdown; power_off"));
+    qemu(str_cat("kill -", signal,
+                 " $PPID; hear system_powerdown; say '{\"return\": {}, \"id\": 2}'; power_off"));
     plan_.guest.emplace();
     plan_.guest->agent_socket = scratch_.path() / "agent.sock";
     plan_.guest->expected = guest_init::GuestKind::kCommand;

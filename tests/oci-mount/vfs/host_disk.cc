@@ -23,6 +23,9 @@ namespace {
 
 constexpr std::uint64_t kDiskBytes = 1U << 30;
 constexpr std::uint64_t kTmpfsInodeBytes = 1024;
+// FIFREEZE and FITHAW of linux/fs.h, which Debian 12's sys/mount.h does not go with.
+constexpr unsigned long kFreeze = _IOWR('X', 119, int);
+constexpr unsigned long kThaw = _IOWR('X', 120, int);
 
 /// By the shell, since its messages go to the test's log. Paths are a TempDir's.
 bool run(const std::string& command) { return std::system(command.c_str()) == 0; }
@@ -86,6 +89,9 @@ std::uint64_t HostDisk::taken_bytes() const {
   const UniqueFd fd(::open(path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // Twice: what a first one frees is free with the next.
   if (::syncfs(fd.get()) != 0 || ::syncfs(fd.get()) != 0) return 0;
+  // XFS frees what was unlinked in the background, which only a freeze waits for (fs/xfs/xfs_super.c:
+  // xfs_fs_sync_fs, xfs_inodegc_stop).
+  if (kind_ == "xfs" && (::ioctl(fd.get(), kFreeze, 0) != 0 || ::ioctl(fd.get(), kThaw, 0) != 0)) return 0;
   if (kind_ == "btrfs") return btrfs_taken(fd.get());
   struct statvfs status{};
   if (::fstatvfs(fd.get(), &status) != 0) return 0;
