@@ -76,7 +76,10 @@ CLI::Option* add_disk_size(CLI::App* command, const char* option, std::function<
 }
 
 void add_disk_options(CLI::App* command, Options& options) {
-  command->add_option("--name", options.name, "the VM's name; default: from the image")->type_name("NAME");
+  command
+      ->add_option("--name", options.name,
+                   "the VM's name; default: from the image, with -disk for --disk-image")
+      ->type_name("NAME");
   add_disk_size(
       command, "--disk,--quota", [&options](std::uint64_t size_bytes) { options.quota_bytes = size_bytes; },
       "what the VM may write, at most; default: as before, or 4G for a new VM");
@@ -98,8 +101,14 @@ void add_program_options(CLI::App* command, Options& options) {
 
 Result<void> settle_name(Options& options) {
   options.name_given = !options.name.empty();
+  // A VM on a disk is another one than that on virtiofs: each keeps what it has written in its own way.
+  constexpr std::string_view kOnDisk = "-disk";
   if (options.name.empty())
     options.name = options.image.empty() ? "virtiofs" : name_from_image(options.image);
+  if (!options.name_given && options.disk_root) {
+    options.name =
+        str_cat(std::string_view(options.name).substr(0, kMaxNameLength - kOnDisk.size()), kOnDisk);
+  }
   return check_name(options.name);
 }
 

@@ -69,7 +69,12 @@ Result<guest_init::ImageWorkload> workload_for(const StateDirs& dirs, const Opti
 Result<VmRecord> record_for(const Options& options, const VmDirectory& directory) {
   LB_ASSIGN(VmRecord record, directory.load_record());
   if (!options.image.empty()) record.image = absolute_reference(options.image);
-  if (options.quota_bytes) record.quota_bytes = *options.quota_bytes;
+  if (options.quota_bytes) {
+    record.quota_bytes = *options.quota_bytes;
+  } else if (options.upper == UpperKind::kDisk && !options.ephemeral) {
+    // A run that failed may have made the disk larger, which it stays.
+    record.quota_bytes = std::max(record.quota_bytes, upper_disk_bytes(directory.paths()));
+  }
   record.run = options;
   return record;
 }
@@ -379,6 +384,7 @@ Result<void> serve_image(const StateDirs& dirs, const Options& given) {
   std::optional<InterruptScope> interrupts(std::in_place);  // as in run_vm()
   LB_ASSIGN(const Options options, with_image(dirs, given));
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
+  LB_TRY(check_root_kind(directory.paths(), options.name, false));
   SupervisorPlan plan;
   plan.socket = options.socket_path.empty() ? serving_socket(dirs) : options.socket_path;
   plan.control_socket = directory.paths().control_socket();
@@ -390,6 +396,8 @@ Result<void> serve_image(const StateDirs& dirs, const Options& given) {
   LB_ASSIGN(const VmRecord known, directory.load_record());
   static_cast<RunSettings&>(chosen) = known.run;
   chosen.kernel = options.kernel;
+  chosen.disk_root = false;
+  LB_ASSIGN(chosen.upper, choose_upper(directory.paths(), known, UpperKind::kHost, false));
   chosen.ephemeral = false;
   chosen.writeback |= options.writeback;
   LB_ASSIGN(const VmRecord record, record_for(chosen, directory));

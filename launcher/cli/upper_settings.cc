@@ -6,6 +6,7 @@ namespace layerboot::launcher {
 
 Result<Options> with_upper(const VmDirectory& directory, const Options& options) {
   Options settled = options;
+  if (!options.image.empty()) LB_TRY(check_root_kind(directory.paths(), options.name, options.disk_root));
   // There, what the guest writes is the disk's, or the foreign daemon's.
   if (options.disk_root || options.image.empty()) return settled;
   LB_ASSIGN(const VmRecord record, directory.load_record());

@@ -63,6 +63,25 @@ Result<UpperKind> choose_upper(const VmPaths& paths, const VmRecord& record, std
               ": give that, 'layerboot reset ", record.name, "' to throw it away, or another --name");
 }
 
+Result<void> check_root_kind(const VmPaths& paths, const std::string& name, bool disk_root) {
+  std::error_code ignored;
+  const bool has_disk = fs::exists(paths.root_disk(DiskFormat::kQcow2), ignored) ||
+                        fs::exists(paths.root_disk(DiskFormat::kRaw), ignored);
+  if (disk_root && !has_disk && kept_kind(paths)) {
+    return fail(EINVAL, "VM ", name,
+                " has its root on virtiofs: leave out --disk-image, or take another --name");
+  }
+  if (!disk_root && has_disk && !kept_kind(paths)) {
+    return fail(EINVAL, "VM ", name, " has its root on a disk: give --disk-image, or take another --name");
+  }
+  return {};
+}
+
+std::uint64_t upper_disk_bytes(const VmPaths& paths) {
+  struct stat st{};
+  return ::stat(paths.upper_disk().c_str(), &st) == 0 ? static_cast<std::uint64_t>(st.st_size) : 0;
+}
+
 Result<void> make_upper_disk(const fs::path& path, std::uint64_t size_bytes) {
   const std::uint64_t whole = size_bytes / kBlockBytes * kBlockBytes;
   if (whole < kMinUpperDiskBytes)

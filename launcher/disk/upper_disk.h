@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "launcher/vm/vm_config.h"
@@ -21,6 +22,13 @@ inline constexpr std::uint64_t kMinUpperDiskBytes = std::uint64_t{32} << 20;
 /// the VM has written is of another kind, which an ephemeral run leaves alone.
 Result<UpperKind> choose_upper(const VmPaths& paths, const VmRecord& record, std::optional<UpperKind> wanted,
                                bool ephemeral);
+
+/// EINVAL when the VM has its root in the other way than a run with (or without) --disk-image would: one name
+/// is one VM, and has one state. One that has both, of an earlier version, goes on having them.
+Result<void> check_root_kind(const VmPaths& paths, const std::string& name, bool disk_root);
+
+/// The size of the VM's disk for an upper; 0 where it has none.
+std::uint64_t upper_disk_bytes(const VmPaths& paths);
 
 /// Makes the sparse disk `path` with an empty ext4 of `size_bytes` in it, unless it is there. One that is
 /// smaller gets larger, and the guest's file system at its next boot; a larger one is EINVAL. REQUIRES: the

@@ -52,6 +52,12 @@ TEST(Options, ImagesAreFetchedAsDockerDoes) {
   expect_misuse({"tag", "debian:12"}, "NAME");
 }
 
+TEST(Options, AVmOnADiskHasANameOfItsOwn) {
+  EXPECT_EQ(parse({"run", "debian:12"}).options->name, "debian-12");
+  EXPECT_EQ(parse({"run", "--disk-image", "debian:12"}).options->name, "debian-12-disk");
+  EXPECT_EQ(parse({"run", "--disk-image", "debian:12", "--name", "web"}).options->name, "web");
+}
+
 TEST(Options, RunTakesAnUpperOrWhatTheVmHad) {
   EXPECT_FALSE(parse({"run", "debian:12"}).options->upper_choice);
   const auto parsed = parse({"run", "debian:12", "--upper", "disk", "--ephemeral"});

@@ -100,5 +100,23 @@ TEST_F(UpperDisk, AVmKeepsItsKind) {
   EXPECT_FALSE(choose_upper(paths, record(UpperKind::kDisk), UpperKind::kHost, false));
 }
 
+TEST_F(UpperDisk, OneNameHasOneKindOfRoot) {
+  const auto directory = VmDirectory::open(dirs(), "a");
+  ASSERT_TRUE(directory) << directory.error().describe();
+  const VmPaths& paths = directory->paths();
+  for (const bool disk_root : {false, true}) EXPECT_TRUE(check_root_kind(paths, "a", disk_root)) << "new";
+  std::ofstream(paths.root_disk(DiskFormat::kQcow2)) << "a disk";
+  EXPECT_TRUE(check_root_kind(paths, "a", true));
+  const auto on_virtiofs = check_root_kind(paths, "a", false);
+  ASSERT_FALSE(on_virtiofs);
+  EXPECT_NE(on_virtiofs.error().text.find("--disk-image"), std::string::npos);
+  std::ofstream(paths.upper() / "written") << "by vfsd";
+  for (const bool disk_root : {false, true})
+    EXPECT_TRUE(check_root_kind(paths, "a", disk_root)) << "has both";
+  std::filesystem::remove(paths.root_disk(DiskFormat::kQcow2));
+  EXPECT_TRUE(check_root_kind(paths, "a", false));
+  EXPECT_FALSE(check_root_kind(paths, "a", true));
+}
+
 }  // namespace
 }  // namespace layerboot::launcher
