@@ -22,8 +22,10 @@ struct IdRange {
 class IdRanges {
  public:
   static constexpr std::size_t kMaxRanges = 32;
-  /// Whom a guest sees where it has no number for somebody ("nobody").
-  static constexpr std::uint32_t kNobody = 65534;
+  /// Whom a guest sees where it has no number for somebody. Linux shows it as 65534 ("nobody") and takes it
+  /// for no user at all, as it has it for mapped mounts; 65534 itself would make the guest's own user of that
+  /// number the owner of all such files (include/linux/uidgid.h: INVALID_UID).
+  static constexpr std::uint32_t kNobody = ~0U;
 
   /// Every id is itself.
   IdRanges() : IdRanges({{0, 0, kEveryId}}) {}

@@ -173,8 +173,12 @@ void ShareFs::lose_name(const Seen& seen, const ShareNodePtr& parent, std::strin
   const ShareNodePtr node = nodes_.known(seen.identity);
   // Another of its names may be the one it is known by.
   if (!node || node->parent != parent || node->name != name) return;
+  // The change may be all that keeps it: it must not go between the two.
+  ++node->pins;
   drop_change(node, !S_ISDIR(seen.identity.type) && seen.attr.nlink > 1);
   nodes_.lose_name(node, std::move(held));
+  --node->pins;
+  nodes_.release_if_unused(node);
 }
 
 Result<void> ShareFs::unlink(NodeId parent, std::string_view name) {

@@ -114,6 +114,8 @@ Result<Entry> ShareFs::symlink(NodeId parent, std::string_view name, std::string
 Result<Entry> ShareFs::create(NodeId parent, std::string_view name, std::uint32_t mode, bool exclusive,
                               Caller caller) {
   const std::lock_guard lock(mutex_);
+  // The client opens it next: without room for that, no file is to be left behind.
+  if (!has_room()) return fail(ENFILE);
   auto made =
       make(parent, name, {.mode = (mode & kPermissionBits) | S_IFREG, .target = {}, .caller = caller});
   if (made || made.error().code != EEXIST || exclusive) return made;

@@ -28,6 +28,19 @@ ShareNodePtr ShareNodes::known(const Identity& identity) const {
   return by_id_.at(found->second->id);
 }
 
+namespace {
+
+/// Whether `node` is `from` or above it. What is remembered of the way up may be old, and a node must not
+/// come to lie below itself: whoever walks up would walk for ever.
+bool is_on_way_up(const ShareNode& node, const ShareNode* from) {
+  for (const ShareNode* at = from; at != nullptr; at = at->parent.get()) {
+    if (at == &node) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 Result<ShareNodePtr> ShareNodes::add(const Identity& identity) {
   if (!budget_.take(kNodeBytes)) return fail(ENOMEM);
   auto node = std::make_shared<ShareNode>();
@@ -50,10 +63,7 @@ Result<ShareNodePtr> ShareNodes::put(const ShareNodePtr& parent, std::string_vie
   } else if (node->parent == parent && node->name == name) {
     return node;
   }
-  // What is remembered of the way up may be old: a node must not come to lie below itself.
-  for (const ShareNode* at = parent.get(); at != nullptr; at = at->parent.get()) {
-    if (at == node.get()) return fail(ESTALE);
-  }
+  if (is_on_way_up(*node, parent.get())) return fail(ESTALE);
   move(node, parent, name);
   return node;
 }
@@ -101,6 +111,7 @@ void ShareNodes::pay_for_name(ShareNode& node) {
 }
 
 void ShareNodes::move(const ShareNodePtr& node, const ShareNodePtr& parent, std::string_view name) {
+  if (is_on_way_up(*node, parent.get())) return lose_name(node, nullptr);
   node->name = name;
   pay_for_name(*node);
   if (std::exchange(node->held, nullptr)) --held_count_;

@@ -62,7 +62,8 @@ class ShareNodes {
   /// Relative to the root, which is ".". ESTALE where a name on the way is gone, ENAMETOOLONG.
   [[nodiscard]] static Result<std::string> path(const ShareNode& node);
 
-  /// Its name is `name` in `parent` now.
+  /// Its name is `name` in `parent` now. Where what is remembered says that it would lie below itself, the
+  /// host has changed under our hands: then it has no name, and the client looks anew.
   void move(const ShareNodePtr& node, const ShareNodePtr& parent, std::string_view name);
   /// Its name is gone. `held` may be null: then nothing leads to it any more.
   void lose_name(const ShareNodePtr& node, overlay::SharedFd held);

@@ -29,18 +29,28 @@ int sync_all(const std::vector<UniqueFd>& fds) {
   return code;
 }
 
-/// The top of what `node` is mounted in.
+/// The top of what `node` is mounted in; null where its way up ends before, at a directory that is gone.
 ShareNodePtr top_of_mount(ShareNodePtr node) {
   while (node->parent && node->parent->identity.mount == node->identity.mount) node = node->parent;
-  return node;
+  return node->parent || node->is_root() || node->held ? node : nullptr;
 }
+
+/// A file without any name needs not last, and must not be kept for a sync: its room is the host's.
+bool has_no_name(const ShareNode& node) {
+  struct stat st{};
+  return node.held && ::fstat(node.held->get(), &st) == 0 && st.st_nlink == 0;
+}
+
+/// What others have moved, replaced or removed meanwhile is theirs to sync, and what can't be read can't be
+/// opened. Any other failure is ours to tell.
+bool is_nobodys_failure(int code) { return code == ESTALE || code == ENOENT || code == EACCES; }
 
 }  // namespace
 
 /// Keeps the object until it is synced, whatever the client forgets.
 void ShareFs::note_change(const ShareNodePtr& node) {
   if (!S_ISREG(node->identity.type) && !S_ISDIR(node->identity.type)) return;
-  if (node->held || changes_.whole.contains(node->identity.mount)) return;
+  if (changes_.whole.contains(node->identity.mount) || has_no_name(*node)) return;
   if (!changes_.objects.try_emplace(node->id, node).second) return;
   ++node->pins;
   if (changes_.objects.size() > kMaxChanged) note_whole_mounts();
@@ -54,7 +64,7 @@ void ShareFs::note_change(NodeId id) {
 void ShareFs::note_whole_mounts() {
   for (const auto& [id, node] : changes_.objects) {
     const ShareNodePtr top = top_of_mount(node);
-    if (changes_.whole.try_emplace(top->identity.mount, top).second) ++top->pins;
+    if (top && changes_.whole.try_emplace(top->identity.mount, top).second) ++top->pins;
   }
   unpin(std::exchange(changes_.objects, {}));
 }
@@ -98,16 +108,19 @@ int ShareFs::sync_changes() {
   };
   std::vector<UniqueFd> batch;
   for (const auto& [id, node] : taken.objects) {
-    // What others have moved or replaced meanwhile is theirs to sync, and what can't be read can't be opened.
-    if (auto fd = open_to_sync(*node); fd) batch.push_back(std::move(*fd));
+    auto fd = open_to_sync(*node);
+    if (fd) batch.push_back(std::move(*fd));
+    if (!fd && code == 0 && !is_nobodys_failure(fd.error().code)) code = fd.error().code;
     if (batch.size() < kBatch) continue;
     sync(batch);
     batch.clear();
   }
   sync(batch);
   for (const auto& [mount, top] : taken.whole) {
+    // All that was changed on it depends on this one: not to find it is a failure.
     const auto fd = open_to_sync(*top);
-    if (fd && ::syncfs(fd->get()) != 0 && code == 0) code = errno;
+    const int failed = !fd ? EIO : ::syncfs(fd->get()) != 0 ? errno : 0;
+    if (code == 0) code = failed;
   }
   const std::lock_guard lock(mutex_);
   unpin(taken.objects);

@@ -232,7 +232,14 @@ TEST_F(ShareFsTest, OpenFilesAreBounded) {
   std::vector<vfs::NodeId> nodes;
   for (std::size_t i = 0; i < 10; ++i) {
     const std::string name = "f" + std::to_string(i);
-    ASSERT_EQ(drive().create(name, name), 0);
+    // One that could not be opened is not made either.
+    if (i >= 8) {
+      EXPECT_EQ(drive().create(name, name), ENFILE);
+      EXPECT_FALSE(fs::exists(host(name)));
+      put(host(name), name);
+    } else {
+      ASSERT_EQ(drive().create(name, name), 0);
+    }
     nodes.push_back(drive().acquire(name));
     EXPECT_EQ(share_->open_file(nodes.back(), O_RDONLY) ? 0 : ENFILE, i < 8 ? 0 : ENFILE);
   }
@@ -283,6 +290,23 @@ TEST_F(ShareFsTest, AttributesOfUsers) {
   drive().release(node);
   EXPECT_EQ(drive().removexattr("file", "user.key"), 0);
   EXPECT_EQ(drive().removexattr("file", "user.key"), ENODATA);
+}
+
+TEST_F(ShareFsTest, ADirectoryNeverComesToLieBelowItself) {
+  fs::create_directories(host("one/x/sub"));
+  fs::create_directory(host("two"));
+  const auto two = drive().acquire("two");
+  const auto x = drive().acquire("one/x");
+  const auto sub = drive().acquire("one/x/sub");
+  // Behind the client's back: another directory has the place that `sub` is remembered at.
+  fs::rename(host("one/x"), host("two/x"));
+  fs::create_directory(host("one/x"));
+  fs::rename(host("two/x/sub"), host("one/x/sub"));
+  const auto moved = drive().reactor->block_on(share_->rename(*drive().reactor, two, "x", sub, "y", 0));
+  ASSERT_TRUE(moved) << moved.error().describe();
+  EXPECT_TRUE(fs::exists(host("one/x/sub/y")));
+  EXPECT_EQ(share_->getattr(x).error().code, ESTALE) << "its way up is looked for anew";
+  EXPECT_NE(drive().acquire("one/x/sub/y"), 0U);
 }
 
 }  // namespace

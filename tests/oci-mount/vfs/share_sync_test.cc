@@ -100,6 +100,22 @@ TEST_F(ShareSyncTest, IsNotOfWhatIsGone) {
             (Syncs{1, 0}));
 }
 
+TEST_F(ShareSyncTest, IsOfAFileThatHasLostOneOfItsNames) {
+  EXPECT_EQ(syncs_after([&](FsDriver& drive) -> std::string {
+              const int made = drive.create("a", "1");
+              std::filesystem::create_hard_link(dir_ / "a", dir_ / "b");
+              const auto node = drive.acquire("a");
+              const int gone = drive.unlink("a");
+              const auto before = drive.reactor->block_on(drive.fs.syncfs(*drive.reactor));
+              const std::string more = "2";
+              const iovec piece{const_cast<char*>(more.data()), more.size()};
+              const auto put =
+                  drive.reactor->block_on(drive.fs.write(*drive.reactor, node, 1, {&piece, 1}, false));
+              return before && put ? outcome({made, gone}) : "not done";
+            }),
+            (Syncs{1, 0}));
+}
+
 TEST_F(ShareSyncTest, IsOfTheWholeWhereThereIsTooMuchToName) {
   EXPECT_EQ(syncs_after([](FsDriver& drive) {
               int code = 0;
