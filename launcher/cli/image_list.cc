@@ -13,6 +13,7 @@
 #include "launcher/images/image_use.h"
 #include "launcher/images/store_index.h"
 #include "launcher/vm/last_run.h"
+#include "oci-mount/base/log.h"
 #include "oci-mount/base/progress.h"
 
 namespace layerboot::launcher {
@@ -165,7 +166,13 @@ Result<std::vector<Row>> rows_of(const StateDirs& dirs, const Options& options) 
     filters.push_back(std::move(filter));
   }
   LB_ASSIGN(const StoreContents contents, StoreContents::read(dirs.store()));
-  LB_ASSIGN(const ImageUse use, ImageUse::look(dirs));
+  // One VM's damaged record is no reason not to list: nothing is changed here.
+  ImageUse use;
+  if (auto looked = ImageUse::look(dirs); looked) {
+    use = *std::move(looked);
+  } else {
+    log_warn(looked.error().describe());
+  }
   std::vector<Row> rows;
   for (const StoredImage& image : contents.images()) {
     Row row{.image = image,

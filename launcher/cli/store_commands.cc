@@ -32,7 +32,8 @@ Result<std::vector<IndexEntry>> entries_to_remove(const StateDirs& dirs, const s
     digests.insert(entry.digest);
     names += str_cat(names.empty() ? "" : ", ", called(entry));
   }
-  const bool by_name = entries.front().name == entries.back().name;
+  const bool by_name =
+      digests.size() == 1 && (entries.size() == 1 || entries.front().name == entries.back().name);
   if (by_name || (force && digests.size() == 1)) return entries;
   if (digests.size() > 1)
     return fail(EINVAL, "\"", reference, "\" is the beginning of several images' digests: ", names);

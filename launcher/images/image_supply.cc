@@ -105,6 +105,8 @@ Result<std::vector<IndexEntry>> find_entries(const StateDirs& dirs, const std::s
   // What a tool wrote there may be no name that we would take: it must be possible to remove it all the same.
   if (!reference.empty() && take([&](const IndexEntry& entry) { return entry.name == reference; }))
     return found;
+  if (!reference.empty() && take([&](const IndexEntry& entry) { return entry.digest == reference; }))
+    return found;
   const auto parsed = store::parse_reference(reference, dirs);
   if (parsed && parsed->in_store) {
     for (const std::string& name : parsed->names) {

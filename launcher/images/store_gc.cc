@@ -10,6 +10,7 @@
 #include <sstream>
 #include <system_error>
 
+#include "launcher/images/image_supply.h"
 #include "launcher/images/store_index.h"
 #include "launcher/images/store_leftovers.h"
 #include "launcher/vm/vm_config.h"
@@ -189,6 +190,32 @@ Result<void> collect_disks(const StateDirs& dirs, GcReport& report) {
   return {};
 }
 
+/// Images whose name another one has taken since. They stay for the VMs that were made from the name: which
+/// of the two a VM lies on, its record does not say.
+Result<void> forget_displaced(const StateDirs& dirs) {
+  std::set<std::string> used;
+  LB_ASSIGN(const auto images, images_of_vms(dirs));
+  for (const auto& [reference, vms] : images) {
+    LB_ASSIGN(const auto entries, find_entries(dirs, reference));
+    if (!entries.empty()) used.insert(entries.front().name);
+  }
+  LB_TRY(forget_entries(dirs.store(), [&](const IndexEntry& entry) {
+    return entry.name.empty() && !entry.former_name.empty() && !used.contains(entry.former_name);
+  }));
+  return {};
+}
+
+/// Blobs that no index.json tells of may be all that is left of somebody's images.
+Result<void> check_index_is_there(const fs::path& store, const std::set<std::string>& blobs) {
+  std::error_code ignored;
+  if (blobs.empty() || fs::exists(store / "index.json", ignored)) return {};
+  return fail(
+      ENOENT, store.string(), " has ", blobs.size(),
+      " blobs and no index.json that tells what they are "
+      "of: nothing was removed; pull what is still wanted, then remove the directory's other blobs by ",
+      "another gc");
+}
+
 }  // namespace
 
 Result<std::map<std::string, std::vector<std::string>>> images_of_vms(const StateDirs& dirs) {
@@ -207,9 +234,11 @@ Result<std::map<std::string, std::vector<std::string>>> images_of_vms(const Stat
 }
 
 Result<GcReport> collect_garbage(const StateDirs& dirs) {
+  LB_ASSIGN(const std::set<std::string> blobs, all_blobs(dirs.store()));
+  LB_TRY(check_index_is_there(dirs.store(), blobs));
+  LB_TRY(forget_displaced(dirs));
   LB_ASSIGN(const StoreContents contents, StoreContents::read(dirs.store()));
   std::set<std::string> reachable(contents.reachable().begin(), contents.reachable().end());
-  LB_ASSIGN(const std::set<std::string> blobs, all_blobs(dirs.store()));
   GcReport report;
   report.doubtful = contents.incomplete();
   if (!report.doubtful.empty()) reachable.insert(blobs.begin(), blobs.end());

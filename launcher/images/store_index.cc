@@ -3,13 +3,17 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <set>
 #include <system_error>
+#include <utility>
 
+#include "launcher/host/run_tool.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
 #include "oci-mount/store/oci_json.h"
 
 namespace layerboot::launcher {
@@ -22,6 +26,8 @@ constexpr mode_t kStoreMode = 0755;
 constexpr const char* kRefName = "org.opencontainers.image.ref.name";
 constexpr const char* kRegistryDigest = "layerboot.registry.digest";
 constexpr const char* kSource = "layerboot.source";
+constexpr const char* kFormerName = "layerboot.former.name";
+constexpr useconds_t kLockInterval = 100'000;
 
 std::string annotation(const Json& descriptor, const char* key) {
   const Json* annotations = store::find_member(descriptor, "annotations");
@@ -34,7 +40,8 @@ IndexEntry entry_of(const Json& descriptor) {
           .digest = store::string_member(descriptor, "digest", "").value_or(""),
           .media_type = store::string_member(descriptor, "mediaType", "").value_or(""),
           .registry_digest = annotation(descriptor, kRegistryDigest),
-          .source = annotation(descriptor, kSource)};
+          .source = annotation(descriptor, kSource),
+          .former_name = annotation(descriptor, kFormerName)};
 }
 
 /// The document, of which "manifests" is a list; null where there is no index.json.
@@ -47,7 +54,8 @@ Result<Json> read_index(const std::filesystem::path& store) {
       store::parse_json_object(*text, store::kMaxIndexJsonBytes, store::kMaxJsonDepth, path.string());
   if (!document) {
     return fail(document.error().code, document.error().text,
-                "; move it away and pull its images again: what is in blobs is not fetched twice");
+                "; move it away and pull its images again, all of them before a gc: what is in blobs is not "
+                "fetched twice");
   }
   const Json* const manifests = store::find_member(*document, "manifests");
   if (manifests == nullptr || !manifests->is_array())
@@ -77,8 +85,11 @@ std::uint64_t size_of(const std::filesystem::path& store, const std::set<std::st
 Result<StoreLock> StoreLock::acquire(const std::filesystem::path& store) {
   LB_TRY(make_directories(store, kStoreMode));
   LB_ASSIGN(UniqueFd fd, open_path(store / "lock", O_RDWR | O_CREAT, 0644));
-  while (::flock(fd.get(), LOCK_EX) != 0) {
-    if (errno != EINTR) return errno_error("cannot lock ", store.string());
+  // Not by waiting in flock(2): where an InterruptScope holds the signals back, nothing would end that.
+  for (bool told = false; ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0; ::usleep(kLockInterval)) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return errno_error("cannot lock ", store.string());
+    if (!std::exchange(told, true)) log_info("waiting for another command that changes the local store");
+    LB_TRY(InterruptScope::check());
   }
   return StoreLock(std::move(fd));
 }
@@ -98,6 +109,7 @@ StoredImage look_at_image(const std::filesystem::path& store, const IndexEntry& 
   if (!digest) {
     image.state = ImageState::kUnusable;
     image.problem = "its digest is none";
+    image.complete = false;
     return image;
   }
   StoredDocuments found = read_documents(store, *digest, entry.media_type);
@@ -171,10 +183,20 @@ Result<void> put_entry(const std::filesystem::path& store, Json descriptor, cons
       annotations[key] = value;
     }
   }
+  annotations.erase(kFormerName);
   descriptor["annotations"] = std::move(annotations);
+  const std::string digest = entry_of(descriptor).digest;
   Json kept = Json::array();
-  for (const Json& other : document["manifests"]) {
-    if (entry_of(other).name != entry.name) kept.push_back(other);
+  for (Json& other : document["manifests"]) {
+    const IndexEntry before = entry_of(other);
+    if (before.name == entry.name) {
+      if (before.digest == digest) continue;
+      other["annotations"].erase(kRefName);
+      other["annotations"][kFormerName] = entry.name;
+    } else if (before.name.empty() && before.former_name == entry.name && before.digest == digest) {
+      continue;  // it has its name back
+    }
+    kept.push_back(std::move(other));
   }
   kept.push_back(std::move(descriptor));
   document["manifests"] = std::move(kept);

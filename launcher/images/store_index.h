@@ -21,6 +21,7 @@ namespace layerboot::launcher {
 class StoreLock {
  public:
   /// Makes the store's directory if it is not there. `path` is the store.
+  /// EINTR when interrupted while another holds it.
   static Result<StoreLock> acquire(const std::filesystem::path& store);
 
  private:
@@ -39,6 +40,7 @@ struct IndexEntry {
   /// of several platforms, its index. It may differ from `digest`, as skopeo converts Docker's manifests.
   std::string registry_digest;
   std::string source;  // from where it can be fetched again, as skopeo writes it: "docker://…@sha256:…"
+  std::string former_name{};  // of one without a name: what it was called before another image took that
 };
 
 struct StoredImage : IndexEntry {
@@ -86,9 +88,10 @@ Result<std::size_t> forget_entries(const std::filesystem::path& store,
 /// Those called `names`.
 Result<std::size_t> forget_images(const std::filesystem::path& store, const std::vector<std::string>& names);
 
-/// Writes `descriptor` into index.json as the image `entry.name`, instead of what had the name; makes the
-/// layout where there is none. Of `entry`, name, registry_digest and source are written. REQUIRES: the lock
-/// is held, and the blobs are there.
+/// Writes `descriptor` into index.json as the image `entry.name`; makes the layout where there is none.
+/// Another image that had the name stays without one: a VM may have been made from it, whose record tells the
+/// name alone. Of `entry`, name, registry_digest and source are written. REQUIRES: the lock is held, and the
+/// blobs are there.
 Result<void> put_entry(const std::filesystem::path& store, store::Json descriptor, const IndexEntry& entry);
 
 /// The descriptor of the first entry that `wanted` chooses, as it is in index.json; ENOENT if none.

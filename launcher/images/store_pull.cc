@@ -174,6 +174,13 @@ Result<void> check_staged(const fs::path& staging, const Json& descriptor,
   LB_ASSIGN(const std::string text, store::string_member(descriptor, "digest", "its descriptor"));
   LB_ASSIGN(const auto digest, store::Digest::parse(text));
   const StoredDocuments found = read_documents(staging, digest, {});
+  const bool is_other =
+      platform && !found.platform.architecture.empty() &&
+      (found.platform.os != platform->os || found.platform.architecture != platform->architecture);
+  if (is_other) {
+    return fail(ENOTSUP, "it is for ", found.platform.os, "/", found.platform.architecture, ", not for ",
+                platform->os, "/", platform->architecture);
+  }
   if (found.problem.empty()) return {};
   const bool as_wanted = platform && found.platform.os == platform->os &&
                          found.platform.architecture == platform->architecture && found.layer_count > 0;

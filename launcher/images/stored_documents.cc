@@ -186,6 +186,8 @@ StoredDocuments read_documents(const std::filesystem::path& store, const Digest&
   StoredDocuments found;
   BlobWalk(store, found).add_document(digest, 0);
   Judge(store, found).look_at(digest, media_type, "its manifest", 0);
+  // Without this machine's manifest nobody knows which of the blobs were its.
+  if (found.state == ImageState::kIncomplete && found.layer_count == 0) found.complete = false;
   return found;
 }
 

@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
 #include "launcher/cli/store_commands.h"
 #include "launcher/images/store_index.h"
+#include "oci-mount/base/str_cat.h"
 #include "oci-mount/layer/layer.h"
 #include "oci-mount/store/image.h"
 #include "oci-mount/tree/tree_builder.h"
@@ -209,6 +211,37 @@ TEST_F(StoreGcTest, TheImagesOfVmsAreReadFromTheirRecords) {
   test::write_text(dirs_.vms() / "web/config.json", "{");
   EXPECT_FALSE(images_of_vms(dirs_)) << "nothing may go while it can't be told what is used";
   EXPECT_FALSE(collect_garbage(dirs_));
+}
+
+TEST_F(StoreGcTest, AnImageWhoseNameIsTakenStaysForItsVms) {
+  fs::create_directories(dirs_.vms() / "web");
+  const auto of_image = [](const char* image) {
+    return str_cat(R"({"version":1,"name":"web","image":")", image,
+                   R"(","quota_bytes":1,"machine_id":"00000000000040008000000000000000"})");
+  };
+  ASSERT_TRUE(tag_image(dirs_, "two:2", "app:1"));
+  ASSERT_TRUE(forget_images(dirs_.store(), {"two:2"}));
+  test::write_text(dirs_.vms() / "web/config.json", of_image("app:1"));
+  ASSERT_TRUE(tag_image(dirs_, "one:1", "app:1"));
+  EXPECT_EQ(collect().blobs, 0U) << "what web has written may lie on the one or the other";
+  // Under any other name it is an image as before.
+  const auto entries = *read_entries(dirs_.store());
+  const auto displaced = std::ranges::find_if(
+      entries, [](const IndexEntry& entry) { return entry.name.empty() && !entry.former_name.empty(); });
+  ASSERT_NE(displaced, entries.end());
+  ASSERT_TRUE(tag_image(dirs_, displaced->digest, "back:2"));
+  EXPECT_TRUE(store::open_image("back:2", dirs_));
+  ASSERT_TRUE(remove_images(dirs_, {"back:2"}, false));
+  test::write_text(dirs_.vms() / "web/config.json", of_image("one:1"));
+  EXPECT_EQ(collect().blobs, 3U) << "nobody's any more";
+}
+
+TEST_F(StoreGcTest, BlobsThatNoIndexTellsOfStay) {
+  fs::remove(dirs_.store() / "index.json");
+  const auto refused = collect_garbage(dirs_);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().text.find("index.json"), std::string::npos) << refused.error().text;
+  EXPECT_EQ(blob_count(), 7U);
 }
 
 }  // namespace
