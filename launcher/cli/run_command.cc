@@ -68,6 +68,8 @@ Result<guest_init::ImageWorkload> workload_for(const StateDirs& dirs, const Opti
 /// so that a run that fails spoils neither `start` nor what `ps` and `rmi` know of the VM.
 Result<VmRecord> record_for(const Options& options, const VmDirectory& directory) {
   LB_ASSIGN(VmRecord record, directory.load_record());
+  // A run that leaves alone what the VM keeps is not what `start` is to repeat.
+  if (options.ephemeral && has_written(directory.paths())) return record;
   if (!options.image.empty()) record.image = absolute_reference(options.image);
   if (options.quota_bytes) {
     record.quota_bytes = *options.quota_bytes;
@@ -75,7 +77,9 @@ Result<VmRecord> record_for(const Options& options, const VmDirectory& directory
     // A run that failed may have made the disk larger, which it stays.
     record.quota_bytes = std::max(record.quota_bytes, upper_disk_bytes(directory.paths()));
   }
+  const UpperKind kept = record.run.upper;
   record.run = options;
+  if (options.image.empty()) record.run.upper = kept;  // on somebody else's daemon nothing was written here
   return record;
 }
 
@@ -85,7 +89,7 @@ Result<VmConfig> config_for(const Options& options, const VmRecord& record,
   static_cast<RunSettings&>(config) = options;
   config.name = options.name;
   config.image = options.image;
-  config.quota_bytes = record.quota_bytes;
+  config.quota_bytes = options.quota_bytes.value_or(record.quota_bytes);
   config.workload = std::move(workload);
   config.machine_id = record.machine_id;
   config.kernel_release = kernel.release;

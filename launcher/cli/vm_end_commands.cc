@@ -11,6 +11,7 @@
 
 #include "launcher/cli/exec_command.h"
 #include "launcher/cli/vm_commands.h"
+#include "launcher/disk/upper_disk.h"
 #include "launcher/supervise/supervisor.h"
 #include "launcher/vm/control_client.h"
 #include "launcher/vm/vfsd_client.h"
@@ -123,12 +124,18 @@ Result<void> resize_guest_upper(const StateDirs& dirs, const VmView& vm, const V
   return fail(EIO, "the guest did not follow");
 }
 
-/// A guest's own disk only grows.
-Result<void> check_new_size(const VmRecord& record, std::uint64_t quota_bytes) {
-  if (record.run.upper != UpperKind::kDisk || quota_bytes >= record.quota_bytes) return {};
+/// A guest's own disk only grows, and not past what its file system can be.
+Result<void> check_new_size(const VmPaths& paths, const VmRecord& record, std::uint64_t quota_bytes) {
+  if (record.run.upper != UpperKind::kDisk) return {};
+  if (quota_bytes < kMinUpperDiskBytes || quota_bytes > kMaxUpperDiskBytes) {
+    return fail(EINVAL, "a VM's disk has at least ", human_size(kMinUpperDiskBytes), " and at most ",
+                human_size(kMaxUpperDiskBytes));
+  }
+  const std::uint64_t present = upper_disk_bytes(paths);
+  if (quota_bytes >= present) return {};
   return fail(EINVAL, "VM ", record.name,
               " keeps what it writes on a disk of its own, which can only grow: it has ",
-              human_size(record.quota_bytes));
+              human_size(present));
 }
 
 }  // namespace
@@ -167,7 +174,8 @@ Result<void> resize_vm(const StateDirs& dirs, const Options& options) {
     return fail(EOPNOTSUPP, "VM ", options.name, " has a disk for its root, of a fixed size");
   }
   const std::uint64_t quota_bytes = options.quota_bytes.value_or(record.quota_bytes);
-  LB_TRY(check_new_size(record, quota_bytes));
+  LB_TRY(check_new_size(vm.paths, record, quota_bytes));
+  const VmRecord before = record;
   record.quota_bytes = quota_bytes;
   LB_TRY(save_vm_record(vm.paths, record));
   std::printf("%s\n", options.name.c_str());
@@ -178,6 +186,10 @@ Result<void> resize_vm(const StateDirs& dirs, const Options& options) {
   if (is_nobody(live.error())) {
     log_info("counts from the VM's next start on: its daemon takes no orders");
     return {};
+  }
+  if (record.run.upper == UpperKind::kDisk) {
+    LB_TRY(save_vm_record(vm.paths, before));
+    return while_doing(live.error(), "the VM's disk is as it was");
   }
   return while_doing(live.error(), "the VM that runs was not told; it counts from its next start on");
 }

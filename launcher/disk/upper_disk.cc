@@ -32,6 +32,12 @@ std::optional<UpperKind> kept_kind(const VmPaths& paths) {
   return std::nullopt;
 }
 
+bool has_root_disk(const VmPaths& paths) {
+  std::error_code ignored;
+  return fs::exists(paths.root_disk(DiskFormat::kQcow2), ignored) ||
+         fs::exists(paths.root_disk(DiskFormat::kRaw), ignored);
+}
+
 Result<void> make_file_system(const fs::path& path, std::uint64_t size_bytes) {
   LB_ASSIGN(const UniqueFd file, open_path(path, O_WRONLY | O_CREAT | O_TRUNC, 0600));
   if (::ftruncate(file.get(), static_cast<off_t>(size_bytes)) != 0)
@@ -63,10 +69,10 @@ Result<UpperKind> choose_upper(const VmPaths& paths, const VmRecord& record, std
               ": give that, 'layerboot reset ", record.name, "' to throw it away, or another --name");
 }
 
+bool has_written(const VmPaths& paths) { return kept_kind(paths) || has_root_disk(paths); }
+
 Result<void> check_root_kind(const VmPaths& paths, const std::string& name, bool disk_root) {
-  std::error_code ignored;
-  const bool has_disk = fs::exists(paths.root_disk(DiskFormat::kQcow2), ignored) ||
-                        fs::exists(paths.root_disk(DiskFormat::kRaw), ignored);
+  const bool has_disk = has_root_disk(paths);
   if (disk_root && !has_disk && kept_kind(paths)) {
     return fail(EINVAL, "VM ", name,
                 " has its root on virtiofs: leave out --disk-image, or take another --name");
@@ -83,7 +89,8 @@ std::uint64_t upper_disk_bytes(const VmPaths& paths) {
 }
 
 Result<void> make_upper_disk(const fs::path& path, std::uint64_t size_bytes) {
-  const std::uint64_t whole = size_bytes / kBlockBytes * kBlockBytes;
+  const std::uint64_t whole = (size_bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+  if (whole > kMaxUpperDiskBytes) return fail(EINVAL, "--upper disk: at most 16T, as ext4 has it");
   if (whole < kMinUpperDiskBytes)
     return fail(EINVAL, "--upper disk: at least ", kMinUpperDiskBytes / kMib, "M for its file system");
   LB_TRY(make_whole(path, [whole](const fs::path& part) { return make_file_system(part, whole); }));

@@ -17,6 +17,8 @@ namespace layerboot::launcher {
 inline constexpr std::string_view kUpperDiskLabel = "layerboot-upper";
 /// Below it ext4 has no room for a journal worth its name.
 inline constexpr std::uint64_t kMinUpperDiskBytes = std::uint64_t{32} << 20;
+/// As large as an ext4 of 4 KiB blocks can be.
+inline constexpr std::uint64_t kMaxUpperDiskBytes = std::uint64_t{16} << 40;
 
 /// The kind that a run has: `wanted`, or where nothing was asked for what the VM has had. EINVAL when what
 /// the VM has written is of another kind, which an ephemeral run leaves alone.
@@ -26,6 +28,9 @@ Result<UpperKind> choose_upper(const VmPaths& paths, const VmRecord& record, std
 /// EINVAL when the VM has its root in the other way than a run with (or without) --disk-image would: one name
 /// is one VM, and has one state. One that has both, of an earlier version, goes on having them.
 Result<void> check_root_kind(const VmPaths& paths, const std::string& name, bool disk_root);
+
+/// Whether the VM keeps something that a guest has written.
+bool has_written(const VmPaths& paths);
 
 /// The size of the VM's disk for an upper; 0 where it has none.
 std::uint64_t upper_disk_bytes(const VmPaths& paths);

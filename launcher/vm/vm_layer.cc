@@ -40,6 +40,10 @@ constexpr std::string_view kKmodDropIn =
     "ConditionFileIsExecutable=|/bin/kmod\n"
     "ConditionFileIsExecutable=|/usr/bin/kmod\n";
 
+// On a machine that emulates too much at once udev takes more than the 90 s after which systemd gives up the
+// console's prompt, for good.
+constexpr std::string_view kConsoleDropIn = "[Unit]\nJobRunningTimeoutSec=15min\n";
+
 // What guest-init has mounted stays until the very end: udev keeps the modules' indexes open as long as it
 // runs.
 constexpr std::string_view kStaysDropIn = "[Unit]\nDefaultDependencies=no\n";
@@ -122,6 +126,7 @@ Result<std::string> vm_layer_tar(const VmConfig& config) {
     LB_TRY(tar.add_file("etc/systemd/network/80-layerboot.network", kNetworkUnit));
   }
   LB_TRY(add_drop_in(tar, "kmod-static-nodes.service", kKmodDropIn));
+  LB_TRY(add_drop_in(tar, "dev-ttyS0.device", kConsoleDropIn));
   LB_TRY(add_mount_units(tar, config));
   if (config.disk_root) LB_TRY(add_module_drop_ins(tar, config));
   if (!config.ssh_keys.empty()) LB_TRY(tar.add_file(kRootKeysCredential, authorized_keys(config), 0600));

@@ -29,7 +29,8 @@ TEST(VmLayer, GnuTarReadsWhatIsInIt) {
   EXPECT_EQ(*names,
             ".wh..dockerenv\n.layerboot/workload\netc/hostname\netc/hosts\netc/machine-id\netc/resolv.conf\n"
             "etc/systemd/network/80-layerboot.network\n"
-            "etc/systemd/system/kmod-static-nodes.service.d/layerboot.conf\nrun/.wh..containerenv\n");
+            "etc/systemd/system/kmod-static-nodes.service.d/layerboot.conf\n"
+            "etc/systemd/system/dev-ttyS0.device.d/layerboot.conf\nrun/.wh..containerenv\n");
   const auto content = [&file](const char* name) {
     return run_tool({"tar", "-xOf", file.string(), name}).value_or("?");
   };
