@@ -37,7 +37,7 @@ bool is_port(std::string_view text) {
   return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
 }
 
-/// "quay.io", "localhost:5000", "[::1]:5000".
+/// "registry.example", "localhost:5000", "[::1]:5000".
 bool is_registry(std::string_view text) {
   if (text.starts_with('[')) {
     const auto end = text.find(']');

@@ -189,7 +189,7 @@ TEST_F(ImageSupplyTest, PathsAndUrlsAreToldTheirNotation) {
   expect_says(run({at("packed.tar.gz")}), {"layerboot pull docker-archive:" + at("packed.tar.gz")});
   expect_says(run({"./not-there"}), {"no such file or directory"});
   expect_says(run({"https://hub.docker.com/_/debian"}), {"write debian"});
-  expect_says(run({"https://quay.io/team/app"}), {"write quay.io/team/app"});
+  expect_says(run({"https://registry.example/team/app"}), {"write registry.example/team/app"});
 }
 
 TEST_F(ImageSupplyTest, ASlipOfTheHandListsWhatIsNear) {

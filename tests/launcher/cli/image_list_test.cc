@@ -18,7 +18,7 @@ class ImageListTest : public testing::Test {
     test::ImageBuilder image(dirs_.store());
     image.add_gzip_layer(test::TarBuilder().file("own", "1").finish()).write("docker.io/library/debian:12");
     image.layers.clear();
-    image.add_gzip_layer(test::TarBuilder().file("own", "2").finish()).write("quay.io/team/app:1");
+    image.add_gzip_layer(test::TarBuilder().file("own", "2").finish()).write("registry.example/team/app:1");
     image.add_to_index(R"({"mediaType":"application/\u001b[31m","digest":"none","annotations":)"
                        R"({"org.opencontainers.image.ref.name":"odd\u001b[31m:1"}})");
   }
@@ -47,9 +47,9 @@ TEST_F(ImageListTest, ColumnsAreAsPeopleKnowThem) {
                    R"("machine_id":"00000000000040008000000000000000"})");
   const std::string text = list({});
   EXPECT_EQ(text.substr(0, 5), "NAME ") << text;
-  EXPECT_NE(text.find("\ndebian             12    sha256:"), std::string::npos) << text;
+  EXPECT_NE(text.find("\ndebian                      12    sha256:"), std::string::npos) << text;
   EXPECT_NE(text.find("   web\n"), std::string::npos) << text;
-  EXPECT_NE(text.find("quay.io/team/app   1"), std::string::npos) << text;
+  EXPECT_NE(text.find("registry.example/team/app   1"), std::string::npos) << text;
   EXPECT_NE(text.find("can't be run: its digest is none"), std::string::npos) << text;
   EXPECT_EQ(text.find('\033'), std::string::npos) << "what an image says does not reach the terminal";
   EXPECT_EQ(filtered("used=true"), "debian:12 \n");
@@ -58,7 +58,7 @@ TEST_F(ImageListTest, ColumnsAreAsPeopleKnowThem) {
 TEST_F(ImageListTest, FiltersAndFormats) {
   EXPECT_EQ(filtered("reference=debian"), "debian:12 \n");
   EXPECT_EQ(filtered("reference=docker.io/library/deb*"), "debian:12 \n");
-  EXPECT_EQ(filtered("reference=quay.io/*/app:1"), "quay.io/team/app:1 \n");
+  EXPECT_EQ(filtered("reference=registry.example/*/app:1"), "registry.example/team/app:1 \n");
   EXPECT_EQ(filtered("usable=false"), "odd?[31m:1 \n");
   EXPECT_EQ(filtered("dangling=true"), "");
   Options options;

@@ -18,7 +18,7 @@ TEST(ImageName, IsCompletedAsDockerDoes) {
   EXPECT_EQ(full("index.docker.io/debian:12"), "docker.io/library/debian:12");
   EXPECT_EQ(full("docker.io/library/debian"), "docker.io/library/debian:latest");
   EXPECT_EQ(full("team/app"), "docker.io/team/app:latest");
-  EXPECT_EQ(full("quay.io/team/app:1"), "quay.io/team/app:1");
+  EXPECT_EQ(full("registry.example/team/app:1"), "registry.example/team/app:1");
   EXPECT_EQ(full("localhost/app"), "localhost/app:latest");
   EXPECT_EQ(full("localhost:5000/app"), "localhost:5000/app:latest");
   EXPECT_EQ(full("[::1]:5000/app"), "[::1]:5000/app:latest");
@@ -72,7 +72,7 @@ TEST(ImageName, RefusesWhatIsNone) {
 TEST(FamiliarName, IsAsPeopleWriteIt) {
   EXPECT_EQ(familiar_name("docker.io/library/debian"), "debian");
   EXPECT_EQ(familiar_name("docker.io/team/app"), "team/app");
-  EXPECT_EQ(familiar_name("quay.io/app"), "quay.io/app");
+  EXPECT_EQ(familiar_name("registry.example/app"), "registry.example/app");
 }
 
 TEST(SplitName, CutsWhatAnybodyWrote) {
