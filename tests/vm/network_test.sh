@@ -37,8 +37,14 @@ opt lease 3600
 lease_file $state/leases
 pidfile $state/udhcpd.pid
 CONF
-touch "$state/leases"
-busybox udhcpd -f "$state/udhcpd.conf" > "$state/udhcpd.log" 2>&1 &
+# There is one address, and each VM has a card of its own: every VM gets a server that knows of no other.
+serve_leases() {
+  [ -z "${server:-}" ] || { kill "$server"; wait "$server" || true; }
+  : > "$state/leases"
+  busybox udhcpd -f "$state/udhcpd.conf" >> "$state/udhcpd.log" 2>&1 &
+  server=$!
+}
+serve_leases
 
 fail() { cat "$state/udhcpd.log"; echo "FAILED: $*"; exit 1; }
 layerboot() { timeout --kill-after=60 "${most_minutes}m" "$build/launcher/layerboot" "$@"; }
@@ -56,6 +62,7 @@ nameserver 10.99.0.53
 tmpfs
 v1" ] || fail "an image run as a command: $said"
 
+serve_leases
 run -d --name fat --cgroup 1
 # The system is up without waiting for its network: the lease may come later.
 said=$(layerboot exec fat -- sh -c 'until systemctl is-system-running --wait | grep -q -e running -e degraded; do sleep 0.2; done 2>/dev/null
