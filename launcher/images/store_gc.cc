@@ -10,7 +10,6 @@
 #include <sstream>
 #include <system_error>
 
-#include "launcher/images/image_supply.h"
 #include "launcher/images/store_index.h"
 #include "launcher/images/store_leftovers.h"
 #include "launcher/vm/vm_config.h"
@@ -21,6 +20,7 @@
 #include "oci-mount/store/digest.h"
 #include "oci-mount/store/image.h"
 #include "oci-mount/store/lease.h"
+#include "oci-mount/store/reference.h"
 #include "oci-mount/tree/tree_builder.h"
 
 namespace layerboot::launcher {
@@ -190,14 +190,16 @@ Result<void> collect_disks(const StateDirs& dirs, GcReport& report) {
   return {};
 }
 
+using ImagesOfVms = std::map<std::string, std::vector<std::string>>;
+
 /// Images whose name another one has taken since. They stay for the VMs that were made from the name: which
 /// of the two a VM lies on, its record does not say.
-Result<void> forget_displaced(const StateDirs& dirs) {
+Result<void> forget_displaced(const StateDirs& dirs, const ImagesOfVms& images) {
   std::set<std::string> used;
-  LB_ASSIGN(const auto images, images_of_vms(dirs));
   for (const auto& [reference, vms] : images) {
-    LB_ASSIGN(const auto entries, find_entries(dirs, reference));
-    if (!entries.empty()) used.insert(entries.front().name);
+    used.insert(reference);
+    const auto parsed = store::parse_reference(reference, dirs);
+    if (parsed) used.insert(parsed->names.begin(), parsed->names.end());
   }
   LB_TRY(forget_entries(dirs.store(), [&](const IndexEntry& entry) {
     return entry.name.empty() && !entry.former_name.empty() && !used.contains(entry.former_name);
@@ -236,7 +238,8 @@ Result<std::map<std::string, std::vector<std::string>>> images_of_vms(const Stat
 Result<GcReport> collect_garbage(const StateDirs& dirs) {
   LB_ASSIGN(const std::set<std::string> blobs, all_blobs(dirs.store()));
   LB_TRY(check_index_is_there(dirs.store(), blobs));
-  LB_TRY(forget_displaced(dirs));
+  LB_ASSIGN(const ImagesOfVms used, images_of_vms(dirs));
+  LB_TRY(forget_displaced(dirs, used));
   LB_ASSIGN(const StoreContents contents, StoreContents::read(dirs.store()));
   std::set<std::string> reachable(contents.reachable().begin(), contents.reachable().end());
   GcReport report;
@@ -249,7 +252,6 @@ Result<GcReport> collect_garbage(const StateDirs& dirs) {
     wanted_indexes.insert(digest.file_name());
   }
   // A VM's image may lie elsewhere: its blobs are not ours, its indexes are.
-  LB_ASSIGN(const auto used, images_of_vms(dirs));
   for (const auto& [reference, vms] : used) {
     const auto image = store::open_image(reference, dirs);
     if (!image) continue;  // gone: so are its blobs

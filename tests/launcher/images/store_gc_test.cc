@@ -224,6 +224,8 @@ TEST_F(StoreGcTest, AnImageWhoseNameIsTakenStaysForItsVms) {
   test::write_text(dirs_.vms() / "web/config.json", of_image("app:1"));
   ASSERT_TRUE(tag_image(dirs_, "one:1", "app:1"));
   EXPECT_EQ(collect().blobs, 0U) << "what web has written may lie on the one or the other";
+  ASSERT_TRUE(forget_images(dirs_.store(), {"docker.io/library/app:1"}));
+  EXPECT_EQ(collect().blobs, 0U) << "nor does the other's going change that";
   // Under any other name it is an image as before.
   const auto entries = *read_entries(dirs_.store());
   const auto displaced = std::ranges::find_if(
