@@ -12,6 +12,7 @@
 #include <ctime>
 
 #include "guest-init/console.h"
+#include "guest-init/exit_codes.h"
 #include "guest-init/files.h"
 #include "guest-init/init_choice.h"
 #include "guest-init/no_udev.h"
@@ -25,7 +26,6 @@ namespace {
 constexpr int kPortRetryMs = 50;
 constexpr int kNoHostRetryMs = 1'000;
 constexpr unsigned kLastWordsSeconds = 5;
-constexpr int kNotStarted = 125;
 // SIGRTMIN+4 as systemd counts, which is not as this program's C library does.
 constexpr int kSystemdPowerOff = 38;
 

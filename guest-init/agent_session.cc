@@ -9,12 +9,13 @@
 #include <cerrno>
 #include <csignal>
 
+#include "guest-init/exit_codes.h"
+
 namespace guest_init {
 
 namespace {
 
 constexpr std::uint32_t kGrantBytes = kWindowBytes / 4;  // fewer, larger grants
-constexpr int kSignalExit = 128;
 
 /// The key that ends input on this terminal, Ctrl-D as a rule.
 char end_key(int terminal) {

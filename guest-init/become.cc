@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "guest-init/exit_codes.h"
 #include "guest-init/files.h"
 #include "guest-init/grow_upper.h"
 #include "guest-init/relay.h"
@@ -21,9 +22,6 @@ namespace guest_init {
 
 namespace {
 
-constexpr int kNotFound = 127;
-constexpr int kNotRunnable = 126;
-constexpr int kNotStarted = 125;
 constexpr int kSignals = 64;
 
 [[noreturn]] void give_up(int report, int code, const std::string& text) {

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "guest-init/console.h"
+#include "guest-init/exit_codes.h"
 #include "guest-init/fd.h"
 
 namespace guest_init {
@@ -32,7 +33,6 @@ constexpr const char* kCheckers[] = {"/sbin/e2fsck", "/bin/e2fsck"};
 // e2fsck(8), exit codes: a sum of these.
 constexpr int kRestartWanted = 2;
 constexpr int kLeftUncorrected = 4;
-constexpr int kNotStarted = 127;
 
 bool read_superblock(const std::string& device, std::array<char, kSuperblockBytes>& bytes) {
   const Fd fd(open(device.c_str(), O_RDONLY | O_CLOEXEC));
@@ -111,7 +111,7 @@ void check_disk(const std::string& device) {
   const pid_t child = fork();
   if (child == 0) {
     execl(checker, "e2fsck", "-p", device.c_str(), static_cast<char*>(nullptr));
-    _exit(kNotStarted);
+    _exit(kNotFound);
   }
   int status = 0;
   if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)) return;

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "guest-init/exit_codes.h"
 #include "guest-init/fd.h"
 #include "guest-init/files.h"
 #include "guest-init/guest_upper.h"
@@ -22,7 +23,6 @@ namespace guest_init {
 
 namespace {
 
-constexpr int kFailed = 125;
 constexpr int kDeviceRetryMs = 50;
 constexpr int kDeviceWaitMs = 5'000;
 constexpr std::uint64_t kSectorBytes = 512;
@@ -89,7 +89,7 @@ void become_growth(std::uint64_t wanted_bytes, int system) {
   if (top && grow_file_system(top.get(), wanted_bytes, system, why)) _exit(0);
   const std::string message = "cannot make the guest's file system larger: " + why + "\n";
   [[maybe_unused]] const ssize_t told = write(STDERR_FILENO, message.data(), message.size());
-  _exit(kFailed);
+  _exit(kNotStarted);
 }
 
 }  // namespace guest_init

@@ -14,13 +14,12 @@
 #include <cstdint>
 #include <cstring>
 
+#include "guest-init/exit_codes.h"
 #include "guest-init/fd.h"
 
 namespace guest_init {
 
 namespace {
-
-constexpr int kNoConnection = 125;
 
 Fd connect_unix(const std::string& path) {
   sockaddr_un address{};
@@ -75,10 +74,10 @@ bool copy_piece(int from, int to) {
 void become_relay(const std::string& target, int report) {
   Fd peer = target.starts_with('/') ? connect_unix(target) : connect_port(target);
   if (!peer) {
-    const std::string text = static_cast<char>(kNoConnection) +
+    const std::string text = static_cast<char>(kNotStarted) +
                              ("cannot connect to " + target + " in the VM: ") + std::strerror(errno);
     [[maybe_unused]] const ssize_t told = write(report, text.data(), text.size());
-    _exit(kNoConnection);
+    _exit(kNotStarted);
   }
   // There is no exec to close what other sessions have open here; the report's end says that we run.
   constexpr int kPeer = 3;

@@ -9,6 +9,7 @@
 #include <csignal>
 
 #include "guest-init/console.h"
+#include "guest-init/exit_codes.h"
 #include "guest-init/files.h"
 
 namespace guest_init {
@@ -16,7 +17,6 @@ namespace guest_init {
 namespace {
 
 constexpr const char* kBusybox = "/bin/busybox";
-constexpr int kNotStarted = 127;
 
 /// The terminal behind /dev/console, which itself can't be a controlling terminal: the last one listed.
 std::string console_terminal() {
@@ -41,7 +41,7 @@ std::string console_terminal() {
   // argv[0] of busybox names the applet.
   const char* name = program == kBusybox ? "sh" : program.c_str();
   execl(program.c_str(), name, static_cast<char*>(nullptr));
-  _exit(kNotStarted);
+  _exit(kNotFound);
 }
 
 /// Waits for `child`, reaping orphans, and heeds the signals that ask PID 1 for the machine's end.
@@ -70,9 +70,9 @@ bool run_shell(const std::string& program) {
   const std::string terminal = console_terminal();
   const pid_t child = fork();
   if (child == 0) become_shell(program, terminal);
-  const int status = child > 0 ? wait_for(child, signals) : kNotStarted << 8;
+  const int status = child > 0 ? wait_for(child, signals) : kNotFound << 8;
   sigprocmask(SIG_SETMASK, &previous, nullptr);
-  return !(WIFEXITED(status) && WEXITSTATUS(status) == kNotStarted);
+  return !(WIFEXITED(status) && WEXITSTATUS(status) == kNotFound);
 }
 
 void run_recovery_shell() {
@@ -83,7 +83,7 @@ void run_recovery_shell() {
   const pid_t child = fork();
   if (child == 0) {
     execl(kBusybox, "busybox", "--install", "-s", "/bin", static_cast<char*>(nullptr));
-    _exit(kNotStarted);
+    _exit(kNotFound);
   }
   if (child > 0) waitpid(child, nullptr, 0);
   say("recovery shell; the root is not mounted. `exit` goes on booting, `poweroff` powers off.");

@@ -109,12 +109,13 @@ bool spawn(const SpawnPlan& plan, Spawned& spawned, SpawnFailure& failure) {
   ChildEnds ends;
   Fd report;
   if (!open_stdio(plan, spawned, ends) || !make_pipe(report, ends.report)) {
-    failure = {125, std::string("cannot make its standard input and output: ") + std::strerror(errno)};
+    failure = {kNotStarted,
+               std::string("cannot make its standard input and output: ") + std::strerror(errno)};
     return false;
   }
   const pid_t pid = fork();
   if (pid < 0) {
-    failure = {125, std::string("cannot start a process: ") + std::strerror(errno)};
+    failure = {kNotStarted, std::string("cannot start a process: ") + std::strerror(errno)};
     return false;
   }
   if (pid == 0) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "guest-init/exit_codes.h"
 #include "guest-init/fd.h"
 #include "guest-init/workload.h"
 
@@ -41,10 +42,9 @@ struct Spawned {
   Fd error;   // from its standard error
 };
 
-/// Why a program could not be started: an exit code as shells give it (126 found but not to be run, 127 not
-/// found, 125 anything else) and a line for a person.
+/// Why a program could not be started: one of exit_codes.h, and a line for a person.
 struct SpawnFailure {
-  int code = 125;
+  int code = kNotStarted;
   std::string text;
 };
 

@@ -3,6 +3,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/write.hpp>
 
+#include "guest-init/exit_codes.h"
 #include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
@@ -11,8 +12,6 @@ using boost::system::error_code;
 using guest_init::FrameType;
 
 namespace {
-
-constexpr std::uint32_t kNotStarted = 125;
 
 bool may_come_from_client(FrameType type) {
   switch (type) {
@@ -75,7 +74,8 @@ bool AgentBroker::Client::deliver(const guest_init::Frame& frame) {
 
 void AgentBroker::Client::fail(std::string_view why) {
   if (over_) return;
-  std::string payload(reinterpret_cast<const char*>(&kNotStarted), sizeof(kNotStarted));
+  constexpr std::uint32_t kCode = guest_init::kNotStarted;
+  std::string payload(reinterpret_cast<const char*>(&kCode), sizeof(kCode));
   payload += why;
   guest_init::append_frame(out_, 0, FrameType::kFailed, payload);
   over_ = true;

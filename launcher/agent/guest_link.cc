@@ -5,6 +5,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
 
+#include "guest-init/exit_codes.h"
 #include "launcher/host/unix_socket.h"
 #include "oci-mount/base/log.h"
 
@@ -61,7 +62,7 @@ void GuestLink::answered(GuestKind kind) {
   handlers_.answered(kind);
   if (kind != GuestKind::kCommand) return;
   if (const auto started = start_main(); !started) {
-    handlers_.main_ended({.exit_code = 125, .failure = started.error().describe()});
+    handlers_.main_ended({.exit_code = guest_init::kNotStarted, .failure = started.error().describe()});
     broker_->power_off();
   }
 }

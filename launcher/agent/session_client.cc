@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdlib>
 
+#include "guest-init/exit_codes.h"
 #include "guest-init/records.h"
 #include "oci-mount/base/log.h"
 
@@ -18,13 +19,7 @@ namespace layerboot::launcher {
 using boost::system::error_code;
 using guest_init::Frame;
 using guest_init::FrameType;
-
-namespace {
-
-constexpr int kNotStarted = 125;
-constexpr int kSignalExit = 128;
-
-}  // namespace
+using guest_init::kNotStarted;
 
 Result<void> ask_for_terminal(guest_init::SessionRequest& request) {
   winsize size{};
@@ -208,7 +203,7 @@ void SessionClient::write_sink(Sink& sink) {
                              const auto written = static_cast<std::uint32_t>(sink.writing.size());
                              sink.writing.clear();
                              // As a program ends that writes where nobody reads.
-                             if (error) return self.finish({kSignalExit + SIGPIPE, ""});
+                             if (error) return self.finish({guest_init::kSignalExit + SIGPIPE, ""});
                              self.send_number(FrameType::kCredit, written);
                              self.write_sink(sink);
                              if (self.end_) self.finish_if_written();

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <utility>
 
+#include "guest-init/exit_codes.h"
 #include "launcher/host/unix_socket.h"
 #include "launcher/supervise/supervision.h"
 #include "oci-mount/base/log.h"
@@ -107,7 +108,7 @@ int Supervision::settle_outcome() {
   if (!outcome_ || !command || !plan_.vmm) return 0;
   if (command_lost_) return kCommandLostStatus;
   // Never 0, which would say that the command was run and did well.
-  if (stopping_) return kSignalStatus + stop_signal_;
+  if (stopping_) return guest_init::kSignalExit + stop_signal_;
   outcome_ = fail(EIO, "the VM ended before its command was run",
                   held_.empty() ? "" : str_cat("; its console said:\n", held_));
   return 0;

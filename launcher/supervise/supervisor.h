@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "guest-init/exit_codes.h"
 #include "launcher/agent/guest_link.h"
 #include "launcher/host/child.h"
 #include "launcher/supervise/timeline.h"
@@ -59,9 +60,7 @@ struct SupervisorPlan {
 
 /// Of a VM that runs a command: the guest reset itself, so that nobody knows how the command would have
 /// ended.
-inline constexpr int kCommandLostStatus = 125;
-/// Of one that was stopped before its command began: this and the signal's number, as a shell has it.
-inline constexpr int kSignalStatus = 128;
+inline constexpr int kCommandLostStatus = guest_init::kNotStarted;
 
 /// A guest that resets itself this often in a row, each time within kQuickReset of the last, is not booting.
 inline constexpr unsigned kMaxQuickResets = 5;
@@ -71,8 +70,9 @@ inline constexpr std::chrono::seconds kQuickReset{15};
 inline constexpr std::chrono::seconds kOneReset{2};
 
 /// Runs the plan to its end on this thread, which must be the main one. Success: the guest powered off (or,
-/// without a VMM, the daemon was stopped by a signal); the exit code of the command that the VM ran, or one
-/// of the two statuses above, else 0. SIGINT, SIGTERM and SIGHUP, the console's escape, and a stop by the
+/// without a VMM, the daemon was stopped by a signal); the exit code of the command that the VM ran,
+/// kCommandLostStatus, or of one that was stopped before its command began kSignalExit and the signal's
+/// number; else 0. SIGINT, SIGTERM and SIGHUP, the console's escape, and a stop by the
 /// control socket power the guest off; a second one, a kill, or SIGQUIT, stops it at once, which is an error
 /// since the guest may have lost data. An Error without text: a child has said why on standard error.
 /// Afterwards no child is left and the terminal is as it was.
