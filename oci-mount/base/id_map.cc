@@ -68,13 +68,6 @@ Result<std::uint32_t> IdRanges::to_host(std::uint32_t guest) const {
   return fail(EOVERFLOW);
 }
 
-bool IdRanges::knows_host(std::uint32_t host) const {
-  for (const IdRange& range : ranges_) {
-    if (host >= range.host && host - range.host < range.count) return true;
-  }
-  return false;
-}
-
 std::uint32_t IdRanges::to_guest(std::uint32_t host) const {
   for (const IdRange& range : ranges_) {
     if (host >= range.host && host - range.host < range.count) return range.guest + (host - range.host);

@@ -34,7 +34,7 @@ class IdRanges {
 
   /// EOVERFLOW where the guest's id is nobody's here, as Linux has it for mapped mounts.
   [[nodiscard]] Result<std::uint32_t> to_host(std::uint32_t guest) const;
-  [[nodiscard]] bool knows_host(std::uint32_t host) const;
+  [[nodiscard]] bool knows_host(std::uint32_t host) const { return to_guest(host) != kNobody; }
   [[nodiscard]] std::uint32_t to_guest(std::uint32_t host) const;
 
   friend bool operator==(const IdRanges&, const IdRanges&) = default;

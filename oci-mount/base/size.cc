@@ -4,17 +4,15 @@
 #include <limits>
 #include <string>
 
+#include "oci-mount/base/ascii.h"
+
 namespace layerboot {
 
 namespace {
 
-/// ASCII only: what the locale says is no part of the notation.
-char to_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
 /// The power of two a suffix stands for, or -1.
 int suffix_shift(std::string_view suffix) {
-  std::string lower(suffix);
-  for (char& c : lower) c = to_lower(c);
+  const std::string lower = ascii_lower(std::string(suffix));
   if (lower.empty() || lower == "b") return 0;
   const auto unit = std::string_view("kmgt").find(lower.front());
   const std::string_view rest = std::string_view(lower).substr(1);

@@ -1,8 +1,8 @@
 #include "oci-mount/store/platform.h"
 
-#include <algorithm>
 #include <array>
 
+#include "oci-mount/base/ascii.h"
 #include "oci-mount/base/str_cat.h"
 
 namespace layerboot::store {
@@ -30,12 +30,6 @@ constexpr std::array kAliases{
     Alias{"powerpc64le", "ppc64le", ""},
 };
 
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return text;
-}
-
 /// Of the levels of x86-64's psABI.
 bool has_amd64_variant([[maybe_unused]] std::string_view variant) {
 #if defined(__x86_64__)
@@ -49,8 +43,8 @@ bool has_amd64_variant([[maybe_unused]] std::string_view variant) {
 }  // namespace
 
 Platform normalized(Platform platform) {
-  platform = {lower(std::move(platform.os)), lower(std::move(platform.architecture)),
-              lower(std::move(platform.variant))};
+  platform = {ascii_lower(std::move(platform.os)), ascii_lower(std::move(platform.architecture)),
+              ascii_lower(std::move(platform.variant))};
   for (const Alias& alias : kAliases) {
     if (platform.architecture != alias.name) continue;
     platform.architecture = alias.architecture;
