@@ -31,10 +31,6 @@ struct Step {
   const store::ImageLayer* layer = nullptr;
 };
 
-std::string text_of(const json& object, const char* key) {
-  return store::string_member(object, key, "").value_or("");
-}
-
 /// The config's history with its layers; layers that it does not tell of come last, without words. A history
 /// is for people: what is odd in it is left out.
 std::vector<Step> steps_of(const store::Image& image) {
@@ -47,8 +43,8 @@ std::vector<Step> steps_of(const store::Image& image) {
     for (const json& entry : *history) {
       const json* const empty = store::find_member(entry, "empty_layer");
       const bool has_layer = empty == nullptr || *empty != true;
-      Step step{text_of(entry, "created"), text_of(entry, "created_by"), nullptr};
-      if (step.created_by.empty()) step.created_by = text_of(entry, "comment");
+      Step step{store::text_member(entry, "created"), store::text_member(entry, "created_by"), nullptr};
+      if (step.created_by.empty()) step.created_by = store::text_member(entry, "comment");
       if (has_layer && next < image.layers.size()) step.layer = &image.layers[next++];
       steps.push_back(std::move(step));
     }

@@ -16,12 +16,11 @@ namespace {
 
 using store::find_member;
 using store::Json;
+using store::Platform;
+using store::platform_text;
+using store::text_member;
 
 constexpr int kMaxIndexNesting = 2;
-
-std::string text_of(const Json& object, const char* key) {
-  return store::string_member(object, key, "").value_or("");
-}
 
 Result<std::string> inspect(const std::string& source, bool config, bool tls_verify) {
   std::vector<std::string> words{"inspect", "--raw"};
@@ -31,32 +30,33 @@ Result<std::string> inspect(const std::string& source, bool config, bool tls_ver
   return run_skopeo({.words = std::move(words), .working_directory = {}, .on_tick = {}});
 }
 
-WantedPlatform platform_of(const Json& descriptor) {
+Platform platform_of(const Json& descriptor) {
   const Json* const platform = find_member(descriptor, "platform");
   if (platform == nullptr) return {};
-  return {text_of(*platform, "os"), text_of(*platform, "architecture"), text_of(*platform, "variant")};
+  return {text_member(*platform, "os"), text_member(*platform, "architecture"),
+          text_member(*platform, "variant")};
 }
 
-bool fits(const WantedPlatform& have, const WantedPlatform& wanted) {
+bool fits(const Platform& have, const Platform& wanted) {
   return have.os == wanted.os && have.architecture == wanted.architecture &&
          (wanted.variant.empty() || have.variant.empty() || have.variant == wanted.variant);
 }
 
 /// The digest of the index's entry for the platform.
 Result<std::string> choose(const Json& index, const std::string& text,
-                           const std::optional<WantedPlatform>& wanted) {
+                           const std::optional<Platform>& wanted) {
   LB_ASSIGN(const auto parsed, store::parse_index(text, "its index"));
   for (const auto& entry : parsed.manifests) {
     if (!wanted && store::fits_host(entry)) return entry.digest.text();
   }
   std::string seen;
   for (const Json& descriptor : *find_member(index, "manifests")) {
-    const WantedPlatform platform = platform_of(descriptor);
-    if (wanted && fits(platform, *wanted)) return text_of(descriptor, "digest");
+    const Platform platform = platform_of(descriptor);
+    if (wanted && fits(platform, *wanted)) return text_member(descriptor, "digest");
     if (!platform.os.empty() && platform.os != "unknown")
-      seen += str_cat(seen.empty() ? "" : ", ", platform.text());
+      seen += str_cat(seen.empty() ? "" : ", ", platform_text(platform));
   }
-  const std::string what = wanted ? wanted->text() : str_cat("linux/", store::host_architecture());
+  const std::string what = wanted ? platform_text(*wanted) : str_cat("linux/", store::host_architecture());
   return fail(ENOENT, "it has nothing for ", what, seen.empty() ? "" : "; it has: ", seen,
               wanted ? "" : "; --platform fetches another's");
 }
@@ -74,25 +74,20 @@ Result<std::string> config_text(const std::filesystem::path& store, const Regist
 }
 
 /// That a manifest which was not chosen by its platform is for the one that is wanted.
-Result<void> check_platform(const std::string& text, const std::optional<WantedPlatform>& wanted) {
+Result<void> check_platform(const std::string& text, const std::optional<Platform>& wanted) {
   LB_ASSIGN(const auto config, store::parse_config(text, "its config"));
-  const WantedPlatform have{config.platform.os, config.platform.architecture, {}};
-  const WantedPlatform need =
-      wanted.value_or(WantedPlatform{"linux", std::string(store::host_architecture()), {}});
+  const Platform have{config.platform.os, config.platform.architecture, {}};
+  const Platform need = wanted.value_or(Platform{"linux", std::string(store::host_architecture()), {}});
   const bool says_nothing = have.os.empty() && have.architecture.empty();
   if (says_nothing || fits(have, need)) return {};
-  return fail(ENOENT, "it is for ", have.text(), ", not for ", need.text(),
-              wanted ? "" : str_cat("; --platform ", have.text(), " fetches it all the same"));
+  return fail(ENOENT, "it is for ", platform_text(have), ", not for ", platform_text(need),
+              wanted ? "" : str_cat("; --platform ", platform_text(have), " fetches it all the same"));
 }
 
 }  // namespace
 
-std::string WantedPlatform::text() const {
-  return str_cat(os, "/", architecture, variant.empty() ? "" : "/", variant);
-}
-
-Result<WantedPlatform> parse_platform(std::string_view text) {
-  WantedPlatform platform;
+Result<Platform> parse_platform(std::string_view text) {
+  Platform platform;
   const auto first = text.find('/');
   const auto second = first == std::string_view::npos ? first : text.find('/', first + 1);
   platform.os = text.substr(0, first);
@@ -109,8 +104,7 @@ Result<WantedPlatform> parse_platform(std::string_view text) {
   return fail(EINVAL, "\"", text, "\" is no platform: write linux/amd64, linux/arm64, linux/arm/v7");
 }
 
-Result<RegistryImage> look_up_in_registry(const ImageName& name,
-                                          const std::optional<WantedPlatform>& platform,
+Result<RegistryImage> look_up_in_registry(const ImageName& name, const std::optional<Platform>& platform,
                                           const std::filesystem::path& store, bool tls_verify) {
   RegistryImage image;
   image.source = str_cat("docker://", name.text());

@@ -8,20 +8,12 @@
 #include "launcher/images/image_name.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/store/oci_json.h"
+#include "oci-mount/store/platform.h"
 
 namespace layerboot::launcher {
 
-/// "linux/arm64", "linux/arm/v7".
-struct WantedPlatform {
-  std::string os;
-  std::string architecture;
-  std::string variant;  // "": any
-
-  [[nodiscard]] std::string text() const;
-};
-
-/// EINVAL for what is no platform.
-Result<WantedPlatform> parse_platform(std::string_view text);
+/// "linux/arm64", "linux/arm/v7"; no variant means any. EINVAL for what is no platform.
+Result<store::Platform> parse_platform(std::string_view text);
 
 struct RegistryImage {
   std::string source;  // exactly what was looked at, as skopeo writes it: "docker://NAME@sha256:…"
@@ -35,7 +27,7 @@ struct RegistryImage {
 /// has nothing for that; EINVAL or ENOTSUP for what could not be served: an artifact, a layer of an unknown
 /// type.
 Result<RegistryImage> look_up_in_registry(const ImageName& name,
-                                          const std::optional<WantedPlatform>& platform,
+                                          const std::optional<store::Platform>& platform,
                                           const std::filesystem::path& store, bool tls_verify);
 
 }  // namespace layerboot::launcher

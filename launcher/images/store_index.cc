@@ -32,13 +32,13 @@ constexpr useconds_t kLockInterval = 100'000;
 std::string annotation(const Json& descriptor, const char* key) {
   const Json* annotations = store::find_member(descriptor, "annotations");
   if (annotations == nullptr) return {};
-  return store::string_member(*annotations, key, "annotations").value_or("");
+  return store::text_member(*annotations, key);
 }
 
 IndexEntry entry_of(const Json& descriptor) {
   return {.name = annotation(descriptor, kRefName),
-          .digest = store::string_member(descriptor, "digest", "").value_or(""),
-          .media_type = store::string_member(descriptor, "mediaType", "").value_or(""),
+          .digest = store::text_member(descriptor, "digest"),
+          .media_type = store::text_member(descriptor, "mediaType"),
           .registry_digest = annotation(descriptor, kRegistryDigest),
           .source = annotation(descriptor, kSource),
           .former_name = annotation(descriptor, kFormerName)};

@@ -48,7 +48,7 @@ struct Copy {
   const fs::path& staging;
   std::string source;
   bool into_store = false;  // blobs go straight there, and those that are there are not fetched
-  std::optional<WantedPlatform> platform;
+  std::optional<store::Platform> platform;
   std::uint64_t total_bytes = 0;  // 0: not known
   std::string label;              // of the progress; "": none
 };
@@ -138,7 +138,7 @@ void say_what_was_wrong(const std::vector<BlobFinding>& findings) {
 }
 
 Result<void> pull_from_registry(const fs::path& store, const PullSource& source, const PullOptions& options,
-                                const std::optional<WantedPlatform>& platform) {
+                                const std::optional<store::Platform>& platform) {
   LB_ASSIGN(const RegistryImage found,
             look_up_in_registry(*source.registry_name, platform, store, options.tls_verify));
   std::vector<BlobFinding> findings;
@@ -154,7 +154,7 @@ Result<void> pull_from_registry(const fs::path& store, const PullSource& source,
                   .staging = staging.path(),
                   .source = found.source,
                   .into_store = true,
-                  .platform = found.manifest ? std::optional<WantedPlatform>() : platform,
+                  .platform = found.manifest ? std::optional<store::Platform>() : platform,
                   .total_bytes = found.manifest ? bytes_to_fetch(*found.manifest, findings) : 0,
                   .label = options.show_progress ? str_cat("pulling ", source.stored_name) : ""};
   LB_ASSIGN(const Json descriptor, carry_out(copy, options.tls_verify));
@@ -170,7 +170,7 @@ Result<void> pull_from_registry(const fs::path& store, const PullSource& source,
 
 /// What is no image for the platform does not leave the staging layout.
 Result<void> check_staged(const fs::path& staging, const Json& descriptor,
-                          const std::optional<WantedPlatform>& platform) {
+                          const std::optional<store::Platform>& platform) {
   LB_ASSIGN(const std::string text, store::string_member(descriptor, "digest", "its descriptor"));
   LB_ASSIGN(const auto digest, store::Digest::parse(text));
   const StoredDocuments found = read_documents(staging, digest, {});
@@ -182,8 +182,7 @@ Result<void> check_staged(const fs::path& staging, const Json& descriptor,
                 platform->os, "/", platform->architecture);
   }
   if (found.problem.empty()) return {};
-  const bool as_wanted = platform && found.platform.os == platform->os &&
-                         found.platform.architecture == platform->architecture && found.layer_count > 0;
+  const bool as_wanted = platform && !found.platform.architecture.empty() && found.layer_count > 0;
   if (as_wanted) return {};
   const bool other =
       !found.platform.architecture.empty() && found.state == ImageState::kUnusable && !platform;
@@ -214,7 +213,7 @@ Result<void> adopt_blobs(const fs::path& staging, const fs::path& store) {
 
 /// From this machine: into a layout of its own first, as a look costs as much as the copy.
 Result<void> take_in(const fs::path& store, const PullSource& source, const PullOptions& options,
-                     const std::optional<WantedPlatform>& platform) {
+                     const std::optional<store::Platform>& platform) {
   LB_ASSIGN(const StagingDirectory staging, StagingDirectory::create(store / "pull"));
   const Copy copy{.store = store,
                   .staging = staging.path(),
@@ -252,7 +251,7 @@ std::string advice(const Error& error, const PullSource& source) {
 
 Result<std::string> pull_image(const fs::path& store, const PullOptions& options) {
   LB_ASSIGN(PullSource source, parse_pull_source(options.reference, options.name));
-  std::optional<WantedPlatform> platform;
+  std::optional<store::Platform> platform;
   if (!options.platform.empty()) {
     LB_ASSIGN(platform, parse_platform(options.platform));
   }

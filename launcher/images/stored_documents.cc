@@ -18,13 +18,10 @@ namespace {
 using store::Digest;
 using store::find_member;
 using store::Json;
+using store::text_member;
 
 /// index.json, an index in it, and one more: as deep as open_image() goes, and then some.
 constexpr int kMaxNesting = 4;
-
-std::string text_of(const Json& object, const char* key) {
-  return store::string_member(object, key, "").value_or("");
-}
 
 /// Every blob that a document leads to, whatever kind of document it is.
 class BlobWalk {
@@ -65,7 +62,7 @@ class BlobWalk {
     return known && whole;
   }
   bool add_descriptor(const Json& descriptor, std::string_view key, int nesting) {
-    const auto digest = Digest::parse(text_of(descriptor, key == "fsLayers" ? "blobSum" : "digest"));
+    const auto digest = Digest::parse(text_member(descriptor, key == "fsLayers" ? "blobSum" : "digest"));
     if (!digest) return false;
     if (key == "manifests") {
       add_document(*digest, nesting + 1);
@@ -90,7 +87,7 @@ class Judge {
     const auto json =
         store::parse_json_object(*text, store::kMaxManifestJsonBytes, store::kMaxJsonDepth, what);
     if (!json) return say(ImageState::kUnusable, json.error().describe());
-    const std::string type = media_type.empty() ? text_of(*json, "mediaType") : media_type;
+    const std::string type = media_type.empty() ? text_member(*json, "mediaType") : media_type;
     const bool is_index =
         find_member(*json, "manifests") != nullptr && find_member(*json, "layers") == nullptr;
     if (is_index) return look_at_index(*text, what, nesting);
@@ -150,7 +147,7 @@ class Judge {
     if (!config_text) return;
     const auto json =
         store::parse_json_object(*config_text, store::kMaxManifestJsonBytes, store::kMaxJsonDepth, "");
-    if (json) found_.created = text_of(*json, "created");
+    if (json) found_.created = text_member(*json, "created");
     const auto config = store::parse_config(*config_text, "its config");
     if (!config) return say(ImageState::kUnusable, config.error().describe());
     found_.platform = config->platform;

@@ -130,6 +130,10 @@ Result<std::string> string_member(const Json& object, const char* key, std::stri
   return member->get_ref<const std::string&>();
 }
 
+std::string text_member(const Json& object, const char* key) {
+  return string_member(object, key, "").value_or("");
+}
+
 Result<std::vector<std::string>> strings_member(const Json& object, const char* key, std::string_view what) {
   std::vector<std::string> strings;
   const Json* const member = find_member(object, key);

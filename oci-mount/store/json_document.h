@@ -26,6 +26,8 @@ const Json* find_member(const Json& object, std::string_view key);
 /// The member `key` of `object`, "" or {} where it is absent or null, and "" for a null in a list; EINVAL
 /// when it is something else.
 Result<std::string> string_member(const Json& object, const char* key, std::string_view what);
+/// The same for who takes anything: "" for what is no text, too.
+std::string text_member(const Json& object, const char* key);
 Result<std::vector<std::string>> strings_member(const Json& object, const char* key, std::string_view what);
 /// The names in the object `key`, as above.
 Result<std::vector<std::string>> names_member(const Json& object, const char* key, std::string_view what);

@@ -46,7 +46,7 @@ TEST(Platform, IsOsAndArchitecture) {
   ASSERT_TRUE(arm) << arm.error().text;
   EXPECT_EQ(arm->architecture, "arm");
   EXPECT_EQ(arm->variant, "v7");
-  EXPECT_EQ(arm->text(), "linux/arm/v7");
+  EXPECT_EQ(store::platform_text(*arm), "linux/arm/v7");
   for (const std::string_view text : {"", "arm64", "linux/", "/arm64", "linux/arm/v7/x", "linux/--all"})
     EXPECT_FALSE(parse_platform(text)) << text;
 }
