@@ -1,0 +1,223 @@
+#include "launcher/cli/run_plan.h"
+
+#include <algorithm>
+#include <csignal>
+#include <thread>
+#include <utility>
+
+#include "launcher/agent/session_client.h"
+#include "launcher/cli/disk_command.h"
+#include "launcher/disk/disk_vm.h"
+#include "launcher/disk/upper_disk.h"
+#include "launcher/export/libvirt_domain.h"
+#include "launcher/host/host_tsc.h"
+#include "launcher/host/network_check.h"
+#include "launcher/host/programs.h"
+#include "launcher/kernel/kernel_choice.h"
+#include "launcher/qemu/accelerator.h"
+#include "launcher/qemu/qemu_args.h"
+#include "launcher/qemu/qemu_version.h"
+#include "launcher/supervise/passt_args.h"
+#include "launcher/supervise/vfsd_args.h"
+#include "launcher/vm/guest_plan.h"
+#include "launcher/vm/image_workload.h"
+#include "launcher/vm/vm_layer.h"
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+// More queues than this have no processors to fill them.
+constexpr unsigned kMaxRequestQueues = 8;
+
+/// Before anything is fetched for an image that is not there.
+Result<guest_init::ImageWorkload> workload_for(const StateDirs& dirs, const Options& options) {
+  if (options.image.empty()) return guest_init::ImageWorkload();
+  return image_workload(dirs, options.image);
+}
+
+/// What config.json is to say once this run has come to something. Until then it says what the VM was before,
+/// so that a run that fails spoils neither `start` nor what `ps` and `rmi` know of the VM.
+Result<VmRecord> record_for(const Options& options, const VmDirectory& directory) {
+  LB_ASSIGN(VmRecord record, directory.load_record());
+  // A run that leaves alone what the VM keeps is not what `start` is to repeat.
+  if (options.ephemeral && has_written(directory.paths())) return record;
+  if (!options.image.empty()) record.image = absolute_reference(options.image);
+  if (options.quota_bytes) {
+    record.quota_bytes = *options.quota_bytes;
+  } else if (options.upper == UpperKind::kDisk && !options.ephemeral) {
+    // A run that failed may have made the disk larger, which it stays.
+    record.quota_bytes = std::max(record.quota_bytes, upper_disk_bytes(directory.paths()));
+  }
+  const UpperKind kept = record.run.upper;
+  record.run = options;
+  if (options.image.empty()) record.run.upper = kept;  // on somebody else's daemon nothing was written here
+  return record;
+}
+
+Result<VmConfig> config_for(const Options& options, const VmRecord& record,
+                            guest_init::ImageWorkload workload, const Kernel& kernel) {
+  VmConfig config;
+  static_cast<RunSettings&>(config) = options;
+  config.name = options.name;
+  config.image = options.image;
+  config.quota_bytes = options.quota_bytes.value_or(record.quota_bytes);
+  config.workload = std::move(workload);
+  config.machine_id = record.machine_id;
+  config.kernel_release = kernel.release;
+  config.vmlinuz = kernel.vmlinuz;
+  config.initrd = kernel.initrd;
+  config.tcg_append = kernel.tcg_append;
+  config.timing = options.timing;
+  config.quiet = options.log_level == LogLevel::kWarn;
+  config.debug = options.log_level == LogLevel::kDebug;
+  LB_TRY(kernel_command_line(config));
+  return config;
+}
+
+Result<void> add_network(const VmConfig& config, SupervisorPlan& plan) {
+  if (config.net != Net::kPasst) return {};
+  LB_ASSIGN(const auto passt, find_passt());
+  plan.network = ChildSpec{.label = "passt", .argv = passt_args(config, passt)};
+  return {};
+}
+
+Result<void> check_network(const Options& options) {
+  if (options.net == Net::kTap) {
+    auto there = check_interface(options.tap);
+    if (!there) return while_doing(there.error(), "--net");
+  }
+  for (const PublishedPort& port : options.published) {
+    auto free = check_port_free(port.address, port.host, port.udp);
+    if (!free) return while_doing(free.error(), "--publish");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Prepared> prepare(const StateDirs& dirs, const Options& options, const VmDirectory& directory) {
+  LB_ASSIGN(auto workload, workload_for(dirs, options));
+  LB_ASSIGN(Kernel kernel, kernel_for(dirs, options.kernel, options.guest_init));
+  LB_ASSIGN(VmRecord record, record_for(options, directory));
+  LB_ASSIGN(VmConfig config, config_for(options, record, std::move(workload), kernel));
+  return Prepared{.kernel = std::move(kernel), .record = std::move(record), .config = std::move(config)};
+}
+
+Result<ChildSpec> vfsd_spec(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
+                            const Kernel& kernel, const VmConfig& config,
+                            const std::filesystem::path& socket) {
+  const auto upper = config.ephemeral ? directory.paths().ephemeral_upper() : directory.paths().upper();
+  LB_ASSIGN(const auto vfsd, find_vfsd(options.vfsd));
+  LB_TRY(write_vm_layer(config, directory.paths().layer()));
+  VfsdPaths paths{.vfsd = vfsd,
+                  .socket = socket,
+                  .control = directory.paths().vfsd_socket(),
+                  .upper = upper,
+                  .index = dirs.index(),
+                  .added_layers = {}};
+  if (!kernel.modules_tar.empty()) paths.added_layers.push_back(kernel.modules_tar);
+  paths.added_layers.push_back(directory.paths().layer());
+  const bool once = options.command == Command::kRun;
+  return ChildSpec{.label = "vfsd", .argv = vfsd_args(config, paths, once)};
+}
+
+Result<void> decide_accelerator(const StateDirs& dirs, const Options& options,
+                                const std::filesystem::path& qemu, VmConfig& config) {
+  AccelVerdict verdict;
+  if (needs_verdict(options)) {
+    verdict = kvm_verdict(dirs,
+                          {.qemu = qemu,
+                           .vmlinuz = config.vmlinuz,
+                           .initrd = config.initrd,
+                           .kernel_release = config.kernel_release},
+                          false);
+  }
+  LB_ASSIGN(const AcceleratorChoice choice, choose_accelerator(options, verdict));
+  if (!choice.announcement.empty()) log_info(choice.announcement);
+  config.accel = choice.accel;
+  config.machine = choice.machine;
+  return {};
+}
+
+Result<void> add_volumes(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
+                         const VmConfig& config, SupervisorPlan& plan) {
+  if (config.volumes.empty()) return {};
+  LB_ASSIGN(const auto vfsd, find_vfsd(options.vfsd));
+  const auto uppers = directory.paths().volume_uppers();
+  LB_TRY(make_directories(uppers, 0700));
+  for (std::size_t i = 0; i < config.volumes.size(); ++i) {
+    const Volume& volume = config.volumes[i];
+    const auto socket =
+        options.command == Command::kServe ? volume_socket(plan.socket, i) : std::filesystem::path();
+    std::error_code error;
+    if (!std::filesystem::is_directory(volume.host, error)) {
+      return fail(ENOTDIR, "--volume ", volume.host, ": no directory there");
+    }
+    const VfsdPaths paths{.vfsd = vfsd,
+                          .socket = socket,
+                          .control = {},
+                          .upper = uppers / mount_unit_name(volume.guest),
+                          .index = dirs.index(),
+                          .added_layers = {}};
+    plan.daemons.push_back(
+        {.label = str_cat("vfsd of ", volume.guest), .argv = volume_vfsd_args(config, volume, paths)});
+  }
+  return {};
+}
+
+Result<void> leave_out_initrd(const Kernel& kernel, VmConfig& config) {
+  if (!config.no_initrd) return {};
+  config.initrd.clear();
+  return check_no_initrd(kernel, config.disk_root);
+}
+
+Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, VmDirectory& directory) {
+  LB_TRY(check_network(options));
+  LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
+  LB_ASSIGN(Prepared prepared, prepare(dirs, options, directory));
+  auto& [kernel, record, config] = prepared;
+  LB_TRY(decide_accelerator(dirs, options, qemu, config));
+  if (config.accel == Accel::kTcg) {
+    config.tsc_khz = measure_host_tsc_khz();
+    config.qemu_major = qemu_major(qemu_version(qemu).value_or(""));
+  }
+  LB_TRY(leave_out_initrd(kernel, config));
+  SupervisorPlan plan;
+  plan.on_started = [&directory, record = std::move(record)] {
+    directory.keep();
+    return directory.save_record(record);
+  };
+  plan.socket = options.socket_path;
+  plan.other_image_advice =
+      str_cat("VM ", options.name, " was made of another image: 'layerboot reset ", options.name,
+              "' throws away what it has written, another --name starts another VM");
+  plan.console_log = directory.paths().console_log();
+  plan.control_socket = directory.paths().control_socket();
+  plan.guest = GuestPlan{.agent_socket = directory.paths().agent_socket(),
+                         .main = main_request(config),
+                         .expected = expected_guest(config),
+                         .sockets = config.sockets};
+  LB_TRY(check_request_fits(plan.guest->main));
+  if (options.disk_root) {
+    LB_ASSIGN(const DiskPlan root, disk_plan(options, config.quota_bytes));
+    LB_TRY(prepare_disk_vm(dirs, root, directory, kernel, config));
+    plan.disk_root = true;
+  } else if (plan.socket.empty()) {
+    // A daemon that is not ours may have one queue only; ours is told.
+    // More queues than cores to serve them only cost: bench/DESIGN.md.
+    config.request_queues =
+        std::min({config.cpus, kMaxRequestQueues, std::max(1U, std::thread::hardware_concurrency())});
+    LB_TRY(prepare_guest_upper(dirs, directory, config));
+    LB_ASSIGN(ChildSpec root, vfsd_spec(dirs, options, directory, kernel, config, {}));
+    plan.daemons.push_back(std::move(root));
+  }
+  LB_TRY(add_volumes(dirs, options, directory, config, plan));
+  LB_TRY(add_network(config, plan));
+  plan.vmm = ChildSpec{.label = "QEMU", .argv = qemu_args(config, qemu), .death_signal = SIGKILL};
+  return plan;
+}
+
+}  // namespace layerboot::launcher
