@@ -21,6 +21,11 @@ namespace fs = std::filesystem;
 
 constexpr int kMaxTries = 100;
 constexpr useconds_t kTryInterval = 100'000;
+// `ctr images import` holds no lease on the snapshots of layers that it finds there already (containerd 1.6):
+// a collection between two layers takes the parent away, and the import fails. Nothing is collected here.
+constexpr const char* kNoCollection =
+    "[plugins.\"io.containerd.gc.v1.scheduler\"]\n  deletion_threshold = 0\n  mutation_threshold = 0\n"
+    "  startup_delay = \"24h\"\n";
 constexpr const char* kRepository = "docker.io/library/case";
 
 }  // namespace
@@ -31,7 +36,7 @@ PrivateContainerd::PrivateContainerd(fs::path directory) : directory_(std::move(
   write_text(directory_ / "config.toml",
              str_cat("version = 2\nroot = \"", home, "/root\"\nstate = \"", home,
                      "/state\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n  address = \"",
-                     home, "/sock\"\n[ttrpc]\n  address = \"", home, "/ttrpc\"\n"));
+                     home, "/sock\"\n[ttrpc]\n  address = \"", home, "/ttrpc\"\n", kNoCollection));
   const std::string config = (directory_ / "config.toml").string();
   const char* const argv[] = {"containerd", "--config", config.c_str(), nullptr};
   posix_spawn_file_actions_t actions;
