@@ -51,9 +51,11 @@ class NullQueue {
     queue_.reset();
     return next;
   }
-  /// The former ones stay open: the thread may be about to write to one.
+  /// The former ones stay open: the thread may be about to write to one. An answer that it gave meanwhile was
+  /// told to a former one or to none, so the new one is told once for nothing, as vfsd does.
   void set_call(UniqueFd call) {
     call_fd_ = call.get();
+    if (queue_) ::eventfd_write(call.get(), 1);
     calls_.push_back(std::move(call));
   }
 

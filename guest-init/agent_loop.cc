@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +17,7 @@
 #include "guest-init/files.h"
 #include "guest-init/init_choice.h"
 #include "guest-init/no_udev.h"
+#include "guest-init/open_in_root.h"
 #include "guest-init/records.h"
 #include "guest-init/session_group.h"
 
@@ -25,6 +27,7 @@ namespace {
 
 constexpr int kPortRetryMs = 50;
 constexpr int kNoHostRetryMs = 1'000;
+constexpr std::int64_t kPowerScriptMs = 10'000;  // for an image's own to ask for the end
 constexpr unsigned kLastWordsSeconds = 5;
 // SIGRTMIN+4 as systemd counts, which is not as this program's C library does.
 constexpr int kSystemdPowerOff = 38;
@@ -74,7 +77,7 @@ void AgentLoop::run() {
     wait_once();
     signalfd_siginfo signal{};
     if (read(signals_.get(), &signal, sizeof(signal)) > 0) shut_down(false);
-    if (button_.pressed()) shut_down(false);
+    if (button_.pressed()) on_power_button();
     read_port();
     pump_sessions();
     write_port();
@@ -94,7 +97,8 @@ void AgentLoop::wait_once() {
   for (const auto& session : sessions_) session.add_polls(polls, room);
   const bool waiting = plan_.kind == GuestKind::kCommand && !main_started_;
   int timeout_ms = -1;
-  if (waiting || kill_main_at_ms_ != 0 || kill_hung_up_at_ms_ != 0) timeout_ms = kNoHostRetryMs;
+  if (waiting || stop_at_ms_ != 0 || kill_main_at_ms_ != 0 || kill_hung_up_at_ms_ != 0)
+    timeout_ms = kNoHostRetryMs;
   if (!port_ && plan_.port_expected)
     timeout_ms = now_ms() - begun_ms_ < kPortWaitMs ? kPortRetryMs : kNoHostRetryMs;
   if (port_) {
@@ -233,6 +237,7 @@ void AgentLoop::start(std::uint32_t id) {
   if (spawn(plan, spawned, failure)) {
     main_started_ = main_started_ || request->main;
     sessions_.emplace_back(id, request->main, plan.stdio, std::move(spawned));
+    if (request->detached && !request->main) sessions_.back().detach_telling(out_);
     return;
   }
   refuse(id, failure.code, failure.text);
@@ -285,6 +290,36 @@ void AgentLoop::leave() {
   _exit(0);
 }
 
+bool AgentLoop::run_on_console(const std::vector<std::string>& command, std::string& why) {
+  SpawnPlan plan;
+  plan.root = root_;
+  plan.stdio = Stdio::kConsole;
+  plan.environment = {kDefaultPath};
+  plan.command = command;
+  Spawned spawned;
+  SpawnFailure failure;
+  if (!spawn(plan, spawned, failure)) {
+    why = failure.text;
+    return false;
+  }
+  sessions_.emplace_back(0, false, plan.stdio, std::move(spawned));
+  sessions_.back().detach();
+  return true;
+}
+
+/// An image that has a script for it, and no init, is asked first; then it ends as at any other stop.
+void AgentLoop::on_power_button() {
+  const Fd script(plan_.kind == GuestKind::kCommand ? open_in_root(root_, kOwnPowerScript, O_PATH) : -1);
+  struct stat st{};
+  if (!script || fstat(script.get(), &st) != 0 || (st.st_mode & 0111) == 0) return shut_down(false);
+  std::string why;
+  if (!run_on_console({kOwnPowerScript}, why)) {
+    note(why);
+    return shut_down(false);
+  }
+  if (stop_at_ms_ == 0) stop_at_ms_ = now_ms() + kPowerScriptMs;
+}
+
 void AgentLoop::shut_down(bool asked_by_host) {
   if (plan_.kind == GuestKind::kCommand) {
     if (!main_started_) leave();
@@ -300,20 +335,14 @@ void AgentLoop::shut_down(bool asked_by_host) {
     return;
   }
   note(asked_by_host ? "the host asks for a power-off" : "power button");
-  SpawnPlan plan;
-  plan.root = root_;
-  plan.stdio = Stdio::kConsole;
-  plan.environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
-  plan.command = {"poweroff"};
-  Spawned spawned;
-  SpawnFailure failure;
+  std::string why;
+  // OpenRC's own init hears its own program alone.
+  const bool openrc = read_text_at(root_, "proc/1/comm") == "openrc-init\n";
+  const std::vector<std::string> command =
+      openrc ? std::vector<std::string>{"openrc-shutdown", "--poweroff", "now"}
+             : std::vector<std::string>{"poweroff"};
   // Without such a program: what the inits that are no systemd take for it.
-  if (!spawn(plan, spawned, failure)) {
-    kill(1, SIGUSR2);
-    return;
-  }
-  sessions_.emplace_back(0, false, plan.stdio, std::move(spawned));
-  sessions_.back().detach();
+  if (!run_on_console(command, why)) kill(1, SIGUSR2);
 }
 
 void AgentLoop::check_deadlines() {
@@ -321,6 +350,10 @@ void AgentLoop::check_deadlines() {
   if (plan_.kind == GuestKind::kCommand && !main_started_ && !decoder_.in_step() &&
       now - begun_ms_ >= (plan_.port_expected ? kPortWaitMs : 0)) {
     start_main_on_console();
+  }
+  if (stop_at_ms_ != 0 && now >= stop_at_ms_) {
+    stop_at_ms_ = 0;
+    shut_down(false);
   }
   if (kill_main_at_ms_ != 0 && now >= kill_main_at_ms_) {
     kill_main_at_ms_ = 0;

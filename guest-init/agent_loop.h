@@ -44,6 +44,9 @@ class AgentLoop {
   void pump_sessions();
   /// What was said last goes out, and the process ends.
   [[noreturn]] void leave();
+  /// False, and why, where it does not start.
+  bool run_on_console(const std::vector<std::string>& command, std::string& why);
+  void on_power_button();
   void shut_down(bool asked_by_host);
   void check_deadlines();
   Session* find(std::uint32_t id);
@@ -64,6 +67,7 @@ class AgentLoop {
   std::vector<Request> requests_;  // not started yet
   bool main_started_ = false;
   std::int64_t begun_ms_ = 0;
+  std::int64_t stop_at_ms_ = 0;          // 0: the image's power script has not been started
   std::int64_t kill_main_at_ms_ = 0;     // 0: not asked to stop
   std::int64_t kill_hung_up_at_ms_ = 0;  // 0: none
 };

@@ -146,6 +146,11 @@ void Session::hang_up() {
   pending_input_.clear();
 }
 
+void Session::detach_telling(std::string& out) {
+  append_number(out, id_, FrameType::kExit, 0);
+  detach();
+}
+
 void Session::detach() {
   hung_up_ = true;
   detached_ = true;

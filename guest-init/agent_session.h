@@ -40,8 +40,10 @@ class Session {
   [[nodiscard]] bool grant(std::uint32_t bytes);
   /// Nobody listens: its streams are closed, it gets SIGHUP.
   void hang_up();
-  /// Nobody listens, and it may go on.
+  /// Nobody listens, and it may go on. The host is told, if it is to hear of it, that this is the session's
+  /// end.
   void detach();
+  void detach_telling(std::string& out);
   [[nodiscard]] bool hung_up() const { return hung_up_ && !detached_; }
   [[nodiscard]] bool detached() const { return detached_; }
 

@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -11,8 +12,10 @@
 #include <csignal>
 #include <cstring>
 
+#include "guest-init/copy_files.h"
 #include "guest-init/exit_codes.h"
 #include "guest-init/files.h"
+#include "guest-init/freeze_upper.h"
 #include "guest-init/grow_upper.h"
 #include "guest-init/relay.h"
 #include "guest-init/session_group.h"
@@ -36,7 +39,7 @@ std::string reason() { return std::string(": ") + std::strerror(errno); }
 void take_standard_descriptors(const SpawnPlan& plan, const std::array<int, 3>& stdio) {
   setsid();
   for (int standard = 0; standard <= 2; ++standard) dup2(stdio[static_cast<std::size_t>(standard)], standard);
-  if (plan.stdio != Stdio::kPipes) ioctl(STDIN_FILENO, TIOCSCTTY, 1);
+  if (plan.stdio == Stdio::kTerminal || plan.stdio == Stdio::kConsole) ioctl(STDIN_FILENO, TIOCSCTTY, 1);
 }
 
 void reset_signals() {
@@ -117,10 +120,20 @@ void become(const SpawnPlan& plan, std::array<int, 3> stdio, int report) {
     close(report);
     become_growth(plan.grow_bytes, plan.root);
   }
+  if (plan.freeze) {
+    close(report);
+    become_freeze(plan.root);
+  }
   umask(022);
   if (fchdir(plan.root) != 0 || chroot(".") != 0)
     give_up(report, kNotStarted, "cannot enter the root" + reason());
   if (plan.own_group) enter_session_group();
+  if (plan.copy) {
+    // As with growing; and as root, whoever the image's user is. This process stays what it is: without the
+    // agent's descriptors, among them the other end of its own input.
+    syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
+    _exit(plan.copy->in ? copy_in(*plan.copy) : copy_out(*plan.copy));
+  }
   Identity identity;
   std::string why;
   if (!find_identity(plan.user, read_text("/etc/passwd"), read_text("/etc/group"), identity, why)) {

@@ -62,13 +62,29 @@ void take_upper(BootOptions& options, std::string_view value) {
   options.upper = std::move(upper);
 }
 
+NetChoice net_choice(std::string_view word) {
+  if (word == "user") return NetChoice::kStatic;
+  if (word == "dhcp") return NetChoice::kDhcp;
+  return word == "up" ? NetChoice::kUp : NetChoice::kLeave;
+}
+
+void take_networks(BootOptions& options, std::string_view words) {
+  options.net = net_choice(words.substr(0, words.find(',')));
+  options.more_nets.clear();
+  for (auto comma = words.find(','); comma != std::string_view::npos; comma = words.find(',')) {
+    words.remove_prefix(comma + 1);
+    options.more_nets.push_back(net_choice(words.substr(0, words.find(','))));
+  }
+}
+
 void apply_ours(BootOptions& options, std::string_view name, const std::string& value) {
   if (name == "mount") add_share(options, value);
   if (name == "cgroup") options.cgroup_v1 = value == "1";
-  if (name == "net" && value == "user") options.net = NetChoice::kStatic;
-  if (name == "net" && value == "dhcp") options.net = NetChoice::kDhcp;
+  if (name == "resolver") options.keep_resolver = value == "image";
+  if (name == "net") take_networks(options, value);
   if (name == "upper") take_upper(options, value);
   if (name == "modules") options.modules = value;
+  if (name == "swap") options.swap = value;
   if (name == "run" && value == "init") options.run = RunChoice::kInit;
   if (name == "run" && value == "command") options.run = RunChoice::kCommand;
 }

@@ -33,6 +33,7 @@ enum class NetChoice {
   kLeave,   // nobody told us about a network
   kStatic,  // QEMU's user network: 10.0.2.15/24 by way of 10.0.2.2, resolver 10.0.2.3
   kDhcp,
+  kUp,  // every device up, none with an address: a network lab's
 };
 
 /// What the person at the launcher wants of this boot. Parameters not listed here are the kernel's or init's
@@ -44,6 +45,7 @@ struct BootOptions {
   bool read_only = false;              // ro, rw: the last one counts
   std::optional<GuestUpper> upper;     // layerboot.upper=DEVICE[,volatile]|ram[,size=BYTES]
   std::string modules;  // layerboot.modules= a device with the kernel's modules, for a root on a disk
+  std::string swap;     // layerboot.swap= a device to swap to
   std::string init;     // init=       empty: look for the image's own
   std::vector<std::string> init_arguments;  // what follows `--`
   bool single = false;                      // single: a shell before the root is mounted
@@ -51,7 +53,9 @@ struct BootOptions {
   bool timing = false;                      // layerboot.timing: say on the console how far the boot is
   bool agent = false;                       // layerboot.agent: there is a port for the agent
   RunChoice run = RunChoice::kAuto;         // layerboot.run=auto|init|command
-  NetChoice net = NetChoice::kLeave;        // layerboot.net=user|dhcp
+  NetChoice net = NetChoice::kLeave;        // layerboot.net=user|dhcp|up[,user|dhcp...]
+  std::vector<NetChoice> more_nets;         // of the further cards
+  bool keep_resolver = false;               // layerboot.resolver=image: what DHCP says of it is left
   bool cgroup_v1 = false;                   // layerboot.cgroup=1, for images without an init
   std::vector<Share> shares;                // layerboot.mount=TAG:PATH[:ro], again and again
 };

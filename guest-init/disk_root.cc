@@ -7,34 +7,29 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
-#include <cstdlib>
 #include <string_view>
 
 #include "guest-init/console.h"
+#include "guest-init/fd.h"
 #include "guest-init/files.h"
 #include "guest-init/mounts.h"
 #include "guest-init/open_in_root.h"
 #include "guest-init/root_paths.h"
+#include "guest-init/tar_header.h"
 
 namespace guest_init {
 
 namespace {
 
-constexpr std::size_t kBlock = 512;
 constexpr const char* kAppliedMark = "trusted.layerboot.vm-layer";
 constexpr std::string_view kWhiteout = ".wh.";
 constexpr const char* kModulesMount = "/modules";
-
-bool write_whole(int fd, std::string_view content) {
-  while (!content.empty()) {
-    const ssize_t put = write(fd, content.data(), content.size());
-    if (put < 0) return false;
-    content.remove_prefix(static_cast<std::size_t>(put));
-  }
-  return true;
-}
+constexpr const char* kGivenName = "/sys/firmware/qemu_fw_cfg/by_name/opt/layerboot/hostname/raw";
+constexpr const char* kNamedMark = "trusted.layerboot.name";
+constexpr std::size_t kMaxHostNameBytes = 63;
 
 bool put_file(int root, const std::string& path, std::string_view content, unsigned mode) {
   const std::size_t slash = path.rfind('/');
@@ -46,7 +41,7 @@ bool put_file(int root, const std::string& path, std::string_view content, unsig
   bool done = unlinkat(parent, name.c_str(), 0) == 0 || errno == ENOENT;
   if (done && !whiteout) {
     const int fd = openat(parent, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    done = fd >= 0 && write_whole(fd, content) && fchmod(fd, mode) == 0;
+    done = fd >= 0 && write_all(fd, content) && fchmod(fd, mode) == 0;
     if (fd >= 0) close(fd);
   }
   const int error = errno;
@@ -55,31 +50,61 @@ bool put_file(int root, const std::string& path, std::string_view content, unsig
   return done;
 }
 
-std::string text_field(std::string_view header, std::size_t offset, std::size_t length) {
-  const std::string_view field = header.substr(offset, length);
-  return std::string(field.substr(0, field.find('\0')));
-}
-
-std::uint64_t octal_field(std::string_view header, std::size_t offset, std::size_t length) {
-  return std::strtoull(text_field(header, offset, length).c_str(), nullptr, 8);
-}
-
 bool put_files(int root, std::string_view tar) {
-  while (tar.size() >= kBlock && tar.front() != '\0') {
-    const std::string_view header = tar.substr(0, kBlock);
-    const std::string path = text_field(header, 0, 100);
-    const auto mode = static_cast<unsigned>(octal_field(header, 100, 8));
-    const std::uint64_t size = octal_field(header, 124, 12);
-    tar.remove_prefix(kBlock);
-    if (size > tar.size()) return false;
-    if (!put_file(root, path, tar.substr(0, size), mode & 07777)) {
-      say("cannot put " + path + " on the disk" + because());
+  char block[kTarBlock];
+  while (tar.size() >= kTarBlock) {
+    tar.copy(block, kTarBlock);
+    const auto entry = decode_tar_block(block);
+    if (!entry) return false;
+    if (entry->name.empty()) return true;
+    tar.remove_prefix(kTarBlock);
+    if (entry->size_bytes > tar.size()) return false;
+    if (!put_file(root, entry->name, tar.substr(0, entry->size_bytes), entry->mode)) {
+      say("cannot put " + entry->name + " on the disk" + because());
       return false;
     }
-    const std::uint64_t padded = (size + kBlock - 1) / kBlock * kBlock;
-    tar.remove_prefix(padded < tar.size() ? padded : tar.size());
+    tar.remove_prefix(std::min<std::size_t>(tar.size(), entry->size_bytes + tar_padding(entry->size_bytes)));
   }
   return true;
+}
+
+/// What a host name may hold; anything else becomes a '-'. Empty where nothing is left.
+std::string host_name_of(std::string_view given) {
+  std::string name;
+  for (const char c : given) {
+    const bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
+    if (name.size() == kMaxHostNameBytes) break;
+    if (good || !name.empty()) name += good ? c : '-';
+  }
+  while (!name.empty() && name.back() == '-') name.pop_back();
+  return name.substr(std::min(name.find_first_not_of('-'), name.size()));
+}
+
+std::string read_in_root(int root, const char* path) {
+  const int fd = open_in_root(root, path, O_RDONLY);
+  if (fd < 0) return {};
+  const std::string text = read_text("/proc/self/fd/" + std::to_string(fd));
+  close(fd);
+  return text;
+}
+
+/// The file with `name` on the line of 127.0.1.1, which is this machine's own by Debian's custom.
+std::string hosts_with(std::string hosts, const std::string& name) {
+  constexpr std::string_view kOwn = "127.0.1.1";
+  const std::string line = std::string(kOwn) + " " + name;
+  std::size_t at = hosts.starts_with(kOwn) ? 0 : hosts.find("\n" + std::string(kOwn));
+  if (at == std::string::npos) {
+    if (!hosts.empty() && hosts.back() != '\n') hosts += '\n';
+    return hosts + line + "\n";
+  }
+  if (hosts[at] == '\n') ++at;
+  return hosts.replace(at, std::min(hosts.find('\n', at), hosts.size()) - at, line);
+}
+
+std::string mark_of(int root, const char* mark) {
+  char text[kMaxHostNameBytes + 1] = {};
+  const ssize_t length = fgetxattr(root, mark, text, sizeof(text));
+  return length < 0 ? std::string() : std::string(text, static_cast<std::size_t>(length));
 }
 
 /// FNV-1a: it tells one content from the next, nothing more.
@@ -97,12 +122,22 @@ void apply_vm_layer(const char* archive) {
   const int root = open(kNewRoot, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (root < 0) return;
   const std::string mark = content_mark(tar);
-  char applied[32] = {};
-  const ssize_t length = fgetxattr(root, kAppliedMark, applied, sizeof(applied));
-  const bool is_new = length < 0 || std::string_view(applied, static_cast<std::size_t>(length)) != mark;
-  if (is_new && put_files(root, tar) && fsetxattr(root, kAppliedMark, mark.data(), mark.size(), 0) != 0)
+  if (mark_of(root, kAppliedMark) != mark && put_files(root, tar) &&
+      fsetxattr(root, kAppliedMark, mark.data(), mark.size(), 0) != 0)
     say("cannot note on the disk that it has the VM's files" + because());
   close(root);
+}
+
+void take_machine_name() {
+  const std::string name = host_name_of(read_text(kGivenName));
+  if (name.empty()) return;
+  const Fd root(open(kNewRoot, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!root || mark_of(root.get(), kNamedMark) == name) return;
+  const bool put =
+      put_file(root.get(), "etc/hostname", name + "\n", 0644) &&
+      put_file(root.get(), "etc/hosts", hosts_with(read_in_root(root.get(), "etc/hosts"), name), 0644);
+  if (!put || fsetxattr(root.get(), kNamedMark, name.data(), name.size(), 0) != 0)
+    say("cannot give the system the machine's name, " + name + because());
 }
 
 void mount_kernel_modules(const std::string& device) {

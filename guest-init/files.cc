@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 #include "guest-init/fd.h"
 
 namespace guest_init {
@@ -25,6 +27,16 @@ std::string read_text_at(int directory, const std::string& path) {
   while (text.size() < kMaxBytes && (got = read(fd.get(), piece, sizeof(piece))) > 0)
     text.append(piece, static_cast<std::size_t>(got));
   return text;
+}
+
+bool write_all(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = write(fd, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return false;
+    bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return true;
 }
 
 bool write_text(const std::string& path, std::string_view text) {

@@ -10,6 +10,9 @@ namespace guest_init {
 std::string read_text(const std::string& path);
 std::string read_text_at(int directory, const std::string& path);
 
+/// write(2) until all is written; false, with errno, when that fails.
+bool write_all(int fd, std::string_view bytes);
+
 /// Writes all of it; false, with errno, when that fails.
 bool write_text(const std::string& path, std::string_view text);
 

@@ -43,11 +43,6 @@ bool is_systemd(const std::string& new_root, std::string_view path) {
   return resolve_program(new_root, path).ends_with("/systemd");
 }
 
-bool has_networkd(const std::string& new_root) {
-  return !resolve_program(new_root, "/lib/systemd/systemd-networkd").empty() ||
-         !resolve_program(new_root, "/usr/lib/systemd/systemd-networkd").empty();
-}
-
 bool has_message_bus(int root) {
   return faccessat(root, "usr/bin/dbus-daemon", F_OK, 0) == 0 ||
          faccessat(root, "usr/bin/dbus-broker", F_OK, 0) == 0;

@@ -11,6 +11,11 @@
 
 namespace guest_init {
 
+/// What images made for qemu-minivm have in place of an init: a script that its init runs on the console, and
+/// what acpid runs there at the power button.
+inline constexpr const char* kOwnInitScript = "/etc/init.sh";
+inline constexpr const char* kOwnPowerScript = "/etc/acpi/PWRF/00000080";
+
 /// Where images keep their init, best first.
 inline constexpr std::array kInitPaths = {"/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd",
                                           "/bin/init"};
@@ -29,9 +34,6 @@ inline constexpr std::array kInitPaths = {"/sbin/init", "/lib/systemd/systemd", 
 
 /// Whether `path` leads to systemd in `new_root`, by whatever links.
 [[nodiscard]] bool is_systemd(const std::string& new_root, std::string_view path);
-
-/// Whether the image's systemd can bring up the network by itself.
-[[nodiscard]] bool has_networkd(const std::string& new_root);
 
 /// Whether the directory `root` has a D-Bus of either kind, without which logind hears nothing.
 [[nodiscard]] bool has_message_bus(int root);

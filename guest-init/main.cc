@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "guest-init/agent.h"
+#include "guest-init/binfmt.h"
 #include "guest-init/boot_steps.h"
 #include "guest-init/cmdline.h"
 #include "guest-init/command_init.h"
@@ -14,13 +15,17 @@
 #include "guest-init/disk_root.h"
 #include "guest-init/fd.h"
 #include "guest-init/files.h"
+#include "guest-init/fill_gaps.h"
+#include "guest-init/getty_keeper.h"
 #include "guest-init/guest_upper.h"
 #include "guest-init/init_choice.h"
 #include "guest-init/modules.h"
 #include "guest-init/mounts.h"
 #include "guest-init/network.h"
+#include "guest-init/network_choice.h"
 #include "guest-init/no_udev.h"
 #include "guest-init/shell.h"
+#include "guest-init/swap.h"
 #include "guest-init/switch_root.h"
 #include "guest-init/workload.h"
 
@@ -64,6 +69,14 @@ Start choose_start(const BootOptions& options) {
   const bool has_init = !options.init.empty() || !find_init(kNewRoot).empty();
   const bool systemd = is_systemd(kNewRoot, kInitPaths[0]);
   // Without its configuration an image is what it always was: something with an init.
+  const bool own_script = options.init.empty() && options.run == RunChoice::kAuto && !systemd &&
+                          !names_init(command) && in_image(kOwnInitScript);
+  if (own_script) {
+    start.kind = GuestKind::kCommand;
+    start.workload.entrypoint = {kOwnInitScript};
+    start.workload.command.clear();
+    return start;
+  }
   const RunChoice wanted =
       records.empty() && options.run == RunChoice::kAuto ? RunChoice::kInit : options.run;
   start.kind = choose_kind(wanted, command, systemd, has_init);
@@ -80,9 +93,12 @@ Start choose_start(const BootOptions& options) {
   return start;
 }
 
-/// systemd brings up the network by the unit in the VM layer, where the image has its networkd, and udev:
-/// without its word networkd takes no device for ready.
-bool needs_network(const Start& start) { return !start.systemd || !start.udev || !has_networkd(kNewRoot); }
+NetworkChoice choose_image_network(const Start& start) {
+  // A command's guest runs nothing that would.
+  if (start.kind == GuestKind::kCommand) return {};
+  const Fd root(open(kNewRoot, O_PATH | O_DIRECTORY | O_CLOEXEC));
+  return choose_network(root.get(), start.systemd, start.udev);
+}
 
 [[noreturn]] void exec_init(const std::string& path, const std::vector<std::string>& arguments) {
   std::vector<char*> argv = {const_cast<char*>(path.c_str())};
@@ -98,6 +114,12 @@ void run_asked_shell(const BootOptions& options, const Start& start) {
   if (!run_shell(options.init)) stop_boot("cannot run " + options.init);
   if (start.kind == GuestKind::kInit && start.init.empty())
     stop_boot("the shell has ended and the image has no init");
+}
+
+void bring_getty_keeper(const Start& start) {
+  if (start.kind == GuestKind::kCommand) return;
+  const Fd root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (needs_getty_keeper(root.get(), start.init)) keep_getty(start.workload.autologin);
 }
 
 [[noreturn]] void hand_over(const BootOptions& options, const Start& start, int old_root, char** argv) {
@@ -137,24 +159,32 @@ void run_asked_shell(const BootOptions& options, const Start& start) {
     modules.load("fs-overlay");
     if (!options.upper->device.empty()) modules.load("fs-ext4");
   }
+  if (!options.swap.empty()) use_swap(options.swap);
   steps.reached("initrd: kernel modules");
   options.upper ? mount_over_image(options) : mount_root(options);
   if (options.root_type != "virtiofs" && !options.read_only) {
     apply_vm_layer("/vm-layer.tar");
+    take_machine_name();
     if (!options.modules.empty()) mount_kernel_modules(options.modules);
   }
   steps.reached("initrd: root mounted");
   const Start start = choose_start(options);
   if (options.upper) bind_plain_directories(start.workload.volumes, start.kind == GuestKind::kInit);
-  if (needs_network(start)) bring_up_network(options.net);
+  const NetworkChoice network = choose_image_network(start);
+  if (network.owner == NetworkOwner::kUs) bring_up_network(options.net, options.more_nets);
   steps.reached("initrd: init chosen");
   const int old_root = switch_root();
   steps.reached("initrd: root switched");
   link_modules();
   mount_shares(options.shares);
-  use_resolver();
-  if (start.systemd && !start.udev) put_console_getty();
+  mount_tmpfs(start.workload.tmpfs);
+  if (!options.keep_resolver) use_resolver();
+  leave_cards_to(network);
+  if (start.systemd && !start.udev) put_console_getty(start.workload.autologin);
+  fill_gaps(start.workload, {.systemd = start.systemd, .stays = start.kind == GuestKind::kCommand});
+  register_interpreters(start.systemd);
   run_asked_shell(options, start);
+  bring_getty_keeper(start);
   steps.reached("initrd");
   if (options.timing) steps.tell();
   note(std::to_string(modules.loaded()) + " modules, root " + options.root + " (" + options.root_type +
@@ -167,6 +197,7 @@ void run_asked_shell(const BootOptions& options, const Start& start) {
 
 int main(int argc, char** argv) {
   if (getpid() != 1) {
+    if (guest_init::is_modprobe(argv[0])) return guest_init::run_as_modprobe(argc, argv);
     // udhcpc's script: the DHCP client is a child of ours, in the initramfs.
     if (argc == 2 && std::getenv("interface") != nullptr) return guest_init::handle_lease(argv[1]);
     guest_init::say("this is a virtual machine's first process; run elsewhere it does nothing");

@@ -12,6 +12,7 @@
 #include "guest-init/console.h"
 #include "guest-init/disk.h"
 #include "guest-init/files.h"
+#include "guest-init/tmpfs_options.h"
 
 namespace guest_init {
 
@@ -107,6 +108,17 @@ void mount_shares(const std::vector<Share>& shares) {
     const unsigned long flags = share.read_only ? static_cast<unsigned long>(MS_RDONLY) : 0;
     if (mount_source(share.tag, share.path.c_str(), "virtiofs", flags, nullptr)) continue;
     say("cannot mount the volume " + share.tag + " on " + share.path + because());
+  }
+}
+
+void mount_tmpfs(const std::vector<std::string>& mounts) {
+  for (const std::string& text : mounts) {
+    const std::string path = text.substr(0, text.find(':'));
+    const std::string words = path.size() < text.size() ? text.substr(path.size() + 1) : "";
+    const TmpfsOptions options = parse_tmpfs_options(words);
+    make_directories(path);
+    if (mount("tmpfs", path.c_str(), "tmpfs", options.flags, options.data.c_str()) == 0) continue;
+    say("cannot mount a tmpfs on " + path + " (" + options.data + ")" + because());
   }
 }
 

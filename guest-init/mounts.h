@@ -38,4 +38,8 @@ void mount_root(const BootOptions& options);
 /// left out. REQUIRES: / is the image's root.
 void mount_shares(const std::vector<Share>& shares);
 
+/// "PATH:OPTIONS" each (tmpfs_options.h), after switch_root(). What can't be mounted is said, and the boot
+/// goes on.
+void mount_tmpfs(const std::vector<std::string>& mounts);
+
 }  // namespace guest_init

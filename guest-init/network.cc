@@ -18,6 +18,7 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "guest-init/console.h"
 #include "guest-init/fd.h"
@@ -70,22 +71,28 @@ bool set_gateway(int fd, const std::string& gateway) {
   return ioctl(fd, SIOCADDRT, &route) == 0 || errno == EEXIST;
 }
 
-/// The first device but the loopback, by name; empty when there is none.
-std::string first_device() {
-  std::string first;
+/// All but the loopback, by name.
+std::vector<std::string> devices() {
+  std::vector<std::string> names;
   DIR* stream = opendir("/sys/class/net");
-  if (!stream) return first;
+  if (!stream) return names;
   while (const dirent* entry = readdir(stream)) {
     const std::string name = entry->d_name;
-    if (name[0] != '.' && name != "lo" && (first.empty() || name < first)) first = name;
+    if (name[0] != '.' && name != "lo") names.push_back(name);
   }
   closedir(stream);
-  return first;
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
-void use_static(int fd, const std::string& device) {
-  // QEMU's user network, as its documentation has it; the VM layer brings the resolver.
-  if (!set_address(fd, device, "10.0.2.15", "255.255.255.0") || !set_gateway(fd, "10.0.2.2"))
+/// `card`: how many are before it.
+void use_static(int fd, const std::string& device, std::size_t card) {
+  // QEMU's user network, as its documentation has it, and those of the further cards; the VM layer brings the
+  // resolver.
+  const std::string network = "10.0." + std::to_string(2 + card);
+  const bool first = card == 0;
+  if (!set_address(fd, device, network + ".15", "255.255.255.0") ||
+      (first && !set_gateway(fd, network + ".2")))
     say("cannot bring up the network on " + device + because());
 }
 
@@ -136,15 +143,22 @@ void make_resolver_place() {
 
 }  // namespace
 
-void bring_up_network(NetChoice choice) {
+void bring_up_network(NetChoice choice, const std::vector<NetChoice>& more) {
   const Fd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!fd) return;  // a kernel without networking
   set_up(fd.get(), "lo");
   if (choice == NetChoice::kLeave) return;
-  const std::string device = first_device();
-  if (device.empty()) return say("no network: the machine has no network device that this kernel drives");
-  if (choice == NetChoice::kStatic) return use_static(fd.get(), device);
-  use_dhcp(fd.get(), device);
+  const auto all = devices();
+  if (choice == NetChoice::kUp) {
+    for (const auto& device : all) set_up(fd.get(), device);
+    return;
+  }
+  if (all.empty()) return say("no network: the machine has no network device that this kernel drives");
+  for (std::size_t card = 0; card <= more.size() && card < all.size(); ++card) {
+    const NetChoice how = card == 0 ? choice : more[card - 1];
+    if (how == NetChoice::kStatic) use_static(fd.get(), all[card], card);
+    if (how == NetChoice::kDhcp) use_dhcp(fd.get(), all[card]);
+  }
 }
 
 void use_resolver() {

@@ -10,6 +10,7 @@
 
 #include "guest-init/console.h"
 #include "guest-init/files.h"
+#include "guest-init/serial_console.h"
 
 namespace guest_init {
 
@@ -30,13 +31,13 @@ Before=getty.target
 ConditionPathExists=/sbin/agetty
 
 [Service]
-ExecStart=-/sbin/agetty -o '-p -- \\u' --noclear --keep-baud - 115200,38400,9600 vt220
+ExecStart=-/sbin/agetty %OPTIONS% --noclear --keep-baud - 115200,38400,9600 vt220
 Type=idle
 Restart=always
 UtmpIdentifier=cons
 StandardInput=tty
 StandardOutput=tty
-TTYPath=/dev/ttyS0
+TTYPath=/dev/%CONSOLE%
 TTYReset=yes
 TTYVHangup=yes
 IgnoreSIGPIPE=no
@@ -70,13 +71,21 @@ bool has_udev(int root) {
   return false;
 }
 
-void put_console_getty() {
+void put_console_getty(bool autologin) {
   const std::string units = kUnits;
+  std::string getty = kGetty;
+  const auto put_at = [&getty](std::string_view place, std::string_view text) {
+    getty.replace(getty.find(place), place.size(), text);
+  };
+  put_at("%OPTIONS%", autologin ? R"(-o '-p -f -- \\u' --autologin root)" : R"(-o '-p -- \\u')");
+  put_at("%CONSOLE%", kSerialConsole);
   make_directories(units + "/multi-user.target.wants");
-  const bool put = write_text(units + "/layerboot-getty.service", kGetty) &&
-                   symlink("../layerboot-getty.service",
-                           (units + "/multi-user.target.wants/layerboot-getty.service").c_str()) == 0 &&
-                   symlink("/dev/null", (units + "/serial-getty@ttyS0.service").c_str()) == 0;
+  const bool put =
+      write_text(units + "/layerboot-getty.service", getty) &&
+      symlink("../layerboot-getty.service",
+              (units + "/multi-user.target.wants/layerboot-getty.service").c_str()) == 0 &&
+      symlink("/dev/null", (units + "/serial-getty@" + std::string(kSerialConsole) + ".service").c_str()) ==
+          0;
   if (!put) say("no getty on the console: cannot write to " + units + because());
 }
 

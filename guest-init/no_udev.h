@@ -9,8 +9,8 @@ namespace guest_init {
 [[nodiscard]] bool has_udev(int root);
 
 /// Puts a getty for the console into /run/systemd/system that waits for no device, in place of systemd's own,
-/// which waits 90 s for udev's word of /dev/ttyS0 and is then given up. REQUIRES: / is the image's root, /run
-/// is mounted, and systemd has not begun.
-void put_console_getty();
+/// which waits 90 s for udev's word of the serial line and is then given up. REQUIRES: / is the image's root,
+/// /run is mounted, and systemd has not begun.
+void put_console_getty(bool autologin);
 
 }  // namespace guest_init

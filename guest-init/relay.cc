@@ -16,6 +16,7 @@
 
 #include "guest-init/exit_codes.h"
 #include "guest-init/fd.h"
+#include "guest-init/files.h"
 
 namespace guest_init {
 
@@ -50,23 +51,12 @@ Fd connect_port(const std::string& text) {
   return fd;
 }
 
-bool write_all(int fd, const char* data, std::size_t size_bytes) {
-  while (size_bytes > 0) {
-    const ssize_t written = write(fd, data, size_bytes);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    data += written;
-    size_bytes -= static_cast<std::size_t>(written);
-  }
-  return true;
-}
-
 /// One piece from `from` to `to`. False at the end of either.
 bool copy_piece(int from, int to) {
   char piece[16384];
   const ssize_t got = read(from, piece, sizeof(piece));
   if (got < 0 && (errno == EINTR || errno == EAGAIN)) return true;
-  return got > 0 && write_all(to, piece, static_cast<std::size_t>(got));
+  return got > 0 && write_all(to, {piece, static_cast<std::size_t>(got)});
 }
 
 }  // namespace

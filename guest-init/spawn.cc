@@ -17,8 +17,6 @@ namespace guest_init {
 
 namespace {
 
-constexpr const char* kDefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// The program's ends, and where it reports why it does not start.
 struct ChildEnds {
   std::array<Fd, 3> stdio;
@@ -55,9 +53,9 @@ bool open_terminal(const SpawnPlan& plan, Spawned& spawned, ChildEnds& ends) {
   return ends.stdio[2] && spawned.input;
 }
 
-bool open_console(const SpawnPlan& plan, ChildEnds& ends) {
+bool open_device(const SpawnPlan& plan, const char* device, ChildEnds& ends) {
   for (auto& standard : ends.stdio) {
-    standard = Fd(openat(plan.root, "dev/console", O_RDWR | O_NOCTTY | O_CLOEXEC));
+    standard = Fd(openat(plan.root, device, O_RDWR | O_NOCTTY | O_CLOEXEC));
   }
   return static_cast<bool>(ends.stdio[2]);
 }
@@ -67,7 +65,9 @@ bool open_stdio(const SpawnPlan& plan, Spawned& spawned, ChildEnds& ends) {
     case Stdio::kTerminal:
       return open_terminal(plan, spawned, ends);
     case Stdio::kConsole:
-      return open_console(plan, ends);
+      return open_device(plan, "dev/console", ends);
+    case Stdio::kNothing:
+      return open_device(plan, "dev/null", ends);
     case Stdio::kPipes:
       return make_pipe(ends.stdio[0], spawned.input) && make_pipe(spawned.output, ends.stdio[1]) &&
              make_pipe(spawned.error, ends.stdio[2]);
@@ -140,6 +140,9 @@ SpawnPlan plan_session(const ImageWorkload& image, const SessionRequest& request
   plan.command = request.main ? main_command(image, request) : request.arguments;
   plan.connect = request.connect;
   plan.grow_bytes = request.grow_bytes;
+  plan.freeze = request.freeze;
+  plan.copy = request.copy;
+  if (request.detached) plan.stdio = Stdio::kNothing;
   plan.user = request.user.empty() ? image.user : request.user;
   plan.directory = request.directory.empty() ? image.directory : request.directory;
   // As runtimes do for the image's own command; a person who mistypes a directory wants to hear of it.

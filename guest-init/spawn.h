@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,9 +14,14 @@
 
 namespace guest_init {
 
+/// For programs that nobody gives another one.
+inline constexpr const char* kDefaultPath =
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 enum class Stdio {
   kPipes,     // three pipes
   kTerminal,  // a new pseudo terminal, whose master end is `input`; `output` is a second descriptor of it
+  kNothing,   // /dev/null
   kConsole,   // the machine's console: nothing for us to read or write
 };
 
@@ -23,8 +29,10 @@ struct SpawnPlan {
   int root = -1;  // the image's root directory: the program's /. Lent
   Stdio stdio = Stdio::kPipes;
   std::vector<std::string> command;
-  std::string connect;           // instead of a command: see SessionRequest
-  std::uint64_t grow_bytes = 0;  // instead of a command: see SessionRequest
+  std::string connect;              // instead of a command: see SessionRequest
+  std::uint64_t grow_bytes = 0;     // instead of a command: see SessionRequest
+  bool freeze = false;              // instead of a command: see SessionRequest
+  std::optional<CopyRequest> copy;  // instead of a command
   std::vector<std::string> environment;
   std::string user;
   std::string directory;

@@ -59,6 +59,30 @@ bool parse_size(SessionRequest& request, std::string_view text) {
   return true;
 }
 
+void append_copy(std::string& bytes, const CopyRequest& copy) {
+  append_record(bytes, copy.in ? "copy-in" : "copy-out", copy.path);
+  append_some(bytes, "copy-name", copy.name);
+  if (copy.follow) append_record(bytes, "copy-follow", "1");
+  if (copy.owners) append_record(bytes, "copy-owners", "1");
+  if (copy.file) append_record(bytes, "copy-kind", "file");
+  if (copy.directory) append_record(bytes, "copy-kind", "directory");
+}
+
+void take_copy(SessionRequest& request, std::string_view name, const std::string& value) {
+  if (!name.starts_with("copy-")) return;
+  if (!request.copy) request.copy.emplace();
+  CopyRequest& copy = *request.copy;
+  if (name == "copy-in" || name == "copy-out") {
+    copy.in = name == "copy-in";
+    copy.path = value;
+  }
+  if (name == "copy-name") copy.name = value;
+  if (name == "copy-follow") copy.follow = true;
+  if (name == "copy-owners") copy.owners = true;
+  if (name == "copy-kind") copy.file = value == "file";
+  if (name == "copy-kind") copy.directory = value == "directory";
+}
+
 }  // namespace
 
 std::string encode_workload(const ImageWorkload& workload) {
@@ -70,6 +94,9 @@ std::string encode_workload(const ImageWorkload& workload) {
   append_some(bytes, "cwd", workload.directory);
   append_all(bytes, "volume", workload.volumes);
   append_some(bytes, "stop-signal", workload.stop_signal);
+  append_some(bytes, "root-password", workload.root_password);
+  if (workload.autologin) append_record(bytes, "autologin", "1");
+  append_all(bytes, "tmpfs", workload.tmpfs);
   return bytes;
 }
 
@@ -83,6 +110,9 @@ std::optional<ImageWorkload> decode_workload(std::string_view bytes) {
     if (name == "env") workload.environment.push_back(value);
     if (name == "user") workload.user = value;
     if (name == "cwd") workload.directory = value;
+    if (name == "root-password") workload.root_password = value;
+    if (name == "autologin") workload.autologin = true;
+    if (name == "tmpfs") workload.tmpfs.push_back(value);
     if (name == "volume") workload.volumes.push_back(value);
     if (name == "stop-signal") workload.stop_signal = value;
   }
@@ -94,11 +124,14 @@ std::string encode_request(const SessionRequest& request) {
   if (request.main) append_record(bytes, "main", "1");
   append_some(bytes, "connect", request.connect);
   if (request.grow_bytes != 0) append_record(bytes, "grow", std::to_string(request.grow_bytes));
+  if (request.freeze) append_record(bytes, "freeze", "1");
   if (request.entrypoint) {
     // Also an empty one says something: that the image's does not count.
     if (request.entrypoint->empty()) append_record(bytes, "no-entrypoint", "1");
     append_all(bytes, "entrypoint", *request.entrypoint);
   }
+  if (request.copy) append_copy(bytes, *request.copy);
+  if (request.detached) append_record(bytes, "detach", "1");
   append_all(bytes, "arg", request.arguments);
   append_all(bytes, "env", request.environment);
   append_some(bytes, "user", request.user);
@@ -117,6 +150,9 @@ std::optional<SessionRequest> decode_request(std::string_view bytes) {
     if (name == "main") request.main = true;
     if (name == "connect") request.connect = value;
     if (name == "grow" && !parse_bytes(value, request.grow_bytes)) return std::nullopt;
+    if (name == "freeze") request.freeze = true;
+    if (name == "detach") request.detached = true;
+    take_copy(request, name, value);
     if (name == "no-entrypoint") request.entrypoint.emplace();
     if (name == "entrypoint") {
       if (!request.entrypoint) request.entrypoint.emplace();
@@ -131,7 +167,8 @@ std::optional<SessionRequest> decode_request(std::string_view bytes) {
       if (!parse_size(request, value)) return std::nullopt;
     }
   }
-  const bool no_program = !request.connect.empty() || request.grow_bytes != 0;
+  const bool no_program =
+      !request.connect.empty() || request.grow_bytes != 0 || request.freeze || request.copy;
   if (!request.main && !no_program && request.arguments.empty()) return std::nullopt;
   return request;
 }

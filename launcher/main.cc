@@ -12,7 +12,12 @@
 int main(int argc, char** argv) {
   using namespace layerboot;
   using namespace layerboot::launcher;
-  const ParsedCommandLine parsed = parse_command_line(argc, argv);
+  const auto config = read_config_file();
+  if (!config) {
+    std::fprintf(stderr, "layerboot: error: %s\n", config.error().describe().c_str());
+    return kExitUsage;
+  }
+  const ParsedCommandLine parsed = parse_command_line(argc, argv, *config);
   if (!parsed.options) {
     std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
     return parsed.exit_code;

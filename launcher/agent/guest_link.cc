@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 
 #include "guest-init/exit_codes.h"
+#include "launcher/agent/docker_answer.h"
 #include "launcher/host/unix_socket.h"
 #include "oci-mount/base/log.h"
 
@@ -34,6 +35,7 @@ Result<std::unique_ptr<GuestLink>> GuestLink::start(boost::asio::io_context& io,
     LB_ASSIGN(auto forward, SocketForward::listen(io, *link->broker_, socket.host, socket.guest));
     link->forwards_.push_back(std::move(forward));
   }
+  if (plan.docker) link->docker_ = std::make_unique<DockerPorts>(io, *link->broker_, kDockerSocket);
   LB_TRY(link->broker_->start());
   return link;
 }
@@ -42,6 +44,7 @@ void GuestLink::guest_reset() {
   // Its workload is run anew with it.
   main_.reset();
   kind_.reset();
+  if (docker_) docker_->guest_reset();
   broker_->guest_reset();
 }
 
@@ -55,11 +58,18 @@ void GuestLink::window_changed() {
   if (main_) main_->send_window();
 }
 
+Result<UniqueFd> GuestLink::new_session() {
+  LB_ASSIGN(auto ends, socket_pair());
+  LB_TRY(broker_->adopt(std::move(ends.first)));
+  return std::move(ends.second);
+}
+
 bool GuestLink::power_off() { return broker_->power_off(); }
 
 void GuestLink::answered(GuestKind kind) {
   kind_ = kind;
   handlers_.answered(kind);
+  if (docker_) docker_->guest_answered();
   if (kind != GuestKind::kCommand) return;
   if (const auto started = start_main(); !started) {
     handlers_.main_ended({.exit_code = guest_init::kNotStarted, .failure = started.error().describe()});
@@ -72,9 +82,8 @@ Result<void> GuestLink::start_main() {
   const bool terminal = input_ >= 0 && output_ >= 0 && ::isatty(input_) != 0 && ::isatty(output_) != 0;
   if (terminal) LB_TRY(ask_for_terminal(request));
   LB_ASSIGN(const SessionStdio stdio, main_stdio());
-  LB_ASSIGN(auto ends, socket_pair());
-  LB_TRY(broker_->adopt(std::move(ends.first)));
-  main_ = std::make_unique<SessionClient>(io_, std::move(ends.second), stdio, [this](const SessionEnd& end) {
+  LB_ASSIGN(UniqueFd socket, new_session());
+  main_ = std::make_unique<SessionClient>(io_, std::move(socket), stdio, [this](const SessionEnd& end) {
     // The session is in the middle of telling us.
     boost::asio::post(io_, [gone = std::shared_ptr<SessionClient>(std::move(main_))] {});
     said_write_end_.reset();

@@ -13,6 +13,7 @@
 
 #include "guest-init/workload.h"
 #include "launcher/agent/agent_broker.h"
+#include "launcher/agent/docker_ports.h"
 #include "launcher/agent/session_client.h"
 #include "launcher/agent/socket_forward.h"
 #include "launcher/vm/run_settings.h"
@@ -26,6 +27,7 @@ struct GuestPlan {
   guest_init::SessionRequest main;                // what to run, in a guest whose first process is ours
   std::optional<guest_init::GuestKind> expected;  // as expected_guest() has it
   std::vector<SharedSocket> sockets;
+  bool docker = false;  // what the containers of the guest's Docker publish is published here
 };
 
 /// Shares the guest's agent with other processes, runs the VM's own workload in a guest that has no init, and
@@ -57,6 +59,9 @@ class GuestLink {
   void window_changed();
   /// Whether the guest is known to run a workload, and no init of its own.
   [[nodiscard]] bool runs_command() const { return kind_ == guest_init::GuestKind::kCommand; }
+  [[nodiscard]] bool has_answered() const { return kind_.has_value(); }
+  /// A further session's socket, for a SessionClient.
+  Result<UniqueFd> new_session();
   /// Asks the guest's agent to end the guest in order. False before it has answered.
   bool power_off();
 
@@ -76,6 +81,7 @@ class GuestLink {
   Handlers handlers_;
   std::unique_ptr<AgentBroker> broker_;
   std::vector<std::unique_ptr<SocketForward>> forwards_;
+  std::unique_ptr<DockerPorts> docker_;
   std::unique_ptr<SessionClient> main_;
   std::optional<guest_init::GuestKind> kind_;
   UniqueFd said_write_end_;

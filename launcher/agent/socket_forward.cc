@@ -1,5 +1,7 @@
 #include "launcher/agent/socket_forward.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,19 +27,36 @@ Result<void> make_room(const std::filesystem::path& path) {
   return {};
 }
 
+Result<UniqueFd> listen_on_loopback(std::uint16_t port) {
+  UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return errno_error("socket");
+  // Connections of an earlier run in TIME_WAIT do not keep the port.
+  const int one = 1;
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
+      ::listen(fd.get(), SOMAXCONN) != 0) {
+    return errno_error("cannot listen at 127.0.0.1:", port);
+  }
+  return fd;
+}
+
 }  // namespace
 
-SocketForward::SocketForward(boost::asio::io_context& io, AgentBroker& broker, std::filesystem::path host,
+SocketForward::SocketForward(boost::asio::io_context& io, AgentBroker& broker, std::string name,
                              std::string guest)
     : io_(io),
       broker_(broker),
-      host_(std::move(host)),
+      name_(std::move(name)),
       guest_(std::move(guest)),
       listener_(io),
       self_(std::make_shared<SocketForward*>(this)) {}
 
 SocketForward::~SocketForward() {
-  if (listener_.is_open()) ::unlink(host_.c_str());
+  if (listener_.is_open() && !path_.empty()) ::unlink(path_.c_str());
 }
 
 Result<std::unique_ptr<SocketForward>> SocketForward::listen(boost::asio::io_context& io, AgentBroker& broker,
@@ -45,16 +64,34 @@ Result<std::unique_ptr<SocketForward>> SocketForward::listen(boost::asio::io_con
                                                              std::string guest) {
   LB_TRY(make_room(host));
   LB_ASSIGN(UniqueFd listener, listen_at(host));
-  std::unique_ptr<SocketForward> forward(new SocketForward(io, broker, host, std::move(guest)));
-  error_code error;
-  forward->listener_.assign(listener.get(), error);
-  if (error) return fail(error.value(), host.string(), ": ", error.message());
-  [[maybe_unused]] const int given = listener.release();
-  forward->accept();
+  std::unique_ptr<SocketForward> forward(new SocketForward(io, broker, host.string(), std::move(guest)));
+  LB_TRY(forward->begin(std::move(listener)));
+  forward->path_ = host;
   return forward;
 }
 
+Result<std::unique_ptr<SocketForward>> SocketForward::listen_at_port(boost::asio::io_context& io,
+                                                                     AgentBroker& broker, std::uint16_t port,
+                                                                     std::string guest) {
+  LB_ASSIGN(UniqueFd listener, listen_on_loopback(port));
+  std::unique_ptr<SocketForward> forward(
+      new SocketForward(io, broker, str_cat("127.0.0.1:", port), std::move(guest)));
+  LB_TRY(forward->begin(std::move(listener)));
+  return forward;
+}
+
+Result<void> SocketForward::begin(UniqueFd listener) {
+  error_code error;
+  listener_.assign(listener.get(), error);
+  if (error) return fail(error.value(), name_, ": ", error.message());
+  [[maybe_unused]] const int given = listener.release();
+  accept();
+  return {};
+}
+
 void SocketForward::accept() {
+  accepting_ = connections_.size() < kMaxConnections;
+  if (!accepting_) return;
   listener_.async_wait(
       boost::asio::posix::stream_descriptor::wait_read, [weak = std::weak_ptr(self_)](error_code error) {
         const auto alive = weak.lock();
@@ -64,14 +101,13 @@ void SocketForward::accept() {
             ::accept4(self.listener_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
         if (socket) {
           if (const auto done = self.connect(std::move(socket)); !done)
-            log_warn(self.host_.string(), ": ", done.error().describe());
+            log_warn(self.name_, ": ", done.error().describe());
         }
         self.accept();
       });
 }
 
 Result<void> SocketForward::connect(UniqueFd socket) {
-  if (connections_.size() >= kMaxConnections) return fail(EBUSY, "too many connections to the VM");
   LB_ASSIGN(auto ends, socket_pair());
   LB_TRY(broker_.adopt(std::move(ends.first)));
   const std::uint64_t number = ++last_number_;
@@ -90,12 +126,13 @@ Result<void> SocketForward::connect(UniqueFd socket) {
 }
 
 void SocketForward::ended(std::uint64_t number, const SessionEnd& end) {
-  if (!end.failure.empty()) log_warn(host_.string(), ": ", end.failure);
+  if (!end.failure.empty()) log_warn(name_, ": ", end.failure);
   const auto at = connections_.find(number);
   if (at == connections_.end()) return;
   // The session is in the middle of telling us.
   boost::asio::post(io_, [gone = std::make_shared<Connection>(std::move(at->second))] {});
   connections_.erase(at);
+  if (!accepting_) accept();
 }
 
 }  // namespace layerboot::launcher

@@ -1,4 +1,4 @@
-// SocketForward: a Unix socket of the guest, or a TCP port of it, as a Unix socket of the host.
+// SocketForward: a Unix socket of the guest, or a TCP port of it, as a Unix socket or a port of the host.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -19,12 +19,17 @@ namespace layerboot::launcher {
 /// guest's. On one io_context's thread; no callback runs after destruction, which removes the host's socket.
 class SocketForward {
  public:
+  /// More wait, in the kernel, until others end.
   static constexpr std::size_t kMaxConnections = 32;
 
   /// Listens at `host`, for this user alone. A socket that nobody listens at any more is replaced; EEXIST for
   /// anything else that has the name. `guest`: "/path" or a port number. `broker` is lent.
   static Result<std::unique_ptr<SocketForward>> listen(boost::asio::io_context& io, AgentBroker& broker,
                                                        const std::filesystem::path& host, std::string guest);
+  /// The same at a TCP port of 127.0.0.1. The errno is bind(2)'s.
+  static Result<std::unique_ptr<SocketForward>> listen_at_port(boost::asio::io_context& io,
+                                                               AgentBroker& broker, std::uint16_t port,
+                                                               std::string guest);
   ~SocketForward();
   SocketForward(const SocketForward&) = delete;
   SocketForward& operator=(const SocketForward&) = delete;
@@ -35,19 +40,21 @@ class SocketForward {
     std::unique_ptr<SessionClient> session;
   };
 
-  SocketForward(boost::asio::io_context& io, AgentBroker& broker, std::filesystem::path host,
-                std::string guest);
+  SocketForward(boost::asio::io_context& io, AgentBroker& broker, std::string name, std::string guest);
+  Result<void> begin(UniqueFd listener);
   void accept();
   Result<void> connect(UniqueFd socket);
   void ended(std::uint64_t number, const SessionEnd& end);
 
   boost::asio::io_context& io_;
   AgentBroker& broker_;
-  std::filesystem::path host_;
+  std::string name_;            // for messages
+  std::filesystem::path path_;  // of the host's Unix socket; empty: it is a port
   std::string guest_;
   boost::asio::posix::stream_descriptor listener_;
   std::map<std::uint64_t, Connection> connections_;
   std::uint64_t last_number_ = 0;
+  bool accepting_ = false;
   std::shared_ptr<SocketForward*> self_;
 };
 

@@ -2,15 +2,26 @@
 
 #include <cstdio>
 
+#include "launcher/cli/commit_command.h"
+#include "launcher/cli/cp_command.h"
 #include "launcher/cli/disk_command.h"
+#include "launcher/cli/docker_command.h"
 #include "launcher/cli/doctor.h"
+#include "launcher/cli/events_command.h"
 #include "launcher/cli/exec_command.h"
+#include "launcher/cli/export_command.h"
+#include "launcher/cli/gns3_command.h"
 #include "launcher/cli/image_list.h"
+#include "launcher/cli/image_out_commands.h"
 #include "launcher/cli/image_show.h"
+#include "launcher/cli/package_command.h"
+#include "launcher/cli/packaged_command.h"
 #include "launcher/cli/run_command.h"
 #include "launcher/cli/ssh_command.h"
+#include "launcher/cli/stats_command.h"
 #include "launcher/cli/store_commands.h"
 #include "launcher/cli/vm_commands.h"
+#include "launcher/cli/volume_command.h"
 #include "launcher/kernel/kernel_choice.h"
 #include "oci-mount/base/state_dirs.h"
 
@@ -19,7 +30,8 @@ namespace layerboot::launcher {
 namespace {
 
 Result<void> kernel(const StateDirs& dirs, const Options& options) {
-  LB_ASSIGN(const Kernel prepared, kernel_for(dirs, options.kernel, options.guest_init));
+  LB_ASSIGN(const Kernel prepared,
+            kernel_for(dirs, options.kernel, options.guest_init, architecture_of(options)));
   std::printf("%s\n", prepared.vmlinuz.parent_path().c_str());
   return {};
 }
@@ -44,14 +56,36 @@ Result<void> carry_out_simple(const StateDirs& dirs, const Options& options) {
       return remove_images(dirs, options.names, options.force);
     case Command::kHistory:
       return show_history(dirs, options);
+    case Command::kExportGns3:
+      return export_gns3(dirs, options);
     case Command::kExportLibvirt:
       return export_libvirt(dirs, options);
     case Command::kDisk:
       return make_disk(dirs, options);
+    case Command::kCommit:
+      return commit_vm(dirs, options);
+    case Command::kExportSystemd:
+      return export_systemd(dirs, options);
+    case Command::kExportKubernetes:
+      return export_kubernetes(dirs, options);
+    case Command::kPackage:
+      return package_command(dirs, options);
+    case Command::kPush:
+      return push_command(dirs, options);
+    case Command::kSave:
+      return save_command(dirs, options);
+    case Command::kLoad:
+      return load_command(dirs, options);
+    case Command::kBuild:
+      return build_command(dirs, options);
     case Command::kGc:
       return clean_up(dirs);
     case Command::kPs:
       return list_vms_command(dirs, options);
+    case Command::kStats:
+      return show_stats(dirs, options);
+    case Command::kEvents:
+      return show_events(dirs, options);
     case Command::kInspect:
       return inspect_vms(dirs, options);
     case Command::kLogs:
@@ -60,6 +94,8 @@ Result<void> carry_out_simple(const StateDirs& dirs, const Options& options) {
       return join_console(dirs, options);
     case Command::kResize:
       return resize_vm(dirs, options);
+    case Command::kRename:
+      return rename_vm(dirs, options);
     default:
       break;
   }
@@ -87,10 +123,22 @@ Result<int> carry_out(const Options& options) {
       return verify_images(dirs, options);
     case Command::kReset:
       return reset_vms(dirs, options);
+    case Command::kRestart:
+      return restart_vms(dirs, options);
+    case Command::kWait:
+      return wait_for_vms(dirs, options);
+    case Command::kVolume:
+      return volumes(dirs, options);
+    case Command::kCp:
+      return copy_files(dirs, options);
     case Command::kExec:
       return exec_in_vm(dirs, options);
     case Command::kSsh:
       return options.proxy ? ssh_proxy(dirs, options) : ssh_into_vm(dirs, options);
+    case Command::kPackaged:
+      return packaged_command(dirs, options);
+    case Command::kDocker:
+      return use_docker(dirs, options);
     default:
       LB_TRY(carry_out_simple(dirs, options));
       return 0;

@@ -30,19 +30,27 @@ Result<void> write_in_format(const fs::path& raw, DiskFormat format, const fs::p
   if (format == DiskFormat::kRaw) {
     return copy_disk(raw, out);
   }
-  auto converted = run_tool({"qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw.string(), out.string()});
+  return as_qcow2(raw, out, false);
+}
+
+}  // namespace
+
+Result<void> as_qcow2(const fs::path& raw, const fs::path& out, bool compressed) {
+  std::vector<std::string> argv = {"qemu-img", "convert"};
+  if (compressed) argv.emplace_back("-c");
+  argv.insert(argv.end(), {"-f", "raw", "-O", "qcow2", raw.string(), out.string()});
+  auto converted = run_tool(std::move(argv));
   if (converted) return {};
   if (converted.error().code == ENOENT)
     return fail(ENOENT, "qemu-img is not installed: apt install qemu-utils");
   return std::unexpected(converted.error());
 }
 
-}  // namespace
-
 Result<DiskPlan> disk_plan(const Options& options, std::uint64_t size_bytes) {
   DiskPlan plan;
   LB_ASSIGN(plan.oci_mount, find_oci_mount(options.oci_mount));
   plan.image = options.image;
+  plan.platform = image_platform(options);
   plan.size_bytes = size_bytes;
   plan.what = str_cat("disk of ", options.image);
   plan.show_progress = options.log_level >= LogLevel::kInfo;

@@ -96,6 +96,10 @@ Result<int> doctor(const StateDirs& dirs, const Options& options) {
                                    check_runtime(dirs),
                                    check_tool("skopeo", "layerboot pull", "apt install skopeo"),
                                    check_tool("passt", "--net passt", "apt install passt")};
+  for (const Architecture& architecture : architectures()) {
+    if (is_foreign(architecture)) findings.push_back(check_foreign_machine(architecture));
+  }
+  findings.push_back(check_foreign_programs());
   find_kernel(dirs, options, qemu, findings);
   std::fputs((options.json ? findings_json(findings) : findings_text(findings)).c_str(), stdout);
   for (const Finding& finding : findings) {

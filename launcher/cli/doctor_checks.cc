@@ -15,6 +15,7 @@
 
 #include "launcher/host/programs.h"
 #include "launcher/qemu/qemu_version.h"
+#include "launcher/vm/binfmt_layer.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/progress.h"
 #include "oci-mount/base/reactor.h"
@@ -179,6 +180,41 @@ Finding check_tool(const std::string& name, const std::string& purpose, const st
           .health = Health::kLess,
           .detail = str_cat("not installed: no ", purpose),
           .remedy = remedy};
+}
+
+Finding check_foreign_machine(const Architecture& architecture) {
+  Finding finding{.subject = str_cat("linux/", architecture.name),
+                  .health = Health::kLess,
+                  .detail = "can't be emulated: ",
+                  .remedy = str_cat("for --platform linux/", architecture.name, " alone")};
+  const auto qemu = find_qemu({}, architecture);
+  const auto guest_init = find_guest_init({}, architecture);
+  if (!qemu || !guest_init) {
+    finding.detail += (qemu ? guest_init : qemu).error().describe();
+    return finding;
+  }
+  return {.subject = std::move(finding.subject),
+          .health = Health::kGood,
+          .detail = str_cat("emulated by ", qemu->string()),
+          .remedy = {}};
+}
+
+Finding check_foreign_programs() {
+  std::string names;
+  for (const EmulatedPrograms& programs : emulated_programs()) {
+    if (programs.name != own_architecture().name && find_interpreter(programs))
+      names += str_cat(names.empty() ? "" : ", ", programs.name);
+  }
+  if (names.empty()) {
+    return {.subject = "programs",
+            .health = Health::kLess,
+            .detail = "no interpreter for another architecture's: no --binfmt",
+            .remedy = "apt install qemu-user-static"};
+  }
+  return {.subject = "programs",
+          .health = Health::kGood,
+          .detail = str_cat("guests run those for ", names, ", too, with --binfmt"),
+          .remedy = {}};
 }
 
 std::string findings_text(const std::vector<Finding>& findings) {

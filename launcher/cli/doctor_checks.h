@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "launcher/host/architecture.h"
 #include "oci-mount/base/state_dirs.h"
 
 namespace layerboot::launcher {
@@ -32,6 +33,11 @@ Finding check_runtime(const StateDirs& dirs);
 Finding check_qemu_version(const std::string& version);
 /// A program that one command needs.
 Finding check_tool(const std::string& name, const std::string& purpose, const std::string& remedy);
+
+/// Whether a machine of another architecture can be emulated here.
+Finding check_foreign_machine(const Architecture& architecture);
+/// Which other architectures' programs a guest can run (--binfmt).
+Finding check_foreign_programs();
 
 /// Columns for a person, with each remedy below its line.
 std::string findings_text(const std::vector<Finding>& findings);

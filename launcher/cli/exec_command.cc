@@ -5,6 +5,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <csignal>
 #include <optional>
 
@@ -28,10 +29,8 @@ Result<UniqueFd> connect_agent(const StateDirs& dirs, const std::string& name) {
   const int code = socket.error().code;
   if (code == ENOENT || code == ECONNREFUSED) {
     std::error_code ignored;
-    if (std::filesystem::exists(dirs.vms() / name, ignored)) {
-      return fail(code, "VM ", name, " is not running: start it with 'layerboot run'");
-    }
-    return fail(code, "there is no VM ", name);
+    const bool known = std::filesystem::exists(dirs.vms() / name, ignored);
+    return std::unexpected(known ? vm_not_running(name) : no_such_vm(dirs, name));
   }
   return socket;
 }
@@ -45,15 +44,29 @@ class SessionRun {
           io_.stop();
         }) {}
 
-  Result<int> run(const guest_init::SessionRequest& request) {
+  Result<int> run(const guest_init::SessionRequest& request, std::optional<std::chrono::seconds> bound,
+                  std::string* failure) {
     error_code error;
+    boost::asio::steady_timer timer(io_);
+    if (bound) {
+      timer.expires_after(*bound);
+      timer.async_wait([this](error_code failed) {
+        if (!failed) late_ = true;
+        if (!failed) io_.stop();
+      });
+    }
     for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH})
       signals_.add(number, error);
     watch_signals();
     LB_TRY(client_.start(request));
     io_.run();
+    if (late_) return fail(ETIMEDOUT, "the VM did not answer in time");
     if (!end_) return fail(EIO, "interrupted");
-    if (!end_->failure.empty()) log_error(end_->failure);
+    if (failure != nullptr) {
+      *failure = end_->failure;
+    } else if (!end_->failure.empty()) {
+      log_error(end_->failure);
+    }
     return end_->exit_code;
   }
 
@@ -73,6 +86,7 @@ class SessionRun {
   SessionClient client_;
   std::optional<SessionEnd> end_;
   unsigned interrupts_ = 0;
+  bool late_ = false;
 };
 
 }  // namespace
@@ -83,21 +97,42 @@ Result<void> check_vm_runs(const StateDirs& dirs, const std::string& name) {
 }
 
 Result<int> run_session(const StateDirs& dirs, const std::string& name,
-                        const guest_init::SessionRequest& request, SessionStdio stdio) {
+                        const guest_init::SessionRequest& request, SessionStdio stdio,
+                        std::optional<std::chrono::seconds> bound, std::string* failure) {
   LB_ASSIGN(UniqueFd socket, connect_agent(dirs, name));
-  return SessionRun(std::move(socket), stdio).run(request);
+  return SessionRun(std::move(socket), stdio).run(request, bound, failure);
 }
 
+namespace {
+
+/// A program that no guest has is as good a question as any: who answers that it is not there, answers.
+Result<int> probe_vm(const StateDirs& dirs, const std::string& name) {
+  constexpr std::chrono::seconds kOneAnswer{60};
+  guest_init::SessionRequest request;
+  request.arguments = {"/layerboot/probe"};
+  request.user = "0:0";
+  request.directory = "/";
+  std::string failure;
+  LB_TRY(run_session(dirs, name, request, {.input = -1, .output = STDOUT_FILENO, .error = STDERR_FILENO},
+                     kOneAnswer, &failure));
+  return 0;
+}
+
+}  // namespace
+
 Result<int> exec_in_vm(const StateDirs& dirs, const Options& options) {
+  if (options.probe) return probe_vm(dirs, options.name);
   guest_init::SessionRequest request;
   request.arguments = options.guest_command;
   request.environment = options.environment;
   request.user = options.user;
   request.directory = options.workdir;
-  if (options.terminal) LB_TRY(ask_for_terminal(request));
-  return run_session(
-      dirs, options.name, request,
-      {.input = options.interactive ? STDIN_FILENO : -1, .output = STDOUT_FILENO, .error = STDERR_FILENO});
+  request.detached = options.detach;
+  if (options.terminal && !options.detach) LB_TRY(ask_for_terminal(request));
+  return run_session(dirs, options.name, request,
+                     {.input = options.interactive && !options.detach ? STDIN_FILENO : -1,
+                      .output = STDOUT_FILENO,
+                      .error = STDERR_FILENO});
 }
 
 }  // namespace layerboot::launcher

@@ -1,6 +1,9 @@
 // `layerboot exec`: runs a program in a running VM.
 #pragma once
 
+#include <chrono>
+#include <optional>
+
 #include "launcher/agent/session_client.h"
 #include "launcher/cli/options.h"
 #include "oci-mount/base/result.h"
@@ -16,8 +19,11 @@ Result<int> exec_in_vm(const StateDirs& dirs, const Options& options);
 /// An Error, saying what to do, when there is no VM `name` or it does not run.
 Result<void> check_vm_runs(const StateDirs& dirs, const std::string& name);
 
-/// One session of the VM `name` on this process's terminal or streams, with its signals, to its end.
+/// One session of the VM `name` on this process's terminal or streams, with its signals, to its end, or for
+/// as long as `bound` says: ETIMEDOUT then. Why the program did not run goes to `failure`; null: it is
+/// logged.
 Result<int> run_session(const StateDirs& dirs, const std::string& name,
-                        const guest_init::SessionRequest& request, SessionStdio stdio);
+                        const guest_init::SessionRequest& request, SessionStdio stdio,
+                        std::optional<std::chrono::seconds> bound = {}, std::string* failure = nullptr);
 
 }  // namespace layerboot::launcher

@@ -8,12 +8,15 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "launcher/cli/time_text.h"
+#include "launcher/cli/image_tree.h"
+#include "launcher/cli/list_filter.h"
+#include "launcher/cli/list_template.h"
+#include "launcher/host/time_text.h"
 #include "launcher/images/image_name.h"
 #include "launcher/images/image_use.h"
 #include "launcher/images/store_index.h"
-#include "launcher/vm/last_run.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/base/progress.h"
 
 namespace layerboot::launcher {
@@ -33,7 +36,9 @@ struct Row {
   [[nodiscard]] bool used() const { return read_now || !vms.empty(); }
 };
 
-std::string or_none(std::string_view text) { return text.empty() ? std::string(kNone) : shown(text); }
+std::string or_none(std::string_view text) {
+  return text.empty() ? std::string(kNone) : printable_whole(text);
+}
 
 std::string repository(const Row& row) {
   return or_none(familiar_name(split_name(row.image.name).repository));
@@ -68,73 +73,28 @@ std::string layers(const Row& row) { return std::to_string(row.image.layer_count
 std::string platform(const Row& row) {
   return row.image.platform.os.empty()
              ? std::string("-")
-             : shown(str_cat(row.image.platform.os, "/", row.image.platform.architecture));
+             : printable_whole(str_cat(row.image.platform.os, "/", row.image.platform.architecture));
 }
-std::string problem(const Row& row) { return shown(row.image.problem); }
+std::string problem(const Row& row) { return printable_whole(row.image.problem); }
 
-struct Field {
-  std::string_view name;
-  std::string (*of)(const Row&);
-};
-constexpr std::array kFields = {Field{"Repository", repository},
-                                Field{"Tag", tag},
-                                Field{"Digest", digest},
-                                Field{"ID", id},
-                                Field{"CreatedSince", created_since},
-                                Field{"CreatedAt", created_at},
-                                Field{"Size", size},
-                                Field{"InUseBy", in_use_by},
-                                Field{"Layers", layers},
-                                Field{"Platform", platform},
-                                Field{"Problem", problem}};
+constexpr std::array kFields = {ListField<Row>{"Repository", repository},
+                                ListField<Row>{"Tag", tag},
+                                ListField<Row>{"Digest", digest},
+                                ListField<Row>{"ID", id, "IMAGE ID"},
+                                ListField<Row>{"CreatedSince", created_since, "CREATED"},
+                                ListField<Row>{"CreatedAt", created_at, "CREATED AT"},
+                                ListField<Row>{"Size", size},
+                                ListField<Row>{"InUseBy", in_use_by, "IN USE BY"},
+                                ListField<Row>{"Layers", layers},
+                                ListField<Row>{"Platform", platform},
+                                ListField<Row>{"Problem", problem}};
 
-/// A piece of a template: text, or a field.
-struct Piece {
-  std::string text;
-  const Field* field = nullptr;
-};
-
-/// "{{.Repository}}\t{{.ID}}": Go's templates as far as lists need them.
-Result<std::vector<Piece>> parse_template(std::string_view text) {
-  std::vector<Piece> pieces;
-  while (!text.empty()) {
-    const auto open = text.find("{{");
-    std::string literal;
-    for (std::size_t i = 0; i < std::min(open, text.size()); ++i) {
-      const bool escape =
-          text[i] == '\\' && i + 1 < text.size() && (text[i + 1] == 't' || text[i + 1] == 'n');
-      literal += !escape ? text[i] : text[i + 1] == 't' ? '\t' : '\n';
-      if (escape) ++i;
-    }
-    if (!literal.empty()) pieces.push_back({literal, nullptr});
-    if (open == std::string_view::npos) break;
-    const auto close = text.find("}}", open);
-    if (close == std::string_view::npos) return fail(EINVAL, "--format: a {{ without its }}");
-    std::string name(text.substr(open + 2, close - open - 2));
-    std::erase(name, ' ');
-    const auto field =
-        std::ranges::find_if(kFields, [&](const Field& one) { return name == str_cat(".", one.name); });
-    if (field == kFields.end())
-      return fail(EINVAL, "--format: no field {{", name, "}}; there are: ", image_list_fields());
-    pieces.push_back({{}, &*field});
-    text.remove_prefix(close + 2);
-  }
-  return pieces;
-}
-
-struct Filter {
-  std::string key;
-  std::string value;
-};
-
-Result<Filter> parse_filter(const std::string& text) {
+Result<ListFilter> parse_filter(const std::string& text) {
   constexpr std::array<std::string_view, 3> kFlags = {"dangling", "used", "usable"};
-  const auto equals = text.find('=');
-  const std::string key = text.substr(0, equals);
-  const std::string value = equals == std::string::npos ? "" : text.substr(equals + 1);
+  const auto [key, value] = split_filter(text);
   const bool is_flag = std::ranges::find(kFlags, key) != kFlags.end();
   if ((key == "reference" && !value.empty()) || (is_flag && (value == "true" || value == "false")))
-    return Filter{key, value};
+    return ListFilter{key, value};
   return fail(EINVAL, "--filter ", text,
               ": write reference=PATTERN, or dangling, used or usable with =true or =false");
 }
@@ -151,7 +111,7 @@ bool matches(const std::string& pattern, const std::string& name) {
       });
 }
 
-bool passes(const Row& row, const Filter& filter) {
+bool passes(const Row& row, const ListFilter& filter) {
   const bool wanted = filter.value == "true";
   if (filter.key == "reference") return !row.image.name.empty() && matches(filter.value, row.image.name);
   if (filter.key == "dangling") return row.image.name.empty() == wanted;
@@ -160,7 +120,7 @@ bool passes(const Row& row, const Filter& filter) {
 }
 
 Result<std::vector<Row>> rows_of(const StateDirs& dirs, const Options& options) {
-  std::vector<Filter> filters;
+  std::vector<ListFilter> filters;
   for (const std::string& text : options.filters) {
     LB_ASSIGN(auto filter, parse_filter(text));
     filters.push_back(std::move(filter));
@@ -179,10 +139,14 @@ Result<std::vector<Row>> rows_of(const StateDirs& dirs, const Options& options) 
             .vms = use.vms_of(image),
             .read_now = is_read_by_a_process(dirs.store(), image).value_or(false),
             .whole_digests = options.no_trunc};
-    if (std::ranges::all_of(filters, [&](const Filter& filter) { return passes(row, filter); }))
+    if (std::ranges::all_of(filters, [&](const ListFilter& filter) { return passes(row, filter); }))
       rows.push_back(std::move(row));
   }
   return rows;
+}
+
+std::string json_text(const nlohmann::json& list) {
+  return list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 std::string as_json(const std::vector<Row>& rows) {
@@ -204,60 +168,95 @@ std::string as_json(const std::vector<Row>& rows) {
          {"read_now", row.read_now},
          {"problem", image.problem.empty() ? nlohmann::json() : nlohmann::json(image.problem)}});
   }
-  return list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  return json_text(list);
+}
+
+std::string tree_name(const Row& row) {
+  return row.image.name.empty() ? digest(row) : printable_whole(familiar_name(row.image.name));
+}
+std::string remark(const Row& row) {
+  std::string text = in_use_by(row);
+  if (!row.image.problem.empty()) text += str_cat(text.empty() ? "" : "; ", "can't be run: ", problem(row));
+  return text;
+}
+
+std::vector<ImageTreeNode> tree_of(const std::vector<Row>& rows) {
+  std::vector<std::vector<StoredLayer>> layers;
+  layers.reserve(rows.size());
+  for (const Row& row : rows) layers.push_back(row.image.layers);
+  return image_tree(layers);
+}
+
+/// A line for each node, and one more for each further image of it, which adds nothing.
+void add_tree_lines(const std::vector<Row>& rows, const ImageTreeNode& node, const std::string& before,
+                    const std::string& below, std::vector<std::vector<std::string>>& lines) {
+  const std::string plus = before.empty() ? "" : "+";
+  const bool has_image = !node.images.empty();
+  const std::string name = has_image ? tree_name(rows[node.images.front()]) : "(shared)";
+  lines.push_back({str_cat(before, name), str_cat(plus, node.layers.size()),
+                   str_cat(plus, human_size(node.size_bytes())),
+                   shown_digest(node.layers.back().digest, rows.front().whole_digests),
+                   has_image ? remark(rows[node.images.front()]) : ""});
+  const std::size_t further = has_image ? node.images.size() - 1 : 0;
+  for (std::size_t i = 0; i < further + node.children.size(); ++i) {
+    const bool is_last = i + 1 == further + node.children.size();
+    const std::string branch = str_cat(below, is_last ? "└─ " : "├─ ");
+    if (i < further) {
+      const Row& row = rows[node.images[i + 1]];
+      lines.push_back({str_cat(branch, tree_name(row)), "+0", "+0", "", remark(row)});
+    } else {
+      add_tree_lines(rows, node.children[i - further], branch, str_cat(below, is_last ? "   " : "│  "),
+                     lines);
+    }
+  }
+}
+
+/// What is no image comes last: nobody knows what it shares.
+std::string as_tree(const std::vector<Row>& rows) {
+  std::vector<std::vector<std::string>> lines{{"IMAGE", "LAYERS", "SIZE", "TOP LAYER", "IN USE BY"}};
+  for (const ImageTreeNode& node : tree_of(rows)) add_tree_lines(rows, node, "", "", lines);
+  for (const Row& row : rows) {
+    if (row.image.layers.empty()) lines.push_back({tree_name(row), "-", size(row), "", remark(row)});
+  }
+  return columns(lines);
+}
+
+nlohmann::json tree_json(const std::vector<Row>& rows, const std::vector<ImageTreeNode>& nodes) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const ImageTreeNode& node : nodes) {
+    nlohmann::json images = nlohmann::json::array();
+    for (const std::size_t image : node.images)
+      images.push_back({{"name", rows[image].image.name}, {"digest", rows[image].image.digest}});
+    nlohmann::json layers = nlohmann::json::array();
+    for (const StoredLayer& layer : node.layers)
+      layers.push_back({{"digest", layer.digest}, {"size_bytes", layer.size_bytes}});
+    list.push_back({{"images", std::move(images)},
+                    {"layers", std::move(layers)},
+                    {"children", tree_json(rows, node.children)}});
+  }
+  return list;
 }
 
 std::string as_columns(const std::vector<Row>& rows) {
   std::vector<std::vector<std::string>> cells{{"NAME", "TAG", "DIGEST", "CREATED", "SIZE", "IN USE BY"}};
   for (const Row& row : rows) {
-    std::string last = in_use_by(row);
-    if (!row.image.problem.empty()) last += str_cat(last.empty() ? "" : "; ", "can't be run: ", problem(row));
-    cells.push_back({repository(row), tag(row), digest(row), created_since(row), size(row), last});
+    cells.push_back({repository(row), tag(row), digest(row), created_since(row), size(row), remark(row)});
   }
   return columns(cells);
 }
 
 }  // namespace
 
-std::string shown(std::string_view text) {
-  std::string safe(text);
-  std::ranges::replace_if(safe, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; }, '?');
-  return safe;
-}
-
 std::string shown_digest(std::string_view digest, bool whole) {
-  return shown(whole ? digest : digest.substr(0, kShortDigest));
+  return printable_whole(whole ? digest : digest.substr(0, kShortDigest));
 }
 
-std::string image_list_fields() {
-  std::string names;
-  for (const Field& field : kFields) names += str_cat(names.empty() ? "" : " ", ".", field.name);
-  return names;
-}
+std::string image_list_fields() { return ListTemplate<Row>::names_of(kFields); }
 
 Result<void> check_image_list(Options& options) {
   for (const std::string& text : options.filters) LB_TRY(parse_filter(text));
-  LB_TRY(parse_template(options.format));
+  LB_TRY(ListTemplate<Row>::parse(options.format, kFields));
   return {};
-}
-
-std::string columns(const std::vector<std::vector<std::string>>& rows) {
-  constexpr std::size_t kGap = 3;
-  std::vector<std::size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      line += row[i];
-      if (i + 1 < row.size()) line.append(widths[i] - row[i].size() + kGap, ' ');
-    }
-    text += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
-  }
-  return text;
 }
 
 Result<void> list_images(const StateDirs& dirs, const Options& options) {
@@ -265,16 +264,15 @@ Result<void> list_images(const StateDirs& dirs, const Options& options) {
   std::string text;
   if (options.names_only) {
     for (const Row& row : rows) {
-      if (!row.image.name.empty()) text += str_cat(shown(row.image.name), "\n");
+      if (!row.image.name.empty()) text += str_cat(printable_whole(row.image.name), "\n");
     }
+  } else if (options.image_tree) {
+    text = options.json ? json_text(tree_json(rows, tree_of(rows))) : as_tree(rows);
   } else if (options.json) {
     text = as_json(rows);
-  } else if (!options.format.empty()) {
-    LB_ASSIGN(const auto pieces, parse_template(options.format));
-    for (const Row& row : rows) {
-      for (const Piece& piece : pieces) text += piece.field == nullptr ? piece.text : piece.field->of(row);
-      text += '\n';
-    }
+  } else if (const auto format = ListTemplate<Row>::parse(options.format, kFields);
+             format && format->is_given()) {
+    text = format->text(rows);
   } else {
     text = as_columns(rows);
   }

@@ -10,8 +10,6 @@
 
 namespace layerboot::launcher {
 
-/// What is foreign, fit for a terminal: control characters are shown as '?'.
-std::string shown(std::string_view text);
 /// "sha256:0123456789ab", or all of it.
 std::string shown_digest(std::string_view digest, bool whole);
 
@@ -21,8 +19,5 @@ Result<void> check_image_list(Options& options);
 std::string image_list_fields();
 
 Result<void> list_images(const StateDirs& dirs, const Options& options);
-
-/// Columns as wide as their widest cell; the last one is left as it is. The first row is the heading.
-std::string columns(const std::vector<std::vector<std::string>>& rows);
 
 }  // namespace layerboot::launcher

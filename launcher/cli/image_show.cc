@@ -7,11 +7,12 @@
 #include <optional>
 #include <vector>
 
+#include "launcher/cli/columns.h"
 #include "launcher/cli/image_list.h"
-#include "launcher/cli/time_text.h"
+#include "launcher/host/time_text.h"
 #include "launcher/images/image_supply.h"
 #include "launcher/images/image_use.h"
-#include "launcher/vm/last_run.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/base/progress.h"
 #include "oci-mount/store/image.h"
 #include "oci-mount/store/json_document.h"
@@ -106,7 +107,7 @@ void add_opened(const StateDirs& dirs, const store::Image& image, json& object) 
 
 std::string one_line(std::string text, bool whole) {
   std::ranges::replace(text, '\t', ' ');
-  text = shown(text);
+  text = printable_whole(text);
   if (!whole && text.size() > kShownCommandBytes) text = str_cat(text.substr(0, kShownCommandBytes), "...");
   return text;
 }

@@ -2,9 +2,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <optional>
 #include <sstream>
+#include <vector>
 
 #include "launcher/cli/options_parts.h"
+#include "oci-mount/base/printable.h"
+#include "oci-mount/base/spelling.h"
 
 namespace layerboot::launcher {
 
@@ -18,11 +22,16 @@ ParsedCommandLine misuse(std::string_view text) {
           .exit_code = kExitUsage};
 }
 
-/// What follows `--` is the guest's where a command for it is taken, and no option of ours. Gives the number
-/// of words before.
+/// What follows `--` is the guest's where a command for it is taken, and no option of ours; to `packaged` all
+/// is. Gives the number of words before.
 int take_guest_command(int argc, const char* const* argv, Options& options) {
   const std::string_view name = argc < 2 ? "" : argv[1];
-  if (name != "run" && name != "exec" && name != "ssh") return argc;
+  const std::string_view second = argc < 3 ? "" : argv[2];
+  if (name == "packaged" && second != "-h" && second != "--help") {
+    options.guest_command.assign(argv + 2, argv + argc);
+    return 2;
+  }
+  if (name != "run" && name != "exec" && name != "ssh" && name != "docker" && name != "package") return argc;
   const char* const* end = argv + argc;
   const char* const* mark =
       std::find_if(argv, end, [](const char* word) { return std::string_view(word) == "--"; });
@@ -37,16 +46,73 @@ Result<void> take_free_words(const CLI::App& app, Options& options) {
   const auto* run = app.get_subcommand("run");
   std::vector<std::string> words = run->remaining();
   if (words.empty()) return {};
-  if (words.front().starts_with('-')) return fail(EINVAL, "run: unknown option ", words.front());
+  if (const std::string& word = words.front(); word.starts_with('-')) {
+    std::vector<std::string> names;
+    for (const CLI::Option* option : run->get_options()) {
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    }
+    return fail(EINVAL, "run: unknown option ", printable(word),
+                did_you_mean(word.substr(0, word.find('=')), names));
+  }
   if (!options.guest_command.empty()) words.emplace_back("--");
   words.insert(words.end(), options.guest_command.begin(), options.guest_command.end());
   options.guest_command = std::move(words);
   return {};
 }
 
+struct CommandGroup {
+  const char* title;
+  std::vector<std::string_view> commands;
+};
+
+/// What the help shows together, what one needs first at the beginning. Others are below "Subcommands".
+void group_commands(CLI::App& app) {
+  static const std::vector<CommandGroup> groups = {
+      {"Run VMs", {"run", "exec", "cp", "ssh", "docker", "start", "stop", "restart", "kill", "wait", "rm"}},
+      {"Look at VMs", {"ps", "logs", "console", "inspect", "stats", "events"}},
+      {"Change VMs", {"rename", "reset", "resize", "volume"}},
+      {"Images",
+       {"pull", "push", "images", "tag", "rmi", "history", "verify", "save", "load", "build", "commit", "gc",
+        "disk", "package"}}};
+  for (CLI::App* command : app.get_subcommands(nullptr)) {
+    command->group("Further");
+    for (const CommandGroup& group : groups) {
+      if (std::ranges::find(group.commands, command->get_name()) != group.commands.end())
+        command->group(group.title);
+    }
+  }
+}
+
+/// Nothing, if the first word is one of our commands, or none of any kind.
+std::optional<std::string> unknown_command(const CLI::App& app, int argc, const char* const* argv) {
+  if (argc < 2 || argv[1][0] == '-') return {};
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands(nullptr)) names.push_back(command->get_name());
+  if (std::ranges::find(names, argv[1]) != names.end()) return {};
+  return str_cat("no command ", printable(argv[1]), did_you_mean(argv[1], names));
+}
+
+/// CLI11 names what it did not expect; what was meant is for us to say.
+std::string with_near_options(const CLI::App& app, const CLI::ParseError& error) {
+  std::string text = error.what();
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) == nullptr) return text;
+  std::vector<std::string> names;
+  std::vector<std::string> unexpected;
+  for (const CLI::App* command : app.get_subcommands()) {
+    unexpected = command->remaining();
+    for (const CLI::Option* option : command->get_options()) {
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    }
+  }
+  for (const std::string& word : unexpected) {
+    if (word.starts_with("--")) return text + did_you_mean(word.substr(0, word.find('=')), names);
+  }
+  return text;
+}
+
 }  // namespace
 
-ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
+ParsedCommandLine parse_command_line(int argc, const char* const* argv, const ConfigFile& config) {
   Options options;
   CLI::App app("Boots virtual machines straight from stock container images.", "layerboot");
   app.set_version_flag("--version", "layerboot " LAYERBOOT_VERSION);
@@ -57,12 +123,22 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
     add_vm_commands(commands);
     add_serve_commands(commands);
     add_store_commands(commands);
+    add_image_commands(commands);
     add_disk_commands(commands);
+    add_package_commands(commands);
     add_exec_command(commands);
     add_ssh_command(commands);
+    add_docker_command(commands);
+    add_cp_command(commands);
+    add_volume_command(commands);
+    add_events_command(commands);
+    group_commands(app);
+    if (const auto unknown = unknown_command(app, argc, argv)) return misuse(*unknown);
     app.parse(take_guest_command(argc, argv, options), argv);
+    if (const auto applied = apply_config_file(app, config); !applied)
+      return misuse(applied.error().describe());
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() != 0) return misuse(error.what());
+    if (error.get_exit_code() != 0) return misuse(with_near_options(app, error));
     std::ostringstream help;
     std::ostringstream ignored;
     app.exit(error, help, ignored);
@@ -73,7 +149,7 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
   if (const auto taken = take_free_words(app, options); !taken) return misuse(taken.error().describe());
   if (const auto settled = commands.settle(); !settled) return misuse(settled.error().describe());
   if (options.command == Command::kCompletion) {
-    return {.options = {}, .text = bash_completion(app), .exit_code = 0};
+    return {.options = {}, .text = completion(app, options.shell), .exit_code = 0};
   }
   return {.options = std::move(options), .text = {}, .exit_code = 0};
 }

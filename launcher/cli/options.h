@@ -7,6 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "launcher/cli/config_file.h"
+#include "launcher/export/gns3_appliance.h"
+#include "launcher/export/kubernetes_set.h"
+#include "launcher/images/image_build.h"
+#include "launcher/images/image_commit.h"
+#include "launcher/images/image_send.h"
 #include "launcher/images/image_supply.h"
 #include "launcher/vm/vm_config.h"
 #include "oci-mount/base/log.h"
@@ -36,10 +42,39 @@ enum class Command {
   kDisk,
   kExec,
   kSsh,
+  kExportGns3,
   kExportLibvirt,
   kTag,
   kHistory,
-  kVerify
+  kVerify,
+  kCp,
+  kWait,
+  kRestart,
+  kRename,
+  kVolume,
+  kStats,
+  kEvents,
+  kCommit,
+  kPush,
+  kSave,
+  kLoad,
+  kBuild,
+  kDocker,
+  kPackage,
+  kPackaged,
+  kExportSystemd,
+  kExportKubernetes
+};
+
+/// What `export gns3` makes of an image.
+struct Gns3Options : Gns3Machine {
+  unsigned registry_version = 4;
+};
+
+/// What `export kubernetes` makes of a VM or an image; what is not given is the VM's.
+struct KubernetesOptions : KubernetesSet {
+  std::optional<unsigned> given_cpus;
+  std::optional<std::uint64_t> given_memory_bytes;
 };
 
 struct Options : RunSettings {
@@ -58,13 +93,23 @@ struct Options : RunSettings {
   PullPolicy pull_policy = PullPolicy::kMissing;
   bool tls_verify = true;                        // of what may pull
   std::string pull_platform;                     // pull; empty: this machine's
-  std::string image_name;                        // pull and tag: the name to give
+  std::string base_image;                        // package: --base
+  std::string push_to;                           // package: --push
+  std::string image_name;                        // the name to give; push: where to
   std::vector<std::string> filters;              // images
   std::string format;                            // images
   bool no_trunc = false;                         // images and history
   bool repair = false;                           // verify
   bool json = false;                             // of what lists
-  bool detach = false;                           // run
+  bool detach = false;                           // run and exec
+  bool wait = false;                             // run: until the guest is up
+  std::uint64_t wait_seconds = 600;              // of that, at most
+  std::string copy_from;                         // cp
+  std::string copy_to;                           // cp
+  bool archive = false;                          // cp: owners are kept
+  bool follow_link = false;                      // cp: a symlink at the end of the source
+  std::string new_name;                          // rename
+  std::string action;                            // volume
   bool attach = false;                           // start
   bool remove_at_end = false;                    // run
   bool timing = false;                           // run
@@ -72,17 +117,34 @@ struct Options : RunSettings {
   bool names_only = false;                       // ps and images
   bool all = false;                              // ps
   bool follow = false;                           // logs
+  std::optional<std::uint64_t> tail;             // logs; none: all lines
+  std::optional<std::int64_t> since;             // logs and events: seconds since 1970
+  std::optional<std::int64_t> until;             // events: the same
+  bool timestamps = false;                       // logs
+  bool no_stream = false;                        // stats
   bool launcher_log = false;                     // logs
   bool force = false;                            // rm and rmi
+  bool image_tree = false;                       // images: --tree
   std::optional<std::uint64_t> stop_seconds;     // stop
-  std::filesystem::path output;                  // disk
+  std::filesystem::path output;                  // disk and save
   std::optional<DiskFormat> disk_output_format;  // none: as `output` is called; never none once parsed
   std::uint64_t disk_bytes = kDefaultQuotaBytes;
   std::string disk_file_system = "ext4";
-  bool interactive = false;  // exec: standard input goes to the program
-  bool terminal = false;     // exec: it gets a terminal
-  bool proxy = false;        // ssh: we are its ProxyCommand
-  std::string engine;        // export
+  bool interactive = false;                      // exec: standard input goes to the program
+  bool terminal = false;                         // exec: it gets a terminal
+  std::vector<std::string> file_environment;     // run and exec: of --env-file, before `environment`
+  bool proxy = false;                            // ssh: we are its ProxyCommand
+  Gns3Options gns3;                              // export gns3
+  KubernetesOptions kubernetes;                  // export kubernetes
+  bool probe = false;                            // exec: whether the guest answers is all
+  std::string shell = "bash";                    // completion
+  CommitOptions commit;                          // what of it the command line says
+  bool with_identity = false;                    // push: of an image that has a VM's identity, too
+  bool pause = false;                            // commit: of a VM that runs, too
+  bool rebase = false;                           // commit: the VM goes on from the new image
+  BuildOptions build;                            // the same
+  std::filesystem::path input;                   // load; empty: standard input
+  ArchiveKind archive_kind = ArchiveKind::kOci;  // save
 };
 
 /// What parsing ends with: options to act on, or a text to print and an exit status (0 for --help, 2 for
@@ -95,7 +157,9 @@ struct ParsedCommandLine {
 
 inline constexpr int kExitUsage = 2;
 
-/// Pure but for the number of processors, from which --cpus has its default.
-ParsedCommandLine parse_command_line(int argc, const char* const* argv);
+/// Pure but for the number of processors, from which --cpus has its default, and for standard input, which
+/// `run` reads where it is given no IMAGE. `config`: what options have that the command line leaves out
+/// (config_file.h).
+ParsedCommandLine parse_command_line(int argc, const char* const* argv, const ConfigFile& config = {});
 
 }  // namespace layerboot::launcher

@@ -1,77 +1,59 @@
 // The completion of layerboot's command line for bash, made out of its own description.
 
-#include <algorithm>
-#include <array>
+#include <set>
 
+#include "launcher/cli/completion_parts.h"
 #include "launcher/cli/options_parts.h"
 
 namespace layerboot::launcher {
 
 namespace {
 
-/// The types whose values are, or begin with, a path of this machine.
-constexpr std::array kPathTypes = {"FILE", "DIR", "SOCKET", "SOCKETS", "SPEC", "VOLUME"};
-
-/// The option's names as they are typed, each after `separator` but for the first.
-std::string typed_names(const CLI::Option& option, char separator) {
-  std::string names;
-  const auto add = [&](std::string_view dashes, const std::string& name) {
-    if (!names.empty()) names += separator;
-    names += str_cat(dashes, name);
-  };
-  for (const std::string& name : option.get_lnames()) add("--", name);
-  for (const std::string& name : option.get_snames()) add("-", name);
-  return names;
+std::string joined(const std::vector<std::string>& words, char separator) {
+  std::string text;
+  for (const std::string& word : words) {
+    if (!text.empty()) text += separator;
+    text += word;
+  }
+  return text;
 }
 
-std::string option_words(const CLI::App& command) {
+std::string words_for(const std::vector<const CLI::Option*>& options) {
   std::string words;
-  for (const CLI::Option* option : command.get_options()) {
-    if (const std::string names = typed_names(*option, ' '); !names.empty()) words += str_cat(' ', names);
+  std::set<std::string> seen;  // the words of a group share some
+  for (const CLI::Option* option : options) {
+    for (const std::string& name : typed_names(*option)) {
+      if (seen.insert(name).second) words += str_cat(' ', name);
+    }
   }
   return words;
 }
 
-/// "user|passt|tap=NAME" gives "user passt tap="; a type that is no list of words gives "".
-std::string choices_of(std::string_view type) {
-  if (type.find('|') == std::string_view::npos) return {};
+/// What may follow the command's name.
+std::string following_words(const CLI::App& command) {
   std::string words;
-  while (!type.empty()) {
-    const std::string_view choice = type.substr(0, type.find('|'));
-    type.remove_prefix(std::min(type.size(), choice.size() + 1));
-    const auto end = std::ranges::find_if(choice, [](char c) { return c >= 'A' && c <= 'Z'; });
-    words += str_cat(words.empty() ? "" : " ", std::string(choice.begin(), end));
-  }
-  return words;
+  for (const CLI::App* second : command.get_subcommands(nullptr)) words += str_cat(' ', second->get_name());
+  return words + words_for(all_options(command));
 }
 
 /// What the word after one of the command's options may be, as branches of a `case`.
 std::string value_branches(const CLI::App& command) {
   std::string branches;
-  for (const CLI::Option* option : command.get_options()) {
-    const std::string names = typed_names(*option, '|');
-    if (names.empty() || option->get_items_expected_max() == 0) continue;
-    // After the ':' are the bounds of a number.
-    const std::string full_type = option->get_type_name();
-    const std::string_view type = std::string_view(full_type).substr(0, full_type.find(':'));
-    const std::string choices = choices_of(type);
-    std::string branch = std::ranges::find(kPathTypes, type) == kPathTypes.end() ? "kind=any" : "kind=path";
-    if (!choices.empty()) branch = str_cat("kind=choice choices='", choices, "'");
+  for (const CLI::Option* option : all_options(command)) {
+    const std::string names = joined(typed_names(*option), '|');
+    const OptionValue value = value_of(*option);
+    if (names.empty() || value.kind == ValueKind::kNone) continue;
+    std::string branch = value.kind == ValueKind::kPath ? "kind=path" : "kind=any";
+    if (value.kind == ValueKind::kChoice) branch = str_cat("kind=choice choices='", value.choices, "'");
     branches += str_cat("        ", names, ") ", branch, " ;;\n");
   }
   return branches.empty() ? "" : str_cat("      case $previous in\n", branches, "      esac\n");
 }
 
-bool takes(const CLI::App& command, const char* positional) {
-  const auto options = command.get_options();
-  return std::ranges::any_of(options, [&](const CLI::Option* option) {
-    return option->get_positional() && option->get_name(true).starts_with(positional);
-  });
-}
-
 }  // namespace
 
 std::string bash_completion(const CLI::App& app) {
+  const auto own = app.get_options();
   std::string names;
   std::string commands;
   std::string of_vms;
@@ -80,14 +62,12 @@ std::string bash_completion(const CLI::App& app) {
   for (const CLI::App* command : app.get_subcommands(nullptr)) {
     const std::string& name = command->get_name();
     names += str_cat(names.empty() ? "" : " ", name);
-    commands += str_cat("    ", name, ") options='", option_words(*command), "'\n", value_branches(*command),
-                        "      ;;\n");
-    if (takes(*command, "VM_OR_IMAGE")) {
-      of_both += str_cat(of_both.empty() ? "" : "|", name);
-      continue;
-    }
-    if (takes(*command, "VM")) of_vms += str_cat(of_vms.empty() ? "" : "|", name);
-    if (takes(*command, "IMAGE")) of_images += str_cat(of_images.empty() ? "" : "|", name);
+    commands += str_cat("    ", name, ") options='", following_words(*command), "'\n",
+                        value_branches(*command), "      ;;\n");
+    const Subject subject = subject_of(*command);
+    if (!subject.vms && !subject.images) continue;
+    std::string& list = subject.vms && subject.images ? of_both : subject.vms ? of_vms : of_images;
+    list += str_cat(list.empty() ? "" : "|", name);
   }
   return str_cat(
       "# bash completion for layerboot; made by `layerboot completion`.\n"
@@ -96,7 +76,7 @@ std::string bash_completion(const CLI::App& app) {
       "  COMPREPLY=()\n"
       "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
       "    COMPREPLY=($(compgen -W '",
-      names, option_words(app),
+      names, words_for({own.begin(), own.end()}),
       "' -- \"$word\"))\n"
       "    return\n"
       "  fi\n"

@@ -6,13 +6,10 @@ namespace layerboot::launcher {
 
 namespace {
 
-void add_export_command(CommandSet& commands) {
+void add_export_libvirt(CommandSet& commands, CLI::App* group) {
   Options& options = commands.options();
-  auto* exported = commands.add("export", Command::kExportLibvirt,
-                                "print a VM as another engine's definition", settle_name);
-  exported->add_option("ENGINE", options.engine, "libvirt: its domain XML")
-      ->required()
-      ->check(CLI::IsMember({"libvirt"}));
+  auto* exported =
+      commands.add_to(group, "libvirt", Command::kExportLibvirt, "print a VM as a domain's XML", settle_name);
   exported->add_option("VM", options.name, "its name")->required();
   auto* image = exported->add_option("--image", options.image, "make the VM from this image, if it is new");
   exported->add_flag("--disk-image", options.disk_root, "with its root on a disk")->needs(image);
@@ -37,6 +34,65 @@ void add_export_command(CommandSet& commands) {
       "is started; it serves the VM's volumes as well. A disk root needs nothing but the files that the XML "
       "names, and\n"
       "has no volumes. Shared sockets are left out: they are the launcher's.");
+}
+
+void add_export_gns3(CommandSet& commands, CLI::App* group) {
+  Options& options = commands.options();
+  Gns3Options& gns3 = options.gns3;
+  auto* exported = commands.add_to(group, "gns3", Command::kExportGns3,
+                                   "make an appliance for GNS3 out of an image or a VM", settle_name);
+  exported
+      ->add_option("IMAGE", options.image,
+                   "a name such as debian:12, fetched if need be, or oci:DIR[:TAG]; or a stopped VM, with "
+                   "what it wrote")
+      ->required();
+  add_pull_options(exported, options);
+  exported->add_option("-o,--output", options.output, "the directory for its files")
+      ->required()
+      ->type_name("DIR");
+  exported->add_option("--name", options.name, "the appliance's name; default: from the image")
+      ->type_name("NAME");
+  exported
+      ->add_option("--version", gns3.registry_version, "of the description: 8 is for GNS3 2.2.43 and later")
+      ->check(CLI::IsMember({4, 8}))
+      ->type_name("4|8")
+      ->capture_default_str();
+  exported->add_option("--adapters", gns3.adapters, "network cards")
+      ->check(CLI::Range(0U, 275U))
+      ->capture_default_str();
+  exported->add_flag("--gns3-dhcp", gns3.dhcp,
+                     "the first adapter asks for an address; else none is given any");
+  add_size(
+      exported, "-m,--ram", [&gns3](std::uint64_t size_bytes) { gns3.memory_bytes = size_bytes; },
+      "its memory; default: 512M", kMinMemoryBytes);
+  exported->add_option("--cpus", gns3.cpus, "its processors")
+      ->check(CLI::Range(1U, kMaxCpus))
+      ->capture_default_str();
+  add_disk_size(
+      exported, "--size", [&options](std::uint64_t size_bytes) { options.disk_bytes = size_bytes; },
+      "its disk's size; default: 4G");
+  exported->add_option("--disk-interface", gns3.disk_interface, "how it is attached")
+      ->check(CLI::IsMember({"virtio", "scsi", "sata", "ide"}))
+      ->type_name("virtio|scsi|sata|ide")
+      ->capture_default_str();
+  exported->add_option("--category", gns3.category, "where GNS3 lists it")
+      ->check(CLI::IsMember({"guest", "router", "multilayer_switch", "firewall"}))
+      ->type_name("guest|router|multilayer_switch|firewall")
+      ->capture_default_str();
+  exported->add_option("--symbol", gns3.symbol, "its picture, one that GNS3 has")
+      ->type_name("NAME")
+      ->capture_default_str();
+  exported->add_option("--kvm", gns3.kvm, "whether the host must have KVM")
+      ->check(CLI::IsMember({"allow", "require", "disable"}))
+      ->type_name("allow|require|disable")
+      ->capture_default_str();
+  add_kernel_options(exported, options);
+  exported->add_option("--oci-mount", options.oci_mount, "the oci-mount to make the disk by")
+      ->type_name("FILE");
+  exported->footer(
+      "Makes NAME.gns3a and NAME.qcow2, and beside them kernel, initrd and the kernel's modules, which all "
+      "appliances\n"
+      "share. In GNS3: File, Import appliance. Each node takes its name for its host name.");
 }
 
 /// What a file of this name is taken for; none when the name says nothing.
@@ -94,7 +150,10 @@ void add_disk_commands(CommandSet& commands) {
       "Needs no root and unpacks nothing: mkfs.ext4 reads the mounted image. What is made is kept and "
       "shared\n"
       "by VMs (run --disk-image). A VM on it needs a kernel from outside: see layerboot export.");
-  add_export_command(commands);
+  CLI::App* exported = commands.add_group("export", "give a VM or an image to another engine");
+  add_export_libvirt(commands, exported);
+  add_export_gns3(commands, exported);
+  add_further_exports(commands, exported);
 }
 
 }  // namespace layerboot::launcher

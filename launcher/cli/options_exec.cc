@@ -1,4 +1,4 @@
-// `layerboot exec` and `layerboot ssh`.
+// `layerboot exec`, `layerboot ssh` and `layerboot docker`.
 
 #include <unistd.h>
 
@@ -23,9 +23,8 @@ Result<void> take_command(Options& options, const CLI::App& app) {
 Result<void> settle_exec(Options& options, const CLI::App& exec) {
   LB_TRY(take_command(options, exec));
   auto& words = options.guest_command;
-  for (const std::string& entry : options.environment) {
-    if (entry.starts_with('=')) return fail(EINVAL, "--env ", entry, ": a name is missing");
-  }
+  LB_TRY(settle_environment(options));
+  if (words.empty() && options.detach) return fail(EINVAL, "exec: --detach needs a COMMAND");
   if (!words.empty()) return {};
   words = {"/bin/sh"};
   options.interactive = true;
@@ -50,6 +49,18 @@ void add_ssh_command(CommandSet& commands) {
   (*ssh)->add_flag("--proxy", options.proxy, "be ssh's ProxyCommand");
 }
 
+void add_docker_command(CommandSet& commands) {
+  Options& options = commands.options();
+  auto docker = std::make_shared<CLI::App*>(nullptr);
+  *docker = commands.add("docker", Command::kDocker, "use the Docker engine of a VM of run --docker",
+                         [docker](Options& settled) { return take_command(settled, **docker); });
+  (*docker)->prefix_command();
+  (*docker)->footer(
+      "What follows VM is docker's: layerboot docker VM ps -a. This host's docker, if it has one, else the "
+      "VM's.");
+  (*docker)->add_option("VM", options.name, "the VM's name")->required();
+}
+
 void add_exec_command(CommandSet& commands) {
   Options& options = commands.options();
   // The check runs after CLI11 has filled in the command, which is not there yet when it is described.
@@ -64,7 +75,25 @@ void add_exec_command(CommandSet& commands) {
   (*exec)->add_option("VM", options.name, "the VM's name")->required();
   (*exec)->add_flag("-i,--interactive", options.interactive, "hand standard input on to the program");
   (*exec)->add_flag("-t,--tty", options.terminal, "give the program a terminal");
+  (*exec)->add_flag("-d,--detach", options.detach,
+                    "leave the program to itself: its output is nobody's, and 0 says that it runs");
+  (*exec)->add_flag(
+      "--probe", options.probe,
+      "run nothing: 0 says that the VM's agent answers, which it does once the guest has begun");
   add_workload_options(*exec, options, "the program");
+}
+
+void add_cp_command(CommandSet& commands) {
+  Options& options = commands.options();
+  auto* cp = commands.add("cp", Command::kCp, "copy files into a running VM, or out of it");
+  cp->add_option("FROM", options.copy_from, "VM:PATH or a path here; - for a tar on standard input")
+      ->required();
+  cp->add_option("TO", options.copy_to, "the other; - for a tar on standard output")->required();
+  cp->add_flag("-a,--archive", options.archive, "keep owners too; else files are root's, or here yours");
+  cp->add_flag("-L,--follow-link", options.follow_link, "a symlink at the end of FROM is followed");
+  cp->footer(
+      "As docker cp: into TO where that is a directory, else under its name; 'DIR/.' is what DIR holds.\n"
+      "Works with every image, by the VM's agent. Exit status: 1 something could not be copied.");
 }
 
 }  // namespace layerboot::launcher

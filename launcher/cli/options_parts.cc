@@ -1,14 +1,20 @@
 #include "launcher/cli/options_parts.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <optional>
 #include <utility>
 
+#include "launcher/cli/console_text.h"
+#include "launcher/host/time_text.h"
+#include "oci-mount/base/files.h"
 #include "oci-mount/base/size.h"
 
 namespace layerboot::launcher {
 
 namespace {
+
+constexpr std::size_t kMaxEnvFileBytes = 1 << 20;
 
 /// A variable without a value is handed on from our own environment; none where we have none either.
 std::optional<std::string> environment_entry(const std::string& text) {
@@ -18,10 +24,49 @@ std::optional<std::string> environment_entry(const std::string& text) {
   return str_cat(text, '=', value);
 }
 
+/// The lines of a file, as Docker's: NAME=VALUE or NAME, what begins with '#' is skipped, quotes are kept.
+Result<void> read_env_file(const std::string& file, Options& options) {
+  LB_ASSIGN(const std::string text, read_file(file, kMaxEnvFileBytes));
+  for (std::string_view rest = text; !rest.empty();) {
+    std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    line.remove_prefix(std::min(line.size(), line.find_first_not_of(" \t")));
+    if (line.empty() || line.starts_with('#')) continue;
+    const std::string_view name = line.substr(0, line.find('='));
+    if (name.empty() || name.find_first_of(" \t") != std::string_view::npos) {
+      return fail(EINVAL, file, ": '", line, "' is no NAME=VALUE");
+    }
+    if (auto entry = environment_entry(std::string(line)))
+      options.file_environment.push_back(*std::move(entry));
+  }
+  return {};
+}
+
 }  // namespace
 
+Result<void> settle_environment(Options& options) {
+  auto& environment = options.environment;
+  environment.insert(environment.begin(), options.file_environment.begin(), options.file_environment.end());
+  for (const std::string& entry : environment) {
+    if (entry.starts_with('=')) return fail(EINVAL, "--env ", entry, ": a name is missing");
+  }
+  return {};
+}
+
 CLI::App* CommandSet::add(const char* name, Command command, const char* help, Check check) {
-  CLI::App* added = app_.add_subcommand(name, help);
+  return add_to(&app_, name, command, help, std::move(check));
+}
+
+CLI::App* CommandSet::add_group(const char* name, const char* help) {
+  CLI::App* group = app_.add_subcommand(name, help);
+  group->require_subcommand(1);
+  return group;
+}
+
+CLI::App* CommandSet::add_to(CLI::App* group, const char* name, Command command, const char* help,
+                             Check check) {
+  CLI::App* added = group->add_subcommand(name, help);
   auto* quiet = added->add_flag("-q,--quiet", quiet_, "only errors and warnings");
   added->add_flag("--debug", debug_, "everything, and a talkative guest")->excludes(quiet);
   entries_.push_back({.app = added, .command = command, .check = std::move(check)});
@@ -31,15 +76,14 @@ CLI::App* CommandSet::add(const char* name, Command command, const char* help, C
 Result<void> CommandSet::settle() {
   if (quiet_) options_.log_level = LogLevel::kWarn;
   if (debug_) options_.log_level = LogLevel::kDebug;
-  std::string names;
   for (const Entry& entry : entries_) {
-    if (!entry.app->parsed()) {
-      names += str_cat(names.empty() ? "" : ", ", entry.app->get_name());
-      continue;
-    }
+    if (!entry.app->parsed()) continue;
     options_.command = entry.command;
     return entry.check ? entry.check(options_) : Result<void>();
   }
+  std::string names;
+  for (const CLI::App* command : app_.get_subcommands(nullptr))
+    names += str_cat(names.empty() ? "" : ", ", command->get_name());
   return fail(EINVAL, "give a command: ", names);
 }
 
@@ -49,6 +93,32 @@ void add_kernel_options(CLI::App* command, Options& options) {
       ->capture_default_str();
   command->add_option("--guest-init", options.guest_init, "guest-init to put into the initrd")
       ->type_name("FILE");
+}
+
+namespace {
+
+/// What there is a machine for. Docker takes an architecture alone, too.
+Result<void> take_platform(const std::string& text, std::string& taken) {
+  LB_ASSIGN(const auto platform,
+            store::parse_platform(text.find('/') == std::string::npos ? "linux/" + text : text));
+  LB_TRY(architecture_for(platform));
+  taken = platform == store::host_platform() ? "" : store::platform_text(platform);
+  return {};
+}
+
+}  // namespace
+
+void add_platform_option(CLI::App* command, Options& options) {
+  command
+      ->add_option_function<std::string>(
+          "--platform",
+          [&options](const std::string& text) {
+            if (const auto taken = take_platform(text, options.platform); !taken)
+              throw CLI::ValidationError("--platform", taken.error().describe());
+          },
+          "whose programs the image holds, if not this machine's: which of an image for several is taken, "
+          "and which machine is emulated")
+      ->type_name("linux/ARCH");
 }
 
 CLI::Option* add_size(CLI::App* command, const char* option, std::function<void(std::uint64_t)> store,
@@ -68,6 +138,20 @@ CLI::Option* add_size(CLI::App* command, const char* option, std::function<void(
           },
           help)
       ->type_name("SIZE");
+}
+
+CLI::Option* add_time(CLI::App* command, const char* option, std::optional<std::int64_t>& seconds,
+                      const char* help) {
+  return command
+      ->add_option_function<std::string>(
+          option,
+          [&seconds, option](const std::string& text) {
+            const auto moment = parse_since(text, seconds_now());
+            if (!moment) throw CLI::ValidationError(option, moment.error().describe());
+            seconds = *moment;
+          },
+          help)
+      ->type_name("TIME");
 }
 
 CLI::Option* add_disk_size(CLI::App* command, const char* option, std::function<void(std::uint64_t)> store,
@@ -124,6 +208,18 @@ void add_workload_options(CLI::App* command, Options& options, const std::string
           str_cat("NAME=VALUE for ", whose, "; NAME alone takes ours, if there is one (may be repeated)"))
       ->allow_extra_args(false)
       ->type_name("VARIABLE");
+  command
+      ->add_option_function<std::vector<std::string>>(
+          "--env-file",
+          [&options](const std::vector<std::string>& files) {
+            for (const auto& file : files) {
+              const auto read = read_env_file(file, options);
+              if (!read) throw CLI::ValidationError("--env-file", read.error().describe());
+            }
+          },
+          "a file of such lines; --env counts more (may be repeated)")
+      ->allow_extra_args(false)
+      ->type_name("FILE");
   command->add_option("-u,--user", options.user, str_cat("who runs ", whose, "; default: as the image says"))
       ->type_name("USER[:GROUP]");
   command

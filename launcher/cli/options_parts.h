@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,10 @@ class CommandSet {
 
   /// A subcommand with --quiet and --debug, which every one has. `check` runs when this command was given.
   CLI::App* add(const char* name, Command command, const char* help, Check check = {});
+  /// The same of a word that comes after one of `group`.
+  CLI::App* add_to(CLI::App* group, const char* name, Command command, const char* help, Check check = {});
+  /// A first word that needs a second: to be filled by add_to().
+  CLI::App* add_group(const char* name, const char* help);
   [[nodiscard]] Options& options() { return options_; }
   /// After parsing: sets `command`, and runs its check. EINVAL when no command was given.
   Result<void> settle();
@@ -54,35 +59,53 @@ CLI::Option* add_choice(CLI::App* command, const char* option, Choice& value,
 
 /// --kernel and --guest-init.
 void add_kernel_options(CLI::App* command, Options& options);
+/// --platform, of a machine.
+void add_platform_option(CLI::App* command, Options& options);
 /// --vfsd, --guest-init and --qemu.
 void add_program_options(CLI::App* command, Options& options);
 /// --name, --disk and --vfsd.
 void add_disk_options(CLI::App* command, Options& options);
 /// --pull, --tls-verify.
 void add_pull_options(CLI::App* command, Options& options);
+/// --tls-verify, --no-tls-verify.
+void add_tls_options(CLI::App* command, Options& options);
 /// --writeback.
 CLI::Option* add_writeback_option(CLI::App* command, Options& options);
 /// --env, --user and --workdir, for what `whose` says.
 void add_workload_options(CLI::App* command, Options& options, const std::string& whose);
+/// After parsing: what --env-file gave comes before what --env did. EINVAL for a variable without a name.
+Result<void> settle_environment(Options& options);
 /// An option that takes a size such as 4G; `store` gets the bytes. Less than `least_bytes` is refused.
 CLI::Option* add_size(CLI::App* command, const char* option, std::function<void(std::uint64_t)> store,
                       const char* help, std::uint64_t least_bytes = 1);
 /// An option that takes what a VM may write, or a disk's size: `least_bytes` is kMinQuotaBytes.
 CLI::Option* add_disk_size(CLI::App* command, const char* option, std::function<void(std::uint64_t)> store,
                            const char* help);
+/// An option that takes a moment, as `docker logs --since` does (parse_since()).
+CLI::Option* add_time(CLI::App* command, const char* option, std::optional<std::int64_t>& seconds,
+                      const char* help);
 /// Names a VM after its image where no name was given, and checks the name.
 Result<void> settle_name(Options& options);
 
-/// A script for bash that completes every command and option that `app` has, and the names of VMs and images.
-std::string bash_completion(const CLI::App& app);
+/// A script for `shell` (bash, zsh or fish) that completes every command and option that `app` has, and the
+/// names of VMs and images.
+std::string completion(const CLI::App& app, std::string_view shell);
 
 // One for each options_*.cc.
 void add_run_command(CommandSet& commands);
 void add_serve_commands(CommandSet& commands);
 void add_store_commands(CommandSet& commands);
+void add_image_commands(CommandSet& commands);
 void add_disk_commands(CommandSet& commands);
 void add_vm_commands(CommandSet& commands);
 void add_exec_command(CommandSet& commands);
 void add_ssh_command(CommandSet& commands);
+void add_docker_command(CommandSet& commands);
+void add_cp_command(CommandSet& commands);
+void add_volume_command(CommandSet& commands);
+void add_events_command(CommandSet& commands);
+void add_package_commands(CommandSet& commands);
+/// `export systemd` and `export kubernetes`.
+void add_further_exports(CommandSet& commands, CLI::App* group);
 
 }  // namespace layerboot::launcher

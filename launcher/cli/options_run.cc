@@ -1,9 +1,12 @@
 // `layerboot run`.
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <thread>
 
-#include "launcher/cli/options_parts.h"
+#include "launcher/cli/options_run_parts.h"
+#include "launcher/vm/binfmt_layer.h"
 #include "oci-mount/base/files.h"
 
 namespace layerboot::launcher {
@@ -11,63 +14,8 @@ namespace layerboot::launcher {
 namespace {
 
 constexpr unsigned kMaxDefaultCpus = 4;
-constexpr std::size_t kMaxKeyBytes = 16384;
 constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
 
-/// CLI11 takes a bad value as an exception; parse_command_line makes it one line again.
-template <typename T>
-void valid(const char* option, const Result<T>& result) {
-  if (!result) throw CLI::ValidationError(option, result.error().describe());
-}
-
-/// The first line of a public key's file; what is no public key is refused, a private one above all.
-Result<std::string> read_ssh_key(const std::string& file) {
-  LB_ASSIGN(const std::string text, read_file(file, kMaxKeyBytes));
-  const std::string line = text.substr(0, text.find('\n'));
-  if (line.starts_with("ssh-") || line.starts_with("ecdsa-") || line.starts_with("sk-")) return line;
-  return fail(EINVAL, file, " is no public key of OpenSSH");
-}
-
-/// Only what this machine's QEMU and kernel are for.
-Result<void> check_platform(const std::string& text) {
-  if (text == "linux/amd64" || text == "linux/x86_64") return {};
-  return fail(EINVAL, text, " can't be run here: linux/amd64 is what there is a kernel for");
-}
-
-void add_guest_options(CLI::App* run, Options& options) {
-  run->add_option_function<std::vector<std::string>>(
-         "-v,--volume",
-         [&options](const std::vector<std::string>& texts) {
-           for (const auto& text : texts) {
-             const auto volume = parse_volume(text);
-             valid("--volume", volume);
-             options.volumes.push_back(*volume);
-           }
-         },
-         "a directory of this machine in the guest: HOST:GUEST; with :ro not to be written to, with :overlay "
-         "what is written stays with the VM, no more than quota=SIZE; with idmap=UID:GID files of the "
-         "guest's "
-         "root are that user's (may be repeated)")
-      ->allow_extra_args(false)
-      ->type_name("VOLUME");
-  add_workload_options(run, options, "the image's command");
-  run->add_option("--hostname", options.hostname, "the guest's host name; default: the VM's name")
-      ->type_name("NAME");
-  run->add_option_function<std::vector<std::string>>(
-         "--ssh-key",
-         [&options](const std::vector<std::string>& files) {
-           for (const auto& file : files) {
-             const auto key = read_ssh_key(file);
-             valid("--ssh-key", key);
-             options.ssh_keys.push_back(*key);
-           }
-         },
-         "a public key that may log in as root (may be repeated)")
-      ->allow_extra_args(false)
-      ->type_name("FILE");
-}
-
-/// What is run in the guest, and how.
 void add_boot_options(CLI::App* run, Options& options) {
   add_choice<Boot>(run, "--boot", options.boot,
                    {{"auto", Boot::kAuto}, {"init", Boot::kInit}, {"command", Boot::kCommand}},
@@ -105,8 +53,17 @@ void add_machine_options(CLI::App* run, Options& options) {
       ->type_name("N")
       ->capture_default_str();
   add_size(
-      run, "--memory", [&options](std::uint64_t size_bytes) { options.memory_bytes = size_bytes; },
+      run, "-m,--memory", [&options](std::uint64_t size_bytes) { options.memory_bytes = size_bytes; },
       "the guest's memory; default: 1G");
+  add_size(
+      run, "--swap",
+      [&options](std::uint64_t size_bytes) {
+        if (size_bytes > kMaxSwapBytes)
+          throw CLI::ValidationError("--swap", str_cat("at most ", kMaxSwapBytes >> 30U, "G"));
+        options.swap_bytes = size_bytes;
+      },
+      "a disk to swap to, which takes room here as it is used, until the VM ends; default: none",
+      kMinSwapBytes);
   add_choice<AccelChoice>(
       run, "--accel", options.accel_choice,
       {{"auto", AccelChoice::kAuto}, {"kvm", AccelChoice::kKvm}, {"tcg", AccelChoice::kTcg}},
@@ -116,56 +73,84 @@ void add_machine_options(CLI::App* run, Options& options) {
       run, "--machine", options.machine_choice,
       {{"auto", MachineChoice::kAuto}, {"q35", MachineChoice::kQ35}, {"microvm", MachineChoice::kMicrovm}},
       "auto, q35 or microvm (with KVM only)");
-  run->add_option_function<std::string>(
-         "--net", [&options](const std::string& text) { valid("--net", parse_net(text, options)); },
-         "user: by way of this user (default); passt: the same, faster; tap=NAME: a tap interface that "
-         "exists; none")
-      ->type_name("user|passt|tap=NAME|none");
-  run->add_option_function<std::vector<std::string>>(
-         "-p,--publish",
-         [&options](const std::vector<std::string>& texts) {
-           for (const auto& text : texts) {
-             const auto port = parse_published(text);
-             valid("--publish", port);
-             options.published.push_back(*port);
-           }
-         },
-         "a port of this machine that leads to one of the guest: [ADDRESS:]HOST:GUEST[/udp], with --net "
-         "user or passt (may be repeated)")
-      ->allow_extra_args(false)
-      ->type_name("PORTS");
-  run->add_option_function<std::string>(
-         "--platform", [](const std::string& text) { valid("--platform", check_platform(text)); },
-         "whose programs the image holds")
-      ->type_name("linux/ARCH");
+  add_network_options(run, options);
+  add_platform_option(run, options);
+  add_repeated(
+      run, "--binfmt",
+      [&options](const std::string& text) -> Result<void> {
+        LB_ASSIGN(const auto names, parse_binfmt(text));
+        options.binfmt.insert(options.binfmt.end(), names.begin(), names.end());
+        return {};
+      },
+      "the guest runs programs for these architectures, too, by this machine's qemu-user-static: arm64, "
+      "riscv64 and others")
+      ->type_name("ARCH[,ARCH]");
   run->add_option("--qemu", options.qemu, "the QEMU to start")->type_name("FILE");
 }
 
 Result<void> check_network(const Options& options) {
   if (options.published.size() > kMaxPublished) return fail(EINVAL, "--publish: at most ", kMaxPublished);
   const bool forwards = options.net == Net::kUser || options.net == Net::kPasst;
-  if (!options.published.empty() && !forwards) return fail(EINVAL, "--publish needs --net user or passt");
+  if ((!options.published.empty() || options.publish_all) && !forwards)
+    return fail(EINVAL, "--publish needs --net user or passt");
   return {};
 }
 
 Result<void> check_guest(const Options& options) {
   if (options.volumes.size() > kMaxVolumes) return fail(EINVAL, "--volume: at most ", kMaxVolumes);
-  for (const std::string& entry : options.environment) {
-    if (entry.starts_with('=')) return fail(EINVAL, "--env ", entry, ": a name is missing");
-  }
+  if (!options.binfmt.empty() && options.disk_root)
+    return fail(EINVAL, "--binfmt brings a layer of the image's, which --disk-image does not take");
+  if (!options.binfmt.empty() && options.no_initrd)
+    return fail(EINVAL,
+                "--binfmt needs the initrd, whose guest-init tells the kernel: leave --no-initrd out");
+  if (options.tmpfs.size() > kMaxTmpfs) return fail(EINVAL, "--tmpfs: at most ", kMaxTmpfs);
+  if (!options.tmpfs.empty() && options.no_initrd)
+    return fail(EINVAL, "--tmpfs needs the initrd, whose guest-init mounts it: leave --no-initrd out");
+  if (options.swap_bytes != 0 && options.no_initrd)
+    return fail(EINVAL, "--swap needs the initrd, whose guest-init turns it on: leave --no-initrd out");
+  if (!options.root_password_hash.empty() && options.no_initrd)
+    return fail(EINVAL, "--password needs the initrd, whose guest-init sets it: leave --no-initrd out");
   if (!options.hostname.empty() && hostname_for(options.hostname) != options.hostname) {
     return fail(EINVAL, "--hostname ", options.hostname, ": use letters, digits and '-'");
   }
   return {};
 }
 
+/// Of `layerboot build . | layerboot run`: one line.
+Result<std::string> image_from_standard_input() {
+  constexpr std::size_t kMaxBytes = 4096;
+  std::string line;
+  if (::isatty(STDIN_FILENO) == 0) {
+    const auto text = read_all(STDIN_FILENO, kMaxBytes);
+    if (text) line = text->substr(0, text->find('\n'));
+  }
+  if (!line.empty()) return line;
+  return fail(EINVAL,
+              "run: give an IMAGE, here or on standard input, or --socket-path of a daemon that serves one");
+}
+
+Result<void> settle_docker(Options& options) {
+  if (!options.socket_path.empty()) return fail(EINVAL, "--docker needs an IMAGE, or none");
+  if (!options.guest_command.empty())
+    return fail(EINVAL, "--docker boots the image's init: 'layerboot docker VM' runs Docker's commands");
+  // It is used from elsewhere: this terminal is given back when it can be.
+  options.detach = true;
+  if (options.image.empty() && options.name.empty()) options.name = "docker";
+  return {};
+}
+
 Result<void> settle_run(Options& options) {
-  if (options.image.empty() && options.socket_path.empty()) {
-    return fail(EINVAL, "run: give an IMAGE, or --socket-path of a daemon that serves one");
+  if (options.docker) LB_TRY(settle_docker(options));
+  if (options.image.empty() && options.socket_path.empty() && !options.docker) {
+    LB_ASSIGN(options.image, image_from_standard_input());
   }
   if (options.memory_bytes < kMinMemoryBytes) return fail(EINVAL, "--memory: at least 64M");
   // Whole MiB: QEMU rounds the machine's memory, and the backend must have the same size.
   options.memory_bytes = (options.memory_bytes + kMib - 1) / kMib * kMib;
+  if (options.restart != RestartPolicy::kNo && options.remove_at_end)
+    return fail(EINVAL, "--restart and --rm contradict each other");
+  if (options.wait && !options.detach)
+    return fail(EINVAL, "--wait is for --detach: without it run ends with the VM");
   if (options.require_kvm && options.accel_choice == AccelChoice::kTcg) {
     return fail(EINVAL, "--require-kvm and --accel tcg contradict each other");
   }
@@ -174,10 +159,37 @@ Result<void> settle_run(Options& options) {
   }
   // What the VM has had so far is looked at when it is known.
   options.upper = options.upper_choice.value_or(UpperKind::kHost);
+  LB_TRY(settle_environment(options));
   LB_TRY(check_upper(options));
   LB_TRY(check_network(options));
   LB_TRY(check_guest(options));
   return settle_name(options);
+}
+
+CLI::Option* add_upper_option(CLI::App* run, Options& options) {
+  return run
+      ->add_option_function<std::string>(
+          "--upper",
+          [&options](const std::string& word) {
+            if (word == "host") options.upper_choice = UpperKind::kHost;
+            if (word == "disk") options.upper_choice = UpperKind::kDisk;
+            if (word == "ram") options.upper_choice = UpperKind::kRam;
+          },
+          "where what the guest writes is kept: host, as files; disk, an ext4 of the guest's own, faster; "
+          "ram, its "
+          "memory, until it ends; default: as before, or host for a new VM")
+      ->check(CLI::IsMember({"host", "disk", "ram"}))
+      ->type_name("host|disk|ram");
+}
+
+/// What the help begins with.
+void show_first(CLI::App* run) {
+  constexpr const char* kFirst = "What one needs first";
+  run->get_help_ptr()->group(kFirst);
+  for (const char* name : {"--interactive", "--tty", "--detach", "--wait", "--rm", "--name", "--env",
+                           "--volume", "--publish", "--cpus", "--memory", "--disk"}) {
+    run->get_option(name)->group(kFirst);
+  }
 }
 
 }  // namespace
@@ -191,14 +203,16 @@ void add_run_command(CommandSet& commands) {
       "What follows IMAGE, or --, is a command to run instead of the image's: layerboot run debian:12 sh -c "
       "'exit 7'.\n"
       "The VM keeps what it writes under its name: the same command boots it again.\n"
-      "Ctrl-] three times within a second powers it off; once more stops it at once.\n"
+      "Ctrl-] three times within a second powers it off, once more stops it at once; Ctrl-] Ctrl-] s is a "
+      "shell in it.\n"
       "Exit status: the command's (128 and the number of the signal that ended it, 127 not found, 126 not to "
       "be\n"
       "run); 125 the guest reset itself before the command ended; with an init 0 when the guest powered "
       "off;\n"
       "1 something failed, 2 wrong usage.");
   auto* image = run->add_option("IMAGE", options.image,
-                                "a name such as debian:12, fetched if need be, or oci:DIR[:TAG]");
+                                "a name such as debian:12, fetched if need be, or oci:DIR[:TAG]; default: "
+                                "a line of standard input, as build writes");
   // COMMAND and its arguments, which may look like options of ours.
   run->prefix_command();
   run->add_flag("-i,--interactive", options.interactive, "standard input goes to the guest: it does anyway");
@@ -211,26 +225,31 @@ void add_run_command(CommandSet& commands) {
                              "boot from a disk made of IMAGE, as large as --disk says, instead of virtiofs");
   disk->excludes(socket);
   run->add_flag("-d,--detach", options.detach, "in the background; logs and console show it, stop ends it");
+  run->add_flag("--docker", options.docker,
+                "use the image's Docker engine from here: in the background; when the engine answers, "
+                "DOCKER_HOST is "
+                "printed for the shell; without IMAGE one is built, once");
+  run->add_flag("--wait", options.wait,
+                "with --detach: return when the guest is up, as its systemd says, if it has one");
+  run->add_option("--wait-timeout", options.wait_seconds,
+                  "how long that may take; then it is an error, and the VM goes on")
+      ->check(CLI::Range(1U, 86'400U))
+      ->type_name("SECONDS")
+      ->default_str("600");
   run->add_flag("--rm", options.remove_at_end, "remove the VM, and what it wrote, when it ends");
+  run->add_option_function<std::string>(
+         "--restart",
+         [&options](const std::string& text) { valid("--restart", parse_restart(text, options)); },
+         "when the VM has ended, start it again: on-failure[:MOST] if it failed, always unless it was "
+         "stopped; "
+         "as long as this launcher lives")
+      ->type_name("no|on-failure|always");
   run->add_flag("--timing", options.timing, "say at the end where the time of the start went");
   run->add_flag("--ephemeral", options.ephemeral,
                 "start from the image alone, and keep nothing that is written");
   add_pull_options(run, options);
   add_disk_options(run, options);
-  run->add_option_function<std::string>(
-         "--upper",
-         [&options](const std::string& word) {
-           if (word == "host") options.upper_choice = UpperKind::kHost;
-           if (word == "disk") options.upper_choice = UpperKind::kDisk;
-           if (word == "ram") options.upper_choice = UpperKind::kRam;
-         },
-         "where what the guest writes is kept: host, as files; disk, an ext4 of the guest's own, faster; "
-         "ram, its "
-         "memory, until it ends; default: as before, or host for a new VM")
-      ->check(CLI::IsMember({"host", "disk", "ram"}))
-      ->type_name("host|disk|ram")
-      ->excludes(socket)
-      ->excludes(disk);
+  add_upper_option(run, options)->excludes(socket)->excludes(disk);
   add_writeback_option(run, options)->excludes(socket)->excludes(disk);
   add_choice<DiskFormat>(run, "--disk-format", options.disk_format,
                          {{"raw", DiskFormat::kRaw}, {"qcow2", DiskFormat::kQcow2}},
@@ -245,6 +264,7 @@ void add_run_command(CommandSet& commands) {
   add_machine_options(run, options);
   add_boot_options(run, options);
   add_guest_options(run, options);
+  show_first(run);
 }
 
 }  // namespace layerboot::launcher

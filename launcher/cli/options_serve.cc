@@ -21,7 +21,11 @@ void add_serve_commands(CommandSet& commands) {
   auto* kernel =
       commands.add("kernel", Command::kKernel, "fetch and prepare a kernel, and print its directory");
   add_kernel_options(kernel, options);
-  commands.add("completion", Command::kCompletion, "print the completion of this command line for bash");
+  add_platform_option(kernel, options);
+  auto* completion = commands.add("completion", Command::kCompletion,
+                                  "print the completion of this command line for a shell");
+  completion->add_option("SHELL", options.shell, "bash (the default), zsh or fish")
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   auto* doctor = commands.add("doctor", Command::kDoctor, "say what this machine can do");
   add_kernel_options(doctor, options);
   doctor->add_flag("--json", options.json, "one JSON document instead of columns");

@@ -7,15 +7,6 @@ namespace layerboot::launcher {
 
 namespace {
 
-void add_tls_options(CLI::App* command, Options& options) {
-  auto* verify = command->add_flag("--tls-verify", options.tls_verify,
-                                   "=false: take plain http, or a certificate that nobody signed");
-  command
-      ->add_flag_callback(
-          "--no-tls-verify", [&options] { options.tls_verify = false; }, "as --tls-verify=false")
-      ->excludes(verify);
-}
-
 void add_pull(CommandSet& commands) {
   Options& options = commands.options();
   auto* pull =
@@ -39,7 +30,9 @@ void add_images(CommandSet& commands) {
   auto* images =
       commands.add("images", Command::kImages, "list the images in the local store", check_image_list);
   images->add_flag("--json", options.json, "one JSON document instead of columns");
-  images->add_flag("--names", options.names_only, "the names alone, for scripts");
+  auto* names = images->add_flag("--names", options.names_only, "the names alone, for scripts");
+  auto* tree = images->add_flag("--tree", options.image_tree, "by the layers that they share");
+  tree->excludes(names);
   images
       ->add_option("--filter", options.filters,
                    "KEY=VALUE: reference=PATTERN, dangling, used or usable=true or false (may be repeated)")
@@ -47,13 +40,23 @@ void add_images(CommandSet& commands) {
       ->type_name("FILTER");
   images
       ->add_option("--format", options.format,
-                   "a line of your own, such as '{{.Repository}}:{{.Tag}} {{.ID}}'")
-      ->type_name("TEMPLATE");
+                   "json, table, or a line of your own: '[table ]{{.Repository}}:{{.Tag}} {{.ID}}'")
+      ->type_name("TEMPLATE")
+      ->excludes(tree);
   images->add_flag("--no-trunc", options.no_trunc, "whole digests");
   images->footer(str_cat("The fields of a TEMPLATE: ", image_list_fields()));
 }
 
 }  // namespace
+
+void add_tls_options(CLI::App* command, Options& options) {
+  auto* verify = command->add_flag("--tls-verify", options.tls_verify,
+                                   "=false: take plain http, or a certificate that nobody signed");
+  command
+      ->add_flag_callback(
+          "--no-tls-verify", [&options] { options.tls_verify = false; }, "as --tls-verify=false")
+      ->excludes(verify);
+}
 
 void add_pull_options(CLI::App* command, Options& options) {
   add_choice<PullPolicy>(

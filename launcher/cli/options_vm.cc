@@ -1,7 +1,9 @@
 // The commands about VMs that exist: start, ps, logs, console, stop, kill, rm, inspect, reset and resize.
 
 #include "launcher/cli/options_parts.h"
+#include "launcher/cli/vm_rows.h"
 #include "launcher/vm/control_protocol.h"
+#include "oci-mount/base/decimal.h"
 
 namespace layerboot::launcher {
 
@@ -24,20 +26,47 @@ Result<void> check_one_name(Options& options) { return check_name(options.name);
 
 void add_looking(CommandSet& commands) {
   Options& options = commands.options();
-  auto* ps = commands.add("ps", Command::kPs, "list the VMs that run");
+  auto* ps = commands.add("ps", Command::kPs, "list the VMs that run", check_vm_list);
   ps->add_flag("-a,--all", options.all, "those that are stopped too");
   ps->add_flag("--json", options.json, "one JSON document instead of columns");
   ps->add_flag("--names", options.names_only, "the names alone, for scripts");
+  ps->add_option("--filter", options.filters,
+                 "KEY=VALUE: name, image, label or state; of one key any, of several all (may be repeated)")
+      ->allow_extra_args(false)
+      ->type_name("FILTER");
+  ps->add_option("--format", options.format, "a line of your own, such as '{{.Name}}: {{.Status}}'")
+      ->type_name("TEMPLATE");
+  ps->add_flag("--no-trunc", options.no_trunc, "whole names of images");
+  ps->footer(str_cat("The fields of a TEMPLATE: ", ListTemplate<VmRow>::names_of(vm_fields())));
   auto* inspect =
       commands.add("inspect", Command::kInspect, "say all that is known of VMs or images, in JSON");
   inspect->add_flag("--json", options.json, "as it is in any case");
   inspect->add_option("VM_OR_IMAGE", options.names, "names of VMs, as ps shows them, else of images")
       ->required()
       ->type_name("NAME");
+  auto* stats =
+      commands.add("stats", Command::kStats, "show what running VMs use, anew each second", check_names);
+  stats->add_option("VM", options.names, "names, as ps shows them; default: all that run")->type_name("NAME");
+  stats->add_flag("--no-stream", options.no_stream, "once, and no more");
+  stats->add_flag("--json", options.json, "one JSON document a line");
   auto* logs =
       commands.add("logs", Command::kLogs, "print what a VM has said on its console", check_one_name);
   add_name(logs, options);
   logs->add_flag("-f,--follow", options.follow, "go on until the VM ends, or Ctrl-C");
+  logs->add_option_function<std::string>(
+          "-n,--tail",
+          [&options](const std::string& text) {
+            if (text == "all") return;
+            const auto lines = parse_decimal(text, UINT32_MAX);
+            if (!lines)
+              throw CLI::ValidationError("--tail", str_cat("'", text, "' is neither a number nor all"));
+            options.tail = *lines;
+          },
+          "so many lines at the end; default: all")
+      ->type_name("LINES");
+  add_time(logs, "--since", options.since,
+           "what was said from then on: 10m or 1h30m ago, or 2026-11-29T10:00:00Z");
+  logs->add_flag("-t,--timestamps", options.timestamps, "when each line began, before it");
   logs->add_flag("--launcher", options.launcher_log,
                  "what launcher, daemon and QEMU have said instead, of a VM in the background");
   auto* console =
@@ -57,6 +86,17 @@ void add_ending(CommandSet& commands) {
   stop->footer(
       "Presses the guest's power button, and waits. Exit status: 0 all are off in order, 1 one had to be cut "
       "off\nor could not be stopped.");
+  auto* restart = commands.add("restart", Command::kRestart,
+                               "stop VMs and start them again, as they were run last", check_names);
+  add_names(restart, options);
+  restart->add_option("-t,--time", options.stop_seconds, "how long the guest may take to stop")
+      ->check(CLI::Range(std::uint64_t{0}, kMaxStopSeconds))
+      ->type_name("SECONDS")
+      ->default_str("90");
+  add_program_options(restart, options);
+  auto* wait = commands.add("wait", Command::kWait, "wait for VMs to end, and print each one's exit status",
+                            check_names);
+  add_names(wait, options);
   auto* kill =
       commands.add("kill", Command::kKill, "cut VMs off at once, as a power failure would", check_names);
   add_names(kill, options);
@@ -83,12 +123,38 @@ void add_vm_commands(CommandSet& commands) {
   auto* reset = commands.add("reset", Command::kReset,
                              "forget what VMs have written, and keep their settings", check_names);
   add_names(reset, options);
+  auto* rename = commands.add("rename", Command::kRename, "give a stopped VM another name",
+                              [](Options& settled) -> Result<void> {
+                                LB_TRY(check_name(settled.name));
+                                return check_name(settled.new_name);
+                              });
+  add_name(rename, options);
+  rename->add_option("NEW", options.new_name, "its name from now on")->required()->type_name("NAME");
   auto* resize = commands.add("resize", Command::kResize, "change how much a VM may write", check_one_name);
   add_name(resize, options);
   add_disk_size(
       resize, "SIZE", [&options](std::uint64_t size_bytes) { options.quota_bytes = size_bytes; },
       "the new bound, such as 8G")
       ->required();
+}
+
+void add_volume_command(CommandSet& commands) {
+  Options& options = commands.options();
+  auto* volume =
+      commands.add("volume", Command::kVolume, "look after the volumes that are kept here",
+                   [](Options& settled) -> Result<void> {
+                     const bool lists = settled.action == "ls";
+                     if (lists == settled.names.empty()) return {};
+                     return fail(EINVAL, lists ? "volume ls takes no names"
+                                               : str_cat("volume ", settled.action, ": give names"));
+                   });
+  volume->add_option("ACTION", options.action, "ls, create or rm")
+      ->required()
+      ->check(CLI::IsMember({"ls", "create", "rm"}));
+  volume->add_option("NAME", options.names, "names of volumes");
+  volume->add_flag("--json", options.json, "one JSON document instead of columns");
+  volume->add_flag("--names", options.names_only, "the names alone, for scripts");
+  volume->footer("run -v NAME:GUEST makes a volume that is not there. rm refuses one that a VM has.");
 }
 
 }  // namespace layerboot::launcher

@@ -1,22 +1,34 @@
 #include "launcher/cli/run_command.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
 #include <utility>
 
 #include "launcher/cli/disk_command.h"
+#include "launcher/cli/docker_command.h"
+#include "launcher/cli/host_settings.h"
+#include "launcher/cli/run_events.h"
 #include "launcher/cli/run_plan.h"
 #include "launcher/cli/store_commands.h"
+#include "launcher/cli/up_wait.h"
 #include "launcher/cli/upper_settings.h"
 #include "launcher/disk/disk_vm.h"
+#include "launcher/disk/swap_disk.h"
 #include "launcher/disk/upper_disk.h"
 #include "launcher/export/libvirt_domain.h"
 #include "launcher/host/programs.h"
 #include "launcher/host/run_tool.h"
+#include "launcher/host/time_text.h"
 #include "launcher/host/unix_socket.h"
+#include "launcher/images/built_images.h"
 #include "launcher/supervise/detach.h"
 #include "launcher/supervise/janitor.h"
+#include "launcher/supervise/restart_pause.h"
 #include "launcher/supervise/supervisor.h"
 #include "launcher/vm/last_run.h"
 #include "launcher/vm/vm_directory.h"
@@ -29,6 +41,10 @@ namespace {
 
 /// Throw-away VMs of one image at a time, and those that a killed launcher left.
 constexpr unsigned kMaxThrowAways = 1000;
+/// Before a VM is started again: twice as long each time, unless it ran for a while.
+constexpr std::chrono::milliseconds kLeastPause{500};
+constexpr std::chrono::milliseconds kMostPause{60'000};
+constexpr std::chrono::seconds kLongRun{10};
 
 /// Where `serve` listens when nothing else was said.
 std::filesystem::path serving_socket(const StateDirs& dirs) { return dirs.runtime / "virtiofs.sock"; }
@@ -36,27 +52,73 @@ std::filesystem::path serving_socket(const StateDirs& dirs) { return dirs.runtim
 /// `options` with the image that is there then: fetched into the store, if need be.
 Result<Options> with_image(const StateDirs& dirs, const Options& options) {
   Options supplied = options;
+  if (options.image.empty() && options.docker) {
+    LB_ASSIGN(supplied.image, supply_docker_image(dirs));
+  }
   if (options.image.empty()) return supplied;
   LB_ASSIGN(supplied.image, supply_image(dirs, options.image, supply_options(options)));
   return supplied;
 }
 
 /// Runs the plan, and notes how it went.
-Result<int> carry_through(SupervisorPlan& plan, const VmDirectory& directory) {
+Result<int> carry_through(SupervisorPlan& plan, const VmDirectory& directory, RunEvents& events,
+                          std::uint64_t swap_bytes) {
   LastRun run;
   run.started = seconds_now();
-  LB_TRY(save_last_run(directory.paths().last_run(), run));
+  // Where others can look and stop already: between two runs of a VM there is to be no moment without.
+  plan.on_ready = [&]() -> Result<void> {
+    LB_TRY(save_last_run(directory.paths().last_run(), run));
+    return swap_bytes == 0 ? Result<void>() : make_swap_disk(directory.paths().swap_disk(), swap_bytes);
+  };
   plan.on_ended = [&](const Result<int>& outcome) {
+    // Of a QEMU that never ran.
+    ::unlink(directory.paths().swap_disk().c_str());
     run.ended = seconds_now();
     run.exit_status = outcome ? *outcome : 1;
-    // Without text a child has said why, where the launcher's own lines go.
-    if (!outcome)
-      run.error = outcome.error().text.empty() ? "a program of the VM failed" : outcome.error().text;
+    if (!outcome) run.error = end_text(outcome.error());
     if (const auto saved = save_last_run(directory.paths().last_run(), run); !saved) {
       log_warn(saved.error().describe());
     }
+    events.ended(outcome);
   };
   return supervise(plan);
+}
+
+/// Whether the end of a run is to be followed by another one.
+bool wants_restart(const RunSettings& settings, const Result<int>& outcome, unsigned restarts) {
+  if (settings.restart == RestartPolicy::kNo) return false;
+  if (settings.restart == RestartPolicy::kAlways) return true;
+  const bool failed = !outcome || *outcome != 0;
+  return failed && (settings.restart_limit == 0 || restarts < settings.restart_limit);
+}
+
+/// Runs the plan, and again as `settings` say, until somebody asks for the end. A VM that never came up is
+/// not tried again.
+Result<int> keep_running(SupervisorPlan& plan, const VmDirectory& directory, const RunSettings& settings,
+                         RunEvents& events) {
+  bool stop_asked = false;
+  bool came_up = false;
+  plan.stop_asked = &stop_asked;
+  plan.on_reboot = [&events] { events.rebooted(); };
+  plan.on_started = [&came_up, &events, &directory, kept = std::move(plan.on_started)]() -> Result<void> {
+    events.started();
+    // QEMU has it open: whichever way the run ends, nothing of it is left.
+    ::unlink(directory.paths().swap_disk().c_str());
+    if (std::exchange(came_up, true)) return {};
+    return kept();
+  };
+  auto pause = kLeastPause;
+  for (unsigned restarts = 0;; ++restarts) {
+    const auto begun = std::chrono::steady_clock::now();
+    auto outcome = carry_through(plan, directory, events, settings.swap_bytes);
+    if (stop_asked || !came_up || !wants_restart(settings, outcome, restarts)) return outcome;
+    pause =
+        std::chrono::steady_clock::now() - begun > kLongRun ? kLeastPause : std::min(2 * pause, kMostPause);
+    const std::string how = outcome ? str_cat("with status ", *outcome) : outcome.error().describe();
+    log_info("the VM has ended (", how, ") and is started again in ", pause.count(), " ms");
+    LB_ASSIGN(const bool go_on, pause_before_restart(plan.control_socket, pause));
+    if (!go_on) return outcome;
+  }
 }
 
 /// Of a VM that is known, as it was last run: exporting it must not change what it is.
@@ -94,6 +156,22 @@ Result<VmDirectory> directory_for(const StateDirs& dirs, Options& options) {
   }
 }
 
+/// What whoever started the VM waits for, and is told.
+Result<int> started_in_background(const StateDirs& dirs, const Options& options, Timeline& timeline) {
+  const std::chrono::seconds bound(options.wait_seconds);
+  if (options.wait || options.docker) LB_TRY(wait_until_up(dirs, options.name, bound));
+  if (!options.docker) {
+    std::printf("%s\n", options.name.c_str());
+    return 0;
+  }
+  timeline.mark("the guest is up");
+  LB_TRY(wait_for_docker(dirs, options.name, bound));
+  timeline.mark("its Docker engine answers");
+  if (options.timing) std::fputs(timeline.table().c_str(), stderr);
+  std::printf("export DOCKER_HOST=%s\n", docker_host(dirs, options.name).c_str());
+  return 0;
+}
+
 }  // namespace
 
 Result<int> run_vm(const StateDirs& dirs, const Options& asked) {
@@ -104,6 +182,7 @@ Result<int> run_vm(const StateDirs& dirs, const Options& asked) {
   LB_ASSIGN(VmDirectory directory, directory_for(dirs, options));
   LB_TRY(directory.throw_away_ephemeral());
   LB_ASSIGN(options, with_upper(directory, options));
+  LB_TRY(settle_on_host(dirs, options));
   LB_ASSIGN(SupervisorPlan plan, plan_for(dirs, options, directory));
   LB_TRY(InterruptScope::check());
   interrupts.reset();
@@ -115,8 +194,7 @@ Result<int> run_vm(const StateDirs& dirs, const Options& asked) {
     if (!detached->is_child()) {
       directory.leave_to_child();
       LB_TRY(detached->wait_started());
-      std::printf("%s\n", options.name.c_str());
-      return 0;
+      return started_in_background(dirs, options, timeline);
     }
     plan.console_input = -1;
     plan.console_output = -1;
@@ -126,11 +204,17 @@ Result<int> run_vm(const StateDirs& dirs, const Options& asked) {
       return detached->started();
     };
   }
-  LB_ASSIGN(const Janitor janitor, Janitor::start(directory.paths()));
-  const auto status = carry_through(plan, directory);
+  RunEvents events(options, directory);
+  LB_ASSIGN(const Janitor janitor, Janitor::start(directory.paths(), events.killed()));
+  const auto status = keep_running(plan, directory, options, events);
   // On standard error, where it does not mix with what the guest says; at the end, where it is read.
   if (options.timing) std::fputs(timeline.table().c_str(), stderr);
-  LB_TRY(options.remove_at_end ? directory.remove() : directory.throw_away_ephemeral());
+  if (!options.remove_at_end) {
+    LB_TRY(directory.throw_away_ephemeral());
+    return status;
+  }
+  LB_TRY(directory.remove());
+  events.removed();
   return status;
 }
 
@@ -153,13 +237,20 @@ Result<int> start_vm(const StateDirs& dirs, const Options& options) {
 
 Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const Options chosen, exported_options(dirs, options));
+  if (is_foreign(architecture_of(chosen)))
+    return fail(ENOTSUP, "VM ", options.name, " is for ", chosen.platform,
+                ": only those for this machine's own architecture are made into a domain");
+  if (chosen.swap_bytes != 0)
+    log_warn("the swap disk of ", options.name, " is left out: the launcher makes it anew for each run");
+  if (!chosen.more_nets.empty())
+    log_warn("the further network cards of ", options.name, " are left out: add them to the domain");
   if (!chosen.sockets.empty())
     log_warn("the shared sockets of ", options.name, " are left out: they need the launcher beside the VM");
   LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
   const InterruptScope interrupts;  // as in run_vm()
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));
   LB_ASSIGN(Prepared prepared, prepare(dirs, chosen, directory));
-  auto& [kernel, record, config] = prepared;
+  auto& [kernel, record, config, files] = prepared;
   if (config.disk_root && !config.volumes.empty()) {
     log_warn("the volumes of ", options.name,
              " are left out: a domain with its root on a disk has no daemons");
@@ -202,8 +293,8 @@ Result<void> serve_image(const StateDirs& dirs, const Options& given) {
   chosen.ephemeral = false;
   chosen.writeback |= options.writeback;
   LB_ASSIGN(const Prepared prepared, prepare(dirs, chosen, directory));
-  const auto& [kernel, record, config] = prepared;
-  LB_ASSIGN(ChildSpec daemon, vfsd_spec(dirs, chosen, directory, kernel, config, plan.socket));
+  const auto& [kernel, record, config, files] = prepared;
+  LB_ASSIGN(ChildSpec daemon, vfsd_spec(dirs, chosen, directory, prepared, plan.socket));
   plan.daemons.push_back(std::move(daemon));
   plan.on_ready = [&directory, record]() -> Result<void> {
     directory.keep();

@@ -5,6 +5,7 @@
 #include <thread>
 #include <utility>
 
+#include "launcher/agent/docker_answer.h"
 #include "launcher/agent/session_client.h"
 #include "launcher/cli/disk_command.h"
 #include "launcher/disk/disk_vm.h"
@@ -16,9 +17,11 @@
 #include "launcher/kernel/kernel_choice.h"
 #include "launcher/qemu/accelerator.h"
 #include "launcher/qemu/qemu_args.h"
+#include "launcher/qemu/qemu_user.h"
 #include "launcher/qemu/qemu_version.h"
 #include "launcher/supervise/passt_args.h"
 #include "launcher/supervise/vfsd_args.h"
+#include "launcher/vm/binfmt_layer.h"
 #include "launcher/vm/guest_plan.h"
 #include "launcher/vm/image_workload.h"
 #include "launcher/vm/vm_layer.h"
@@ -35,7 +38,7 @@ constexpr unsigned kMaxRequestQueues = 8;
 /// Before anything is fetched for an image that is not there.
 Result<guest_init::ImageWorkload> workload_for(const StateDirs& dirs, const Options& options) {
   if (options.image.empty()) return guest_init::ImageWorkload();
-  return image_workload(dirs, options.image);
+  return image_workload(dirs, options.image, image_platform(options));
 }
 
 /// What config.json is to say once this run has come to something. Until then it says what the VM was before,
@@ -57,6 +60,33 @@ Result<VmRecord> record_for(const Options& options, const VmDirectory& directory
   return record;
 }
 
+/// A daemon shares directories: a file is put into the VM layer, where it is as it was at the start.
+Result<std::vector<LayerFile>> take_files(Options& options) {
+  constexpr std::size_t kMaxFileBytes = std::size_t{1} << 20;
+  std::vector<LayerFile> files;
+  for (const Volume& volume : options.volumes) {
+    std::error_code ignored;
+    if (!std::filesystem::is_regular_file(volume.host, ignored)) continue;
+    if (volume.kind == VolumeKind::kShared) {
+      return fail(ENOTDIR, "--volume ", volume.host,
+                  " is a file: one for the guest to write to can't be shared, since a program on either side "
+                  "that replaces it, as editors do, would part the two; give its directory, or add :ro or "
+                  ":overlay for the file as it is at the start");
+    }
+    if (options.disk_root)
+      return fail(ENOTDIR, "--volume ", volume.host, " is a file, which --disk-image does not take");
+    const auto mode = std::filesystem::status(volume.host, ignored).permissions();
+    LB_ASSIGN(std::string content, read_file(volume.host, kMaxFileBytes));
+    files.push_back({.path = volume.guest,
+                     .content = std::move(content),
+                     .mode = static_cast<unsigned>(mode & std::filesystem::perms::mask) & 0777U});
+  }
+  std::erase_if(options.volumes, [&](const Volume& volume) {
+    return std::ranges::any_of(files, [&](const LayerFile& file) { return file.path == volume.guest; });
+  });
+  return files;
+}
+
 Result<VmConfig> config_for(const Options& options, const VmRecord& record,
                             guest_init::ImageWorkload workload, const Kernel& kernel) {
   VmConfig config;
@@ -65,6 +95,10 @@ Result<VmConfig> config_for(const Options& options, const VmRecord& record,
   config.image = options.image;
   config.quota_bytes = options.quota_bytes.value_or(record.quota_bytes);
   config.workload = std::move(workload);
+  config.workload.root_password = options.root_password_hash;
+  config.workload.autologin = options.autologin;
+  for (const TmpfsMount& mount : options.tmpfs)
+    config.workload.tmpfs.push_back(str_cat(mount.guest, ':', mount.options));
   config.machine_id = record.machine_id;
   config.kernel_release = kernel.release;
   config.vmlinuz = kernel.vmlinuz;
@@ -85,8 +119,13 @@ Result<void> add_network(const VmConfig& config, SupervisorPlan& plan) {
 }
 
 Result<void> check_network(const Options& options) {
-  if (options.net == Net::kTap) {
-    auto there = check_interface(options.tap);
+  std::vector<std::string> taps;
+  if (options.net == Net::kTap) taps.push_back(options.tap);
+  for (const NetCard& card : options.more_nets) {
+    if (card.kind == Net::kTap) taps.push_back(card.tap);
+  }
+  for (const std::string& tap : taps) {
+    auto there = check_interface(tap);
     if (!there) return while_doing(there.error(), "--net");
   }
   for (const PublishedPort& port : options.published) {
@@ -100,18 +139,23 @@ Result<void> check_network(const Options& options) {
 
 Result<Prepared> prepare(const StateDirs& dirs, const Options& options, const VmDirectory& directory) {
   LB_ASSIGN(auto workload, workload_for(dirs, options));
-  LB_ASSIGN(Kernel kernel, kernel_for(dirs, options.kernel, options.guest_init));
+  LB_ASSIGN(Kernel kernel, kernel_for(dirs, options.kernel, options.guest_init, architecture_of(options)));
   LB_ASSIGN(VmRecord record, record_for(options, directory));
-  LB_ASSIGN(VmConfig config, config_for(options, record, std::move(workload), kernel));
-  return Prepared{.kernel = std::move(kernel), .record = std::move(record), .config = std::move(config)};
+  Options without_files = options;
+  LB_ASSIGN(auto files, take_files(without_files));
+  LB_ASSIGN(VmConfig config, config_for(without_files, record, std::move(workload), kernel));
+  return Prepared{.kernel = std::move(kernel),
+                  .record = std::move(record),
+                  .config = std::move(config),
+                  .files = std::move(files)};
 }
 
 Result<ChildSpec> vfsd_spec(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
-                            const Kernel& kernel, const VmConfig& config,
-                            const std::filesystem::path& socket) {
+                            const Prepared& prepared, const std::filesystem::path& socket) {
+  const auto& [kernel, record, config, files] = prepared;
   const auto upper = config.ephemeral ? directory.paths().ephemeral_upper() : directory.paths().upper();
   LB_ASSIGN(const auto vfsd, find_vfsd(options.vfsd));
-  LB_TRY(write_vm_layer(config, directory.paths().layer()));
+  LB_TRY(write_vm_layer(config, directory.paths().layer(), files));
   VfsdPaths paths{.vfsd = vfsd,
                   .socket = socket,
                   .control = directory.paths().vfsd_socket(),
@@ -119,6 +163,8 @@ Result<ChildSpec> vfsd_spec(const StateDirs& dirs, const Options& options, const
                   .index = dirs.index(),
                   .added_layers = {}};
   if (!kernel.modules_tar.empty()) paths.added_layers.push_back(kernel.modules_tar);
+  LB_ASSIGN(const auto interpreters, binfmt_layers(dirs, config.binfmt, architecture_of(config)));
+  paths.added_layers.insert(paths.added_layers.end(), interpreters.begin(), interpreters.end());
   paths.added_layers.push_back(directory.paths().layer());
   const bool once = options.command == Command::kRun;
   return ChildSpec{.label = "vfsd", .argv = vfsd_args(config, paths, once)};
@@ -176,17 +222,18 @@ Result<void> leave_out_initrd(const Kernel& kernel, VmConfig& config) {
 
 Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, VmDirectory& directory) {
   LB_TRY(check_network(options));
-  LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
+  LB_ASSIGN(const auto qemu, find_qemu(options.qemu, architecture_of(options)));
   LB_ASSIGN(Prepared prepared, prepare(dirs, options, directory));
-  auto& [kernel, record, config] = prepared;
+  auto& [kernel, record, config, files] = prepared;
   LB_TRY(decide_accelerator(dirs, options, qemu, config));
   if (config.accel == Accel::kTcg) {
     config.tsc_khz = measure_host_tsc_khz();
     config.qemu_major = qemu_major(qemu_version(qemu).value_or(""));
   }
   LB_TRY(leave_out_initrd(kernel, config));
+  if (config.swap_bytes != 0) config.swap_disk = directory.paths().swap_disk();
   SupervisorPlan plan;
-  plan.on_started = [&directory, record = std::move(record)] {
+  plan.on_started = [&directory, record = record] {
     directory.keep();
     return directory.save_record(record);
   };
@@ -194,12 +241,16 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
   plan.other_image_advice =
       str_cat("VM ", options.name, " was made of another image: 'layerboot reset ", options.name,
               "' throws away what it has written, another --name starts another VM");
+  plan.power_button = architecture_of(config).hears_power_button;
   plan.console_log = directory.paths().console_log();
   plan.control_socket = directory.paths().control_socket();
   plan.guest = GuestPlan{.agent_socket = directory.paths().agent_socket(),
                          .main = main_request(config),
                          .expected = expected_guest(config),
-                         .sockets = config.sockets};
+                         .sockets = config.sockets,
+                         .docker = config.docker};
+  if (config.docker)
+    plan.guest->sockets.push_back({directory.paths().docker_socket().string(), kDockerSocket});
   LB_TRY(check_request_fits(plan.guest->main));
   if (options.disk_root) {
     LB_ASSIGN(const DiskPlan root, disk_plan(options, config.quota_bytes));
@@ -211,12 +262,16 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
     config.request_queues =
         std::min({config.cpus, kMaxRequestQueues, std::max(1U, std::thread::hardware_concurrency())});
     LB_TRY(prepare_guest_upper(dirs, directory, config));
-    LB_ASSIGN(ChildSpec root, vfsd_spec(dirs, options, directory, kernel, config, {}));
+    LB_ASSIGN(ChildSpec root, vfsd_spec(dirs, options, directory, prepared, {}));
     plan.daemons.push_back(std::move(root));
   }
   LB_TRY(add_volumes(dirs, options, directory, config, plan));
   LB_TRY(add_network(config, plan));
-  plan.vmm = ChildSpec{.label = "QEMU", .argv = qemu_args(config, qemu), .death_signal = SIGKILL};
+  LB_TRY(choose_qemu_user(dirs, qemu, config));
+  plan.vmm = ChildSpec{.label = "QEMU",
+                       .argv = qemu_args(config, qemu),
+                       .death_signal = SIGKILL,
+                       .own_pid_namespace = config.qemu_uid != 0};
   return plan;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <vector>
 
 #include "launcher/cli/options.h"
 #include "launcher/host/child.h"
@@ -9,6 +10,7 @@
 #include "launcher/supervise/supervisor.h"
 #include "launcher/vm/vm_config.h"
 #include "launcher/vm/vm_directory.h"
+#include "launcher/vm/vm_layer.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/state_dirs.h"
 
@@ -16,8 +18,9 @@ namespace layerboot::launcher {
 
 struct Prepared {
   Kernel kernel;
-  VmRecord record;  // what config.json is to say once this has come to something; not yet saved
-  VmConfig config;
+  VmRecord record;               // what config.json is to say once this has come to something; not yet saved
+  VmConfig config;               // without the volumes that are files
+  std::vector<LayerFile> files;  // those, as they are now
 };
 
 /// The image is looked at before anything is fetched for it, then the kernel. REQUIRES: the main thread.
@@ -25,8 +28,7 @@ Result<Prepared> prepare(const StateDirs& dirs, const Options& options, const Vm
 
 /// The daemon of a root on virtiofs, and the VM layer that it serves. `socket` empty: it has QEMU's end.
 Result<ChildSpec> vfsd_spec(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
-                            const Kernel& kernel, const VmConfig& config,
-                            const std::filesystem::path& socket);
+                            const Prepared& prepared, const std::filesystem::path& socket);
 
 /// Into `config`: KVM or emulation, by trial where the options leave it open.
 Result<void> decide_accelerator(const StateDirs& dirs, const Options& options,

@@ -9,6 +9,7 @@
 #include "launcher/host/run_tool.h"
 #include "launcher/host/signals.h"
 #include "launcher/vm/vm_directory.h"
+#include "oci-mount/base/bytes.h"
 #include "oci-mount/base/exec_pointers.h"
 #include "oci-mount/base/files.h"
 
@@ -28,16 +29,17 @@ constexpr const char* kPrepare =
     "for f in /usr/sbin/sshd /usr/local/sbin/sshd /usr/lib/ssh/sshd; do [ -x $f ] && sshd=$f && break; done\n"
     "[ -n \"$sshd\" ] || exit 67\n"
     "mkdir -p $d /run/sshd && printf '%s\\n' \"$LAYERBOOT_KEYS\" >$d/authorized_keys || exit 1\n"
-    "[ -s $d/host_key ] || ssh-keygen -q -t ed25519 -N '' -f $d/host_key\n";
+    "umask 077; printf '%s\\n' \"$LAYERBOOT_HOST_KEY\" >$d/host_key || exit 1\n"
+    "umask 022; unset LAYERBOOT_KEYS LAYERBOOT_HOST_KEY\n";
 constexpr const char* kServe =
     "exec \"$sshd\" -i -o HostKey=$d/host_key -o PidFile=none -o PermitRootLogin=prohibit-password\\\n"
     " -o AuthorizedKeysFile=\"$d/authorized_keys .ssh/authorized_keys\"\n";
 
 fs::path key_directory(const StateDirs& dirs, const std::string& name) { return dirs.vms() / name / "ssh"; }
 
-/// The VM's own key pair, made at the first need.
-Result<fs::path> ready_key(const StateDirs& dirs, const std::string& name) {
-  const fs::path key = key_directory(dirs, name) / "id_ed25519";
+/// A key pair of the VM's own, made at the first need: the user's is id_ed25519, sshd's host_key.
+Result<fs::path> ready_key(const StateDirs& dirs, const std::string& name, const char* file) {
+  const fs::path key = key_directory(dirs, name) / file;
   std::error_code ignored;
   if (fs::exists(key, ignored)) return key;
   LB_TRY(make_directories(key.parent_path(), 0700));
@@ -45,22 +47,39 @@ Result<fs::path> ready_key(const StateDirs& dirs, const std::string& name) {
   return key;
 }
 
-guest_init::SessionRequest script_request(std::string script, const std::string& keys) {
+/// What the guest's sshd is given: who may come in, and what it shows that it is the one that was meant.
+struct GuestKeys {
+  std::string authorized;
+  std::string host_key;  // private
+};
+
+guest_init::SessionRequest script_request(std::string script, const GuestKeys& keys) {
   guest_init::SessionRequest request;
   request.arguments = {"/bin/sh", "-c", std::move(script)};
-  request.environment = {str_cat("LAYERBOOT_KEYS=", keys)};
+  request.environment = {str_cat("LAYERBOOT_KEYS=", keys.authorized),
+                         str_cat("LAYERBOOT_HOST_KEY=", keys.host_key)};
   // Whoever the image's user is: sshd is root's.
   request.user = "0";
   request.directory = "/";
   return request;
 }
 
-/// The VM's own, and those that it was run with.
-Result<std::string> public_keys(const StateDirs& dirs, const std::string& name) {
-  LB_ASSIGN(const fs::path key, ready_key(dirs, name));
+Result<GuestKeys> guest_keys(const StateDirs& dirs, const std::string& name) {
+  LB_ASSIGN(const fs::path key, ready_key(dirs, name, "id_ed25519"));
   LB_ASSIGN(const std::string own, read_file(key.string() + ".pub", kMaxKeyBytes));
   LB_ASSIGN(const VmRecord record, load_vm_record(VmPaths(dirs, name)));
-  return own + authorized_keys(record.run);
+  LB_ASSIGN(const fs::path host_key, ready_key(dirs, name, "host_key"));
+  LB_ASSIGN(std::string host_key_text, read_file(host_key, kMaxKeyBytes));
+  return GuestKeys{own + authorized_keys(record.run), std::move(host_key_text)};
+}
+
+/// The file by which ssh knows the VM's sshd.
+Result<fs::path> write_known_hosts(const StateDirs& dirs, const std::string& name, const std::string& alias) {
+  LB_ASSIGN(const std::string public_key,
+            read_file((key_directory(dirs, name) / "host_key.pub"), kMaxKeyBytes));
+  const fs::path path = key_directory(dirs, name) / "known_hosts";
+  LB_TRY(write_whole_file(path, str_cat(alias, " ", public_key), 0600));
+  return path;
 }
 
 /// In single quotes, for the shell that ssh gives its ProxyCommand to. '%' is ssh's own.
@@ -77,10 +96,21 @@ std::string shell_word(std::string_view text) {
   return out += "'";
 }
 
+/// In double quotes, as ssh takes one word of a setting. '%' is ssh's own.
+std::string ssh_word(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+    if (c == '%') out += c;
+  }
+  return out += '"';
+}
+
 }  // namespace
 
 Result<int> ssh_proxy(const StateDirs& dirs, const Options& options) {
-  LB_ASSIGN(const std::string keys, public_keys(dirs, options.name));
+  LB_ASSIGN(const GuestKeys keys, guest_keys(dirs, options.name));
   return run_session(dirs, options.name, script_request(str_cat(kPrepare, kServe), keys),
                      {.input = STDIN_FILENO, .output = STDOUT_FILENO, .error = STDERR_FILENO});
 }
@@ -89,22 +119,32 @@ Result<int> ssh_into_vm(const StateDirs& dirs, const Options& options) {
   const std::string& name = options.name;
   LB_ASSIGN(const fs::path ssh, find_in_path("ssh"));
   LB_TRY(check_vm_runs(dirs, name));
-  LB_ASSIGN(const std::string keys, public_keys(dirs, name));
+  LB_ASSIGN(const GuestKeys keys, guest_keys(dirs, name));
   LB_ASSIGN(const int prepared, run_session(dirs, name, script_request(kPrepare, keys), {}));
   if (prepared == kNoSshd || prepared == kNoShell) {
     return fail(ENOENT, "the image of VM ", name,
                 " has no sshd: put openssh-server into it, or use 'layerboot exec ", name, "'");
   }
   if (prepared != 0) return fail(EIO, "VM ", name, " is not ready for ssh: see above");
+  const std::string alias = str_cat("layerboot-", name);
+  LB_ASSIGN(const fs::path known_hosts, write_known_hosts(dirs, name, alias));
   std::error_code ignored;
   const std::string self = fs::read_symlink("/proc/self/exe", ignored).string();
-  std::vector<std::string> argv = {
-      ssh.string(), "-o", str_cat("ProxyCommand=", shell_word(self), " ssh --proxy ", name), "-o",
-      str_cat("HostKeyAlias=layerboot-", name),
-      // The way there is a device of this machine, and the key is new with each boot.
-      "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o",
-      "IdentitiesOnly=yes", "-i", (key_directory(dirs, name) / "id_ed25519").string(), "-l",
-      options.user.empty() ? "root" : options.user, "--", name};
+  std::vector<std::string> argv = {ssh.string()};
+  for (const std::string& setting :
+       {str_cat("ProxyCommand=", shell_word(self), " ssh --proxy ", name),
+        // Its sshd has the key that we gave it, whatever the user's own settings say of unknown hosts.
+        str_cat("HostKeyAlias=", alias), str_cat("UserKnownHostsFile=", ssh_word(known_hosts.string())),
+        std::string("GlobalKnownHostsFile=/dev/null"), std::string("HostKeyAlgorithms=ssh-ed25519"),
+        std::string("StrictHostKeyChecking=yes"), std::string("UpdateHostKeys=no"),
+        std::string("LogLevel=ERROR"),
+        // A guest gets no use of the user's keys or screen.
+        std::string("IdentitiesOnly=yes"), std::string("IdentityAgent=none"), std::string("ForwardAgent=no"),
+        std::string("ForwardX11=no"), std::string("ForwardX11Trusted=no")}) {
+    argv.insert(argv.end(), {"-o", setting});
+  }
+  argv.insert(argv.end(), {"-i", (key_directory(dirs, name) / "id_ed25519").string(), "-l",
+                           options.user.empty() ? "root" : options.user, "--", name});
   const auto& words = options.guest_command;
   argv.insert(argv.end(), words.begin(), words.end());
   restore_idle_signals();

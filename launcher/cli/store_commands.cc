@@ -7,9 +7,11 @@
 #include "launcher/cli/image_list.h"
 #include "launcher/images/image_name.h"
 #include "launcher/images/image_use.h"
+#include "launcher/images/notation_guess.h"
 #include "launcher/images/store_gc.h"
 #include "launcher/images/store_index.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/base/progress.h"
 #include "oci-mount/store/lease.h"
 
@@ -17,9 +19,7 @@ namespace layerboot::launcher {
 
 namespace {
 
-bool is_same(const IndexEntry& a, const IndexEntry& b) { return a.name == b.name && a.digest == b.digest; }
-
-std::string called(const IndexEntry& entry) { return shown(entry.name.empty() ? entry.digest : entry.name); }
+std::string shown_name(const IndexEntry& entry) { return printable_whole(called(entry)); }
 
 /// The entries that go when `reference` is removed.
 Result<std::vector<IndexEntry>> entries_to_remove(const StateDirs& dirs, const std::string& reference,
@@ -30,7 +30,7 @@ Result<std::vector<IndexEntry>> entries_to_remove(const StateDirs& dirs, const s
   std::string names;
   for (const IndexEntry& entry : entries) {
     digests.insert(entry.digest);
-    names += str_cat(names.empty() ? "" : ", ", called(entry));
+    names += str_cat(names.empty() ? "" : ", ", shown_name(entry));
   }
   const bool by_name =
       digests.size() == 1 && (entries.size() == 1 || entries.front().name == entries.back().name);
@@ -64,14 +64,14 @@ Result<void> check_unused(const StateDirs& dirs, const std::vector<IndexEntry>& 
   for (const IndexEntry& entry : going) {
     const auto vms = use.vms_of(entry);
     if (!vms.empty()) {
-      return fail(EBUSY, "image ", called(entry), " is in use by VM ", vms.front(), ": layerboot rm ",
+      return fail(EBUSY, "image ", shown_name(entry), " is in use by VM ", vms.front(), ": layerboot rm ",
                   vms.front(), " removes it");
     }
     for (const StoredImage& image : contents.images()) {
       if (!is_same(image, entry)) continue;
       LB_ASSIGN(const bool read_now, is_read_and_goes(dirs.store(), contents, image, going));
       if (read_now) {
-        return fail(EBUSY, "image ", called(entry),
+        return fail(EBUSY, "image ", shown_name(entry),
                     " is being read by a process: end the mount or the daemon that serves it first");
       }
     }
@@ -101,11 +101,12 @@ Result<bool> verify_image(const StateDirs& dirs, const IndexEntry& entry, const 
   if (image.state != ImageState::kIncomplete)
     std::erase_if(findings, [](const auto& one) { return one.missing; });
   for (const BlobFinding& finding : findings)
-    std::printf("%s: %s\n", called(entry).c_str(), finding.what.c_str());
+    std::printf("%s: %s\n", shown_name(entry).c_str(), finding.what.c_str());
   const bool other_problem = findings.empty() && image.state == ImageState::kIncomplete;
-  if (other_problem) std::printf("%s: %s\n", called(entry).c_str(), shown(image.problem).c_str());
+  if (other_problem)
+    std::printf("%s: %s\n", shown_name(entry).c_str(), printable_whole(image.problem).c_str());
   if (findings.empty() && !other_problem) {
-    std::printf("%s: %zu blobs, %s: as they should be\n", called(entry).c_str(), image.blobs.size(),
+    std::printf("%s: %zu blobs, %s: as they should be\n", shown_name(entry).c_str(), image.blobs.size(),
                 human_size(image.size_bytes).c_str());
     return true;
   }
@@ -116,7 +117,7 @@ Result<bool> verify_image(const StateDirs& dirs, const IndexEntry& entry, const 
                        .platform = {},
                        .tls_verify = options.tls_verify,
                        .show_progress = show_progress}));
-  std::printf("%s: repaired\n", called(entry).c_str());
+  std::printf("%s: repaired\n", shown_name(entry).c_str());
   return true;
 }
 
@@ -125,31 +126,23 @@ Result<bool> verify_image(const StateDirs& dirs, const IndexEntry& entry, const 
 SupplyOptions supply_options(const Options& options) {
   return {.policy = options.pull_policy,
           .tls_verify = options.tls_verify,
-          .show_progress = options.log_level >= LogLevel::kInfo};
+          .show_progress = options.log_level >= LogLevel::kInfo,
+          .platform = options.platform};
 }
 
 Result<void> pull(const StateDirs& dirs, const PullOptions& options) {
+  LB_TRY(check_notation(options.reference, Wanted::kToPull));
   LB_ASSIGN(const std::string name, pull_image(dirs.store(), options));
   std::printf("%s\n", name.c_str());
   return {};
 }
 
 Result<void> tag_image(const StateDirs& dirs, const std::string& reference, const std::string& name) {
-  LB_ASSIGN(const ImageName given, parse_image_name(name));
-  if (!given.digest.empty())
-    return fail(EINVAL, "\"", name, "\": a digest can't be given to an image, only a name and a tag");
+  LB_ASSIGN(const std::string given, name_to_give(name));
   LB_ASSIGN(const StoreLock lock, StoreLock::acquire(dirs.store()));
-  LB_ASSIGN(const auto entries, find_entries(dirs, reference));
-  if (entries.empty()) return std::unexpected(no_such_image(dirs, reference));
-  IndexEntry entry = entries.front();
-  const bool ambiguous =
-      std::ranges::any_of(entries, [&](const IndexEntry& other) { return other.digest != entry.digest; });
-  if (ambiguous && entries.front().name != entries.back().name)
-    return fail(EINVAL, "\"", reference, "\" is the beginning of several images' digests");
-  if (ambiguous) entry = entries.back();
-  LB_ASSIGN(const auto descriptor,
-            find_descriptor(dirs.store(), [&](const IndexEntry& other) { return is_same(other, entry); }));
-  entry.name = given.text();
+  LB_ASSIGN(IndexEntry entry, one_entry(dirs, reference));
+  LB_ASSIGN(const auto descriptor, find_descriptor(dirs.store(), entry));
+  entry.name = given;
   return put_entry(dirs.store(), descriptor, entry);
 }
 
@@ -161,7 +154,7 @@ Result<void> remove_images(const StateDirs& dirs, const std::vector<std::string>
     LB_TRY(forget_entries(dirs.store(), [&](const IndexEntry& entry) {
       return std::ranges::any_of(going, [&](const IndexEntry& one) { return is_same(one, entry); });
     }));
-    for (const IndexEntry& entry : going) std::printf("%s\n", called(entry).c_str());
+    for (const IndexEntry& entry : going) std::printf("%s\n", shown_name(entry).c_str());
   }
   return {};
 }
@@ -182,12 +175,12 @@ Result<void> clean_up(const StateDirs& dirs) {
   LB_ASSIGN(const StoreLock lock, StoreLock::acquire(dirs.store()));
   LB_ASSIGN(const GcReport report, collect_garbage(dirs));
   for (const std::string& name : report.doubtful) {
-    log_warn("all blobs were kept: what image ", shown(name),
+    log_warn("all blobs were kept: what image ", printable_whole(name),
              " needs can't be told, as a document of it is damaged; "
              "layerboot pull makes it whole, layerboot rmi gives it up");
   }
-  std::printf("removed %zu blobs and %zu indexes, %zu disks, %s\n", report.blobs, report.indexes,
-              report.disks, human_size(report.freed_bytes).c_str());
+  std::printf("removed %zu blobs and %zu indexes, %zu disks, %zu unpacked archives, %s\n", report.blobs,
+              report.indexes, report.disks, report.archives, human_size(report.freed_bytes).c_str());
   return {};
 }
 

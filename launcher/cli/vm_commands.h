@@ -19,6 +19,16 @@ Result<int> kill_vms(const StateDirs& dirs, const Options& options);
 Result<int> remove_vms(const StateDirs& dirs, const Options& options);
 Result<int> reset_vms(const StateDirs& dirs, const Options& options);
 
+/// Stops each and starts it as `start` does. Of a VM that does not run it is a start.
+Result<int> restart_vms(const StateDirs& dirs, const Options& options);
+/// Prints how each ended, or, of one that does not run, had ended: its exit status.
+Result<int> wait_for_vms(const StateDirs& dirs, const Options& options);
+/// EBUSY while it runs, EEXIST for a name that another VM has.
+Result<void> rename_vm(const StateDirs& dirs, const Options& options);
+
+/// Powers one off as `stop` does; nothing to do when it does not run.
+Result<void> stop_vm(const StateDirs& dirs, const std::string& name, std::optional<std::uint64_t> seconds);
+
 Result<void> resize_vm(const StateDirs& dirs, const Options& options);
 
 /// Prints the console's log, and goes on with what is said if asked to.

@@ -9,10 +9,12 @@
 #include <cstdio>
 #include <utility>
 
+#include "launcher/cli/console_text.h"
 #include "launcher/cli/vm_commands.h"
 #include "launcher/console/console.h"
 #include "launcher/console/console_log.h"
 #include "launcher/host/log_bound.h"
+#include "launcher/host/time_text.h"
 #include "launcher/vm/control_client.h"
 #include "launcher/vm/vm_list.h"
 #include "oci-mount/base/files.h"
@@ -23,6 +25,8 @@ namespace layerboot::launcher {
 namespace {
 
 constexpr std::size_t kChunkBytes = 65'536;
+/// More than any log of ours is.
+constexpr std::size_t kMaxLogBytes = 4 * ConsoleLog::kMaxBytes;
 
 /// False when nobody reads our output any more.
 bool put(const char* data, std::size_t size_bytes) {
@@ -30,30 +34,52 @@ bool put(const char* data, std::size_t size_bytes) {
 }
 
 /// The first `most_bytes` of a file, or all of it; one that is not there has nothing in it.
-Result<void> print_file(const std::filesystem::path& path, std::uint64_t most_bytes) {
+Result<std::string> read_log(const std::filesystem::path& path, std::uint64_t most_bytes) {
   auto file = open_path(path, O_RDONLY);
-  if (!file && file.error().code == ENOENT) return {};
+  if (!file && file.error().code == ENOENT) return std::string();
   if (!file) return std::unexpected(file.error());
-  std::array<char, kChunkBytes> chunk{};
-  while (most_bytes > 0) {
-    const auto got = ::read(file->get(), chunk.data(), std::min<std::uint64_t>(chunk.size(), most_bytes));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return errno_error("cannot read ", path.string());
-    if (got == 0 || !put(chunk.data(), static_cast<std::size_t>(got))) return {};
-    most_bytes -= static_cast<std::uint64_t>(got);
+  LB_ASSIGN(std::string text, read_all(file->get(), kMaxLogBytes));
+  text.resize(std::min<std::uint64_t>(text.size(), most_bytes));
+  return text;
+}
+
+Result<void> print_log(const VmPaths& paths, std::uint64_t most_bytes, const LogChoice& choice) {
+  const auto log = paths.console_log();
+  LB_ASSIGN(std::string text, read_log(older_log(log), UINT64_MAX));
+  std::vector<LogTime> times;
+  if (!choice.all()) {
+    LB_ASSIGN(const std::string older, read_log(log_times(older_log(log)), UINT64_MAX));
+    LB_ASSIGN(const std::string latest, read_log(log_times(log), UINT64_MAX));
+    read_log_times(older, 0, times);
+    read_log_times(latest, text.size(), times);
   }
+  LB_ASSIGN(const std::string latest, read_log(log, most_bytes));
+  text += latest;
+  if (!choice.all()) text = choose_log(text, times, choice);
+  put(text.data(), text.size());
   return {};
 }
 
-Result<void> print_stream(const UniqueFd& stream) {
+Result<void> print_stream(const UniqueFd& stream, bool timestamps) {
   std::array<char, kChunkBytes> chunk{};
+  bool line_begins = true;
   for (;;) {
     std::fflush(stdout);
     // The client's patience is on the socket.
     const auto got = ::read(stream.get(), chunk.data(), chunk.size());
     if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (got < 0) return errno_error("the console's stream broke");
-    if (got == 0 || !put(chunk.data(), static_cast<std::size_t>(got))) return {};
+    if (got == 0) return {};
+    std::string_view text(chunk.data(), static_cast<std::size_t>(got));
+    while (timestamps && !text.empty()) {
+      if (line_begins) std::fputs((utc_text(seconds_now()) + ' ').c_str(), stdout);
+      const auto end = text.find('\n');
+      line_begins = end != std::string_view::npos;
+      const std::string_view line = text.substr(0, line_begins ? end + 1 : text.size());
+      if (!put(line.data(), line.size())) return {};
+      text.remove_prefix(line.size());
+    }
+    if (!put(text.data(), text.size())) return {};
   }
 }
 
@@ -65,7 +91,7 @@ struct Stream {
 Result<Stream> open_stream(const VmPaths& paths, const std::string& name, ControlVerb verb) {
   auto client = ControlClient::connect(paths.control_socket());
   if (!client && is_nobody(client.error())) {
-    return fail(ENOENT, "VM ", name, " does not run: 'layerboot start ", name, "' starts it");
+    return std::unexpected(vm_not_running(name));
   }
   if (!client) return std::unexpected(client.error());
   LB_ASSIGN(const auto answer, client->ask({.verb = verb, .timeout_seconds = {}}));
@@ -80,16 +106,21 @@ Result<Stream> open_stream(const VmPaths& paths, const std::string& name, Contro
 
 Result<void> show_logs(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const VmView vm, look_at_vm(dirs, options.name));
-  if (options.launcher_log) return print_file(vm.paths.launcher_log(), UINT64_MAX);
   std::signal(SIGPIPE, SIG_DFL);
+  const LogChoice choice{.tail = options.tail, .since = options.since, .timestamps = options.timestamps};
+  if (options.launcher_log) {
+    LB_ASSIGN(std::string text, read_log(vm.paths.launcher_log(), UINT64_MAX));
+    text = choose_log(text, {}, {.tail = options.tail, .since = {}, .timestamps = false});
+    put(text.data(), text.size());
+    return {};
+  }
   // First, so that nothing between log and stream is missed.
   std::optional<Stream> stream;
   if (options.follow && vm.is_live()) {
     LB_ASSIGN(stream, open_stream(vm.paths, options.name, ControlVerb::kLogs));
   }
-  LB_TRY(print_file(older_log(vm.paths.console_log()), UINT64_MAX));
-  LB_TRY(print_file(vm.paths.console_log(), stream ? stream->log_bytes : UINT64_MAX));
-  if (stream) LB_TRY(print_stream(stream->socket));
+  LB_TRY(print_log(vm.paths, stream ? stream->log_bytes : UINT64_MAX, choice));
+  if (stream) LB_TRY(print_stream(stream->socket, choice.timestamps));
   return {};
 }
 
@@ -109,7 +140,7 @@ Result<void> join_console(const StateDirs& dirs, const Options& options) {
   bool on_terminal = false;
   {
     Console console(io, std::move(stream.socket), STDIN_FILENO, STDOUT_FILENO,
-                    {.escape = leave, .closed = [&] { io.stop(); }});
+                    {.escape = leave, .shell = {}, .closed = [&] { io.stop(); }});
     LB_TRY(console.start());
     on_terminal = console.on_terminal();
     if (on_terminal) {

@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "launcher/cli/exec_command.h"
+#include "launcher/cli/run_events.h"
 #include "launcher/cli/vm_commands.h"
 #include "launcher/disk/upper_disk.h"
 #include "launcher/supervise/supervisor.h"
@@ -37,7 +38,10 @@ Result<int> for_each_name(const Options& options,
       std::printf("%s\n", name.c_str());
       std::fflush(stdout);
     } else {
-      log_error(name, ": ", done.error().describe());
+      // What names the VM itself needs no name before it.
+      const std::string text = done.error().describe();
+      const bool named = text.find(str_cat("VM ", name)) != std::string::npos;
+      log_error(named ? "" : str_cat(name, ": "), text);
       status = 1;
     }
   }
@@ -49,7 +53,7 @@ Result<std::optional<ControlClient>> supervisor_of(const StateDirs& dirs, const 
   const VmPaths paths(dirs, name);
   std::error_code error;
   if (!std::filesystem::is_directory(paths.state, error)) {
-    return fail(ENOENT, "no such VM: 'layerboot ps -a' lists what is there");
+    return std::unexpected(no_such_vm(dirs, name));
   }
   auto client = ControlClient::connect(paths.control_socket());
   if (client) return std::optional<ControlClient>(*std::move(client));
@@ -64,18 +68,6 @@ Result<void> how_it_ended(const StateDirs& dirs, const std::string& name) {
   // With --rm there is nothing left to read.
   if (!run || !*run || (*run)->error.empty()) return {};
   return fail(EIO, (*run)->error);
-}
-
-Result<void> stop(const StateDirs& dirs, const std::string& name, std::optional<std::uint64_t> seconds) {
-  LB_ASSIGN(auto client, supervisor_of(dirs, name));
-  if (!client) return {};
-  const SupervisorBounds bounds;
-  milliseconds patience = bounds.power_down + bounds.quit + bounds.flush + bounds.drain + kSlack;
-  if (seconds) patience += std::chrono::seconds(*seconds);
-  LB_TRY(client->ask({.verb = ControlVerb::kStop, .timeout_seconds = seconds}));
-  LB_ASSIGN(const bool ended, client->wait_end(patience));
-  if (!ended) return fail(ETIMEDOUT, "its supervisor still runs: 'layerboot kill ", name, "' ends it");
-  return how_it_ended(dirs, name);
 }
 
 Result<void> kill(const StateDirs& dirs, const std::string& name) {
@@ -140,9 +132,21 @@ Result<void> check_new_size(const VmPaths& paths, const VmRecord& record, std::u
 
 }  // namespace
 
+Result<void> stop_vm(const StateDirs& dirs, const std::string& name, std::optional<std::uint64_t> seconds) {
+  LB_ASSIGN(auto client, supervisor_of(dirs, name));
+  if (!client) return {};
+  const SupervisorBounds bounds;
+  milliseconds patience = bounds.power_down + bounds.quit + bounds.flush + bounds.drain + kSlack;
+  if (seconds) patience += std::chrono::seconds(*seconds);
+  LB_TRY(client->ask({.verb = ControlVerb::kStop, .timeout_seconds = seconds}));
+  LB_ASSIGN(const bool ended, client->wait_end(patience));
+  if (!ended) return fail(ETIMEDOUT, "its supervisor still runs: 'layerboot kill ", name, "' ends it");
+  return how_it_ended(dirs, name);
+}
+
 Result<int> stop_vms(const StateDirs& dirs, const Options& options) {
   return for_each_name(options,
-                       [&](const std::string& name) { return stop(dirs, name, options.stop_seconds); });
+                       [&](const std::string& name) { return stop_vm(dirs, name, options.stop_seconds); });
 }
 
 Result<int> kill_vms(const StateDirs& dirs, const Options& options) {
@@ -156,16 +160,43 @@ Result<int> remove_vms(const StateDirs& dirs, const Options& options) {
     // One that was run with --rm has removed itself.
     if (!directory && directory.error().code == ENOENT && options.force) return {};
     if (!directory) return std::unexpected(directory.error());
-    return directory->remove();
+    // Before there is nothing left to read it from.
+    const VmEvent event = event_of("remove", name, directory->paths());
+    LB_TRY(directory->remove());
+    note_event(directory->paths().event_log, event);
+    return {};
   });
 }
 
 Result<int> reset_vms(const StateDirs& dirs, const Options& options) {
   return for_each_name(options, [&](const std::string& name) -> Result<void> {
     LB_ASSIGN(const VmDirectory directory, hold_stopped(dirs, name));
-    return directory.throw_away_upper();
+    LB_TRY(directory.throw_away_upper());
+    note_event(directory.paths().event_log, event_of("reset", name, directory.paths()));
+    return {};
   });
 }
+
+namespace {
+
+/// Tells the guest and the daemon of a VM that runs.
+Result<void> resize_running(const StateDirs& dirs, const VmView& vm, const VmRecord& before,
+                            const VmRecord& record) {
+  const auto live = record.run.upper == UpperKind::kHost ? resize_live(vm.paths, record.quota_bytes)
+                                                         : resize_guest_upper(dirs, vm, record);
+  if (live) return {};
+  if (is_nobody(live.error())) {
+    log_info("counts from the VM's next start on: its daemon takes no orders");
+    return {};
+  }
+  if (record.run.upper == UpperKind::kDisk) {
+    LB_TRY(save_vm_record(vm.paths, before));
+    return while_doing(live.error(), "the VM's disk is as it was");
+  }
+  return while_doing(live.error(), "the VM that runs was not told; it counts from its next start on");
+}
+
+}  // namespace
 
 Result<void> resize_vm(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const VmView vm, look_at_vm(dirs, options.name));
@@ -179,19 +210,11 @@ Result<void> resize_vm(const StateDirs& dirs, const Options& options) {
   record.quota_bytes = quota_bytes;
   LB_TRY(save_vm_record(vm.paths, record));
   std::printf("%s\n", options.name.c_str());
-  if (!vm.is_live()) return {};
-  const auto live = record.run.upper == UpperKind::kHost ? resize_live(vm.paths, record.quota_bytes)
-                                                         : resize_guest_upper(dirs, vm, record);
-  if (live) return {};
-  if (is_nobody(live.error())) {
-    log_info("counts from the VM's next start on: its daemon takes no orders");
-    return {};
-  }
-  if (record.run.upper == UpperKind::kDisk) {
-    LB_TRY(save_vm_record(vm.paths, before));
-    return while_doing(live.error(), "the VM's disk is as it was");
-  }
-  return while_doing(live.error(), "the VM that runs was not told; it counts from its next start on");
+  if (vm.is_live()) LB_TRY(resize_running(dirs, vm, before, record));
+  VmEvent event = event_of("resize", options.name, vm.paths);
+  event.size_bytes = quota_bytes;
+  note_event(vm.paths.event_log, event);
+  return {};
 }
 
 }  // namespace layerboot::launcher

@@ -2,13 +2,13 @@
 
 #include <cstdio>
 
+#include "launcher/cli/columns.h"
 #include "launcher/cli/image_show.h"
-#include "launcher/cli/time_text.h"
 #include "launcher/cli/vm_commands.h"
+#include "launcher/cli/vm_rows.h"
 #include "launcher/host/disk_usage.h"
-#include "launcher/vm/vfsd_client.h"
+#include "launcher/host/time_text.h"
 #include "launcher/vm/vm_list.h"
-#include "oci-mount/base/progress.h"
 #include "oci-mount/store/image.h"
 
 namespace layerboot::launcher {
@@ -16,22 +16,6 @@ namespace layerboot::launcher {
 namespace {
 
 using nlohmann::json;
-
-/// What a person wants to know of the state: since when, and how it ended.
-std::string state_text(const VmView& vm) {
-  const std::int64_t now = seconds_now();
-  if (vm.is_live()) {
-    return vm.last_run ? str_cat(vm.state(), ' ', span_text(now - vm.last_run->started)) : vm.state();
-  }
-  if (!vm.last_run) return "new";
-  if (!vm.last_run->ended) return "stopped (killed)";
-  std::string how;
-  // Without words it is the exit code of the command that the VM ran.
-  if (vm.last_run->exit_status != 0) {
-    how = vm.last_run->error.empty() ? str_cat(" (exit ", vm.last_run->exit_status, ')') : " (failed)";
-  }
-  return str_cat("stopped", how, ' ', span_text(now - *vm.last_run->ended), " ago");
-}
 
 json time_json(std::optional<std::int64_t> seconds) {
   if (!seconds) return nullptr;
@@ -52,25 +36,6 @@ json pid_of(const VmView& vm, const char* key) {
   return it == vm.live.end() ? json() : *it;
 }
 
-/// What the VM has written, where that is known without a walk through all of it.
-json used_bytes_of(const VmView& vm) {
-  if (!vm.record) return nullptr;
-  const bool ephemeral = vm.record->run.ephemeral;
-  if (vm.record->run.upper == UpperKind::kDisk) {
-    const auto used =
-        allocated_bytes(vm.is_live() && ephemeral ? vm.paths.ephemeral_upper_disk() : vm.paths.upper_disk());
-    return used ? json(*used) : json();
-  }
-  if (vm.record->run.upper == UpperKind::kRam || !vm.is_live()) return nullptr;
-  const auto quota = ask_vfsd(vm.paths.vfsd_socket(), {{"command", "quota"}});
-  return quota && quota->contains("used_bytes") ? quota->at("used_bytes") : json();
-}
-
-std::string used_text(const VmView& vm) {
-  const json used = used_bytes_of(vm);
-  return used.is_number_unsigned() ? human_size(used.get<std::uint64_t>()) : "-";
-}
-
 json ps_json(const VmView& vm) {
   json object = {
       {"name", vm.name}, {"state", vm.state()}, {"pid", pid_of(vm, "pid")}, {"last_run", last_run_json(vm)}};
@@ -81,9 +46,11 @@ json ps_json(const VmView& vm) {
   object["image"] = vm.record->image;
   object["cpus"] = vm.record->run.cpus;
   object["memory_bytes"] = vm.record->run.memory_bytes;
+  object["swap_bytes"] = vm.record->run.swap_bytes;
   object["quota_bytes"] = upper_cap_bytes(vm.record->run, vm.record->quota_bytes);
   object["upper"] = upper_word(vm.record->run.upper);
   object["used_bytes"] = used_bytes_of(vm);
+  object["labels"] = vm.record->run.labels;
   return object;
 }
 
@@ -126,9 +93,14 @@ json inspect_json(const StateDirs& dirs, const VmView& vm) {
   if (!vm.record) return object;
   object["machine_id"] = vm.record->machine_id;
   object["run"] = settings_to_json(vm.record->run);
+  // For whoever may read config.json, not for what is pasted into a report.
+  object["run"].erase("root_password_hash");
   object["image_digest"] = nullptr;
   if (vm.record->image.empty()) return object;
-  const auto image = store::open_image(vm.record->image, dirs);
+  // Looking unpacks nothing.
+  const auto image =
+      store::open_image(vm.record->image, dirs,
+                        {.platform = image_platform(vm.record->run), .unpacking = store::Unpacking::kNever});
   if (image) {
     object["image_digest"] = image->manifest_digest.text();
   } else {
@@ -144,32 +116,36 @@ void print(const json& document) {
 }  // namespace
 
 Result<void> list_vms_command(const StateDirs& dirs, const Options& options) {
-  LB_ASSIGN(const auto vms, list_vms(dirs));
+  LB_ASSIGN(auto vms, list_vms(dirs));
+  LB_ASSIGN(const auto filters, parse_vm_filters(options.filters));
+  const bool all = options.all || filters_want_stopped(filters);
+  std::erase_if(vms,
+                [&](const VmView& vm) { return (!all && !vm.is_live()) || !passes_filters(vm, filters); });
+  LB_ASSIGN(const auto format, ListTemplate<VmRow>::parse(options.format, vm_fields()));
   json list = json::array();
-  if (!options.json && !options.names_only)
-    std::printf("%-20s %-24s %5s %8s %8s %8s  %s\n", "NAME", "STATE", "CPUS", "MEMORY", "DISK", "USED",
-                "IMAGE");
-  for (const VmView& vm : vms) {
-    if (!options.all && !vm.is_live()) continue;
+  std::vector<VmRow> rows;
+  std::string text;
+  for (VmView& vm : vms) {
     if (options.names_only) {
-      std::printf("%s\n", vm.name.c_str());
-      continue;
-    }
-    if (options.json) {
+      text += vm.name + '\n';
+    } else if (options.json) {
       list.push_back(ps_json(vm));
-      continue;
+    } else {
+      rows.push_back({.vm = std::move(vm), .whole_names = options.no_trunc});
     }
-    if (!vm.record) {
-      std::printf("%-20s %-24s %s\n", vm.name.c_str(), state_text(vm).c_str(),
-                  vm.record.error().describe().c_str());
-      continue;
-    }
-    std::printf("%-20s %-24s %5u %8s %8s %8s  %s\n", vm.name.c_str(), state_text(vm).c_str(),
-                vm.record->run.cpus, human_size(vm.record->run.memory_bytes).c_str(),
-                human_size(upper_cap_bytes(vm.record->run, vm.record->quota_bytes)).c_str(),
-                used_text(vm).c_str(), vm.record->image.c_str());
   }
-  if (options.json && !options.names_only) print(list);
+  if (options.json && !options.names_only) {
+    print(list);
+    return {};
+  }
+  if (format.is_given()) {
+    text += format.text(rows);
+  } else if (!options.names_only) {
+    std::vector<std::vector<std::string>> cells = {vm_heading()};
+    for (const VmRow& row : rows) cells.push_back(vm_cells(row));
+    text = columns(cells);
+  }
+  std::fwrite(text.data(), 1, text.size(), stdout);
   return {};
 }
 

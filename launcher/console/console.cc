@@ -18,10 +18,11 @@ using boost::system::error_code;
 
 }  // namespace
 
-bool EscapeDetector::feed(std::string_view typed, std::chrono::steady_clock::time_point now) {
-  bool complete = false;
+Escape EscapeDetector::feed(std::string_view typed, std::chrono::steady_clock::time_point now) {
+  Escape found = Escape::kNone;
   for (const char c : typed) {
     if (c != kKey) {
+      if (c == kShellKey && count_ == 2 && now - presses_.front() <= kWithin) found = Escape::kShell;
       count_ = 0;
       continue;
     }
@@ -32,9 +33,9 @@ bool EscapeDetector::feed(std::string_view typed, std::chrono::steady_clock::tim
       --count_;
     }
     presses_.at(count_++) = now;
-    complete = complete || (count_ == kPresses && now - presses_.front() <= kWithin);
+    if (count_ == kPresses && now - presses_.front() <= kWithin) found = Escape::kLeave;
   }
-  return complete;
+  return found;
 }
 
 Console::Console(boost::asio::io_context& io, UniqueFd guest, int input, int output, Handlers handlers)
@@ -64,22 +65,34 @@ Result<void> Console::start() {
 }
 
 void Console::read_input() {
+  if (lent_ || std::exchange(input_busy_, true)) return;
   input_->stream().async_read_some(boost::asio::buffer(from_input_),
                                    [weak = std::weak_ptr(self_)](error_code error, std::size_t size_bytes) {
                                      const auto self = weak.lock();
                                      if (!self) return;
-                                     if (error) return;  // its end: the guest goes on
-                                     (*self)->write_guest(size_bytes);
+                                     Console& console = **self;
+                                     if (!error) return console.write_guest(size_bytes);
+                                     // At its end the guest goes on.
+                                     console.input_busy_ = false;
+                                     if (error == boost::asio::error::operation_aborted) console.read_input();
                                    });
 }
 
 void Console::write_guest(std::size_t size_bytes) {
-  const std::string_view typed(from_input_.data(), size_bytes);
-  if (terminal_ && escape_.feed(typed, std::chrono::steady_clock::now())) handlers_.escape();
+  std::string_view typed(from_input_.data(), size_bytes);
+  const Escape asked = terminal_ ? escape_.feed(typed, std::chrono::steady_clock::now()) : Escape::kNone;
+  if (asked == Escape::kLeave) handlers_.escape();
+  if (asked == Escape::kShell && handlers_.shell) {
+    // The key itself is not the guest's.
+    typed = typed.substr(0, typed.rfind(EscapeDetector::kShellKey));
+    handlers_.shell();
+  }
   boost::asio::async_write(guest_, boost::asio::buffer(typed.data(), typed.size()),
                            [weak = std::weak_ptr(self_)](error_code error, std::size_t) {
                              const auto self = weak.lock();
-                             if (self && !error) (*self)->read_input();
+                             if (!self || error) return;
+                             (*self)->input_busy_ = false;
+                             (*self)->read_input();
                            });
 }
 
@@ -95,6 +108,11 @@ void Console::read_guest() {
 
 void Console::write_output(std::size_t size_bytes) {
   if (!output_) return read_guest();
+  if (lent_) {
+    missed_.append(from_guest_.data(), size_bytes);
+    if (missed_.size() > kMaxMissedBytes) missed_.erase(0, missed_.size() - kMaxMissedBytes);
+    return read_guest();
+  }
   boost::asio::async_write(output_->stream(), boost::asio::buffer(from_guest_.data(), size_bytes),
                            [weak = std::weak_ptr(self_)](error_code error, std::size_t) {
                              const auto self = weak.lock();
@@ -105,6 +123,29 @@ void Console::write_output(std::size_t size_bytes) {
                              }
                              (*self)->read_guest();
                            });
+}
+
+void Console::lend_terminal() {
+  lent_ = true;
+  error_code ignored;
+  input_->stream().cancel(ignored);
+  terminal_.reset();
+}
+
+void Console::take_terminal_back() {
+  if (!std::exchange(lent_, false)) return;
+  if (auto terminal = RawTerminal::enter(input_fd_); terminal && *terminal)
+    terminal_.emplace(**std::move(terminal));
+  if (terminal_) read_input();
+  write_missed();
+}
+
+/// Beside what the guest is saying now, which is on its way as well; a terminal takes both.
+void Console::write_missed() {
+  if (!output_ || missed_.empty()) return;
+  auto missed = std::make_shared<const std::string>(std::exchange(missed_, {}));
+  boost::asio::async_write(output_->stream(), boost::asio::buffer(*missed),
+                           [missed](error_code, std::size_t) {});
 }
 
 void Console::guest_closed() {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "launcher/host/lent_descriptor.h"
@@ -17,15 +18,23 @@
 
 namespace layerboot::launcher {
 
-/// Finds the way out of the console in what is typed: Ctrl-] three times within a second. Pure.
+/// What a person asks of the launcher in the middle of what is typed.
+enum class Escape {
+  kNone,
+  kLeave,  // Ctrl-] three times within a second
+  kShell,  // Ctrl-] twice and then kShellKey, within a second
+};
+
+/// Finds them. Pure.
 class EscapeDetector {
  public:
   static constexpr char kKey = 0x1d;
+  static constexpr char kShellKey = 's';
   static constexpr std::size_t kPresses = 3;
   static constexpr std::chrono::milliseconds kWithin{1000};
 
-  /// True when `typed`, at `now`, completes the sequence.
-  bool feed(std::string_view typed, std::chrono::steady_clock::time_point now);
+  /// Of what `typed`, at `now`, completes, the last.
+  Escape feed(std::string_view typed, std::chrono::steady_clock::time_point now);
 
  private:
   std::array<std::chrono::steady_clock::time_point, kPresses> presses_{};  // the oldest first
@@ -41,6 +50,7 @@ class Console {
 
   struct Handlers {
     std::function<void()> escape;  // the person wants out; may come again
+    std::function<void()> shell;   // the person wants a shell; may be empty, and then the key is the guest's
     std::function<void()>
         closed;  // the guest's end is closed and all it said is written; may destroy the console
   };
@@ -57,11 +67,19 @@ class Console {
   /// True when a terminal is raw: the person has to know the way out.
   [[nodiscard]] bool on_terminal() const { return terminal_.has_value(); }
 
+  /// Somebody else has the terminal for a while: nothing is read from it nor written to it, and it is as it
+  /// was before start(). The guest is not kept waiting: the last kMaxMissedBytes that it says are shown
+  /// afterwards.
+  void lend_terminal();
+  void take_terminal_back();
+  static constexpr std::size_t kMaxMissedBytes = std::size_t{64} << 10;
+
  private:
   void read_input();
   void write_guest(std::size_t size_bytes);
   void read_guest();
   void write_output(std::size_t size_bytes);
+  void write_missed();
   void guest_closed();
 
   Handlers handlers_;
@@ -73,6 +91,9 @@ class Console {
   std::array<char, kChunkBytes> from_guest_{};
   EscapeDetector escape_;
   std::optional<RawTerminal> terminal_;
+  bool input_busy_ = false;  // from_input_ is being filled, or on its way to the guest
+  bool lent_ = false;
+  std::string missed_;
   std::shared_ptr<Console*> self_;
 };
 

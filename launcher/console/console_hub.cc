@@ -5,6 +5,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
 
+#include "launcher/host/time_text.h"
 #include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
@@ -130,7 +131,7 @@ void ConsoleHub::read_guest() {
 }
 
 void ConsoleHub::heard(std::string_view text) {
-  if (log_ != nullptr) log_->append(text);
+  if (log_ != nullptr) log_->append(text, seconds_now());
   if (on_text_) on_text_(text);
   for (const auto& client : clients_) client->send(text);
   std::erase_if(clients_, [](const auto& client) {

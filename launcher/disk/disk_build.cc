@@ -7,16 +7,15 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <system_error>
 
-#include "launcher/disk/disk_root.h"
+#include "launcher/disk/disk_fill.h"
 #include "launcher/disk/disk_size.h"
 #include "launcher/disk/make_whole.h"
-#include "launcher/host/disk_usage.h"
 #include "launcher/host/image_mount.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/host/staging_directory.h"
-#include "oci-mount/base/disk_blocks.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/mapping.h"
@@ -30,7 +29,7 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Part of a kept disk's name: another way of making them gives others.
-constexpr std::string_view kDiskFormat = "ext4-1";
+constexpr std::string_view kDiskFormat = "ext4-2";
 constexpr const char* kDiskFile = "disk.raw";
 constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
 
@@ -42,37 +41,20 @@ Result<std::uint64_t> size_for(const DiskPlan& plan, const TreeSize& tree) {
               plan.size_bytes / kMib, "M were asked for: give a larger --size");
 }
 
-/// Fills the file system; what is not written stays a hole.
-Result<void> make_ext4(const DiskPlan& plan, const fs::path& tree, const TreeSize& size,
-                       std::uint64_t disk_bytes, const fs::path& out) {
+/// An empty file system, in a file that is a hole but for it.
+Result<void> make_ext4(const DiskPlan& plan, const TreeSize& size, std::uint64_t disk_bytes,
+                       const fs::path& out) {
   {
     LB_ASSIGN(const UniqueFd file, open_path(out, O_WRONLY | O_CREAT | O_EXCL, 0600));
     if (::ftruncate(file.get(), static_cast<off_t>(disk_bytes)) != 0)
       return errno_error("cannot make ", out.string(), " of ", disk_bytes, " bytes");
   }
-  Progress progress(plan.what, size.data_bytes);
-  ToolSpec spec;
   // No lazy initialisation: a guest would do it in the background. No reserve: the host's cap is the disk's
   // size.
-  spec.argv = {"mkfs.ext4",
-               "-q",
-               "-F",
-               "-b",
-               "4096",
-               "-m",
-               "0",
-               "-L",
-               std::string(plan.label),
-               "-N",
-               str_cat(inodes_for(size, disk_bytes)),
-               "-E",
-               "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0",
-               "-d",
-               tree.string(),
-               out.string()};
-  if (plan.show_progress)
-    spec.on_tick = [&] { progress.update(std::min(allocated_bytes(out).value_or(0), size.data_bytes)); };
-  if (auto made = run_tool(spec); !made) {
+  const auto made = run_tool({"mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-m", "0", "-L",
+                              std::string(plan.label), "-N", str_cat(inodes_for(size, disk_bytes)), "-E",
+                              "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0", out.string()});
+  if (!made) {
     if (made.error().code == ENOENT) return fail(ENOENT, "mkfs.ext4 is not installed: apt install e2fsprogs");
     return while_doing(made.error(), "cannot make the ", plan.what);
   }
@@ -112,17 +94,26 @@ Result<void> build_disk(const DiskPlan& plan, const fs::path& work, const fs::pa
   LB_TRY(make_directories(tree, 0700));
   LB_ASSIGN(const ImageMount mount, ImageMount::mount({.oci_mount = plan.oci_mount,
                                                        .image = plan.image,
+                                                       .platform = store::platform_text(plan.platform),
                                                        .added_layers = plan.added_layers,
                                                        .mountpoint = tree,
                                                        .show_progress = plan.show_progress}));
-  LB_ASSIGN(const TreeSize size, measure_tree(tree));
-  LB_ASSIGN(const std::uint64_t disk_bytes, size_for(plan, size));
-  LB_TRY(make_ext4(plan, tree, size, disk_bytes, out));
-  return copy_root_attributes(tree, out, work);
+  const auto size = measure_tree(tree);
+  if (!size) return while_doing(size.error(), plan.what);
+  LB_ASSIGN(const std::uint64_t disk_bytes, size_for(plan, *size));
+  LB_TRY(make_ext4(plan, *size, disk_bytes, out));
+  std::optional<Progress> progress;
+  if (plan.show_progress) progress.emplace(plan.what, size->data_bytes);
+  const auto filled = fill_disk(tree, out, [&](std::uint64_t done_bytes) {
+    if (progress) progress->update(std::min(done_bytes, size->data_bytes));
+  });
+  if (!filled && filled.error().code != EINTR)
+    return while_doing(filled.error(), "cannot make the ", plan.what);
+  return filled;
 }
 
 Result<fs::path> base_disk_path(const StateDirs& dirs, const DiskPlan& plan) {
-  LB_ASSIGN(const store::Image image, store::open_image(plan.image, dirs));
+  LB_ASSIGN(const store::Image image, store::open_image(plan.image, dirs, {.platform = plan.platform}));
   for (const store::ImageLayer& layer : image.layers) {
     if (layer.is_directory)
       return fail(EINVAL, plan.image,

@@ -9,6 +9,7 @@
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/state_dirs.h"
+#include "oci-mount/store/platform.h"
 
 namespace layerboot::launcher {
 
@@ -21,8 +22,9 @@ inline std::filesystem::path disks_directory(const StateDirs& dirs) { return dir
 struct DiskPlan {
   std::filesystem::path oci_mount;  // the program
   std::string image;
-  std::vector<std::filesystem::path> added_layers;  // plain tars, on top
-  std::uint64_t size_bytes = 0;                     // 0: as small as the content allows
+  store::Platform platform = store::host_platform();  // which of an image for several
+  std::vector<std::filesystem::path> added_layers;    // plain tars, on top
+  std::uint64_t size_bytes = 0;                       // 0: as small as the content allows
   std::string_view label = kRootDiskLabel;
   std::string what;  // for messages: "disk of debian:12"
   bool show_progress = true;

@@ -6,6 +6,7 @@
 
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "launcher/disk/make_whole.h"
 #include "launcher/host/run_tool.h"
@@ -128,9 +129,21 @@ Result<void> prepare_upper_disk(const VmDirectory& directory, std::string_view i
   return make_upper_disk(config.upper_disk, config.quota_bytes);
 }
 
+Result<void> settle_upper_disk(const VmPaths& paths) {
+  const std::vector<std::string> check{"e2fsck", "-p", paths.upper_disk().string()};
+  auto checked = run_tool(check);
+  if (!checked && checked.error().code == ENOENT)
+    return fail(ENOENT, "e2fsck is not installed: apt install e2fsprogs");
+  // Having repaired something is a status of its own, and so is having nothing more to repair.
+  if (!checked && checked.error().code != EINTR) checked = run_tool(check);
+  if (!checked) return while_doing(checked.error(), "the VM's disk is damaged: 'e2fsck -f' may repair it");
+  return {};
+}
+
 Result<void> prepare_guest_upper(const StateDirs& dirs, const VmDirectory& directory, VmConfig& config) {
   if (config.upper != UpperKind::kDisk) return {};
-  LB_ASSIGN(const store::Image image, store::open_image(config.image, dirs));
+  LB_ASSIGN(const store::Image image,
+            store::open_image(config.image, dirs, {.platform = image_platform(config)}));
   return prepare_upper_disk(directory, image.chain_id.text(), config);
 }
 

@@ -45,6 +45,10 @@ Result<void> make_upper_disk(const std::filesystem::path& path, std::uint64_t si
 Result<void> prepare_upper_disk(const VmDirectory& directory, std::string_view image_identity,
                                 VmConfig& config);
 
+/// Replays the journal that the VM's disk was left with, and repairs what its next boot would, so that the
+/// disk can be read. REQUIRES: nobody runs the VM; the main thread.
+Result<void> settle_upper_disk(const VmPaths& paths);
+
 /// What the guest of `config` needs to lay over its image by itself, if it does: the disk, by
 /// prepare_upper_disk(). REQUIRES: the main thread.
 Result<void> prepare_guest_upper(const StateDirs& dirs, const VmDirectory& directory, VmConfig& config);

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "launcher/host/pidfd.h"
 #include "launcher/host/signals.h"
 #include "oci-mount/base/exec_pointers.h"
 
@@ -25,7 +26,7 @@ struct Prepared {
   UniqueFd error_pipe;
   int death_signal = SIGTERM;
   bool quiet = false;
-  pid_t parent = 0;
+  pid_t parent = 0;  // as the child sees it
 };
 
 Result<UniqueFd> duplicate_above(int fd, int lowest) {
@@ -78,17 +79,15 @@ std::string ExitStatus::describe() const {
   return str_cat("signal ", value, " (", std::string_view(::strsignal(value)), ")");
 }
 
-Result<UniqueFd> open_pidfd(pid_t pid) {
-  UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!fd) return errno_error("pidfd_open of process ", pid);
-  return fd;
-}
-
 Result<Child> Child::spawn(const ChildSpec& spec, const std::vector<int>& inherited) {
   Prepared prepared;
   prepared.death_signal = spec.death_signal;
   prepared.quiet = spec.quiet;
-  prepared.parent = ::getpid();
+  std::optional<PidNamespace> pid_namespace;
+  if (spec.own_pid_namespace) {
+    LB_ASSIGN(pid_namespace, PidNamespace::make());
+  }
+  prepared.parent = pid_namespace ? 0 : ::getpid();
   prepared.argv = exec_pointers(spec.argv);
   const int first_free = kFirstInheritedFd + static_cast<int>(inherited.size());
   for (const int fd : inherited) {
@@ -105,8 +104,13 @@ Result<Child> Child::spawn(const ChildSpec& spec, const std::vector<int>& inheri
   LB_ASSIGN(prepared.error_pipe, duplicate_above(write_end.get(), first_free));
   write_end.reset();
 
-  const pid_t pid = ::fork();
-  if (pid < 0) return errno_error("cannot start ", spec.label);
+  pid_t pid = -1;
+  if (pid_namespace) {
+    LB_ASSIGN(pid, pid_namespace->fork());
+  } else {
+    pid = ::fork();
+    if (pid < 0) return errno_error("cannot start ", spec.label);
+  }
   if (pid == 0) {
     become(prepared);
     const int code = errno;
@@ -114,7 +118,7 @@ Result<Child> Child::spawn(const ChildSpec& spec, const std::vector<int>& inheri
     ::_exit(127);
   }
   prepared.error_pipe.reset();
-  Child child(spec.label, pid, UniqueFd());
+  Child child(spec.label, pid, std::move(pid_namespace));
   if (const int code = read_exec_error(read_end.get()); code != 0) {
     return fail(code, "cannot start ", spec.argv.front(), ": ", Error{code, {}}.describe());
   }
@@ -123,7 +127,10 @@ Result<Child> Child::spawn(const ChildSpec& spec, const std::vector<int>& inheri
 }
 
 Child::Child(Child&& other) noexcept
-    : label_(std::move(other.label_)), pid_(std::exchange(other.pid_, -1)), pidfd_(std::move(other.pidfd_)) {}
+    : label_(std::move(other.label_)),
+      pid_(std::exchange(other.pid_, -1)),
+      pidfd_(std::move(other.pidfd_)),
+      pid_namespace_(std::move(other.pid_namespace_)) {}
 
 Child& Child::operator=(Child&& other) noexcept {
   if (this == &other) return *this;
@@ -131,6 +138,7 @@ Child& Child::operator=(Child&& other) noexcept {
   label_ = std::move(other.label_);
   pid_ = std::exchange(other.pid_, -1);
   pidfd_ = std::move(other.pidfd_);
+  pid_namespace_ = std::move(other.pid_namespace_);
   return *this;
 }
 
@@ -153,6 +161,7 @@ ExitStatus Child::wait() {
     got = ::waitpid(pid_, &status, 0);
   } while (got < 0 && errno == EINTR);
   pid_ = -1;
+  pid_namespace_.reset();
   if (got < 0) return {.signaled = false, .value = 127};
   if (WIFSIGNALED(status)) return {.signaled = true, .value = WTERMSIG(status)};
   return {.signaled = false, .value = WEXITSTATUS(status)};

@@ -4,9 +4,11 @@
 #include <sys/types.h>
 
 #include <csignal>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "launcher/host/pid_namespace.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
 
@@ -17,6 +19,8 @@ struct ChildSpec {
   std::vector<std::string> argv;  // argv[0] is a path, or a name looked up in PATH
   int death_signal = SIGTERM;     // what the child gets when this process dies
   bool quiet = false;             // its standard output and error go to /dev/null
+  /// Ends with us even where it changes its user, by which it loses the death signal; needs CAP_SYS_ADMIN.
+  bool own_pid_namespace = false;
 };
 
 /// The first inherited descriptor's number in a child.
@@ -58,16 +62,14 @@ class Child {
   ExitStatus wait();
 
  private:
-  Child(std::string label, pid_t pid, UniqueFd pidfd)
-      : label_(std::move(label)), pid_(pid), pidfd_(std::move(pidfd)) {}
+  Child(std::string label, pid_t pid, std::optional<PidNamespace> pid_namespace)
+      : label_(std::move(label)), pid_(pid), pid_namespace_(std::move(pid_namespace)) {}
   void kill_and_reap();
 
   std::string label_;
   pid_t pid_ = -1;  // -1 once reaped
   UniqueFd pidfd_;
+  std::optional<PidNamespace> pid_namespace_;
 };
-
-/// pidfd_open(2), close-on-exec.
-Result<UniqueFd> open_pidfd(pid_t pid);
 
 }  // namespace layerboot::launcher

@@ -20,6 +20,7 @@ constexpr int kInterruptPollMs = 200;
 std::vector<std::string> mount_args(const ImageMountPlan& plan) {
   std::vector<std::string> args = {plan.oci_mount.string()};
   if (!plan.show_progress) args.emplace_back("--quiet");
+  if (!plan.platform.empty()) args.insert(args.end(), {"--platform", plan.platform});
   for (const auto& layer : plan.added_layers) {
     args.insert(args.end(), {"--add-layer", layer.string()});
   }

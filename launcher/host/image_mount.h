@@ -13,6 +13,7 @@ namespace layerboot::launcher {
 struct ImageMountPlan {
   std::filesystem::path oci_mount;  // the program
   std::string image;
+  std::string platform = {};                        // which of an image for several; empty: this machine's
   std::vector<std::filesystem::path> added_layers;  // plain tars, on top
   std::filesystem::path mountpoint;                 // an existing, empty directory
   bool show_progress = true;

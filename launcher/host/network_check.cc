@@ -36,6 +36,22 @@ Result<void> check_port_free(const std::string& address, std::uint16_t port, boo
   return errno_error("cannot listen at ", address, ':', port);
 }
 
+Result<std::uint16_t> find_free_port(const std::string& address, bool udp) {
+  sockaddr_in wanted{};
+  wanted.sin_family = AF_INET;
+  if (::inet_pton(AF_INET, address.c_str(), &wanted.sin_addr) != 1) {
+    return fail(EINVAL, "'", address, "' is no IPv4 address");
+  }
+  const UniqueFd socket(::socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0));
+  if (!socket) return errno_error("socket");
+  socklen_t size = sizeof(wanted);
+  auto* generic = reinterpret_cast<sockaddr*>(&wanted);
+  if (::bind(socket.get(), generic, size) != 0 || ::getsockname(socket.get(), generic, &size) != 0) {
+    return errno_error("no port of ", address, " is free");
+  }
+  return ntohs(wanted.sin_port);
+}
+
 Result<void> check_interface(const std::string& name) {
   if (::if_nametoindex(name.c_str()) != 0) return {};
   return fail(ENODEV, "there is no interface ", name, ": make it with 'ip tuntap add dev ", name,

@@ -12,6 +12,9 @@ namespace layerboot::launcher {
 /// that another program takes the port afterwards can't be excluded. `address` is IPv4.
 Result<void> check_port_free(const std::string& address, std::uint16_t port, bool udp);
 
+/// A port of `address` that nobody listens at, by the kernel's choice.
+Result<std::uint16_t> find_free_port(const std::string& address, bool udp);
+
 /// ENODEV when there is no such interface: QEMU, as root, would make one that leads nowhere.
 Result<void> check_interface(const std::string& name);
 

@@ -39,6 +39,16 @@ Result<path> find_companion(const path& given, const char* name, const char* opt
               " or in PATH: install it, or name it with ", option);
 }
 
+/// As installed, or in the source tree beside the build.
+Result<path> find_script(const char* installed, const char* in_source) {
+  const path here = own_directory();
+  for (const path& script : {here / "../share/layerboot" / installed, here / "../../.." / in_source}) {
+    if (const path candidate = script.lexically_normal(); is_executable(candidate)) return candidate;
+  }
+  return fail(ENOENT, "cannot find ", installed, " beside ", (here / "layerboot").string(),
+              ": install it, or build in the source tree");
+}
+
 }  // namespace
 
 Result<path> find_in_path(std::string_view name) {
@@ -57,9 +67,14 @@ Result<path> find_vfsd(const path& given) {
   return find_companion(given, "vfsd", "--vfsd", {"vfsd", "../vfsd/vfsd", "../vfsd/daemon/vfsd"});
 }
 
-Result<path> find_guest_init(const path& given) {
-  return find_companion(given, "guest-init", "--guest-init",
-                        {"../libexec/layerboot/guest-init", "../guest-init/guest-init", "guest-init"});
+Result<path> find_guest_init(const path& given, const Architecture& architecture) {
+  const std::string name =
+      is_foreign(architecture) ? str_cat("guest-init-", architecture.name) : std::string("guest-init");
+  auto found = find_companion(given, name.c_str(), "--guest-init",
+                              {path("../libexec/layerboot") / name, path("../guest-init") / name, name});
+  if (found || !given.empty() || !is_foreign(architecture)) return found;
+  return fail(ENOENT, found.error().text, "; it is built where the cross compiler is (./dev setup --arch ",
+              architecture.name, ")");
 }
 
 Result<path> find_oci_mount(const path& given) {
@@ -71,23 +86,17 @@ Result<path> find_passt() {
   return fail(ENOENT, "passt is not installed: apt install passt, or take --net user");
 }
 
-Result<path> find_kernel_build() {
-  const path here = own_directory();
-  for (const char* relative : {"../share/layerboot/kernel/build.sh", "../../../kernel/build.sh"}) {
-    if (const path candidate = (here / relative).lexically_normal(); is_executable(candidate))
-      return candidate;
-  }
-  return fail(ENOENT, "cannot find kernel/build.sh beside ", (here / "layerboot").string(),
-              ": install it, or build in the source tree");
-}
+Result<path> find_kernel_build() { return find_script("kernel/build.sh", "kernel/build.sh"); }
 
-Result<path> find_qemu(const path& given) {
+Result<path> find_image_build() { return find_script("image/image.sh", "scripts/dev.d/image.sh"); }
+
+Result<path> find_qemu(const path& given, const Architecture& architecture) {
   if (!given.empty()) {
     if (is_executable(given)) return given;
     return fail(ENOENT, "--qemu ", given.string(), ": no executable file there");
   }
-  if (auto found = find_in_path("qemu-system-x86_64")) return found;
-  return fail(ENOENT, "qemu-system-x86_64 is not installed: apt install qemu-system-x86");
+  if (auto found = find_in_path(architecture.qemu)) return found;
+  return fail(ENOENT, architecture.qemu, " is not installed: apt install ", architecture.qemu_package);
 }
 
 }  // namespace layerboot::launcher

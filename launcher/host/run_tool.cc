@@ -14,6 +14,7 @@
 #include "launcher/host/signals.h"
 #include "oci-mount/base/exec_pointers.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/interrupt.h"
 
 namespace layerboot::launcher {
 
@@ -21,12 +22,11 @@ namespace {
 
 constexpr int kTickMs = 200;
 constexpr std::size_t kErrorTailBytes = 2000;
-constexpr std::array kInterrupts = {SIGINT, SIGTERM, SIGHUP};
 
 sigset_t interrupt_set() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int number : kInterrupts) sigaddset(&set, number);
+  for (const int number : kInterruptSignals) sigaddset(&set, number);
   return set;
 }
 
@@ -160,16 +160,8 @@ InterruptScope::InterruptScope() {
 
 InterruptScope::~InterruptScope() { ::pthread_sigmask(SIG_SETMASK, &previous_mask_, nullptr); }
 
-Result<void> InterruptScope::check() {
-  sigset_t pending;
-  sigemptyset(&pending);
-  ::sigpending(&pending);
-  // Left pending: each check on the way out sees it, and it is delivered when the outermost scope ends.
-  for (const int number : kInterrupts) {
-    if (sigismember(&pending, number) == 1) return fail(EINTR, "interrupted");
-  }
-  return {};
-}
+// Left pending: each check on the way out sees it, and it is delivered when the outermost scope ends.
+Result<void> InterruptScope::check() { return check_interrupted(); }
 
 Result<std::string> run_tool(const ToolSpec& spec) {
   const InterruptScope interrupts;
@@ -195,8 +187,8 @@ Result<std::string> run_tool(const ToolSpec& spec) {
   }
   tool.env.insert(tool.env.end(), {tool.path_env.data(), locale, nullptr});
   tool.null_fd = null_fd.get();
-  tool.out_fd = file ? file.get() : out_pipe.write.get();
-  tool.err_fd = err_pipe.write.get();
+  tool.out_fd = file ? file.get() : spec.shows_all ? STDERR_FILENO : out_pipe.write.get();
+  tool.err_fd = spec.shows_all ? STDERR_FILENO : err_pipe.write.get();
   tool.status_fd = status_pipe.write.get();
 
   const pid_t parent = ::getpid();
@@ -216,15 +208,19 @@ Result<std::string> run_tool(const ToolSpec& spec) {
     }
     return fail(exec_error, "cannot run ", spec.argv[0], ": ", Error{exec_error, {}}.describe());
   }
+  if (spec.on_start) spec.on_start(pid);
   std::string out;
   std::string err;
   LB_TRY(collect(spec, out_pipe.read.get(), err_pipe.read.get(), out, err));
   const int status = running.reap();
   if (WIFSIGNALED(status)) return fail(EIO, spec.argv[0], " was killed by signal ", WTERMSIG(status));
+  if (WEXITSTATUS(status) != 0 && spec.shows_all)
+    return fail(EIO, spec.argv[0], " failed with exit status ", WEXITSTATUS(status));
   if (WEXITSTATUS(status) != 0) {
     return fail(EIO, spec.argv[0], " failed with exit status ", WEXITSTATUS(status), ": ",
                 tail_of(std::move(err)));
   }
+  if (spec.messages != nullptr) *spec.messages = tail_of(std::move(err));
   return out;
 }
 

@@ -1,6 +1,8 @@
 // Runs other programs to their end (apt-get, dpkg-deb, tar, …), so that Ctrl-C ends them and us in order.
 #pragma once
 
+#include <sys/types.h>
+
 #include <csignal>
 #include <filesystem>
 #include <functional>
@@ -33,7 +35,10 @@ struct ToolSpec {
   std::vector<std::string> argv;  // argv[0] is a path, or a name looked up in PATH and the sbin directories
   std::filesystem::path working_directory;  // empty: ours
   std::filesystem::path output_file;        // standard output goes here; empty: it is returned
-  std::function<void()> on_tick;  // called about five times a second while the tool runs; may be empty
+  std::function<void()> on_tick;        // called about five times a second while the tool runs; may be empty
+  std::function<void(pid_t)> on_start;  // called once, when it runs; may be empty
+  std::string* messages = nullptr;      // gets the end of its standard error, where it has succeeded too
+  bool shows_all = false;  // both its outputs go to our standard error, and are in no result and no Error
 };
 
 /// What a tool may print on standard output when it is returned; past it the tool is killed and E2BIG given.

@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <system_error>
 
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/remove_tree.h"
 
 namespace layerboot::launcher {
 
@@ -23,9 +23,8 @@ Result<StagingDirectory> StagingDirectory::create(const std::filesystem::path& t
 }
 
 StagingDirectory::~StagingDirectory() {
-  if (path_.empty()) return;
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
+  // Not what is still mounted in it.
+  if (!path_.empty()) static_cast<void>(remove_tree(path_));
 }
 
 Result<void> StagingDirectory::commit(const std::filesystem::path& inner) {

@@ -133,6 +133,12 @@ Result<ImageName> parse_image_name(std::string_view text) {
   return name;
 }
 
+Result<std::string> name_to_give(std::string_view text) {
+  LB_ASSIGN(const ImageName given, parse_image_name(text));
+  if (given.digest.empty()) return given.text();
+  return fail(EINVAL, "\"", text, "\": a digest can't be given to an image, only a name and a tag");
+}
+
 std::string_view familiar_name(std::string_view name) {
   constexpr std::string_view kHubPrefix = "docker.io/";
   if (!name.starts_with(kHubPrefix)) return name;

@@ -26,6 +26,9 @@ struct ImageName {
 /// of a registry, with what is wrong in it.
 Result<ImageName> parse_image_name(std::string_view text);
 
+/// The same of a name that an image is to get, as the store writes it: EINVAL where it has a digest.
+Result<std::string> name_to_give(std::string_view text);
+
 /// As people write it: "docker.io/library/debian" gives "debian", "docker.io/team/app" gives "team/app".
 [[nodiscard]] std::string_view familiar_name(std::string_view name);
 

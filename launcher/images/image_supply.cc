@@ -41,7 +41,7 @@ std::optional<std::string> made_here(const StateDirs& dirs, const std::string& r
 Result<std::string> fetch(const StateDirs& dirs, const std::string& reference, const SupplyOptions& options) {
   auto pulled = pull_image(dirs.store(), {.reference = reference,
                                           .name = {},
-                                          .platform = {},
+                                          .platform = options.platform,
                                           .tls_verify = options.tls_verify,
                                           .show_progress = options.show_progress});
   if (pulled || pulled.error().code == EINTR) return pulled;
@@ -52,7 +52,15 @@ Result<std::string> fetch(const StateDirs& dirs, const std::string& reference, c
 bool is_of_use(const StateDirs& dirs, const std::vector<IndexEntry>& entries, const SupplyOptions& options) {
   if (entries.empty()) return false;
   const StoredImage image = look_at_image(dirs.store(), entries.front());
-  if (image.state != ImageState::kIncomplete || options.policy == PullPolicy::kNever) return true;
+  if (options.policy == PullPolicy::kNever) return true;
+  if (const auto wanted = store::parse_platform(options.platform);
+      wanted && !image.platform.architecture.empty() &&
+      store::fit_of(image.platform, *wanted) == store::Fit::kNot) {
+    log_info("image ", image.name, " of the local store is for ", store::platform_text(image.platform),
+             ": fetching it for ", options.platform);
+    return false;
+  }
+  if (image.state != ImageState::kIncomplete) return true;
   log_info("image ", image.name, " of the local store is not whole (", image.problem, "): fetching it again");
   return false;
 }
@@ -107,6 +115,9 @@ Result<std::vector<IndexEntry>> find_entries(const StateDirs& dirs, const std::s
     return found;
   if (!reference.empty() && take([&](const IndexEntry& entry) { return entry.digest == reference; }))
     return found;
+  if (reference.starts_with('@') &&
+      take([&](const IndexEntry& entry) { return reference == str_cat("@", entry.number); }))
+    return found;
   const auto parsed = store::parse_reference(reference, dirs);
   if (parsed && parsed->in_store) {
     for (const std::string& name : parsed->names) {
@@ -124,6 +135,18 @@ Result<std::vector<IndexEntry>> find_entries(const StateDirs& dirs, const std::s
     });
   }
   return found;
+}
+
+Result<IndexEntry> one_entry(const StateDirs& dirs, const std::string& reference) {
+  LB_ASSIGN(const auto entries, find_entries(dirs, reference));
+  if (entries.empty()) return std::unexpected(no_such_image(dirs, reference));
+  const IndexEntry& first = entries.front();
+  const bool ambiguous =
+      std::ranges::any_of(entries, [&](const IndexEntry& other) { return other.digest != first.digest; });
+  if (!ambiguous) return first;
+  if (first.name != entries.back().name)
+    return fail(EINVAL, "\"", reference, "\" is the beginning of several images' digests");
+  return entries.back();
 }
 
 Error no_such_image(const StateDirs& dirs, const std::string& reference) {

@@ -17,13 +17,15 @@ struct SupplyOptions {
   PullPolicy policy = PullPolicy::kMissing;
   bool tls_verify = true;
   bool show_progress = true;
+  std::string platform = {};  // "linux/arm64"; empty: this machine's
 };
 
 /// What open_image() takes for `reference`, and is there: a name is looked for in the local store, then among
 /// the images made on this machine (DATA/images/NAME), and fetched, with progress, where `options` say so or
 /// the store's is not whole. `docker-daemon:NAME` and `containers-storage:NAME` are taken into the store in
-/// the same way. Any other notation comes back as it is. An error names what was meant by a path or a URL, or
-/// the images that have nearly such a name.
+/// the same way. Where the store has it for another platform than the one that is asked for, it is fetched
+/// for that, as if it were missing. Any other notation comes back as it is. An error names what was meant by
+/// a path or a URL, or the images that have nearly such a name.
 Result<std::string> supply_image(const StateDirs& dirs, const std::string& reference,
                                  const SupplyOptions& options);
 
@@ -31,6 +33,10 @@ Result<std::string> supply_image(const StateDirs& dirs, const std::string& refer
 /// beginning of a digest (at least kMinDigestDigits of it, with or without "sha256:"). Empty: none.
 Result<std::vector<IndexEntry>> find_entries(const StateDirs& dirs, const std::string& reference);
 inline constexpr std::size_t kMinDigestDigits = 6;
+
+/// The one image of the store that `reference` means. ENOENT if none; EINVAL where several images' digests
+/// begin so.
+Result<IndexEntry> one_entry(const StateDirs& dirs, const std::string& reference);
 
 /// ENOENT, for a name that the store does not have, with the near ones.
 Error no_such_image(const StateDirs& dirs, const std::string& reference);

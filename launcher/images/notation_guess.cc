@@ -1,16 +1,14 @@
 #include "launcher/images/notation_guess.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <numeric>
 #include <system_error>
 
 #include "launcher/images/image_name.h"
-#include "oci-mount/base/files.h"
+#include "oci-mount/base/spelling.h"
+#include "oci-mount/store/blob.h"
+#include "oci-mount/store/compression.h"
 #include "oci-mount/store/tar_archive.h"
 
 namespace layerboot::launcher {
@@ -52,6 +50,13 @@ std::string name_in_url(std::string_view rest) {
   return name ? std::string(rest) : std::string();
 }
 
+/// What was typed, taken apart at the tag where there is one.
+struct Typed {
+  fs::path path;
+  std::string tag;  // with its colon
+  Wanted wanted = Wanted::kToRead;
+};
+
 Error url_error(std::string_view text, std::string_view rest) {
   if (ends_like_a_file(text)) {
     return {EINVAL, str_cat("\"", text,
@@ -63,90 +68,77 @@ Error url_error(std::string_view text, std::string_view rest) {
                           name.empty() ? ", such as debian:12 or localhost:5000/app" : ": write ", name)};
 }
 
-std::string what_directory_is(const fs::path& path) {
-  const std::string text = path.string();
-  if (is_there(path / "index.json") && (is_there(path / "oci-layout") || is_there(path / "blobs")))
-    return str_cat("is an OCI layout: write oci:", text);
-  if (is_there(path / "manifest.json") && is_there(path / "version"))
-    return str_cat("is a copy of an image that skopeo made: layerboot pull dir:", text,
-                   " NAME takes it into the local store");
-  if (is_there(path / "config.json") && is_there(path / "rootfs"))
-    return str_cat("is a container's bundle: write dir:", text, "/rootfs");
-  return str_cat("is a directory: write dir:", text, " to have it as the root file system");
+/// "write oci:/x:TAG", or how `layerboot pull` wants it.
+std::string write_it(std::string_view notation, const Typed& typed) {
+  const std::string whole = str_cat(notation, typed.path.string(), typed.tag);
+  return typed.wanted == Wanted::kToRead ? str_cat("write ", whole)
+                                         : str_cat("write layerboot pull ", whole, " NAME");
 }
 
-std::string what_file_is(const fs::path& path) {
-  const std::string text = path.string();
-  std::array<unsigned char, 6> magic{};
-  const auto fd = open_path(path, O_RDONLY);
-  if (!fd) return str_cat("can't be read: ", fd.error().describe());
-  [[maybe_unused]] const auto got = ::pread(fd->get(), magic.data(), magic.size(), 0);
-  const auto begins = [&](std::string_view with) {
-    return std::equal(with.begin(), with.end(), magic.begin(),
-                      [](char a, unsigned char b) { return static_cast<unsigned char>(a) == b; });
-  };
-  if (begins("\x1f\x8b") || begins("\x28\xb5\x2f\xfd") ||
-      begins("\xfd"
-             "7zXZ") ||
-      begins("BZh")) {
-    return str_cat("is compressed: layerboot pull docker-archive:", text,
-                   " NAME takes what docker save made into the local store");
+/// A root file system, which is read where it lies.
+std::string as_root(const fs::path& directory, Wanted wanted) {
+  const std::string whole = str_cat("dir:", directory.string());
+  return wanted == Wanted::kToRead
+             ? str_cat("write ", whole)
+             : str_cat("there is nothing to pull: layerboot run ", whole, " has it as the root file system");
+}
+
+std::string what_directory_is(const Typed& typed) {
+  const fs::path& path = typed.path;
+  if (is_there(path / "index.json") && (is_there(path / "oci-layout") || is_there(path / "blobs")))
+    return str_cat("is an OCI layout: ", write_it("oci:", typed));
+  if (is_there(path / "manifest.json") && is_there(path / "version"))
+    return str_cat("is a copy of an image that skopeo made: layerboot pull dir:", path.string(),
+                   " NAME takes it into the local store");
+  if (is_there(path / "config.json") && is_there(path / "rootfs"))
+    return str_cat("is a container's bundle: ", as_root(path / "rootfs", typed.wanted));
+  return str_cat("is a directory: ", as_root(path, typed.wanted),
+                 typed.wanted == Wanted::kToRead ? " to have it as the root file system" : "");
+}
+
+std::string what_file_is(const Typed& typed) {
+  auto file = store::FileBlob::open(typed.path, "it");
+  if (!file) return str_cat("can't be read: ", file.error().describe());
+  const auto compression = store::compression_of(**file);
+  if (!compression) return str_cat("can't be read: ", compression.error().describe());
+  if (*compression != store::Compression::kNone) {
+    return str_cat("is compressed with ", store::compression_name(*compression), ": ",
+                   write_it("docker-archive:", typed), " for what docker save made, ",
+                   write_it("oci-archive:", typed), " for an OCI archive");
   }
-  const auto archive = store::TarArchive::open(path);
+  const auto archive = store::TarArchive::read_from(std::move(*file), typed.path);
   if (!archive)
     return "is no archive of an image: images are OCI layouts, tars of docker save, or directories";
   if ((*archive)->find("manifest.json", ""))
-    return str_cat("is an archive of docker save: write docker-archive:", text);
-  if ((*archive)->find("index.json", "")) return str_cat("is an OCI archive: write oci-archive:", text);
+    return str_cat("is an archive of docker save: ", write_it("docker-archive:", typed));
+  if ((*archive)->find("index.json", ""))
+    return str_cat("is an OCI archive: ", write_it("oci-archive:", typed));
   return "is a tar, but of no image: unpack it into a directory, and write dir:DIRECTORY";
-}
-
-/// How many letters are to be changed, put in, left out or swapped with their neighbour (optimal string
-/// alignment).
-std::size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> before(b.size() + 1);
-  std::vector<std::size_t> last(b.size() + 1);
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(last.begin(), last.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t change = last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
-      row[j] = std::min({change, last[j] + 1, row[j - 1] + 1});
-      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-      if (swapped) row[j] = std::min(row[j], before[j - 2] + 1);
-    }
-    before.swap(last);
-    last.swap(row);
-  }
-  return last[b.size()];
 }
 
 }  // namespace
 
-Result<void> check_notation(std::string_view text) {
+Result<void> check_notation(std::string_view text, Wanted wanted) {
   constexpr std::string_view kRegistry = "docker://";
   constexpr std::string_view kScheme = "://";
   if (text.starts_with(kRegistry)) return {};
   if (const auto at = text.find(kScheme); at != std::string_view::npos && text.find('/') == at + 1)
     return std::unexpected(url_error(text, text.substr(at + kScheme.size())));
   if (!is_path_like(text)) return {};
-  fs::path path(text);
+  Typed typed{fs::path(text), {}, wanted};
   const auto colon = text.rfind(':');
-  std::string tag;
-  if (!is_there(path) && colon != std::string_view::npos && colon > text.rfind('/')) {
-    path = text.substr(0, colon);
-    tag = text.substr(colon);
+  if (!is_there(typed.path) && colon != std::string_view::npos && colon > text.rfind('/')) {
+    typed.path = text.substr(0, colon);
+    typed.tag = text.substr(colon);
   }
   std::error_code error;
-  const auto status = fs::status(path, error);
+  const auto status = fs::status(typed.path, error);
   if (!fs::exists(status)) {
     return fail(ENOENT, "no image \"", text,
                 "\": there is no such file or directory; images have names such as debian:12");
   }
-  std::string what = fs::is_directory(status) ? what_directory_is(path) : what_file_is(path);
-  if (!tag.empty() && what.ends_with(path.string())) what += tag;
-  return fail(EINVAL, "\"", text, "\" ", what);
+  return fail(EINVAL, "\"", text, "\" ",
+              fs::is_directory(status) ? what_directory_is(typed) : what_file_is(typed));
 }
 
 std::vector<std::string> near_names(std::string_view typed, const std::vector<std::string>& known) {
@@ -163,7 +155,7 @@ std::vector<std::string> near_names(std::string_view typed, const std::vector<st
     const auto have = familiar_name(split_name(name).repository);
     if (have.empty() || have.size() > kMaxTypedBytes) continue;
     const auto last_part = have.substr(have.rfind('/') + 1);
-    const std::size_t slips = wanted == last_part ? 0 : distance(wanted, have);
+    const std::size_t slips = wanted == last_part ? 0 : spelling_slips(wanted, have);
     if (slips <= allowed) found.push_back({slips, std::string(familiar_name(name))});
   }
   std::ranges::stable_sort(found, {}, &Near::slips);

@@ -62,10 +62,7 @@ Result<PullSource> parse_pull_source(std::string_view text, std::string_view nam
     source.stored_name = source.registry_name->text();
   }
   if (name.empty()) return source;
-  LB_ASSIGN(const ImageName given, parse_image_name(name));
-  if (!given.digest.empty())
-    return fail(EINVAL, "\"", name, "\": a digest can't be given to an image, only a name and a tag");
-  source.stored_name = given.text();
+  LB_ASSIGN(source.stored_name, name_to_give(name));
   return source;
 }
 

@@ -77,7 +77,7 @@ Result<std::string> config_text(const std::filesystem::path& store, const Regist
 Result<void> check_platform(const std::string& text, const std::optional<Platform>& wanted) {
   LB_ASSIGN(const auto config, store::parse_config(text, "its config"));
   const Platform have{config.platform.os, config.platform.architecture, {}};
-  const Platform need = wanted.value_or(Platform{"linux", std::string(store::host_architecture()), {}});
+  const Platform need = wanted.value_or(store::host_platform());
   const bool says_nothing = have.os.empty() && have.architecture.empty();
   if (says_nothing || fits(have, need)) return {};
   return fail(ENOENT, "it is for ", platform_text(have), ", not for ", platform_text(need),
@@ -85,24 +85,6 @@ Result<void> check_platform(const std::string& text, const std::optional<Platfor
 }
 
 }  // namespace
-
-Result<Platform> parse_platform(std::string_view text) {
-  Platform platform;
-  const auto first = text.find('/');
-  const auto second = first == std::string_view::npos ? first : text.find('/', first + 1);
-  platform.os = text.substr(0, first);
-  if (first != std::string_view::npos)
-    platform.architecture =
-        text.substr(first + 1, second == std::string_view::npos ? second : second - first - 1);
-  if (second != std::string_view::npos) platform.variant = text.substr(second + 1);
-  const bool plain = std::ranges::all_of(text, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '/' || c == '_' || c == '.';
-  });
-  if (plain && !platform.os.empty() && !platform.architecture.empty() &&
-      platform.variant.find('/') == std::string::npos)
-    return platform;
-  return fail(EINVAL, "\"", text, "\" is no platform: write linux/amd64, linux/arm64, linux/arm/v7");
-}
 
 Result<RegistryImage> look_up_in_registry(const ImageName& name, const std::optional<Platform>& platform,
                                           const std::filesystem::path& store, bool tls_verify) {

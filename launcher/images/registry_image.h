@@ -12,9 +12,6 @@
 
 namespace layerboot::launcher {
 
-/// "linux/arm64", "linux/arm/v7"; no variant means any. EINVAL for what is no platform.
-Result<store::Platform> parse_platform(std::string_view text);
-
 struct RegistryImage {
   std::string source;  // exactly what was looked at, as skopeo writes it: "docker://NAME@sha256:…"
   std::string

@@ -1,5 +1,7 @@
 #include "launcher/images/skopeo.h"
 
+#include <array>
+
 #include "launcher/host/run_tool.h"
 
 namespace layerboot::launcher {
@@ -35,18 +37,55 @@ std::string skopeo_message(std::string_view log) {
   return without_dressing(std::move(message));
 }
 
+std::string skopeo_remedy(std::string_view message) {
+  struct Remedy {
+    std::string_view said;
+    std::string_view remedy;
+  };
+  constexpr std::string_view kOffline =
+      "; is the network there? Without one, images come out of files: oci:DIR, docker-archive:FILE";
+  constexpr std::array kRemedies = {
+      Remedy{"gave HTTP response to HTTPS client", "; --tls-verify=false takes plain http"},
+      Remedy{"x509:", "; --tls-verify=false takes a certificate that nobody signed"},
+      Remedy{"unauthorized", "; the name may be wrong, or need credentials: skopeo login"},
+      Remedy{"authentication required", "; the name may be wrong, or need credentials: skopeo login"},
+      Remedy{"denied", "; the name may be wrong, or need credentials: skopeo login"},
+      Remedy{"toomanyrequests", "; skopeo login raises the registry's limit"},
+      Remedy{"connection refused", "; nothing answers there: is the registry running, and the port right?"},
+      Remedy{"no such host", kOffline},
+      Remedy{"network is unreachable", kOffline},
+      Remedy{"i/o timeout", kOffline},
+  };
+  for (const auto& [said, remedy] : kRemedies) {
+    if (message.find(said) != std::string_view::npos) return std::string(remedy);
+  }
+  return {};
+}
+
 Result<std::string> run_skopeo(const SkopeoCall& call) {
   ToolSpec tool;
   tool.argv = {"skopeo"};
   tool.argv.insert(tool.argv.end(), call.words.begin(), call.words.end());
   tool.working_directory = call.working_directory;
   tool.on_tick = call.on_tick;
+  tool.on_start = call.on_start;
   auto said = run_tool(tool);
   if (said) return said;
   if (said.error().code == ENOENT)
-    return fail(ENOENT, "skopeo, which fetches images, is not installed: apt-get install skopeo");
+    return fail(ENOENT, "skopeo, which carries images, is not installed: apt-get install skopeo");
   if (said.error().text.find("level=fatal") == std::string::npos) return said;
-  return fail(said.error().code, skopeo_message(said.error().text));
+  const std::string message = skopeo_message(said.error().text);
+  return fail(said.error().code, message, skopeo_remedy(message));
+}
+
+std::string registry_advice(const Error& error, const ImageName& name) {
+  const auto says = [&](std::string_view words) { return error.text.find(words) != std::string::npos; };
+  if (says("unauthorized") || says("authentication required") || says("denied"))
+    return str_cat("; log in first: skopeo login ", name.registry());
+  if (says("server gave HTTP response to HTTPS client"))
+    return str_cat("; ", name.registry(), " speaks plain http, which --tls-verify=false takes");
+  if (says("x509:")) return "; --tls-verify=false takes a certificate that nobody known here has signed";
+  return {};
 }
 
 }  // namespace layerboot::launcher

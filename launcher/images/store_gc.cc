@@ -10,9 +10,11 @@
 #include <sstream>
 #include <system_error>
 
+#include "launcher/host/architecture.h"
 #include "launcher/images/store_index.h"
 #include "launcher/images/store_leftovers.h"
 #include "launcher/vm/vm_config.h"
+#include "launcher/vm/vm_directory.h"
 #include "oci-mount/base/disk_blocks.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/layer/identity.h"
@@ -190,6 +192,18 @@ Result<void> collect_disks(const StateDirs& dirs, GcReport& report) {
   return {};
 }
 
+/// Archives that came compressed, but for those that a VM was made from, or somebody reads.
+Result<void> collect_unpacked(const fs::path& directory, const std::set<std::string>& wanted,
+                              GcReport& report) {
+  LB_ASSIGN(const auto files, entries_of(directory));
+  for (const auto& file : files) {
+    if (wanted.contains(file.path().filename().string()) || !file.is_regular_file()) continue;
+    LB_ASSIGN(const bool busy, is_open_elsewhere(file.path()));
+    if (!busy) LB_TRY(remove_file(file.path(), report.archives, report));
+  }
+  return {};
+}
+
 using ImagesOfVms = std::map<std::string, std::vector<std::string>>;
 
 /// Images whose name another one has taken since. They stay for the VMs that were made from the name: which
@@ -218,6 +232,20 @@ Result<void> check_index_is_there(const fs::path& store, const std::set<std::str
       "another gc");
 }
 
+/// A VM that has no record yet has written nothing. What another one has written lies on an image that
+/// nothing tells of any more.
+Result<void> check_has_nothing(const StateDirs& dirs, const std::string& vm) {
+  const VmPaths paths(dirs, vm);
+  std::error_code ignored;
+  for (const fs::path& path : {paths.upper(), paths.upper_disk(), paths.root_disk(DiskFormat::kRaw),
+                               paths.root_disk(DiskFormat::kQcow2)}) {
+    if (!fs::exists(path, ignored)) continue;
+    return fail(ENOENT, "VM ", vm, " has no config.json: which image its files lie on can't be told; put ",
+                paths.config().string(), " back, or remove the VM by: layerboot rm ", vm);
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::map<std::string, std::vector<std::string>>> images_of_vms(const StateDirs& dirs) {
@@ -226,7 +254,10 @@ Result<std::map<std::string, std::vector<std::string>>> images_of_vms(const Stat
   for (const auto& vm : vms) {
     const auto path = vm.path() / "config.json";
     const auto text = read_file(path, kMaxRecordBytes);
-    if (!text && (text.error().code == ENOENT || text.error().code == ENOTDIR)) continue;
+    if (!text && (text.error().code == ENOENT || text.error().code == ENOTDIR)) {
+      LB_TRY(check_has_nothing(dirs, vm.path().filename().string()));
+      continue;
+    }
     if (!text) return std::unexpected(text.error());
     const auto record = record_from_json(*text);
     if (!record) return while_doing(record.error(), path.string(), ": which image it uses can't be told");
@@ -252,13 +283,22 @@ Result<GcReport> collect_garbage(const StateDirs& dirs) {
     wanted_indexes.insert(digest.file_name());
   }
   // A VM's image may lie elsewhere: its blobs are not ours, its indexes are.
+  std::set<std::string> wanted_archives;
   for (const auto& [reference, vms] : used) {
-    const auto image = store::open_image(reference, dirs);
-    if (!image) continue;  // gone: so are its blobs
-    for (const auto& layer : image->layers) wanted_indexes.insert(layer.blob.file_name());
+    for (const Architecture& machine : architectures()) {
+      for (const std::string_view architecture : machine.images) {
+        const auto image = store::open_image(
+            reference, dirs,
+            {.platform = {"linux", std::string(architecture), {}}, .unpacking = store::Unpacking::kNever});
+        if (!image) continue;  // not for it, or gone: so are its blobs
+        if (!image->unpacked.empty()) wanted_archives.insert(image->unpacked.filename().string());
+        for (const auto& layer : image->layers) wanted_indexes.insert(layer.blob.file_name());
+      }
+    }
   }
   LB_TRY(collect_blobs(dirs.store(), reachable, report));
   LB_TRY(collect_indexes(dirs.index(), wanted_indexes, report));
+  LB_TRY(collect_unpacked(dirs.unpacked(), wanted_archives, report));
   LB_TRY(collect_disks(dirs, report));
   return report;
 }

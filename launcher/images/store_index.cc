@@ -1,7 +1,6 @@
 #include "launcher/images/store_index.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 
 #include "launcher/host/run_tool.h"
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/file_lock.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/store/oci_json.h"
@@ -22,12 +22,10 @@ namespace {
 
 using store::Json;
 
-constexpr mode_t kStoreMode = 0755;
 constexpr const char* kRefName = "org.opencontainers.image.ref.name";
 constexpr const char* kRegistryDigest = "layerboot.registry.digest";
 constexpr const char* kSource = "layerboot.source";
 constexpr const char* kFormerName = "layerboot.former.name";
-constexpr useconds_t kLockInterval = 100'000;
 
 std::string annotation(const Json& descriptor, const char* key) {
   const Json* annotations = store::find_member(descriptor, "annotations");
@@ -83,14 +81,11 @@ std::uint64_t size_of(const std::filesystem::path& store, const std::set<std::st
 }  // namespace
 
 Result<StoreLock> StoreLock::acquire(const std::filesystem::path& store) {
-  LB_TRY(make_directories(store, kStoreMode));
+  LB_TRY(make_private_directory(store));
   LB_ASSIGN(UniqueFd fd, open_path(store / "lock", O_RDWR | O_CREAT, 0644));
-  // Not by waiting in flock(2): where an InterruptScope holds the signals back, nothing would end that.
-  for (bool told = false; ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0; ::usleep(kLockInterval)) {
-    if (errno != EWOULDBLOCK && errno != EINTR) return errno_error("cannot lock ", store.string());
-    if (!std::exchange(told, true)) log_info("waiting for another command that changes the local store");
-    LB_TRY(InterruptScope::check());
-  }
+  auto locked = wait_for_lock(fd.get(), "waiting for another command that changes the local store");
+  if (!locked && locked.error().code == EINTR) return std::unexpected(std::move(locked).error());
+  if (!locked) return while_doing(locked.error(), "cannot lock ", store.string());
   return StoreLock(std::move(fd));
 }
 
@@ -98,8 +93,17 @@ Result<std::vector<IndexEntry>> read_entries(const std::filesystem::path& store)
   LB_ASSIGN(const Json document, read_index(store));
   std::vector<IndexEntry> entries;
   if (document.is_null()) return entries;
-  for (const Json& descriptor : document["manifests"]) entries.push_back(entry_of(descriptor));
+  for (const Json& descriptor : document["manifests"]) {
+    IndexEntry entry = entry_of(descriptor);
+    entry.number = entries.size();
+    entries.push_back(std::move(entry));
+  }
   return entries;
+}
+
+std::string called(const IndexEntry& entry) {
+  if (!entry.name.empty()) return entry.name;
+  return entry.digest.empty() ? str_cat("@", entry.number) : entry.digest;
 }
 
 StoredImage look_at_image(const std::filesystem::path& store, const IndexEntry& entry) {
@@ -108,7 +112,7 @@ StoredImage look_at_image(const std::filesystem::path& store, const IndexEntry& 
   const auto digest = store::Digest::parse(entry.digest);
   if (!digest) {
     image.state = ImageState::kUnusable;
-    image.problem = "its digest is none";
+    image.problem = str_cat("its digest is none; layerboot rmi ", called(entry), " forgets it");
     image.complete = false;
     return image;
   }
@@ -118,6 +122,7 @@ StoredImage look_at_image(const std::filesystem::path& store, const IndexEntry& 
   image.problem = std::move(found.problem);
   image.complete = found.complete;
   image.layer_count = found.layer_count;
+  image.layers = std::move(found.layers);
   image.config_digest = std::move(found.config_digest);
   image.created = std::move(found.created);
   image.platform = std::move(found.platform);
@@ -142,7 +147,7 @@ Result<StoreContents> StoreContents::read(const std::filesystem::path& store) {
 std::vector<std::string> StoreContents::incomplete() const {
   std::vector<std::string> names;
   for (const StoredImage& image : images_) {
-    if (!image.complete) names.push_back(image.name.empty() ? image.digest : image.name);
+    if (!image.complete) names.push_back(called(image));
   }
   return names;
 }
@@ -174,9 +179,9 @@ Result<void> put_entry(const std::filesystem::path& store, Json descriptor, cons
   if (const Json* const given = store::find_member(descriptor, "annotations");
       given != nullptr && given->is_object())
     annotations = *given;
-  annotations[kRefName] = entry.name;
   for (const auto& [key, value] :
-       {std::pair(kRegistryDigest, entry.registry_digest), std::pair(kSource, entry.source)}) {
+       {std::pair(kRefName, entry.name), std::pair(kRegistryDigest, entry.registry_digest),
+        std::pair(kSource, entry.source)}) {
     if (value.empty()) {
       annotations.erase(key);
     } else {
@@ -184,12 +189,18 @@ Result<void> put_entry(const std::filesystem::path& store, Json descriptor, cons
     }
   }
   annotations.erase(kFormerName);
-  descriptor["annotations"] = std::move(annotations);
+  if (annotations.empty()) {
+    descriptor.erase("annotations");
+  } else {
+    descriptor["annotations"] = std::move(annotations);
+  }
   const std::string digest = entry_of(descriptor).digest;
   Json kept = Json::array();
   for (Json& other : document["manifests"]) {
     const IndexEntry before = entry_of(other);
-    if (before.name == entry.name) {
+    if (entry.name.empty()) {
+      if (before.name.empty() && before.digest == digest) continue;
+    } else if (before.name == entry.name) {
       if (before.digest == digest) continue;
       other["annotations"].erase(kRefName);
       other["annotations"][kFormerName] = entry.name;
@@ -219,5 +230,11 @@ Result<Json> find_descriptor(const std::filesystem::path& store,
   }
   return fail(ENOENT, "no such image in the local store ", store.string());
 }
+
+Result<Json> find_descriptor(const std::filesystem::path& store, const IndexEntry& entry) {
+  return find_descriptor(store, [&](const IndexEntry& other) { return is_same(other, entry); });
+}
+
+bool is_same(const IndexEntry& a, const IndexEntry& b) { return a.name == b.name && a.digest == b.digest; }
 
 }  // namespace layerboot::launcher

@@ -41,7 +41,11 @@ struct IndexEntry {
   std::string registry_digest;
   std::string source;  // from where it can be fetched again, as skopeo writes it: "docker://…@sha256:…"
   std::string former_name{};  // of one without a name: what it was called before another image took that
+  std::size_t number = 0;     // its place in index.json, from 0
 };
+
+/// Its name; without one its digest; without that "@N". Each is what `rmi` takes. As somebody wrote it.
+std::string called(const IndexEntry& entry);
 
 struct StoredImage : IndexEntry {
   std::uint64_t size_bytes = 0;  // of all its blobs that are there, each counted once
@@ -49,6 +53,7 @@ struct StoredImage : IndexEntry {
   std::string problem;   // why it is not whole
   bool complete = true;  // false: it may lead to more than `blobs`
   std::size_t layer_count = 0;
+  std::vector<StoredLayer> layers;  // lowest first
   std::string config_digest;
   std::string created;
   store::Platform platform;
@@ -90,12 +95,16 @@ Result<std::size_t> forget_images(const std::filesystem::path& store, const std:
 
 /// Writes `descriptor` into index.json as the image `entry.name`; makes the layout where there is none.
 /// Another image that had the name stays without one: a VM may have been made from it, whose record tells the
-/// name alone. Of `entry`, name, registry_digest and source are written. REQUIRES: the lock is held, and the
-/// blobs are there.
+/// name alone. An empty name is none: the image goes by its digest. Of `entry`, name, registry_digest and
+/// source are written. REQUIRES: the lock is held, and the blobs are there.
 Result<void> put_entry(const std::filesystem::path& store, store::Json descriptor, const IndexEntry& entry);
 
 /// The descriptor of the first entry that `wanted` chooses, as it is in index.json; ENOENT if none.
 Result<store::Json> find_descriptor(const std::filesystem::path& store,
                                     const std::function<bool(const IndexEntry&)>& wanted);
+/// Of this very entry.
+Result<store::Json> find_descriptor(const std::filesystem::path& store, const IndexEntry& entry);
+/// Two of one name and one image.
+[[nodiscard]] bool is_same(const IndexEntry& a, const IndexEntry& b);
 
 }  // namespace layerboot::launcher

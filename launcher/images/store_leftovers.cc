@@ -22,14 +22,6 @@ constexpr std::string_view kPrefix = "oci-put-blob";
 /// Of the directories in which ours works (store_pull.cc).
 constexpr std::string_view kStagingPrefix = ".pull.making-";
 
-/// The kernel grants a lease for writing on a file that is open nowhere else only.
-Result<bool> is_open_elsewhere(const fs::path& path) {
-  LB_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY | O_NOFOLLOW));
-  if (::fcntl(fd.get(), F_SETLEASE, F_WRLCK) != 0) return true;
-  ::fcntl(fd.get(), F_SETLEASE, F_UNLCK);
-  return false;
-}
-
 /// Removes the file, unless somebody has it open. Gives whether it is gone.
 Result<bool> remove_file(const fs::path& path, Leftovers& removed) {
   struct stat st{};
@@ -57,6 +49,14 @@ Result<void> remove_staging(const fs::path& directory, Leftovers& removed) {
 }
 
 }  // namespace
+
+// The kernel grants a lease for writing on a file that is open nowhere else only.
+Result<bool> is_open_elsewhere(const fs::path& path) {
+  LB_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY | O_NOFOLLOW));
+  if (::fcntl(fd.get(), F_SETLEASE, F_WRLCK) != 0) return true;
+  ::fcntl(fd.get(), F_SETLEASE, F_UNLCK);
+  return false;
+}
 
 Result<Leftovers> remove_leftovers(const fs::path& store) {
   Leftovers removed;

@@ -29,19 +29,6 @@ using store::Json;
 /// What the image is called in the staging layout, where it is alone.
 constexpr std::string_view kStagedName = "image";
 
-/// Bytes in the store's blobs and in what skopeo is writing: what it says itself is for people, not programs.
-std::uint64_t size_of_store(const fs::path& store) {
-  std::uint64_t sum = 0;
-  std::error_code error;
-  const auto end = fs::recursive_directory_iterator();
-  for (fs::recursive_directory_iterator at(store, error); !error && at != end; at.increment(error)) {
-    struct stat st{};
-    if (::lstat(at->path().c_str(), &st) == 0 && S_ISREG(st.st_mode))
-      sum += static_cast<std::uint64_t>(st.st_size);
-  }
-  return sum;
-}
-
 /// What the copy is of, and where to.
 struct Copy {
   const fs::path& store;
@@ -88,11 +75,12 @@ std::vector<std::string> copy_words(const Copy& copy, bool tls_verify) {
 Result<Json> carry_out(const Copy& copy, bool tls_verify) {
   std::optional<Progress> progress;
   if (!copy.label.empty()) progress.emplace(copy.label, copy.total_bytes);
-  const std::uint64_t before = size_of_store(copy.store);
+  // Of the store's blobs, and what skopeo is writing: what it says itself is for people, not programs.
+  const std::uint64_t before = size_of_files_below(copy.store);
   LB_TRY(
       run_skopeo({.words = copy_words(copy, tls_verify), .working_directory = copy.staging, .on_tick = [&] {
                     if (!progress) return;
-                    const std::uint64_t now = size_of_store(copy.store);
+                    const std::uint64_t now = size_of_files_below(copy.store);
                     progress->update(now > before ? now - before : 0);
                   }}));
   return find_descriptor(copy.staging, [](const IndexEntry& entry) { return entry.name == kStagedName; });
@@ -231,29 +219,40 @@ Result<void> take_in(const fs::path& store, const PullSource& source, const Pull
                     .digest = {},
                     .media_type = {},
                     .registry_digest = {},
-                    .source = source.text});
-}
-
-/// What to do about it, where that can be told.
-std::string advice(const Error& error, const PullSource& source) {
-  const auto says = [&](std::string_view words) { return error.text.find(words) != std::string::npos; };
-  if (!source.registry_name) return {};
-  const std::string registry = source.registry_name->registry();
-  if (says("unauthorized") || says("authentication required") || says("denied"))
-    return str_cat("; log in first: skopeo login ", registry);
-  if (says("server gave HTTP response to HTTPS client"))
-    return str_cat("; ", registry, " speaks plain http, which --tls-verify=false takes");
-  if (says("x509:")) return "; --tls-verify=false takes a certificate that nobody known here has signed";
-  return {};
+                    .source = options.keep_source ? source.text : ""});
 }
 
 }  // namespace
+
+std::uint64_t size_of_files_below(const fs::path& directory) {
+  std::uint64_t sum = 0;
+  std::error_code error;
+  const auto end = fs::recursive_directory_iterator();
+  for (fs::recursive_directory_iterator at(directory, error); !error && at != end; at.increment(error)) {
+    struct stat st{};
+    if (::lstat(at->path().c_str(), &st) == 0 && S_ISREG(st.st_mode))
+      sum += static_cast<std::uint64_t>(st.st_size);
+  }
+  return sum;
+}
+
+Result<std::string> adopt_layout(const fs::path& store, const fs::path& layout,
+                                 const std::string& staged_name, const std::string& name) {
+  LB_ASSIGN(const Json descriptor,
+            find_descriptor(layout, [&](const IndexEntry& entry) { return entry.name == staged_name; }));
+  LB_TRY(adopt_blobs(layout, store));
+  LB_TRY(sync_store(store));
+  IndexEntry entry;
+  entry.name = name;
+  LB_TRY(put_entry(store, descriptor, entry));
+  return store::string_member(descriptor, "digest", "the new image");
+}
 
 Result<std::string> pull_image(const fs::path& store, const PullOptions& options) {
   LB_ASSIGN(PullSource source, parse_pull_source(options.reference, options.name));
   std::optional<store::Platform> platform;
   if (!options.platform.empty()) {
-    LB_ASSIGN(platform, parse_platform(options.platform));
+    LB_ASSIGN(platform, store::parse_platform(options.platform));
   }
   const InterruptScope interruptible;
   LB_ASSIGN(const StoreLock lock, StoreLock::acquire(store));
@@ -265,7 +264,7 @@ Result<std::string> pull_image(const fs::path& store, const PullOptions& options
   if (pulled) return source.stored_name;
   const std::string& what = source.registry_name ? source.stored_name : source.text;
   return fail(pulled.error().code, "cannot pull ", what, ": ", pulled.error().describe(),
-              advice(pulled.error(), source));
+              source.registry_name ? registry_advice(pulled.error(), *source.registry_name) : "");
 }
 
 Result<std::vector<BlobFinding>> check_image(const fs::path& store, const StoredImage& image,

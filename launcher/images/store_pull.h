@@ -1,6 +1,7 @@
 // Taking an image into the local store, and making good what is damaged there.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -18,6 +19,7 @@ struct PullOptions {
   std::string platform;    // "linux/arm64"; "": this machine's
   bool tls_verify = true;  // false: plain http, or a certificate nobody signed, is taken
   bool show_progress = true;
+  bool keep_source = true;  // false: from there it can't be had again
 };
 
 /// Copies it with skopeo. What could not be served (an artifact, another platform's, a layer of an unknown
@@ -27,6 +29,14 @@ struct PullOptions {
 /// the next one removes. What is there is not fetched again, but read: a blob that is not what it is called
 /// is replaced. Gives the name in the store. EINTR when interrupted.
 Result<std::string> pull_image(const std::filesystem::path& store, const PullOptions& options);
+
+/// Takes the image `staged_name` of a layout on the store's file system into the store, as `name` ("": it
+/// goes by its digest), durably: blobs are moved. Gives its digest. REQUIRES: the store's lock is held.
+Result<std::string> adopt_layout(const std::filesystem::path& store, const std::filesystem::path& layout,
+                                 const std::string& staged_name, const std::string& name);
+
+/// Bytes in files below a directory: what a tool has written there so far.
+std::uint64_t size_of_files_below(const std::filesystem::path& directory);
 
 /// Reads all blobs of an image of the store: what is missing, or damaged.
 Result<std::vector<BlobFinding>> check_image(const std::filesystem::path& store, const StoredImage& image,

@@ -142,6 +142,8 @@ class Judge {
 
   void look_at_manifest(const store::ManifestDocument& manifest) {
     found_.layer_count = manifest.layers.size();
+    for (const auto& layer : manifest.layers)
+      found_.layers.push_back({layer.digest.text(), layer.size_bytes});
     found_.config_digest = manifest.config.text();
     const auto config_text = document(manifest.config, "its config");
     if (!config_text) return;
@@ -160,7 +162,7 @@ class Judge {
     }
     store::Image image;
     image.config = *config;
-    const auto fits = store::check_config(image, manifest.layers.size());
+    const auto fits = store::check_config(image, manifest.layers.size(), store::host_platform());
     if (!fits && fits.error().code == ENOTSUP) {
       return say(ImageState::kUnusable,
                  str_cat("it is for ", config->platform.os, "/", config->platform.architecture));

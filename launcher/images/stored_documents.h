@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "oci-mount/store/digest.h"
 #include "oci-mount/store/oci_json.h"
@@ -18,6 +19,13 @@ enum class ImageState : std::uint8_t {
   kUnusable     // an artifact, another platform's, of a type that is not known
 };
 
+struct StoredLayer {
+  std::string digest;            // of the blob
+  std::uint64_t size_bytes = 0;  // as its manifest says
+
+  bool operator==(const StoredLayer&) const = default;
+};
+
 struct StoredDocuments {
   std::set<std::string> blobs;  // digests of all that the first document leads to, itself included
   /// False when a document is damaged, so that there may be more than `blobs`.
@@ -25,8 +33,9 @@ struct StoredDocuments {
   ImageState state = ImageState::kWhole;
   std::string problem;  // why it is not whole, for people; foreign text in it
   std::size_t layer_count = 0;
-  std::string config_digest;  // what Docker calls the image's ID; "" where it can't be told
-  std::string created;        // as the config has it (RFC 3339), or ""
+  std::vector<StoredLayer> layers;  // lowest first; none of what is no image
+  std::string config_digest;        // what Docker calls the image's ID; "" where it can't be told
+  std::string created;              // as the config has it (RFC 3339), or ""
   store::Platform platform;
 };
 

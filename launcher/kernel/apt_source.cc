@@ -21,6 +21,27 @@ std::string_view next_piece(std::string_view& text, char end) {
   return piece;
 }
 
+/// A list that apt has of Debian's main component.
+struct Target {
+  std::string_view label;
+  std::string_view release;
+  std::string_view uri;  // empty of any other list
+};
+
+Target next_target(std::string_view& index_targets) {
+  std::string_view line = next_piece(index_targets, '\n');
+  std::array<std::string_view, 6> fields;
+  for (auto& field : fields) field = next_piece(line, '|');
+  const auto& [created_by, origin, label, release, uri, component] = fields;
+  const bool good = created_by == "Packages" && origin == "Debian" && component == "main" &&
+                    !uri.starts_with("cdrom:") && uri.find(' ') == std::string_view::npos;
+  return {label, release, good ? uri : std::string_view()};
+}
+
+std::string source_line(std::string_view keyring, std::string_view uri, std::string_view suite) {
+  return str_cat("deb [signed-by=", keyring, "] ", uri, ' ', suite, " main\n");
+}
+
 /// The name of the next package in a list of dependencies; of alternatives the first.
 std::string_view next_dependency(std::string_view& list) {
   std::string_view package = next_piece(list, ',');
@@ -45,16 +66,29 @@ std::string os_codename(std::string_view os_release) {
 std::optional<std::string> backports_source(std::string_view index_targets, std::string_view codename,
                                             std::string_view keyring) {
   while (!index_targets.empty()) {
-    std::string_view line = next_piece(index_targets, '\n');
-    std::array<std::string_view, 6> fields;
-    for (auto& field : fields) field = next_piece(line, '|');
-    const auto& [created_by, origin, label, release, uri, component] = fields;
-    if (created_by != "Packages" || origin != "Debian" || label != "Debian" || release != codename) continue;
-    if (component != "main" || uri.empty() || uri.starts_with("cdrom:") || uri.find(' ') != uri.npos)
-      continue;
-    return str_cat("deb [signed-by=", keyring, "] ", uri, ' ', codename, "-backports main\n");
+    const Target target = next_target(index_targets);
+    if (target.label == "Debian" && target.release == codename && !target.uri.empty())
+      return source_line(keyring, target.uri, str_cat(codename, "-backports"));
   }
   return std::nullopt;
+}
+
+std::optional<std::string> all_sources(std::string_view index_targets, std::string_view codename,
+                                       std::string_view further, std::string_view keyring) {
+  const auto backports = backports_source(index_targets, codename, keyring);
+  if (!backports) return std::nullopt;
+  std::string lines = *backports;
+  const auto add = [&lines](const std::string& line) {
+    if (lines.find(line) == std::string::npos) lines += line;
+  };
+  while (!index_targets.empty()) {
+    const Target target = next_target(index_targets);
+    const bool of_release = target.release == codename || target.release.starts_with(str_cat(codename, '-'));
+    if (target.uri.empty() || !of_release) continue;
+    add(source_line(keyring, target.uri, target.release));
+    if (!further.empty() && target.release == codename) add(source_line(keyring, target.uri, further));
+  }
+  return lines;
 }
 
 PackageInfo parse_package(std::string_view apt_cache_show) {

@@ -22,6 +22,13 @@ inline constexpr std::string_view kIndexTargetsFormat =
                                                           std::string_view codename,
                                                           std::string_view keyring);
 
+/// The lines for all that this machine has of Debian `codename`'s main component, with its updates, its
+/// security updates and its backports, and of release `further` from the same place, if it is not empty.
+/// Nothing when the machine has no such source.
+[[nodiscard]] std::optional<std::string> all_sources(std::string_view index_targets,
+                                                     std::string_view codename, std::string_view further,
+                                                     std::string_view keyring);
+
 /// The first stanza of `apt-cache show`: the candidate.
 struct PackageInfo {
   std::string version;

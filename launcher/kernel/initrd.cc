@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::size_t kMaxTextBytes = std::size_t{16} << 20;
 constexpr std::size_t kMaxModuleBytes = std::size_t{64} << 20;
+constexpr std::size_t kMaxGuestInitBytes = std::size_t{64} << 20;
 constexpr std::size_t kMaxProgramBytes = std::size_t{16} << 20;
 
 Result<std::string> read_optional(const std::filesystem::path& path) {
@@ -62,8 +63,9 @@ Result<ModuleTexts> read_module_texts(const std::filesystem::path& modules_direc
 }
 
 Result<std::string> modules_archive(const std::filesystem::path& modules_directory,
-                                    const std::string& release, const ModuleTexts& texts) {
-  const ModuleSelection selection = select_modules(texts, boot_aliases());
+                                    const std::string& release, const ModuleTexts& texts,
+                                    const std::vector<std::string>& aliases) {
+  const ModuleSelection selection = select_modules(texts, aliases);
   const std::string base = str_cat("lib/modules/", release, '/');
   CpioWriter archive;
   std::set<std::string> made;
@@ -90,6 +92,26 @@ Result<std::string> init_archive(std::string_view guest_init, std::string_view b
   if (!busybox.empty()) LB_TRY(archive.add_file("bin/busybox", busybox, 0755));
   if (!e2fsck.empty()) LB_TRY(archive.add_file("bin/e2fsck", e2fsck, 0755));
   return archive.finish();
+}
+
+Result<std::string> host_init_archive(const std::filesystem::path& guest_init_binary) {
+  LB_ASSIGN(const std::string guest_init, read_guest_init(guest_init_binary));
+  return init_archive(guest_init, read_static_busybox(), read_static_e2fsck());
+}
+
+Result<std::string> read_guest_init(const std::filesystem::path& binary, const Architecture& architecture) {
+  auto guest_init = read_file(binary, kMaxGuestInitBytes);
+  if (!guest_init) return while_doing(guest_init.error(), "guest-init is missing: build or install it");
+  if (!is_static_program(*guest_init)) return fail(EINVAL, binary.string(), " is not a static program");
+  if (!is_program_for(*guest_init, architecture))
+    return fail(EINVAL, binary.string(), " is not for ", architecture.name);
+  return guest_init;
+}
+
+bool is_program_for(std::string_view bytes, const Architecture& architecture) {
+  ByteReader reader(as_bytes(bytes));
+  const auto header = reader.read<Elf64_Ehdr>();
+  return reader.ok() && bytes.starts_with(ELFMAG) && header.e_machine == architecture.elf_machine;
 }
 
 bool is_static_program(std::string_view bytes) {

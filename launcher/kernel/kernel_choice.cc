@@ -15,9 +15,9 @@ constexpr std::size_t kMaxConfigBytes = std::size_t{4} << 20;
 }  // namespace
 
 Result<Kernel> kernel_for(const StateDirs& dirs, const std::string& kernel,
-                          const std::filesystem::path& guest_init) {
-  LB_ASSIGN(const auto program, find_guest_init(guest_init));
-  return prepare_kernel(dirs, kernel, program);
+                          const std::filesystem::path& guest_init, const Architecture& architecture) {
+  LB_ASSIGN(const auto program, find_guest_init(guest_init, architecture));
+  return prepare_kernel(dirs, kernel, program, architecture);
 }
 
 Result<void> check_no_initrd(const Kernel& kernel, bool disk_root) {

@@ -2,9 +2,11 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
 #include <optional>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "launcher/host/run_tool.h"
@@ -22,13 +24,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-#if defined(__x86_64__)
-constexpr const char* kMetaPackage = "linux-image-cloud-amd64";
-#elif defined(__aarch64__)
-constexpr const char* kMetaPackage = "linux-image-cloud-arm64";
-#endif
 constexpr const char* kKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
 constexpr std::size_t kMaxOsReleaseBytes = 64 * 1024;
+/// What goes into an initrd beside guest-init, and comes with the kernel where it can't be the host's own.
+constexpr std::array kProgramPackages = {"busybox-static", "e2fsck-static"};
+
+using Options = std::vector<std::string>;
 
 /// A kernel that apt can fetch.
 struct Candidate {
@@ -46,63 +47,114 @@ std::vector<std::string> apt(const char* program, const std::vector<std::string>
   return argv;
 }
 
-Result<Candidate> find_candidate(const std::vector<std::string>& options, const std::string& series) {
-  LB_ASSIGN(const std::string meta_text, run_tool(apt("apt-cache", options, {"show", kMetaPackage})));
-  const PackageInfo meta = parse_package(meta_text);
+Result<PackageInfo> look_up(const Options& options, const std::string& package) {
+  LB_ASSIGN(const std::string text,
+            run_tool(apt("apt-cache", options, {"show", "--no-all-versions", package})));
+  return parse_package(text);
+}
+
+Result<Candidate> find_candidate(const Options& options, const std::string& series,
+                                 const Architecture& architecture) {
+  const std::string meta_package(architecture.kernel_package);
+  LB_ASSIGN(const PackageInfo meta, look_up(options, meta_package));
   if (!version_matches(meta.version, series)) {
-    return fail(ENOENT, kMetaPackage, " there is ", meta.version, ", not ", series);
+    return fail(ENOENT, meta_package, " there is ", meta.version, ", not ", series);
   }
   const std::string image = kernel_package_of(meta);
-  if (image.empty()) return fail(ENOENT, kMetaPackage, ' ', meta.version, " names no kernel package");
-  LB_ASSIGN(const std::string text, run_tool(apt("apt-cache", options, {"show", image})));
-  const PackageInfo info = parse_package(text);
+  if (image.empty()) return fail(ENOENT, meta_package, ' ', meta.version, " names no kernel package");
+  LB_ASSIGN(const PackageInfo info, look_up(options, image));
   Candidate candidate{options, kernel_parts_of(image, info), info.version, info.size_bytes};
+  if (is_foreign(architecture))
+    candidate.packages.insert(candidate.packages.end(), kProgramPackages.begin(), kProgramPackages.end());
   for (std::size_t i = 1; i < candidate.packages.size(); ++i) {
-    LB_ASSIGN(const std::string part, run_tool(apt("apt-cache", options, {"show", candidate.packages[i]})));
-    candidate.size_bytes += parse_package(part).size_bytes;
+    LB_ASSIGN(const PackageInfo part, look_up(options, candidate.packages[i]));
+    candidate.size_bytes += part.size_bytes;
   }
   return candidate;
 }
 
-/// apt with sources, lists and cache of its own under `work`, for the backports of this machine's release.
-Result<std::vector<std::string>> backports_options(const fs::path& work) {
+/// Where this machine has Debian's packages from.
+struct OwnRelease {
+  std::string codename;
+  std::string index_targets;
+};
+
+Result<OwnRelease> own_release() {
+  OwnRelease own;
   LB_ASSIGN(const std::string os_release, read_file("/etc/os-release", kMaxOsReleaseBytes));
-  const std::string codename = os_codename(os_release);
-  LB_ASSIGN(const std::string targets,
-            run_tool({"apt-get", "indextargets", std::string(kIndexTargetsFormat)}));
-  const auto source = backports_source(targets, codename, kKeyring);
-  if (!source)
-    return fail(ENOENT, "apt has no source of Debian ", codename, " (is apt-get update still to be run?)");
+  own.codename = os_codename(os_release);
+  LB_ASSIGN(own.index_targets, run_tool({"apt-get", "indextargets", std::string(kIndexTargetsFormat)}));
+  return own;
+}
+
+/// The options by which apt has `sources`, lists and cache of its own under `work`, read anew; `more` too.
+Result<Options> private_options(const fs::path& work, const std::optional<std::string>& sources,
+                                const OwnRelease& own, std::vector<std::string> more) {
+  if (!sources)
+    return fail(ENOENT, "apt has no source of Debian ", own.codename,
+                " (is apt-get update still to be run?)");
   for (const char* folder : {"apt/sources.list.d", "apt/lists/partial", "apt/cache/archives/partial"}) {
     LB_TRY(make_directories(work / folder));
   }
-  LB_TRY(write_kernel_text(work / "apt/sources.list", *source));
+  LB_TRY(write_whole_file(work / "apt/sources.list", *sources));
+  LB_TRY(write_whole_file(work / "apt/status", ""));
   const std::string base = (work / "apt").string();
-  std::vector<std::string> options;
-  for (const std::string& setting :
-       {str_cat("Dir::Etc::SourceList=", base, "/sources.list"),
-        str_cat("Dir::Etc::SourceParts=", base, "/sources.list.d"),
-        str_cat("Dir::State::Lists=", base, "/lists"), str_cat("Dir::Cache=", base, "/cache")}) {
-    options.insert(options.end(), {"-o", setting});
-  }
-  log_info("kernel: reading the package list of ", codename, "-backports");
+  more.insert(more.end(), {str_cat("Dir::Etc::SourceList=", base, "/sources.list"),
+                           str_cat("Dir::Etc::SourceParts=", base, "/sources.list.d"),
+                           str_cat("Dir::State::Lists=", base, "/lists"),
+                           str_cat("Dir::Cache=", base, "/cache"), "Acquire::Languages=none"});
+  Options options;
+  for (const std::string& setting : more) options.insert(options.end(), {"-o", setting});
   LB_TRY(run_tool(apt("apt-get", options, {"-q", "update", "--error-on=any"})));
   return options;
 }
 
-Result<Candidate> backports_candidate(const fs::path& work, const std::string& series) {
-  LB_ASSIGN(const auto options, backports_options(work));
-  return find_candidate(options, series);
+Result<Candidate> backports_candidate(const fs::path& work, const std::string& series,
+                                      const Architecture& architecture) {
+  LB_ASSIGN(const OwnRelease own, own_release());
+  log_info("kernel: reading the package list of ", own.codename, "-backports");
+  LB_ASSIGN(const auto options,
+            private_options(work, backports_source(own.index_targets, own.codename, kKeyring), own, {}));
+  return find_candidate(options, series, architecture);
 }
 
-Result<Candidate> choose_candidate(const fs::path& work, const std::string& series) {
+bool is_wanted(const Result<Candidate>& own, const std::string& series) {
+  return own ? !series.empty() || is_recent_kernel(own->version) : own.error().code == EINTR;
+}
+
+Result<Candidate> choose_own_candidate(const fs::path& work, const std::string& series) {
   // This machine's own release first: that asks nothing of the network.
-  auto own = find_candidate({}, series);
-  if (own ? !series.empty() || is_recent_kernel(own->version) : own.error().code == EINTR) return own;
-  auto candidate = backports_candidate(work, series);
+  auto own = find_candidate({}, series, own_architecture());
+  if (is_wanted(own, series)) return own;
+  auto candidate = backports_candidate(work, series, own_architecture());
   if (candidate || !own || candidate.error().code == EINTR) return candidate;
   log_warn("kernel: none from backports (", candidate.error().describe(), "); taking this release's own");
   return own;
+}
+
+/// Nothing of this machine's own apt is of use but where its packages come from.
+Result<Candidate> choose_foreign_candidate(const fs::path& work, const std::string& series,
+                                           const Architecture& architecture) {
+  LB_ASSIGN(const OwnRelease own, own_release());
+  const std::string base = (work / "apt").string();
+  log_info("kernel: reading the package lists of ", architecture.debian);
+  LB_ASSIGN(Options options,
+            private_options(
+                work, all_sources(own.index_targets, own.codename, architecture.since_suite, kKeyring), own,
+                {str_cat("APT::Architecture=", architecture.debian),
+                 str_cat("APT::Architectures=", architecture.debian), str_cat("Dir::State=", base),
+                 str_cat("Dir::State::status=", base, "/status")}));
+  auto candidate = find_candidate(options, series, architecture);
+  if (is_wanted(candidate, series)) return candidate;
+  options.insert(options.end(), {"-o", str_cat("APT::Default-Release=", own.codename, "-backports")});
+  auto backported = find_candidate(options, series, architecture);
+  return backported || !candidate ? backported : candidate;
+}
+
+Result<Candidate> choose_candidate(const fs::path& work, const std::string& series,
+                                   const Architecture& architecture) {
+  return is_foreign(architecture) ? choose_foreign_candidate(work, series, architecture)
+                                  : choose_own_candidate(work, series);
 }
 
 std::uint64_t folder_size(const fs::path& folder) {
@@ -138,6 +190,23 @@ Result<void> unpack(const fs::path& folder, const fs::path& tree) {
   return {};
 }
 
+Result<void> move_file(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) == 0) return {};
+  return errno_error("cannot move ", from.string());
+}
+
+/// The programs for an initrd, which lie where the packages have them, into `into`.
+Result<void> take_programs(const fs::path& tree, const fs::path& into) {
+  LB_TRY(make_directories(into));
+  for (const auto& [name, packaged] :
+       {std::pair{"busybox", "bin/busybox"}, {"e2fsck", "sbin/e2fsck.static"}}) {
+    std::error_code ignored;
+    const fs::path here = fs::exists(tree / packaged, ignored) ? tree / packaged : tree / "usr" / packaged;
+    LB_TRY(move_file(here, into / name));
+  }
+  return {};
+}
+
 /// The one name in `folder`, a tree's lib/modules.
 Result<std::string> only_release(const fs::path& folder) {
   std::error_code code;
@@ -162,11 +231,6 @@ Result<void> merge_usr(const fs::path& tree) {
   return {};
 }
 
-Result<void> move_file(const fs::path& from, const fs::path& to) {
-  if (::rename(from.c_str(), to.c_str()) == 0) return {};
-  return errno_error("cannot move ", from.string());
-}
-
 /// Debian's packages since Linux 6.16 have image and configuration beside the modules, earlier ones in /boot.
 Result<void> gather_in_boot(const fs::path& tree, const std::string& release) {
   const fs::path modules = tree / "usr/lib/modules" / release;
@@ -175,18 +239,14 @@ Result<void> gather_in_boot(const fs::path& tree, const std::string& release) {
     const fs::path wanted = tree / "boot" / str_cat(name, '-', release);
     std::error_code ignored;
     if (fs::exists(wanted, ignored)) continue;
-    LB_TRY(move_file(modules / name, wanted));
+    // riscv64's is not compressed, and so called.
+    const fs::path plain = tree / "boot" / str_cat("vmlinux-", release);
+    LB_TRY(move_file(name == "vmlinuz" && fs::exists(plain, ignored) ? plain : modules / name, wanted));
   }
   return {};
 }
 
 }  // namespace
-
-Result<void> write_kernel_text(const fs::path& path, std::string_view text) {
-  LB_ASSIGN(AtomicFile file, AtomicFile::create(path));
-  LB_TRY(file.append(as_bytes(text)));
-  return file.commit();
-}
 
 Result<void> kernel_from_tree(const fs::path& tree, const fs::path& into) {
   LB_TRY(merge_usr(tree));
@@ -203,24 +263,26 @@ Result<void> kernel_from_tree(const fs::path& tree, const fs::path& into) {
   LB_TRY(run_tool({"tar", "-C", tree.string(), "--format=gnu", "--sort=name", "--mtime=@0", "--owner=0",
                    "--group=0", "--numeric-owner", "--mode=go-w", "-cf", (into / "modules.tar").string(),
                    str_cat("usr/lib/modules/", release), config}));
-  LB_ASSIGN(const std::string archive, modules_archive(modules, release, texts));
-  LB_TRY(write_kernel_text(into / "modules.cpio", archive));
-  LB_TRY(write_kernel_text(into / "release", release + "\n"));
+  LB_ASSIGN(const std::string archive, modules_archive(modules, release, texts, boot_aliases()));
+  LB_TRY(write_whole_file(into / "modules.cpio", archive));
+  LB_TRY(write_whole_file(into / "release", release + "\n"));
   LB_TRY(move_file(tree / config, into / "config"));
   return move_file(tree / str_cat("boot/vmlinuz-", release), into / "vmlinuz");
 }
 
-Result<void> fetch_debian_kernel(const std::string& series, const fs::path& work, const fs::path& into) {
-  auto candidate = choose_candidate(work, series);
+Result<void> fetch_debian_kernel(const std::string& series, const Architecture& architecture,
+                                 const fs::path& work, const fs::path& into) {
+  auto candidate = choose_candidate(work, series, architecture);
   if (!candidate) {
-    return while_doing(candidate.error(), "no Debian kernel", series.empty() ? "" : " ", series,
-                       " to be had from this machine's apt sources");
+    return while_doing(candidate.error(), "no Debian kernel", series.empty() ? "" : " ", series, " for ",
+                       architecture.name, " to be had from this machine's apt sources");
   }
   LB_ASSIGN(const fs::path packages, download(*candidate, work));
   log_info("kernel: unpacking ", candidate->packages.front(), ' ', candidate->version);
   const fs::path tree = work / "tree";
   LB_TRY(unpack(packages, tree));
-  return kernel_from_tree(tree, into);
+  LB_TRY(kernel_from_tree(tree, into));
+  return is_foreign(architecture) ? take_programs(tree, into / "programs") : Result<void>();
 }
 
 }  // namespace layerboot::launcher

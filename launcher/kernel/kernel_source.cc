@@ -115,13 +115,18 @@ Result<void> make_from_host(const fs::path& work, const fs::path& into) {
               " are needed, as in a container they are not; use --kernel debian");
 }
 
-Result<void> make_from_image(const std::string& image, const fs::path& work, const fs::path& into) {
+Result<void> make_from_image(const std::string& image, const std::string& architecture, const fs::path& work,
+                             const fs::path& into) {
   const fs::path mountpoint = work / "image";
   LB_TRY(make_directories(mountpoint));
   LB_ASSIGN(const fs::path oci_mount, find_oci_mount({}));
-  LB_ASSIGN(const ImageMount mount,
-            ImageMount::mount(
-                {.oci_mount = oci_mount, .image = image, .added_layers = {}, .mountpoint = mountpoint}));
+  LB_ASSIGN(
+      const ImageMount mount,
+      ImageMount::mount({.oci_mount = oci_mount,
+                         .image = image,
+                         .platform = architecture.empty() ? std::string() : str_cat("linux/", architecture),
+                         .added_layers = {},
+                         .mountpoint = mountpoint}));
   LB_ASSIGN(const FoundKernel found, find_kernel(mountpoint, image));
   return make_from(found, work, into);
 }
@@ -144,8 +149,8 @@ Result<void> make_from_file(const fs::path& vmlinuz, const fs::path& into) {
         "kernel, or an image that carries it with its modules");
   }
   LB_TRY(make_directories(into));
-  LB_TRY(write_kernel_text(into / "release", release + "\n"));
-  LB_TRY(write_kernel_text(into / "config", config));
+  LB_TRY(write_whole_file(into / "release", release + "\n"));
+  LB_TRY(write_whole_file(into / "config", config));
   return copy_part(vmlinuz, into / "vmlinuz");
 }
 
@@ -189,7 +194,7 @@ Result<void> make_kernel(const KernelSpec& spec, const fs::path& work, const fs:
     case KernelSpec::Kind::kHost:
       return make_from_host(work, into);
     case KernelSpec::Kind::kImage:
-      return make_from_image(spec.image, work, into);
+      return make_from_image(spec.image, spec.architecture, work, into);
     case KernelSpec::Kind::kFile:
       return make_from_file(spec.directory, into);
     case KernelSpec::Kind::kDebian:

@@ -36,9 +36,10 @@ std::string as_name(std::string_view prefix, std::string_view text) {
 }  // namespace
 
 std::string KernelSpec::store_name() const {
+  const std::string ending = architecture.empty() ? "" : str_cat('-', architecture);
   switch (kind) {
     case Kind::kDebian:
-      return series.empty() ? "debian" : str_cat("debian-", series);
+      return str_cat("debian", series.empty() ? "" : "-", series, ending);
     case Kind::kCustom:
       return "custom";
     case Kind::kHost: {
@@ -47,7 +48,7 @@ std::string KernelSpec::store_name() const {
       return str_cat("host-", std::string_view(host.release));
     }
     case Kind::kImage:
-      return as_name("image-", image);
+      return as_name("image-", image) + ending;
     case Kind::kFile:
       return as_name("file-", std::filesystem::absolute(directory).lexically_normal().string());
     case Kind::kDirectory:
@@ -56,7 +57,9 @@ std::string KernelSpec::store_name() const {
   return {};
 }
 
-Result<KernelSpec> parse_kernel_spec(std::string_view text) {
+namespace {
+
+Result<KernelSpec> parse_words(std::string_view text) {
   KernelSpec spec;
   if (text == "debian") return spec;
   if (text == "custom" || text == "host") {
@@ -83,6 +86,21 @@ Result<KernelSpec> parse_kernel_spec(std::string_view text) {
               "': say debian, debian:6.1 (a series), custom, host, image:REFERENCE, a kernel's file, or the "
               "directory of a "
               "prepared kernel");
+}
+
+}  // namespace
+
+Result<KernelSpec> parse_kernel_spec(std::string_view text, const Architecture& architecture) {
+  LB_ASSIGN(KernelSpec spec, parse_words(text));
+  if (!is_foreign(architecture)) return spec;
+  const bool there_is = spec.kind == KernelSpec::Kind::kDebian || spec.kind == KernelSpec::Kind::kImage ||
+                        spec.kind == KernelSpec::Kind::kDirectory;
+  if (!there_is) {
+    return fail(EINVAL, "kernel '", text, "' is this machine's, and not for ", architecture.name,
+                ": take debian, image:REFERENCE, or the directory of a prepared kernel");
+  }
+  spec.architecture = architecture.name;
+  return spec;
 }
 
 bool is_release(std::string_view text) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "launcher/host/architecture.h"
 #include "oci-mount/base/result.h"
 
 namespace layerboot::launcher {
@@ -16,16 +17,19 @@ struct KernelSpec {
   std::string series;               // kDebian: "6.1", "6.12"; empty: the best there is
   std::string image;                // kImage: a reference
   std::filesystem::path directory;  // kDirectory; kFile: the kernel image itself
+  std::string architecture;         // of another machine than this one: part of the name; else empty
 
-  /// The directory's name in the store: "debian", "debian-6.12", "host-6.1.0-13-amd64". Of an image or a file
-  /// it tells the name and not the content: remove the directory when that has changed. Empty for kDirectory,
-  /// which is used where it lies.
+  /// The directory's name in the store: "debian", "debian-6.12", "host-6.1.0-13-amd64", "debian-arm64". Of an
+  /// image or a file it tells the name and not the content: remove the directory when that has changed. Empty
+  /// for kDirectory, which is used where it lies.
   [[nodiscard]] std::string store_name() const;
 };
 
 /// Parses `debian`, `debian:6.1`, `custom`, `host`, `image:REFERENCE`, a file or a directory (anything else
-/// with a slash, and `.`; which of the two is looked up). EINVAL says what is understood.
-Result<KernelSpec> parse_kernel_spec(std::string_view text);
+/// with a slash, and `.`; which of the two is looked up), for a machine of `architecture`. EINVAL says what
+/// is understood, and that of another architecture there are Debian's, an image's and a directory's alone.
+Result<KernelSpec> parse_kernel_spec(std::string_view text,
+                                     const Architecture& architecture = own_architecture());
 
 /// A kernel as it lies in a directory: the store's, or one that a person names.
 ///   vmlinuz      the kernel image
@@ -33,6 +37,8 @@ Result<KernelSpec> parse_kernel_spec(std::string_view text);
 ///   config       its build configuration
 ///   modules.tar  its modules and configuration as a layer of the guest's root; may be missing
 ///   modules.cpio the modules an initrd needs; may be missing
+///   initrd       a whole initrd, taken as it is instead of one made here; may be missing
+///   programs/    busybox and e2fsck for its initrd, static; only for another architecture than this host's
 struct StoredKernel {
   std::filesystem::path directory;
   std::string release;
@@ -41,6 +47,7 @@ struct StoredKernel {
   [[nodiscard]] std::filesystem::path vmlinuz() const { return directory / "vmlinuz"; }
   [[nodiscard]] std::filesystem::path modules_tar() const { return directory / "modules.tar"; }
   [[nodiscard]] std::filesystem::path modules_cpio() const { return directory / "modules.cpio"; }
+  [[nodiscard]] std::filesystem::path programs() const { return directory / "programs"; }
 };
 
 /// Opens a prepared kernel. ENOENT when the directory or one of its files is missing; EINVAL when `release`

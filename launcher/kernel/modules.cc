@@ -80,6 +80,24 @@ std::vector<std::string> boot_aliases() {
   return aliases;
 }
 
+std::vector<std::string> appliance_aliases() {
+  auto aliases = boot_aliases();
+  for (const char* alias : {
+           "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01",  // AHCI
+           "pci:v00008086d00007010sv00001AF4sd00001100bc01sc01i80",  // IDE of the 440FX
+           "scsi:t-0x00",  // a disk, of virtio-scsi and of both of these
+           "scsi:t-0x05",  // a CD
+           "pci:v00008086d0000100Esv00001AF4sd00001100bc02sc00i00",  // e1000
+           "pci:v00008086d000010D3sv00008086sd00000000bc02sc00i00",  // e1000e
+           "pci:v000010ECd00008139sv00001AF4sd00001100bc02sc00i00",  // rtl8139
+           "pci:v000015ADd000007B0sv000015ADsd000007B0bc02sc00i00",  // vmxnet3
+           "acpi:QEMU0002:",                                         // fw_cfg
+       }) {
+    aliases.emplace_back(alias);
+  }
+  return aliases;
+}
+
 bool serves(const ModuleTexts& texts, std::string_view alias) {
   return built_in_serves(texts, alias) ||
          !guest_init::ModuleIndex(texts.dep, texts.alias).files_for(alias).empty();

@@ -26,6 +26,10 @@ struct ModuleSelection {
 /// devices that QEMU presents to us, virtiofs, ext4 and overlay.
 [[nodiscard]] std::vector<std::string> boot_aliases();
 
+/// And those that a PC may have that somebody else puts together: disks on other controllers, other network
+/// cards, names by fw_cfg. Not in our own machines' initrd, which gets by with a third.
+std::vector<std::string> appliance_aliases();
+
 /// Whether a module or the kernel itself serves `alias` (a modalias, or fs-NAME).
 [[nodiscard]] bool serves(const ModuleTexts& texts, std::string_view alias);
 

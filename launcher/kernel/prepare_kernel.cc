@@ -21,18 +21,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMaxGuestInitBytes = std::size_t{64} << 20;
 constexpr std::size_t kMaxModulesCpioBytes = std::size_t{512} << 20;
 /// Part of an initrd's name: another layout of the archive gives another initrd.
 constexpr std::string_view kInitrdFormat = "2";
-
-#if defined(__x86_64__)
-/// 6.12 crashes under QEMU 7.2's TCG when it uses cmpxchg16b (kernel/DESIGN.md). Told so here and not by
-/// -cpu, because programs of the x86-64-v2 level look for the instruction.
-constexpr const char* kTcgAppend = "clearcpuid=cx16";
-#else
-constexpr const char* kTcgAppend = "";
-#endif
 
 std::string hash_name(std::string_view bytes) {
   char text[17];
@@ -46,14 +37,16 @@ bool is_stored(const fs::path& kernel) {
   return fs::exists(kernel / "vmlinuz", ignored);
 }
 
-Result<StoredKernel> stored_or_fetched(const StateDirs& dirs, const KernelSpec& spec) {
+Result<StoredKernel> stored_or_fetched(const StateDirs& dirs, const KernelSpec& spec,
+                                       const Architecture& architecture) {
   if (spec.kind == KernelSpec::Kind::kDirectory) return open_kernel(spec.directory);
   const fs::path target = dirs.kernels() / spec.store_name();
   if (!is_stored(target)) {
     LB_ASSIGN(StagingDirectory staging, StagingDirectory::create(target));
     const fs::path made = staging.path() / "kernel";
-    LB_TRY(spec.kind == KernelSpec::Kind::kDebian ? fetch_debian_kernel(spec.series, staging.path(), made)
-                                                  : make_kernel(spec, staging.path(), made));
+    LB_TRY(spec.kind == KernelSpec::Kind::kDebian
+               ? fetch_debian_kernel(spec.series, architecture, staging.path(), made)
+               : make_kernel(spec, staging.path(), made));
     LB_TRY(staging.commit(made));
   }
   auto kernel = open_kernel(target);
@@ -81,21 +74,27 @@ void remove_other_initrds(const fs::path& keep) {
   }
 }
 
+/// Of a static program; "" where there is none.
+std::string read_program(const fs::path& file) {
+  constexpr std::size_t kMaxProgramBytes = std::size_t{16} << 20;
+  auto bytes = read_file(file, kMaxProgramBytes);
+  return bytes && is_static_program(*bytes) ? *std::move(bytes) : std::string();
+}
+
 Result<fs::path> ready_initrd(const StoredKernel& kernel, const fs::path& folder,
-                              const fs::path& guest_init_binary) {
-  auto guest_init = read_file(guest_init_binary, kMaxGuestInitBytes);
-  if (!guest_init) return while_doing(guest_init.error(), "guest-init is missing: build or install it");
-  if (!is_static_program(*guest_init))
-    return fail(EINVAL, guest_init_binary.string(), " is not a static program");
-  const std::string busybox = read_static_busybox();
-  const std::string e2fsck = read_static_e2fsck();
+                              const fs::path& guest_init_binary, const Architecture& architecture) {
   std::error_code code;
+  if (const fs::path whole = kernel.directory / "initrd"; fs::exists(whole, code)) return whole;
+  LB_ASSIGN(const std::string guest_init, read_guest_init(guest_init_binary, architecture));
+  const bool foreign = is_foreign(architecture);
+  const std::string busybox = foreign ? read_program(kernel.programs() / "busybox") : read_static_busybox();
+  const std::string e2fsck = foreign ? read_program(kernel.programs() / "e2fsck") : read_static_e2fsck();
   std::string modules;
   if (fs::exists(kernel.modules_cpio(), code)) {
     LB_ASSIGN(modules, read_file(kernel.modules_cpio(), kMaxModulesCpioBytes));
   }
   const std::string key =
-      hash_name(str_cat(kInitrdFormat, ' ', hash_name(*guest_init), ' ', hash_name(busybox), ' ',
+      hash_name(str_cat(kInitrdFormat, ' ', hash_name(guest_init), ' ', hash_name(busybox), ' ',
                         hash_name(e2fsck), ' ', hash_name(modules)));
   const fs::path initrd = folder / str_cat("initrd-", key, ".img");
   if (fs::exists(initrd, code)) return initrd;
@@ -106,7 +105,7 @@ Result<fs::path> ready_initrd(const StoredKernel& kernel, const fs::path& folder
     log_info(
         "kernel: no e2fsck-static on this machine: guests' disks are not checked, only their journals "
         "replayed");
-  LB_ASSIGN(const std::string init, init_archive(*guest_init, busybox, e2fsck));
+  LB_ASSIGN(const std::string init, init_archive(guest_init, busybox, e2fsck));
   LB_TRY(make_directories(folder));
   LB_ASSIGN(AtomicFile file, AtomicFile::create(initrd));
   LB_TRY(file.append(as_bytes(modules)));
@@ -125,17 +124,17 @@ Result<bool> is_kernel_here(const StateDirs& dirs, std::string_view spec_text) {
 }
 
 Result<Kernel> prepare_kernel(const StateDirs& dirs, std::string_view spec_text,
-                              const fs::path& guest_init_binary) {
-  LB_ASSIGN(const KernelSpec spec, parse_kernel_spec(spec_text));
+                              const fs::path& guest_init_binary, const Architecture& architecture) {
+  LB_ASSIGN(const KernelSpec spec, parse_kernel_spec(spec_text, architecture));
   const InterruptScope interrupts;
-  LB_ASSIGN(const StoredKernel stored, stored_or_fetched(dirs, spec));
+  LB_ASSIGN(const StoredKernel stored, stored_or_fetched(dirs, spec, architecture));
   LB_ASSIGN(const fs::path initrd,
-            ready_initrd(stored, initrd_directory(dirs, spec, stored), guest_init_binary));
+            ready_initrd(stored, initrd_directory(dirs, spec, stored), guest_init_binary, architecture));
   Kernel kernel;
   kernel.release = stored.release;
   kernel.vmlinuz = stored.vmlinuz();
   kernel.initrd = initrd;
-  kernel.tcg_append = kTcgAppend;
+  kernel.tcg_append = architecture.old_qemu_arguments;
   if (stored.has_modules) kernel.modules_tar = stored.modules_tar();
   return kernel;
 }

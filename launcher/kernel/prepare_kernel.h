@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "launcher/host/architecture.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/state_dirs.h"
 
@@ -22,11 +23,13 @@ struct Kernel {
 
 /// Gives the kernel that `spec` names (parse_kernel_spec in kernel_store.h), with an initrd around
 /// `guest_init_binary`. What is there already is used without running any other program or asking the
-/// network; what is not is fetched into dirs.kernels(), whole or not at all. The initrd is made anew when
-/// guest-init, or the host's busybox or e2fsck has changed. EINTR when interrupted. REQUIRES: the main
-/// thread.
+/// network; what is not is fetched into dirs.kernels(), whole or not at all. A directory's own initrd is
+/// taken as it is (StoredKernel); else it is made anew when guest-init, or its busybox or e2fsck has changed:
+/// the host's, or of another architecture those that were fetched with the kernel. EINVAL where guest-init is
+/// for another machine; EINTR when interrupted. REQUIRES: the main thread.
 Result<Kernel> prepare_kernel(const StateDirs& dirs, std::string_view spec,
-                              const std::filesystem::path& guest_init_binary);
+                              const std::filesystem::path& guest_init_binary,
+                              const Architecture& architecture = own_architecture());
 
 /// Whether prepare_kernel() of this `spec` would find the kernel here and fetch nothing. Asks nobody.
 Result<bool> is_kernel_here(const StateDirs& dirs, std::string_view spec);

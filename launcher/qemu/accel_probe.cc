@@ -77,9 +77,7 @@ Result<void> write_cached(const std::filesystem::path& file, const std::string& 
                           const AccelVerdict& verdict) {
   LB_TRY(make_directories(file.parent_path(), 0700));
   const json document = {{"key", key}, {"kvm_works", verdict.kvm_works}, {"reason", verdict.reason}};
-  LB_ASSIGN(auto out, AtomicFile::create(file, 0600));
-  LB_TRY(out.append(as_bytes(document.dump(2, ' ', false, json::error_handler_t::replace) + "\n")));
-  return out.commit();
+  return write_whole_file(file, document.dump(2, ' ', false, json::error_handler_t::replace) + "\n", 0600);
 }
 
 /// Why there is no use in starting a probe; a device that opens proves nothing.

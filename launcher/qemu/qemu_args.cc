@@ -1,5 +1,7 @@
 #include "launcher/qemu/qemu_args.h"
 
+#include "launcher/qemu/option_value.h"
+#include "launcher/qemu/qemu_user.h"
 #include "launcher/vm/guest_plan.h"
 #include "oci-mount/base/str_cat.h"
 
@@ -7,35 +9,30 @@ namespace layerboot::launcher {
 
 namespace {
 
-constexpr std::size_t kMaxCommandLineBytes = 2047;  // x86 COMMAND_LINE_SIZE and its NUL
 constexpr std::uint64_t kProbeMemoryMib = 256;
 /// From this QEMU on its TCG needs no help (kernel/DESIGN.md, "Emulated machines").
 constexpr unsigned kSoundTcgMajor = 10;
 
-// Works with user and stream networks; QEMU starts no program for us.
-constexpr std::string_view kSandbox =
-    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
-
-/// A comma ends a property's value in QEMU's syntax unless doubled.
-std::string escape_commas(std::string_view text) {
-  std::string escaped;
-  for (const char c : text) {
-    escaped += c;
-    if (c == ',') escaped += ',';
-  }
-  return escaped;
+/// Works with user and stream networks; QEMU starts no program for us. Where it is to become another user,
+/// the calls for that can't be refused: afterwards it has no right to use them.
+std::string sandbox_argument(bool changes_user) {
+  return str_cat("on,obsolete=deny,elevateprivileges=", changes_user ? "allow" : "deny",
+                 ",spawn=deny,resourcecontrol=deny");
 }
 
-std::string machine_argument(Machine machine, Accel accel, std::string_view more) {
+std::string machine_argument(const Architecture& architecture, Machine machine, Accel accel,
+                             std::string_view more) {
   const std::string_view accel_name = accel == Accel::kKvm ? "kvm" : "tcg";
   if (machine == Machine::kMicrovm) {
     // pcie=on keeps every device the same PCI device as on q35.
     return str_cat("microvm,accel=", accel_name, ",acpi=on,pcie=on,rtc=on", more);
   }
-  return str_cat("q35,accel=", accel_name, ",hpet=off,vmport=off,smm=off,sata=off,usb=off", more);
+  return str_cat(architecture.machine, ",accel=", accel_name, architecture.machine_options, more);
 }
 
-std::string_view cpu_model(Accel accel) { return accel == Accel::kKvm ? "host" : "max"; }
+std::string_view cpu_model(const Architecture& architecture, Accel accel) {
+  return accel == Accel::kKvm ? "host" : architecture.emulated_cpu;
+}
 
 std::string netdev_argument(const VmConfig& config) {
   if (config.net == Net::kTap) {
@@ -48,9 +45,29 @@ std::string netdev_argument(const VmConfig& config) {
   return user_netdev_argument(config);
 }
 
-void add_common(std::vector<std::string>& args) {
-  args.insert(args.end(),
-              {"-nodefaults", "-no-user-config", "-display", "none", "-sandbox", std::string(kSandbox)});
+/// Behind the first card, which has the published ports.
+std::string further_netdev_argument(const NetCard& card, std::size_t number) {
+  if (card.kind == Net::kTap)
+    return str_cat("tap,id=net", number, ",script=no,downscript=no,ifname=", card.tap);
+  return str_cat("user,id=net", number, ",net=10.0.", 2 + number, ".0/24");
+}
+
+void add_network(const VmConfig& config, std::vector<std::string>& args) {
+  if (config.net == Net::kNone) return;
+  const auto add_card = [&](const std::string& netdev, const std::string& id, std::size_t number) {
+    // romfile=: no boot ROM to load for a guest that does not boot from the network.
+    args.insert(args.end(), {"-netdev", netdev, "-device",
+                             str_cat("virtio-net-pci,netdev=", id,
+                                     ",mac=", mac_address(config.machine_id, number), ",romfile=")});
+  };
+  add_card(netdev_argument(config), "net", 0);
+  for (std::size_t i = 0; i < config.more_nets.size(); ++i)
+    add_card(further_netdev_argument(config.more_nets[i], i + 1), str_cat("net", i + 1), i + 1);
+}
+
+void add_common(std::vector<std::string>& args, bool changes_user) {
+  args.insert(args.end(), {"-nodefaults", "-no-user-config", "-display", "none", "-sandbox",
+                           sandbox_argument(changes_user)});
 }
 
 std::string upper_argument(const VmConfig& config) {
@@ -65,18 +82,27 @@ std::string upper_argument(const VmConfig& config) {
   return {};
 }
 
+/// Disks have their names in the order in which qemu_args() gives them; this one is the last.
+std::string swap_device(const VmConfig& config) {
+  char letter = 'a';
+  if (config.disk_root) letter = config.modules_disk.empty() ? 'b' : 'c';
+  if (!config.upper_disk.empty()) letter = 'b';
+  return str_cat("/dev/vd", letter);
+}
+
 }  // namespace
 
 Result<std::string> kernel_command_line(const VmConfig& config) {
-  std::string line = "console=ttyS0 ";
+  const Architecture& architecture = architecture_of(config);
+  std::string line = str_cat("console=", architecture.console, ' ');
   line += config.disk_root ? "rootfstype=ext4 root=/dev/vda" : "rootfstype=virtiofs root=root";
   line += " rw panic=-1";
   line += upper_argument(config);
   if (config.disk_root && !config.modules_disk.empty()) line += " layerboot.modules=/dev/vdb";
-  // TSC calibration against the PIT and the timer check fail, or take long, on a loaded host without hardware
-  // virtualisation. The emulated TSC is the host's.
-  if (config.accel == Accel::kTcg) line += " tsc=reliable no_timer_check";
-  if (config.accel == Accel::kTcg && config.tsc_khz != 0) line += str_cat(" tsc_early_khz=", config.tsc_khz);
+  if (!config.swap_disk.empty()) line += str_cat(" layerboot.swap=", swap_device(config));
+  if (config.accel == Accel::kTcg) line += architecture.emulated_arguments;
+  if (config.accel == Accel::kTcg && architecture.has_tsc && config.tsc_khz != 0)
+    line += str_cat(" tsc_early_khz=", config.tsc_khz);
   if (config.accel == Accel::kTcg && config.qemu_major < kSoundTcgMajor && !config.tcg_append.empty())
     line += str_cat(' ', config.tcg_append);
   line += config.debug ? " systemd.log_target=kmsg" : " quiet loglevel=4";
@@ -93,9 +119,9 @@ Result<std::string> kernel_command_line(const VmConfig& config) {
   if (!config.append.empty()) line += str_cat(' ', config.append);
   LB_ASSIGN(const std::string for_init, init_arguments(config));
   line += for_init;
-  if (line.size() > kMaxCommandLineBytes) {
+  if (line.size() > architecture.max_command_line_bytes) {
     return fail(E2BIG, "kernel command line of ", line.size(), " bytes: the kernel keeps ",
-                kMaxCommandLineBytes, ", shorten --append or the paths of the volumes");
+                architecture.max_command_line_bytes, ", shorten --append or the paths of the volumes");
   }
   return line;
 }
@@ -112,15 +138,17 @@ std::string user_netdev_argument(const VmConfig& config) {
 std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem::path& qemu) {
   // As bytes, since memory backend and machine must agree to the byte.
   const std::string memory = str_cat(config.memory_bytes, "B");
+  const Architecture& architecture = architecture_of(config);
   std::vector<std::string> args = {qemu.string()};
   const auto add = [&args](std::string option, std::string value) {
     args.push_back(std::move(option));
     args.push_back(std::move(value));
   };
   add("-name", str_cat("guest=", config.name, ",process=layerboot:", config.name));
-  add_common(args);
-  add("-machine", machine_argument(config.machine, config.accel, ",memory-backend=memory"));
-  add("-cpu", std::string(cpu_model(config.accel)));
+  add_common(args, config.qemu_uid != 0);
+  for (std::string& argument : qemu_user_args(config)) args.push_back(std::move(argument));
+  add("-machine", machine_argument(architecture, config.machine, config.accel, ",memory-backend=memory"));
+  add("-cpu", std::string(cpu_model(architecture, config.accel)));
   add("-smp", str_cat("cpus=", config.cpus));
   add("-m", memory);
   // The daemon reads and writes the guest's memory: it must be shareable.
@@ -152,17 +180,19 @@ std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem
       add("-device", str_cat("virtio-blk-pci,drive=", kUpperDrive));
     }
   }
+  if (!config.swap_disk.empty()) {
+    // Nothing of it is needed after the run. What the guest discards, the host gets back.
+    add("-drive", str_cat("if=none,id=swap,format=raw,discard=unmap,werror=report,cache=unsafe,file=",
+                          escape_commas(config.swap_disk.string())));
+    add("-device", "virtio-blk-pci,drive=swap");
+  }
   add("-device", "virtio-rng-pci");
   for (std::size_t i = 0; i < config.volumes.size(); ++i) {
     const std::string tag = volume_tag(i);
     add("-chardev", str_cat("socket,id=", tag, ",fd=", kQemuFirstVolumeFd + static_cast<int>(i)));
     add("-device", str_cat("vhost-user-fs-pci,chardev=", tag, ",tag=", tag, ",queue-size=1024"));
   }
-  if (config.net != Net::kNone) {
-    add("-netdev", netdev_argument(config));
-    // romfile=: no boot ROM to load for a guest that does not boot from the network.
-    add("-device", str_cat("virtio-net-pci,netdev=net,mac=", mac_address(config.machine_id), ",romfile="));
-  }
+  add_network(config, args);
   add("-chardev", str_cat("socket,id=console,fd=", kQemuConsoleFd));
   add("-serial", "chardev:console");
   // One port: its number is of no interest, its name is.
@@ -176,14 +206,16 @@ std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem
 
 std::vector<std::string> probe_args(const std::filesystem::path& qemu, const std::filesystem::path& vmlinuz,
                                     const std::filesystem::path& initrd) {
+  const Architecture& own = own_architecture();
   std::vector<std::string> args = {qemu.string()};
-  add_common(args);
+  add_common(args, false);
   for (const std::string& argument :
-       {std::string("-machine"), machine_argument(Machine::kQ35, Accel::kKvm, ""), std::string("-cpu"),
-        std::string(cpu_model(Accel::kKvm)), std::string("-m"), str_cat(kProbeMemoryMib),
+       {std::string("-machine"), machine_argument(own, Machine::kQ35, Accel::kKvm, ""), std::string("-cpu"),
+        std::string(cpu_model(own, Accel::kKvm)), std::string("-m"), str_cat(kProbeMemoryMib),
         std::string("-no-reboot"), std::string("-kernel"), vmlinuz.string(), std::string("-initrd"),
-        initrd.string(), std::string("-append"), std::string("console=ttyS0 quiet panic=-1 layerboot.probe"),
-        std::string("-chardev"), str_cat("socket,id=console,fd=", kFirstInheritedFd), std::string("-serial"),
+        initrd.string(), std::string("-append"),
+        str_cat("console=", own.console, " quiet panic=-1 layerboot.probe"), std::string("-chardev"),
+        str_cat("socket,id=console,fd=", kFirstInheritedFd), std::string("-serial"),
         std::string("chardev:console")}) {
     args.push_back(argument);
   }

@@ -34,7 +34,7 @@ std::string user_netdev_argument(const VmConfig& config);
 std::vector<std::string> probe_args(const std::filesystem::path& qemu, const std::filesystem::path& vmlinuz,
                                     const std::filesystem::path& initrd);
 
-/// The kernel's command line. x86 keeps 2047 bytes of it: E2BIG past that.
+/// The kernel's command line. E2BIG past what an architecture's kernel keeps of it (2047 bytes of x86).
 Result<std::string> kernel_command_line(const VmConfig& config);
 
 }  // namespace layerboot::launcher

@@ -103,8 +103,9 @@ bool ControlServer::handle(Peer& peer, std::string_view line) {
   const auto sent =
       ::send(peer.stream.native_handle(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   if (sent != static_cast<ssize_t>(text.size())) return false;
-  const bool streams =
-      request && good && (request->verb == ControlVerb::kConsole || request->verb == ControlVerb::kLogs);
+  const bool streams = request && good &&
+                       (request->verb == ControlVerb::kConsole || request->verb == ControlVerb::kLogs ||
+                        request->verb == ControlVerb::kWait || request->verb == ControlVerb::kPause);
   if (!streams) return true;
   take_over_(UniqueFd(peer.stream.release()), request->verb);
   return false;

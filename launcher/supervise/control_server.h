@@ -24,7 +24,7 @@ class ControlServer {
 
   /// What is answered; an Error goes to the peer in its own words.
   using Answer = std::function<Result<nlohmann::json>(const ControlRequest&)>;
-  /// Takes over the socket of a peer whose console or logs request was answered.
+  /// Takes over the socket of a peer whose console, logs, wait or pause request was answered.
   using TakeOver = std::function<void(UniqueFd, ControlVerb)>;
 
   /// Listens at `path`, which must be free, readable by its owner alone; removes it at the end.

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -10,30 +9,27 @@
 
 #include <chrono>
 #include <csignal>
-#include <thread>
 #include <utility>
+
+#include "launcher/vm/last_run.h"
+#include "oci-mount/base/file_lock.h"
 
 namespace layerboot::launcher {
 
 namespace {
 
 // A killed process's lock and pipe go one after the other.
-constexpr int kLockTries = 100;
-constexpr std::chrono::milliseconds kLockPause{20};
+constexpr std::chrono::seconds kLockBound{2};
 
 bool take_lock(const std::filesystem::path& state) {
   const int fd = ::open((state / "lock").c_str(), O_RDWR | O_CLOEXEC);
   // The VM is gone, and its lock with it.
   if (fd < 0) return errno == ENOENT;
-  for (int i = 0; i < kLockTries; ++i) {
-    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
-    std::this_thread::sleep_for(kLockPause);
-  }
-  return false;
+  return take_lock_within(fd, kLockBound);
 }
 
 /// In the child, to its end.
-[[noreturn]] void wait_and_clean(int pipe_fd, const VmPaths& paths) {
+[[noreturn]] void wait_and_clean(int pipe_fd, const VmPaths& paths, const VmEvent& end) {
   ::setsid();
   ::prctl(PR_SET_NAME, "vm-janitor");
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) std::signal(number, SIG_IGN);
@@ -53,20 +49,22 @@ bool take_lock(const std::filesystem::path& state) {
   if (got == 0 && take_lock(paths.state)) {
     std::error_code ignored;
     std::filesystem::remove_all(paths.runtime, ignored);  // sockets, and nothing else
+    const auto run = load_last_run(paths.last_run());
+    if (run && *run && !(*run)->ended) note_event(paths.event_log, end);
   }
   ::_exit(0);
 }
 
 }  // namespace
 
-Result<Janitor> Janitor::start(const VmPaths& paths) {
+Result<Janitor> Janitor::start(const VmPaths& paths, const VmEvent& end) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error("pipe");
   const UniqueFd read_end(ends[0]);
   UniqueFd write_end(ends[1]);
   const pid_t pid = ::fork();
   if (pid < 0) return errno_error("fork");
-  if (pid == 0) wait_and_clean(read_end.get(), paths);
+  if (pid == 0) wait_and_clean(read_end.get(), paths, end);
   return Janitor(pid, std::move(write_end));
 }
 

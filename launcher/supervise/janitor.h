@@ -10,12 +10,13 @@
 namespace layerboot::launcher {
 
 /// A process that waits for the end of this one. Destruction ends it without a word; if this process dies
-/// instead, it removes what `runtime/NAME` has, unless somebody else runs the VM by then. The kernel has seen
-/// to QEMU and the daemons (their death signals).
+/// instead, it removes what `runtime/NAME` has, and notes `end` of a run that last-run.json
+/// has as going on, unless somebody else runs the VM by then. The kernel has seen to QEMU and the daemons
+/// (their death signals).
 class Janitor {
  public:
   /// Forks. REQUIRES: one thread.
-  static Result<Janitor> start(const VmPaths& paths);
+  static Result<Janitor> start(const VmPaths& paths, const VmEvent& end);
 
   Janitor(Janitor&& other) noexcept;
   Janitor& operator=(Janitor&&) = delete;

@@ -20,8 +20,10 @@
 #include "launcher/host/exit_watch.h"
 #include "launcher/host/log_bound.h"
 #include "launcher/qemu/qmp.h"
+#include "launcher/supervise/console_shell.h"
 #include "launcher/supervise/control_server.h"
 #include "launcher/supervise/daemon_process.h"
+#include "launcher/supervise/pause_lease.h"
 #include "launcher/supervise/supervisor.h"
 
 namespace layerboot::launcher {
@@ -42,8 +44,13 @@ class Supervision {
   explicit Supervision(const SupervisorPlan& plan) : plan_(plan) {}
 
   Result<int> run();
+  /// Once it has ended, to those who wait for that.
+  void tell_waiters(const Result<int>& outcome) const;
+  /// Somebody asked for the end.
+  [[nodiscard]] bool was_stopped() const { return stopping_; }
 
  private:
+  static constexpr std::size_t kMaxWaiters = 32;
   /// What a console says before it is known whether anybody is to see it.
   static constexpr std::size_t kMaxHeldBytes = std::size_t{64} << 10;
   /// For a guest whose agent does not answer although the guest speaks.
@@ -66,6 +73,7 @@ class Supervision {
   void hold_console();
   void show_console();
   Result<void> join_console();
+  void open_shell();
   void guest_answered(guest_init::GuestKind kind);
   void main_ended(const SessionEnd& end);
   bool hand_on_signal(int number);
@@ -80,6 +88,7 @@ class Supervision {
   nlohmann::json status() const;
   Result<nlohmann::json> resize_disk(std::uint64_t size_bytes);
   void take_over(UniqueFd socket, ControlVerb verb);
+  void pause(UniqueFd socket);
   void hear_timing(std::string_view text);
   void stop_by_request(const ControlRequest& request);
 
@@ -118,7 +127,10 @@ class Supervision {
   std::optional<ConsoleLog> console_log_;
   std::unique_ptr<ConsoleHub> hub_;
   std::unique_ptr<Console> console_;
+  std::unique_ptr<ConsoleShell> shell_;  // after console_, whose terminal it has
   std::unique_ptr<ControlServer> control_;
+  std::vector<UniqueFd> waiters_;
+  std::unique_ptr<PauseLease> pause_;  // after qmp_, whose answers it waits for
   std::unique_ptr<GuestLink> link_;
   boost::asio::steady_timer hold_timer_{io_};
   std::string held_;

@@ -35,8 +35,11 @@ void Supervision::stop_requested(int signal) {
 
 void Supervision::power_down() {
   log_info("asking the guest to power off; once more stops it at once");
+  // One that stands still hears nothing.
+  if (pause_) pause_->break_off("the VM was told to stop, and went on for that");
   // Its own agent is surer than a button that something has to hear.
-  if (!link_ || !link_->runs_command() || !link_->power_off()) press_power_button();
+  const bool by_agent = link_ && (link_->runs_command() || !plan_.power_button);
+  if (!by_agent || !link_->power_off()) press_power_button();
   ask_again_later();
   bound_power_down();
 }
@@ -105,6 +108,7 @@ void Supervision::finish_vmm_if_drained() {
   if (outcome_ && !guest_shut_down_) {
     outcome_ = fail(EIO, vmm_->process.label(), " was stopped from outside: the guest may have lost data");
   }
+  shell_.reset();
   console_.reset();  // the terminal is back before anything else is said
   link_.reset();
   hub_.reset();

@@ -64,6 +64,7 @@ Result<void> Supervision::join_console() {
   LB_TRY(hub_->attach(std::move(ends.first), ConsoleHub::Role::kPrimary));
   console_ = std::make_unique<Console>(io_, std::move(ends.second), plan_.console_input, plan_.console_output,
                                        Console::Handlers{.escape = [this] { stop_requested(SIGINT); },
+                                                         .shell = [this] { open_shell(); },
                                                          .closed =
                                                              [this] {
                                                                console_open_ = false;
@@ -71,8 +72,30 @@ Result<void> Supervision::join_console() {
                                                              }});
   LB_TRY(console_->start());
   console_open_ = true;
-  if (console_->on_terminal()) log_info("console: Ctrl-] three times within a second stops the VM");
+  if (console_->on_terminal()) {
+    const std::string name = plan_.control_socket.parent_path().filename().string();
+    log_info("console: Ctrl-] Ctrl-] s is a shell in the VM, without a password ('layerboot exec ", name,
+             "' in another terminal is one too); Ctrl-] three times within a second stops the VM");
+  }
   return {};
+}
+
+/// The hub's first peer, for which the guest waits, goes on reading meanwhile.
+void Supervision::open_shell() {
+  if (shell_ || !console_) return;
+  if (!link_ || !link_->has_answered()) {
+    log_info("no shell yet: the VM's agent has not answered");
+    return;
+  }
+  shell_ = std::make_unique<ConsoleShell>(
+      io_, *console_, plan_.console_input, plan_.console_output,
+      // It is in the middle of telling us.
+      [this] { boost::asio::post(io_, [gone = std::shared_ptr<ConsoleShell>(std::move(shell_))] {}); });
+  auto socket = link_->new_session();
+  const auto opened = socket ? shell_->start(*std::move(socket)) : std::unexpected(socket.error());
+  if (opened) return;
+  shell_.reset();
+  log_error("no shell in the VM: ", opened.error().describe());
 }
 
 void Supervision::guest_answered(GuestKind kind) {
@@ -94,6 +117,7 @@ void Supervision::main_ended(const SessionEnd& end) {
 }
 
 bool Supervision::hand_on_signal(int number) {
+  if (number == SIGWINCH && shell_) shell_->window_changed();
   if (number == SIGWINCH && link_) link_->window_changed();
   if (number == SIGWINCH) return true;
   // The first Ctrl-C is the command's, as it would be without a VM.

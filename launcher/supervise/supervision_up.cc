@@ -2,6 +2,7 @@
 #include <array>
 #include <utility>
 
+#include "launcher/host/pidfd.h"
 #include "launcher/host/unix_socket.h"
 #include "launcher/supervise/supervision.h"
 #include "oci-mount/base/files.h"

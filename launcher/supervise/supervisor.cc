@@ -1,5 +1,6 @@
 #include "launcher/supervise/supervisor.h"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <boost/asio/post.hpp>
@@ -76,6 +77,7 @@ void Supervision::handle_event(const QmpEvent& event) {
   if (link_) link_->guest_reset();
   const auto now = steady_clock::now();
   if (now - last_reset_ < kOneReset) return;
+  if (plan_.on_reboot) plan_.on_reboot();
   quick_resets_ = now - last_reset_ <= kQuickReset ? quick_resets_ + 1 : 1;
   last_reset_ = now;
   if (quick_resets_ < kMaxQuickResets) return;
@@ -108,7 +110,7 @@ json Supervision::status() const {
     }
   }
   const char* state = "starting";
-  if (greeted_) state = "running";
+  if (greeted_) state = pause_ ? "paused" : "running";
   if (!plan_.vmm) state = "serving";
   if (stopping_ || going_down_) state = "stopping";
   return {{"state", state},
@@ -129,6 +131,13 @@ Result<json> Supervision::answer(const ControlRequest& request) {
       return json::object();
     case ControlVerb::kResize:
       return resize_disk(request.size_bytes);
+    case ControlVerb::kWait:
+      if (waiters_.size() >= kMaxWaiters) return fail(EBUSY, "too many wait for its end already");
+      return json::object();
+    case ControlVerb::kPause:
+      if (!qmp_ || !greeted_ || stopping_ || going_down_) return fail(EAGAIN, "its QEMU takes no orders now");
+      if (pause_) return fail(EBUSY, "it is paused already: another commit reads it");
+      return json::object();
     case ControlVerb::kConsole:
     case ControlVerb::kLogs:
       if (!hub_ || !hub_open_) return fail(EAGAIN, "its console is not there yet");
@@ -148,11 +157,24 @@ Result<json> Supervision::resize_disk(std::uint64_t size_bytes) {
 }
 
 void Supervision::take_over(UniqueFd socket, ControlVerb verb) {
+  if (verb == ControlVerb::kWait) {
+    waiters_.push_back(std::move(socket));
+    return;
+  }
+  if (verb == ControlVerb::kPause) return pause(std::move(socket));
   const auto role = verb == ControlVerb::kConsole ? ConsoleHub::Role::kTyping : ConsoleHub::Role::kReading;
   if (!hub_) return;
   if (const auto attached = hub_->attach(std::move(socket), role); !attached) {
     log_debug("console: ", attached.error().describe());
   }
+}
+
+void Supervision::pause(UniqueFd socket) {
+  pause_ = std::make_unique<PauseLease>(
+      io_, std::move(socket),
+      [this](std::string_view command, QmpClient::Done done) { qmp_->execute(command, std::move(done)); },
+      // The lease is in the middle of telling us.
+      [this] { boost::asio::post(io_, [gone = std::shared_ptr<PauseLease>(std::move(pause_))] {}); });
 }
 
 void Supervision::hear_timing(std::string_view text) {
@@ -176,10 +198,23 @@ void Supervision::stop_by_request(const ControlRequest& request) {
   if (!going_down_ && vmm_ && !vmm_status_) bound_power_down();
 }
 
+void Supervision::tell_waiters(const Result<int>& outcome) const {
+  const json ended = {{"exit_status", outcome ? *outcome : 1},
+                      {"error", outcome ? "" : outcome.error().describe()}};
+  const std::string line = ended.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  for (const UniqueFd& waiter : waiters_) {
+    // The first thing in an empty buffer; one that is gone is not waited for.
+    [[maybe_unused]] const auto sent =
+        ::send(waiter.get(), line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+}
+
 Result<int> supervise(const SupervisorPlan& plan) {
   Supervision supervision(plan);
   auto outcome = supervision.run();
   if (plan.on_ended) plan.on_ended(outcome);
+  if (plan.stop_asked != nullptr) *plan.stop_asked = supervision.was_stopped();
+  supervision.tell_waiters(outcome);
   return outcome;
 }
 

@@ -47,7 +47,10 @@ struct SupervisorPlan {
   /// Called once, when all has ended and before the control socket closes: who finds nobody there finds what
   /// this has noted. May be empty.
   std::function<void(const Result<int>& outcome)> on_ended;
-  int console_input = 0;  // lent; a console_output below 0: no terminal, the console is for others
+  /// Called when the guest has reset itself, once for each reboot. May be empty.
+  std::function<void()> on_reboot;
+  bool power_button = true;  // the guest may hear it; else it is its agent that is asked first
+  int console_input = 0;     // lent; a console_output below 0: no terminal, the console is for others
   int console_output = 1;
   std::filesystem::path console_log;     // empty: none is kept
   std::filesystem::path launcher_log;    // where our standard error goes, to be kept short; empty: elsewhere
@@ -55,6 +58,7 @@ struct SupervisorPlan {
   /// What to do with the guest's agent; none: the VM has no port for one.
   std::optional<GuestPlan> guest;
   Timeline* timeline = nullptr;  // lent; may be null
+  bool* stop_asked = nullptr;    // lent; may be null. Set at the end: somebody asked for it
   SupervisorBounds bounds;
 };
 

@@ -13,6 +13,7 @@ std::vector<std::string> vfsd_args(const VmConfig& config, const VfsdPaths& path
                                    config.image,
                                    "--index-dir",
                                    paths.index.string()};
+  if (!config.platform.empty()) args.insert(args.end(), {"--platform", config.platform});
   if (config.upper == UpperKind::kHost) {
     args.insert(args.end(), {"--upper", paths.upper.string(), "--quota", str_cat(config.quota_bytes)});
   } else {

@@ -9,7 +9,8 @@
 #include <csignal>
 #include <string>
 
-#include "launcher/host/child.h"
+#include "launcher/host/input_wait.h"
+#include "launcher/host/pidfd.h"
 #include "launcher/host/unix_socket.h"
 
 namespace layerboot::launcher {
@@ -38,6 +39,20 @@ Result<json> ControlClient::ask(const ControlRequest& request) {
   if (::send(socket_.get(), line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) {
     return errno_error("cannot ask the VM's supervisor");
   }
+  return read_answer();
+}
+
+Result<json> ControlClient::hear(std::chrono::milliseconds bound) {
+  LB_TRY(wait_for_input(socket_, bound));
+  return read_answer();
+}
+
+Result<void> ControlClient::end_input() {
+  if (::shutdown(socket_.get(), SHUT_WR) != 0) return errno_error("the VM's supervisor");
+  return {};
+}
+
+Result<json> ControlClient::read_answer() {
   std::string text;
   while (!text.ends_with('\n') && text.size() <= kMaxControlLineBytes) {
     // Byte by byte: what follows the line is the console's, and for another reader.

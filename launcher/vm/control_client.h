@@ -24,6 +24,11 @@ class ControlClient {
 
   /// The answer; an error of the supervisor's is an Error here.
   Result<nlohmann::json> ask(const ControlRequest& request);
+  /// What it says by itself, after a wait or pause request; an error of its is an Error here. EINTR when
+  /// interrupted (run_tool.h).
+  Result<nlohmann::json> hear(std::chrono::milliseconds bound);
+  /// Nothing more will be asked.
+  Result<void> end_input();
   /// Waits for the supervisor to end; false when it still runs after `bound`.
   Result<bool> wait_end(std::chrono::milliseconds bound) const;
   /// For a supervisor that does not answer: its end takes QEMU and the daemons with it.
@@ -33,6 +38,8 @@ class ControlClient {
 
  private:
   ControlClient(UniqueFd socket, UniqueFd pidfd) : socket_(std::move(socket)), pidfd_(std::move(pidfd)) {}
+
+  Result<nlohmann::json> read_answer();
 
   UniqueFd socket_;
   UniqueFd pidfd_;  // of the supervisor

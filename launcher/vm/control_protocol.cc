@@ -10,12 +10,14 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::pair<ControlVerb, const char*>, 6> kVerbs = {{{ControlVerb::kStatus, "status"},
+constexpr std::array<std::pair<ControlVerb, const char*>, 8> kVerbs = {{{ControlVerb::kStatus, "status"},
                                                                         {ControlVerb::kStop, "stop"},
                                                                         {ControlVerb::kKill, "kill"},
                                                                         {ControlVerb::kConsole, "console"},
                                                                         {ControlVerb::kLogs, "logs"},
-                                                                        {ControlVerb::kResize, "resize"}}};
+                                                                        {ControlVerb::kResize, "resize"},
+                                                                        {ControlVerb::kWait, "wait"},
+                                                                        {ControlVerb::kPause, "pause"}}};
 
 }  // namespace
 
@@ -41,7 +43,8 @@ Result<ControlRequest> parse_control_request(std::string_view line) {
     request.verb = verb;
     known = true;
   }
-  if (!known) return fail(EINVAL, "\"do\" is none of status, stop, kill, console, logs and resize");
+  if (!known)
+    return fail(EINVAL, "\"do\" is none of status, stop, kill, console, logs, resize, wait and pause");
   if (request.verb == ControlVerb::kResize) {
     const auto size = object.find("bytes");
     if (size == object.end() || !size->is_number_unsigned()) return fail(EINVAL, "\"bytes\" is no size");

@@ -11,7 +11,7 @@
 
 namespace layerboot::launcher {
 
-enum class ControlVerb { kStatus, kStop, kKill, kConsole, kLogs, kResize };
+enum class ControlVerb { kStatus, kStop, kKill, kConsole, kLogs, kResize, kWait, kPause };
 
 struct ControlRequest {
   ControlVerb verb = ControlVerb::kStatus;

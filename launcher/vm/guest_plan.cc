@@ -63,8 +63,11 @@ std::string guest_arguments(const VmConfig& config) {
   const auto kind = expected_guest(config);
   if (config.boot != Boot::kAuto || kind == GuestKind::kCommand)
     line += kind == GuestKind::kCommand ? " layerboot.run=command" : " layerboot.run=init";
-  if (config.net == Net::kUser) line += " layerboot.net=user";
-  if (config.net == Net::kPasst || config.net == Net::kTap) line += " layerboot.net=dhcp";
+  if (config.net != Net::kNone) {
+    line += str_cat(" layerboot.net=", config.net == Net::kUser ? "user" : "dhcp");
+    for (const NetCard& card : config.more_nets) line += card.kind == Net::kUser ? ",user" : ",dhcp";
+  }
+  if (!config.dns.empty()) line += " layerboot.resolver=image";
   if (config.cgroup_v1) {
     line +=
         " layerboot.cgroup=1 systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1"

@@ -5,8 +5,9 @@
 
 namespace layerboot::launcher {
 
-Result<guest_init::ImageWorkload> image_workload(const StateDirs& dirs, std::string_view image) {
-  LB_ASSIGN(const store::Image opened, store::open_image(image, dirs));
+Result<guest_init::ImageWorkload> image_workload(const StateDirs& dirs, std::string_view image,
+                                                 const store::Platform& platform) {
+  LB_ASSIGN(const store::Image opened, store::open_image(image, dirs, {.platform = platform}));
   const store::ImageConfig& config = opened.config;
   guest_init::ImageWorkload workload{.entrypoint = config.entrypoint,
                                      .command = config.cmd,

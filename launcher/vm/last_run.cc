@@ -17,20 +17,13 @@ constexpr mode_t kPrivateFile = 0600;
 
 }  // namespace
 
-std::int64_t seconds_now() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 Result<void> save_last_run(const std::filesystem::path& path, const LastRun& run) {
   const json document = {{"started", run.started},
                          {"ended", run.ended ? json(*run.ended) : json()},
                          {"exit_status", run.exit_status},
                          {"error", run.error}};
   const std::string text = document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
-  LB_ASSIGN(auto file, AtomicFile::create(path, kPrivateFile));
-  LB_TRY(file.append(as_bytes(text)));
-  return file.commit();
+  return write_whole_file(path, text, kPrivateFile);
 }
 
 Result<std::optional<LastRun>> load_last_run(const std::filesystem::path& path) {

@@ -23,7 +23,4 @@ Result<void> save_last_run(const std::filesystem::path& path, const LastRun& run
 /// Nothing where there was no run. EINVAL for a damaged file.
 Result<std::optional<LastRun>> load_last_run(const std::filesystem::path& path);
 
-/// Now, in seconds since 1970.
-std::int64_t seconds_now();
-
 }  // namespace layerboot::launcher

@@ -1,12 +1,12 @@
 #include "launcher/vm/run_settings.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <filesystem>
 
+#include "launcher/vm/named_volumes.h"
+#include "launcher/vm/split_off.h"
 #include "oci-mount/base/decimal.h"
 #include "oci-mount/base/id_map.h"
 #include "oci-mount/base/size.h"
@@ -22,15 +22,31 @@ constexpr std::size_t kMaxUnitNameBytes = 255 - sizeof(".mount");
 /// What a Linux system mounts there itself, over whatever the VM had mounted before.
 constexpr std::array<std::string_view, 3> kSystemsOwn = {"/proc", "/sys", "/dev"};
 
-/// Splits off what stands before the first `separator`; all of `rest` when there is none.
-std::string_view split_off(std::string_view& rest, char separator) {
-  const auto end = rest.find(separator);
-  const std::string_view part = rest.substr(0, end);
-  rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
-  return part;
+Result<void> volume_option(std::string_view option, Volume& volume) {
+  constexpr std::string_view kQuota = "quota=";
+  constexpr std::string_view kIdMap = "idmap=";
+  if (option == "z" || option == "Z") {
+    // Docker's, for SELinux on its host: a guest has its own kernel, and nothing of the host's labels.
+  } else if (option == "ro") {
+    volume.kind = VolumeKind::kReadOnly;
+  } else if (option == "rw") {
+    volume.kind = VolumeKind::kShared;
+  } else if (option == "overlay") {
+    volume.kind = VolumeKind::kOverlay;
+  } else if (option.starts_with(kQuota)) {
+    LB_ASSIGN(volume.quota_bytes, parse_size(option.substr(kQuota.size())));
+  } else if (option.starts_with(kIdMap)) {
+    volume.id_map = option.substr(kIdMap.size());
+    LB_TRY(parse_id_map(volume.id_map));
+  } else {
+    return fail(EINVAL, "unknown option '", option, "': ro, rw, overlay, quota=SIZE or idmap=UID:GID");
+  }
+  return {};
 }
 
-Result<std::string> guest_path(std::string_view text) {
+}  // namespace
+
+Result<std::string> parse_mount_point(std::string_view text) {
   if (!text.starts_with('/')) return fail(EINVAL, "the guest's path must begin with '/'");
   std::string path;
   std::string_view rest = text;
@@ -54,39 +70,11 @@ Result<std::string> guest_path(std::string_view text) {
   }
   for (const std::string_view own : kSystemsOwn) {
     if (path == own || path.starts_with(str_cat(own, '/'))) {
-      return fail(EINVAL, "the guest's system has its own ", own, ", which would hide the volume");
+      return fail(EINVAL, "the guest's system has its own ", own, ", which would hide what is mounted there");
     }
   }
   return path;
 }
-
-Result<std::uint16_t> parse_port(std::string_view text) {
-  const auto port = parse_decimal(text, UINT16_MAX);
-  if (!port || *port == 0) return fail(EINVAL, "'", text, "' is no port: 1 to 65535");
-  return static_cast<std::uint16_t>(*port);
-}
-
-Result<void> volume_option(std::string_view option, Volume& volume) {
-  constexpr std::string_view kQuota = "quota=";
-  constexpr std::string_view kIdMap = "idmap=";
-  if (option == "ro") {
-    volume.kind = VolumeKind::kReadOnly;
-  } else if (option == "rw") {
-    volume.kind = VolumeKind::kShared;
-  } else if (option == "overlay") {
-    volume.kind = VolumeKind::kOverlay;
-  } else if (option.starts_with(kQuota)) {
-    LB_ASSIGN(volume.quota_bytes, parse_size(option.substr(kQuota.size())));
-  } else if (option.starts_with(kIdMap)) {
-    volume.id_map = option.substr(kIdMap.size());
-    LB_TRY(parse_id_map(volume.id_map));
-  } else {
-    return fail(EINVAL, "unknown option '", option, "': ro, rw, overlay, quota=SIZE or idmap=UID:GID");
-  }
-  return {};
-}
-
-}  // namespace
 
 Result<void> check_upper(const RunSettings& settings) {
   if (settings.upper == UpperKind::kHost) return {};
@@ -115,9 +103,16 @@ Result<Volume> parse_volume(std::string_view text) {
                 ": give HOST:GUEST, with :ro, :rw or :overlay, quota=SIZE, idmap=UID:GID");
   }
   Volume volume;
-  std::error_code error;
-  volume.host = std::filesystem::absolute(std::filesystem::path(host), error).lexically_normal().string();
-  auto path = guest_path(guest);
+  const bool is_path = host.find('/') != std::string_view::npos || host == "." || host == "..";
+  if (is_path) {
+    std::error_code error;
+    volume.host = std::filesystem::absolute(std::filesystem::path(host), error).lexically_normal().string();
+  } else {
+    auto named = check_volume_name(host);
+    if (!named) return while_doing(named.error(), "--volume ", text);
+    volume.name = host;
+  }
+  auto path = parse_mount_point(guest);
   if (!path) return while_doing(path.error(), "--volume ", text);
   volume.guest = *std::move(path);
   while (!rest.empty()) {
@@ -133,39 +128,6 @@ Result<Volume> parse_volume(std::string_view text) {
                 ": idmap= is for a directory in place; an overlay's files stay with the VM");
   }
   return volume;
-}
-
-Result<PublishedPort> parse_published(std::string_view text) {
-  PublishedPort port;
-  std::string_view rest = text;
-  if (const auto slash = rest.rfind('/'); slash != std::string_view::npos) {
-    const std::string_view protocol = rest.substr(slash + 1);
-    if (protocol != "tcp" && protocol != "udp") {
-      return fail(EINVAL, "--publish ", text, ": '", protocol, "' is neither tcp nor udp");
-    }
-    port.udp = protocol == "udp";
-    rest = rest.substr(0, slash);
-  }
-  const auto last = rest.rfind(':');
-  if (last == std::string_view::npos) {
-    return fail(EINVAL, "--publish ", text, ": give [ADDRESS:]HOST:GUEST[/udp]");
-  }
-  auto guest = parse_port(rest.substr(last + 1));
-  if (!guest) return while_doing(guest.error(), "--publish ", text);
-  port.guest = *guest;
-  rest = rest.substr(0, last);
-  if (const auto colon = rest.rfind(':'); colon != std::string_view::npos) {
-    port.address = std::string(rest.substr(0, colon));
-    rest = rest.substr(colon + 1);
-    in_addr parsed{};
-    if (::inet_pton(AF_INET, port.address.c_str(), &parsed) != 1) {
-      return fail(EINVAL, "--publish ", text, ": '", port.address, "' is no IPv4 address of this host");
-    }
-  }
-  auto host = parse_port(rest);
-  if (!host) return while_doing(host.error(), "--publish ", text);
-  port.host = *host;
-  return port;
 }
 
 Result<void> parse_net(std::string_view text, RunSettings& settings) {
@@ -186,9 +148,60 @@ Result<void> parse_net(std::string_view text, RunSettings& settings) {
     if (!good) return fail(EINVAL, "--net ", text, ": give the name of an existing tap interface");
     settings.net = Net::kTap;
     settings.tap = std::string(name);
+  } else if (text == "host" || text.starts_with("container:")) {
+    return fail(EINVAL, "--net ", text,
+                ": a VM has a network of its own: user (the default) reaches what this machine reaches, and "
+                "-p publishes the guest's ports");
+  } else if (text == "bridge") {
+    return fail(EINVAL,
+                "--net bridge: user, the default, is what Docker's bridge is: leave --net out; for a "
+                "bridge of this machine join a tap interface to it and give tap=INTERFACE");
   } else {
     return fail(EINVAL, "--net ", text, ": give user, passt, none or tap=INTERFACE");
   }
+  return {};
+}
+
+Result<void> parse_nets(const std::vector<std::string>& texts, RunSettings& settings) {
+  settings.more_nets.clear();
+  if (texts.size() > kMaxNetCards) return fail(EINVAL, "--net: at most ", kMaxNetCards, " network cards");
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    RunSettings one;
+    LB_TRY(parse_net(texts[i], i == 0 ? settings : one));
+    if (texts.size() > 1 && (i == 0 ? settings.net : one.net) == Net::kNone)
+      return fail(EINVAL, "--net none is no network card: give it alone");
+    if (i == 0) continue;
+    if (one.net == Net::kPasst)
+      return fail(EINVAL, "--net passt is for the first network card: give it first, and user for another");
+    const bool twice = one.net == Net::kTap && (settings.tap == one.tap ||
+                                                std::ranges::find(settings.more_nets, one.tap,
+                                                                  &NetCard::tap) != settings.more_nets.end());
+    if (twice) return fail(EINVAL, "--net ", texts[i], ": a tap interface leads to one network card");
+    settings.more_nets.push_back({.kind = one.net, .tap = one.tap});
+  }
+  return {};
+}
+
+Result<void> parse_restart(std::string_view text, RunSettings& settings) {
+  constexpr std::string_view kOnFailure = "on-failure";
+  constexpr unsigned kMaxRestarts = 1'000'000;
+  settings.restart_limit = 0;
+  if (text == "no") {
+    settings.restart = RestartPolicy::kNo;
+    return {};
+  }
+  if (text == "always" || text == "unless-stopped") {
+    settings.restart = RestartPolicy::kAlways;
+    return {};
+  }
+  settings.restart = RestartPolicy::kOnFailure;
+  if (text == kOnFailure) return {};
+  const auto most = text.starts_with(str_cat(kOnFailure, ':'))
+                        ? parse_decimal(text.substr(kOnFailure.size() + 1), kMaxRestarts)
+                        : std::nullopt;
+  if (!most || *most == 0)
+    return fail(EINVAL, "--restart ", text, ": give no, on-failure, on-failure:MOST or always");
+  settings.restart_limit = static_cast<unsigned>(*most);
   return {};
 }
 
@@ -207,6 +220,15 @@ Result<SharedSocket> parse_shared_socket(std::string_view text) {
                 "' is not HOST:GUEST, a path here and an absolute path or a port of the VM");
   }
   return socket;
+}
+
+store::Platform image_platform(const RunSettings& settings) {
+  if (settings.platform.empty()) return store::host_platform();
+  return store::parse_platform(settings.platform).value_or(store::host_platform());
+}
+
+const Architecture& architecture_of(const RunSettings& settings) {
+  return **architecture_for(image_platform(settings));
 }
 
 }  // namespace layerboot::launcher

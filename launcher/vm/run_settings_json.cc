@@ -53,14 +53,20 @@ const char* word_of(const Words<Choice>& words, Choice choice) {
   return it == words.end() ? "" : it->second;
 }
 
-std::string net_word(const RunSettings& settings) {
-  switch (settings.net) {
+std::string restart_word(const RunSettings& settings) {
+  if (settings.restart == RestartPolicy::kNo) return "no";
+  if (settings.restart == RestartPolicy::kAlways) return "always";
+  return settings.restart_limit == 0 ? "on-failure" : str_cat("on-failure:", settings.restart_limit);
+}
+
+std::string net_word(Net net, const std::string& tap) {
+  switch (net) {
     case Net::kUser:
       return "user";
     case Net::kPasst:
       return "passt";
     case Net::kTap:
-      return "tap=" + settings.tap;
+      return "tap=" + tap;
     case Net::kNone:
       break;
   }
@@ -106,6 +112,18 @@ class Reader {
     if (found == nullptr) return;
     for (const json& item : *found) use(item);
   }
+  /// Each is an object, whose members `read` takes by a Reader of its own into a new Item.
+  template <typename Item, typename Read>
+  void objects(const char* key, std::vector<Item>& items, Read read) {
+    each(key, [&](const json& object) {
+      if (!object.is_object()) return wrong(key);
+      Item item;
+      Reader member(object);
+      read(member, item);
+      if (!member.done()) return wrong(key);
+      items.push_back(std::move(item));
+    });
+  }
   void wrong(const char* key) {
     if (wrong_.empty()) wrong_ = key;
   }
@@ -132,14 +150,51 @@ json volume_json(const Volume& volume) {
           {"guest", volume.guest},
           {"kind", word_of(volume_words(), volume.kind)},
           {"quota_bytes", volume.quota_bytes},
-          {"id_map", volume.id_map}};
+          {"id_map", volume.id_map},
+          {"name", volume.name}};
 }
 
 json port_json(const PublishedPort& port) {
   return {{"address", port.address},
           {"host", port.host},
           {"guest", port.guest},
-          {"protocol", port.udp ? "udp" : "tcp"}};
+          {"protocol", port.udp ? "udp" : "tcp"},
+          {"random", port.random}};
+}
+
+void read_mounts(Reader& reader, RunSettings& settings) {
+  reader.objects("volumes", settings.volumes, [](Reader& member, Volume& volume) {
+    // The host's directory is not written to on the word of a file that does not say so.
+    volume.kind = VolumeKind::kReadOnly;
+    member.text("host", volume.host);
+    member.text("guest", volume.guest);
+    member.choice("kind", volume_words(), volume.kind);
+    member.number("quota_bytes", volume.quota_bytes);
+    member.text("id_map", volume.id_map);
+    member.text("name", volume.name);
+  });
+  reader.objects("tmpfs", settings.tmpfs, [](Reader& member, TmpfsMount& mount) {
+    member.text("guest", mount.guest);
+    member.text("options", mount.options);
+  });
+}
+
+void read_network(Reader& reader, RunSettings& settings) {
+  reader.objects("published", settings.published, [](Reader& member, PublishedPort& port) {
+    std::string protocol = "tcp";
+    member.text("address", port.address);
+    member.number("host", port.host);
+    member.number("guest", port.guest);
+    member.text("protocol", protocol);
+    member.flag("random", port.random);
+    port.udp = protocol == "udp";
+  });
+  reader.flag("publish_all", settings.publish_all);
+  reader.objects("hosts", settings.hosts, [](Reader& member, HostEntry& entry) {
+    member.text("name", entry.name);
+    member.text("address", entry.address);
+  });
+  reader.texts("dns", settings.dns);
 }
 
 }  // namespace
@@ -151,20 +206,33 @@ json settings_to_json(const RunSettings& settings) {
   for (const Volume& volume : settings.volumes) volumes.push_back(volume_json(volume));
   json published = json::array();
   for (const PublishedPort& port : settings.published) published.push_back(port_json(port));
+  json more_nets = json::array();
+  for (const NetCard& card : settings.more_nets) more_nets.push_back(net_word(card.kind, card.tap));
   json sockets = json::array();
   for (const SharedSocket& socket : settings.sockets) {
     sockets.push_back({{"host", socket.host}, {"guest", socket.guest}});
+  }
+  json tmpfs = json::array();
+  for (const TmpfsMount& mount : settings.tmpfs) {
+    tmpfs.push_back({{"guest", mount.guest}, {"options", mount.options}});
+  }
+  json hosts = json::array();
+  for (const HostEntry& entry : settings.hosts) {
+    hosts.push_back({{"name", entry.name}, {"address", entry.address}});
   }
   json entrypoint;
   if (settings.entrypoint) entrypoint = *settings.entrypoint;
   return {{"cpus", settings.cpus},
           {"memory_bytes", settings.memory_bytes},
           {"kernel", settings.kernel},
+          {"platform", settings.platform},
+          {"binfmt", settings.binfmt},
           {"append", settings.append},
           {"accel", word_of(accel_words(), settings.accel_choice)},
           {"require_kvm", settings.require_kvm},
           {"machine", word_of(machine_words(), settings.machine_choice)},
-          {"net", net_word(settings)},
+          {"net", net_word(settings.net, settings.tap)},
+          {"more_nets", std::move(more_nets)},
           {"hostname", settings.hostname},
           {"boot", word_of(boot_words(), settings.boot)},
           {"cgroup_v1", settings.cgroup_v1},
@@ -175,14 +243,24 @@ json settings_to_json(const RunSettings& settings) {
           {"command", settings.guest_command},
           {"ssh_keys", settings.ssh_keys},
           {"volumes", volumes},
+          {"tmpfs", std::move(tmpfs)},
           {"published", published},
+          {"publish_all", settings.publish_all},
+          {"hosts", std::move(hosts)},
+          {"dns", settings.dns},
+          {"labels", settings.labels},
           {"disk_root", settings.disk_root},
           {"sockets", std::move(sockets)},
           {"no_initrd", settings.no_initrd},
           {"disk_format", word_of(disk_words(), settings.disk_format)},
+          {"restart", restart_word(settings)},
+          {"root_password_hash", settings.root_password_hash},
+          {"autologin", settings.autologin},
+          {"docker", settings.docker},
           {"ephemeral", settings.ephemeral},
           {"writeback", settings.writeback},
-          {"upper", upper_word(settings.upper)}};
+          {"upper", upper_word(settings.upper)},
+          {"swap_bytes", settings.swap_bytes}};
 }
 
 Result<RunSettings> settings_from_json(const json& object) {
@@ -192,13 +270,22 @@ Result<RunSettings> settings_from_json(const json& object) {
   reader.number("cpus", settings.cpus);
   reader.number("memory_bytes", settings.memory_bytes);
   reader.text("kernel", settings.kernel);
+  reader.text("platform", settings.platform);
+  if (!settings.platform.empty()) {
+    const auto platform = store::parse_platform(settings.platform);
+    if (!platform || !architecture_for(*platform)) reader.wrong("platform");
+  }
+  reader.texts("binfmt", settings.binfmt);
   reader.text("append", settings.append);
   reader.choice("accel", accel_words(), settings.accel_choice);
   reader.flag("require_kvm", settings.require_kvm);
   reader.choice("machine", machine_words(), settings.machine_choice);
+  std::vector<std::string> nets;
+  reader.texts("more_nets", nets);
   std::string net = "user";
   reader.text("net", net);
-  if (!parse_net(net, settings)) reader.wrong("net");
+  nets.insert(nets.begin(), net);
+  if (!parse_nets(nets, settings)) reader.wrong("net");
   reader.text("hostname", settings.hostname);
   reader.choice("boot", boot_words(), settings.boot);
   reader.flag("cgroup_v1", settings.cgroup_v1);
@@ -212,47 +299,25 @@ Result<RunSettings> settings_from_json(const json& object) {
   reader.text("workdir", settings.workdir);
   reader.texts("command", settings.guest_command);
   reader.texts("ssh_keys", settings.ssh_keys);
+  reader.texts("labels", settings.labels);
   reader.flag("disk_root", settings.disk_root);
   reader.flag("no_initrd", settings.no_initrd);
   reader.choice("disk_format", disk_words(), settings.disk_format);
+  std::string restart = "no";
+  reader.text("restart", restart);
+  if (!parse_restart(restart, settings)) reader.wrong("restart");
+  reader.text("root_password_hash", settings.root_password_hash);
+  reader.flag("autologin", settings.autologin);
+  reader.flag("docker", settings.docker);
   reader.flag("ephemeral", settings.ephemeral);
   reader.flag("writeback", settings.writeback);
   reader.choice("upper", upper_words(), settings.upper);
-  reader.each("volumes", [&](const json& item) {
-    if (!item.is_object()) return reader.wrong("volumes");
-    Volume volume;
-    // The host's directory is not written to on the word of a file that does not say so.
-    volume.kind = VolumeKind::kReadOnly;
-    Reader member(item);
-    member.text("host", volume.host);
-    member.text("guest", volume.guest);
-    member.choice("kind", volume_words(), volume.kind);
-    member.number("quota_bytes", volume.quota_bytes);
-    member.text("id_map", volume.id_map);
-    if (!member.done()) return reader.wrong("volumes");
-    settings.volumes.push_back(std::move(volume));
-  });
-  reader.each("published", [&](const json& item) {
-    if (!item.is_object()) return reader.wrong("published");
-    PublishedPort port;
-    std::string protocol = "tcp";
-    Reader member(item);
-    member.text("address", port.address);
-    member.number("host", port.host);
-    member.number("guest", port.guest);
-    member.text("protocol", protocol);
-    if (!member.done()) return reader.wrong("published");
-    port.udp = protocol == "udp";
-    settings.published.push_back(std::move(port));
-  });
-  reader.each("sockets", [&](const json& item) {
-    if (!item.is_object()) return reader.wrong("sockets");
-    SharedSocket socket;
-    Reader member(item);
+  reader.number("swap_bytes", settings.swap_bytes);
+  read_network(reader, settings);
+  read_mounts(reader, settings);
+  reader.objects("sockets", settings.sockets, [](Reader& member, SharedSocket& socket) {
     member.text("host", socket.host);
     member.text("guest", socket.guest);
-    if (!member.done()) return reader.wrong("sockets");
-    settings.sockets.push_back(std::move(socket));
   });
   LB_TRY(reader.done());
   return settings;

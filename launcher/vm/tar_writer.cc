@@ -12,7 +12,7 @@ namespace layerboot::launcher {
 namespace {
 
 constexpr std::size_t kMaxNameBytes = 100;  // what ustar has for it
-constexpr std::size_t kMaxContentBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxContentBytes = std::size_t{64} << 20;
 
 }  // namespace
 

@@ -13,7 +13,7 @@ namespace layerboot::launcher {
 /// names a directory would replace the attributes of the image's own. Follows POSIX ustar (pax(1)).
 class TarWriter {
  public:
-  /// ENAMETOOLONG past ustar's 100 bytes of name (a prefix is not written), EFBIG past 1 MiB of content.
+  /// ENAMETOOLONG past ustar's 100 bytes of name (a prefix is not written), EFBIG past 64 MiB of content.
   Result<void> add_file(std::string_view path, std::string_view content, unsigned mode = 0644);
 
   /// Ends the archive and gives its bytes. The writer is empty afterwards.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 namespace layerboot::launcher {
@@ -33,9 +34,10 @@ std::string string_member(const json& object, const char* key) {
 }  // namespace
 
 std::string record_to_json(const VmRecord& record) {
-  const json document = {{"version", kRecordVersion},       {"name", record.name},
-                         {"image", record.image},           {"quota_bytes", record.quota_bytes},
-                         {"machine_id", record.machine_id}, {"run", settings_to_json(record.run)}};
+  json document = {{"version", kRecordVersion},       {"name", record.name},
+                   {"image", record.image},           {"quota_bytes", record.quota_bytes},
+                   {"machine_id", record.machine_id}, {"run", settings_to_json(record.run)}};
+  if (!record.spent_upper.empty()) document["spent_upper"] = record.spent_upper;
   // Foreign bytes in an image's path must not throw here.
   return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
@@ -51,6 +53,7 @@ Result<VmRecord> record_from_json(std::string_view text) {
   record.name = string_member(document, "name");
   record.image = string_member(document, "image");
   record.machine_id = string_member(document, "machine_id");
+  record.spent_upper = string_member(document, "spent_upper");
   const auto quota = document.find("quota_bytes");
   if (quota == document.end() || !quota->is_number_unsigned()) return fail(EINVAL, "quota_bytes is missing");
   record.quota_bytes = quota->get<std::uint64_t>();
@@ -79,6 +82,13 @@ std::string name_from_image(std::string_view image) {
   for (const std::string_view prefix :
        {"oci:", "oci-archive:", "docker-archive:", "containerd:", "dir:", "docker://"}) {
     if (rest.starts_with(prefix)) rest.remove_prefix(prefix.size());
+  }
+  constexpr std::string_view kDigest = "sha256:";
+  constexpr std::size_t kShownDigits = 12;
+  std::string of_digest;
+  if (rest.starts_with(kDigest)) {
+    of_digest = str_cat("image-", rest.substr(kDigest.size(), kShownDigits));
+    rest = of_digest;
   }
   while (rest.ends_with('/')) rest.remove_suffix(1);
   if (const auto slash = rest.rfind('/'); slash != std::string_view::npos) rest.remove_prefix(slash + 1);
@@ -118,12 +128,17 @@ std::string hostname_for(std::string_view name) {
   return hostname.empty() ? "vm" : hostname;
 }
 
-std::string mac_address(std::string_view machine_id) {
+std::string mac_address(std::string_view machine_id, std::size_t card) {
   constexpr std::size_t kDigits = 6;
   constexpr std::string_view kDefault = "123456";  // QEMU's, for a VM without a machine-id
   const std::string_view own =
       machine_id.size() < kDigits ? kDefault : machine_id.substr(machine_id.size() - kDigits);
-  return str_cat("52:54:00:", own.substr(0, 2), ':', own.substr(2, 2), ':', own.substr(4, 2));
+  // Another machine's first card may have the same as a further one's of this: as unlikely as two first ones.
+  const auto number = (std::stoul(std::string(own), nullptr, 16) + card) & 0xffffffU;
+  std::array<char, kDigits + 1> digits{};
+  std::snprintf(digits.data(), digits.size(), "%06lx", number);
+  const std::string_view all(digits.data(), kDigits);
+  return str_cat("52:54:00:", all.substr(0, 2), ':', all.substr(2, 2), ':', all.substr(4, 2));
 }
 
 Result<std::string> make_machine_id() {

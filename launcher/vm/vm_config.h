@@ -29,18 +29,22 @@ struct VmConfig : RunSettings {
   std::string name;
   std::string image;  // as the person wrote it; empty on a daemon that is not ours
   std::uint64_t quota_bytes = kDefaultQuotaBytes;
-  std::string machine_id;  // 32 hexadecimal digits, made once per VM
+  std::string
+      machine_id;  // 32 hexadecimal digits, made once per VM; empty: the guest makes one at its first boot
   std::string kernel_release;
   std::filesystem::path vmlinuz;
   std::filesystem::path initrd;        // may be empty
   std::filesystem::path root_disk;     // a qcow2, with disk_root
   std::filesystem::path modules_disk;  // raw, with disk_root; may be empty
   std::filesystem::path upper_disk;    // raw, with UpperKind::kDisk
+  std::filesystem::path swap_disk;     // raw, with swap_bytes; made before QEMU starts
   guest_init::ImageWorkload workload;  // what the image says to run
   std::string tcg_append;              // kernel arguments this kernel needs under TCG
   std::uint64_t tsc_khz = 0;           // of the host it will run on, under TCG; 0: not known
   Accel accel = Accel::kTcg;
-  unsigned qemu_major = 0;  // of the QEMU it will run on; 0: not known
+  unsigned qemu_major = 0;          // of the QEMU it will run on; 0: not known
+  unsigned qemu_uid = 0;            // whom QEMU becomes, user and group; 0: it stays who we are
+  std::filesystem::path qemu_root;  // and what it then sees of the host; empty: what we see
   Machine machine = Machine::kQ35;
   bool timing = false;          // the guest is to say how far it is
   unsigned request_queues = 1;  // what QEMU asks of the daemon
@@ -58,6 +62,9 @@ struct VmRecord {
   std::uint64_t quota_bytes = kDefaultQuotaBytes;
   std::string machine_id;
   RunSettings run;  // of the last run
+  /// The identity of the image below what the VM had written (Image::chain_id) before it went on from
+  /// `image`, which has that in it: it is to be thrown away. Empty: nothing is.
+  std::string spent_upper = {};
 
   bool operator==(const VmRecord&) const = default;
 };
@@ -82,8 +89,8 @@ Result<void> check_name(std::string_view name);
 std::string hostname_for(std::string_view name);
 
 /// The address of a VM's network card, its own and the same at each start: out of its machine-id, in the
-/// range that QEMU and libvirt give their machines.
-std::string mac_address(std::string_view machine_id);
+/// range that QEMU and libvirt give their machines; the further cards' are those behind it.
+std::string mac_address(std::string_view machine_id, std::size_t card = 0);
 
 /// 128 random bits as 32 hexadecimal digits.
 Result<std::string> make_machine_id();

@@ -1,16 +1,20 @@
 #include "launcher/vm/vm_directory.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <system_error>
+#include <vector>
 
 #include "launcher/host/unix_socket.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/spelling.h"
 
 namespace layerboot::launcher {
 
@@ -19,8 +23,33 @@ namespace {
 constexpr std::size_t kMaxRecordBytes = std::size_t{1} << 20;
 constexpr mode_t kPrivateDirectory = 0700;
 constexpr mode_t kPrivateFile = 0600;
+constexpr std::size_t kMaxNamesLooked = 1000;
+constexpr std::size_t kMaxIdentityBytes = 4096;
+
+Result<void> remove_file(const std::filesystem::path& file) {
+  if (::unlink(file.c_str()) != 0 && errno != ENOENT) return errno_error("cannot remove ", file.string());
+  return {};
+}
 
 }  // namespace
+
+Error no_such_vm(const StateDirs& dirs, const std::string& name) {
+  std::vector<std::string> known;
+  std::error_code ignored;
+  for (auto it = std::filesystem::directory_iterator(dirs.vms(), ignored);
+       !ignored && it != std::filesystem::directory_iterator() && known.size() < kMaxNamesLooked;
+       it.increment(ignored)) {
+    known.push_back(it->path().filename().string());
+  }
+  std::ranges::sort(known);
+  const std::string near = did_you_mean(name, known);
+  return {ENOENT,
+          str_cat("no VM ", name, near.empty() ? ":" : near, " 'layerboot ps -a' lists what is there")};
+}
+
+Error vm_not_running(const std::string& name) {
+  return {ENOENT, str_cat("VM ", name, " does not run: 'layerboot start ", name, "' starts it")};
+}
 
 VmDirectory::VmDirectory(std::string name, VmPaths paths, UniqueFd lock)
     : name_(std::move(name)), paths_(std::move(paths)), lock_(std::move(lock)) {}
@@ -53,7 +82,7 @@ Result<VmDirectory> VmDirectory::open_existing(const StateDirs& dirs, const std:
   LB_TRY(check_name(name));
   struct stat st{};
   if (::stat(VmPaths(dirs, name).state.c_str(), &st) != 0) {
-    return fail(ENOENT, "no VM ", name, ": 'layerboot ps -a' lists what is there");
+    return std::unexpected(no_such_vm(dirs, name));
   }
   return lock(dirs, name, false);
 }
@@ -78,6 +107,7 @@ Result<VmDirectory> VmDirectory::lock(const StateDirs& dirs, const std::string& 
       return errno_error("cannot remove stale socket ", socket.string());
     }
   }
+  if (!fresh) LB_TRY(directory.throw_away_spent_upper());
   return directory;
 }
 
@@ -96,7 +126,33 @@ Result<void> VmDirectory::remove() {
   return remove_tree(paths_.state);
 }
 
+Result<void> VmDirectory::rename(const StateDirs& dirs, const std::string& name) {
+  LB_TRY(check_name(name));
+  VmPaths paths(dirs, name);
+  LB_TRY(check_socket_path(paths.control_socket()));
+  LB_ASSIGN(VmRecord record, load_vm_record(paths_));
+  if (::renameat2(AT_FDCWD, paths_.state.c_str(), AT_FDCWD, paths.state.c_str(), RENAME_NOREPLACE) != 0) {
+    if (errno == EEXIST) return fail(EEXIST, "VM ", name, " is there already");
+    return errno_error("cannot rename ", paths_.state.string());
+  }
+  ::rmdir(paths_.runtime.c_str());
+  name_ = name;
+  paths_ = std::move(paths);
+  record.name = name;
+  return save_vm_record(paths_, record);
+}
+
 Result<void> VmDirectory::throw_away_upper() const {
+  LB_TRY(throw_away_root_upper());
+  LB_TRY(remove_tree(paths_.volume_uppers()));
+  for (const auto& file :
+       {paths_.root_disk(DiskFormat::kQcow2), paths_.root_disk(DiskFormat::kRaw), paths_.root_disk_base()}) {
+    LB_TRY(remove_file(file));
+  }
+  return {};
+}
+
+Result<void> VmDirectory::throw_away_root_upper() const {
   // What an interrupted removal left.
   LB_TRY(remove_tree(paths_.old_upper()));
   // For good: what was thrown away must not be back after a power cut, beside disks that are gone.
@@ -104,33 +160,42 @@ Result<void> VmDirectory::throw_away_upper() const {
       !moved && moved.error().code != ENOENT) {
     return moved;
   }
-  LB_TRY(remove_tree(paths_.volume_uppers()));
-  for (const auto& file : {paths_.root_disk(DiskFormat::kQcow2), paths_.root_disk(DiskFormat::kRaw),
-                           paths_.root_disk_base(), paths_.upper_disk(), paths_.upper_disk_image()}) {
-    if (::unlink(file.c_str()) != 0 && errno != ENOENT) return errno_error("cannot remove ", file.string());
-  }
+  // The disk first: without it nobody asks what it was of.
+  for (const auto& file : {paths_.upper_disk(), paths_.upper_disk_image()}) LB_TRY(remove_file(file));
   return remove_tree(paths_.old_upper());
 }
 
-Result<void> remove_tree(const std::filesystem::path& path) {
-  std::error_code error;
-  std::filesystem::remove_all(path, error);
-  if (!error) return {};
-  if (error == std::errc::permission_denied) {
-    using std::filesystem::recursive_directory_iterator;
-    namespace fs = std::filesystem;
-    std::error_code ignored;
-    for (auto it = recursive_directory_iterator(path, fs::directory_options::skip_permission_denied, ignored);
-         it != recursive_directory_iterator(); it.increment(ignored)) {
-      if (it->is_directory(ignored) && !it->is_symlink(ignored)) {
-        fs::permissions(it->path(), fs::perms::owner_all, fs::perm_options::add | fs::perm_options::nofollow,
-                        ignored);
-      }
-    }
-    std::filesystem::remove_all(path, error);
+Result<void> VmDirectory::go_on_from(const std::string& image, const std::string& identity) const {
+  LB_ASSIGN(VmRecord record, load_vm_record(paths_));
+  record.image = image;
+  record.spent_upper = identity;
+  LB_TRY(save_record(record));
+  return throw_away_spent_upper();
+}
+
+Result<void> VmDirectory::throw_away_spent_upper() const {
+  auto record = load_vm_record(paths_);
+  // Who needs a record says what is wrong with it.
+  if (!record || record->spent_upper.empty()) return {};
+  const auto written = upper_identity(paths_);
+  if (written ? *written == record->spent_upper : written.error().code == ENOENT) {
+    LB_TRY(throw_away_root_upper());
+  } else if (!written) {
+    return std::unexpected(written.error());
   }
-  if (error) return fail(error.value(), "cannot remove ", path.string(), ": ", error.message());
-  return {};
+  record->spent_upper.clear();
+  return save_record(*record);
+}
+
+Result<std::string> upper_identity(const VmPaths& paths) {
+  std::error_code ignored;
+  const bool is_disk = std::filesystem::exists(paths.upper_disk(), ignored);
+  return identity_of_upper(is_disk ? paths.upper_disk_image() : paths.upper() / kUpperIdentityName);
+}
+
+Result<std::string> identity_of_upper(const std::filesystem::path& file) {
+  LB_ASSIGN(const std::string text, read_file(file, kMaxIdentityBytes));
+  return text.substr(0, text.find('\n'));
 }
 
 Result<VmRecord> load_vm_record(const VmPaths& paths) {
@@ -153,9 +218,7 @@ Result<VmRecord> VmDirectory::load_record() const {
 Result<void> save_vm_record(const VmPaths& paths, const VmRecord& record) {
   const std::string text = record_to_json(record);
   if (const auto present = read_file(paths.config(), kMaxRecordBytes); present && *present == text) return {};
-  LB_ASSIGN(auto file, AtomicFile::create(paths.config(), kPrivateFile));
-  LB_TRY(file.append(as_bytes(text)));
-  return file.commit();
+  return write_whole_file(paths.config(), text, kPrivateFile);
 }
 
 }  // namespace layerboot::launcher

@@ -44,23 +44,30 @@ Result<VmView> look_at_vm(const StateDirs& dirs, const std::string& name) {
   LB_TRY(check_name(name));
   std::error_code error;
   if (!std::filesystem::is_directory(VmPaths(dirs, name).state, error)) {
-    return fail(ENOENT, "no VM ", name, ": 'layerboot ps -a' lists what is there");
+    return std::unexpected(no_such_vm(dirs, name));
   }
   return view_of(dirs, name);
 }
 
-Result<std::vector<VmView>> list_vms(const StateDirs& dirs) {
-  std::vector<VmView> vms;
+Result<std::vector<std::string>> vm_names(const StateDirs& dirs) {
+  std::vector<std::string> names;
   std::error_code error;
   for (auto it = std::filesystem::directory_iterator(dirs.vms(), error);
        !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    if (check_name(name)) vms.push_back(view_of(dirs, name));
+    std::string name = it->path().filename().string();
+    if (check_name(name)) names.push_back(std::move(name));
   }
   if (error && error != std::errc::no_such_file_or_directory) {
     return fail(error.value(), "cannot list ", dirs.vms().string(), ": ", error.message());
   }
-  std::ranges::sort(vms, {}, &VmView::name);
+  std::ranges::sort(names);
+  return names;
+}
+
+Result<std::vector<VmView>> list_vms(const StateDirs& dirs) {
+  LB_ASSIGN(const auto names, vm_names(dirs));
+  std::vector<VmView> vms;
+  for (const std::string& name : names) vms.push_back(view_of(dirs, name));
   return vms;
 }
 

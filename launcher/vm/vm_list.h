@@ -28,6 +28,8 @@ struct VmView {
 /// ENOENT, with where to look, when there is no such VM. Asks the supervisor; changes nothing.
 Result<VmView> look_at_vm(const StateDirs& dirs, const std::string& name);
 
+/// Of all, sorted.
+Result<std::vector<std::string>> vm_names(const StateDirs& dirs);
 /// All, by name.
 Result<std::vector<VmView>> list_vms(const StateDirs& dirs);
 

@@ -9,6 +9,8 @@
 #include <system_error>
 #include <utility>
 
+#include "oci-mount/base/bytes.h"
+
 namespace layerboot {
 
 namespace {
@@ -62,6 +64,21 @@ Result<UniqueFd> open_beneath(int dir_fd, const char* path, int flags, mode_t mo
                         RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | no_mount, mode);
 }
 
+Result<UniqueFd> open_trusted(const std::filesystem::path& path) {
+  // O_NONBLOCK: a fifo in its place must not hold us up.
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!fd && errno == ELOOP) return fail(ESTALE, path.string(), " is a symlink, which is not followed");
+  if (!fd) return errno_error("cannot open ", path.string());
+  struct stat st{};
+  struct stat directory{};
+  if (::fstat(fd.get(), &st) != 0 || ::stat(directory_of(path).c_str(), &directory) != 0)
+    return errno_error("stat of ", path.string());
+  const bool is_known = st.st_uid == ::geteuid() || st.st_uid == 0 || st.st_uid == directory.st_uid;
+  if (!S_ISREG(st.st_mode) || !is_known || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+    return fail(ESTALE, path.string(), " could have been written by others");
+  return fd;
+}
+
 std::string descriptor_path(int fd) { return str_cat("/proc/self/fd/", fd); }
 
 Result<std::string> read_all(int fd, std::size_t max_bytes) {
@@ -112,6 +129,11 @@ Result<void> make_directories(const std::filesystem::path& path, mode_t mode) {
   return errno_error("cannot make directory ", path.string());
 }
 
+Result<void> make_private_directory(const std::filesystem::path& path) {
+  LB_TRY(make_directories(path.parent_path()));
+  return make_directories(path, 0700);
+}
+
 Result<void> sync_directory(const std::filesystem::path& path) {
   // One that may be written in but not read can't be opened, and so not be synced: nobody is refused for
   // that.
@@ -130,6 +152,33 @@ Result<void> rename_durably(const std::filesystem::path& from, const std::filesy
   return sync_directory(directory_of(from));
 }
 
+Result<void> FileAppender::append(std::span<const std::byte> bytes) {
+  if (auto written = write_all(to_, bytes, size_bytes_); !written) return while_doing(written.error(), name_);
+  size_bytes_ += bytes.size();
+  return {};
+}
+
+Result<void> FileAppender::restart() {
+  // Where nothing was written nothing is asked: a FUSE mount takes no ftruncate(2) from another user's
+  // process.
+  if (size_bytes_ == 0) return {};
+  if (::ftruncate(to_, 0) != 0) return errno_error("cannot empty ", name_);
+  size_bytes_ = 0;
+  return {};
+}
+
+Result<void> FileAppender::read_back(std::uint64_t offset, std::span<std::byte> into) const {
+  while (!into.empty()) {
+    const ssize_t got = ::pread(to_, into.data(), into.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return errno_error("read of ", name_);
+    if (got == 0) return fail(EIO, name_, " became shorter");
+    into = into.subspan(static_cast<std::size_t>(got));
+    offset += static_cast<std::uint64_t>(got);
+  }
+  return {};
+}
+
 Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, mode_t mode, Way way) {
   const auto where = directory_of(path);
   UniqueFd directory(::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -139,6 +188,7 @@ Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, mode_t 
     const int nameless = ::openat(file.directory_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
     if (nameless >= 0) {
       file.fd_ = UniqueFd(nameless);
+      file.to_ = nameless;
       return file;
     }
     if (errno != EOPNOTSUPP && errno != EINVAL) return errno_error("cannot write in ", where.string());
@@ -149,17 +199,18 @@ Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, mode_t 
   file.fd_ = UniqueFd(
       ::openat(file.directory_.get(), file.beside_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   if (!file.fd_) return errno_error("cannot write in ", where.string());
+  file.to_ = file.fd_.get();
   return file;
 }
 
 AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
   if (this == &other) return *this;
   discard();
+  static_cast<FileAppender&>(*this) = other;
   path_ = std::move(other.path_);
   directory_ = std::move(other.directory_);
   fd_ = std::move(other.fd_);
   beside_ = std::exchange(other.beside_, {});
-  size_bytes_ = other.size_bytes_;
   return *this;
 }
 
@@ -167,14 +218,6 @@ AtomicFile::~AtomicFile() { discard(); }
 
 void AtomicFile::discard() {
   if (fd_ && !beside_.empty()) ::unlinkat(directory_.get(), beside_.c_str(), 0);
-}
-
-Result<void> AtomicFile::append(std::span<const std::byte> bytes) {
-  if (auto written = write_all(fd_.get(), bytes, size_bytes_); !written) {
-    return while_doing(written.error(), path_.string());
-  }
-  size_bytes_ += bytes.size();
-  return {};
 }
 
 Result<void> AtomicFile::commit() {
@@ -202,6 +245,12 @@ Result<void> AtomicFile::give_name() {
   }
   beside_.clear();
   return {};
+}
+
+Result<void> write_whole_file(const std::filesystem::path& path, std::string_view text, mode_t mode) {
+  LB_ASSIGN(AtomicFile file, AtomicFile::create(path, mode));
+  LB_TRY(file.append(as_bytes(text)));
+  return file.commit();
 }
 
 }  // namespace layerboot

@@ -9,13 +9,15 @@ namespace layerboot {
 
 struct StateDirs {
   std::filesystem::path data;     // $XDG_DATA_HOME/layerboot    | /var/lib/layerboot: store, kernels, vms
-  std::filesystem::path cache;    // $XDG_CACHE_HOME/layerboot   | /var/cache/layerboot: index
+  std::filesystem::path cache;    // $XDG_CACHE_HOME/layerboot   | /var/cache/layerboot: index, unpacked
   std::filesystem::path runtime;  // $XDG_RUNTIME_DIR/layerboot  | /run/layerboot: sockets
 
   [[nodiscard]] std::filesystem::path store() const { return data / "store"; }
   [[nodiscard]] std::filesystem::path kernels() const { return data / "kernels"; }
   [[nodiscard]] std::filesystem::path vms() const { return data / "vms"; }
   [[nodiscard]] std::filesystem::path index() const { return cache / "index"; }
+  /// Archives of images that came compressed.
+  [[nodiscard]] std::filesystem::path unpacked() const { return cache / "unpacked"; }
 
   /// Reads the environment; XDG variables count for root too, so that tests can move everything.
   /// Makes nothing.

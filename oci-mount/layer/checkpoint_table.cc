@@ -79,18 +79,34 @@ std::uint32_t CheckpointTable::find(std::uint64_t stream_offset) const {
 
 Result<void> CheckpointTableBuilder::add(std::uint64_t stream_offset, std::uint64_t blob_bit_offset,
                                          bool member_start, std::span<const std::byte> packed_window) {
-  if (windows_.size() + packed_window.size() > std::numeric_limits<std::uint32_t>::max()) {
+  if (windows_size_bytes() + packed_window.size() > std::numeric_limits<std::uint32_t>::max()) {
     return fail(E2BIG, "checkpoint windows are over the limit of 4 GiB");
   }
   CheckpointRecord record;
   record.stream_offset = stream_offset;
   record.blob_bit_offset = blob_bit_offset;
-  record.window_offset = static_cast<std::uint32_t>(windows_.size());
+  record.window_offset = static_cast<std::uint32_t>(windows_size_bytes());
   record.window_packed_bytes = static_cast<std::uint16_t>(packed_window.size());
   record.flags = member_start ? kCheckpointMemberStart : 0;
   LB_TRY(add_record(record));
   windows_.insert(windows_.end(), packed_window.begin(), packed_window.end());
+  if (spill_ == nullptr || windows_.size() < kMaxHeldWindowBytes) return {};
+  LB_TRY(spill_->append(windows_));
+  spilled_bytes_ += windows_.size();
+  windows_.clear();
   return {};
+}
+
+Result<void> CheckpointTableBuilder::each_window_piece(
+    const std::function<Result<void>(std::span<const std::byte>)>& take) const {
+  std::vector<std::byte> piece;
+  for (std::uint64_t done = 0; done < spilled_bytes_; done += piece.size()) {
+    piece.resize(
+        static_cast<std::size_t>(std::min<std::uint64_t>(spilled_bytes_ - done, kMaxHeldWindowBytes)));
+    LB_TRY(spill_->read_back(done, piece));
+    LB_TRY(take(piece));
+  }
+  return take(windows_);
 }
 
 Result<void> CheckpointTableBuilder::add_zstd(std::uint64_t stream_offset, std::uint64_t blob_offset) {
@@ -118,13 +134,13 @@ Result<void> CheckpointTableBuilder::add_record(CheckpointRecord record) {
 }
 
 Result<std::vector<std::byte>> pack_window(const Window& window) {
-  std::vector<std::byte> packed(ZSTD_COMPRESSBOUND(kWindowBytes));
+  std::array<std::byte, ZSTD_COMPRESSBOUND(kWindowBytes)> packed;
   static_assert(ZSTD_COMPRESSBOUND(kWindowBytes) <= std::numeric_limits<std::uint16_t>::max());
   const std::size_t size =
       ::ZSTD_compress(packed.data(), packed.size(), window.data(), window.size(), kPackLevel);
   if (::ZSTD_isError(size) != 0) return fail(ENOMEM, "zstd: ", ::ZSTD_getErrorName(size));
-  packed.resize(size);
-  return packed;
+  // Not more than it takes: a large layer has many.
+  return std::vector<std::byte>(packed.begin(), packed.begin() + static_cast<std::ptrdiff_t>(size));
 }
 
 Result<void> unpack_window(std::span<const std::byte> packed, Window& window) {

@@ -21,7 +21,7 @@ Result<void> write(const std::filesystem::path& path, const LayerIdentity& ident
   header.stream_size_bytes = walk.stream_size_bytes;
   LB_TRY(make_directories(path.parent_path()));
   LB_ASSIGN(AtomicFile file, AtomicFile::create(path, 0444));
-  LB_TRY(write_index(file, header, {}, {}, walk.entries, source));
+  LB_TRY(write_index(file, header, CheckpointTableBuilder(), walk.entries, source));
   return file.commit();
 }
 

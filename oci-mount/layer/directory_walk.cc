@@ -17,6 +17,7 @@
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/mode_bits.h"
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
@@ -195,7 +196,12 @@ Result<DirectoryWalk> walk_directory(int directory, const std::string& name) {
   const auto part = [](std::span<const std::byte> bytes) {
     return ::XXH3_128bits(bytes.data(), bytes.size());
   };
-  const std::array parts{part(walk.entries.bytes), part(std::as_bytes(std::span(stamps))),
+  const auto entries = walk.entries.parts();
+  const std::array parts{part(entries[0]),
+                         part(entries[1]),
+                         part(entries[2]),
+                         part(entries[3]),
+                         part(std::as_bytes(std::span(stamps))),
                          part(as_bytes(name))};
   const XXH128_hash_t hash = ::XXH3_128bits(parts.data(), sizeof(parts));
   walk.hash_high = hash.high64;

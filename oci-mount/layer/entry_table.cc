@@ -6,26 +6,12 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/mode_bits.h"
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
 
 namespace {
-
-/// Clean and relative, as EntryView promises, within the limits.
-bool is_clean(std::string_view path) {
-  if (path.empty()) return true;
-  if (path.size() > kMaxPathBytes || path.find('\0') != std::string_view::npos) return false;
-  std::size_t depth = 0;
-  while (true) {
-    const auto slash = path.find('/');
-    const auto part = path.substr(0, slash);
-    if (part.empty() || part == "." || part == ".." || part.size() > kMaxNameBytes || ++depth > kMaxPathDepth)
-      return false;
-    if (slash == std::string_view::npos) return true;
-    path.remove_prefix(slash + 1);
-  }
-}
 
 bool lies_within(std::uint64_t offset, std::uint64_t length, std::uint64_t size) {
   return offset <= size && length <= size - offset;
@@ -98,13 +84,10 @@ bool EntryTable::entry_fits(const EntryRecord& record, std::uint64_t stream_size
   }
   const auto type = static_cast<EntryType>(record.type);
   const auto link = strings_.substr(record.link_offset, record.link_length);
-  if (!is_clean(strings_.substr(record.path_offset, record.path_length))) return false;
+  if (!check_path(strings_.substr(record.path_offset, record.path_length))) return false;
   const bool is_link = type == EntryType::kHardLink || type == EntryType::kLinkBelow;
-  if (is_link && (link.empty() || !is_clean(link))) return false;
-  if (type == EntryType::kSymlink &&
-      (link.empty() || link.size() > kMaxSymlinkBytes || link.find('\0') != link.npos)) {
-    return false;
-  }
+  if (is_link && (link.empty() || !check_path(link))) return false;
+  if (type == EntryType::kSymlink && !is_valid_symlink_target(link)) return false;
   if (type != EntryType::kFile && record.extent_count != 0) return false;
   std::uint64_t file_end = 0;
   for (const Extent& extent : extents_.subspan(record.first_extent, record.extent_count)) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/base/printable.h"
 #include "oci-mount/layer/limits.h"
 
@@ -207,18 +208,19 @@ Result<EntryTableBuilder::Table> EntryTableBuilder::finish() {
   settle_links(stands);
   const std::vector<std::uint32_t> kept = order(stands);
   Table table;
+  table.entries.reserve(kept.size());
+  for (const std::uint32_t i : kept) table.entries.push_back(entries_[i]);
   // Extents, xattrs and strings of dropped entries stay: they are few, and harm nothing.
-  table.shape = {kept.size(), extents_.size(), xattrs_.size(), strings_.size()};
-  LB_ASSIGN(const std::size_t size_bytes, table.shape.size_bytes());
-  table.bytes.reserve(size_bytes);
-  const auto append = [&](std::span<const std::byte> bytes) {
-    table.bytes.insert(table.bytes.end(), bytes.begin(), bytes.end());
-  };
-  for (const std::uint32_t i : kept) append(object_bytes(entries_[i]));
-  append(std::as_bytes(std::span(extents_)));
-  append(std::as_bytes(std::span(xattrs_)));
-  append(as_bytes(strings_));
+  table.extents = std::move(extents_);
+  table.xattrs = std::move(xattrs_);
+  table.strings = std::move(strings_);
+  if (auto size = table.shape().size_bytes(); !size) return std::unexpected(size.error());
   return table;
+}
+
+std::array<std::span<const std::byte>, 4> EntryTableBuilder::Table::parts() const {
+  return {std::as_bytes(std::span(entries)), std::as_bytes(std::span(extents)),
+          std::as_bytes(std::span(xattrs)), as_bytes(strings)};
 }
 
 }  // namespace layerboot::layer

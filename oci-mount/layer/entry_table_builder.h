@@ -2,7 +2,10 @@
 // what stands at the end, sorted and packed as the index keeps it.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,8 +31,16 @@ class EntryTableBuilder {
   Result<void> add(const TarEntry& entry);
 
   struct Table {
-    EntryTable::Shape shape;
-    std::vector<std::byte> bytes;
+    std::vector<EntryRecord> entries;
+    std::vector<Extent> extents;
+    std::vector<EntryXattrRecord> xattrs;
+    std::string strings;
+
+    [[nodiscard]] EntryTable::Shape shape() const {
+      return {entries.size(), extents.size(), xattrs.size(), strings.size()};
+    }
+    /// What lies one after the other.
+    [[nodiscard]] std::array<std::span<const std::byte>, 4> parts() const;
   };
   /// What stands, and each mark once. Call once.
   Result<Table> finish();

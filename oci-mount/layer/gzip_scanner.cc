@@ -15,16 +15,19 @@ struct GzipScanner::HashState {
   ~HashState() { ::XXH3_freeState(state); }
 };
 
-GzipScanner::GzipScanner(StreamSink& sink, SideThread& side, std::uint64_t span_target_bytes)
+GzipScanner::GzipScanner(StreamSink& sink, SideThread& side, std::uint64_t span_target_bytes,
+                         FileAppender* window_spill)
     : sink_(sink),
       side_(side),
       span_target_bytes_(span_target_bytes),
-      span_hash_(std::make_unique<HashState>()) {}
+      span_hash_(std::make_unique<HashState>()),
+      table_(window_spill) {}
 GzipScanner::~GzipScanner() = default;
 
 Result<std::unique_ptr<GzipScanner>> GzipScanner::create(StreamSink& sink, SideThread& side,
-                                                         std::uint64_t span_target_bytes) {
-  std::unique_ptr<GzipScanner> scanner(new GzipScanner(sink, side, span_target_bytes));
+                                                         std::uint64_t span_target_bytes,
+                                                         FileAppender* window_spill) {
+  std::unique_ptr<GzipScanner> scanner(new GzipScanner(sink, side, span_target_bytes, window_spill));
   if (scanner->span_hash_->state == nullptr) return fail(ENOMEM, "no memory for a hash");
   ::XXH3_64bits_reset(scanner->span_hash_->state);
   LB_ASSIGN(scanner->stream_, GzipStream::create());
@@ -40,7 +43,7 @@ Result<void> GzipScanner::push(std::span<const std::byte> blob_bytes) {
     if (step.consumed != 0) last_byte_ = blob_bytes[step.consumed - 1];
     blob_bytes = blob_bytes.subspan(step.consumed);
     if (step.produced != 0) LB_TRY(take_output(room.first(step.produced)));
-    if (step.stop == GzipStream::Stop::kBoundary) at_boundary();
+    if (step.stop == GzipStream::Stop::kBoundary) LB_TRY(at_boundary());
     if (step.stop == GzipStream::Stop::kTrailing) trailing_ = true;
     const bool room_was_full = step.produced == room.size();
     if (step.stop == GzipStream::Stop::kMore && !room_was_full) return {};
@@ -61,19 +64,34 @@ Result<void> GzipScanner::take_output(std::span<const std::byte> bytes) {
   return sink_.take(bytes.size());
 }
 
-void GzipScanner::at_boundary() {
+Result<void> GzipScanner::at_boundary() {
   const auto& boundary = stream_->boundary();
   const bool first = checkpoints_.empty();
-  if (!first && stream_offset_ - checkpoints_.back().stream_offset < span_target_bytes_) return;
+  if (!first && stream_offset_ - checkpoints_.back().stream_offset < span_target_bytes_) return {};
   close_span();
-  checkpoints_.push_back({stream_offset_, boundary, 0, {}});
-  if (boundary.member_start) return;
+  checkpoints_.emplace_back(stream_offset_, boundary);
+  // The last one's span is open. As many wait at most as the side thread has jobs.
+  while (checkpoints_.size() > 1 && !checkpoints_.front().is_being_packed.load(std::memory_order_acquire))
+    LB_TRY(settle_front());
+  if (boundary.member_start) return {};
   auto trace = std::make_shared<WindowTrace>();
-  if (stream_->copy_window(trace->window) == 0) return;
+  if (stream_->copy_window(trace->window) == 0) return {};
   trace->first_bit = static_cast<unsigned>(boundary.blob_bit_offset % 8);
   // The block begins within a byte that is consumed already.
   if (trace->first_bit != 0) trace->compressed.push_back(last_byte_);
   trace_ = std::move(trace);
+  return {};
+}
+
+/// Puts the first one into the table. REQUIRES: its window is packed, and its span closed.
+Result<void> GzipScanner::settle_front() {
+  const Checkpoint& checkpoint = checkpoints_.front();
+  if (!checkpoint.packed_window) return std::unexpected(checkpoint.packed_window.error());
+  LB_TRY(table_.add(checkpoint.stream_offset, checkpoint.boundary.blob_bit_offset,
+                    checkpoint.boundary.member_start, *checkpoint.packed_window));
+  table_.set_span_hash(checkpoint.span_hash);
+  checkpoints_.pop_front();
+  return {};
 }
 
 void GzipScanner::close_span() {
@@ -94,8 +112,10 @@ void GzipScanner::follow(std::span<const std::byte> consumed, std::span<const st
 
 void GzipScanner::end_trace() {
   Checkpoint& checkpoint = checkpoints_.back();
+  checkpoint.is_being_packed.store(true, std::memory_order_relaxed);
   side_.submit([&checkpoint, trace = std::exchange(trace_, nullptr)] {
     checkpoint.packed_window = pack_traced_window(*trace);
+    checkpoint.is_being_packed.store(false, std::memory_order_release);
   });
 }
 
@@ -106,12 +126,7 @@ Result<void> GzipScanner::finish() {
   side_.drain();
   // A checkpoint at the very end has no span: the closing one takes its place.
   if (checkpoints_.back().stream_offset == stream_offset_) checkpoints_.pop_back();
-  for (const Checkpoint& checkpoint : checkpoints_) {
-    if (!checkpoint.packed_window) return std::unexpected(checkpoint.packed_window.error());
-    LB_TRY(table_.add(checkpoint.stream_offset, checkpoint.boundary.blob_bit_offset,
-                      checkpoint.boundary.member_start, *checkpoint.packed_window));
-    table_.set_span_hash(checkpoint.span_hash);
-  }
+  while (!checkpoints_.empty()) LB_TRY(settle_front());
   return table_.add(stream_offset_, stream_->end_offset() * 8, false, {});
 }
 

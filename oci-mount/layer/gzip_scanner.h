@@ -1,6 +1,7 @@
 // GzipScanner: one pass over a gzip blob, setting checkpoints on the way.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -32,9 +33,10 @@ class StreamSink {
 class GzipScanner {
  public:
   /// `sink` and `side` outlive the scanner; before it goes, `side` is drained. Checkpoints are at least
-  /// `span_target_bytes` of the stream apart.
+  /// `span_target_bytes` of the stream apart. `window_spill`: see CheckpointTableBuilder.
   static Result<std::unique_ptr<GzipScanner>> create(StreamSink& sink, SideThread& side,
-                                                     std::uint64_t span_target_bytes = kSpanTargetBytes);
+                                                     std::uint64_t span_target_bytes = kSpanTargetBytes,
+                                                     FileAppender* window_spill = nullptr);
   ~GzipScanner();
 
   Result<void> push(std::span<const std::byte> blob_bytes);
@@ -48,15 +50,20 @@ class GzipScanner {
  private:
   struct HashState;
   struct Checkpoint {
+    Checkpoint(std::uint64_t offset, GzipStream::Boundary at) : stream_offset(offset), boundary(at) {}
+
     std::uint64_t stream_offset;
     GzipStream::Boundary boundary;
-    std::uint64_t span_hash;
-    Result<std::vector<std::byte>> packed_window;  // the side thread's until it is drained
+    std::uint64_t span_hash = 0;
+    Result<std::vector<std::byte>> packed_window;  // the side thread's while it is being packed
+    std::atomic<bool> is_being_packed{false};
   };
 
-  GzipScanner(StreamSink& sink, SideThread& side, std::uint64_t span_target_bytes);
+  GzipScanner(StreamSink& sink, SideThread& side, std::uint64_t span_target_bytes,
+              FileAppender* window_spill);
   Result<void> take_output(std::span<const std::byte> bytes);
-  void at_boundary();
+  Result<void> at_boundary();
+  Result<void> settle_front();
   void close_span();
   void follow(std::span<const std::byte> consumed, std::span<const std::byte> produced);
   void end_trace();
@@ -66,7 +73,7 @@ class GzipScanner {
   std::uint64_t span_target_bytes_;
   std::unique_ptr<GzipStream> stream_;
   std::unique_ptr<HashState> span_hash_;
-  std::deque<Checkpoint> checkpoints_;  // a deque: jobs hold on to its elements
+  std::deque<Checkpoint> checkpoints_;  // not in the table yet; a deque, as jobs hold on to its elements
   CheckpointTableBuilder table_;
   std::shared_ptr<WindowTrace> trace_;  // of the last checkpoint, while it is gathered
   std::byte last_byte_{};               // of what was consumed

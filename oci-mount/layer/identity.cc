@@ -67,6 +67,12 @@ LayerIdentity LayerIdentity::of_directory(std::uint64_t hash_high, std::uint64_t
   return identity;
 }
 
+LayerIdentity LayerIdentity::of_record(const IdentityRecord& record) {
+  LayerIdentity identity;
+  identity.record_ = record;
+  return identity;
+}
+
 std::string LayerIdentity::text() const {
   if (record_.kind == IdentityKind::kLocalFile) return str_cat("file:", hash_text(record_.bytes));
   if (record_.kind == IdentityKind::kDirectory) return str_cat("dir:", hash_text(record_.bytes));

@@ -21,6 +21,9 @@ class LayerIdentity {
   /// By the hash of what its walk found.
   static LayerIdentity of_directory(std::uint64_t hash_high, std::uint64_t hash_low);
 
+  /// REQUIRES: `record` is one's.
+  static LayerIdentity of_record(const IdentityRecord& record);
+
   [[nodiscard]] const IdentityRecord& record() const { return record_; }
   /// "sha256:…", "file:…" or "dir:…"; the same layer always gives the same text. Part of the tree's key.
   [[nodiscard]] std::string text() const;

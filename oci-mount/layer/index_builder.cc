@@ -12,6 +12,7 @@
 #include "oci-mount/layer/index_file.h"
 #include "oci-mount/layer/layer_index.h"
 #include "oci-mount/layer/limits.h"
+#include "oci-mount/layer/stream_scanner.h"
 #include "oci-mount/layer/tar_scanner.h"
 #include "oci-mount/layer/zstd_scanner.h"
 #include "oci-mount/store/compression.h"
@@ -82,7 +83,7 @@ class TarPass final : public StreamSink {
 
 /// How one pass over the blob goes about it.
 struct Manner {
-  bool recut = false;  // zstd in frames of our own, into a file beside the index
+  bool recut = false;  // in zstd frames of our own, into a file beside the index
   std::uint64_t span_target_bytes = kSpanTargetBytes;  // of gzip
 
   friend bool operator==(const Manner&, const Manner&) = default;
@@ -90,13 +91,16 @@ struct Manner {
 
 class IndexBuild {
  public:
+  /// `beside` takes the recut file, or windows while they are gathered.
   IndexBuild(const store::Blob& blob, const ExpectedLayer& expected, store::Hasher blob_hasher,
-             store::Hasher tar_hasher, AtomicFile* recut, std::uint64_t span_target_bytes)
+             store::Hasher tar_hasher, FileAppender& beside, SideThread& side, const Manner& manner)
       : blob_(blob),
         expected_(expected),
-        recut_(recut),
-        span_target_bytes_(span_target_bytes),
+        beside_(beside),
+        recut_(manner.recut ? &beside : nullptr),
+        span_target_bytes_(manner.span_target_bytes),
         blob_hasher_(std::move(blob_hasher)),
+        side_(side),
         tar_(pipe_, std::move(tar_hasher), blob.size_bytes()) {}
 
   // The side thread may still be at work with what goes before it does.
@@ -110,10 +114,14 @@ class IndexBuild {
     if (!compression) return while_doing(compression.error(), blob_.name());
     compression_ = *compression;
     if (compression_ == store::Compression::kGzip) {
-      LB_ASSIGN(gzip_, GzipScanner::create(tar_, side_, span_target_bytes_));
+      LB_ASSIGN(gzip_, GzipScanner::create(tar_, side_, span_target_bytes_, &beside_));
     }
     if (compression_ == store::Compression::kZstd) {
       LB_ASSIGN(zstd_, ZstdScanner::create(tar_, recut_));
+    }
+    if (is_stream()) {
+      if (needs_recut()) return {};
+      LB_ASSIGN(stream_, StreamScanner::create(compression_, tar_, *recut_));
     }
     LB_TRY(read_through(on_progress));
     if (needs_recut()) return {};
@@ -123,7 +131,7 @@ class IndexBuild {
   /// After run(): what the layer turned out to need.
   [[nodiscard]] Manner fitting_manner() const {
     Manner manner{recut_ != nullptr || needs_recut(), span_target_bytes_};
-    const std::uint64_t windows_bytes = gzip_ ? gzip_->checkpoints().windows().size() : 0;
+    const std::uint64_t windows_bytes = gzip_ ? gzip_->checkpoints().windows_size_bytes() : 0;
     const std::uint64_t most_bytes = tar_.size_bytes() / kMinStreamBytesPerWindowByte + kWindowsFreeBytes;
     if (windows_bytes > most_bytes) {
       const std::uint64_t factor = 1 + windows_bytes / most_bytes;
@@ -132,7 +140,7 @@ class IndexBuild {
     return manner;
   }
 
-  Result<void> write(AtomicFile& file) {
+  Result<void> write(FileAppender& file) {
     IndexHeader header;
     header.compression = static_cast<std::uint32_t>(compression_);
     header.blob = expected_.identity.record();
@@ -141,17 +149,23 @@ class IndexBuild {
     header.stream_size_bytes = tar_.size_bytes();
     LB_ASSIGN(const auto table, tar_.entries().finish());
     if (recut_ != nullptr) header.recut_size_bytes = recut_->size_bytes();
-    std::span<const CheckpointRecord> checkpoints;
-    if (zstd_) checkpoints = zstd_->checkpoints().records();
-    if (gzip_) checkpoints = gzip_->checkpoints().records();
-    const auto windows = gzip_ ? gzip_->checkpoints().windows() : std::span<const std::byte>();
-    return write_index(file, header, checkpoints, windows, table, expected_.source);
+    const CheckpointTableBuilder none;
+    const CheckpointTableBuilder& checkpoints = gzip_     ? gzip_->checkpoints()
+                                                : zstd_   ? zstd_->checkpoints()
+                                                : stream_ ? stream_->checkpoints()
+                                                          : none;
+    return write_index(file, header, checkpoints, table, expected_.source);
   }
 
  private:
-  /// A zstd layer can't be read as it is.
+  /// Has no place where decoding could start.
+  [[nodiscard]] bool is_stream() const {
+    return compression_ == store::Compression::kXz || compression_ == store::Compression::kBzip2;
+  }
+  /// The layer can't be read as it is.
   [[nodiscard]] bool needs_recut() const {
-    return recut_ == nullptr && zstd_ != nullptr && !decoded_ && decoded_.error().code == EFBIG;
+    if (recut_ != nullptr) return false;
+    return is_stream() || (zstd_ != nullptr && !decoded_ && decoded_.error().code == EFBIG);
   }
 
   /// Reads all of the blob, even past an error in what it decodes to: whether the blob is damaged, or was
@@ -175,6 +189,7 @@ class IndexBuild {
     }
     if (decoded_ && gzip_) decoded_ = gzip_->finish();
     if (decoded_ && zstd_) decoded_ = zstd_->finish();
+    if (decoded_ && stream_) decoded_ = stream_->finish();
     if (decoded_) decoded_ = tar_.finish();
     side_.drain();
     return {};
@@ -182,12 +197,13 @@ class IndexBuild {
 
   Result<void> decode(std::span<const std::byte> bytes) {
     if (gzip_) return gzip_->push(bytes);
+    if (stream_) return stream_->push(bytes);
     return zstd_ ? zstd_->push(bytes) : tar_.take_plain(bytes, is_tar_hashed());
   }
 
   /// A plain tar's DiffID is its blob's digest, unless the two are of different algorithms.
   [[nodiscard]] bool is_tar_hashed() const {
-    return gzip_ != nullptr || zstd_ != nullptr ||
+    return compression_ != store::Compression::kNone ||
            (expected_.digests &&
             expected_.digests->blob.algorithm() != expected_.digests->diff_id.algorithm());
   }
@@ -213,27 +229,34 @@ class IndexBuild {
   std::unexpected<Error> undecodable() const {
     const std::string_view said = store::compression_name(expected_.compression);
     const bool other = compression_ == store::Compression::kNone && compression_ != expected_.compression;
-    return while_doing(decoded_.error(), blob_.name(), " is whole, but can't be served",
-                       other ? str_cat(" (its media type says ", said, ", which it is not)") : std::string());
+    auto error =
+        while_doing(decoded_.error(), blob_.name(), " is whole, but can't be served",
+                    other ? str_cat(" (its media type says ", said, ", which it is not)") : std::string());
+    // No other copy of it is any better.
+    if (decoded_.error().code == EBADMSG)
+      error.error().text += "; it was made so: whoever publishes the image has to build it again";
+    return error;
   }
 
   const store::Blob& blob_;
   const ExpectedLayer& expected_;
   store::Compression compression_ = store::Compression::kNone;
-  AtomicFile* recut_;  // or null
+  FileAppender& beside_;
+  FileAppender* recut_;  // or null
   std::uint64_t span_target_bytes_;
   store::Hasher blob_hasher_;
-  SideThread side_;
+  SideThread& side_;
   DigestPipe pipe_{side_};
   TarPass tar_;
   std::unique_ptr<GzipScanner> gzip_;
   std::unique_ptr<ZstdScanner> zstd_;
+  std::unique_ptr<StreamScanner> stream_;  // of xz and bzip2
   Result<void> decoded_;
 };
 
 /// One pass. The manner that fits the layer: when it is `manner`, the index is written.
-Result<Manner> try_build(const store::Blob& blob, const ExpectedLayer& expected,
-                         const std::filesystem::path& path, const Manner& manner,
+Result<Manner> try_build(const store::Blob& blob, const ExpectedLayer& expected, FileAppender& index,
+                         FileAppender& recut, SideThread& side, const Manner& manner,
                          const std::function<void(std::uint64_t)>& on_progress) {
   const auto blob_algorithm =
       expected.digests ? expected.digests->blob.algorithm() : store::HashAlgorithm::kSha256;
@@ -241,21 +264,13 @@ Result<Manner> try_build(const store::Blob& blob, const ExpectedLayer& expected,
       expected.digests ? expected.digests->diff_id.algorithm() : store::HashAlgorithm::kSha256;
   LB_ASSIGN(auto blob_hasher, store::Hasher::create(blob_algorithm));
   LB_ASSIGN(auto tar_hasher, store::Hasher::create(diff_algorithm));
-  std::optional<AtomicFile> recut;
-  if (manner.recut) {
-    LB_ASSIGN(recut, AtomicFile::create(recut_path(path), 0444));
-  }
-  IndexBuild build(blob, expected, std::move(blob_hasher), std::move(tar_hasher), recut ? &*recut : nullptr,
-                   manner.span_target_bytes);
+  LB_TRY(index.restart());
+  LB_TRY(recut.restart());
+  IndexBuild build(blob, expected, std::move(blob_hasher), std::move(tar_hasher), recut, side, manner);
   LB_TRY(build.run(on_progress));
   const Manner fitting = build.fitting_manner();
-  if (fitting != manner) return fitting;
-  LB_ASSIGN(AtomicFile file, AtomicFile::create(path, 0444));
-  LB_TRY(build.write(file));
-  // The index goes last: it says that the recut file is there.
-  if (recut) LB_TRY(recut->commit());
-  LB_TRY(file.commit());
-  return manner;
+  if (fitting == manner) LB_TRY(build.write(index));
+  return fitting;
 }
 
 }  // namespace
@@ -272,15 +287,41 @@ std::unexpected<Error> wrong_diff_id(const std::string& name, const store::Diges
               " as its DiffID: the image was put together wrong; fetch or build it again");
 }
 
-Result<void> build_index(const store::Blob& blob, const ExpectedLayer& expected,
-                         const std::filesystem::path& path,
-                         const std::function<void(std::uint64_t)>& on_progress) {
+Result<IndexFiles> IndexFiles::create(const std::filesystem::path& path) {
+  LB_ASSIGN(AtomicFile index, AtomicFile::create(path, 0444));
+  LB_ASSIGN(AtomicFile recut, AtomicFile::create(recut_path(path), 0444));
+  return IndexFiles(std::move(index), std::move(recut), path.string());
+}
+
+Result<LayerIndex> IndexFiles::commit(const LayerIdentity& expected) {
+  // A mapping through a descriptor for writing would keep the mount from being made read-only (EBUSY), which
+  // the sandbox does.
+  LB_ASSIGN(const UniqueFd read_only, open_path(descriptor_path(index_.fd()), O_RDONLY));
+  LB_ASSIGN(LayerIndex index, LayerIndex::of_file(read_only.get(), name_, expected));
+  // The index goes last: it says that the recut file is there.
+  if (index.recut_size_bytes() != 0) LB_TRY(recut_.commit());
+  LB_TRY(index_.commit());
+  return index;
+}
+
+Result<void> fill_index(const store::Blob& blob, const ExpectedLayer& expected, FileAppender& index,
+                        FileAppender& recut, SideThread& side,
+                        const std::function<void(std::uint64_t)>& on_progress) {
   // Ends: a layer is recut once, and the span target only grows, up to the widest.
   for (Manner manner;;) {
-    LB_ASSIGN(const Manner fitting, try_build(blob, expected, path, manner, on_progress));
+    LB_ASSIGN(const Manner fitting, try_build(blob, expected, index, recut, side, manner, on_progress));
     if (fitting == manner) return {};
     manner = fitting;
   }
+}
+
+Result<LayerIndex> build_index(const store::Blob& blob, const ExpectedLayer& expected,
+                               const std::filesystem::path& path,
+                               const std::function<void(std::uint64_t)>& on_progress) {
+  LB_ASSIGN(IndexFiles files, IndexFiles::create(path));
+  SideThread side;
+  LB_TRY(fill_index(blob, expected, files.index(), files.recut(), side, on_progress));
+  return files.commit(expected.identity);
 }
 
 }  // namespace layerboot::layer

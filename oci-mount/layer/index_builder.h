@@ -7,8 +7,11 @@
 #include <optional>
 #include <string>
 
+#include "oci-mount/base/files.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/layer/identity.h"
+#include "oci-mount/layer/layer_index.h"
+#include "oci-mount/layer/side_thread.h"
 #include "oci-mount/store/blob.h"
 #include "oci-mount/store/digest.h"
 #include "oci-mount/store/oci_json.h"
@@ -34,14 +37,43 @@ Result<void> check_size(const store::Blob& blob, const ExpectedLayer& expected);
 std::unexpected<Error> wrong_diff_id(const std::string& name, const store::Digest& found,
                                      const store::Digest& expected);
 
+/// The files that building an index fills: its own, and the recut file beside it. Neither has a name before
+/// commit().
+class IndexFiles {
+ public:
+  /// `path` is the index's; its directory must exist.
+  static Result<IndexFiles> create(const std::filesystem::path& path);
+
+  [[nodiscard]] AtomicFile& index() { return index_; }
+  [[nodiscard]] AtomicFile& recut() { return recut_; }
+  /// Gives the index its name, and the recut file its own where the index says that there is one. Before that
+  /// it is checked as LayerIndex::open() does: who filled the files has read foreign bytes. EBADMSG where it
+  /// is no index of `expected`. Gives the index that was checked.
+  Result<LayerIndex> commit(const LayerIdentity& expected);
+
+ private:
+  IndexFiles(AtomicFile index, AtomicFile recut, std::string name)
+      : index_(std::move(index)), recut_(std::move(recut)), name_(std::move(name)) {}
+
+  AtomicFile index_;
+  AtomicFile recut_;
+  std::string name_;
+};
+
 /// How it is compressed, the blob itself says. Reads the whole blob once (sha256 of its bytes, decoding,
-/// sha256 of the tar, tar entries, checkpoints) and puts the index at `path`, whole or not at all; of a zstd
-/// layer in large frames also the recut file beside it. `on_progress` gets the blob's bytes done so far.
-/// Errors are one line that names the blob and the remedy: EBADMSG where the blob is not what it is to be
-/// (cut short, changed), the codec's or the tar's own where it is, but can't be served. Uses a second thread
-/// for the hashes.
-Result<void> build_index(const store::Blob& blob, const ExpectedLayer& expected,
-                         const std::filesystem::path& path,
-                         const std::function<void(std::uint64_t)>& on_progress);
+/// sha256 of the tar, tar entries, checkpoints), a second time where what the layer needs is known at its end
+/// only, and writes the index into `index`; of a layer in large zstd frames, xz or bzip2 also the recut file
+/// into `recut`, where others keep windows meanwhile. Both are empty. `on_progress` gets the blob's bytes
+/// done so far. Errors are one line that names the blob and the remedy: EBADMSG where the blob is not what it
+/// is to be (cut short, changed), the codec's or the tar's own where it is, but can't be served. `side` does
+/// the hashes, and is drained afterwards.
+Result<void> fill_index(const store::Blob& blob, const ExpectedLayer& expected, FileAppender& index,
+                        FileAppender& recut, SideThread& side,
+                        const std::function<void(std::uint64_t)>& on_progress);
+
+/// fill_index() in this process, and the files at `path` and beside it, whole or not at all. Gives the index.
+Result<LayerIndex> build_index(const store::Blob& blob, const ExpectedLayer& expected,
+                               const std::filesystem::path& path,
+                               const std::function<void(std::uint64_t)>& on_progress);
 
 }  // namespace layerboot::layer

@@ -3,7 +3,11 @@
 #include <xxhash.h>
 #include <zstd.h>
 
+#include <functional>
+#include <memory>
+
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/layer/limits.h"
 #include "oci-mount/store/oci_json.h"
 
@@ -18,12 +22,33 @@ EntryTable::Shape shape_of(const IndexHeader& header) {
   return {header.entry_count, header.extent_count, header.xattr_count, header.strings_size_bytes};
 }
 
-Result<std::vector<std::byte>> pack_entries(std::span<const std::byte> bytes) {
-  std::vector<std::byte> packed(::ZSTD_compressBound(bytes.size()));
-  const std::size_t size =
-      ::ZSTD_compress(packed.data(), packed.size(), bytes.data(), bytes.size(), kEntriesLevel);
-  if (::ZSTD_isError(size) != 0) return fail(ENOMEM, "zstd: ", ::ZSTD_getErrorName(size));
-  packed.resize(size);
+struct FreeEncoder {
+  void operator()(ZSTD_CCtx* encoder) const { ::ZSTD_freeCCtx(encoder); }
+};
+
+/// Piece by piece, so that beside the table only its packed form takes memory, which is a tenth.
+Result<std::vector<std::byte>> pack_entries(const EntryTableBuilder::Table& table) {
+  constexpr std::size_t kPieceBytes = 256U << 10U;
+  LB_ASSIGN(const std::size_t size_bytes, table.shape().size_bytes());
+  const std::unique_ptr<ZSTD_CCtx, FreeEncoder> encoder(::ZSTD_createCCtx());
+  if (!encoder) return fail(ENOMEM, "no memory for zstd");
+  ::ZSTD_CCtx_setParameter(encoder.get(), ZSTD_c_compressionLevel, kEntriesLevel);
+  ::ZSTD_CCtx_setPledgedSrcSize(encoder.get(), size_bytes);
+  std::vector<std::byte> packed;
+  std::vector<std::byte> piece(kPieceBytes);
+  const auto feed = [&](std::span<const std::byte> bytes, ZSTD_EndDirective what) -> Result<void> {
+    ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
+    for (bool more = true; more;) {
+      ZSTD_outBuffer out{piece.data(), piece.size(), 0};
+      const std::size_t left = ::ZSTD_compressStream2(encoder.get(), &out, &in, what);
+      if (::ZSTD_isError(left) != 0) return fail(ENOMEM, "zstd: ", ::ZSTD_getErrorName(left));
+      packed.insert(packed.end(), piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(out.pos));
+      more = what == ZSTD_e_end ? left != 0 : in.pos != in.size;
+    }
+    return {};
+  };
+  for (const auto part : table.parts()) LB_TRY(feed(part, ZSTD_e_continue));
+  LB_TRY(feed({}, ZSTD_e_end));
   return packed;
 }
 
@@ -51,34 +76,37 @@ class FileHash {
 
 }  // namespace
 
-Result<void> write_index(AtomicFile& file, IndexHeader header, std::span<const CheckpointRecord> checkpoints,
-                         std::span<const std::byte> windows, const EntryTableBuilder::Table& entries,
-                         std::string_view source) {
-  LB_ASSIGN(const auto packed, pack_entries(entries.bytes));
+Result<void> write_index(FileAppender& file, IndexHeader header, const CheckpointTableBuilder& checkpoints,
+                         const EntryTableBuilder::Table& entries, std::string_view source) {
+  LB_ASSIGN(const auto packed, pack_entries(entries));
+  const EntryTable::Shape shape = entries.shape();
   header.magic = kIndexMagic;
   header.format_version = kIndexFormatVersion;
   header.policy_version = kIndexPolicyVersion;
-  header.checkpoint_count = checkpoints.size();
-  header.windows_size_bytes = windows.size();
-  header.entry_count = entries.shape.entry_count;
-  header.extent_count = entries.shape.extent_count;
-  header.xattr_count = entries.shape.xattr_count;
-  header.strings_size_bytes = entries.shape.strings_size_bytes;
+  header.checkpoint_count = checkpoints.records().size();
+  header.windows_size_bytes = checkpoints.windows_size_bytes();
+  header.entry_count = shape.entry_count;
+  header.extent_count = shape.extent_count;
+  header.xattr_count = shape.xattr_count;
+  header.strings_size_bytes = shape.strings_size_bytes;
   header.entries_packed_bytes = packed.size();
   header.source_size_bytes = static_cast<std::uint32_t>(source.size());
   header.file_hash = 0;
+  using Take = std::function<Result<void>(std::span<const std::byte>)>;
+  const auto each_part = [&](const Take& take) -> Result<void> {
+    LB_TRY(take(object_bytes(header)));
+    LB_TRY(take(std::as_bytes(checkpoints.records())));
+    LB_TRY(checkpoints.each_window_piece(take));
+    LB_TRY(take(packed));
+    return take(as_bytes(source));
+  };
   FileHash hash;
-  hash.update(object_bytes(header));
-  hash.update(std::as_bytes(checkpoints));
-  hash.update(windows);
-  hash.update(packed);
-  hash.update(as_bytes(source));
+  LB_TRY(each_part([&hash](std::span<const std::byte> part) -> Result<void> {
+    hash.update(part);
+    return {};
+  }));
   LB_ASSIGN(header.file_hash, hash.finish());
-  LB_TRY(file.append(object_bytes(header)));
-  LB_TRY(file.append(std::as_bytes(checkpoints)));
-  LB_TRY(file.append(windows));
-  LB_TRY(file.append(packed));
-  return file.append(as_bytes(source));
+  return each_part([&file](std::span<const std::byte> part) { return file.append(part); });
 }
 
 Result<IndexParts> parse_index_file(std::span<const std::byte> bytes) {
@@ -103,9 +131,11 @@ Result<IndexParts> parse_index_file(std::span<const std::byte> bytes) {
   }
   parts.packed_entries = rest.first(header.entries_packed_bytes);
   parts.source = as_text(rest.subspan(header.entries_packed_bytes));
-  if (header.compression > static_cast<std::uint32_t>(store::Compression::kZstd) ||
-      (header.recut_size_bytes != 0 &&
-       header.compression != static_cast<std::uint32_t>(store::Compression::kZstd))) {
+  // A layer of no bytes has no recut file to speak of, whatever it is compressed with.
+  const bool is_recut = header.recut_size_bytes != 0;
+  const bool may_be_recut = header.compression >= static_cast<std::uint32_t>(store::Compression::kZstd);
+  if (header.compression > static_cast<std::uint32_t>(store::Compression::kBzip2) ||
+      (is_recut && !may_be_recut)) {
     return fail(EBADMSG, "its header is damaged");
   }
   LB_TRY(shape_of(header).size_bytes());

@@ -10,6 +10,7 @@
 #include "oci-mount/base/progress.h"
 #include "oci-mount/layer/directory_layer.h"
 #include "oci-mount/layer/index_builder.h"
+#include "oci-mount/layer/index_child.h"
 #include "oci-mount/layer/index_format.h"
 
 namespace layerboot::layer {
@@ -27,11 +28,19 @@ Result<LayerIndex> build_and_open(const store::Blob& blob, const ExpectedLayer& 
   std::optional<Progress> progress;
   if (options.show_progress && !options.on_progress)
     progress.emplace(str_cat("indexing ", blob.name()), blob.size_bytes());
-  LB_TRY(build_index(blob, expected, path, [&](std::uint64_t done_bytes) {
+  const auto on_progress = [&](std::uint64_t done_bytes) {
     if (progress) progress->update(done_bytes);
     if (options.on_progress) options.on_progress(done_bytes);
-  }));
-  return LayerIndex::open(path, expected.identity);
+  };
+  const bool in_child = has_index_children() && blob.fd() >= 0;
+  auto index = in_child ? build_index_in_child(blob, expected, path, on_progress)
+                        : build_index(blob, expected, path, on_progress);
+  // Here, as the child that indexed it has no standard error.
+  if (index && index->recut_size_bytes() != 0) {
+    log_info(blob.name(), " can only be decoded from its beginning: it was cut anew, once, into ",
+             recut_path(path).string());
+  }
+  return index;
 }
 
 /// What building the index checks, of one that is there: the answer must not hang on what is cached. ESTALE
@@ -49,7 +58,11 @@ Result<void> check_diff_id(const LayerIndex& index, const ExpectedLayer& expecte
 Result<std::shared_ptr<const store::Blob>> open_recut(const LayerIndex& index,
                                                       const std::filesystem::path& index_path,
                                                       const std::string& name) {
-  LB_ASSIGN(auto blob, store::FileBlob::open(recut_path(index_path), str_cat(name, " (recut)")));
+  LB_ASSIGN(UniqueFd fd, open_trusted(recut_path(index_path)));
+  struct stat st{};
+  if (::fstat(fd.get(), &st) != 0) return errno_error("fstat of ", recut_path(index_path).string());
+  auto blob = store::FileBlob::adopt(std::move(fd), 0, static_cast<std::uint64_t>(st.st_size),
+                                     str_cat(name, " (recut)"));
   if (blob->size_bytes() != index.recut_size_bytes())
     return fail(EBADMSG, blob->name(), " has ", blob->size_bytes(), " of ", index.recut_size_bytes(),
                 " bytes");

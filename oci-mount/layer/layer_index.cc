@@ -1,7 +1,5 @@
 #include "oci-mount/layer/layer_index.h"
 
-#include <fcntl.h>
-
 #include "oci-mount/base/files.h"
 
 namespace layerboot::layer {
@@ -11,7 +9,7 @@ std::filesystem::path recut_path(const std::filesystem::path& index_path) {
 }
 
 Result<IndexOwner> read_index_owner(const std::filesystem::path& path) {
-  LB_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY));
+  LB_ASSIGN(const UniqueFd fd, open_trusted(path));
   LB_ASSIGN(const Mapping mapping, Mapping::read_only(fd.get()));
   const auto parts = parse_index_file(mapping.bytes());
   if (!parts) return while_doing(parts.error(), "index ", path.string());
@@ -19,23 +17,26 @@ Result<IndexOwner> read_index_owner(const std::filesystem::path& path) {
 }
 
 Result<LayerIndex> LayerIndex::open(const std::filesystem::path& path, const LayerIdentity& expected) {
-  LB_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY));
-  LB_ASSIGN(Mapping mapping, Mapping::read_only(fd.get()));
+  LB_ASSIGN(const UniqueFd fd, open_trusted(path));
+  return of_file(fd.get(), path.string(), expected);
+}
+
+Result<LayerIndex> LayerIndex::of_file(int fd, const std::string& name, const LayerIdentity& expected) {
+  LB_ASSIGN(Mapping mapping, Mapping::read_only(fd));
   auto parts = parse_index_file(mapping.bytes());
-  if (!parts) return while_doing(parts.error(), "index ", path.string());
+  if (!parts) return while_doing(parts.error(), "index ", name);
   const IndexHeader& header = parts->header;
-  if (header.blob != expected.record())
-    return fail(ESTALE, "index ", path.string(), ": it is of another layer");
+  if (header.blob != expected.record()) return fail(ESTALE, "index ", name, ": it is of another layer");
   CheckpointTable checkpoints;
   if (header.compression != static_cast<std::uint32_t>(store::Compression::kNone)) {
     const auto read_size_bytes =
         header.recut_size_bytes != 0 ? header.recut_size_bytes : header.blob_size_bytes;
     auto parsed =
         CheckpointTable::parse(parts->checkpoints, parts->windows, read_size_bytes, header.stream_size_bytes);
-    if (!parsed) return while_doing(parsed.error(), "index ", path.string());
+    if (!parsed) return while_doing(parsed.error(), "index ", name);
     checkpoints = *parsed;
   } else if (header.blob_size_bytes != header.stream_size_bytes) {
-    return fail(EBADMSG, "index ", path.string(), ": a plain tar of two sizes");
+    return fail(EBADMSG, "index ", name, ": a plain tar of two sizes");
   }
   return LayerIndex(std::move(mapping), *parts, checkpoints);
 }

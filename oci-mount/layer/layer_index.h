@@ -32,8 +32,11 @@ Result<IndexOwner> read_index_owner(const std::filesystem::path& path);
 class LayerIndex {
  public:
   /// Maps the file and checks it: its hash, every size, every checkpoint. EBADMSG when it is damaged, ESTALE
-  /// when it is of another version or of another layer than `expected`: then it is to be built again.
+  /// when it is of another version or of another layer than `expected`, or when others could have written it
+  /// (open_trusted()): then it is to be built again.
   static Result<LayerIndex> open(const std::filesystem::path& path, const LayerIdentity& expected);
+  /// The same of a file that is open, whose name is for messages. `fd` is lent for the call.
+  static Result<LayerIndex> of_file(int fd, const std::string& name, const LayerIdentity& expected);
 
   [[nodiscard]] store::Compression compression() const;
   /// What it was checked against; of kind kNone for a local file.

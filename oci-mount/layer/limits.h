@@ -1,4 +1,5 @@
-// What a layer may hold at most. Each error that comes of one names it.
+// What a layer may hold at most, beside what names and paths may be (base/path_rules.h). Each error that
+// comes of one names it.
 #pragma once
 
 #include <cstddef>
@@ -12,15 +13,8 @@ inline constexpr std::uint64_t kMaxImageBytes = 256ULL << 30U;  // all layers of
 /// 32768.
 inline constexpr std::uint64_t kMaxCompressionRatio = 1100;
 inline constexpr std::uint64_t kCompressionRatioFreeBytes = 1ULL << 30U;
-inline constexpr std::uint32_t kMaxEntries = 4'000'000;  // one layer
-inline constexpr std::size_t kMaxNameBytes = 255;        // one part of a path
-inline constexpr std::size_t kMaxPathBytes = 4096;
-inline constexpr std::size_t kMaxPathDepth = 1024;
-inline constexpr std::size_t kMaxSymlinkBytes = 4095;
-inline constexpr std::size_t kMaxExtendedHeaderBytes = 1U << 20U;  // one PAX header or GNU long name
+inline constexpr std::uint32_t kMaxEntries = 4'000'000;            // one layer
 inline constexpr std::size_t kMaxSparseExtents = 65536;            // of one file
-inline constexpr std::size_t kMaxXattrBytes = 64U << 10U;          // names and values of one entry
-inline constexpr std::size_t kMaxXattrNameBytes = 255;
 inline constexpr std::uint64_t kMaxEntryTableBytes = 1ULL << 30U;  // entries of one layer, as kept
 
 inline constexpr std::size_t kMaxGzipHeaderBytes = 128U << 10U;  // extra field, name and comment
@@ -43,5 +37,11 @@ inline constexpr std::uint64_t kWidestSpanTargetBytes = 2U << 20U;
 inline constexpr std::uint64_t kMaxSpanBytes = 32U << 20U;
 /// Compressed bytes of one span: stored blocks add little, empty blocks and members could add any amount.
 inline constexpr std::uint64_t kMaxSpanBlobBytes = 64U << 20U;
+
+/// What indexing one layer may take: address space (the program's own counted), processor time, a file's
+/// size.
+inline constexpr std::uint64_t kMaxIndexingMemoryBytes = 3ULL << 30U;
+inline constexpr std::uint64_t kMaxIndexingCpuSeconds = 7200;
+inline constexpr std::uint64_t kMaxIndexFileBytes = kMaxStreamBytes + (1ULL << 30U);
 
 }  // namespace layerboot::layer

@@ -67,6 +67,12 @@ SpanPtr SpanCache::find(const SpanKey& key) {
   return find_locked(owner, key);
 }
 
+bool SpanCache::is_here_or_coming(const SpanKey& key) {
+  Shard& owner = shard(key);
+  const std::lock_guard lock(owner.mutex);
+  return owner.kept.contains(key) || owner.in_flight.contains(key);
+}
+
 void SpanCache::drop_oldest_locked(Shard& shard) {
   const Kept& oldest = shard.by_age.back();
   shard.used_bytes -= oldest.span->bytes().size();

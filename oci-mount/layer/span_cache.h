@@ -80,6 +80,9 @@ class SpanCache final : private MemoryBudget::Cache {
   /// The span, or null. Does not allocate or wait.
   SpanPtr find(const SpanKey& key);
 
+  /// Whether find() would find it, or somebody makes it. Leaves its age as it is.
+  [[nodiscard]] bool is_here_or_coming(const SpanKey& key);
+
   class Acquire;
   /// co_await gives a Result<SpanPtr>: the span; the error of who made it; or null, the order to make it:
   /// who gets that must call finish(key, …) in the end.

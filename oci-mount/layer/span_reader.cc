@@ -27,6 +27,11 @@ class SequentialWatch {
     ends_[next_.fetch_add(1, std::memory_order_relaxed) % ends_.size()].store(end, std::memory_order_relaxed);
     return false;
   }
+  /// Whether note() of a read from `offset` on would be true.
+  [[nodiscard]] bool goes_on_from(std::uint64_t offset) const {
+    return std::ranges::any_of(
+        ends_, [&](const auto& expected) { return expected.load(std::memory_order_relaxed) == offset; });
+  }
 
  private:
   static constexpr std::uint64_t kNone = ~std::uint64_t{0};
@@ -80,16 +85,32 @@ bool SpanReader::try_read(LayerNumber layer, std::uint64_t stream_offset, std::s
   }
   const CheckpointTable& checkpoints = state.layer->index().checkpoints();
   std::size_t done = 0;
+  std::uint32_t number = 0;
   while (done < wanted) {
     const std::uint64_t at = stream_offset + done;
-    const std::uint32_t number = checkpoints.find(at);
+    number = checkpoints.find(at);
     const SpanPtr span = cache_.find({state.layer->number(), number});
     if (!span) return false;
     const auto bytes = span->bytes().subspan(at - checkpoints.span(number).stream_offset);
     done += copy_into_slices(into, done, bytes.first(std::min(bytes.size(), wanted - done)));
   }
+  if (wants_prefetch(state, stream_offset, number)) return false;
   state.sequential.note(stream_offset, stream_offset + wanted);
   return true;
+}
+
+/// Once for each span that a sequential reader enters: read() then prefetches, also where all that is read is
+/// here. What comes is `last_span` at the read's end.
+bool SpanReader::wants_prefetch(const LayerState& state, std::uint64_t stream_offset,
+                                std::uint32_t last_span) {
+  const CheckpointTable& checkpoints = state.layer->index().checkpoints();
+  if (stream_offset == 0 || checkpoints.find(stream_offset - 1) == last_span) return false;
+  if (!state.sequential.goes_on_from(stream_offset)) return false;
+  const std::uint32_t end = std::min(last_span + 1 + kPrefetchSpans, checkpoints.span_count());
+  for (std::uint32_t ahead = last_span + 1; ahead < end; ++ahead) {
+    if (!cache_.is_here_or_coming({state.layer->number(), ahead})) return true;
+  }
+  return false;
 }
 
 Task<Result<void>> SpanReader::read(Reactor& reactor, LayerNumber layer, std::uint64_t stream_offset,

@@ -25,7 +25,8 @@ using LayerNumber = std::uint32_t;
 ///
 /// A plain tar is read straight into the caller's memory. Of a compressed layer the span that holds the bytes
 /// is taken from the cache, or read, decoded on a worker, checked against its hash and kept; who reads on
-/// where a read ended has the next spans prefetched. What is in flight is bounded by the cache's budget: a
+/// where a read ended has the next spans prefetched, at each span that he enters, so that he waits for none
+/// but the first. What is in flight is bounded by the cache's budget: a
 /// read beyond that waits for its turn, and holds no memory meanwhile; nothing is prefetched then.
 class SpanReader {
  public:
@@ -40,7 +41,8 @@ class SpanReader {
   SpanReader& operator=(const SpanReader&) = delete;
 
   /// Fills all of `into` with the stream's bytes from `stream_offset` on, if that needs no waiting and no
-  /// decoding: then true. Otherwise false, and `into` may hold part of the bytes. Does not allocate.
+  /// decoding, and nothing is to be prefetched: then true. Otherwise false, and `into` may hold part of the
+  /// bytes. Does not allocate.
   bool try_read(LayerNumber layer, std::uint64_t stream_offset, std::span<const iovec> into);
 
   /// Fills all of `into`, or fails with EIO where the blob ends early, can't be decoded, or does not
@@ -62,6 +64,7 @@ class SpanReader {
                                   BytesInFlight::Charge charge);
   Task<Result<std::shared_ptr<DecodedSpan>>> decode(Reactor& reactor, LayerState& state, std::uint32_t span,
                                                     BytesInFlight::Charge charge);
+  bool wants_prefetch(const LayerState& state, std::uint64_t stream_offset, std::uint32_t last_span);
   void prefetch(Reactor& reactor, LayerState& state, std::uint32_t first_span);
   void report(LayerState& state, const Error& error);
 

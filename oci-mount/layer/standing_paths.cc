@@ -102,12 +102,15 @@ Result<void> StandingPaths::step(Walk& walk, Text part) const {
   return {};
 }
 
-Result<StandingPaths::Walk> StandingPaths::walk_to(Text directory) const {
+Result<StandingPaths::Walk> StandingPaths::walk_to(Text directory) {
   Walk walk;
   walk.rest.push_back(directory);
   for (std::size_t parts = 0; !walk.rest.empty(); ++parts) {
     if (parts == kMaxPartsWalked)
       return fail(ELOOP, "it leads through more than ", kMaxPartsWalked, " directories, the limit");
+    if (walk.symlinks != 0 && ++parts_through_symlinks_ > kMaxPartsThroughSymlinks)
+      return fail(E2BIG, "the layer's symlinks lead its paths through more than ", kMaxPartsThroughSymlinks,
+                  " directories, the limit");
     Text& rest = walk.rest.back();
     const std::size_t slash = text_of(rest).find('/');
     Text part = rest;
@@ -122,7 +125,7 @@ Result<StandingPaths::Walk> StandingPaths::walk_to(Text directory) const {
   return walk;
 }
 
-Result<StandingPaths::Place> StandingPaths::find(Text directory) const {
+Result<StandingPaths::Place> StandingPaths::find(Text directory) {
   LB_ASSIGN(Walk walk, walk_to(directory));
   for (const Text part : walk.missing) {
     if (!walk.place.missing.empty()) walk.place.missing += '/';

@@ -24,6 +24,9 @@ class StandingPaths {
   static constexpr std::size_t kMaxPartsWalked =
       8192;  // for one path, the parts of symlinks' targets counted
 
+  /// Of all of a layer's paths, the parts that are walked beside those that are written in them.
+  static constexpr std::uint64_t kMaxPartsThroughSymlinks = 1U << 25U;
+
   /// Names, those of directories that have no entry counted: as many as an image may have (tree::kMaxNodes).
   static constexpr std::size_t kMaxNames = 16'000'000;
 
@@ -43,8 +46,8 @@ class StandingPaths {
     bool moved = false;      // a symlink was followed
   };
   /// `directory` is clean, or "". ELOOP and ENOTDIR where it leads through too many symlinks or through what
-  /// is no directory.
-  [[nodiscard]] Result<Place> find(Text directory) const;
+  /// is no directory; E2BIG when all paths together lead through more than kMaxPartsThroughSymlinks.
+  Result<Place> find(Text directory);
   /// The same, and makes what is missing: directories without entries. E2BIG over kMaxNames.
   Result<Place> make(Text directory);
 
@@ -81,12 +84,13 @@ class StandingPaths {
   [[nodiscard]] std::uint32_t child(std::uint32_t parent, std::string_view name) const;
   std::uint32_t add_node(std::uint32_t parent, Text name, std::uint32_t entry);
   [[nodiscard]] Result<void> step(Walk& walk, Text part) const;
-  [[nodiscard]] Result<Walk> walk_to(Text directory) const;
+  Result<Walk> walk_to(Text directory);
 
   const std::vector<EntryRecord>& entries_;
   const std::string& strings_;
   const std::uint64_t seed_;  // of the hash table: a layer must not know which names fall together
   std::vector<Node> nodes_;
+  std::uint64_t parts_through_symlinks_ = 0;
   std::vector<std::uint32_t> slots_;  // nodes by parent and name; a hash table, a power of two long
 
   // Entries come in runs of one directory.

@@ -5,16 +5,14 @@
 
 #include "oci-mount/base/device_number.h"
 #include "oci-mount/base/mode_bits.h"
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/base/printable.h"
 #include "oci-mount/layer/limits.h"
+#include "oci-mount/layer/whiteout_names.h"
 
 namespace layerboot::layer {
 
 namespace {
-
-constexpr std::string_view kWhiteoutPrefix = ".wh.";
-constexpr std::string_view kMetaPrefix = ".wh..wh.";
-constexpr std::string_view kOpaqueName = ".wh..wh..opq";
 
 bool has_data(char type) { return type == '0' || type == '\0' || type == '7'; }
 
@@ -102,10 +100,10 @@ Result<void> fill_link(TarEntry& entry, const TarHeader& header) {
 }
 
 /// Whether an entry can't have this attribute. trusted.* is the host overlayfs's own business
-/// (trusted.overlay.*). Linux keeps user.* on files and directories only, and no ACL on a symlink; others
-/// drop both.
+/// (trusted.overlay.*), but for what says of itself that it is a guest's. Linux keeps user.* on files and
+/// directories only, and no ACL on a symlink; others drop both.
 bool is_dropped(EntryType type, std::string_view xattr) {
-  if (xattr.starts_with("trusted.")) return true;
+  if (xattr.starts_with(kTrustedPrefix)) return !xattr.starts_with(kOwnXattrPrefix);
   if (type == EntryType::kFile || type == EntryType::kDirectory) return false;
   return xattr.starts_with("user.") || (type == EntryType::kSymlink && xattr.starts_with("system."));
 }
@@ -139,30 +137,22 @@ Result<std::string> clean_path(std::string_view name) {
                 " bytes for a path");
   }
   std::vector<std::string_view> parts;
-  while (!name.empty()) {
-    const auto slash = name.find('/');
-    const auto part = name.substr(0, slash);
-    name.remove_prefix(slash == std::string_view::npos ? name.size() : slash + 1);
-    if (part.empty() || part == ".") continue;
-    if (part == "..") {
-      if (!parts.empty()) parts.pop_back();
-      continue;
-    }
-    if (part.size() > kMaxNameBytes) {
+  add_clean_parts(parts, name);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::string_view part = parts[i];
+    // What a whiteout hides may have as long a name as any.
+    const bool is_whiteout =
+        i + 1 == parts.size() && part.starts_with(kWhiteoutPrefix) && !part.starts_with(kMetaPrefix);
+    if (part.size() > kMaxNameBytes + (is_whiteout ? kWhiteoutPrefix.size() : 0)) {
       return fail(EINVAL, "\"", printable(part), "\" is over the limit of ", kMaxNameBytes,
                   " bytes for a name");
     }
-    parts.push_back(part);
   }
   if (parts.size() > kMaxPathDepth) {
     return fail(EINVAL, "\"", printable(parts.front()), "/\" is nested deeper than the limit of ",
                 kMaxPathDepth);
   }
-  std::string path;
-  for (const auto part : parts) {
-    if (!path.empty()) path += '/';
-    path += part;
-  }
+  std::string path = joined_path(parts);
   if (path.size() > kMaxPathBytes) {
     return fail(EINVAL, "\"", printable(path), "\" is over the limit of ", kMaxPathBytes,
                 " bytes for a path");
@@ -171,11 +161,7 @@ Result<std::string> clean_path(std::string_view name) {
 }
 
 Result<std::uint64_t> data_bytes(const TarHeader& header) {
-  if (header.size_bytes < 0)
-    return fail(EBADMSG, "\"", printable(header.name), "\" has the size ", header.size_bytes);
-  // A directory in the old style, told by its trailing slash, may have a body; a typed one has none.
-  const bool header_only = header.type >= '1' && header.type <= '6';
-  const auto size_bytes = header_only ? 0 : static_cast<std::uint64_t>(header.size_bytes);
+  LB_ASSIGN(const std::uint64_t size_bytes, store::tar_data_bytes(header));
   if (size_bytes > kMaxStreamBytes) {
     return fail(EINVAL, "\"", printable(header.name), "\" has ", size_bytes, " bytes; a layer's limit is ",
                 kMaxStreamBytes);

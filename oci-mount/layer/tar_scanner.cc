@@ -6,22 +6,8 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/printable.h"
-#include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
-
-namespace {
-
-constexpr char kPaxHeader = 'x';
-constexpr char kPaxGlobalHeader = 'g';
-constexpr char kGnuLongName = 'L';
-constexpr char kGnuLongLink = 'K';
-
-bool is_extension(char type) {
-  return type == kPaxHeader || type == kPaxGlobalHeader || type == kGnuLongName || type == kGnuLongLink;
-}
-
-}  // namespace
 
 Result<void> TarScanner::push(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
@@ -67,7 +53,7 @@ Result<void> TarScanner::finish() {
     return fail(EBADMSG, "the tar ends within an entry's data");
   }
   if (state_ == State::kHeader && block_filled_ != 0) return fail(EBADMSG, "the tar ends within a header");
-  if (state_ != State::kEnded && extension_pending_)
+  if (state_ != State::kEnded && extensions_.pending())
     return fail(EBADMSG, "the tar ends after an extended header");
   return {};
 }
@@ -82,16 +68,12 @@ Result<void> TarScanner::on_block() {
   }
   if (zero_block_seen_) return fail(EBADMSG, "the tar has one zero block between entries: it is damaged");
   LB_ASSIGN(TarHeader header, store::parse_tar_header(block));
-  if (is_extension(header.type)) return begin_extension(header);
+  if (store::TarExtensions::is_extension(header.type)) return begin_extension(header);
   return on_entry(std::move(header));
 }
 
 Result<void> TarScanner::begin_extension(const TarHeader& header) {
-  LB_ASSIGN(const std::uint64_t size_bytes, data_bytes(header));
-  if (size_bytes > kMaxExtendedHeaderBytes) {
-    return fail(EINVAL, "an extended tar header of ", size_bytes, " bytes is over the limit of ",
-                kMaxExtendedHeaderBytes);
-  }
+  LB_ASSIGN(const std::uint64_t size_bytes, store::TarExtensions::text_bytes(header));
   extension_type_ = header.type;
   extension_.clear();
   data_left_ = size_bytes;
@@ -102,31 +84,11 @@ Result<void> TarScanner::begin_extension(const TarHeader& header) {
 
 Result<void> TarScanner::on_extension_end() {
   state_ = padding_left_ == 0 ? State::kHeader : State::kData;
-  switch (extension_type_) {
-    case kGnuLongName:
-      long_name_ = extension_.substr(0, extension_.find('\0'));
-      break;
-    case kGnuLongLink:
-      long_link_ = extension_.substr(0, extension_.find('\0'));
-      break;
-    case kPaxHeader: {
-      LB_ASSIGN(pax_, store::parse_pax_records(extension_));
-      break;
-    }
-    default: {
-      // Global records are read and ignored, as Go does: they belong to the archive, not to a file.
-      LB_TRY(store::parse_pax_records(extension_));
-      return {};
-    }
-  }
-  extension_pending_ = true;
-  return {};
+  return extensions_.add(extension_type_, extension_);
 }
 
 Result<void> TarScanner::on_entry(TarHeader header) {
-  apply_pax(header, pax_);
-  if (!long_name_.empty()) header.name = long_name_;
-  if (!long_link_.empty()) header.link = long_link_;
+  pax_ = extensions_.complete(header);
   const bool is_gnu_sparse = header.type == 'S';
   const bool is_file = is_gnu_sparse || header.type == '0' || header.type == '\0';
   if (!is_gnu_sparse && !(pax_.sparse && is_file)) return emit(header, nullptr);
@@ -173,9 +135,6 @@ Result<void> TarScanner::emit(const TarHeader& header, const SparseMap* sparse) 
     }
   }
   pax_ = {};
-  long_name_.clear();
-  long_link_.clear();
-  extension_pending_ = false;
   data_left_ = size_bytes;
   padding_left_ = store::tar_padding(size_bytes);
   state_ = size_bytes == 0 ? State::kHeader : State::kData;

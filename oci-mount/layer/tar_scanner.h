@@ -11,6 +11,7 @@
 #include "oci-mount/base/result.h"
 #include "oci-mount/layer/sparse_map.h"
 #include "oci-mount/layer/tar_entry.h"
+#include "oci-mount/store/tar_extensions.h"
 #include "oci-mount/store/tar_header.h"
 
 namespace layerboot::layer {
@@ -57,13 +58,11 @@ class TarScanner {
 
   char extension_type_ = 0;
   std::string extension_;
-  PaxRecords pax_;
-  std::string long_name_;
-  std::string long_link_;
+  store::TarExtensions extensions_;
+  PaxRecords pax_;           // of the entry that is being read
   TarHeader sparse_header_;  // the sparse file whose map is being read
   SparseMap sparse_map_;
   std::uint64_t sparse_data_bytes_ = 0;  // of it, and of a map within its data
-  bool extension_pending_ = false;       // an extension has been read and its entry has not
 };
 
 }  // namespace layerboot::layer

@@ -4,8 +4,6 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-#include <algorithm>
-
 #include "oci-mount/layer/gzip_codec.h"
 #include "oci-mount/layer/limits.h"
 
@@ -13,14 +11,8 @@ namespace layerboot::layer {
 
 namespace {
 
-/// Decodes at the same speed as the higher ones, and is done in passing.
-constexpr int kRecutLevel = 3;
-
 struct FreeDecoder {
   void operator()(ZSTD_DCtx* decoder) const { ::ZSTD_freeDCtx(decoder); }
-};
-struct FreeEncoder {
-  void operator()(ZSTD_CCtx* encoder) const { ::ZSTD_freeCCtx(encoder); }
 };
 struct FreeHash {
   void operator()(XXH3_state_t* state) const { ::XXH3_freeState(state); }
@@ -30,20 +22,21 @@ struct FreeHash {
 
 struct ZstdScanner::Contexts {
   std::unique_ptr<ZSTD_DCtx, FreeDecoder> decoder{::ZSTD_createDCtx()};
-  std::unique_ptr<ZSTD_CCtx, FreeEncoder> encoder{::ZSTD_createCCtx()};
   std::unique_ptr<XXH3_state_t, FreeHash> hash{::XXH3_createState()};
 };
 
-ZstdScanner::ZstdScanner(StreamSink& sink, AtomicFile* recut)
-    : sink_(sink), recut_(recut), contexts_(std::make_unique<Contexts>()) {}
+ZstdScanner::ZstdScanner(StreamSink& sink) : sink_(sink), contexts_(std::make_unique<Contexts>()) {}
 ZstdScanner::~ZstdScanner() = default;
 
-Result<std::unique_ptr<ZstdScanner>> ZstdScanner::create(StreamSink& sink, AtomicFile* recut) {
-  std::unique_ptr<ZstdScanner> scanner(new ZstdScanner(sink, recut));
+Result<std::unique_ptr<ZstdScanner>> ZstdScanner::create(StreamSink& sink, FileAppender* recut) {
+  std::unique_ptr<ZstdScanner> scanner(new ZstdScanner(sink));
   const Contexts& contexts = *scanner->contexts_;
-  if (!contexts.decoder || !contexts.encoder || !contexts.hash) return fail(ENOMEM, "no memory for zstd");
+  if (!contexts.decoder || !contexts.hash) return fail(ENOMEM, "no memory for zstd");
   ::ZSTD_DCtx_setParameter(contexts.decoder.get(), ZSTD_d_windowLogMax, kMaxZstdWindowLog);
   ::XXH3_64bits_reset(contexts.hash.get());
+  if (recut != nullptr) {
+    LB_ASSIGN(scanner->recut_, RecutWriter::create(*recut));
+  }
   return scanner;
 }
 
@@ -81,11 +74,12 @@ Result<void> ZstdScanner::push(std::span<const std::byte> blob_bytes) {
 }
 
 Result<void> ZstdScanner::take_output(std::span<const std::byte> bytes) {
-  if (stream_offset_ + bytes.size() > kMaxStreamBytes)
-    return fail(E2BIG, "it gives more than the limit of ", kMaxStreamBytes, " bytes for a layer");
-  if (recut_ != nullptr) {
-    LB_TRY(gather(bytes));
+  if (recut_) {
+    LB_TRY(recut_->append(bytes));  // within the limit of kMaxStreamBytes, too
+    stream_offset_ += bytes.size();
   } else {
+    if (stream_offset_ + bytes.size() > kMaxStreamBytes)
+      return fail(E2BIG, "it gives more than the limit of ", kMaxStreamBytes, " bytes for a layer");
     const bool at_frame = stream_offset_ == frame_stream_;
     if (at_frame && (!span_open_ || stream_offset_ - span_stream_ >= kSpanTargetBytes))
       LB_TRY(begin_span(frame_offset_));
@@ -109,35 +103,10 @@ void ZstdScanner::close_span() {
   ::XXH3_64bits_reset(contexts_->hash.get());
 }
 
-Result<void> ZstdScanner::gather(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const auto part = bytes.first(std::min<std::size_t>(bytes.size(), kSpanTargetBytes - piece_.size()));
-    piece_.insert(piece_.end(), part.begin(), part.end());
-    stream_offset_ += part.size();
-    bytes = bytes.subspan(part.size());
-    if (piece_.size() == kSpanTargetBytes) LB_TRY(write_frame());
-  }
-  return {};
-}
-
-Result<void> ZstdScanner::write_frame() {
-  LB_TRY(table_.add_zstd(stream_offset_ - piece_.size(), recut_->size_bytes()));
-  table_.set_span_hash(span_hash(piece_));
-  std::vector<std::byte> packed(::ZSTD_compressBound(piece_.size()));
-  const std::size_t size = ::ZSTD_compressCCtx(contexts_->encoder.get(), packed.data(), packed.size(),
-                                               piece_.data(), piece_.size(), kRecutLevel);
-  if (::ZSTD_isError(size) != 0) return fail(ENOMEM, "zstd: ", ::ZSTD_getErrorName(size));
-  piece_.clear();
-  return recut_->append(std::span(packed).first(size));
-}
-
 Result<void> ZstdScanner::finish() {
   if (in_frame_) return fail(EBADMSG, "its zstd data end within a frame");
+  if (recut_) return recut_->finish();
   if (stream_offset_ == 0) return {};
-  if (recut_ != nullptr) {
-    if (!piece_.empty()) LB_TRY(write_frame());
-    return table_.add_zstd(stream_offset_, recut_->size_bytes());
-  }
   close_span();
   return table_.add_zstd(stream_offset_, data_end_);
 }

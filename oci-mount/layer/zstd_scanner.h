@@ -9,12 +9,12 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <vector>
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/layer/checkpoint_table.h"
 #include "oci-mount/layer/gzip_scanner.h"
+#include "oci-mount/layer/recut_writer.h"
 
 namespace layerboot::layer {
 
@@ -23,7 +23,7 @@ class ZstdScanner {
  public:
   /// `sink` outlives the scanner, and so does `recut`, the file that the layer is recut into; null: it is
   /// not.
-  static Result<std::unique_ptr<ZstdScanner>> create(StreamSink& sink, AtomicFile* recut);
+  static Result<std::unique_ptr<ZstdScanner>> create(StreamSink& sink, FileAppender* recut);
   ~ZstdScanner();
 
   /// EFBIG where the layer needs to be recut and `recut` is null.
@@ -32,23 +32,22 @@ class ZstdScanner {
   Result<void> finish();
 
   /// Whole after finish(). Offsets are into the recut file where there is one.
-  [[nodiscard]] const CheckpointTableBuilder& checkpoints() const { return table_; }
+  [[nodiscard]] const CheckpointTableBuilder& checkpoints() const {
+    return recut_ ? recut_->checkpoints() : table_;
+  }
 
  private:
   struct Contexts;
 
-  ZstdScanner(StreamSink& sink, AtomicFile* recut);
+  explicit ZstdScanner(StreamSink& sink);
   Result<void> take_output(std::span<const std::byte> bytes);
-  Result<void> gather(std::span<const std::byte> bytes);
-  Result<void> write_frame();
   void close_span();
   Result<void> begin_span(std::uint64_t offset);
 
   StreamSink& sink_;
-  AtomicFile* recut_;
+  std::unique_ptr<RecutWriter> recut_;  // or null
   std::unique_ptr<Contexts> contexts_;
   CheckpointTableBuilder table_;
-  std::vector<std::byte> piece_;    // of the recut file's next frame
   std::uint64_t blob_offset_ = 0;   // of the next input byte
   std::uint64_t frame_offset_ = 0;  // in the blob, of the frame begun last
   std::uint64_t frame_stream_ = 0;  // in the stream, of its first byte

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
@@ -16,6 +17,7 @@
 #include "oci-mount/mount/cat.h"
 #include "oci-mount/mount/changes.h"
 #include "oci-mount/mount/index_report.h"
+#include "oci-mount/mount/layer_file.h"
 #include "oci-mount/mount/list.h"
 #include "oci-mount/mount/output.h"
 #include "oci-mount/mount/scratch_directory.h"
@@ -34,6 +36,7 @@ constexpr std::size_t kOutputBytes = 64 * 1024;
 Result<std::unique_ptr<vfs::ImageSource>> open_source(const Options& options, const std::string& image) {
   vfs::ImageSourceOptions source;
   LB_ASSIGN(source.dirs, StateDirs::from_environment());
+  source.platform = options.platform;
   source.index_dir = options.index_dir;
   source.add_layers = options.add_layers;
   source.show_progress = options.log_level >= LogLevel::kInfo;
@@ -154,14 +157,14 @@ Result<int> run(const Options& options, const TarCommand& command) {
 
 Result<std::filesystem::path> index_dir_of(const Options& options, const StateDirs& dirs) {
   auto index_dir = options.index_dir.empty() ? dirs.index() : options.index_dir;
-  LB_TRY(make_directories(index_dir));
+  LB_TRY(make_private_directory(index_dir));
   return index_dir;
 }
 
 Result<int> run(const Options& options, const IndexCommand& command) {
   LB_ASSIGN(const StateDirs dirs, StateDirs::from_environment());
   LB_ASSIGN(const auto index_dir, index_dir_of(options, dirs));
-  LB_ASSIGN(const store::Image image, store::open_image(command.image, dirs));
+  LB_ASSIGN(const store::Image image, store::open_image(command.image, dirs, {.platform = options.platform}));
   LB_ASSIGN(
       const IndexReport report,
       build_indexes(image, {.index_dir = index_dir, .show_progress = options.log_level >= LogLevel::kInfo}));
@@ -183,7 +186,7 @@ bool print_verdict(const LayerVerdict& verdict) {
 Result<int> run(const Options& options, const VerifyCommand& command) {
   LB_ASSIGN(const StateDirs dirs, StateDirs::from_environment());
   LB_ASSIGN(const auto index_dir, index_dir_of(options, dirs));
-  LB_ASSIGN(const store::Image image, store::open_image(command.image, dirs));
+  LB_ASSIGN(const store::Image image, store::open_image(command.image, dirs, {.platform = options.platform}));
   LB_ASSIGN(const ScratchDirectory scratch, ScratchDirectory::make_in(index_dir, "verify"));
   const bool show_progress = options.log_level >= LogLevel::kInfo;
   bool good = true;
@@ -198,7 +201,7 @@ Result<int> run(const Options& options, const VerifyCommand& command) {
   return tree_fault.empty() ? 0 : 1;
 }
 
-Result<int> run(const Options& options, const DiffCommand& command) {
+Result<int> list_diff(const Options& options, const DiffCommand& command) {
   LB_ASSIGN(const auto source, open_source(options, command.image));
   LineOutput output;
   auto done = list_changes(*source->tree, source->image.chain_id.text(), command.upper,
@@ -209,6 +212,55 @@ Result<int> run(const Options& options, const DiffCommand& command) {
                            });
   if (done) done = output.flush();
   return quiet_about_broken_pipes(done);
+}
+
+/// The files that the VM had on top of its image.
+Result<std::set<std::string, std::less<>>> files_of_added_layers(const Options& options,
+                                                                 const std::filesystem::path& index_dir) {
+  std::set<std::string, std::less<>> paths;
+  for (const auto& tar : options.add_layers) {
+    LB_ASSIGN(const auto layer, layer::open_layer(tar, {.index_dir = index_dir}));
+    LB_ASSIGN(const layer::EntryTable entries, layer->index().load_entries());
+    for (std::uint32_t i = 0; i < entries.entry_count(); ++i) {
+      const layer::EntryView entry = entries.entry(i);
+      const bool is_of_a_directory =
+          entry.type == layer::EntryType::kDirectory || entry.type == layer::EntryType::kOpaque;
+      if (!is_of_a_directory) paths.insert(str_cat("/", entry.path));
+    }
+  }
+  return paths;
+}
+
+Result<int> write_diff(Options options, const DiffCommand& command) {
+  const bool to_stdout = command.output.empty();
+  if (to_stdout && escapes_names())
+    return fail(EINVAL, "a layer is not for a terminal: send it to a file or a pipe, or say --output FILE");
+  LB_ASSIGN(const StateDirs dirs, StateDirs::from_environment());
+  LB_ASSIGN(const auto index_dir, index_dir_of(options, dirs));
+  LayerOptions layer{.squash = command.squash,
+                     .keep_identity = command.keep_identity,
+                     .not_the_images = {},
+                     .newest_mtime_sec = std::nullopt};
+  LB_ASSIGN(layer.newest_mtime_sec, source_date_epoch());
+  LB_ASSIGN(layer.not_the_images, files_of_added_layers(options, index_dir));
+  options.add_layers.clear();
+  LB_ASSIGN(const auto source, open_source(options, command.image));
+  LB_ASSIGN(const SeenUpper upper, see_upper(command.upper, source->image.chain_id.text()));
+  LB_ASSIGN(const auto reactor, Reactor::create(options.io_engine));
+  const overlay::Lower lower{*source->tree, source->reader};
+  if (to_stdout) {
+    const auto written = write_compressed_layer(
+        lower, *reactor, upper, layer, command.compression,
+        [](std::span<const std::byte> bytes) { return write_out(STDOUT_FILENO, bytes); });
+    return quiet_about_broken_pipes(written ? Result<void>() : std::unexpected(written.error()));
+  }
+  LB_ASSIGN(const WrittenLayer written,
+            write_layer_file(lower, *reactor, upper, layer, command.compression, command.output, index_dir));
+  return quiet_about_broken_pipes(write_out(STDOUT_FILENO, as_bytes(written.json())));
+}
+
+Result<int> run(const Options& options, const DiffCommand& command) {
+  return command.layer ? write_diff(options, command) : list_diff(options, command);
 }
 
 }  // namespace

@@ -117,7 +117,7 @@ void write(fuse_req_t request, fuse_ino_t node, const char* bytes, std::size_t s
   kept->bytes.assign(bytes, size_bytes);  // libfuse takes its buffer back when this returns
   kept->slice = {kept->bytes.data(), kept->bytes.size()};
   auto task = door.fs.write(door.reactor, node, static_cast<std::uint64_t>(offset),
-                            std::span<const iovec>(&kept->slice, 1), false);
+                            std::span<const iovec>(&kept->slice, 1), vfs::Writer::kPrivileged);
   run(door, std::move(task),
       [request, kept](const Result<std::size_t>& count) { reply_count(request, count); });
 }

@@ -105,8 +105,7 @@ std::string report_text(const IndexReport& report) {
       static_cast<unsigned long long>(sum.stream_bytes), static_cast<unsigned long long>(sum.index_bytes),
       percent_of(sum.index_bytes, sum.stream_bytes));
   if (sum.recut_bytes != 0)
-    text +=
-        str_cat("recut: ", sum.recut_bytes, " bytes beside the indexes, of zstd layers in large frames\n");
+    text += str_cat("recut: ", sum.recut_bytes, " bytes beside the indexes, of layers that are cut anew\n");
   return text + str_cat("tree: ", report.nodes, " files and directories, ", report.tree_bytes, " bytes\n");
 }
 

@@ -18,7 +18,7 @@ struct LayerReport {
   std::uint64_t blob_bytes = 0;    // as stored
   std::uint64_t stream_bytes = 0;  // uncompressed
   std::uint64_t index_bytes = 0;
-  std::uint64_t recut_bytes = 0;  // of a zstd layer in large frames: the file it is read from; else 0
+  std::uint64_t recut_bytes = 0;  // of a layer that is cut anew: the file it is read from; else 0
   std::optional<double> seconds;  // of building; none when the index was there
 };
 

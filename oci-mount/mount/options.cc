@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <map>
 #include <sstream>
 
 #include "oci-mount/base/size.h"
@@ -19,7 +20,8 @@ constexpr const char* kFooter =
     "  docker-archive:FILE[:NAME:TAG]  what docker save wrote, read in place\n"
     "  containerd:NAME                 an image of this machine's containerd\n"
     "  dir:PATH                        a directory, as it is\n"
-    "Of an image for several platforms the one for this machine is taken. More in oci-mount(1).";
+    "Of an image for several platforms the one for this machine is taken, or for --platform. More in "
+    "oci-mount(1).";
 
 void add_mount(CLI::App& app, MountCommand& command) {
   CLI::App* sub = app.add_subcommand("mount", "mount an image on a directory, by FUSE; unpacks nothing");
@@ -84,10 +86,40 @@ void add_verify(CLI::App& app, VerifyCommand& command) {
   sub->footer("Exit status: 0 all is as it was, 1 something is wrong or could not be read.");
 }
 
+const std::map<std::string, store::Compression>& compressions() {
+  static const std::map<std::string, store::Compression> kNames = {{"none", store::Compression::kNone},
+                                                                   {"gzip", store::Compression::kGzip},
+                                                                   {"zstd", store::Compression::kZstd}};
+  return kNames;
+}
+
 void add_diff(CLI::App& app, DiffCommand& command) {
   CLI::App* sub = app.add_subcommand("diff", "list what a VM changed: A added, C changed, D deleted");
   sub->add_option("IMAGE", command.image, kImageHelp)->required();
-  sub->add_option("UPPER_DIR", command.upper, "what --upper named; a VM's is vms/NAME/disk")->required();
+  sub->add_option(
+         "UPPER", command.upper,
+         "what --upper named; a VM's is vms/NAME/disk, or of one with --upper disk vms/NAME/upper.raw")
+      ->required();
+  auto* layer =
+      sub->add_flag("--layer", command.layer, "instead: write it as one layer of an OCI image, a tar");
+  sub->add_option_function<std::string>(
+         "--compression",
+         [&command](const std::string& name) { command.compression = compressions().at(name); },
+         "none (if not said), gzip or zstd, so that any place of it can be read by itself")
+      ->check(CLI::IsMember(compressions()))
+      ->type_name("KIND")
+      ->needs(layer);
+  sub->add_option("-o,--output", command.output,
+                  "write the layer to this file, build its index, and print its digests as JSON")
+      ->type_name("FILE")
+      ->needs(layer);
+  sub->add_flag("--squash", command.squash, "all that the VM sees, as an image's only layer")->needs(layer);
+  sub->add_flag("--keep-identity", command.keep_identity,
+                "also what belongs to one machine: machine-id, ssh host keys, random seeds, /run, /tmp")
+      ->needs(layer);
+  sub->footer(
+      "Of a layer, --add-layer names what the VM had on top of the image: its files are left out. "
+      "SOURCE_DATE_EPOCH,\nif set, is the time of all that is newer.");
 }
 
 }  // namespace
@@ -114,6 +146,15 @@ ParsedOptions parse_options(int argc, const char* const* argv) {
   app.add_option("--add-layer", parsed.options.add_layers,
                  "a plain tar to put on top of the image; may be repeated")
       ->allow_extra_args(false);
+  app.add_option_function<std::string>(
+         "--platform",
+         [&parsed](const std::string& text) {
+           auto platform = store::parse_platform(text);
+           if (!platform) throw CLI::ValidationError("--platform", platform.error().text);
+           parsed.options.platform = *std::move(platform);
+         },
+         "which of an image for several platforms, such as linux/arm64")
+      ->type_name("OS/ARCH");
   app.add_option_function<std::string>(
          "--io-engine",
          [&parsed](const std::string& name) { parsed.options.io_engine = io_engine_names().at(name); },

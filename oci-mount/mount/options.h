@@ -10,6 +10,8 @@
 #include "oci-mount/base/io_engine.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/result.h"
+#include "oci-mount/store/oci_json.h"
+#include "oci-mount/store/platform.h"
 
 namespace layerboot::mount {
 
@@ -49,13 +51,20 @@ struct VerifyCommand {
 struct DiffCommand {
   std::string image;
   std::filesystem::path upper;
+  bool layer = false;  // as a layer of an image, instead of a list
+  store::Compression compression = store::Compression::kNone;
+  std::filesystem::path
+      output;  // of a layer: a file, which is indexed, and told of in JSON; empty: standard output
+  bool keep_identity = false;
+  bool squash = false;
 };
 
 struct Options {
   std::variant<MountCommand, ListCommand, CatCommand, TarCommand, IndexCommand, VerifyCommand, DiffCommand>
       command;
-  std::filesystem::path index_dir;                // empty: the usual one
-  std::vector<std::filesystem::path> add_layers;  // plain tars, on top of the image's layers
+  std::filesystem::path index_dir;                    // empty: the usual one
+  store::Platform platform = store::host_platform();  // which of an image for several
+  std::vector<std::filesystem::path> add_layers;      // plain tars, on top of the image's layers
   LogLevel log_level = LogLevel::kInfo;
   IoEngine io_engine = IoEngine::kAuto;
 };

@@ -2,7 +2,6 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "oci-mount/base/device_number.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/mount/output.h"
+#include "oci-mount/mount/tar_output.h"
 #include "oci-mount/store/pax_header.h"
 #include "oci-mount/store/tar_header.h"
 
@@ -18,50 +18,13 @@ namespace layerboot::mount {
 
 namespace {
 
-constexpr std::size_t kBufferBytes = 1024 * 1024;
-
-/// The output in large pieces: most members are smaller than a page.
-class Output {
- public:
-  explicit Output(int fd) : fd_(fd), buffer_(kBufferBytes) {}
-
-  Result<void> put(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      LB_TRY(make_room());
-      const auto piece = bytes.first(std::min(bytes.size(), buffer_.size() - filled_));
-      std::copy(piece.begin(), piece.end(), buffer_.begin() + static_cast<std::ptrdiff_t>(filled_));
-      filled_ += piece.size();
-      bytes = bytes.subspan(piece.size());
-    }
-    return {};
-  }
-  Result<void> put_zeros(std::size_t count) { return put(as_bytes(std::string(count, '\0'))); }
-
-  /// Room to read into, at least one byte; took() says how much of it was filled.
-  Result<std::span<std::byte>> room() {
-    LB_TRY(make_room());
-    return std::span(buffer_).subspan(filled_);
-  }
-  void took(std::size_t count) { filled_ += count; }
-
-  Result<void> flush() {
-    LB_TRY(write_out(fd_, std::span(buffer_).first(filled_)));
-    filled_ = 0;
-    return {};
-  }
-
- private:
-  Result<void> make_room() { return filled_ < buffer_.size() ? Result<void>() : flush(); }
-
-  int fd_;
-  std::vector<std::byte> buffer_;
-  std::size_t filled_ = 0;
-};
-
 class TarStream {
  public:
   TarStream(const overlay::Lower& lower, Reactor& reactor, int out_fd)
-      : lower_(lower), tree_(lower.tree), reactor_(reactor), output_(out_fd) {}
+      : lower_(lower),
+        tree_(lower.tree),
+        reactor_(reactor),
+        output_([out_fd](std::span<const std::byte> bytes) { return write_out(out_fd, bytes); }) {}
 
   // Depth first without recursion: a tree may be a thousand directories deep.
   Result<void> run() {
@@ -114,8 +77,11 @@ class TarStream {
     if (!member.hard_link) describe(id, node, path, member);
     LB_TRY(output_.put(as_bytes(store::pax_header(member))));
     if (member.size_bytes == 0) return {};
-    LB_TRY(put_data(id, node.size_bytes, path));
-    return output_.put_zeros(store::tar_padding(node.size_bytes));
+    auto done = output_.put_data(node.size_bytes, [&](std::uint64_t offset, std::span<std::byte> into) {
+      return read_lower(lower_, reactor_, id, offset, into);
+    });
+    if (!done) return while_doing(done.error(), "/", path);
+    return {};
   }
 
   void describe(tree::NodeId id, const tree::NodeRecord& node, std::string_view path,
@@ -128,32 +94,14 @@ class TarStream {
     }
     for (const tree::XattrRecord& xattr : tree_.xattrs(id)) {
       const std::string_view name = tree_.xattr_name(xattr);
-      if (name.find('=') == std::string_view::npos) {
-        member.xattrs.emplace_back(name, tree_.xattr_value(xattr));
-      } else {
-        log_warn("/", path, ": extended attribute ", name, ", which a tar can't hold, is left out");
-      }
+      if (fits_tar(str_cat("/", path), name)) member.xattrs.emplace_back(name, tree_.xattr_value(xattr));
     }
-  }
-
-  Result<void> put_data(tree::NodeId id, std::uint64_t size_bytes, std::string_view path) {
-    for (std::uint64_t offset = 0; offset < size_bytes;) {
-      LB_ASSIGN(const auto room, output_.room());
-      const iovec slice{room.data(),
-                        static_cast<std::size_t>(std::min<std::uint64_t>(room.size(), size_bytes - offset))};
-      const auto got = reactor_.block_on(lower_.read(reactor_, id, offset, std::span(&slice, 1)));
-      if (!got) return while_doing(got.error(), "/", path);
-      if (*got == 0) return fail(EIO, "/", path, ": ends before its size");
-      output_.took(*got);
-      offset += *got;
-    }
-    return {};
   }
 
   const overlay::Lower& lower_;
   const tree::Tree& tree_;
   Reactor& reactor_;
-  Output output_;
+  TarOutput output_;
   std::unordered_map<tree::NodeId, std::string> first_names_;  // of nodes with several
 };
 

@@ -43,6 +43,17 @@ bool is_named(std::uint16_t tag) { return tag == ACL_USER || tag == ACL_GROUP; }
 
 }  // namespace
 
+Acl Acl::of_mode(std::uint32_t mode) {
+  const auto bits = [mode](unsigned shift) {
+    return static_cast<std::uint16_t>((mode >> shift) & kAllPermissions);
+  };
+  constexpr auto kNobody = static_cast<std::uint32_t>(ACL_UNDEFINED_ID);
+  Acl acl;
+  acl.entries_ = {
+      {ACL_USER_OBJ, bits(6), kNobody}, {ACL_GROUP_OBJ, bits(3), kNobody}, {ACL_OTHER, bits(0), kNobody}};
+  return acl;
+}
+
 std::optional<Acl> Acl::parse(std::string_view xattr) {
   posix_acl_xattr_header header{};
   if (xattr.size() < sizeof(header)) return std::nullopt;

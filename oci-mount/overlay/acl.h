@@ -17,11 +17,17 @@ inline constexpr std::string_view kDefaultAclXattr = "system.posix_acl_default";
   return name == kAccessAclXattr || name == kDefaultAclXattr;
 }
 
+/// As the value of an attribute: there is none, whatever a new object has inherited (fs/posix_acl.c,
+/// posix_acl_from_xattr()).
+inline constexpr std::string_view kNoAcl("\2\0\0\0", 4);
+
 class Acl {
  public:
   /// Nothing for bytes that are no well-formed ACL: version 2, entries in their order, each class that has to
   /// be there once, a mask where there are named entries.
   static std::optional<Acl> parse(std::string_view xattr);
+  /// What permission bits say, and no more.
+  static Acl of_mode(std::uint32_t mode);
   [[nodiscard]] std::string text() const;
 
   /// Says no more than permission bits do: it need not be stored.

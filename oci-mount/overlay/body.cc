@@ -5,8 +5,11 @@
 
 #include <climits>
 
+#include "oci-mount/base/bytes.h"
 #include "oci-mount/base/device_number.h"
+#include "oci-mount/base/files.h"
 #include "oci-mount/base/mode_bits.h"
+#include "oci-mount/layer/whiteout_names.h"
 
 namespace layerboot::overlay {
 
@@ -14,7 +17,7 @@ namespace {
 
 /// On a native upper, an empty file with this is the guest's own character device 0:0, which as itself would
 /// be a whiteout of ours.
-constexpr std::string_view kDeviceZeroXattr = "trusted.overlay.layerboot.char-0-0";
+using layer::kDeviceZeroXattr;
 /// Of bodies on a recorded upper: the owner must be able to reach everything.
 constexpr mode_t kRecordedFileMode = 0600;
 constexpr mode_t kRecordedDirectoryMode = 0700;
@@ -24,20 +27,10 @@ constexpr std::string_view kTargetXattr = "user.overlay.layerboot.target";
 /// Longer targets are data: they may not fit beside the other attributes in the one block that ext4 has.
 constexpr std::size_t kMaxTargetInXattrBytes = 1024;
 
-Result<void> write_all(int fd, std::string_view text) {
-  const ssize_t put = ::pwrite(fd, text.data(), text.size(), 0);
-  if (put < 0) return fail(errno);
-  return static_cast<std::size_t>(put) == text.size() ? Result<void>() : fail(ENOSPC);
-}
-
 /// The body is as large as the target, which is what lstat(2) tells.
 Result<void> keep_target(int fd, std::string_view target) {
-  if (target.size() <= kMaxTargetInXattrBytes) {
-    LB_TRY(set_xattr_at({fd, ""}, kTargetXattr, target, 0));
-    return ::ftruncate(fd, static_cast<off_t>(target.size())) == 0 ? Result<void>() : fail(errno);
-  }
-  LB_TRY(write_all(fd, target));
-  return ::fsync(fd) == 0 ? Result<void>() : fail(errno);
+  LB_TRY(set_xattr_at({fd, ""}, kTargetXattr, target, 0));
+  return ::ftruncate(fd, static_cast<off_t>(target.size())) == 0 ? Result<void>() : fail(errno);
 }
 
 Result<UniqueFd> make_native(Place place, const Nature& nature, std::string_view target) {
@@ -68,7 +61,8 @@ Result<UniqueFd> make_recorded(Place place, const Nature& nature) {
 
 Result<void> finish_native(Place place, const Nature& nature, Body& body) {
   const Place self = body.fd ? Place{body.fd.get(), ""} : place;
-  if (looks_like_whiteout(nature.mode, nature.rdev)) LB_TRY(set_xattr_at(self, kDeviceZeroXattr, "y", 0));
+  if (looks_like_whiteout(nature.mode, nature.rdev))
+    LB_TRY(set_xattr_at(self, kDeviceZeroXattr, layer::kDeviceZeroValue, 0));
   LB_ASSIGN(body.st, stat_at(self));
   // Most often the host has made it as the caller wants it: the daemon's own owner and no bits for its umask.
   const bool owned = body.st.st_uid == nature.uid && body.st.st_gid == nature.gid;
@@ -82,7 +76,9 @@ Result<void> finish_native(Place place, const Nature& nature, Body& body) {
 
 Result<void> finish_recorded(Place place, const Nature& nature, std::string_view target, Body& body) {
   const Place self = body.fd ? Place{body.fd.get(), ""} : place;
-  if (S_ISLNK(nature.mode)) LB_TRY(keep_target(body.fd.get(), target));
+  if (S_ISLNK(nature.mode) && !is_target_data(Keeping::kRecorded, target)) {
+    LB_TRY(keep_target(body.fd.get(), target));
+  }
   LB_TRY(set_nature_at(Keeping::kRecorded, self, nature));
   LB_ASSIGN(body.st, stat_at(self));
   return {};
@@ -90,10 +86,26 @@ Result<void> finish_recorded(Place place, const Nature& nature, std::string_view
 
 }  // namespace
 
-Result<Body> make_body(Keeping keeping, Place place, const Nature& nature, std::string_view target) {
-  Body body;
+bool is_target_data(Keeping keeping, std::string_view target) {
+  return keeping == Keeping::kRecorded && target.size() > kMaxTargetInXattrBytes;
+}
+
+Result<UniqueFd> prepare_target(Place place, std::string_view target) {
+  LB_ASSIGN(UniqueFd fd, create_regular_at(place, kRecordedFileMode));
+  auto written = write_all(fd.get(), as_bytes(target), 0);
+  if (written && ::fsync(fd.get()) != 0) written = fail(errno);
+  if (written) return fd;
+  static_cast<void>(unlink_at(place));
+  return std::unexpected(std::move(written).error());
+}
+
+Result<Body> make_body(Keeping keeping, Place place, const Nature& nature, std::string_view target,
+                       UniqueFd prepared) {
+  Body body{.fd = std::move(prepared), .st = {}};
   const bool native = keeping == Keeping::kNative;
-  LB_ASSIGN(body.fd, native ? make_native(place, nature, target) : make_recorded(place, nature));
+  if (!body.fd) {
+    LB_ASSIGN(body.fd, native ? make_native(place, nature, target) : make_recorded(place, nature));
+  }
   auto done = native ? finish_native(place, nature, body) : finish_recorded(place, nature, target, body);
   if (!done) {
     static_cast<void>(unlink_at(place, S_ISDIR(nature.mode) ? AT_REMOVEDIR : 0));

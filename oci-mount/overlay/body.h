@@ -25,8 +25,17 @@ struct Body {
   struct stat st{};
 };
 
-/// Makes an object whole: a symlink with its target, all with owner and mode; nothing on failure.
-Result<Body> make_body(Keeping keeping, Place place, const Nature& nature, std::string_view target);
+/// Whether the target of a symlink (of anything else "") is data of its body: that has to be on the disk
+/// before the body gets its name.
+[[nodiscard]] bool is_target_data(Keeping keeping, std::string_view target);
+/// Begins a body by such a target, synced. Waits for the host's disk: not to be called under a lock. Nothing
+/// is at `place` on failure.
+Result<UniqueFd> prepare_target(Place place, std::string_view target);
+
+/// Makes an object whole: a symlink with its target, all with owner and mode; nothing on failure. `prepared`:
+/// by prepare_target(), at the same place. REQUIRES: it is there where is_target_data().
+Result<Body> make_body(Keeping keeping, Place place, const Nature& nature, std::string_view target,
+                       UniqueFd prepared = {});
 
 /// Whether make_body() is one step on the host: if not, an object must be made elsewhere and then get its
 /// name.

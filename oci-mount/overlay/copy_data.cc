@@ -8,9 +8,11 @@
 #include <utility>
 
 #include "oci-mount/base/buffer.h"
+#include "oci-mount/base/bytes.h"
 #include "oci-mount/base/disk_blocks.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/copy_up.h"
 #include "oci-mount/overlay/file_rules.h"
 
@@ -19,20 +21,6 @@ namespace layerboot::overlay {
 namespace {
 
 constexpr std::size_t kCopyPieceBytes = 1 << 20;
-
-/// A file in the work directory that goes unless it gets its name.
-struct WorkFile {
-  HeldPlace place;
-  UniqueFd fd;
-  bool is_named = false;
-
-  WorkFile() = default;
-  WorkFile(const WorkFile&) = delete;
-  WorkFile& operator=(const WorkFile&) = delete;
-  ~WorkFile() {
-    if (fd && !is_named) static_cast<void>(unlink_at(place.get()));
-  }
-};
 
 }  // namespace
 
@@ -82,12 +70,13 @@ class CopyUp::End {
 };
 
 Task<Result<Pin>> CopyUp::copy_up(Reactor& reactor, NodeId id, std::optional<std::uint64_t> data_bytes) {
-  for (;;) {
+  std::vector<Pin> read;  // outlives the lock
+  for (bool has_read = false;;) {
     tree::NodeId row = tree::kNoNode;
     bool wait = false;
     std::optional<Pin> metacopy;  // outlives the lock
     {
-      const std::lock_guard lock(mutex_);
+      std::unique_lock lock(mutex_);
       LB_CO_ASSIGN(const Ref ref, nodes_.find(id));
       if (ref.node && ref.node->is_gone()) co_return fail(ENOENT);
       const bool has_body = ref.node && ref.node->has_body();
@@ -99,12 +88,18 @@ Task<Result<Pin>> CopyUp::copy_up(Reactor& reactor, NodeId id, std::optional<std
       LB_CO_TRY(objects_.make_room());
       row = ref.lower;
       const auto& record = lower_.tree.node(row);
+      if (!has_body && !std::exchange(has_read, true)) {
+        lock.unlock();
+        LB_CO_ASSIGN(read, read_directories_of(row));
+        continue;
+      }
       if (S_ISDIR(record.mode)) {
         co_return objects_.pin(ref.node ? copy_removed(ref.node) : directory(ref));
       }
-      if (!S_ISREG(record.mode)) co_return objects_.pin(copy_at_once(row, Data::kNone));
-      if (!has_body && !data_bytes && lower_.may_change(row)) data_bytes = kAllData;
-      const bool takes_data = data_bytes && std::min(*data_bytes, record.size_bytes) > 0;
+      if (!S_ISREG(record.mode) && !has_target_data(row))
+        co_return objects_.pin(copy_at_once(row, Data::kNone));
+      if (!has_body && !data_bytes && (lower_.may_change(row) || has_target_data(row))) data_bytes = kAllData;
+      const bool takes_data = data_bytes && std::min(*data_bytes, data_size(row)) > 0;
       if (!has_body && !takes_data && !under_way_.contains(row)) {
         co_return objects_.pin(copy_at_once(row, data_bytes ? Data::kNone : Data::kBelow));
       }
@@ -123,12 +118,52 @@ Task<Result<Pin>> CopyUp::copy_up(Reactor& reactor, NodeId id, std::optional<std
   }
 }
 
+/// What the upper has of a directory of the image, and of those on the way to it: their names are in memory
+/// for as long as they are pinned.
+Result<void> CopyUp::read_upper_part(PartLock& lock, tree::NodeId row, std::vector<Pin>& read) {
+  std::vector<tree::NodeId> way;  // down from one that is known, the last first
+  for (; !nodes_.known(row); row = lower_.tree.parent(row)) way.push_back(row);
+  NodePtr at = nodes_.known(row);
+  for (; at && at->has_body(); way.pop_back()) {
+    read.emplace_back(objects_, at);
+    LB_TRY(directories_.read_beside_others(lock, at));
+    while (!lock.may_use(*at, PartLock::For::kLooking)) {
+    }
+    if (way.empty() || at->is_removed()) return {};
+    const std::string name(lower_.tree.name_in_parent(way.back()));
+    LB_ASSIGN(const Found found, directories_.look(at, name));
+    if (!found.in_upper()) return {};
+    LB_ASSIGN(at, objects_.load(at, name, *found.child));
+  }
+  return {};
+}
+
+/// Without the lock: directories that have one of the row's names may be large, and have yet to be read.
+Result<std::vector<Pin>> CopyUp::read_directories_of(tree::NodeId row) {
+  std::vector<Pin> read;
+  PartLock lock(mutex_);
+  LB_TRY(read_upper_part(lock, lower_.tree.parent(row), read));
+  for (const auto& link : lower_.tree.links(row)) LB_TRY(read_upper_part(lock, link.parent, read));
+  return read;
+}
+
+/// Of an image's symlink: it is copied as a file is.
+bool CopyUp::has_target_data(tree::NodeId row) const {
+  return S_ISLNK(lower_.tree.node(row).mode) &&
+         is_target_data(places_.keeping(), lower_.tree.symlink_target(row));
+}
+
+std::uint64_t CopyUp::data_size(tree::NodeId row) const {
+  return has_target_data(row) ? lower_.tree.symlink_target(row).size() : lower_.tree.node(row).size_bytes;
+}
+
 /// REQUIRES: `row` is entered in under_way_ by this request.
 Task<Result<Pin>> CopyUp::copy_file(Reactor& reactor, tree::NodeId row, std::uint64_t data_bytes) {
   const End end(*this, row);
   const auto& record = lower_.tree.node(row);
-  const std::uint64_t length = std::min(record.size_bytes, data_bytes);
-  LB_CO_ASSIGN(const auto reserved, ledger_.reserve(worst_copy_bytes(record, length), 1));
+  const std::uint64_t length = std::min(data_size(row), data_bytes);
+  LB_CO_ASSIGN(const auto reserved,
+               ledger_.reserve(worst_copy_bytes(record, length) + names_and_attributes(row), 1));
   WorkFile work;
   {
     const std::lock_guard lock(mutex_);
@@ -161,6 +196,7 @@ std::uint64_t CopyUp::worst_copy_bytes(const tree::NodeRecord& record, std::uint
 /// The first `data_bytes` of a lower file, with their holes, into one that has none of them.
 Task<Result<void>> CopyUp::copy_data(Reactor& reactor, tree::NodeId row, int to_fd,
                                      std::uint64_t data_bytes) {
+  if (has_target_data(row)) co_return write_all(to_fd, as_bytes(lower_.tree.symlink_target(row)), 0);
   const std::size_t piece_bytes = std::min<std::uint64_t>(data_bytes, kCopyPieceBytes);
   const auto charge = co_await objects_.memory().copies().acquire(reactor, piece_bytes);
   const Buffer buffer(piece_bytes);
@@ -237,8 +273,7 @@ Result<void> CopyUp::keep_data(Node& node, int fd, std::uint64_t data_bytes) {
   }
   node.file.data_below = false;
   node.way.change();
-  node.charge.grows_late = true;
-  node.file.dense.reset();
+  node.file.forget_density();
   return {};
 }
 
@@ -255,6 +290,7 @@ Result<void> CopyUp::end_filling(Node& node, int fd, Result<void> filled, std::u
   if (before.capability) LB_TRY(set_xattr_at(self, kCapabilityXattr, *before.capability, 0));
   LB_TRY(set_times_at(self, {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.mtime}));
   LB_TRY(objects_.recount_attributes(node, self));
+  ledger_.grow_late(node);
   return filled;
 }
 

@@ -163,7 +163,7 @@ void CopyUp::take_back(const Name& name) {
   } else {
     log_warn("cannot take back a name of a copy: ", taken.error().describe());
     if (const auto found = directories_.look(name.directory, name.name); found && found->child != nullptr) {
-      found->child->node.reset();  // to be loaded as what the host has there
+      found->child->id = 0;  // to be loaded as what the host has there
     }
   }
 }
@@ -176,7 +176,12 @@ Result<NodePtr> CopyUp::place_copy(tree::NodeId row, Place copy, const struct st
   LB_ASSIGN(const auto names, names_of(row));
   // Without a name only a file that the client has held since before it lost its last can be meant.
   if (names.empty() && !was_known) return fail(ESTALE);
+  // Found out before, and not by making all of them and taking them back.
+  if (const auto most = places_.upper().most_links(); most > 0 && names.size() > most)
+    return fail(EMLINK, "an image's file with ", names.size(), " names, and the host has ", most,
+                " for one file");
   LB_TRY(ledger_.count_attributes(*node, copy));
+  node->id = row;
   node->type = lower_.tree.node(row).mode & kTypeBits;
   node->host_ino = st.st_ino;
   LB_TRY(make_names(names, copy, node));
@@ -213,13 +218,30 @@ void CopyUp::link_other_names(tree::NodeId row, const NodePtr& node) {
   node->known.valid = false;
 }
 
+/// What a copy of the row may take beside itself and its first name: all its other names, and its attributes.
+std::uint64_t CopyUp::names_and_attributes(tree::NodeId row) const {
+  constexpr std::uint64_t kEntryBytes = 16;  // of a directory, beside the name
+  const auto& tariff = ledger_.tariff();
+  std::uint64_t bytes = 0;
+  for (const auto& link : lower_.tree.links(row)) {
+    const std::size_t name_bytes = lower_.tree.name(link).size();
+    bytes += tariff.for_name(name_bytes) - kHostBlockBytes + name_bytes + kEntryBytes;
+  }
+  if (!tariff.counts_attributes()) return bytes;
+  for (const auto& xattr : lower_.tree.xattrs(row))
+    bytes += tariff.for_attribute(lower_.tree.xattr_name(xattr), lower_.tree.xattr_value(xattr).size());
+  return bytes;
+}
+
 /// Symlinks, special files and files without their data: nothing to wait for. No data is no metacopy.
 Result<NodePtr> CopyUp::copy_at_once(tree::NodeId row, Data data) {
   const auto& record = lower_.tree.node(row);
   if (!S_ISREG(record.mode) || record.size_bytes == 0) data = Data::kNone;
   const auto target = S_ISLNK(record.mode) ? lower_.tree.symlink_target(row) : std::string_view();
   const auto name_bytes = lower_.tree.name_in_parent(row).size();
-  LB_ASSIGN(const auto reserved, ledger_.reserve(ledger_.tariff().for_object(name_bytes, target.size()), 1));
+  const std::uint64_t bytes =
+      ledger_.tariff().for_object(name_bytes, target.size()) + names_and_attributes(row);
+  LB_ASSIGN(const auto reserved, ledger_.reserve(bytes, 1));
   const HeldPlace work = places_.work_place();
   LB_ASSIGN(const Body body, make_body(places_.keeping(), work.get(), nature_of(record), target));
   const auto finish = [&]() -> Result<NodePtr> {
@@ -251,15 +273,12 @@ Result<bool> CopyUp::finish_at(tree::NodeId row, tree::NodeId parent, std::strin
   return true;
 }
 
-Result<void> CopyUp::redirect_data(Node& node) {
-  if (node.file.data_lost) return keep_lost(node);
-  if (!node.file.data_below) return {};
-  const std::string path = lower_.tree.path(node.lower);
+Result<bool> CopyUp::redirect_data(Node& node) {
+  if (node.file.data_lost) LB_TRY(keep_lost(node));
+  if (!node.file.data_below) return true;
   const std::string_view mark = places_.marks().redirect;
-  LB_ASSIGN(const auto reserved, ledger_.reserve(ledger_.tariff().for_attribute(mark, path.size()), 0));
-  LB_ASSIGN(const HeldPlace place, places_.place_of(node.shared_from_this()));
-  LB_TRY(paths_.set_mark(place.get(), mark, node.lower));
-  return objects_.recount_attributes(node, place.get());
+  return objects_.set_mark(node, mark, lower_.tree.path(node.lower).size(),
+                           [&](Place place) { return paths_.set_mark(place, mark, node.lower); });
 }
 
 /// At another place it must not lead to the file that is below there.
@@ -268,7 +287,11 @@ Result<void> CopyUp::keep_lost(Node& node) {
   LB_ASSIGN(const auto redirect, get_xattr_at(place.get(), places_.marks().redirect));
   if (redirect) return {};
   LB_ASSIGN(const auto origin, get_xattr_at(place.get(), places_.marks().origin));
-  return set_xattr_at(place.get(), places_.marks().redirect, origin.value_or("/"), 0);
+  const std::string path = origin.value_or("/");
+  const std::string_view mark = places_.marks().redirect;
+  LB_ASSIGN(const bool kept, objects_.set_mark(node, mark, path.size(),
+                                               [&](Place at) { return set_xattr_at(at, mark, path, 0); }));
+  return kept ? Result<void>() : fail(EXDEV);
 }
 
 /// What is lost is not wanted any more.
@@ -278,8 +301,7 @@ Result<void> CopyUp::give_up_data(Node& node) {
   if (::ftruncate(fd.get(), 0) != 0) return fail(errno);
   LB_TRY(remove_xattr_at({fd.get(), ""}, places_.marks().metacopy));
   node.file.data_lost = false;
-  node.known.valid = false;
-  return {};
+  return objects_.recount_attributes(node, {fd.get(), ""});
 }
 
 }  // namespace layerboot::overlay

@@ -63,8 +63,10 @@ class CopyUp {
   /// The same of a row.
   Result<NodePtr> directory_of(tree::NodeId row, Budget budget = Budget::kKeep);
 
-  /// Before a file gets another place: a metacopy's data is found by its place, unless it says where.
-  Result<void> redirect_data(Node& node);
+  /// Before a file gets another place: a metacopy's data is found by its place, unless it says where. False
+  /// where the host has no room for it to say so: it needs its data first (copy_up() with kAllData). EXDEV
+  /// where that is lost.
+  Result<bool> redirect_data(Node& node);
 
   /// A crash may have come between the names of a copy: those that still lead to the image's file get theirs
   /// now, where the host has room for them; others go on leading there. A copy of overlayfs's own, which has
@@ -105,8 +107,13 @@ class CopyUp {
   Result<bool> finish_at(tree::NodeId row, tree::NodeId parent, std::string_view name);
 
   // data, without the lock (copy_data.cc)
+  Result<void> read_upper_part(PartLock& lock, tree::NodeId row, std::vector<Pin>& read);
+  Result<std::vector<Pin>> read_directories_of(tree::NodeId row);
+  [[nodiscard]] bool has_target_data(tree::NodeId row) const;
+  [[nodiscard]] std::uint64_t data_size(tree::NodeId row) const;
   Task<Result<Pin>> copy_file(Reactor& reactor, tree::NodeId row, std::uint64_t data_bytes);
   Task<Result<void>> copy_data(Reactor& reactor, tree::NodeId row, int to_fd, std::uint64_t data_bytes);
+  [[nodiscard]] std::uint64_t names_and_attributes(tree::NodeId row) const;
   static std::uint64_t worst_copy_bytes(const tree::NodeRecord& record, std::uint64_t data_bytes);
   Task<Result<Pin>> fill(Reactor& reactor, Pin pin, std::uint64_t data_bytes);
   // under it

@@ -19,31 +19,92 @@ std::uint64_t ino_in(const Ref& ref) {
 
 }  // namespace
 
-Result<Listing*> Directories::listing_of(const NodePtr& directory) {
-  auto& listing = directory->directory.listing;
-  if (listing) return listing.get();
-  LB_ASSIGN(const auto fd, places_.directory_fd(directory));
-  auto read = std::make_unique<Listing>(memory_);
-  LB_TRY(each_in_directory(fd->get(), [&](const HostDirent& entry) -> Result<void> {
+Result<std::unique_ptr<Listing>> Directories::read_names(int fd, tree::NodeId lower) {
+  auto names = std::make_unique<Listing>(memory_);
+  LB_TRY(each_in_directory(fd, [&](const HostDirent& entry) -> Result<void> {
     if (!memory_.has_room(Listing::bytes_of(entry.name))) return fail(ENOMEM);
     Child child;
     child.type = entry.type;
     child.host_ino = entry.ino;
     if (entry.type == DT_CHR || entry.type == DT_UNKNOWN) {
-      LB_ASSIGN(const auto st, stat_at({fd->get(), entry.name.c_str()}));
+      LB_ASSIGN(const auto st, stat_at({fd, entry.name.c_str()}));
       child.whiteout = is_whiteout(st);
       child.type = dirent_type(st.st_mode);
     }
-    read->put(entry.name, std::move(child), has_lower(*directory, entry.name));
+    names->put(entry.name, std::move(child), has_name(lower, entry.name));
     return {};
   }));
-  read->begin_listing();
-  listing = std::move(read);
+  names->begin_listing();
+  return names;
+}
+
+void Directories::keep_names(const NodePtr& directory, std::unique_ptr<Listing> names) {
+  directory->directory.listing = std::move(names);
+  ++directory->directory.times_read;
+}
+
+Result<Listing*> Directories::listing_of(const NodePtr& directory) {
+  auto& listing = directory->directory.listing;
+  if (listing) return listing.get();
+  LB_ASSIGN(const auto fd, places_.directory_fd(directory));
+  LB_ASSIGN(auto names, read_names(fd->get(), directory->lower));
+  keep_names(directory, std::move(names));
   return listing.get();
 }
 
+Result<void> Directories::read_beside_others(PartLock& lock, const NodePtr& directory) {
+  auto& state = directory->directory;
+  if (state.listing || !directory->has_body()) return {};
+  LB_ASSIGN(const auto fd, places_.directory_fd(directory));
+  const tree::NodeId lower = directory->lower;
+  const std::uint32_t times_read = state.times_read;
+  const Objects::Keep keep(objects_, directory);
+  auto names = lock.beside_others([&] { return read_names(fd->get(), lower); });
+  // Who has changed names of it meanwhile has read it before.
+  const bool is_as_read = state.times_read == times_read && directory->lower == lower;
+  if (!is_as_read || !directory->has_body() || directory->is_removed()) return {};
+  if (!names) return std::unexpected(std::move(names).error());
+  keep_names(directory, *std::move(names));
+  return {};
+}
+
+Result<Ref> Directories::find(PartLock& lock, NodeId id, PartLock::For what) {
+  for (bool read = false;;) {
+    LB_ASSIGN(Ref ref, nodes_.find_directory(id));
+    if (!ref.node) return ref;
+    if (!lock.may_use(*ref.node, what)) continue;
+    if (ref.node->directory.listing || std::exchange(read, true)) return ref;
+    LB_TRY(read_beside_others(lock, ref.node));
+  }
+}
+
+Result<void> Directories::read_ahead(OverlayLock& mutex, NodeId id) {
+  PartLock lock(mutex);
+  LB_TRY(find(lock, id, PartLock::For::kLooking));
+  return {};
+}
+
+Result<std::optional<Objects::Pin>> Directories::read_ahead(OverlayLock& mutex, NodeId parent,
+                                                            std::string_view name) {
+  std::optional<Objects::Pin> pin;  // outlives the lock
+  PartLock lock(mutex);
+  LB_ASSIGN(const Ref ref, find(lock, parent, PartLock::For::kLooking));
+  if (!ref.node) return pin;
+  LB_ASSIGN(const Found found, look(ref, name));
+  if (!found.in_upper() || found.child->type != DT_DIR) return pin;
+  LB_ASSIGN(const NodePtr node, objects_.load(ref.node, std::string(name), *found.child));
+  if (!node->is_directory()) return pin;
+  pin.emplace(objects_, node);
+  LB_TRY(read_beside_others(lock, node));
+  return pin;
+}
+
+bool Directories::has_name(tree::NodeId lower, std::string_view name) const {
+  return lower != tree::kNoNode && lower_.tree.lookup(lower, name) != tree::kNoNode;
+}
+
 bool Directories::has_lower(const Node& directory, std::string_view name) const {
-  return directory.lower != tree::kNoNode && lower_.tree.lookup(directory.lower, name) != tree::kNoNode;
+  return has_name(directory.lower, name);
 }
 
 void Directories::put(Node& directory, std::string_view name, Child child) {
@@ -78,12 +139,9 @@ Result<Found> Directories::look(const Ref& directory, std::string_view name) {
 
 Result<bool> Directories::is_empty(const NodePtr& directory) {
   LB_ASSIGN(const Listing* const listing, listing_of(directory));
-  std::size_t hidden = 0;
-  for (const auto& [name, child] : listing->children()) {
-    if (!child.whiteout) return false;
-    if (has_lower(*directory, name)) ++hidden;
-  }
-  return directory->lower == tree::kNoNode || hidden == lower_.tree.entries(directory->lower).size();
+  if (listing->whiteouts() < listing->children().size()) return false;
+  return directory->lower == tree::kNoNode ||
+         listing->hidden() == lower_.tree.entries(directory->lower).size();
 }
 
 Result<std::vector<std::string>> Directories::some_whiteouts(const NodePtr& directory, std::size_t most) {
@@ -140,65 +198,76 @@ Result<bool> Directories::give_row(tree::NodeId row, const Dirent& dirent, bool 
   return taken;
 }
 
-/// Names that the lower directory has; false when there was no room for all.
-Result<bool> Directories::list_lower(const Ref& directory, std::uint64_t from, bool with_nodes,
-                                     const AddEntry& add) {
+/// Names that the lower directory has.
+Result<void> Directories::list_lower(const Ref& directory, bool with_nodes, const AddEntry& add,
+                                     Progress& progress) {
   const auto entries = lower_.tree.entries(directory.lower);
-  for (std::uint64_t at = from; at < entries.size(); ++at) {
+  for (std::uint64_t at = progress.cookie - kFirstLowerCookie; at < entries.size() && !progress.ends();
+       ++at) {
+    --progress.names_left;
     const auto name = lower_.tree.name(entries[at]);
     const std::uint64_t next_cookie = at + 1 + kFirstLowerCookie;
     LB_ASSIGN(const Found found, look(directory, name));
-    if (found.is_whiteout()) continue;
-    bool taken = false;
+    bool taken = true;
     if (found.in_upper()) {
       taken = give(directory.node, std::string(name), *found.child, next_cookie, with_nodes, add);
-    } else {
+    } else if (!found.is_whiteout()) {
       const tree::NodeId row = entries[at].node;
       const Dirent dirent{.name = name, .ino = row, .type = entries[at].type, .next_cookie = next_cookie};
       LB_ASSIGN(taken, give_row(row, dirent, with_nodes, add));
     }
-    if (!taken) return false;
-  }
-  return true;
-}
-
-Result<void> Directories::list_upper_only(const NodePtr& directory, std::uint64_t from, bool with_nodes,
-                                          const AddEntry& add) {
-  LB_ASSIGN(Listing* const listing, listing_of(directory));
-  for (std::uint64_t at = from;; ++at) {
-    const std::string* const next = listing->next_upper_only(at);
-    if (next == nullptr || at >= listing->listed_below()) break;
-    Child* const child = listing->find(*next);
-    if (child == nullptr || child->whiteout) continue;
-    const std::string name(*next);
-    if (!give(directory, name, *child, kUpperCookieBase + at + 1, with_nodes, add)) break;
+    progress.is_full = !taken;
+    if (taken) progress.cookie = next_cookie;
   }
   return {};
 }
 
-Result<void> Directories::list(const Ref& directory, std::uint64_t cookie, bool with_nodes,
-                               const AddEntry& add) {
+Result<bool> Directories::list_upper_only(const NodePtr& directory, bool with_nodes, const AddEntry& add,
+                                          Progress& progress) {
+  LB_ASSIGN(Listing* const listing, listing_of(directory));
+  std::uint64_t at = progress.cookie < kUpperCookieBase ? 0 : progress.cookie - kUpperCookieBase;
+  for (; !progress.ends(); ++at) {
+    --progress.names_left;
+    const std::string* const next = listing->next_upper_only(at);
+    if (next == nullptr || at >= listing->listed_below()) return false;
+    Child* const child = listing->find(*next);
+    if (child != nullptr && !child->whiteout) {
+      const std::string name(*next);
+      progress.is_full = !give(directory, name, *child, kUpperCookieBase + at + 1, with_nodes, add);
+      if (progress.is_full) break;
+    }
+    progress.cookie = kUpperCookieBase + at + 1;
+  }
+  return true;
+}
+
+Result<std::optional<std::uint64_t>> Directories::list(const Ref& directory, std::uint64_t cookie,
+                                                       bool with_nodes, const AddEntry& add) {
   if (cookie == 0) {
     if (directory.node) {
       LB_ASSIGN(Listing* const listing, listing_of(directory.node));
       listing->begin_listing();
     }
-    if (!add({.name = ".", .ino = ino_in(directory), .type = DT_DIR, .next_cookie = 1}, Entry{})) return {};
+    const Dirent self{.name = ".", .ino = ino_in(directory), .type = DT_DIR, .next_cookie = 1};
+    if (!add(self, Entry{})) return std::nullopt;
     cookie = 1;
   }
   if (cookie == 1) {
     const Dirent up{
         .name = "..", .ino = parent_ino(directory), .type = DT_DIR, .next_cookie = kFirstLowerCookie};
-    if (!add(up, Entry{})) return {};
+    if (!add(up, Entry{})) return std::nullopt;
     cookie = kFirstLowerCookie;
   }
+  Progress progress{.cookie = cookie};
   if (directory.lower != tree::kNoNode && cookie < kUpperCookieBase) {
-    LB_ASSIGN(const bool all, list_lower(directory, cookie - kFirstLowerCookie, with_nodes, add));
-    if (!all) return {};
+    LB_TRY(list_lower(directory, with_nodes, add, progress));
   }
-  if (!directory.node) return {};
-  const std::uint64_t from = cookie < kUpperCookieBase ? 0 : cookie - kUpperCookieBase;
-  return list_upper_only(directory.node, from, with_nodes, add);
+  bool has_more = progress.names_left == 0;
+  if (directory.node && !progress.ends()) {
+    LB_ASSIGN(has_more, list_upper_only(directory.node, with_nodes, add, progress));
+  }
+  if (progress.is_full || !has_more) return std::nullopt;
+  return progress.cookie;
 }
 
 }  // namespace layerboot::overlay

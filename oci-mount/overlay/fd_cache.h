@@ -15,21 +15,22 @@ namespace layerboot::overlay {
 /// A descriptor that lives until its last user lets go.
 using SharedFd = std::shared_ptr<const UniqueFd>;
 
-/// Descriptors that are let go of where nobody should wait for their closing: the host may have to free the
-/// file, or to write it out.
+/// What is let go of where nobody should wait for its end: a descriptor, for which the host may have to free
+/// the file, or to write it out; a directory's names.
 class Closing {
  public:
-  /// More are closed on the spot.
+  using Last = std::shared_ptr<const void>;
+  /// More end on the spot.
   static constexpr std::size_t kMost = 64;
 
-  void add(SharedFd fd) {
-    if (fds_.size() < kMost) fds_.push_back(std::move(fd));
+  void add(Last last) {
+    if (last_.size() < kMost) last_.push_back(std::move(last));
   }
   /// To be destroyed where there is time for it.
-  [[nodiscard]] std::vector<SharedFd> take() { return std::exchange(fds_, {}); }
+  [[nodiscard]] std::vector<Last> take() { return std::exchange(last_, {}); }
 
  private:
-  std::vector<SharedFd> fds_;
+  std::vector<Last> last_;
 };
 
 /// Keeps at most kMaxOpen descriptors, whatever the client touches. A descriptor in use stays open until its

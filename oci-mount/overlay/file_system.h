@@ -95,12 +95,12 @@ class FileSystem {
                                          std::span<const iovec> into) = 0;
   /// write() where that needs no waiting worth mentioning: all of `from` was written, or an error, or
   /// kWouldWait when write() has to be used (which may then write again what was written already).
-  virtual Result<std::int64_t> try_write(NodeId, std::uint64_t, std::span<const iovec>, bool) {
+  virtual Result<std::int64_t> try_write(NodeId, std::uint64_t, std::span<const iovec>, Writer) {
     return kWouldWait;
   }
-  /// All of `from` at `offset`, or an error. `kill_suid_sgid`: clear those bits as a write must.
+  /// All of `from` at `offset`, or an error. What else a write takes away depends on the writer.
   virtual Task<Result<std::size_t>> write(Reactor& reactor, NodeId node, std::uint64_t offset,
-                                          std::span<const iovec> from, bool kill_suid_sgid) = 0;
+                                          std::span<const iovec> from, Writer writer) = 0;
   virtual Task<Result<void>> fsync(Reactor& reactor, NodeId node, bool data_only) = 0;
   virtual Task<Result<void>> fsyncdir(Reactor& reactor, NodeId directory, bool data_only) = 0;
   /// Everything written so far is durable (SYNCFS).

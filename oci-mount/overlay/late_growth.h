@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 
 namespace layerboot::overlay {
 
@@ -27,7 +28,15 @@ class LateGrowth {
       has_forgotten_ = true;
     }
     charged_[host_ino] = charged_bytes;
+    has_uncounted_ = true;
   }
+  /// A count has met these of them, and the others are no more. Those that have given way may still grow.
+  void take_count(std::unordered_map<std::uint64_t, std::uint64_t> charged) {
+    charged_ = std::move(charged);
+    has_uncounted_ = false;
+  }
+  /// Files have come since the last count, which may have grown meanwhile.
+  [[nodiscard]] bool has_uncounted() const { return has_uncounted_; }
   /// One has given way: what it grows by is found by nothing but a count.
   [[nodiscard]] bool has_forgotten() const { return has_forgotten_; }
 
@@ -43,11 +52,13 @@ class LateGrowth {
   void clear() {
     charged_.clear();
     has_forgotten_ = false;
+    has_uncounted_ = false;
   }
 
  private:
   std::unordered_map<std::uint64_t, std::uint64_t> charged_;  // by inode number on the host
   bool has_forgotten_ = false;
+  bool has_uncounted_ = false;
 };
 
 }  // namespace layerboot::overlay

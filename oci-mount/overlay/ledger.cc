@@ -28,6 +28,7 @@ Quota::Reservation Ledger::remove_object_later(Node& node) {
 }
 
 void Ledger::remove_object(Node& node) {
+  late_files_.drop(node);
   quota_.settle_bytes(node.charge.bytes, 0);
   quota_.remove_inode();
   node.charge.bytes = 0;
@@ -52,13 +53,33 @@ void Ledger::charge(Node& node, const struct stat& st) {
 
 void Ledger::meet(Node& node, const struct stat& st) {
   const auto remembered = late_growth_.take(st.st_ino);
-  node.charge.grows_late = remembered.has_value();
   node.charge.bytes = remembered.value_or(charge_of(node, st));
   charge(node, st);
+  if (remembered) grow_late(node);
 }
 
-void Ledger::part(const Node& node) {
-  if (node.charge.grows_late && !node.is_gone()) late_growth_.remember(node.host_ino, node.charge.bytes);
+void Ledger::part(Node& node) {
+  if (node.is_gone()) return;
+  late_files_.drop(node);
+  if (node.charge.grows_late) late_growth_.remember(node.host_ino, node.charge.bytes);
+}
+
+void Ledger::grow_late(Node& file) {
+  const std::uint64_t allocated = file.charge.allocated_bytes;
+  if (!tariff_.changes_late(allocated)) return;
+  file.charge.grows_late = true;
+  late_files_.add(file, tariff_.late_growth(allocated));
+}
+
+void Ledger::settled(Node& file) {
+  file.charge.grows_late = false;
+  late_files_.drop(file);
+}
+
+LateFiles::Fill Ledger::late_fill() const {
+  // Most often it is little by any budget, and the budget's lock need not be taken.
+  constexpr auto kLittle = LateFiles::Fill::kLittle;
+  return late_files_.fill(0) == kLittle ? kLittle : late_files_.fill(quota_.limits().bytes);
 }
 
 bool Ledger::add_name(Node& directory, std::string_view name) {
@@ -91,10 +112,11 @@ void Ledger::recall(const std::vector<CleanStop::LateFile>& late_files) {
   for (const auto& file : late_files) late_growth_.remember(file.host_ino, file.charged_bytes);
 }
 
-void Ledger::recount(Quota::Usage used) {
-  late_growth_.clear();
+void Ledger::recount(const Survey& survey, Counted counted) {
+  if (counted == Counted::kOnDisk) late_growth_.clear();
+  late_growth_.take_count(survey.late_files);
   in_doubt_ = false;
-  quota_.set_usage(used);
+  quota_.set_usage(survey.usage);
 }
 
 }  // namespace layerboot::overlay

@@ -1,7 +1,7 @@
 // Ledger: what each object of an upper is charged, and what growth is reserved before it happens.
 //
 // The budget itself is Quota's; how an object's charge follows what the host says of it is here, and nowhere
-// else. Under the Overlay's lock, but for reserve() and quota(), which any thread may call.
+// else. Under the Overlay's lock, but for reserve(), quota() and late_fill(), which any thread may call.
 #pragma once
 
 #include <sys/stat.h>
@@ -11,6 +11,7 @@
 
 #include "oci-mount/overlay/burials.h"
 #include "oci-mount/overlay/clean_stop.h"
+#include "oci-mount/overlay/late_files.h"
 #include "oci-mount/overlay/late_growth.h"
 #include "oci-mount/overlay/node.h"
 #include "oci-mount/overlay/quota.h"
@@ -18,6 +19,9 @@
 #include "oci-mount/overlay/upper_calls.h"
 
 namespace layerboot::overlay {
+
+/// What the host had of the upper when it was counted: all, or what it had allocated so far.
+enum class Counted { kOnDisk, kAsShown };
 
 class Ledger {
  public:
@@ -55,7 +59,18 @@ class Ledger {
   /// in memory. What it has grown by since is booked.
   void meet(Node& node, const struct stat& st);
   /// It leaves memory: what it was charged is remembered where the host may still allocate for it.
-  void part(const Node& node);
+  void part(Node& node);
+
+  /// A file has been written to, and charge() has booked what the host shows of it: it may allocate more.
+  void grow_late(Node& file);
+  /// The host has allocated all of it, and that is booked.
+  void settled(Node& file);
+  /// Of files that the host may still allocate for, the one that was written to first, no longer listed; null
+  /// where there is none. settled() follows, unless it is listed again by then.
+  NodePtr take_late() { return late_files_.take_first(); }
+  [[nodiscard]] LateFiles::Fill late_fill() const;
+  /// The session ends: they are parted with, or counted.
+  void forget_late() { late_files_.clear(); }
 
   /// A name more in a directory. True when so many have come that it is to be looked at and charged: it grows
   /// by a block for many names.
@@ -66,26 +81,29 @@ class Ledger {
 
   /// Files that part() remembers, for a session to come; and those of a former one.
   [[nodiscard]] std::vector<CleanStop::LateFile> late_files() const;
-  [[nodiscard]] bool has_late_files() const { return !late_growth_.all().empty(); }
+  [[nodiscard]] const LateGrowth& late_growth() const { return late_growth_; }
   void recall(const std::vector<CleanStop::LateFile>& late_files);
 
   /// A file that nobody knows any more has grown by `bytes`: the session ended under the request. Booked
-  /// unless `fd` is all that it has, and counted by the next start or reset.
+  /// unless `fd` is all that it has, and counted by the stop or reset of this session.
   void miss(int fd, std::uint64_t bytes);
-  /// Something is not known as it should be: the next start or reset counts.
+  /// Something is not known as it should be: the stop or reset of this session counts.
   void doubt() { in_doubt_ = true; }
   /// False where only a count tells what the upper takes: by what was said above, or there were too many late
   /// files, or what was cut off files is still charged, though nobody knows any more of which.
   [[nodiscard]] bool is_exact() const { return !in_doubt_ && !late_growth_.has_forgotten(); }
 
-  /// All is counted anew: nothing that was booked before counts.
-  void recount(Quota::Usage used);
+  /// All is counted anew: nothing that was booked before counts. Files for which the host may still allocate
+  /// are remembered as the count has met them; those that nobody remembers stay in doubt, unless all was on
+  /// the disk.
+  void recount(const Survey& survey, Counted counted);
 
  private:
   [[nodiscard]] std::uint64_t charge_of(const Node& node, const struct stat& st) const;
 
   Tariff tariff_;
   Quota quota_;
+  LateFiles late_files_;
   LateGrowth late_growth_;
   bool in_doubt_ = false;
   Burials* burials_ = nullptr;

@@ -11,7 +11,7 @@ Child child_of(const NodePtr& node) {
   Child child;
   child.type = dirent_type(node->type);
   child.host_ino = node->host_ino;
-  child.node = node;
+  child.id = node->id;
   return child;
 }
 
@@ -26,8 +26,21 @@ Child* Listing::find(std::string_view name) {
   return known == children_.end() ? nullptr : &known->second;
 }
 
+void Listing::count(const Child& child) {
+  if (child.whiteout) ++whiteouts_;
+  if (child.whiteout && child.has_lower) ++hidden_;
+}
+
+void Listing::uncount(const Child& child) {
+  if (child.whiteout) --whiteouts_;
+  if (child.whiteout && child.has_lower) --hidden_;
+}
+
 void Listing::put(std::string_view name, Child child, bool has_lower) {
+  child.has_lower = has_lower;
+  count(child);
   if (Child* const known = find(name); known != nullptr) {
+    uncount(*known);
     child.sequence = known->sequence;
     *known = std::move(child);
     return;
@@ -77,6 +90,7 @@ const std::string* Listing::next_upper_only(std::uint64_t& sequence) const {
 
 void Listing::erase(Children::iterator known) {
   memory_share_.set(memory_share_.bytes() - bytes_of(known->first));
+  uncount(known->second);
   children_.erase(known);
 }
 
@@ -89,6 +103,8 @@ void Listing::rename(std::string_view from, std::string_view to, Child child, bo
     return;
   }
   child.sequence = before->sequence;
+  child.has_lower = false;
+  count(child);
   erase(children_.find(from));
   const auto put = children_.emplace(std::string(to), std::move(child)).first;
   pay_for(put->first);

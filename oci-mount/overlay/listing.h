@@ -11,6 +11,7 @@
 
 #include "oci-mount/base/memory_budget.h"
 #include "oci-mount/overlay/list_memory.h"
+#include "oci-mount/overlay/types.h"
 
 namespace layerboot::overlay {
 
@@ -20,10 +21,11 @@ using NodePtr = std::shared_ptr<Node>;
 /// A name that the upper directory decides: an object of its own, or a whiteout.
 struct Child {
   bool whiteout = false;
+  bool has_lower = false;  // the lower directory has the name; set by Listing
   unsigned char type = 0;  // DT_*; DT_UNKNOWN until looked at, on hosts that do not say
   std::uint64_t host_ino = 0;
   std::uint64_t sequence = 0;  // place in a listing, for names that the lower directory does not have
-  std::weak_ptr<Node> node;    // once looked at
+  NodeId id = 0;  // of its Node when it was last looked at, which may be in memory no more; 0: never
 };
 
 [[nodiscard]] Child child_of(const NodePtr& node);
@@ -61,6 +63,9 @@ class Listing {
   [[nodiscard]] std::uint64_t listed_below() const { return listed_below_; }
 
   [[nodiscard]] const Children& children() const { return children_; }
+  [[nodiscard]] std::size_t whiteouts() const { return whiteouts_; }
+  /// Whiteouts of names that the lower directory has.
+  [[nodiscard]] std::size_t hidden() const { return hidden_; }
   /// Of the names that the lower directory does not have, the first one that appeared as number `sequence` or
   /// later; null where there is none. Good until the listing changes.
   [[nodiscard]] const std::string* next_upper_only(std::uint64_t& sequence) const;
@@ -68,6 +73,8 @@ class Listing {
  private:
   void pay_for(const std::string& name) { memory_share_.set(memory_share_.bytes() + bytes_of(name)); }
   void erase(Children::iterator known);
+  void count(const Child& child);
+  void uncount(const Child& child);
 
   MemoryBudget::Share memory_share_;
   Children children_;
@@ -83,6 +90,8 @@ class Listing {
 
   Order upper_only_;      // by sequence
   std::size_t gone_ = 0;  // of upper_only_
+  std::size_t whiteouts_ = 0;
+  std::size_t hidden_ = 0;
   std::uint64_t next_sequence_ = 0;
   std::uint64_t listed_below_ = 0;
 };

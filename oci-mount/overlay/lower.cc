@@ -131,7 +131,9 @@ Task<Result<std::size_t>> Lower::read(Reactor& reactor, tree::NodeId id, std::ui
 bool Lower::serves_xattr(tree::NodeId id, std::string_view name) const {
   const auto value = tree.xattr(id, name);
   if (!value || !is_served_xattr(name)) return false;
-  return !is_acl_xattr(name) || Acl::parse(*value);
+  if (!is_acl_xattr(name)) return true;
+  const auto acl = Acl::parse(*value);
+  return acl && (name == kDefaultAclXattr || !acl->is_minimal());
 }
 
 Result<std::string> Lower::getxattr(tree::NodeId id, std::string_view name) const {

@@ -30,21 +30,13 @@ std::optional<std::uint64_t> begin_of(std::string_view mark) {
   return digits.size() == kBeginDigits ? parse_whole<std::uint64_t>(digits, 16) : std::nullopt;
 }
 
-/// As hosts say that an attribute is too large for them: for ext4 and btrfs it does not fit the object's
-/// block.
-bool has_no_room(const Result<void>& set) {
-  if (set) return false;
-  const int code = set.error().code;
-  return code == ENOSPC || code == E2BIG || code == ERANGE;
-}
-
 }  // namespace
 
 Result<void> LowerPaths::set_mark(Place place, std::string_view mark, tree::NodeId lower) const {
   const std::string path = tree_.path(lower);
   if (path.size() <= kMaxPathBytes) {
     auto set = set_xattr_at(place, mark, path, 0);
-    if (!has_no_room(set) || path.size() < kMinDigestedBytes) return set;
+    if (set || !lacks_attribute_room(set.error()) || path.size() < kMinDigestedBytes) return set;
   }
   LB_ASSIGN(const std::string text, digested(path));
   return set_xattr_at(place, mark, text, 0);

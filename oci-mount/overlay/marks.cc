@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/overlay/acl.h"
 
 namespace layerboot::overlay {
@@ -15,7 +16,6 @@ constexpr std::string_view kRecordedPrefix = "user.overlay.layerboot.";
 /// Names that mean something to us, or to containers/storage, on an ordinary user's files.
 constexpr std::array<std::string_view, 2> kReservedUser = {"user.overlay.", "user.containers."};
 constexpr std::array<std::string_view, 3> kServed = {"user.", "security.", "trusted."};
-constexpr std::size_t kMaxName = 255;  // XATTR_NAME_MAX
 
 bool is_plain_user(std::string_view name) {
   return name.starts_with("user.") && std::ranges::none_of(kReservedUser, [&](std::string_view reserved) {
@@ -42,10 +42,10 @@ bool is_served_xattr(std::string_view guest_name) {
 
 Result<std::string> host_xattr_name(Keeping keeping, std::string_view guest_name) {
   if (guest_name.empty() || guest_name.find('\0') != std::string_view::npos) return fail(EINVAL);
-  if (guest_name.size() > kMaxName) return fail(ERANGE);
+  if (guest_name.size() > kMaxXattrNameBytes) return fail(ERANGE);
   if (!is_served_xattr(guest_name)) return fail(EOPNOTSUPP);
   auto kept = kept_name(keeping, guest_name);
-  if (kept.size() > kMaxName) return fail(ERANGE);
+  if (kept.size() > kMaxXattrNameBytes) return fail(ERANGE);
   return kept;
 }
 

@@ -4,6 +4,7 @@
 #include <linux/fs.h>
 #include <sys/stat.h>
 
+#include <mutex>
 #include <utility>
 
 #include "oci-mount/overlay/acl.h"
@@ -15,8 +16,15 @@ namespace layerboot::overlay {
 namespace {
 
 /// What a name and its object may take at most.
-Result<Quota::Reservation> reserve_for(Ledger& ledger, std::string_view name, const NewObject& object) {
-  return ledger.reserve(ledger.tariff().for_object(name.size(), object.target.size()), 1);
+Result<Quota::Reservation> reserve_for(Parts& parts, std::string_view name, const NewObject& object) {
+  const auto& tariff = parts.ledger.tariff();
+  std::uint64_t bytes = tariff.for_object(name.size(), object.target.size());
+  if (parts.places.keeping() == Keeping::kRecorded) {
+    bytes += charge_of_record(tariff);
+    // A symlink's target lies in an attribute as well.
+    if (!object.target.empty()) bytes += tariff.for_attribute(kRecordedStatXattr, object.target.size());
+  }
+  return parts.ledger.reserve(bytes, 1);
 }
 
 }  // namespace
@@ -32,6 +40,7 @@ Result<std::string> NewObjects::default_acl_of(const Ref& directory) {
     LB_ASSIGN(const std::string name, host_xattr_name(parts_.places.keeping(), kDefaultAclXattr));
     LB_ASSIGN(auto value, get_xattr_at(place.get(), name));
     known = std::move(value).value_or("");
+    parts_.nodes.pay_for(*directory.node);
   }
   return *known;
 }
@@ -58,27 +67,37 @@ Result<NewObjects::Inheritance> NewObjects::inherit(const Ref& directory, NewObj
   return inheritance;
 }
 
-Result<void> NewObjects::set_inherited_acls(Place place, const Inheritance& inheritance) {
+Result<void> NewObjects::set_inherited_acls(Unnamed& made, const Inheritance& inheritance) {
+  const auto& tariff = parts_.ledger.tariff();
+  LB_ASSIGN(made.reserved,
+            parts_.ledger.reserve(tariff.for_attribute(kAccessAclXattr, inheritance.access_acl.size()) +
+                                      tariff.for_attribute(kDefaultAclXattr, inheritance.default_acl.size()),
+                                  0));
   for (const auto& [name, acl] : {std::pair{kAccessAclXattr, &inheritance.access_acl},
                                   std::pair{kDefaultAclXattr, &inheritance.default_acl}}) {
     if (acl->empty()) continue;
     LB_ASSIGN(const std::string host_name, host_xattr_name(parts_.places.keeping(), name));
-    LB_TRY(set_xattr_at(place, host_name, *acl, 0));
+    LB_TRY(set_xattr_at(made.work.get(), host_name, *acl, 0));
   }
   return {};
 }
 
 Result<NewObjects::Unnamed> NewObjects::make_unnamed(const Nature& nature) {
-  return make_unnamed({.nature = nature, .access_acl = {}, .default_acl = {}}, {});
+  return make_unnamed({.nature = nature, .access_acl = {}, .default_acl = {}}, NewObject{});
 }
 
 Result<NewObjects::Unnamed> NewObjects::make_unnamed(const Inheritance& inheritance,
-                                                     std::string_view target) {
-  Unnamed made{
-      .work = parts_.places.work_place(), .nature = inheritance.nature, .body = {}, .has_acls = false};
-  LB_ASSIGN(made.body, make_body(parts_.places.keeping(), made.work.get(), made.nature, target));
+                                                     const NewObject& object) {
+  Unnamed made{.work = object.prepared != nullptr ? object.prepared->place : parts_.places.work_place(),
+               .nature = inheritance.nature,
+               .body = {},
+               .has_acls = false,
+               .reserved = {}};
+  UniqueFd prepared = object.prepared != nullptr ? std::move(object.prepared->fd) : UniqueFd();
+  LB_ASSIGN(made.body, make_body(parts_.places.keeping(), made.work.get(), made.nature, object.target,
+                                 std::move(prepared)));
   if (inheritance.access_acl.empty() && inheritance.default_acl.empty()) return made;
-  auto set = set_inherited_acls(made.work.get(), inheritance);
+  auto set = set_inherited_acls(made, inheritance);
   auto st = stat_at(made.work.get());
   if (set && st) {
     made.has_acls = true;
@@ -113,20 +132,45 @@ Result<NodePtr> NewObjects::place(const NodePtr& directory, std::string_view nam
     discard(made);
     return std::unexpected(std::move(moved).error());
   }
-  const bool marked = made.has_acls || S_ISDIR(made.nature.mode) || S_ISCHR(made.nature.mode);
   NodePtr node = name_new_node(directory, name, made.nature, std::move(made.body));
-  if (marked && parts_.ledger.tariff().counts_attributes()) {
-    const auto at = parts_.places.place_of(node);
-    if (!at || !parts_.objects.recount_attributes(*node, at->get())) parts_.ledger.doubt();
-  }
+  count_attributes_of(*node, made.has_acls);
   return node;
+}
+
+/// A new object may have more attributes than the record that every one on a recorded upper has: ACLs, marks
+/// of directories and devices, the target of a symlink.
+void NewObjects::count_attributes_of(Node& node, bool has_acls) {
+  const bool kept_as_attribute = S_ISLNK(node.type) && parts_.places.keeping() == Keeping::kRecorded;
+  const bool marked = has_acls || kept_as_attribute || S_ISDIR(node.type) || S_ISCHR(node.type);
+  if (!marked || !parts_.ledger.tariff().counts_attributes()) return;
+  const auto at = parts_.places.place_of(node.shared_from_this());
+  if (!at || !parts_.objects.recount_attributes(node, at->get())) parts_.ledger.doubt();
+}
+
+bool NewObjects::needs_target(const NewObject& object) const {
+  return is_target_data(parts_.places.keeping(), object.target);
+}
+
+Result<void> NewObjects::prepare_target(NodeId parent, std::string_view name, const NewObject& object,
+                                        WorkFile& prepared) {
+  // It is charged by make(), which asks anew.
+  LB_ASSIGN(const auto reserved, reserve_for(parts_, name, object));
+  {
+    const std::lock_guard lock(parts_.mutex);
+    LB_ASSIGN(const Ref ref, parts_.nodes.find_directory(parent));
+    LB_ASSIGN(const Found before, parts_.directories.look(ref, name));
+    if (before.exists()) return fail(EEXIST);
+    prepared.place = parts_.places.work_place();
+  }
+  LB_ASSIGN(prepared.fd, layerboot::overlay::prepare_target(prepared.place.get(), object.target));
+  return {};
 }
 
 Result<NodePtr> NewObjects::make(NodeId parent, std::string_view name, const NewObject& object) {
   LB_ASSIGN(const Ref ref, parts_.nodes.find_directory(parent));
   LB_ASSIGN(const Found before, parts_.directories.look(ref, name));
   if (before.exists()) return fail(EEXIST);
-  LB_ASSIGN(const auto reserved, reserve_for(parts_.ledger, name, object));
+  LB_ASSIGN(const auto reserved, reserve_for(parts_, name, object));
   LB_ASSIGN(const NodePtr directory, parts_.copy_up.directory(ref));
   return make_in(directory, name, object);
 }
@@ -136,11 +180,12 @@ Result<NodePtr> NewObjects::make_in(const NodePtr& directory, std::string_view n
   LB_ASSIGN(const Found found, parts_.directories.look(directory, name));
   LB_ASSIGN(const Inheritance inheritance, inherit({directory, directory->lower}, object));
   if (!is_made_in_place(found, inheritance)) {
-    LB_ASSIGN(Unnamed made, make_unnamed(inheritance, object.target));
+    LB_ASSIGN(Unnamed made, make_unnamed(inheritance, object));
     return place(directory, name, std::move(made));
   }
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
   LB_ASSIGN(Body body, make_body(parts_.places.keeping(), place.get(), inheritance.nature, object.target));
+  // What is made in place has no attributes.
   return name_new_node(directory, name, inheritance.nature, std::move(body));
 }
 
@@ -152,14 +197,14 @@ bool NewObjects::is_made_in_place(const Found& found, const Inheritance& inherit
 
 Result<NodePtr> NewObjects::make_beside_others(PartLock& lock, NodeId parent, std::string_view name,
                                                const NewObject& object) {
-  LB_ASSIGN(const Ref ref, find_directory(parts_.nodes, lock, parent, PartLock::For::kClaiming));
+  LB_ASSIGN(const Ref ref, parts_.directories.find(lock, parent, PartLock::For::kClaiming));
   if (!ref.node || !ref.node->has_body()) return NodePtr();
   LB_ASSIGN(const Found before, parts_.directories.look(ref, name));
   if (before.exists()) return fail(EEXIST);
   if (before.lower_below != tree::kNoNode) return NodePtr();
   LB_ASSIGN(const Inheritance inheritance, inherit(ref, object));
   if (!is_made_in_place(before, inheritance)) return NodePtr();
-  LB_ASSIGN(const auto reserved, reserve_for(parts_.ledger, name, object));
+  LB_ASSIGN(const auto reserved, reserve_for(parts_, name, object));
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(ref.node, name));
   const Objects::Keep keep(parts_.objects, ref.node);
   auto body = lock.with_claim(*ref.node, [&] {
@@ -173,13 +218,14 @@ Result<NodePtr> NewObjects::make_nameless(NodeId parent, const NewObject& object
   LB_ASSIGN(const Ref ref, parts_.nodes.find_directory(parent));
   LB_ASSIGN(const auto reserved, parts_.ledger.reserve(0, 1));
   LB_ASSIGN(const Inheritance inheritance, inherit(ref, object));
-  LB_ASSIGN(Unnamed made, make_unnamed(inheritance, {}));
+  LB_ASSIGN(Unnamed made, make_unnamed(inheritance, object));
   const NodePtr node = parts_.objects.make_node(made.nature, made.body.st);
   node->standing = Standing::kInWork;
   node->name = made.work.name;
   parts_.objects.book(*node, made.body.st);  // its name is none to the client
   parts_.places.keep_fd(*node, std::move(made.body.fd));
   parts_.nodes.add(node);
+  count_attributes_of(*node, made.has_acls);
   return node;
 }
 

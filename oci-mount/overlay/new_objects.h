@@ -17,6 +17,7 @@ struct NewObject {
   std::uint32_t rdev = 0;
   std::string_view target;  // of a symlink
   Caller caller;
+  WorkFile* prepared = nullptr;  // by NewObjects::prepare_target(), where that is to be asked
 };
 
 class NewObjects {
@@ -29,7 +30,15 @@ class NewObjects {
     Nature nature;
     Body body;
     bool has_acls = false;
+    Quota::Reservation reserved;  // for the ACLs, until they are counted
   };
+
+  /// Whether prepare_target() is to be asked before make().
+  [[nodiscard]] bool needs_target(const NewObject& object) const;
+  /// Writes the long target of a symlink to `prepared`, for make(). Without the lock, but for a moment: it
+  /// waits for the host's disk. EEXIST where the name is taken.
+  Result<void> prepare_target(NodeId parent, std::string_view name, const NewObject& object,
+                              WorkFile& prepared);
 
   /// An object called `name`, which the client sees nothing by. EEXIST otherwise. Under the whole lock.
   Result<NodePtr> make(NodeId parent, std::string_view name, const NewObject& object);
@@ -56,10 +65,11 @@ class NewObjects {
 
   Result<std::string> default_acl_of(const Ref& directory);
   Result<Inheritance> inherit(const Ref& directory, NewObject object);
-  Result<void> set_inherited_acls(Place place, const Inheritance& inheritance);
-  Result<Unnamed> make_unnamed(const Inheritance& inheritance, std::string_view target);
+  Result<void> set_inherited_acls(Unnamed& made, const Inheritance& inheritance);
+  Result<Unnamed> make_unnamed(const Inheritance& inheritance, const NewObject& object);
   Result<NodePtr> make_in(const NodePtr& directory, std::string_view name, const NewObject& object);
   [[nodiscard]] bool is_made_in_place(const Found& found, const Inheritance& inheritance) const;
+  void count_attributes_of(Node& node, bool has_acls);
   NodePtr name_new_node(const NodePtr& directory, std::string_view name, const Nature& nature, Body body);
 
   Parts& parts_;

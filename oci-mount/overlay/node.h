@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,9 +14,10 @@
 #include "oci-mount/base/unique_fd.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/listing.h"
+#include "oci-mount/overlay/quota.h"
 #include "oci-mount/overlay/recorded_stat.h"
 #include "oci-mount/overlay/types.h"
-#include "oci-mount/tree/path_rules.h"
+#include "oci-mount/tree/limits.h"
 #include "oci-mount/tree/tree.h"
 
 namespace layerboot::overlay {
@@ -65,10 +67,13 @@ struct KnownAttr {
 /// What the budget has booked for it (ledger.h).
 struct Charge {
   std::uint64_t bytes = 0;
-  std::uint64_t attribute_bytes = 0;    // of `bytes`, for attributes that st_blocks does not tell of
-  std::uint64_t allocated_bytes = 0;    // st_blocks, as last seen
-  std::uint64_t kept_bytes = 0;         // cut off the file, but not back (Tariff::keeps_what_is_cut)
-  bool grows_late = false;              // written to: the host may allocate more at write-back
+  std::uint64_t attribute_bytes = 0;  // of `bytes`, for attributes that st_blocks does not tell of
+  std::uint64_t allocated_bytes = 0;  // st_blocks, as last seen
+  std::uint64_t kept_bytes = 0;       // cut off the file, but not back (Tariff::keeps_what_is_cut)
+  bool grows_late = false;            // written to: the host may allocate more at write-back
+  bool is_listed = false;             // in LateFiles, at `listed_at`
+  std::uint64_t late_bytes = 0;       // what LateFiles counts for it, listed or not
+  std::list<NodePtr>::iterator listed_at;
   std::size_t unbooked_name_bytes = 0;  // of a directory: names put into it since it was booked
 };
 
@@ -87,28 +92,52 @@ struct Filling {
   std::optional<std::string> capability;
 };
 
+/// What the client's late pages must not take away, though the host does so at every write.
+struct LateWrites {
+  std::uint32_t under_way = 0;
+  std::optional<std::string> capability;  // while any is
+};
+
+/// Requests at work without the lock that reserved nothing, since the file has the blocks that they write to;
+/// and those that free blocks. What is freed under the former is not to be had by others until they have
+/// ended: they may allocate it again.
+struct BlocksInUse {
+  std::uint32_t relying = 0;
+  std::uint32_t freeing = 0;
+  std::uint64_t held_bytes = 0;
+  Quota::Reservation held;
+};
+
 /// What only regular files have.
 struct FileState {
-  bool data_below = false;           // a metacopy: its data is still that of Node::lower
-  bool data_lost = false;            // a metacopy that leads to no file: see redirects.h
-  bool no_capability = false;        // known to have no recorded security.capability
-  std::optional<bool> dense;         // whether it has no hole; asked for at need
-  std::uint32_t cuts_under_way = 0;  // without the lock: what is known of its size and holes may be old
-  std::optional<Filling> filling;    // while a metacopy gets its data
+  bool data_below = false;       // a metacopy: its data is still that of Node::lower
+  bool data_lost = false;        // a metacopy that leads to no file: see redirects.h
+  bool no_capability = false;    // known to have no security.capability
+  std::optional<bool> dense;     // whether it has no hole; asked for at need, without the lock
+  std::uint32_t holes_made = 0;  // changes that `dense` may be older than
+  BlocksInUse blocks;
+  std::optional<Filling> filling;  // while a metacopy gets its data
+  LateWrites late_writes;
+
+  /// It may have holes that it had not.
+  void forget_density() {
+    dense.reset();
+    ++holes_made;
+  }
 };
 
 /// What only directories have.
 struct DirectoryState {
-  std::unique_ptr<Listing> listing;        // once read
+  std::unique_ptr<Listing> listing;  // once read
+  std::uint32_t times_read = 0;      // into `listing`: names change on the host only while that is there
   std::optional<std::string> default_acl;  // once asked for; "" for none
   bool claimed = false;                    // its names are a request's at work without the lock: OverlayLock
 };
 
 /// All fields are under the Overlay's lock.
 struct Node : std::enable_shared_from_this<Node> {
-  /// Paid for out of `memory`, which outlives it. Apart from its reference count, so that names that remember
-  /// it do not keep its memory.
-  static NodePtr make(MemoryBudget& memory) { return NodePtr(new Node(memory)); }
+  /// Paid for out of `memory`, which outlives it.
+  static NodePtr make(MemoryBudget& memory) { return std::make_shared<Node>(memory); }
   explicit Node(MemoryBudget& memory) : memory_share(memory) {}
 
   NodeId id = 0;

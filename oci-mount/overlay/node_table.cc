@@ -45,6 +45,10 @@ NodeId NodeTable::number_for(tree::NodeId origin, std::uint64_t host_ino) {
     const NodePtr taken = known(origin);
     if (!taken || (taken->has_body() && taken->host_ino == host_ino)) return origin;
   }
+  // What has a spare number keeps it: another Node for the same inode would be charged for it a second time.
+  if (const auto spare = spares_.find(host_ino); spare != spares_.end()) {
+    if (const NodePtr node = known(spare->second); node && !node->is_gone()) return spare->second;
+  }
   const NodeId id = kUpperIdBase + host_ino;
   // A removed directory has no inode any more, but the client may still hold its number.
   if (const NodePtr taken = known(id); taken && taken->is_gone()) return next_spare_id_++;
@@ -53,31 +57,39 @@ NodeId NodeTable::number_for(tree::NodeId origin, std::uint64_t host_ino) {
 
 namespace {
 
-std::size_t node_bytes(const Node& node) { return NodeTable::kNodeBytes + heap_bytes(node.name); }
+std::size_t node_bytes(const Node& node) {
+  const auto& acl = node.directory.default_acl;
+  return NodeTable::kNodeBytes + heap_bytes(node.name) + (acl ? heap_bytes(*acl) : 0);
+}
 
 }  // namespace
 
 void NodeTable::add(const NodePtr& node) {
-  node->memory_share.set(node_bytes(*node));
+  pay_for(*node);
   if (node->parent) ++node->parent->holders.loaded_children;
   if (tree_.contains(node->id)) {
     rows_.touch(static_cast<tree::NodeId>(node->id));
   }
+  if (node->id >= kSpareIdBase) spares_[node->host_ino] = node->id;
   nodes_[node->id] = node;
 }
+
+void NodeTable::pay_for(Node& node) { node.memory_share.set(node_bytes(node)); }
 
 void NodeTable::move(const NodePtr& node, const NodePtr& parent, std::string name) {
   if (node->parent) --node->parent->holders.loaded_children;
   if (!node->way.is_durable()) node->way.change();  // who syncs the old place right now does not sync this
   node->parent = parent;
   node->name = std::move(name);
-  node->memory_share.set(node_bytes(*node));
+  pay_for(*node);
   if (parent) ++parent->holders.loaded_children;
 }
 
 void NodeTable::erase(const NodePtr& node) {
   const auto known = nodes_.find(node->id);
   if (known != nodes_.end() && known->second == node) nodes_.erase(known);
+  const auto spare = spares_.find(node->host_ino);
+  if (spare != spares_.end() && spare->second == node->id) spares_.erase(spare);
 }
 
 void NodeTable::add_reference(Node& node) {
@@ -109,14 +121,8 @@ void NodeTable::clear() {
     node->standing = Standing::kGone;
   }
   nodes_.clear();
+  spares_.clear();
   rows_.clear();
-}
-
-Result<Ref> find_directory(const NodeTable& nodes, PartLock& lock, NodeId id, PartLock::For what) {
-  for (;;) {
-    LB_ASSIGN(Ref ref, nodes.find_directory(id));
-    if (!ref.node || lock.may_use(*ref.node, what)) return ref;
-  }
 }
 
 }  // namespace layerboot::overlay

@@ -64,11 +64,13 @@ class NodeTable {
   [[nodiscard]] NodePtr known(NodeId id) const;
 
   /// The number of an object at `host_ino` that came from the row `origin`, or from none: the row, unless
-  /// another object has that number now; else one by its inode, which no removed directory has that the
-  /// client still holds.
+  /// another object has that number now; else one by its inode, or a spare one where a removed object that
+  /// the client still holds has that. An inode has one number for as long as its Node lives.
   [[nodiscard]] NodeId number_for(tree::NodeId origin, std::uint64_t host_ino);
   /// `node` has its number, and its parent if it is to have one. Pays for it.
   void add(const NodePtr& node);
+  /// What hangs on it has become larger or smaller.
+  void pay_for(Node& node);
   /// Another parent and name, or none of both.
   void move(const NodePtr& node, const NodePtr& parent, std::string name);
   /// The client does not reach the number any more. Nothing where another Node has it by now.
@@ -92,9 +94,7 @@ class NodeTable {
   MemoryBudget::Share memory_share_;
   std::unordered_map<NodeId, NodePtr> nodes_;
   NodeId next_spare_id_ = kSpareIdBase;
+  std::unordered_map<std::uint64_t, NodeId> spares_;  // of Nodes with such a number, by host_ino
 };
-
-/// As NodeTable::find_directory(), when no other request has claimed it.
-Result<Ref> find_directory(const NodeTable& nodes, PartLock& lock, NodeId id, PartLock::For what);
 
 }  // namespace layerboot::overlay

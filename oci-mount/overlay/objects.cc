@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "oci-mount/base/device_number.h"
+#include "oci-mount/overlay/allocated_range.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/lower_metadata.h"
 #include "oci-mount/overlay/redirects.h"
@@ -108,9 +109,67 @@ Result<void> Objects::recount_attributes(Node& node, Place place) {
   return {};
 }
 
+Result<bool> Objects::set_mark(Node& node, std::string_view mark, std::size_t value_bytes,
+                               const std::function<Result<void>(Place)>& set) {
+  LB_ASSIGN(const auto reserved, ledger_.reserve(ledger_.tariff().for_attribute(mark, value_bytes), 0));
+  LB_ASSIGN(const HeldPlace place, places_.place_of(node.shared_from_this()));
+  if (auto done = set(place.get()); !done) {
+    if (lacks_attribute_room(done.error())) return false;
+    return std::unexpected(std::move(done).error());
+  }
+  LB_TRY(recount_attributes(node, place.get()));
+  return true;
+}
+
 Result<Attr> Objects::owner_of(Node& node) {
   if (node.has_body() && node.known.valid) return node.known.attr;
   return attr_of(node);
+}
+
+// ---- blocks in use
+
+bool Objects::rely_on_blocks(Node& node, int fd, std::uint64_t offset, std::uint64_t end) {
+  constexpr int kMostTries = 4;  // others may make holes each time
+  auto& file = node.file;
+  for (int i = 0; i < kMostTries; ++i) {
+    std::uint32_t holes_made = 0;
+    {
+      const PartLock lock(mutex_);
+      if (file.blocks.freeing > 0) return false;
+      holes_made = file.holes_made;
+    }
+    if (!is_allocated(fd, offset, end)) return false;
+    const PartLock lock(mutex_);
+    if (file.blocks.freeing > 0) return false;
+    if (file.holes_made != holes_made) continue;
+    ++file.blocks.relying;
+    return true;
+  }
+  return false;
+}
+
+void Objects::end_relying(Node& node, int fd) {
+  auto& blocks = node.file.blocks;
+  --blocks.relying;
+  if (blocks.held_bytes == 0) return;
+  // What it may have allocated again is the file's from here on.
+  if (const auto st = stat_at({fd, ""}); st && !node.is_gone()) book(node, *st);
+  if (blocks.relying > 0) return;
+  blocks.held_bytes = 0;
+  blocks.held = {};
+}
+
+void Objects::end_freeing(Node& node, int fd) {
+  auto& blocks = node.file.blocks;
+  --blocks.freeing;
+  if (blocks.relying == 0 || node.is_gone()) return;
+  const std::uint64_t before = node.charge.bytes;
+  const auto st = stat_at({fd, ""});
+  if (!st) return;
+  book(node, *st);
+  if (node.charge.bytes >= before) return;
+  blocks.held_bytes += before - node.charge.bytes;
+  blocks.held = ledger_.quota().hold(blocks.held_bytes);
 }
 
 // ---- to the client
@@ -200,11 +259,14 @@ Result<void> Objects::make_room() {
 }
 
 Result<NodePtr> Objects::load(const NodePtr& directory, const std::string& name, Child& child) {
-  if (const auto node = child.node.lock(); node && !node->is_gone())
-    return keep_by_name(node, directory, name);
+  // Its number may be another's by now, but not with its inode.
+  const NodePtr known = child.id != 0 ? nodes_.known(child.id) : nullptr;
+  if (known && known->host_ino == child.host_ino && known->has_body())
+    return keep_by_name(known, directory, name);
   if (!memory_.has_room(NodeTable::kNodeBytes)) return fail(ENOMEM);
   LB_ASSIGN(const HeldPlace place, places_.place_in(directory, name));
   LB_ASSIGN(struct stat st, stat_at(place.get()));
+  child.host_ino = st.st_ino;
   auto node = Node::make(memory_);
   LB_ASSIGN(const Nature nature, nature_at(places_.keeping(), place.get(), st));
   if (S_ISLNK(nature.mode)) LB_TRY(mend_link_at(places_.keeping(), place.get(), st));
@@ -216,7 +278,7 @@ Result<NodePtr> Objects::load(const NodePtr& directory, const std::string& name,
   if (const NodePtr same = nodes_.known(node->id); same) {
     // Another name of a file that is known already.
     if (same->host_ino != st.st_ino || !same->has_body()) return fail(ESTALE);
-    child.node = same;
+    child.id = same->id;
     return keep_by_name(same, directory, name);
   }
   LB_TRY(ledger_.count_attributes(*node, place.get()));
@@ -226,7 +288,7 @@ Result<NodePtr> Objects::load(const NodePtr& directory, const std::string& name,
   node->name = name;
   node->parent = directory;
   book(*node, st);
-  child.node = node;
+  child.id = node->id;
   nodes_.add(node);
   return node;
 }

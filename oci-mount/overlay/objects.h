@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -30,9 +31,13 @@ class Objects {
 
   // ---- attributes
   /// Read from the host where what is known is old, and charged then.
+  Result<Attr> attr_of(Node& node);
   /// The object's attributes have changed: books what it takes now.
   Result<void> recount_attributes(Node& node, Place place);
-  Result<Attr> attr_of(Node& node);
+  /// Gives the object a mark of ours, of `value_bytes`, by calling `set` with its place: what that takes is
+  /// reserved before, and booked after. False where the host has no room for it there.
+  Result<bool> set_mark(Node& node, std::string_view mark, std::size_t value_bytes,
+                        const std::function<Result<void>(Place)>& set);
   /// Attributes of which mode and owner are right, and of a file its size.
   Result<Attr> owner_of(Node& node);
   /// Takes over what the host says of the object, and charges it.
@@ -62,6 +67,15 @@ class Objects {
   NodePtr make_node(const Nature& nature, const struct stat& st);
   /// The same of a row's copy; `node` may be what was known of the row.
   void become_copy(const NodePtr& node, tree::NodeId row, const struct stat& st);
+
+  // ---- blocks of files that requests use without the lock (BlocksInUse)
+  /// Whether a request that can reserve nothing may write to [offset, end), since the file has its blocks:
+  /// then it is counted into `relying`, and end_relying() is to follow. Asks the host, for which this is
+  /// called without the lock.
+  [[nodiscard]] bool rely_on_blocks(Node& node, int fd, std::uint64_t offset, std::uint64_t end);
+  void end_relying(Node& node, int fd);
+  /// What has cut or punched the file, and counted itself into `freeing`, is done.
+  void end_freeing(Node& node, int fd);
 
   // ---- out of it
   /// Before an object loses what may be its last name: what keeps the host from freeing it at once, for
@@ -133,6 +147,7 @@ class Objects {
 
   void unpin(NodePtr node);
   void let_go_of_listings();
+  void let_go_of_listing(Node& directory);
   Result<NodePtr> keep_by_name(const NodePtr& node, const NodePtr& directory, const std::string& name);
   Result<tree::NodeId> origin_of(const Node& directory, const std::string& name, Place place,
                                  const struct stat& st, Node& node);

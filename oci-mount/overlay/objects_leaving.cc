@@ -20,6 +20,7 @@ void Objects::release_if_unused(NodePtr node) {
       return nodes_.erase(node);
     }
     if (nodes_.stays_for_session(*node)) return;
+    if (node->charge.is_listed && node->standing == Standing::kNamed) return;  // until it is settled
     // What it has grown by must not be lost to the budget.
     if (!node->is_gone()) static_cast<void>(attr_of(*node));
     ledger_.part(*node);
@@ -85,12 +86,9 @@ void Objects::free_orphan(Node& node) {
 
 void Objects::drop_directory(Node& directory, SharedFd held) {
   if (directory.directory.listing) {
-    std::size_t whiteouts = 0;
-    for (const auto& [name, child] : directory.directory.listing->children())
-      whiteouts += child.whiteout ? 1 : 0;
-    ledger_.change_whiteouts(whiteouts, 0);
+    ledger_.change_whiteouts(directory.directory.listing->whiteouts(), 0);
+    let_go_of_listing(directory);
   }
-  directory.directory.listing.reset();
   directory.known.attr.nlink = 0;
   directory.known.valid = true;
   places_.drop_fd(directory);
@@ -99,6 +97,11 @@ void Objects::drop_directory(Node& directory, SharedFd held) {
   } else {
     bury(directory, nullptr);
   }
+}
+
+/// Names may be very many: they are freed after the lock.
+void Objects::let_go_of_listing(Node& directory) {
+  mutex_.closing().add(std::shared_ptr<const Listing>(std::move(directory.directory.listing)));
 }
 
 /// True when the object lives on by other names, where it will be met again.
@@ -147,7 +150,7 @@ Result<void> Objects::settle_all(Late late) {
                      [this, late](Node& node, Place place) -> Result<void> {
                        LB_ASSIGN(const struct stat st, stat_at(place));
                        book(node, st);
-                       if (late == Late::kOnDisk) node.charge.grows_late = false;
+                       if (late == Late::kOnDisk) ledger_.settled(node);
                        ledger_.part(node);
                        return {};
                      });
@@ -155,6 +158,7 @@ Result<void> Objects::settle_all(Late late) {
 
 void Objects::end_session() {
   free_unnamed();
+  ledger_.forget_late();
   nodes_.clear();
   places_.drop_all_fds();
 }

@@ -2,6 +2,7 @@
 #include "oci-mount/overlay/overlay.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <optional>
@@ -9,16 +10,36 @@
 #include <utility>
 
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/upper_root.h"
-#include "oci-mount/tree/path_rules.h"
 
 namespace layerboot::overlay {
 
 Result<void> check_name(std::string_view name) {
-  if (tree::is_valid_name(name)) return {};
-  return fail(name.size() > tree::kMaxNameBytes ? ENAMETOOLONG : EINVAL);
+  if (is_valid_name(name)) return {};
+  return fail(name.size() > kMaxNameBytes ? ENAMETOOLONG : EINVAL);
 }
+
+namespace {
+
+Result<bool> is_empty(int dir_fd) {
+  constexpr int kHasOne = EEXIST;
+  const auto listed =
+      each_in_directory(dir_fd, [](const HostDirent&) { return Result<void>(fail(kHasOne)); });
+  if (!listed && listed.error().code != kHasOne) return std::unexpected(listed.error());
+  return listed.has_value();
+}
+
+/// By a session that does not know, or after one that was killed: what was written may not be allocated yet,
+/// and a scattered file then takes blocks for its extents that no stat before has shown.
+Result<Survey> count_on_disk(const Upper& upper, MemoryBudget& memory) {
+  LB_ASSIGN(const bool is_new, is_empty(upper.root_fd()));
+  if (!is_new && ::syncfs(upper.root_fd()) != 0) return errno_error("syncfs of the upper directory");
+  return upper.survey(&memory);
+}
+
+}  // namespace
 
 Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& options, WorkerPool& workers,
                                                MemoryBudget& memory) {
@@ -37,7 +58,7 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& optio
   const bool is_counted = stop.has_value();
   if (!is_counted) {
     stop.emplace();
-    LB_ASSIGN(stop->survey, upper.survey(&memory));
+    LB_ASSIGN(stop->survey, count_on_disk(upper, memory));
   }
   LB_ASSIGN(Places places, Places::open(std::move(upper)));
   std::unique_ptr<Overlay> overlay(new Overlay(lower, std::move(places), options.limits, stop->survey.usage,
@@ -60,7 +81,10 @@ Overlay::Overlay(Lower lower, Places places, Quota::Limits limits, Quota::Usage 
                  WorkerPool& workers, MemoryBudget& memory)
     : parts_(lower, std::move(places), limits, used, workers, memory), lower_key_(std::move(lower_key)) {}
 
-Overlay::~Overlay() { parts_.objects.end_session(); }
+Overlay::~Overlay() {
+  parts_.settling.finish();
+  parts_.objects.end_session();
+}
 
 /// Directories of the image that have been renamed are found by nothing but their redirect, so they are known
 /// from the start: a copy-up must find all names of a file, wherever they are now. Lost names are next.
@@ -107,11 +131,17 @@ void Overlay::reset() {
   const auto& ledger = parts_.ledger;
   // What files grow by late is found by a count, not to be put off from session to session; so is what
   // requests that are still at work do.
-  const auto counts_right = [&ledger] { return ledger.is_exact() && !ledger.has_late_files(); };
+  const auto counts_right = [&ledger] { return ledger.is_exact() && !ledger.late_growth().has_uncounted(); };
   Result<Known> known = fail(EAGAIN);
   if (!is_at_work() && counts_right() && parts_.objects.settle_all(Objects::Late::kRemembered) &&
       counts_right()) {
     known = known_by_session();
+  }
+  if (!known) {
+    for (const auto& [id, node] : parts_.nodes.all()) {
+      // Others go now, and the host gives their numbers to new files.
+      if (node->standing == Standing::kNamed) parts_.ledger.part(*node);
+    }
   }
   parts_.objects.end_session();
   if (const auto cleared = parts_.places.clear_work(); !cleared) {
@@ -132,8 +162,8 @@ bool Overlay::is_at_work() const {
 
 /// As at a start after a crash: one walk finds what is there, and what it takes.
 Result<void> Overlay::start_counted_session() {
-  auto survey = parts_.places.upper().survey(&parts_.memory);
-  if (survey) parts_.ledger.recount(survey->usage);
+  auto survey = parts_.places.upper().survey(&parts_.memory, &parts_.ledger.late_growth());
+  if (survey) parts_.ledger.recount(*survey, Counted::kAsShown);
   LB_TRY(start_session(survey.value_or(Survey{})));
   LB_TRY(look_for_lost_names());
   return survey ? Result<void>() : std::unexpected(std::move(survey).error());
@@ -142,7 +172,12 @@ Result<void> Overlay::start_counted_session() {
 Result<void> Overlay::stop() {
   const std::lock_guard lock(parts_.mutex);
   LB_TRY(parts_.objects.settle_all(Objects::Late::kOnDisk));
-  if (!parts_.ledger.is_exact()) return {};  // the next start counts
+  if (!parts_.ledger.is_exact()) {
+    // Now most of it is in the host's memory; at the next start it may have to be read.
+    const auto survey = count_on_disk(parts_.places.upper(), parts_.memory);
+    if (!survey) return {};  // the next start counts
+    parts_.ledger.recount(*survey, Counted::kOnDisk);
+  }
   const auto known = left_by_session();
   if (!known || !*known) return {};  // as well, where there is no room for what it would be told
   auto left = parts_.places.leave_clean_stop(**known);
@@ -210,7 +245,7 @@ Result<Entry> Overlay::lookup(NodeId parent, std::string_view name) {
   }
   PartLock lock(parts_.mutex);
   parts_.objects.ask_for_room();
-  LB_ASSIGN(const Ref directory, find_directory(parts_.nodes, lock, parent, PartLock::For::kLooking));
+  LB_ASSIGN(const Ref directory, parts_.directories.find(lock, parent, PartLock::For::kLooking));
   LB_ASSIGN(const Found found, parts_.directories.look(directory, name));
   if (found.in_upper()) {
     LB_ASSIGN(const NodePtr node, parts_.objects.load(directory.node, std::string(name), *found.child));
@@ -250,9 +285,28 @@ Result<std::string> Overlay::readlink(NodeId id) {
 }
 
 Result<void> Overlay::readdir(NodeId id, std::uint64_t cookie, bool with_nodes, const AddEntry& add) {
-  const std::lock_guard lock(parts_.mutex);
+  // What was told counts: an error after it is for the client's next request.
+  bool has_told = false;
+  const auto tell = [&](const Dirent& dirent, const Entry& entry) {
+    const bool taken = add(dirent, entry);
+    has_told = has_told || taken;
+    return taken;
+  };
+  for (std::uint64_t next = cookie;;) {
+    auto listed = list_some(id, next, with_nodes, tell);
+    if (!listed) return has_told ? Result<void>() : std::unexpected(std::move(listed).error());
+    if (!*listed) return {};
+    next = **listed;
+    parts_.mutex.give_way();
+  }
+}
+
+/// Of a directory of any size, what is done under the lock in one go.
+Result<std::optional<std::uint64_t>> Overlay::list_some(NodeId id, std::uint64_t cookie, bool with_nodes,
+                                                        const AddEntry& add) {
+  PartLock lock(parts_.mutex);
   parts_.objects.ask_for_room();
-  LB_ASSIGN(const Ref directory, parts_.nodes.find_directory(id));
+  LB_ASSIGN(const Ref directory, parts_.directories.find(lock, id, PartLock::For::kLooking));
   return parts_.directories.list(directory, cookie, with_nodes, add);
 }
 

@@ -46,6 +46,8 @@ class Overlay final : public FileSystem {
 
   /// Thread-safe; goes with this object.
   [[nodiscard]] Quota& quota() { return parts_.ledger.quota(); }
+  /// Of the upper that was opened.
+  [[nodiscard]] Keeping keeping() const { return parts_.places.upper().keeping(); }
 
   void reset() override;
   Result<void> stop() override;
@@ -79,9 +81,9 @@ class Overlay final : public FileSystem {
   Task<Result<std::size_t>> read(Reactor& reactor, NodeId id, std::uint64_t offset,
                                  std::span<const iovec> into) override;
   Result<std::int64_t> try_write(NodeId id, std::uint64_t offset, std::span<const iovec> from,
-                                 bool kill_suid_sgid) override;
+                                 Writer writer) override;
   Task<Result<std::size_t>> write(Reactor& reactor, NodeId id, std::uint64_t offset,
-                                  std::span<const iovec> from, bool kill_suid_sgid) override;
+                                  std::span<const iovec> from, Writer writer) override;
   Task<Result<void>> fsync(Reactor& reactor, NodeId id, bool data_only) override;
   Task<Result<void>> fsyncdir(Reactor& reactor, NodeId directory, bool data_only) override {
     return fsync(reactor, directory, data_only);
@@ -106,8 +108,10 @@ class Overlay final : public FileSystem {
   Overlay(Lower lower, Places places, Quota::Limits limits, Quota::Usage used, std::string lower_key,
           WorkerPool& workers, MemoryBudget& memory);
 
-  Result<Entry> make(NodeId parent, std::string_view name, const NewObject& object);
+  Result<Entry> make(NodeId parent, std::string_view name, NewObject object);
   Result<void> remove(NodeId parent, std::string_view name, bool is_directory);
+  Result<std::optional<std::uint64_t>> list_some(NodeId id, std::uint64_t cookie, bool with_nodes,
+                                                 const AddEntry& add);
 
   // Under the lock:
   /// What a session knows that the next one has not to look for.
@@ -125,9 +129,9 @@ class Overlay final : public FileSystem {
   [[nodiscard]] bool is_at_work() const;
   Result<void> start_counted_session();
   Result<void> check_link(NodeId id, NodeId new_parent, std::string_view new_name);
-  Result<Entry> link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name);
-  Result<void> rename_now(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
-                          std::uint32_t flags);
+  Result<std::optional<Entry>> link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name);
+  Task<Result<void>> rename_now(Reactor& reactor, NodeId parent, std::string_view name, NodeId new_parent,
+                                std::string_view new_name, std::uint32_t flags);
   Result<void> hold_file_to_copy_up(NodeId parent, std::string_view name, NodeId& held);
 
   /// What must be known and reserved before bytes are written to a file of the upper.
@@ -137,10 +141,23 @@ class Overlay final : public FileSystem {
     std::uint64_t growth_bytes = 0;  // reserved
     std::uint64_t size_bytes = 0;    // of the file before
     bool leaves_hole = false;
+    bool relies_on_blocks = false;  // Objects::end_relying() is to follow
+    bool is_late = false;           // FileState::late_writes counts it
+    /// Nothing is granted: the host is to be asked, without the lock, by grant_after_asking().
+    enum class Question { kNone, kHoles, kBlocks } question = Question::kNone;
+    std::uint32_t holes_made = 0;  // FileState::holes_made, where it asks for holes
+  };
+  /// What the host has been asked.
+  struct Asked {
+    bool holes = false;       // FileState::dense has the answer, unless it is old
+    bool has_blocks = false;  // Objects::rely_on_blocks() was true
   };
   Result<WriteGrant> prepare_write(const NodePtr& node, std::uint64_t offset, std::uint64_t length,
-                                   bool kill_suid_sgid);
+                                   Writer writer, Asked asked);
+  Result<WriteGrant> grant_after_asking(const NodePtr& node, WriteGrant grant, std::uint64_t offset,
+                                        std::uint64_t length, Writer writer);
   void book_growth(Node& node, int fd);
+  void book_allocation(Node& node, int fd, std::uint64_t most_bytes);
   void settle_write(const NodePtr& node, WriteGrant grant);
 
   static NodePtr first_not_durable(NodePtr node);
@@ -153,6 +170,8 @@ class Overlay final : public FileSystem {
   Result<void> set_nature(Node& node, Place place, const Nature& nature, Owner owner);
   Result<void> follow_mode_in_acl(Place place, std::uint32_t mode);
   Result<void> drop_capability(Node& node, Place place);
+  Result<bool> begin_late_write(Node& node, int fd);
+  void end_late_write(Node& node, int fd);
   Result<void> set_acl(const NodePtr& node, Place place, std::string_view name, std::string_view value,
                        bool kill_sgid);
 

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "oci-mount/base/buffer.h"
-#include "oci-mount/overlay/allocated_range.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/overlay.h"
 
@@ -96,37 +95,45 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   if (!copied) co_return std::unexpected(copied.error());
   const NodePtr node = copied->node();
   FdCache::Fd fd;
-  Quota::Reservation reserved;
+  Result<Quota::Reservation> reserved;
   const bool frees = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0;
+  const std::uint64_t end = offset + length_bytes;
+  const std::uint64_t most_bytes = frees ? 0 : block_end(end) - block_start(offset);
   {
     const std::lock_guard lock(parts_.mutex);
     LB_CO_ASSIGN(fd, parts_.places.file_fd(node));
     LB_CO_TRY(drop_capability(*node, {fd->get(), ""}));
-    if (!frees) {
-      const std::uint64_t end = offset + length_bytes;
-      auto room =
-          parts_.ledger.reserve(parts_.ledger.tariff().for_data(block_end(end) - block_start(offset)), 0);
-      const bool inserts = (mode & FALLOC_FL_INSERT_RANGE) != 0;
-      if (room) {
-        reserved = *std::move(room);
-      } else if (inserts || !is_allocated(fd->get(), offset, end)) {
-        co_return std::unexpected(std::move(room).error());
-      }
+    if (frees) {
+      ++node->file.blocks.freeing;
+    } else {
+      reserved = parts_.ledger.reserve(parts_.ledger.tariff().for_data(most_bytes), 0);
     }
   }
+  const bool inserts = (mode & FALLOC_FL_INSERT_RANGE) != 0;
+  const bool relies_on_blocks =
+      !reserved && !inserts && parts_.objects.rely_on_blocks(*node, fd->get(), offset, end);
+  if (!reserved && !relies_on_blocks) co_return std::unexpected(std::move(reserved).error());
   auto allocated = co_await reactor.fallocate(fd->get(), static_cast<int>(mode), offset, length_bytes);
-  const std::lock_guard lock(parts_.mutex);
-  node->charge.grows_late = true;
-  node->file.dense.reset();
-  node->known.valid = false;
-  if (node->is_gone()) {
-    const std::uint64_t grown = frees ? 0 : block_end(offset + length_bytes) - block_start(offset);
-    parts_.ledger.miss(fd->get(), grown);
-  } else if (auto st = stat_at({fd->get(), ""}); st) {
-    parts_.objects.book(*node, *st);
+  {
+    const std::lock_guard lock(parts_.mutex);
+    if (frees) parts_.objects.end_freeing(*node, fd->get());
+    if (relies_on_blocks) parts_.objects.end_relying(*node, fd->get());
+    book_allocation(*node, fd->get(), most_bytes);
+    reserved = Quota::Reservation();
   }
+  parts_.settling.keep_up();
   if (!allocated) co_return std::unexpected(allocated.error());
   co_return Result<void>();
+}
+
+void Overlay::book_allocation(Node& node, int fd, std::uint64_t most_bytes) {
+  node.file.forget_density();
+  node.known.valid = false;
+  if (node.is_gone()) return parts_.ledger.miss(fd, most_bytes);
+  const auto st = stat_at({fd, ""});
+  if (!st) return;
+  parts_.objects.book(node, *st);
+  parts_.ledger.grow_late(node);
 }
 
 Result<std::uint64_t> Overlay::lseek(NodeId id, std::uint64_t offset, std::uint32_t whence) {
@@ -146,8 +153,11 @@ Result<std::uint64_t> Overlay::lseek(NodeId id, std::uint64_t offset, std::uint3
 
 Task<Result<void>> Overlay::syncfs(Reactor& reactor) {
   int code = 0;
-  co_await parts_.workers.run(reactor,
-                              [&] { code = ::syncfs(parts_.places.upper().root_fd()) == 0 ? 0 : errno; });
+  co_await parts_.workers.run(reactor, [&] {
+    auto files = parts_.settling.take_all();
+    code = ::syncfs(parts_.places.upper().root_fd()) == 0 ? 0 : errno;
+    if (code == 0) parts_.settling.settle(std::move(files));
+  });
   if (code != 0) co_return fail(code);
   co_return Result<void>();
 }
@@ -169,7 +179,7 @@ Task<Result<std::size_t>> Overlay::copy_file_range(Reactor& reactor, NodeId from
     if (!got || *got == 0) break;
     const iovec piece{buffer.data(), *got};
     // Whoever may not keep set-id bits has had them taken away before.
-    auto put = co_await write(reactor, to, to_offset + done, {&piece, 1}, false);
+    auto put = co_await write(reactor, to, to_offset + done, {&piece, 1}, Writer::kPrivileged);
     if (!put && done == 0) co_return std::unexpected(std::move(put).error());
     if (!put) break;
     done += *put;

@@ -39,7 +39,7 @@ Task<Result<void>> Overlay::truncate(Reactor& reactor, const NodePtr& node, std:
   {
     const std::lock_guard lock(parts_.mutex);
     LB_CO_ASSIGN(fd, parts_.places.file_fd(node));
-    ++node->file.cuts_under_way;
+    ++node->file.blocks.freeing;
     is_large = node->charge.bytes >= Objects::kLargeBytes;
   }
   int code = 0;
@@ -50,8 +50,8 @@ Task<Result<void>> Overlay::truncate(Reactor& reactor, const NodePtr& node, std:
     cut();
   }
   const std::lock_guard lock(parts_.mutex);
-  --node->file.cuts_under_way;
-  node->file.dense.reset();
+  parts_.objects.end_freeing(*node, fd->get());
+  node->file.forget_density();
   node->known.valid = false;
   if (node->is_gone()) parts_.ledger.doubt();
   if (code != 0) co_return fail(code);
@@ -118,12 +118,39 @@ Result<void> Overlay::follow_mode_in_acl(Place place, std::uint32_t mode) {
 /// What a host does by itself with a file's capabilities: whatever changes the file takes them away
 /// (CVE-2021-20263).
 Result<void> Overlay::drop_capability(Node& node, Place place) {
-  if (parts_.places.keeping() == Keeping::kNative || node.file.no_capability) return {};
+  node.file.late_writes.capability.reset();
+  // The host drops one of its own by itself; but where attributes are charged, that has to be booked.
+  const bool is_hosts =
+      parts_.places.keeping() == Keeping::kNative && !parts_.ledger.tariff().counts_attributes();
+  if (is_hosts || node.file.no_capability) return {};
   LB_ASSIGN(const std::string name, host_xattr_name(parts_.places.keeping(), kCapabilityXattr));
   auto removed = remove_xattr_at(place, name);
   if (!removed && removed.error().code != ENODATA) return removed;
   node.file.no_capability = true;
   return removed ? parts_.objects.recount_attributes(node, place) : Result<void>();
+}
+
+/// Whether the host will take a capability away at this write: then end_late_write() puts it back. Every
+/// write that is under way takes it, so it is kept here while any of them is.
+Result<bool> Overlay::begin_late_write(Node& node, int fd) {
+  if (parts_.places.keeping() != Keeping::kNative || node.file.no_capability) return false;
+  auto& late = node.file.late_writes;
+  if (late.under_way == 0) {
+    LB_ASSIGN(late.capability, get_xattr_at({fd, ""}, kCapabilityXattr));
+    if (!late.capability) {
+      node.file.no_capability = true;
+      return false;
+    }
+  }
+  ++late.under_way;
+  return true;
+}
+
+void Overlay::end_late_write(Node& node, int fd) {
+  auto& late = node.file.late_writes;
+  // A host without room for it has taken it for good, as it may at any write.
+  if (late.capability) static_cast<void>(set_xattr_at({fd, ""}, kCapabilityXattr, *late.capability, 0));
+  if (--late.under_way == 0) late.capability.reset();
 }
 
 // ---- extended attributes
@@ -165,6 +192,7 @@ Result<void> Overlay::set_acl(const NodePtr& node, Place place, std::string_view
   LB_ASSIGN(const std::string host_name, host_xattr_name(parts_.places.keeping(), name));
   if (is_default) {
     node->directory.default_acl.reset();
+    parts_.nodes.pay_for(*node);
     return set_xattr_at(place, host_name, value, 0);
   }
   LB_ASSIGN(const Attr before, parts_.objects.attr_of(*node));
@@ -202,6 +230,7 @@ Task<Result<void>> Overlay::setxattr(Reactor& reactor, NodeId id, std::string_vi
   if (name == kCapabilityXattr) {
     node->file.no_capability = false;
     if (node->file.filling && set) node->file.filling->capability = value;
+    if (node->file.late_writes.under_way > 0 && set) node->file.late_writes.capability = value;
   }
   LB_CO_TRY(parts_.objects.recount_attributes(*node, place.get()));  // what it took is booked at once
   co_return set;
@@ -220,9 +249,13 @@ Task<Result<void>> Overlay::removexattr(Reactor& reactor, NodeId id, std::string
   const std::lock_guard lock(parts_.mutex);
   const NodePtr& node = copied->node();
   LB_CO_ASSIGN(const HeldPlace place, parts_.places.place_of(node));
-  if (name == kDefaultAclXattr) node->directory.default_acl.reset();
+  if (name == kDefaultAclXattr) {
+    node->directory.default_acl.reset();
+    parts_.nodes.pay_for(*node);
+  }
   auto removed = remove_xattr_at(place.get(), host_name);
   if (name == kCapabilityXattr && node->file.filling) node->file.filling->capability.reset();
+  if (name == kCapabilityXattr) node->file.late_writes.capability.reset();
   LB_CO_TRY(parts_.objects.recount_attributes(*node, place.get()));
   co_return removed;
 }

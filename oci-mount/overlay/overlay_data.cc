@@ -10,7 +10,6 @@
 #include "oci-mount/base/disk_blocks.h"
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/base/whole_io.h"
-#include "oci-mount/overlay/allocated_range.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/overlay.h"
@@ -24,16 +23,17 @@ namespace {
 constexpr std::chrono::milliseconds kSlowWrite{2};
 constexpr std::uint32_t kPatientWrites = 64;
 
-/// What a write of [offset, end) may allocate at most: nothing, when it stays within a file without holes.
-/// Blocks alone do not tell: some may be allocated past its end.
-std::uint64_t worst_growth(Node& node, int fd, std::uint64_t offset, std::uint64_t end) {
+/// Whether a write up to `end` stays within a file that may have no holes. Blocks alone do not tell: some may
+/// be allocated past its end.
+bool may_allocate_nothing(const Node& node, std::uint64_t end) {
   const Attr& attr = node.known.attr;
-  if (node.file.cuts_under_way == 0 && end <= attr.size_bytes &&
-      attr.blocks * kStatBlockBytes >= block_end(attr.size_bytes)) {
-    auto& dense = node.file.dense;
-    if (!dense) dense = ::lseek(fd, 0, SEEK_HOLE) >= static_cast<off_t>(attr.size_bytes);
-    if (*dense) return 0;
-  }
+  return node.file.blocks.freeing == 0 && end <= attr.size_bytes &&
+         attr.blocks * kStatBlockBytes >= block_end(attr.size_bytes);
+}
+
+/// What a write of [offset, end) may allocate at most: nothing, when it stays within a file without holes.
+std::uint64_t worst_growth(const Node& node, std::uint64_t offset, std::uint64_t end) {
+  if (may_allocate_nothing(node, end) && node.file.dense.value_or(false)) return 0;
   return block_end(end) - block_start(offset);
 }
 
@@ -90,45 +90,76 @@ Task<Result<std::size_t>> Overlay::read(Reactor& reactor, NodeId id, std::uint64
 }
 
 Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uint64_t offset,
-                                                   std::uint64_t length, bool kill_suid_sgid) {
+                                                   std::uint64_t length, Writer writer, Asked asked) {
   WriteGrant grant;
   LB_ASSIGN(grant.fd, parts_.places.file_fd(node));
   if (!node->known.valid) LB_TRY(parts_.objects.attr_of(*node));
   const Attr& attr = node->known.attr;
   grant.size_bytes = attr.size_bytes;
   const std::uint64_t end = offset + length;
-  grant.growth_bytes = worst_growth(*node, grant.fd->get(), offset, end);
-  grant.leaves_hole = offset > attr.size_bytes;
-  if (grant.growth_bytes > 0) {
-    auto reserved = parts_.ledger.reserve(parts_.ledger.tariff().for_data(grant.growth_bytes), 0);
-    if (reserved) {
-      grant.reserved = *std::move(reserved);
-    } else if (end > attr.size_bytes || !is_allocated(grant.fd->get(), offset, end)) {
-      return std::unexpected(std::move(reserved).error());
-    }
+  if (!asked.holes && !node->file.dense && may_allocate_nothing(*node, end)) {
+    grant.question = WriteGrant::Question::kHoles;
+    grant.holes_made = node->file.holes_made;
+    return grant;
   }
-  if (kill_suid_sgid && without_set_id(attr.mode) != attr.mode) {
+  grant.growth_bytes = worst_growth(*node, offset, end);
+  grant.leaves_hole = offset > attr.size_bytes;
+  grant.relies_on_blocks = asked.has_blocks || grant.growth_bytes == 0;
+  if (!grant.relies_on_blocks) {
+    auto reserved = parts_.ledger.reserve(parts_.ledger.tariff().for_data(grant.growth_bytes), 0);
+    if (!reserved && end > attr.size_bytes) return std::unexpected(std::move(reserved).error());
+    if (!reserved) {
+      grant.question = WriteGrant::Question::kBlocks;
+      return grant;
+    }
+    grant.reserved = *std::move(reserved);
+  }
+  if (writer == Writer::kUnprivileged && without_set_id(attr.mode) != attr.mode) {
     LB_TRY(set_nature(*node, {grant.fd->get(), ""},
                       {.mode = without_set_id(attr.mode), .uid = attr.uid, .gid = attr.gid, .rdev = 0},
                       Owner::kStays));
   }
-  LB_TRY(drop_capability(*node, {grant.fd->get(), ""}));
+  if (writer == Writer::kPageCache) {
+    LB_ASSIGN(grant.is_late, begin_late_write(*node, grant.fd->get()));
+  } else {
+    LB_TRY(drop_capability(*node, {grant.fd->get(), ""}));
+  }
+  if (grant.relies_on_blocks && !asked.has_blocks) ++node->file.blocks.relying;
   return grant;
 }
 
+/// Where prepare_write() has a question. Without the lock: a host looks at all extents of a file, which may
+/// be very many. While a request makes holes nobody relies on the answers, and then they are forgotten.
+Result<Overlay::WriteGrant> Overlay::grant_after_asking(const NodePtr& node, WriteGrant grant,
+                                                        std::uint64_t offset, std::uint64_t length,
+                                                        Writer writer) {
+  if (grant.question == WriteGrant::Question::kHoles) {
+    const bool dense = ::lseek(grant.fd->get(), 0, SEEK_HOLE) >= static_cast<off_t>(grant.size_bytes);
+    const PartLock lock(parts_.mutex);
+    if (node->file.holes_made == grant.holes_made) node->file.dense = dense;
+    LB_ASSIGN(grant, prepare_write(node, offset, length, writer, {.holes = true}));
+  }
+  if (grant.question == WriteGrant::Question::kNone) return grant;
+  if (!parts_.objects.rely_on_blocks(*node, grant.fd->get(), offset, offset + length)) return fail(ENOSPC);
+  const PartLock lock(parts_.mutex);
+  auto granted = prepare_write(node, offset, length, writer, {.holes = true, .has_blocks = true});
+  if (!granted) parts_.objects.end_relying(*node, grant.fd->get());
+  return granted;
+}
+
 void Overlay::settle_write(const NodePtr& node, WriteGrant grant) {
-  if (grant.leaves_hole) node->file.dense.reset();
+  if (grant.is_late) end_late_write(*node, grant.fd->get());
+  if (grant.relies_on_blocks) parts_.objects.end_relying(*node, grant.fd->get());
+  if (grant.leaves_hole) node->file.forget_density();
   if (node->is_gone()) return parts_.ledger.miss(grant.fd->get(), grant.growth_bytes);
   if (grant.growth_bytes == 0 && node->known.valid && node->known.attr.size_bytes == grant.size_bytes) {
     node->known.times_stale = true;  // written within the file: it is as large as before
     return;
   }
-  node->charge.grows_late = true;
   node->known.valid = false;
   // Settled now, so that the next reservation sees what this one became.
-  if (grant.growth_bytes > 0) {
-    book_growth(*node, grant.fd->get());
-  }
+  if (grant.growth_bytes > 0) book_growth(*node, grant.fd->get());
+  parts_.ledger.grow_late(*node);
 }
 
 /// Over the budget, what the host has allocated ahead of the file's end is given back.
@@ -144,7 +175,7 @@ void Overlay::book_growth(Node& node, int fd) {
 }
 
 Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::span<const iovec> from,
-                                        bool kill_suid_sgid) {
+                                        Writer writer) {
   const std::size_t length = total_bytes(from);
   if (range_wraps(offset, length)) return fail(EFBIG);
   if (parts_.nodes.is_held_untouched(id)) return Lower::kWouldWait;
@@ -159,7 +190,10 @@ Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::sp
     LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
     if (ref.has_lower_data() || ref.node->is_gone()) return Lower::kWouldWait;
     pin.emplace(parts_.objects, ref.node);
-    LB_ASSIGN(grant, prepare_write(ref.node, offset, length, kill_suid_sgid));
+    LB_ASSIGN(grant, prepare_write(ref.node, offset, length, writer, {}));
+  }
+  if (grant.question != WriteGrant::Question::kNone) {
+    LB_ASSIGN(grant, grant_after_asking(pin->node(), std::move(grant), offset, length, writer));
   }
   const auto start = std::chrono::steady_clock::now();
   const ssize_t put =
@@ -168,15 +202,18 @@ Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::sp
   if (std::chrono::steady_clock::now() - start > kSlowWrite) {
     patient_writes_.store(kPatientWrites, std::memory_order_relaxed);
   }
-  const PartLock lock(parts_.mutex);
-  settle_write(pin->node(), std::move(grant));
+  {
+    const PartLock lock(parts_.mutex);
+    settle_write(pin->node(), std::move(grant));
+  }
+  parts_.settling.keep_up();
   if (put < 0) return fail(code);
   // The rest of a short write says why it was short.
   return static_cast<std::size_t>(put) == length ? put : Lower::kWouldWait;
 }
 
 Task<Result<std::size_t>> Overlay::write(Reactor& reactor, NodeId id, std::uint64_t offset,
-                                         std::span<const iovec> from, bool kill_suid_sgid) {
+                                         std::span<const iovec> from, Writer writer) {
   const std::size_t length = total_bytes(from);
   if (range_wraps(offset, length)) co_return fail(EFBIG);
   auto copied = co_await parts_.copy_up.copy_up(reactor, id, CopyUp::kAllData);
@@ -185,11 +222,17 @@ Task<Result<std::size_t>> Overlay::write(Reactor& reactor, NodeId id, std::uint6
   WriteGrant grant;
   {
     const PartLock lock(parts_.mutex);
-    LB_CO_ASSIGN(grant, prepare_write(node, offset, length, kill_suid_sgid));
+    LB_CO_ASSIGN(grant, prepare_write(node, offset, length, writer, {}));
+  }
+  if (grant.question != WriteGrant::Question::kNone) {
+    LB_CO_ASSIGN(grant, grant_after_asking(node, std::move(grant), offset, length, writer));
   }
   auto put = co_await write_whole(reactor, grant.fd->get(), from, offset);
-  const PartLock lock(parts_.mutex);
-  settle_write(node, std::move(grant));
+  {
+    const PartLock lock(parts_.mutex);
+    settle_write(node, std::move(grant));
+  }
+  parts_.settling.keep_up();
   co_return put;
 }
 

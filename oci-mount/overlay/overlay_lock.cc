@@ -1,5 +1,6 @@
 #include "oci-mount/overlay/overlay_lock.h"
 
+#include <thread>
 #include <utility>
 
 #include "oci-mount/base/cpu_pause.h"
@@ -14,7 +15,20 @@ void OverlayLock::lock_mutex() {
     if (mutex_.try_lock()) return;
     cpu_pause();
   }
+  ++contenders_;
   mutex_.lock();
+  --contenders_;
+  ++handed_over_;
+}
+
+/// Who was woken needs longer to come to the lock than the one who wakes him.
+void OverlayLock::give_way() {
+  constexpr int kMoments = 1000;
+  const auto before = handed_over_.load();
+  const auto is_wanted = [&] { return contenders_.load() > 0 || woken_.load() > 0; };
+  for (int i = 0; i < kMoments && is_wanted() && handed_over_.load() == before; ++i) {
+    std::this_thread::yield();
+  }
 }
 
 void OverlayLock::lock() {
@@ -28,9 +42,14 @@ void OverlayLock::lock() {
 
 void OverlayLock::unlock() {
   const auto closing = closing_.take();
-  const bool wake = waiting_ > 0 && claims_ == 0;
+  const bool wake = claims_ == 0 && is_to_wake();
   mutex_.unlock();
   if (wake) changed_.notify_all();
+}
+
+bool OverlayLock::is_to_wake() {
+  woken_ = waiting_;
+  return waiting_ > 0;
 }
 
 void OverlayLock::wait() {
@@ -38,6 +57,8 @@ void OverlayLock::wait() {
   ++waiting_;
   changed_.wait(lock);
   --waiting_;
+  if (woken_ > 0) --woken_;
+  ++handed_over_;
   static_cast<void>(lock.release());
 }
 
@@ -58,7 +79,7 @@ void PartLock::end_claim(Node& directory) {
   lock_.lock_mutex();
   directory.directory.claimed = false;
   --lock_.claims_;
-  if (lock_.waiting_ > 0) lock_.changed_.notify_all();
+  if (lock_.is_to_wake()) lock_.changed_.notify_all();
 }
 
 }  // namespace layerboot::overlay

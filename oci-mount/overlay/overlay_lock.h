@@ -10,11 +10,13 @@
 //     otherwise at nothing but Nodes that it found by their number.
 //
 // Descriptors whose last user lets go under the lock are closed after it: where that frees a file, the host
-// may need long for it.
+// may need long for it. A directory's names are freed after it as well.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 
 #include "oci-mount/overlay/fd_cache.h"
@@ -33,7 +35,11 @@ class OverlayLock {
   void lock();
   void unlock();
 
-  /// What is put there under the lock, whole or in part, is closed after it.
+  /// For who has just let go of the lock and is going to take it again, after one of many pieces of work:
+  /// those who wait for it get it first, where they come to it within a few moments.
+  void give_way();
+
+  /// What is put there under the lock, whole or in part, ends after it.
   [[nodiscard]] Closing& closing() { return closing_; }
 
  private:
@@ -41,8 +47,12 @@ class OverlayLock {
 
   void lock_mutex();
   void wait();
+  [[nodiscard]] bool is_to_wake();
 
   std::mutex mutex_;
+  std::atomic<std::uint32_t> contenders_ = 0;   // who waits for mutex_, asleep
+  std::atomic<std::uint32_t> handed_over_ = 0;  // to these, so far
+  std::atomic<std::size_t> woken_ = 0;          // of those who wait for changed_: still to come to mutex_
   std::condition_variable changed_;  // a claim was given back, or nobody waits for the whole lock any more
   std::size_t claims_ = 0;
   std::size_t waiting_ = 0;            // for changed_
@@ -71,7 +81,25 @@ class PartLock {
     return work();
   }
 
+  /// Calls `work` without the lock. What was looked at before may have changed: the caller keeps pinned what
+  /// it goes on with.
+  template <typename Work>
+  auto beside_others(Work work) {
+    const Pause pause(lock_);
+    return work();
+  }
+
  private:
+  class Pause {
+   public:
+    explicit Pause(OverlayLock& lock) : lock_(lock) { lock_.unlock(); }
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+    ~Pause() { lock_.lock_mutex(); }
+
+   private:
+    OverlayLock& lock_;
+  };
   class Claim {
    public:
     Claim(PartLock& lock, Node& directory) : lock_(lock), directory_(directory) {

@@ -4,21 +4,25 @@
 
 #include <optional>
 
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/overlay.h"
-#include "oci-mount/tree/path_rules.h"
 
 namespace layerboot::overlay {
 
 namespace {
 
-/// A reference to a row for as long as a request needs it, beside those of the client.
-class RowHold {
+/// A rename has at most two files to fill and one directory to clear; more only where others put other
+/// objects there meanwhile.
+constexpr int kMostRenameTries = 8;
+
+/// A reference to an object for as long as a request needs it, beside those of the client.
+class Hold {
  public:
-  explicit RowHold(Overlay& overlay) : overlay_(overlay) {}
-  RowHold(const RowHold&) = delete;
-  RowHold& operator=(const RowHold&) = delete;
-  ~RowHold() {
+  explicit Hold(Overlay& overlay) : overlay_(overlay) {}
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
+  ~Hold() {
     if (id != 0) overlay_.forget(id, 1);
   }
   NodeId id = 0;  // 0: none
@@ -29,13 +33,18 @@ class RowHold {
 
 }  // namespace
 
-Result<Entry> Overlay::make(NodeId parent, std::string_view name, const NewObject& object) {
+Result<Entry> Overlay::make(NodeId parent, std::string_view name, NewObject object) {
   LB_TRY(check_name(name));
   {
     PartLock lock(parts_.mutex);
     LB_TRY(parts_.objects.make_room());
     LB_ASSIGN(const NodePtr node, new_objects_.make_beside_others(lock, parent, name, object));
     if (node) return parts_.objects.entry_for(node);
+  }
+  WorkFile target;  // outlives the lock
+  if (new_objects_.needs_target(object)) {
+    LB_TRY(new_objects_.prepare_target(parent, name, object, target));
+    object.prepared = &target;
   }
   const std::lock_guard lock(parts_.mutex);
   LB_TRY(parts_.objects.make_room());
@@ -58,7 +67,7 @@ Result<Entry> Overlay::mkdir(NodeId parent, std::string_view name, std::uint32_t
 }
 
 Result<Entry> Overlay::symlink(NodeId parent, std::string_view name, std::string_view target, Caller caller) {
-  if (!tree::is_valid_symlink_target(target)) return fail(target.empty() ? ENOENT : ENAMETOOLONG);
+  if (!is_valid_symlink_target(target)) return fail(target.empty() ? ENOENT : ENAMETOOLONG);
   return make(parent, name, {.mode = S_IFLNK | 0777, .rdev = 0, .target = target, .caller = caller});
 }
 
@@ -99,6 +108,11 @@ Result<void> Overlay::rmdir(NodeId parent, std::string_view name) {
 
 Result<void> Overlay::remove(NodeId parent, std::string_view name, bool is_directory) {
   std::optional<HeldPlace> leftover;
+  std::optional<Pin> victim;  // outlives the lock
+  if (is_directory) {
+    LB_ASSIGN(auto read, parts_.directories.read_ahead(parts_.mutex, parent, name));
+    if (read) victim.emplace(*std::move(read));
+  }
   {
     const std::lock_guard lock(parts_.mutex);
     LB_TRY(removal_.remove(parent, name, is_directory, leftover));
@@ -109,6 +123,7 @@ Result<void> Overlay::remove(NodeId parent, std::string_view name, bool is_direc
 
 Task<Result<Entry>> Overlay::link(Reactor& reactor, NodeId id, NodeId new_parent, std::string_view new_name) {
   LB_CO_TRY(check_name(new_name));
+  LB_CO_TRY(parts_.directories.read_ahead(parts_.mutex, new_parent));
   {
     const std::lock_guard lock(parts_.mutex);
     LB_CO_TRY(parts_.objects.make_room());
@@ -116,8 +131,17 @@ Task<Result<Entry>> Overlay::link(Reactor& reactor, NodeId id, NodeId new_parent
   }
   auto copied = co_await parts_.copy_up.copy_up(reactor, id, CopyUp::kNoData);
   if (!copied) co_return std::unexpected(copied.error());
+  const NodePtr& node = copied->node();
+  {
+    const std::lock_guard lock(parts_.mutex);
+    LB_CO_ASSIGN(const auto linked, link_now(node, new_parent, new_name));
+    if (linked) co_return *linked;
+  }
+  auto filled = co_await parts_.copy_up.copy_up(reactor, id, CopyUp::kAllData);
+  if (!filled) co_return std::unexpected(filled.error());
   const std::lock_guard lock(parts_.mutex);
-  co_return link_now(copied->node(), new_parent, new_name);
+  LB_CO_ASSIGN(const auto linked, link_now(node, new_parent, new_name));
+  co_return linked ? Result<Entry>(*linked) : fail(ENOSPC);
 }
 
 /// What can be said before anything is copied up.
@@ -131,12 +155,15 @@ Result<void> Overlay::check_link(NodeId id, NodeId new_parent, std::string_view 
   return {};
 }
 
-Result<Entry> Overlay::link_now(const NodePtr& node, NodeId new_parent, std::string_view new_name) {
+/// Nothing where the file has to get its data first.
+Result<std::optional<Entry>> Overlay::link_now(const NodePtr& node, NodeId new_parent,
+                                               std::string_view new_name) {
   LB_TRY(check_link(node->id, new_parent, new_name));
   LB_TRY(parts_.ledger.reserve(parts_.ledger.tariff().for_name(new_name.size()), 0));
   LB_ASSIGN(const Ref parent, parts_.nodes.find_directory(new_parent));
   LB_ASSIGN(const NodePtr directory, parts_.copy_up.directory(parent));
-  LB_TRY(parts_.copy_up.redirect_data(*node));
+  LB_ASSIGN(const bool redirected, parts_.copy_up.redirect_data(*node));
+  if (!redirected) return std::nullopt;
   LB_ASSIGN(const Found found, parts_.directories.look(directory, new_name));
   LB_ASSIGN(const HeldPlace from, parts_.places.place_of(node));
   LB_ASSIGN(const HeldPlace to, parts_.places.place_in(directory, new_name));
@@ -172,8 +199,10 @@ Task<Result<void>> Overlay::rename(Reactor& reactor, NodeId parent, std::string_
   // As renameat2(2): an exchange leaves no name to guard or to fill.
   const bool exchange = (flags & RENAME_EXCHANGE) != 0;
   if (exchange && flags != RENAME_EXCHANGE) co_return fail(EINVAL);
-  RowHold source(*this);
-  RowHold other(*this);
+  LB_CO_TRY(parts_.directories.read_ahead(parts_.mutex, parent));
+  LB_CO_ASSIGN(const auto replaced, parts_.directories.read_ahead(parts_.mutex, new_parent, new_name));
+  Hold source(*this);
+  Hold other(*this);
   {
     const std::lock_guard lock(parts_.mutex);
     LB_CO_TRY(parts_.nodes.find_directory(new_parent));
@@ -185,23 +214,35 @@ Task<Result<void>> Overlay::rename(Reactor& reactor, NodeId parent, std::string_
     auto copied = co_await parts_.copy_up.copy_up(reactor, file, CopyUp::kNoData);
     if (!copied) co_return std::unexpected(copied.error());
   }
-  co_return rename_now(parent, name, new_parent, new_name, flags);
+  auto moved = co_await rename_now(reactor, parent, name, new_parent, new_name, flags);
+  co_return moved;
 }
 
-Result<void> Overlay::rename_now(NodeId parent, std::string_view name, NodeId new_parent,
-                                 std::string_view new_name, std::uint32_t flags) {
-  std::optional<Pin> full;  // outlives the lock
-  {
-    const std::lock_guard lock(parts_.mutex);
-    LB_ASSIGN(const NodePtr to_clear,
-              renaming_.rename(parent, name, new_parent, new_name, flags, Renaming::Clearing::kElsewhere));
-    if (!to_clear) return {};
-    full.emplace(parts_.objects, to_clear);
+Task<Result<void>> Overlay::rename_now(Reactor& reactor, NodeId parent, std::string_view name,
+                                       NodeId new_parent, std::string_view new_name, std::uint32_t flags) {
+  auto clearing = Renaming::Clearing::kElsewhere;
+  for (int tries = 0; tries < kMostRenameTries; ++tries) {
+    std::optional<Pin> full;  // outlives the lock
+    Hold metacopy(*this);
+    {
+      const std::lock_guard lock(parts_.mutex);
+      LB_CO_ASSIGN(const auto before, renaming_.rename(parent, name, new_parent, new_name, flags, clearing));
+      if (before.is_nothing()) co_return Result<void>();
+      if (before.clear) full.emplace(parts_.objects, before.clear);
+      if (before.fill) {
+        parts_.nodes.add_reference(*before.fill);
+        metacopy.id = before.fill->id;
+      }
+    }
+    if (full) {
+      LB_CO_TRY(removal_.clear_whiteouts_beside_others(full->node()));
+      clearing = Renaming::Clearing::kHere;
+    } else {
+      auto filled = co_await parts_.copy_up.copy_up(reactor, metacopy.id, CopyUp::kAllData);
+      if (!filled) co_return std::unexpected(filled.error());
+    }
   }
-  LB_TRY(removal_.clear_whiteouts_beside_others(full->node()));
-  const std::lock_guard lock(parts_.mutex);
-  LB_TRY(renaming_.rename(parent, name, new_parent, new_name, flags, Renaming::Clearing::kHere));
-  return {};
+  co_return fail(ENOSPC);
 }
 
 Result<void> Overlay::hold_file_to_copy_up(NodeId parent, std::string_view name, NodeId& held) {

@@ -5,6 +5,7 @@
 //   Ledger      what each object is charged             Objects      how they come into memory, and go
 //   Burials     large files that are being freed        LostNames    link counts of the image's files
 //   Directories merged names and listings               CopyUp       bodies for objects of the image
+//   Settling    what the host allocates late
 #pragma once
 
 #include <utility>
@@ -20,6 +21,7 @@
 #include "oci-mount/overlay/objects.h"
 #include "oci-mount/overlay/overlay_lock.h"
 #include "oci-mount/overlay/places.h"
+#include "oci-mount/overlay/settling.h"
 
 namespace layerboot::overlay {
 
@@ -53,6 +55,7 @@ struct Parts {
   Directories directories{lower, places, ledger, nodes, objects, memory};
   LostNames lost_names{lower, nodes, objects, directories};
   CopyUp copy_up{lower, paths, places, ledger, nodes, objects, directories, mutex};
+  Settling settling{places, ledger, objects, mutex, workers};
 };
 
 }  // namespace layerboot::overlay

@@ -20,6 +20,20 @@ struct HeldPlace {
   [[nodiscard]] Place get() const { return {directory->get(), name.c_str()}; }
 };
 
+/// A file in the work directory that goes unless it gets its name.
+struct WorkFile {
+  HeldPlace place;
+  UniqueFd fd;
+  bool is_named = false;
+
+  WorkFile() = default;
+  WorkFile(const WorkFile&) = delete;
+  WorkFile& operator=(const WorkFile&) = delete;
+  ~WorkFile() {
+    if (fd && !is_named) static_cast<void>(unlink_at(place.get()));
+  }
+};
+
 class Places {
  public:
   static Result<Places> open(Upper upper);

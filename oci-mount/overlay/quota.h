@@ -14,8 +14,8 @@ enum class Budget { kKeep, kMakesRoom };
 
 /// A budget of bytes (as charged, tariff.h) and of inodes, and a floor of free space on the host's file
 /// system. Growth is reserved before it happens and settled to what the host allocated. What the host
-/// allocates by itself later, at write-back (blocks for a scattered file's tree of extents), is booked when
-/// the file is next synced or grows, and at a restart. Thread-safe.
+/// allocates by itself later, at write-back (blocks for a scattered file's tree of extents), is booked then,
+/// or is no more than LateFiles::most_bytes(). Thread-safe.
 class Quota {
  public:
   struct Limits {

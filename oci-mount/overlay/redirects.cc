@@ -24,6 +24,43 @@ Result<DataSource> follow_change(const MergedName& merged, const Marks& marks, i
   return DataSource{};
 }
 
+/// What a file's metacopy mark is worth.
+enum class MarkIs { kNone, kOld, kTrue, kLost, kOfFormerFile };
+struct Judged {
+  MarkIs mark = MarkIs::kNone;
+  tree::NodeId row = tree::kNoNode;  // where the data is, of kTrue and kOfFormerFile
+};
+
+Result<Judged> judge_metacopy(const MergedName& merged, const std::optional<std::string>& redirect,
+                              std::uint64_t size_bytes) {
+  LB_ASSIGN(const tree::NodeId row, merged.paths.named(merged.directory, merged.name, redirect));
+  if (row == tree::kNoNode || !S_ISREG(merged.lower.tree.node(row).mode)) {
+    log_warn(merged.name, ": its data should be in the image at ", redirect.value_or("the same place"),
+             ", where no file is any more: it can be removed or replaced, but not read");
+    return Judged{.mark = MarkIs::kLost};
+  }
+  const bool is_true = size_bytes > 0 && size_bytes == merged.lower.tree.node(row).size_bytes;
+  return Judged{.mark = is_true ? MarkIs::kTrue : MarkIs::kOld, .row = row};
+}
+
+Result<Judged> judge(const MergedName& merged, const Marks& marks, Place place, const struct stat& st) {
+  LB_ASSIGN(const auto mark, get_xattr_at(place, marks.metacopy));
+  if (!mark) return Judged{};
+  LB_ASSIGN(const auto redirect, get_xattr_at(place, marks.redirect));
+  LB_ASSIGN(const Judged judged, judge_metacopy(merged, redirect, static_cast<std::uint64_t>(st.st_size)));
+  if (judged.mark != MarkIs::kOld || st.st_size == 0 || !merged.lower.may_change(judged.row)) return judged;
+  LB_ASSIGN(const UniqueFd fd, open_to_read_at(place));
+  LB_ASSIGN(const bool untouched, is_all_hole(fd.get()));
+  return Judged{.mark = untouched ? MarkIs::kOfFormerFile : MarkIs::kOld, .row = judged.row};
+}
+
+DataSource seen_source(const Judged& judged) {
+  if (judged.mark == MarkIs::kLost) return DataSource{.where = DataSource::Where::kLost};
+  const bool is_below = judged.mark == MarkIs::kTrue || judged.mark == MarkIs::kOfFormerFile;
+  if (!is_below) return DataSource{};
+  return DataSource{.where = DataSource::Where::kBelow, .row = judged.row};
+}
+
 }  // namespace
 
 Result<tree::NodeId> merged_lower(const MergedName& merged, const Marks& marks, Place place) {
@@ -37,26 +74,36 @@ Result<tree::NodeId> merged_lower(const MergedName& merged, const Marks& marks, 
 
 Result<DataSource> data_source(const MergedName& merged, const Marks& marks, Place place,
                                const struct stat& st) {
-  LB_ASSIGN(const auto mark, get_xattr_at(place, marks.metacopy));
-  if (!mark) return DataSource{};
-  LB_ASSIGN(const auto redirect, get_xattr_at(place, marks.redirect));
-  LB_ASSIGN(const tree::NodeId row, merged.paths.named(merged.directory, merged.name, redirect));
-  if (row == tree::kNoNode || !S_ISREG(merged.lower.tree.node(row).mode)) {
-    log_warn(merged.name, ": its data should be in the image at ", redirect.value_or("the same place"),
-             ", where no file is any more: it can be removed or replaced, but not read");
-    return DataSource{.where = DataSource::Where::kLost};
+  LB_ASSIGN(const Judged judged, judge(merged, marks, place, st));
+  switch (judged.mark) {
+    case MarkIs::kNone:
+      return DataSource{};
+    case MarkIs::kOld:
+      LB_TRY(remove_xattr_at(place, marks.metacopy));
+      return DataSource{};
+    case MarkIs::kTrue:
+      return DataSource{.where = DataSource::Where::kBelow, .row = judged.row};
+    case MarkIs::kOfFormerFile: {
+      LB_ASSIGN(const UniqueFd fd, open_regular_at(place));
+      return follow_change(merged, marks, fd.get(), judged.row);
+    }
+    case MarkIs::kLost:
+      break;
   }
-  const std::uint64_t size_bytes = merged.lower.tree.node(row).size_bytes;
-  if (size_bytes > 0 && size_bytes == static_cast<std::uint64_t>(st.st_size)) {
-    return DataSource{.where = DataSource::Where::kBelow, .row = row};
-  }
-  if (st.st_size > 0 && merged.lower.may_change(row)) {
-    LB_ASSIGN(const UniqueFd fd, open_regular_at(place));
-    LB_ASSIGN(const bool untouched, is_all_hole(fd.get()));
-    if (untouched) return follow_change(merged, marks, fd.get(), row);
-  }
-  LB_TRY(remove_xattr_at(place, marks.metacopy));
-  return DataSource{};
+  return DataSource{.where = DataSource::Where::kLost};
+}
+
+Result<DataSource> data_source_seen(const MergedName& merged, const Marks& marks, Place place,
+                                    const struct stat& st) {
+  LB_ASSIGN(const Judged judged, judge(merged, marks, place, st));
+  return seen_source(judged);
+}
+
+Result<DataSource> data_source_of_metacopy(const MergedName& merged,
+                                           const std::optional<std::string>& redirect,
+                                           std::uint64_t size_bytes) {
+  LB_ASSIGN(const Judged judged, judge_metacopy(merged, redirect, size_bytes));
+  return seen_source(judged);
 }
 
 }  // namespace layerboot::overlay

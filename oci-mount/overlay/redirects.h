@@ -4,6 +4,9 @@
 
 #include <sys/stat.h>
 
+#include <cstdint>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "oci-mount/base/result.h"
@@ -42,5 +45,12 @@ struct DataSource {
 /// changed since is cut to its size (FORMAT.md, "Metacopy").
 Result<DataSource> data_source(const MergedName& merged, const Marks& marks, Place place,
                                const struct stat& st);
+/// The same for who only reads the upper: nothing is mended.
+Result<DataSource> data_source_seen(const MergedName& merged, const Marks& marks, Place place,
+                                    const struct stat& st);
+/// The same of a metacopy that nobody has a descriptor of: what it says in `redirect`, and its size.
+Result<DataSource> data_source_of_metacopy(const MergedName& merged,
+                                           const std::optional<std::string>& redirect,
+                                           std::uint64_t size_bytes);
 
 }  // namespace layerboot::overlay

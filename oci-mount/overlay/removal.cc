@@ -85,7 +85,7 @@ void Removal::drop_directory(const NodePtr& node, SharedFd held) {
 
 Result<bool> Removal::unlink_beside_others(PartLock& lock, NodeId parent, std::string_view name_view) {
   const std::string name(name_view);
-  LB_ASSIGN(const Ref ref, find_directory(parts_.nodes, lock, parent, PartLock::For::kClaiming));
+  LB_ASSIGN(const Ref ref, parts_.directories.find(lock, parent, PartLock::For::kClaiming));
   const NodePtr& directory = ref.node;
   if (!directory) return false;
   LB_ASSIGN(const Found found, parts_.directories.look(ref, name));

@@ -55,36 +55,43 @@ Result<void> Renaming::prepare(NodeId parent, std::string_view name, std::uint32
   return {};
 }
 
-Result<NodePtr> Renaming::rename(NodeId parent, std::string_view name, NodeId new_parent,
-                                 std::string_view new_name, std::uint32_t flags, Clearing clearing) {
+Result<Renaming::Before> Renaming::rename(NodeId parent, std::string_view name, NodeId new_parent,
+                                          std::string_view new_name, std::uint32_t flags, Clearing clearing) {
   LB_TRY(prepare(parent, name, flags, false));
   LB_TRY(prepare(new_parent, new_name, flags, true));
   LB_ASSIGN(const Side from, side(parent, name));
   LB_ASSIGN(const Side to, side(new_parent, new_name));
   // A file copied up meanwhile and removed at once by another request: let the client try again.
   if (!from.node || ((flags & RENAME_EXCHANGE) != 0 && !to.node)) return fail(ENOENT);
-  if (from.node == to.node) return NodePtr();
+  if (from.node == to.node) return Before{};
   LB_TRY(check_target(from, to, flags));
   const bool replaces_directory = (flags & RENAME_EXCHANGE) == 0 && to.node && to.node->is_directory();
   if (replaces_directory && clearing == Clearing::kElsewhere) {
     LB_ASSIGN(const bool many, has_many_whiteouts(to.node));
     if (many) {
       LB_TRY(make_opaque(to.node));
-      return to.node;
+      return Before{.clear = to.node, .fill = nullptr};
     }
   }
-  const bool new_name_grows = (flags & RENAME_EXCHANGE) == 0 && !to.found.exists();
+  const bool exchanges = (flags & RENAME_EXCHANGE) != 0;
+  const bool new_name_grows = !exchanges && !to.found.exists();
   if (new_name_grows) LB_TRY(parts_.ledger.reserve(parts_.ledger.tariff().for_name(new_name.size()), 0));
+  LB_ASSIGN(const bool marked, mark_moved(from, to));
+  if (!marked) return Before{.clear = nullptr, .fill = from.node};
+  if (exchanges) {
+    LB_ASSIGN(const bool other_marked, mark_moved(to, from));
+    if (!other_marked) return Before{.clear = nullptr, .fill = to.node};
+  }
   if ((flags & RENAME_WHITEOUT) != 0) {
     LB_TRY(move_leaving_device(from, to));
   } else {
-    LB_TRY((flags & RENAME_EXCHANGE) != 0 ? exchange(from, to) : move_over(from, to));
+    LB_TRY(exchanges ? exchange(from, to) : move_over(from, to));
   }
   from.node->known.valid = false;
   from.directory->known.valid = false;
   to.directory->known.valid = false;
   if (new_name_grows) LB_TRY(parts_.objects.attr_of(*to.directory));
-  return NodePtr();
+  return Before{};
 }
 
 Result<bool> Renaming::has_many_whiteouts(const NodePtr& directory) {
@@ -115,34 +122,31 @@ Result<void> Renaming::check_target(const Side& from, const Side& to, std::uint3
 }
 
 /// Before an object moves: say where its lower part is, or that what lies below its new place is none of it.
-Result<void> Renaming::mark_moved(const Side& from, const Side& to) {
+/// False where a file has no room for that.
+Result<bool> Renaming::mark_moved(const Side& from, const Side& to) {
   if (!from.node->is_directory()) return parts_.copy_up.redirect_data(*from.node);
-  LB_ASSIGN(const HeldPlace place, parts_.places.place_of(from.node));
-  if (from.node->lower != tree::kNoNode) {
-    const std::string_view redirect = parts_.places.marks().redirect;
-    const std::size_t path_bytes = parts_.lower.tree.path(from.node->lower).size();
-    const auto& tariff = parts_.ledger.tariff();
-    LB_ASSIGN(const auto reserved, parts_.ledger.reserve(tariff.for_attribute(redirect, path_bytes), 0));
-    LB_TRY(parts_.paths.set_mark(place.get(), redirect, from.node->lower));
-    return parts_.objects.recount_attributes(*from.node, place.get());
-  }
-  if (to.found.lower_below != tree::kNoNode) {
-    return mark(*from.node, place.get(), parts_.places.marks().opaque, "y");
-  }
-  return {};
+  LB_TRY(mark_directory_moved(from, to));
+  return true;
 }
 
-Result<void> Renaming::mark(Node& directory, Place place, std::string_view name, std::string_view value) {
-  const auto& tariff = parts_.ledger.tariff();
-  LB_ASSIGN(const auto reserved, parts_.ledger.reserve(tariff.for_attribute(name, value.size()), 0));
-  LB_TRY(set_xattr_at(place, name, value, 0));
-  return parts_.objects.recount_attributes(directory, place);
+Result<void> Renaming::mark_directory_moved(const Side& from, const Side& to) {
+  const tree::NodeId lower = from.node->lower;
+  if (lower == tree::kNoNode && to.found.lower_below == tree::kNoNode) return {};
+  const bool redirects = lower != tree::kNoNode;
+  const auto& marks = parts_.places.marks();
+  const std::string_view mark = redirects ? marks.redirect : marks.opaque;
+  const std::size_t value_bytes = redirects ? parts_.lower.tree.path(lower).size() : 1;
+  LB_ASSIGN(const bool marked, parts_.objects.set_mark(*from.node, mark, value_bytes, [&](Place place) {
+    return redirects ? parts_.paths.set_mark(place, mark, lower) : set_xattr_at(place, mark, "y", 0);
+  }));
+  return marked ? Result<void>() : fail(EXDEV);  // mv(1) copies it then
 }
 
 /// Of a directory that is empty to the client: what its whiteouts hide does not show without them.
 Result<void> Renaming::make_opaque(const NodePtr& directory) {
   LB_ASSIGN(const HeldPlace place, parts_.places.place_of(directory));
-  LB_TRY(set_xattr_at(place.get(), parts_.places.marks().opaque, "y", 0));
+  if (auto set = set_xattr_at(place.get(), parts_.places.marks().opaque, "y", 0); !set)
+    return lacks_attribute_room(set.error()) ? fail(EXDEV) : set;
   directory->lower = tree::kNoNode;
   directory->known.valid = false;
   return parts_.objects.recount_attributes(*directory, place.get());
@@ -154,7 +158,7 @@ Result<void> Renaming::move_leaving_device(const Side& from, const Side& to) {
   LB_ASSIGN(const auto reserved,
             parts_.ledger.reserve(parts_.ledger.tariff().for_object(from.name.size()), 1));
   LB_ASSIGN(auto made, new_objects_.make_unnamed({.mode = S_IFCHR, .uid = 0, .gid = 0, .rdev = 0}));
-  if (auto moved = move_over(from, to); !moved) {
+  if (auto moved = move_over(from, to, Left::kDeviceToCome); !moved) {
     new_objects_.discard(made);
     return moved;
   }
@@ -163,8 +167,6 @@ Result<void> Renaming::move_leaving_device(const Side& from, const Side& to) {
 }
 
 Result<void> Renaming::exchange(const Side& from, const Side& to) {
-  LB_TRY(mark_moved(from, to));
-  LB_TRY(mark_moved(to, from));
   LB_ASSIGN(const HeldPlace from_place, parts_.places.place_in(from.directory, from.name));
   LB_ASSIGN(const HeldPlace to_place, parts_.places.place_in(to.directory, to.name));
   LB_TRY(rename_at(from_place.get(), to_place.get(), RENAME_EXCHANGE));
@@ -177,7 +179,7 @@ Result<void> Renaming::exchange(const Side& from, const Side& to) {
 }
 
 /// The move on the host: leaves a whiteout behind where the lower tree has the old name, and says so.
-Result<bool> Renaming::move_onto_host(const Side& from, const Side& to) {
+Result<bool> Renaming::move_onto_host(const Side& from, const Side& to, Left left) {
   LB_ASSIGN(const HeldPlace from_place, parts_.places.place_in(from.directory, from.name));
   LB_ASSIGN(const HeldPlace to_place, parts_.places.place_in(to.directory, to.name));
   const bool leaves_whiteout = from.found.lower_below != tree::kNoNode;
@@ -188,7 +190,16 @@ Result<bool> Renaming::move_onto_host(const Side& from, const Side& to) {
     return leaves_whiteout || !unlink_at(from_place.get());
   }
   LB_TRY(rename_at(from_place.get(), to_place.get(), leaves_whiteout ? RENAME_WHITEOUT : 0));
+  if (leaves_whiteout && left == Left::kWhiteout) share_whiteout(from_place.get());
   return leaves_whiteout;
+}
+
+/// The host has made an inode for a whiteout that it left, which no budget knows of: a link of the one that
+/// all share takes its place. Where that can't be had, it stays.
+void Renaming::share_whiteout(Place place) {
+  const HeldPlace work = parts_.places.work_place();
+  if (!parts_.places.make_whiteout(work.get())) return;
+  if (!rename_at(work.get(), place, 0)) static_cast<void>(unlink_at(work.get()));
 }
 
 /// What memory has of both names, after the move.
@@ -207,8 +218,7 @@ void Renaming::move_names(const Side& from, const Side& to, bool leaves_whiteout
   parts_.nodes.move(from.node, to.directory, to.name);
 }
 
-Result<void> Renaming::move_over(const Side& from, const Side& to) {
-  LB_TRY(mark_moved(from, to));
+Result<void> Renaming::move_over(const Side& from, const Side& to, Left left) {
   const tree::NodeId replaced_row = to.found.visible_lower();
   // What is replaced lives on in the work directory for as long as the client holds it.
   const HeldPlace kept = parts_.places.work_place();
@@ -224,7 +234,7 @@ Result<void> Renaming::move_over(const Side& from, const Side& to) {
     LB_ASSIGN(const HeldPlace place, parts_.places.place_of(to.node));
     LB_TRY(link_at(place.get(), kept.get()));
   }
-  const auto moved = move_onto_host(from, to);
+  const auto moved = move_onto_host(from, to, left);
   if (!moved) {
     if (keep) static_cast<void>(unlink_at(kept.get()));
     return std::unexpected(moved.error());

@@ -1,5 +1,6 @@
-// Renaming: rename(2) in all its forms. Never EXDEV: a directory of the image is moved by a redirect, not by
-// copying it. Under the Overlay's lock.
+// Renaming: rename(2) in all its forms. A directory of the image is moved by a redirect, not by copying it;
+// EXDEV only where the host has no room for an attribute of ours on a directory, or on a file whose data is
+// lost, as overlayfs has it (ovl_set_redirect() of Linux). Under the Overlay's lock.
 #pragma once
 
 #include <string>
@@ -20,14 +21,22 @@ class Renaming {
   /// it can be moved.
   Result<NodeId> file_to_copy_up(NodeId parent, std::string_view name);
 
-  /// Null when the name has moved. Else the directory that it is to replace, opaque by now, of which more
-  /// whiteouts have to go first than should under the lock (Removal::clear_whiteouts_beside_others); then
-  /// rename() is to be asked again, with Clearing::kHere.
+  /// What has to be done without the lock before a name can move: at most one of these. Then rename() is to
+  /// be asked again.
+  struct Before {
+    /// The directory that it is to replace, opaque by now: more of its whiteouts have to go than should under
+    /// the lock (Removal::clear_whiteouts_beside_others). The next time with Clearing::kHere.
+    NodePtr clear;
+    /// A metacopy that moves, and has no room for a redirect: it needs its data (CopyUp).
+    NodePtr fill;
+    [[nodiscard]] bool is_nothing() const { return !clear && !fill; }
+  };
+  /// Nothing is left to be done when the name has moved.
   /// REQUIRES: neither name, or with RENAME_EXCHANGE none of both, leads to a file that has yet to be copied
   /// up.
   enum class Clearing { kElsewhere, kHere };
-  Result<NodePtr> rename(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
-                         std::uint32_t flags, Clearing clearing);
+  Result<Before> rename(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
+                        std::uint32_t flags, Clearing clearing);
 
  private:
   struct Side {
@@ -40,15 +49,16 @@ class Renaming {
   Result<void> prepare(NodeId parent, std::string_view name, std::uint32_t flags, bool is_target);
   Result<Side> side(NodeId directory, std::string_view name);
   Result<void> check_target(const Side& from, const Side& to, std::uint32_t flags);
-  /// An attribute of ours, charged.
-  Result<void> mark(Node& directory, Place place, std::string_view name, std::string_view value);
-  Result<void> mark_moved(const Side& from, const Side& to);
+  Result<bool> mark_moved(const Side& from, const Side& to);
+  Result<void> mark_directory_moved(const Side& from, const Side& to);
   Result<void> make_opaque(const NodePtr& directory);
   Result<bool> has_many_whiteouts(const NodePtr& directory);
   Result<void> move_leaving_device(const Side& from, const Side& to);
   Result<void> exchange(const Side& from, const Side& to);
-  Result<void> move_over(const Side& from, const Side& to);
-  Result<bool> move_onto_host(const Side& from, const Side& to);
+  enum class Left { kWhiteout, kDeviceToCome };  // under the old name, where the image has something there
+  Result<void> move_over(const Side& from, const Side& to, Left left = Left::kWhiteout);
+  Result<bool> move_onto_host(const Side& from, const Side& to, Left left);
+  void share_whiteout(Place place);
   void move_names(const Side& from, const Side& to, bool leaves_whiteout);
 
   Parts& parts_;

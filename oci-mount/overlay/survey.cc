@@ -13,8 +13,9 @@ namespace {
 /// to enter on each level above.
 class Walk {
  public:
-  static Result<Survey> over(Keeping keeping, int root_fd, const Tariff& tariff, MemoryBudget* memory) {
-    Walk walk(keeping, tariff, memory);
+  static Result<Survey> over(Keeping keeping, int root_fd, const Tariff& tariff, MemoryBudget* memory,
+                             const LateGrowth* late) {
+    Walk walk(keeping, tariff, memory, late);
     LB_ASSIGN(walk.here_, open_directory_at({root_fd, "."}));
     LB_ASSIGN(const auto root, stat_at({root_fd, ""}));
     LB_ASSIGN(const auto attributes, charge_of_attributes(tariff, {root_fd, "."}));
@@ -25,8 +26,8 @@ class Walk {
   }
 
  private:
-  Walk(Keeping keeping, const Tariff& tariff, MemoryBudget* memory)
-      : keeping_(keeping), tariff_(tariff), memory_(memory) {
+  Walk(Keeping keeping, const Tariff& tariff, MemoryBudget* memory, const LateGrowth* late)
+      : keeping_(keeping), tariff_(tariff), memory_(memory), late_(late) {
     found_.memory.emplace(memory);
   }
 
@@ -78,7 +79,9 @@ class Walk {
       LB_ASSIGN(const bool is_first, is_first_name(st));
       if (!is_first) return {};
       LB_ASSIGN(const auto attributes, charge_of_attributes(tariff_, {here_.get(), entry.name.c_str()}));
-      found_.usage.bytes += tariff_.object(st) + attributes;
+      const std::uint64_t bytes = tariff_.object(st) + attributes;
+      found_.usage.bytes += bytes;
+      if (late_ != nullptr && late_->all().contains(st.st_ino)) found_.late_files[st.st_ino] = bytes;
       found_.usage.inodes += 1;
       if (!S_ISDIR(st.st_mode)) return {};
       // Twice: the vector grows by doubling.
@@ -116,6 +119,7 @@ class Walk {
   Tariff tariff_;
   UniqueFd here_;
   ListMemory memory_;
+  const LateGrowth* late_;
   std::vector<Level> levels_;
   std::unordered_map<std::uint64_t, std::uint64_t> names_to_come_;  // by inode: of files with several
   Survey found_;
@@ -130,8 +134,9 @@ Result<void> Survey::add(WayToMoved way) {
   return {};
 }
 
-Result<Survey> survey_directory(Keeping keeping, int root_fd, const Tariff& tariff, MemoryBudget* memory) {
-  return Walk::over(keeping, root_fd, tariff, memory);
+Result<Survey> survey_directory(Keeping keeping, int root_fd, const Tariff& tariff, MemoryBudget* memory,
+                                const LateGrowth* late) {
+  return Walk::over(keeping, root_fd, tariff, memory, late);
 }
 
 }  // namespace layerboot::overlay

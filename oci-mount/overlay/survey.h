@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "oci-mount/base/result.h"
+#include "oci-mount/overlay/late_growth.h"
 #include "oci-mount/overlay/list_memory.h"
 #include "oci-mount/overlay/marks.h"
 #include "oci-mount/overlay/quota.h"
@@ -25,13 +27,16 @@ struct Survey {
   Quota::Usage usage;  // hard links counted once, whiteouts as no inodes
   std::vector<WayToMoved> moved_directories;
   std::optional<ListMemory> memory = std::nullopt;  // what the list takes
+  /// What was counted for each file of those asked for that is there, by its inode.
+  std::unordered_map<std::uint64_t, std::uint64_t> late_files = {};
 
   /// Adds to the list, and pays for that; ENOMEM at the memory limit.
   Result<void> add(WayToMoved way);
 };
 /// Any depth takes one descriptor and no recursion. `memory` pays for what is remembered on the way, and for
-/// the list as long as a copy of it lives: ENOMEM at its limit. Null where nobody keeps books.
+/// the list as long as a copy of it lives: ENOMEM at its limit. Null where nobody keeps books. `late`: files
+/// to be told of one by one.
 Result<Survey> survey_directory(Keeping keeping, int root_fd, const Tariff& tariff,
-                                MemoryBudget* memory = nullptr);
+                                MemoryBudget* memory = nullptr, const LateGrowth* late = nullptr);
 
 }  // namespace layerboot::overlay

@@ -165,6 +165,35 @@ std::uint64_t Tariff::for_data(std::uint64_t allocated_bytes) const {
   return kind_ == HostKind::kBtrfs ? allocated_bytes + allocated_bytes / kDataPerTreeByte : allocated_bytes;
 }
 
+namespace {
+
+/// Extents that lie in the inode itself: four of ext4, and of XFS no less than three beside any attributes.
+constexpr std::uint64_t kExtentsInInode = 3;
+/// XFS; ext4 has 340. A block may be split and be half full then.
+constexpr std::uint64_t kExtentsInBlock = 250;
+
+}  // namespace
+
+bool Tariff::changes_late(std::uint64_t allocated_bytes) const {
+  switch (kind_) {
+    case HostKind::kExt4:
+    case HostKind::kXfs:
+      return allocated_bytes > kExtentsInInode * kHostBlockBytes;
+    case HostKind::kTmpfs:
+      return false;
+    case HostKind::kBtrfs:
+    case HostKind::kOther:
+      break;
+  }
+  return true;
+}
+
+std::uint64_t Tariff::late_growth(std::uint64_t allocated_bytes) const {
+  const bool is_in_charge = kind_ == HostKind::kBtrfs;  // the worst that there can be of extents
+  if (is_in_charge || !changes_late(allocated_bytes)) return 0;
+  return kHostBlockBytes * (1 + 2 * (allocated_bytes / kHostBlockBytes) / kExtentsInBlock);
+}
+
 std::uint64_t charge_of_record(const Tariff& tariff) {
   constexpr std::size_t kMostRecordBytes = 64;
   return tariff.attribute(kRecordedStatXattr, kMostRecordBytes);

@@ -69,6 +69,13 @@ class Tariff {
   /// Whether the host allocates ahead of a file that grows, beyond its end, and gives it back when told so.
   [[nodiscard]] constexpr bool allocates_ahead() const { return kind_ == HostKind::kXfs; }
 
+  /// Whether what st_blocks shows of a file with so many allocated bytes may be another figure once the host
+  /// has written it back.
+  [[nodiscard]] bool changes_late(std::uint64_t allocated_bytes) const;
+  /// What such a file may take beyond object() then: blocks for its tree of extents. As hosts write back,
+  /// from its start to its end.
+  [[nodiscard]] std::uint64_t late_growth(std::uint64_t allocated_bytes) const;
+
  private:
   HostKind kind_;
 };

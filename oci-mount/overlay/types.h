@@ -56,6 +56,15 @@ struct Caller {
 /// (FUSE_SETXATTR_ACL_KILL_SGID).
 inline constexpr std::uint32_t kXattrKillSgid = 1U << 31;
 
+/// Who is behind a write, which decides what it takes away beside the bytes that stood there.
+enum class Writer {
+  kPrivileged,    // set-id bits stay; a security.capability goes
+  kUnprivileged,  // set-id bits go too: FUSE_WRITE_KILL_SUIDGID
+  kPageCache,     // the client's own pages, which come late (FUSE_WRITE_CACHE): nothing goes. What was to go,
+               // the client has taken away when the bytes were written there; what it was given since then is
+               // to stay
+};
+
 struct TimeChange {
   bool now = false;  // the server's clock, instead of `time`
   Time time;

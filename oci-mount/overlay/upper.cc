@@ -5,6 +5,7 @@
 #include <linux/fs.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -128,6 +129,22 @@ Result<void> check_is_ours_or_empty(const std::filesystem::path& directory, int 
   return {};
 }
 
+/// The guest's set-id programs lie in it, with the guest's bytes: nobody else on the host may get there.
+Result<void> close_to_others(const std::filesystem::path& directory, int fd, Keeping keeping) {
+  struct stat st{};
+  if (::fstat(fd, &st) != 0) return errno_error("fstat of ", directory.string());
+  if (st.st_uid != ::geteuid()) {
+    if (keeping == Keeping::kRecorded) return {};  // each object is closed
+    return fail(EPERM, "upper directory ", directory.string(), " belongs to user ", st.st_uid,
+                ", who could run the guest's set-id programs on this host: use a directory of root's");
+  }
+  constexpr mode_t kOfOthers = 0077;
+  if ((st.st_mode & kOfOthers) == 0) return {};
+  if (::fchmod(fd, 0700) != 0) return errno_error("cannot close ", directory.string(), " to others");
+  log_info("upper directory ", directory.string(), " is now closed to other users of this host (mode 0700)");
+  return {};
+}
+
 std::optional<CleanStop> read_clean_stop_in(int top_fd, int work_fd) {
   const auto root = open_directory_at({top_fd, "upper"});
   if (!root) return std::nullopt;
@@ -175,6 +192,10 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
     return while_doing(cleared.error(), "cannot clear ", (directory / "work").string());
   }
   auto keeping = choose_keeping(directory, work->get(), known, wanted);
+  if (keeping) {
+    if (auto closed = close_to_others(directory, top.get(), *keeping); !closed)
+      keeping = std::unexpected(std::move(closed).error());
+  }
   if (keeping && !known) {
     if (auto written = write_identity(directory, image_identity, *keeping); !written) {
       keeping = std::unexpected(std::move(written).error());
@@ -194,6 +215,9 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
   if (::fsync(top.get()) != 0) return errno_error("fsync of ", directory.string());
   Upper upper(*keeping, std::move(top), std::move(lock), *std::move(root), *std::move(work));
   upper.clean_stop_ = stop;
+  // Now: to tell ext4 from ext2, the C library reads what a daemon's sandbox does not have.
+  if (const long most = ::fpathconf(upper.root_fd(), _PC_LINK_MAX); most > 0)
+    upper.most_links_ = static_cast<unsigned long>(most);
   return upper;
 }
 
@@ -202,8 +226,8 @@ Upper::~Upper() = default;
 
 Result<void> Upper::clear_work() { return clear(work_.get()); }
 
-Result<Survey> Upper::survey(MemoryBudget* memory) const {
-  auto survey = survey_directory(keeping_, root_.get(), Tariff(host_kind_of(root_.get())), memory);
+Result<Survey> Upper::survey(MemoryBudget* memory, const LateGrowth* late) const {
+  auto survey = survey_directory(keeping_, root_.get(), Tariff(host_kind_of(root_.get())), memory, late);
   if (!survey) return while_doing(survey.error(), "cannot measure the upper directory");
   return survey;
 }

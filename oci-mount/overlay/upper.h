@@ -41,9 +41,9 @@ class Upper {
   /// the host can do: a file system that lacks what an upper needs is refused by one line that names all of
   /// it (EOPNOTSUPP), and nothing of a new upper stays. `image_identity` is written into a new one, as is how
   /// it is kept: `keeping`, but never natively by who is not root or may not set trusted.* attributes. An
-  /// upper of another image is refused, as is one that another daemon serves, and a native one of who is not
-  /// root. DIR/upper and DIR/work get no default ACL and no set-group-id bit of the host's when they are
-  /// made.
+  /// upper of another image is refused, as is one that another daemon serves, a native one of who is not
+  /// root, or in a directory of somebody else. One that others may enter is closed to them (0700). DIR/upper
+  /// and DIR/work get no default ACL and no set-group-id bit of the host's when they are made.
   static Result<Upper> open(const std::filesystem::path& directory, std::string_view image_identity,
                             Keeping keeping = Keeping::kNative);
 
@@ -51,14 +51,16 @@ class Upper {
   ~Upper();
 
   [[nodiscard]] Keeping keeping() const { return keeping_; }
+  /// How many names the host gives one file; 0 where it does not say.
+  [[nodiscard]] unsigned long most_links() const { return most_links_; }
   [[nodiscard]] int root_fd() const { return root_.get(); }
   [[nodiscard]] int work_fd() const { return work_.get(); }
   /// DIR itself.
   [[nodiscard]] int top_fd() const { return top_.get(); }
 
   /// All that is in DIR/upper, counted. ENOMEM where `memory`, if there is one, has no room for what is to be
-  /// remembered on the way.
-  [[nodiscard]] Result<Survey> survey(MemoryBudget* memory = nullptr) const;
+  /// remembered on the way. `late`: as survey_directory() takes it.
+  [[nodiscard]] Result<Survey> survey(MemoryBudget* memory = nullptr, const LateGrowth* late = nullptr) const;
 
   /// What the last session left of an upper that nothing has touched since, once: then nothing, and no file
   /// on the host, is left of it.
@@ -91,6 +93,7 @@ class Upper {
   UniqueFd root_;
   UniqueFd work_;
   Keeping keeping_;
+  unsigned long most_links_ = 0;
   std::uint64_t next_work_name_ = 0;  // under the Overlay's lock
 };
 

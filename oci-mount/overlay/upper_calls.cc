@@ -13,6 +13,7 @@
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/mode_bits.h"
+#include "oci-mount/base/remove_tree.h"
 #include "oci-mount/overlay/acl.h"
 
 namespace layerboot::overlay {
@@ -22,6 +23,12 @@ namespace {
 /// No path of ours has more than one component.
 Result<UniqueFd> open_beneath(Place place, int flags, mode_t mode = 0) {
   return layerboot::open_beneath(place.dir_fd, place.name, flags, mode);
+}
+
+Result<UniqueFd> open_file_at(Place place, int access) {
+  LB_ASSIGN(const auto st, stat_at(place));
+  if (!S_ISREG(st.st_mode)) return fail(EINVAL);
+  return open_beneath(place, access | O_NONBLOCK | O_NOCTTY | O_NOATIME);
 }
 
 /// The xattr calls have no *at form before Linux 6.13.
@@ -68,11 +75,8 @@ Result<UniqueFd> create_nameless_in(int dir_fd, std::uint32_t mode) {
   return open_beneath({dir_fd, "."}, O_TMPFILE | O_RDWR, mode);
 }
 
-Result<UniqueFd> open_regular_at(Place place) {
-  LB_ASSIGN(const auto st, stat_at(place));
-  if (!S_ISREG(st.st_mode)) return fail(EINVAL);
-  return open_beneath(place, O_RDWR | O_NONBLOCK | O_NOCTTY | O_NOATIME);
-}
+Result<UniqueFd> open_regular_at(Place place) { return open_file_at(place, O_RDWR); }
+Result<UniqueFd> open_to_read_at(Place place) { return open_file_at(place, O_RDONLY); }
 
 Result<UniqueFd> open_handle_at(Place place) { return open_beneath(place, O_PATH); }
 
@@ -114,6 +118,10 @@ Result<void> set_xattr_at(Place place, std::string_view name, std::string_view v
   }
   return check(
       ::lsetxattr(ProcPath(place).c_str(), std::string(name).c_str(), value.data(), value.size(), flags));
+}
+
+bool lacks_attribute_room(const Error& error) {
+  return error.code == ENOSPC || error.code == E2BIG || error.code == ERANGE;
 }
 
 Result<void> remove_xattr_at(Place place, std::string_view name) {
@@ -188,39 +196,6 @@ Result<std::vector<HostDirent>> list_directory(int dir_fd) {
   return list;
 }
 
-Result<void> remove_tree_at(Place place) {
-  if (auto removed = unlink_at(place); removed || removed.error().code != EISDIR) return removed;
-  // An empty one need not be one that we may open: overlayfs leaves work/work with mode 0 (mount(8) by root).
-  if (auto removed = unlink_at(place, AT_REMOVEDIR); removed || removed.error().code != ENOTEMPTY)
-    return removed;
-  LB_ASSIGN(UniqueFd here, open_directory_at(place));
-  // Names of the directories from `place` down to `here`; a directory is listed anew when the walk is back in
-  // it.
-  std::vector<std::string> below;
-  for (;;) {
-    LB_ASSIGN(const auto entries, list_directory(here.get()));
-    const HostDirent* full = nullptr;
-    for (const auto& entry : entries) {
-      const Place child{here.get(), entry.name.c_str()};
-      auto removed = unlink_at(child);
-      if (!removed && removed.error().code == EISDIR) removed = unlink_at(child, AT_REMOVEDIR);
-      if (removed) continue;
-      if (removed.error().code != ENOTEMPTY) return removed;
-      full = &entry;
-      break;
-    }
-    if (full != nullptr) {
-      below.push_back(full->name);
-      LB_ASSIGN(here, open_directory_at({here.get(), full->name.c_str()}));
-      continue;
-    }
-    if (below.empty()) break;
-    LB_ASSIGN(UniqueFd up, open_parent_of(here.get()));
-    LB_TRY(unlink_at({up.get(), below.back().c_str()}, AT_REMOVEDIR));
-    below.pop_back();
-    here = std::move(up);
-  }
-  return unlink_at(place, AT_REMOVEDIR);
-}
+Result<void> remove_tree_at(Place place) { return layerboot::remove_tree_at(place.dir_fd, place.name); }
 
 }  // namespace layerboot::overlay

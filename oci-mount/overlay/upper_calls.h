@@ -33,6 +33,8 @@ Result<UniqueFd> create_regular_at(Place place, std::uint32_t mode);
 Result<UniqueFd> create_nameless_in(int dir_fd, std::uint32_t mode);
 /// A regular file, for reading and writing; ELOOP, ENXIO or EINVAL for anything else, which is never opened.
 Result<UniqueFd> open_regular_at(Place place);
+/// The same for reading alone.
+Result<UniqueFd> open_to_read_at(Place place);
 /// Whatever it is, neither to read nor to write (O_PATH): the object lives for as long as it is open.
 Result<UniqueFd> open_handle_at(Place place);
 Result<std::string> readlink_at(Place place);
@@ -44,6 +46,9 @@ Result<void> set_owner_at(Place place, std::uint32_t uid, std::uint32_t gid);
 Result<void> set_mode_at(Place place, std::uint32_t mode);
 Result<void> set_times_at(Place place, const struct timespec (&times)[2]);
 Result<void> set_xattr_at(Place place, std::string_view name, std::string_view value, int flags);
+/// Whether that is what hosts answer where an object has no room for the attribute: for ext4 and btrfs it
+/// does not fit the object's block. ENOSPC may also be a full host.
+[[nodiscard]] bool lacks_attribute_room(const Error& error);
 Result<void> remove_xattr_at(Place place, std::string_view name);
 /// Both ACLs of a file or directory; no error where it has none, or the host keeps none.
 Result<void> remove_acls_at(Place place);
@@ -63,7 +68,7 @@ Result<void> each_in_directory(int dir_fd, const std::function<Result<void>(cons
 /// All at once: for directories that the guest does not fill, or nobody waits for.
 Result<std::vector<HostDirent>> list_directory(int dir_fd);
 
-/// Removes whatever `place` names, with everything in it. Any depth takes one descriptor and no recursion.
+/// Removes whatever `place` names, with everything in it, of any depth (base/remove_tree.h).
 Result<void> remove_tree_at(Place place);
 
 }  // namespace layerboot::overlay

@@ -19,9 +19,13 @@ Result<std::shared_ptr<const FileBlob>> FileBlob::open(const std::filesystem::pa
   struct stat st{};
   if (::fstat(fd->get(), &st) != 0) return errno_error("fstat of ", path.string());
   if (!S_ISREG(st.st_mode)) return fail(EINVAL, name, ": ", path.string(), " is not a regular file");
-  return std::shared_ptr<const FileBlob>(new FileBlob(std::make_shared<const UniqueFd>(std::move(*fd)), 0,
-                                                      static_cast<std::uint64_t>(st.st_size),
-                                                      std::move(name)));
+  return adopt(std::move(*fd), 0, static_cast<std::uint64_t>(st.st_size), std::move(name));
+}
+
+std::shared_ptr<const FileBlob> FileBlob::adopt(UniqueFd fd, std::uint64_t file_offset,
+                                                std::uint64_t size_bytes, std::string name) {
+  return std::shared_ptr<const FileBlob>(new FileBlob(std::make_shared<const UniqueFd>(std::move(fd)),
+                                                      file_offset, size_bytes, std::move(name)));
 }
 
 std::shared_ptr<const FileBlob> FileBlob::part(std::uint64_t offset, std::uint64_t size_bytes,

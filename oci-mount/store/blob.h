@@ -47,6 +47,10 @@ class FileBlob final : public Blob {
   /// `name` is what messages call it. Only regular files are taken.
   static Result<std::shared_ptr<const FileBlob>> open(const std::filesystem::path& path, std::string name);
 
+  /// `size_bytes` bytes of an open file from `file_offset` on. REQUIRES: they are there.
+  static std::shared_ptr<const FileBlob> adopt(UniqueFd fd, std::uint64_t file_offset,
+                                               std::uint64_t size_bytes, std::string name);
+
   /// `size_bytes` bytes of this blob from `offset` on, in place. REQUIRES: they lie within it.
   [[nodiscard]] std::shared_ptr<const FileBlob> part(std::uint64_t offset, std::uint64_t size_bytes,
                                                      std::string name) const;

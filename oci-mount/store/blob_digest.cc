@@ -30,17 +30,6 @@ Result<Digest> hash(const FileBlob& blob) {
   return hasher.finish();
 }
 
-/// The kept digest's file name: what the file is, hashed.
-Result<std::string> key_of(const FileBlob& blob) {
-  struct stat st{};
-  if (::fstat(blob.fd(), &st) != 0) return errno_error("fstat of ", blob.name());
-  const std::string identity =
-      str_cat(st.st_dev, " ", st.st_ino, " ", st.st_size, " ", st.st_mtim.tv_sec, " ", st.st_mtim.tv_nsec,
-              " ", blob.fd_offset(), " ", blob.size_bytes());
-  LB_ASSIGN(const Digest digest, digest_of(HashAlgorithm::kSha256, as_bytes(identity)));
-  return str_cat("file-", digest.hex(), ".digest");
-}
-
 Result<void> keep(const std::filesystem::path& path, const Digest& digest) {
   LB_TRY(make_directories(path.parent_path()));
   LB_ASSIGN(AtomicFile file, AtomicFile::create(path, 0444));
@@ -50,13 +39,24 @@ Result<void> keep(const std::filesystem::path& path, const Digest& digest) {
 
 }  // namespace
 
+Result<std::string> local_key(const FileBlob& blob) {
+  struct stat st{};
+  if (::fstat(blob.fd(), &st) != 0) return errno_error("fstat of ", blob.name());
+  const std::string identity =
+      str_cat(st.st_dev, " ", st.st_ino, " ", st.st_size, " ", st.st_mtim.tv_sec, " ", st.st_mtim.tv_nsec,
+              " ", blob.fd_offset(), " ", blob.size_bytes());
+  LB_ASSIGN(const Digest digest, digest_of(HashAlgorithm::kSha256, as_bytes(identity)));
+  return str_cat("file-", digest.hex());
+}
+
 Result<Digest> digest_of_blob(const FileBlob& blob, const std::filesystem::path& cache) {
-  LB_ASSIGN(const std::string key, key_of(blob));
-  if (const auto kept = read_file(cache / key, kMaxKeptBytes)) {
+  LB_ASSIGN(const std::string key, local_key(blob));
+  const auto path = cache / (key + ".digest");
+  if (const auto kept = read_file(path, kMaxKeptBytes)) {
     if (const auto digest = Digest::parse(*kept)) return *digest;
   }
   LB_ASSIGN(const Digest digest, hash(blob));
-  if (const auto done = keep(cache / key, digest); !done)
+  if (const auto done = keep(path, digest); !done)
     log_info(done.error().describe(), "; the layer will be hashed again next time");
   return digest;
 }

@@ -1,6 +1,5 @@
 #include "oci-mount/store/compression.h"
 
-#include <algorithm>
 #include <array>
 #include <span>
 
@@ -14,13 +13,16 @@ struct Other {
   std::string_view magic;
   std::string_view name;
 };
-/// Long enough that no tar begins so: it begins with a name and zeroes.
-constexpr std::array kOthers{Other{"1AY&SY", "bzip2"},
-                             Other{"\xfd"
-                                   "7zXZ",
-                                   "xz"},
-                             Other{"LZIP\x01", "lzip"}, Other{std::string_view("\x5d\0\0\x80\0", 5), "lzma"}};
-constexpr std::size_t kBzip2LevelBytes = 4;  // "BZh9" before its block's magic
+// All magics are long enough that no tar begins so: it begins with a name and zeroes.
+constexpr std::array kOthers{Other{"LZIP\x01", "lzip"}, Other{std::string_view("\x5d\0\0\x80\0", 5), "lzma"}};
+
+/// "BZh9", and the magic of a block, or of the end where there is none.
+bool is_bzip2(std::string_view bytes) {
+  constexpr std::size_t kLevelBytes = 4;
+  if (!bytes.starts_with("BZh") || bytes.size() < kLevelBytes) return false;
+  const auto behind = bytes.substr(kLevelBytes);
+  return behind.starts_with("1AY&SY") || behind.starts_with("\x17rE8P\x90");
+}
 
 }  // namespace
 
@@ -32,12 +34,13 @@ Result<Compression> compression_of(std::string_view first_bytes) {
       first_bytes.substr(1, 3) == "\x2a\x4d\x18") {
     return Compression::kZstd;
   }
-  if (first_bytes.starts_with("BZh"))
-    first_bytes.remove_prefix(std::min(first_bytes.size(), kBzip2LevelBytes));
+  if (first_bytes.starts_with("\xfd"
+                              "7zXZ"))
+    return Compression::kXz;
+  if (is_bzip2(first_bytes)) return Compression::kBzip2;
   for (const auto& [magic, name] : kOthers) {
     if (!first_bytes.starts_with(magic)) continue;
-    return fail(ENOTSUP, "it is compressed with ", name,
-                ", which is not read; convert the image with: skopeo copy SOURCE oci:DIR:TAG");
+    return fail(ENOTSUP, "it is compressed with ", name, ", which is not read; gzip, zstd, xz and bzip2 are");
   }
   return Compression::kNone;
 }

@@ -9,9 +9,9 @@
 
 namespace layerboot::store {
 
-/// gzip, zstd (also where it begins with a skippable frame), or neither: then it is taken for a plain tar. A
-/// media type is only a hint, and often wrong. ENOTSUP for bzip2, xz, lzip and lzma, which can't be read at
-/// any place: the error says so, and what to do. Pure.
+/// gzip, zstd (also where it begins with a skippable frame), xz, bzip2, or none of them: then it is taken for
+/// a plain tar. A media type is only a hint, and often wrong. ENOTSUP for lzip and lzma; the error says so,
+/// and what to do. Pure.
 Result<Compression> compression_of(std::string_view first_bytes);
 
 /// Of a blob's.

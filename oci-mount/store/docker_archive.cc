@@ -90,8 +90,9 @@ Result<std::vector<DockerImage>> parse_docker_manifest(std::string_view text, st
   return images;
 }
 
-Result<Image> open_docker_archive(const Reference& reference, const std::filesystem::path& digest_cache) {
-  LB_ASSIGN(const auto archive, TarArchive::open(reference.layout));
+Result<Image> open_docker_archive(const OpenedArchive& opened, const Reference& reference,
+                                  const Platform& wanted, const std::filesystem::path& digest_cache) {
+  const auto& archive = opened.tar;
   const std::string what = str_cat("manifest.json of ", reference.layout.string());
   auto text = archive->read("manifest.json", kMaxManifestJsonBytes);
   if (!text && text.error().code == ENOENT) {
@@ -105,10 +106,11 @@ Result<Image> open_docker_archive(const Reference& reference, const std::filesys
   LB_ASSIGN(const std::string config, archive->read(chosen.config, kMaxManifestJsonBytes));
   Image image;
   image.reference = reference.text;
+  image.unpacked = opened.unpacked;
   LB_ASSIGN(image.manifest_digest, digest_of(HashAlgorithm::kSha256, as_bytes(*text)));
   LB_ASSIGN(image.config, parse_config(config, str_cat("config ", chosen.config)));
   image.config_text = config;
-  LB_TRY(check_config(image, chosen.layers.size()));
+  LB_TRY(check_config(image, chosen.layers.size(), wanted));
   for (std::size_t i = 0; i < chosen.layers.size(); ++i) {
     LB_ASSIGN(auto layer, find_layer(*archive, chosen.layers[i], image.config.diff_ids[i], digest_cache));
     image.layers.push_back(std::move(layer));

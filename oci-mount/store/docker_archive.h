@@ -13,6 +13,7 @@
 #include "oci-mount/base/result.h"
 #include "oci-mount/store/image.h"
 #include "oci-mount/store/reference.h"
+#include "oci-mount/store/unpacked_archive.h"
 
 namespace layerboot::store {
 
@@ -29,6 +30,7 @@ Result<std::vector<DockerImage>> parse_docker_manifest(std::string_view text, st
 /// The image of that archive which `reference` names, or the only one. A plain layer goes by its DiffID,
 /// which is checked when it is indexed; a compressed one, which has no digest there, is hashed here once: the
 /// digest is kept in `digest_cache`.
-Result<Image> open_docker_archive(const Reference& reference, const std::filesystem::path& digest_cache);
+Result<Image> open_docker_archive(const OpenedArchive& opened, const Reference& reference,
+                                  const Platform& wanted, const std::filesystem::path& digest_cache);
 
 }  // namespace layerboot::store

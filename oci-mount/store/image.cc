@@ -100,7 +100,8 @@ Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& inde
               reference.in_store ? "" : "; name one as oci:DIR:TAG or oci-archive:FILE:TAG");
 }
 
-Result<Image> assemble(const Content& content, const ManifestDescriptor& chosen, const Reference& reference) {
+Result<Image> assemble(const Content& content, const ManifestDescriptor& chosen, const Reference& reference,
+                       const Platform& wanted) {
   LB_ASSIGN(const std::string manifest_text,
             content.read_document(chosen.digest, chosen.size_bytes, kMaxManifestJsonBytes, "manifest"));
   LB_ASSIGN(const auto manifest, parse_manifest(manifest_text, str_cat("manifest ", chosen.digest.text())));
@@ -114,7 +115,7 @@ Result<Image> assemble(const Content& content, const ManifestDescriptor& chosen,
   image.lease = std::move(*lease);
   LB_ASSIGN(image.config, parse_config(config_text, str_cat("config ", manifest.config.text())));
   image.config_text = config_text;
-  LB_TRY(check_config(image, manifest.layers.size()));
+  LB_TRY(check_config(image, manifest.layers.size(), wanted));
   for (std::size_t i = 0; i < manifest.layers.size(); ++i) {
     const LayerDescriptor& from = manifest.layers[i];
     ImageLayer layer;
@@ -162,17 +163,18 @@ Result<Image> open_directory(const Reference& reference) {
   return image;
 }
 
-Result<Image> open_layout(const Reference& reference, const Content& content, const IndexDocument& index) {
+Result<Image> open_layout(const Reference& reference, const Content& content, const IndexDocument& index,
+                          const Platform& wanted) {
   LB_ASSIGN(const auto candidates, choose_by_name(index, reference));
-  LB_ASSIGN(const auto chosen, choose_manifest(content, candidates, reference.text));
-  return assemble(content, chosen, reference);
+  LB_ASSIGN(const auto chosen, choose_manifest(content, candidates, wanted, reference.text));
+  return assemble(content, chosen, reference, wanted);
 }
 
 }  // namespace
 
 bool fits_host(const ManifestDescriptor& entry) {
   if (entry.is_artifact) return false;
-  return !entry.platform || fit_of(*entry.platform, host_architecture()) == Fit::kYes;
+  return !entry.platform || fit_of(*entry.platform, host_platform()) == Fit::kYes;
 }
 
 Result<Digest> chain_id_of(const std::vector<Digest>& diff_ids) {
@@ -202,37 +204,43 @@ Result<std::shared_ptr<const FileBlob>> open_blob(const ImageLayer& layer) {
   return blob;
 }
 
-Result<void> check_config(const Image& image, std::size_t layer_count) {
+Result<void> check_config(const Image& image, std::size_t layer_count, const Platform& wanted) {
   if (image.config.diff_ids.size() != layer_count) {
     return fail(EINVAL, "image \"", image.reference, "\": its config lists ", image.config.diff_ids.size(),
                 " diff_ids for ", layer_count, " layers");
   }
-  if (fit_of(image.config.platform, host_architecture()) == Fit::kNot) {
-    return fail(ENOTSUP, "image \"", image.reference, "\" is for ",
-                printable(platform_text(image.config.platform)), ", not for linux/", host_architecture());
+  if (fit_of(image.config.platform, wanted) == Fit::kNot) {
+    const std::string has = printable(platform_text(image.config.platform));
+    return fail(ENOTSUP, "image \"", image.reference, "\" is for ", has, ", not for ", platform_text(wanted),
+                ": --platform ", has, " takes it");
   }
   return {};
 }
 
-Result<Image> open_image(std::string_view text, const StateDirs& dirs) {
+Result<Image> open_image(std::string_view text, const StateDirs& dirs, const ImageOptions& options) {
+  const Platform& wanted = options.platform;
   LB_ASSIGN(const Reference reference, parse_reference(text, dirs));
   switch (reference.kind) {
     case SourceKind::kLayout: {
       LB_ASSIGN(const IndexDocument index, read_top_index(reference));
-      return open_layout(reference, DirectoryContent(reference.layout / "blobs", false), index);
+      return open_layout(reference, DirectoryContent(reference.layout / "blobs", false), index, wanted);
     }
     case SourceKind::kOciArchive: {
-      LB_ASSIGN(const auto archive, TarArchive::open(reference.layout));
-      LB_ASSIGN(const IndexDocument index, read_top_index(*archive, reference));
-      return open_layout(reference, ArchiveContent(archive), index);
+      LB_ASSIGN(const auto archive, open_archive(reference.layout, dirs.unpacked(), options.unpacking));
+      LB_ASSIGN(const IndexDocument index, read_top_index(*archive.tar, reference));
+      LB_ASSIGN(Image image, open_layout(reference, ArchiveContent(archive.tar), index, wanted));
+      image.unpacked = archive.unpacked;
+      return image;
     }
-    case SourceKind::kDockerArchive:
-      return open_docker_archive(reference, dirs.cache / "digest");
+    case SourceKind::kDockerArchive: {
+      LB_ASSIGN(const auto archive, open_archive(reference.layout, dirs.unpacked(), options.unpacking));
+      return open_docker_archive(archive, reference, wanted, dirs.cache / "digest");
+    }
     case SourceKind::kContainerd: {
       LB_ASSIGN(const ManifestDescriptor top, find_in_containerd(reference));
       const DirectoryContent content(containerd_blobs(reference.layout), true);
-      LB_ASSIGN(const auto chosen, choose_manifest(content, {top}, reference.text));
-      return assemble(content, chosen, reference);
+      LB_ASSIGN(const auto chosen, choose_manifest(content, {top}, wanted, reference.text));
+      return assemble(content, chosen, reference, wanted);
     }
     case SourceKind::kDirectory:
       return open_directory(reference);

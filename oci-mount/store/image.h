@@ -14,6 +14,7 @@
 #include "oci-mount/store/digest.h"
 #include "oci-mount/store/lease.h"
 #include "oci-mount/store/oci_json.h"
+#include "oci-mount/store/unpacked_archive.h"
 
 namespace layerboot::store {
 
@@ -45,20 +46,28 @@ struct Image {
   /// The ChainID of the whole (OCI image spec, config.md "Layer ChainID"); the zero digest when there is no
   /// layer. Of a directory, the digest of its path.
   Digest chain_id;
+  /// The file in the cache that a compressed archive was unpacked into; empty of any other image.
+  std::filesystem::path unpacked;
   Lease lease;  // keeps it in the local store, or any other layout, from gc and rmi
 };
 
 /// Whether an index's entry is for this machine, or does not say for which.
 [[nodiscard]] bool fits_host(const ManifestDescriptor& entry);
 
-/// Finds `reference` (see reference.h), chooses linux on `host_architecture()`, and checks manifest and
-/// config against their digests; an archive or a directory is opened here. Blobs are not read here: their
+struct ImageOptions {
+  Platform platform = host_platform();  // which of an image for several, and what it must be for
+  Unpacking unpacking = Unpacking::kAllowed;
+};
+
+/// Finds `reference` (see reference.h), chooses what is for the platform, and checks manifest and
+/// config against their digests; an archive or a directory is opened here, and a compressed archive unpacked
+/// (unpacked_archive.h), into dirs.unpacked(). Blobs are not read here: their
 /// digests are checked when they are indexed. An error names the reference and what to do, with the tags that
 /// exist where the tag does not.
-Result<Image> open_image(std::string_view reference, const StateDirs& dirs);
+Result<Image> open_image(std::string_view reference, const StateDirs& dirs, const ImageOptions& options = {});
 
-/// That the config lists a DiffID for each of `layer_count` layers, and is for this machine.
-Result<void> check_config(const Image& image, std::size_t layer_count);
+/// That the config lists a DiffID for each of `layer_count` layers, and is for `wanted`.
+Result<void> check_config(const Image& image, std::size_t layer_count, const Platform& wanted);
 
 /// Exposed for its test: the ChainID of layers with these DiffIDs, lowest first.
 Result<Digest> chain_id_of(const std::vector<Digest>& diff_ids);

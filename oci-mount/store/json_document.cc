@@ -94,7 +94,6 @@ Result<Json> parse_strictly(std::string_view text, int max_depth, std::string_vi
       return fail(EINVAL, what, ": has the key \"", printable(watch.repeated_key()),
                   "\" twice in one object");
     }
-    if (!document.is_object()) return fail(EINVAL, what, ": is no JSON object");
     return document;
   } catch (const Json::exception& error) {
     if (watch.too_deep()) return fail(EINVAL, what, ": nested deeper than the limit of ", max_depth);
@@ -102,10 +101,8 @@ Result<Json> parse_strictly(std::string_view text, int max_depth, std::string_vi
   }
 }
 
-}  // namespace
-
-Result<Json> parse_json_object(std::string_view text, std::size_t max_bytes, int max_depth,
-                               std::string_view what) {
+Result<Json> parse_document(std::string_view text, std::size_t max_bytes, int max_depth,
+                            std::string_view what) {
   if (text.size() > max_bytes) {
     return fail(EINVAL, what, ": ", text.size(), " bytes are over the limit of ", max_bytes);
   }
@@ -114,6 +111,22 @@ Result<Json> parse_json_object(std::string_view text, std::size_t max_bytes, int
   const std::string replaced = with_replacements(text);
   if (replaced != text) document = parse_strictly(replaced, max_depth, what);
   if (!document) document.error().code = EINVAL;
+  return document;
+}
+
+}  // namespace
+
+Result<Json> parse_json_object(std::string_view text, std::size_t max_bytes, int max_depth,
+                               std::string_view what) {
+  LB_ASSIGN(Json document, parse_document(text, max_bytes, max_depth, what));
+  if (!document.is_object()) return fail(EINVAL, what, ": is no JSON object");
+  return document;
+}
+
+Result<Json> parse_json_list(std::string_view text, std::size_t max_bytes, int max_depth,
+                             std::string_view what) {
+  LB_ASSIGN(Json document, parse_document(text, max_bytes, max_depth, what));
+  if (!document.is_array()) return fail(EINVAL, what, ": is no JSON list");
   return document;
 }
 

@@ -20,6 +20,10 @@ using Json = nlohmann::json;
 Result<Json> parse_json_object(std::string_view text, std::size_t max_bytes, int max_depth,
                                std::string_view what);
 
+/// The same of a document whose top is a list.
+Result<Json> parse_json_list(std::string_view text, std::size_t max_bytes, int max_depth,
+                             std::string_view what);
+
 /// A member of `object`, or nullptr when it is not there, is null, or `object` is no object.
 const Json* find_member(const Json& object, std::string_view key);
 

@@ -15,10 +15,10 @@ namespace {
 /// Worst first.
 enum class Rank { kNone, kCompatible, kOpen, kNamed };
 
-Rank rank_of(const ManifestDescriptor& entry) {
+Rank rank_of(const ManifestDescriptor& entry, const Platform& wanted) {
   if (entry.is_artifact) return Rank::kNone;
   if (!entry.platform) return Rank::kOpen;
-  switch (fit_of(*entry.platform, host_architecture())) {
+  switch (fit_of(*entry.platform, wanted)) {
     case Fit::kNot:
       return Rank::kNone;
     case Fit::kCompatible:
@@ -31,7 +31,7 @@ Rank rank_of(const ManifestDescriptor& entry) {
 
 class Search {
  public:
-  explicit Search(const Content& content) : content_(content) {}
+  Search(const Content& content, const Platform& wanted) : content_(content), wanted_(wanted) {}
 
   /// The first of the best rank. An error only where nothing could be looked at any more.
   Result<std::optional<ManifestDescriptor>> among(const std::vector<ManifestDescriptor>& candidates,
@@ -43,7 +43,7 @@ class Search {
     }
     for (const Rank rank : {Rank::kNamed, Rank::kOpen, Rank::kCompatible}) {
       for (const ManifestDescriptor& entry : candidates) {
-        if (rank_of(entry) != rank) continue;
+        if (rank_of(entry, wanted_) != rank) continue;
         LB_ASSIGN(auto found, within(entry, candidates.size() == 1, nesting));
         if (found) return found;
       }
@@ -63,7 +63,7 @@ class Search {
   Result<std::optional<ManifestDescriptor>> within(const ManifestDescriptor& entry, bool only, int nesting) {
     if (entry.kind == DocumentKind::kManifest) {
       // The only one is judged by who opens it, and says what is wrong with it.
-      const bool taken = only || rank_of(entry) != Rank::kOpen || config_fits(entry);
+      const bool taken = only || rank_of(entry, wanted_) != Rank::kOpen || config_fits(entry);
       return taken ? std::optional(entry) : std::nullopt;
     }
     if (++documents_read_ > kMaxDocumentsRead)
@@ -85,7 +85,7 @@ class Search {
       if (!first_error_) first_error_ = platform.error();
       return false;
     }
-    if (fit_of(*platform, host_architecture()) != Fit::kNot) return true;
+    if (fit_of(*platform, wanted_) != Fit::kNot) return true;
     seen_.insert(platform_text(*platform));
     return false;
   }
@@ -101,6 +101,7 @@ class Search {
   }
 
   const Content& content_;
+  const Platform& wanted_;
   int documents_read_ = 0;
   std::set<std::string> seen_;
   std::optional<Error> first_error_;
@@ -110,16 +111,16 @@ class Search {
 
 Result<ManifestDescriptor> choose_manifest(const Content& content,
                                            const std::vector<ManifestDescriptor>& candidates,
-                                           std::string_view what) {
-  Search search(content);
+                                           const Platform& wanted, std::string_view what) {
+  Search search(content, wanted);
   auto found = search.among(candidates, 0);
   if (!found) return while_doing(found.error(), "image \"", what, "\"");
   if (*found) return **found;
   // What could not be read is a better reason than what is not there.
   if (search.first_error()) return while_doing(*search.first_error(), "image \"", what, "\"");
   const std::string seen = search.seen();
-  return fail(ENOENT, "image \"", what, "\" has nothing for linux/", host_architecture(),
-              seen.empty() ? "" : "; it has:", seen);
+  return fail(ENOENT, "image \"", what, "\" has nothing for ", platform_text(wanted),
+              seen.empty() ? "" : "; it has:", seen, seen.empty() ? "" : " (--platform takes another's)");
 }
 
 }  // namespace layerboot::store

@@ -1,4 +1,4 @@
-// Which of an index's manifests is the image for this machine.
+// Which of an index's manifests is the image for a platform.
 //
 // Follows the OCI image spec v1.1, image-index.md: the first that matches. Where several fit in different
 // ways, as containerd and skopeo have it: what names this platform goes before what names none, and that
@@ -24,6 +24,6 @@ inline constexpr int kMaxDocumentsRead = 64;
 /// which list what platforms there are.
 Result<ManifestDescriptor> choose_manifest(const Content& content,
                                            const std::vector<ManifestDescriptor>& candidates,
-                                           std::string_view what);
+                                           const Platform& wanted, std::string_view what);
 
 }  // namespace layerboot::store

@@ -156,6 +156,10 @@ std::string_view compression_name(Compression compression) {
       return "gzip";
     case Compression::kZstd:
       return "zstd";
+    case Compression::kXz:
+      return "xz";
+    case Compression::kBzip2:
+      return "bzip2";
   }
   return "unknown";
 }
@@ -220,6 +224,7 @@ Result<ImageConfig> parse_config(std::string_view text, std::string_view what) {
     LB_ASSIGN(image.user, string_member(*run, "User", what));
     LB_ASSIGN(image.working_dir, string_member(*run, "WorkingDir", what));
     LB_ASSIGN(image.volumes, names_member(*run, "Volumes", what));
+    LB_ASSIGN(image.exposed_ports, names_member(*run, "ExposedPorts", what));
     LB_ASSIGN(image.stop_signal, string_member(*run, "StopSignal", what));
   }
   const Json* const rootfs = find_member(document, "rootfs");

@@ -24,7 +24,7 @@ inline constexpr int kMaxJsonDepth = 32;
 inline constexpr std::size_t kMaxLayers = 128;
 inline constexpr std::size_t kMaxManifests = 65536;  // in one index
 
-enum class Compression : std::uint8_t { kNone = 0, kGzip = 1, kZstd = 2 };
+enum class Compression : std::uint8_t { kNone = 0, kGzip = 1, kZstd = 2, kXz = 3, kBzip2 = 4 };
 [[nodiscard]] std::string_view compression_name(Compression compression);
 
 enum class DocumentKind : std::uint8_t { kIndex, kManifest };
@@ -66,8 +66,9 @@ struct ImageConfig {
   std::string user;
   std::string working_dir;
   std::string stop_signal;
-  std::vector<std::string> volumes;  // paths
-  std::vector<Digest> diff_ids;      // lowest first
+  std::vector<std::string> volumes;        // paths
+  std::vector<std::string> exposed_ports;  // "80/tcp", "53/udp", "80"
+  std::vector<Digest> diff_ids;            // lowest first
 };
 
 /// `what` names the document in errors, which are EINVAL and say what is wrong in it. Entries of an index

@@ -1,5 +1,6 @@
 #include "oci-mount/store/platform.h"
 
+#include <algorithm>
 #include <array>
 
 #include "oci-mount/base/ascii.h"
@@ -66,11 +67,32 @@ std::string platform_text(const Platform& platform) {
                  platform.variant.empty() ? "" : "/", platform.variant);
 }
 
-Fit fit_of(const Platform& platform, std::string_view architecture) {
-  if (!platform.os.empty() && platform.os != "linux") return Fit::kNot;
+Result<Platform> parse_platform(std::string_view text) {
+  Platform platform;
+  const auto first = text.find('/');
+  const auto second = first == std::string_view::npos ? first : text.find('/', first + 1);
+  platform.os = text.substr(0, first);
+  if (first != std::string_view::npos)
+    platform.architecture =
+        text.substr(first + 1, second == std::string_view::npos ? second : second - first - 1);
+  if (second != std::string_view::npos) platform.variant = text.substr(second + 1);
+  const bool plain = std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '/' || c == '_' || c == '.';
+  });
+  if (plain && !platform.os.empty() && !platform.architecture.empty() &&
+      platform.variant.find('/') == std::string::npos)
+    return normalized(std::move(platform));
+  return fail(EINVAL, "\"", text, "\" is no platform: write linux/amd64, linux/arm64, linux/arm/v7");
+}
+
+Fit fit_of(const Platform& platform, const Platform& wanted) {
+  const std::string& architecture = wanted.architecture;
+  if (!platform.os.empty() && platform.os != wanted.os) return Fit::kNot;
   if (platform.architecture == "386" && architecture == "amd64") return Fit::kCompatible;
   if (!platform.architecture.empty() && platform.architecture != architecture) return Fit::kNot;
   if (platform.variant.empty()) return Fit::kYes;
+  if (architecture == "arm" && platform.variant.size() == 2)
+    return wanted.variant.empty() || platform.variant <= wanted.variant ? Fit::kYes : Fit::kNot;
   if (architecture == "arm64") return platform.variant.starts_with("v8") ? Fit::kYes : Fit::kNot;
   return architecture == "amd64" && has_amd64_variant(platform.variant) ? Fit::kYes : Fit::kNot;
 }
@@ -84,5 +106,7 @@ std::string_view host_architecture() {
 #error "name this architecture as OCI does"
 #endif
 }
+
+Platform host_platform() { return {"linux", std::string(host_architecture()), {}}; }
 
 }  // namespace layerboot::store

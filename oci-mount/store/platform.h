@@ -1,4 +1,4 @@
-// Platform: what an image says it runs on, and whether that is this machine.
+// Platform: what an image says it runs on, and whether that is what is wanted.
 //
 // Follows the OCI image spec v1.1 (image-index.md, "platform") and containerd's platforms package, which has
 // the other names that writers use.
@@ -6,6 +6,8 @@
 
 #include <string>
 #include <string_view>
+
+#include "oci-mount/base/result.h"
 
 namespace layerboot::store {
 
@@ -25,13 +27,20 @@ struct Platform {
 /// "linux/arm/v7".
 [[nodiscard]] std::string platform_text(const Platform& platform);
 
-/// How well something for `platform` (normalized) runs on linux on `architecture`; what a platform leaves
+/// "linux/arm64", "linux/arm/v7", normalized; no variant means any. EINVAL for what is no platform.
+Result<Platform> parse_platform(std::string_view text);
+
+/// How well something for `platform` serves who asks for `wanted` (both normalized); what a platform leaves
 /// open fits.
 enum class Fit { kNot, kCompatible, kYes };
-/// amd64 runs 386 too. A variant of amd64 fits where this machine's processor has it.
-[[nodiscard]] Fit fit_of(const Platform& platform, std::string_view architecture);
+/// amd64 runs 386 too, and arm/v7 what is for v5 and v6. A variant of amd64 fits where this machine's
+/// processor has it.
+[[nodiscard]] Fit fit_of(const Platform& platform, const Platform& wanted);
 
-/// The architecture images are chosen for, in OCI's words (amd64, arm64): the host's.
+/// This machine's architecture in OCI's words (amd64, arm64).
 [[nodiscard]] std::string_view host_architecture();
+
+/// What images are chosen for where nobody says: linux on host_architecture().
+[[nodiscard]] Platform host_platform();
 
 }  // namespace layerboot::store

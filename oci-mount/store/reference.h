@@ -36,8 +36,8 @@ struct Reference {
 /// `docker-archive:FILE[:NAME:TAG]` (of all three also `:@N`, the N-th image from 0), `containerd:NAME`,
 /// `dir:PATH`, and image names (`debian:12`, `docker.io/library/debian:12`; no tag means `latest`), which are
 /// looked up in the local store. A name may have `docker://` before it, and `@DIGEST` behind it, for which a
-/// tag before that does not count, as in Docker. ENOTSUP for the ecosystem's other notations, with what to use
-/// instead; EINVAL for what is none.
+/// tag before that does not count, as in Docker. ENOTSUP for the ecosystem's other notations, with what to
+/// use instead; EINVAL for what is none.
 Result<Reference> parse_reference(std::string_view text, const StateDirs& dirs);
 
 }  // namespace layerboot::store

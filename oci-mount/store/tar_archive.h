@@ -1,5 +1,5 @@
 // TarArchive: the files within a tar on this machine, found by name and read in place. It is what
-// `skopeo copy … oci-archive:` and `docker save` make.
+// `skopeo copy … oci-archive:` and `docker save` make. open_archive() (unpacked_archive.h) opens one.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/store/blob.h"
+#include "oci-mount/store/tar_header.h"
 
 namespace layerboot::store {
 
@@ -19,11 +20,11 @@ class TarArchive {
  public:
   static constexpr std::size_t kMaxMembers = 65536;
   static constexpr std::size_t kMaxLinks = 8;  // followed for one name
-  static constexpr std::size_t kMaxNameBytes = 4096;
 
-  /// Reads the archive's headers, and none of its data. EBADMSG for what is no tar, a compressed one or one
-  /// that is cut short; the error says which.
-  static Result<std::shared_ptr<const TarArchive>> open(const std::filesystem::path& path);
+  /// Reads the archive's headers, and none of its data. EBADMSG for what is no tar or is cut short; the error
+  /// says which. `path` is what messages call it.
+  static Result<std::shared_ptr<const TarArchive>> read_from(std::shared_ptr<const FileBlob> file,
+                                                             std::filesystem::path path);
 
   /// The file `name`, links within the archive followed: they never lead out of it. ENOENT when there is
   /// none. The blob is a part of the archive; `blob_name` is what messages call it.
@@ -43,7 +44,8 @@ class TarArchive {
   TarArchive(std::filesystem::path path, std::shared_ptr<const FileBlob> file)
       : path_(std::move(path)), file_(std::move(file)) {}
   Result<void> scan();
-  Result<std::string> extension(std::uint64_t offset, std::uint64_t size_bytes) const;
+  Result<void> add_member(const TarHeader& header, std::uint64_t data, std::uint64_t size_bytes);
+  Result<std::string> extension(std::uint64_t offset, const TarHeader& header) const;
 
   std::filesystem::path path_;
   std::shared_ptr<const FileBlob> file_;

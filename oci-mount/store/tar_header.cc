@@ -288,4 +288,12 @@ std::optional<std::pair<std::int64_t, std::uint32_t>> parse_pax_time(std::string
   return std::pair(*seconds, nanos);
 }
 
+Result<std::uint64_t> tar_data_bytes(const TarHeader& header) {
+  if (header.size_bytes < 0)
+    return fail(EBADMSG, "\"", printable(header.name), "\" has the size ", header.size_bytes);
+  // A directory in the old style, told by its trailing slash, may have a body; a typed one has none.
+  const bool header_only = header.type >= '1' && header.type <= '6';
+  return header_only ? 0 : static_cast<std::uint64_t>(header.size_bytes);
+}
+
 }  // namespace layerboot::store

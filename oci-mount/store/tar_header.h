@@ -50,6 +50,10 @@ std::optional<std::int64_t> parse_tar_number(std::string_view field);
 /// EBADMSG when the checksum is wrong (as a sum of signed or of unsigned bytes) or a number is none.
 Result<TarHeader> parse_tar_header(TarBlock block);
 
+/// How many bytes of data follow the header: none for a type that is a header only, whatever its size field
+/// says. EBADMSG for a negative size.
+Result<std::uint64_t> tar_data_bytes(const TarHeader& header);
+
 /// The GNU.sparse.* records of a file, as they came: layer/sparse_map.h reads them.
 struct PaxSparse {
   std::string major;

@@ -4,8 +4,11 @@
 #include <string>
 
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/base/printable.h"
-#include "oci-mount/tree/path_rules.h"
+#include "oci-mount/layer/limits.h"
+#include "oci-mount/layer/whiteout_names.h"
+#include "oci-mount/store/oci_json.h"
 
 namespace layerboot::tree {
 
@@ -24,10 +27,12 @@ bool is_mark(const EntryView& entry) {
   return entry.type == EntryType::kWhiteout || entry.type == EntryType::kOpaque;
 }
 
-// overlayfs's own whiteout, which only a tar of an upper directory holds. As a device it is of no use to
-// anyone, and a kernel overlayfs on top of this tree would take it for a whiteout.
+// overlayfs's own whiteout, which a tar of an upper directory holds: nobody meant it as a device. Those of
+// which a layer says that they are devices are what a guest's own overlayfs has made.
 bool is_overlayfs_whiteout(const EntryView& entry) {
-  return entry.type == EntryType::kCharDevice && entry.rdev_major == 0 && entry.rdev_minor == 0;
+  if (entry.type != EntryType::kCharDevice || entry.rdev_major != 0 || entry.rdev_minor != 0) return false;
+  return std::ranges::find(entry.xattrs, layer::kDeviceZeroXattr, &layer::XattrView::name) ==
+         entry.xattrs.end();
 }
 
 // Takes the first component off `rest`.
@@ -46,12 +51,13 @@ Merge::Merge(std::uint32_t max_nodes) : max_nodes_(max_nodes) {
 }
 
 Result<void> Merge::add(const LayerEntries& source) {
-  if (layer_count_ == kMaxLayers) return fail(E2BIG, "the image has more than ", kMaxLayers, " layers");
+  if (layer_count_ == store::kMaxLayers)
+    return fail(E2BIG, "the image has more than ", store::kMaxLayers, " layers");
   layer_name_ = source.identity();
   const std::uint32_t count = source.entry_count();
-  if (count > kMaxEntriesPerLayer) {
+  if (count > layer::kMaxEntries) {
     return fail(E2BIG, "layer ", layer_count_, " (", layer_name_, ") has ", count, " entries; the limit is ",
-                kMaxEntriesPerLayer);
+                layer::kMaxEntries);
   }
   layers_.push_back(&source);
   left_out_.clear();

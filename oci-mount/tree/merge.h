@@ -14,7 +14,7 @@
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/tree/layer_entries.h"
-#include "oci-mount/tree/path_rules.h"
+#include "oci-mount/tree/limits.h"
 
 namespace layerboot::tree {
 

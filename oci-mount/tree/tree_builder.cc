@@ -1,6 +1,5 @@
 #include "oci-mount/tree/tree_builder.h"
 
-#include <fcntl.h>
 #include <xxhash.h>
 
 #include "oci-mount/base/bytes.h"
@@ -16,7 +15,7 @@ namespace layerboot::tree {
 namespace {
 
 Result<std::unique_ptr<const Tree>> open_file(const std::filesystem::path& path, std::string_view key) {
-  LB_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY));
+  LB_ASSIGN(const UniqueFd fd, open_trusted(path));
   return Tree::open(fd.get(), key);
 }
 
@@ -32,7 +31,7 @@ std::filesystem::path tree_path(const std::filesystem::path& index_dir, std::str
 }
 
 Result<std::string> read_tree_key(const std::filesystem::path& path) {
-  LB_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY));
+  LB_ASSIGN(const UniqueFd fd, open_trusted(path));
   LB_ASSIGN(const Mapping mapping, Mapping::read_only(fd.get()));
   const auto bytes = mapping.bytes();
   ByteReader reader(bytes);

@@ -9,7 +9,9 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/mode_bits.h"
-#include "oci-mount/tree/path_rules.h"
+#include "oci-mount/base/path_rules.h"
+#include "oci-mount/store/oci_json.h"
+#include "oci-mount/tree/limits.h"
 
 namespace layerboot::tree {
 
@@ -128,7 +130,7 @@ class Checker {
     std::uint64_t blocks = 0;
     for (const ExtentRecord& extent : t_.extents.subspan(node.first_child, node.child_count)) {
       if (extent.file_offset < covered || extent.file_offset > node.size_bytes || extent.length_bytes == 0 ||
-          extent.length_bytes > node.size_bytes - extent.file_offset || extent.layer >= kMaxLayers ||
+          extent.length_bytes > node.size_bytes - extent.file_offset || extent.layer >= store::kMaxLayers ||
           extent.reserved != 0 || extent.stream_offset > INT64_MAX ||
           extent.length_bytes > INT64_MAX - extent.stream_offset) {
         return broken("an extent");

@@ -10,7 +10,10 @@
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/device_number.h"
 #include "oci-mount/base/mode_bits.h"
-#include "oci-mount/tree/path_rules.h"
+#include "oci-mount/base/path_rules.h"
+#include "oci-mount/layer/limits.h"
+#include "oci-mount/layer/whiteout_names.h"
+#include "oci-mount/tree/limits.h"
 
 namespace layerboot::tree {
 
@@ -47,8 +50,15 @@ std::optional<std::uint32_t> type_bits(EntryType type) {
   return std::nullopt;
 }
 
-// Meant for overlayfs, not for who sees the files; as containerd does.
-bool is_dropped_xattr(std::string_view name) { return name.starts_with("trusted.overlay."); }
+// As the image shows it. Nothing where it is meant for overlayfs, not for who sees the files: left out, as
+// containerd does.
+std::optional<std::string_view> shown_xattr_name(std::string_view name) {
+  if (!name.starts_with(layer::kOverlayXattrPrefix)) return name;
+  if (!name.starts_with(layer::kGuestXattrPrefix)) return std::nullopt;
+  name.remove_prefix(layer::kGuestXattrPrefix.size());
+  if (!name.starts_with(layer::kTrustedPrefix)) return std::nullopt;
+  return name;
+}
 
 template <typename Record>
 std::span<const std::byte> table_bytes(const std::vector<Record>& table) {
@@ -158,7 +168,8 @@ Result<void> TreeImage::fill_node(std::uint32_t id) {
 }
 
 Result<void> TreeImage::fill_file(NodeRecord& record, const EntryView& entry, std::uint32_t layer) {
-  if (entry.extents.size() > kMaxExtents) return fail(E2BIG, "more than ", kMaxExtents, " pieces of data");
+  if (entry.extents.size() > layer::kMaxSparseExtents)
+    return fail(E2BIG, "more than ", layer::kMaxSparseExtents, " pieces of data");
   if (entry.size_bytes > INT64_MAX) return fail(EFBIG, "larger than any file can be");
   if (extents_.size() + entry.extents.size() > UINT32_MAX)
     return fail(E2BIG, "the image has too many extents");
@@ -188,12 +199,14 @@ Result<void> TreeImage::fill_file(NodeRecord& record, const EntryView& entry, st
 
 Result<void> TreeImage::fill_xattrs(NodeRecord& record, const EntryView& entry) {
   if (entry.xattrs.empty()) return {};
-  std::vector<layer::XattrView> sorted = entry.xattrs;
+  std::vector<layer::XattrView> sorted;
+  for (const layer::XattrView& xattr : entry.xattrs) {
+    if (const auto name = shown_xattr_name(xattr.name)) sorted.push_back({*name, xattr.value});
+  }
   std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   std::size_t total_bytes = 0;
   std::string_view previous;
   for (const layer::XattrView& xattr : sorted) {
-    if (is_dropped_xattr(xattr.name)) continue;
     if (!is_valid_xattr_name(xattr.name)) return fail(EINVAL, "xattr name empty, too long or with a NUL");
     if (xattr.name == previous) return fail(EINVAL, "xattr ", xattr.name, " twice");
     previous = xattr.name;

@@ -39,8 +39,8 @@ Result<std::unique_ptr<ImageSource>> open_image_source(std::string_view referenc
                                                        const ImageSourceOptions& options) {
   const std::filesystem::path index_dir =
       options.index_dir.empty() ? options.dirs.index() : options.index_dir;
-  LB_ASSIGN(store::Image image, store::open_image(reference, options.dirs));
-  LB_TRY(make_directories(index_dir));
+  LB_ASSIGN(store::Image image, store::open_image(reference, options.dirs, {.platform = options.platform}));
+  LB_TRY(make_private_directory(index_dir));
   LB_ASSIGN(auto layers, layer::open_layers(image, options.add_layers,
                                             {.index_dir = index_dir,
                                              .show_progress = options.show_progress,

@@ -20,8 +20,9 @@
 namespace layerboot::vfs {
 
 struct ImageSourceOptions {
-  StateDirs dirs;                                 // where the local store is
-  std::filesystem::path index_dir;                // kept indexes; empty means dirs.index()
+  StateDirs dirs;                                     // where the local store is
+  store::Platform platform = store::host_platform();  // which of an image for several
+  std::filesystem::path index_dir;                    // kept indexes; empty means dirs.index()
   std::vector<std::filesystem::path> add_layers;  // plain tars, on top of the image's layers in this order
   std::size_t cache_bytes = layer::SpanCache::kDefaultBytes;
   std::uint64_t memory_limit_bytes = MemoryBudget::kDefaultLimitBytes;

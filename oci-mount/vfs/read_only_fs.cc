@@ -129,7 +129,7 @@ Task<Result<void>> ReadOnlyFs::rename(Reactor&, NodeId, std::string_view, NodeId
                                       std::uint32_t) {
   co_return read_only();
 }
-Task<Result<std::size_t>> ReadOnlyFs::write(Reactor&, NodeId, std::uint64_t, std::span<const iovec>, bool) {
+Task<Result<std::size_t>> ReadOnlyFs::write(Reactor&, NodeId, std::uint64_t, std::span<const iovec>, Writer) {
   co_return read_only();
 }
 Task<Result<void>> ReadOnlyFs::fsync(Reactor&, NodeId, bool) { co_return Result<void>(); }

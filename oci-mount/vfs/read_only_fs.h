@@ -32,7 +32,7 @@ class ReadOnlyFs final : public FileSystem {
   Result<std::int64_t> try_read(NodeId node, std::uint64_t offset, std::span<const iovec> into) override;
   Task<Result<std::size_t>> read(Reactor& reactor, NodeId node, std::uint64_t offset,
                                  std::span<const iovec> into) override;
-  Task<Result<std::size_t>> write(Reactor&, NodeId, std::uint64_t, std::span<const iovec>, bool) override;
+  Task<Result<std::size_t>> write(Reactor&, NodeId, std::uint64_t, std::span<const iovec>, Writer) override;
   Task<Result<void>> fsync(Reactor& reactor, NodeId node, bool data_only) override;
   Task<Result<void>> fsyncdir(Reactor& reactor, NodeId directory, bool data_only) override;
   Task<Result<void>> syncfs(Reactor& reactor) override;

@@ -10,6 +10,7 @@
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/base/mode_bits.h"
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/base/whole_io.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/vfs/share_fs.h"
@@ -103,7 +104,7 @@ Task<Result<std::size_t>> ShareFs::read(Reactor& reactor, NodeId id, std::uint64
 }
 
 Task<Result<std::size_t>> ShareFs::write(Reactor& reactor, NodeId id, std::uint64_t offset,
-                                         std::span<const iovec> from, bool) {
+                                         std::span<const iovec> from, Writer) {
   if (range_wraps(offset, total_bytes(from))) co_return fail(EFBIG);
   Fd fd;
   {
@@ -208,7 +209,7 @@ Result<void> ShareFs::apply(const ShareNodePtr& node, const AttrChange& change) 
 
 Result<UniqueFd> ShareFs::open_for_xattrs(NodeId id, std::string_view name) {
   if (!name.starts_with(kServedXattrs) || name.size() == kServedXattrs.size()) return fail(EOPNOTSUPP);
-  if (name.size() > XATTR_NAME_MAX) return fail(ERANGE);
+  if (name.size() > kMaxXattrNameBytes) return fail(ERANGE);
   if (name == overlay::kRecordedStatXattr) return fail(EPERM);
   LB_ASSIGN(const ShareNodePtr node, nodes_.find(id));
   // As Linux has it.

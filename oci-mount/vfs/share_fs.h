@@ -78,7 +78,7 @@ class ShareFs final : public FileSystem {
   Task<Result<std::size_t>> read(Reactor& reactor, NodeId node, std::uint64_t offset,
                                  std::span<const iovec> into) override;
   Task<Result<std::size_t>> write(Reactor& reactor, NodeId node, std::uint64_t offset,
-                                  std::span<const iovec> from, bool kill_suid_sgid) override;
+                                  std::span<const iovec> from, Writer writer) override;
   Task<Result<void>> fsync(Reactor& reactor, NodeId node, bool data_only) override;
   Task<Result<void>> fsyncdir(Reactor& reactor, NodeId directory, bool data_only) override;
   /// Makes durable what the client has changed since the last time: object by object, up to kMaxChanged; of

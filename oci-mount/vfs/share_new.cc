@@ -6,9 +6,9 @@
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/mode_bits.h"
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/overlay.h"
-#include "oci-mount/tree/path_rules.h"
 #include "oci-mount/vfs/share_fs.h"
 
 namespace layerboot::vfs {
@@ -106,7 +106,7 @@ Result<Entry> ShareFs::mkdir(NodeId parent, std::string_view name, std::uint32_t
 }
 
 Result<Entry> ShareFs::symlink(NodeId parent, std::string_view name, std::string_view target, Caller caller) {
-  if (!tree::is_valid_symlink_target(target)) return fail(target.empty() ? ENOENT : ENAMETOOLONG);
+  if (!is_valid_symlink_target(target)) return fail(target.empty() ? ENOENT : ENAMETOOLONG);
   const std::lock_guard lock(mutex_);
   return make(parent, name, {.mode = S_IFLNK | 0777, .target = target, .caller = caller});
 }

@@ -20,5 +20,6 @@ using overlay::Opened;
 using overlay::StatFs;
 using overlay::Time;
 using overlay::TimeChange;
+using overlay::Writer;
 
 }  // namespace layerboot::vfs

@@ -51,7 +51,7 @@ build() {
 
 prepare_programs() {
   ensure_setup
-  build release layerboot vfsd oci-mount guest-init
+  build release layerboot vfsd oci-mount guest-init foreign_guest_inits
 }
 
 # Builds the default image unless it is there; prints its reference.

@@ -1,7 +1,9 @@
 #!/bin/bash
-# Builds the default image: a Debian systemd system as an OCI layout with three gzip layers, tag `latest`.
+# Builds an image of Debian packages as an OCI layout with three gzip layers, tag `latest`: the default one is a systemd system,
+# `docker` the same with a Docker engine; `programs` is no machine, but what runs one in a container: QEMU, and the libraries of
+# the PROGRAMs, which are not in it.
 #
-#   image.sh OUT_DIR
+#   image.sh OUT_DIR [default|docker|programs PROGRAM...]
 #
 # Everything comes from Debian packages, through this machine's own apt configuration, and of this machine's own release
 # (12 or 13; on another system, of the newest of them that its apt knows). A finished OUT_DIR is kept and
@@ -13,6 +15,9 @@ readonly releases="trixie bookworm" # newest first
 readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 # What a systemd machine needs over the minimal base, and what a person at its console expects.
 readonly packages="systemd systemd-sysv dbus udev kmod iproute2 iputils-ping procps less nano ca-certificates login"
+readonly docker_packages="docker.io containerd runc iptables"
+# mkfs.ext4 makes the disks of --upper disk.
+readonly program_packages="qemu-system-x86 e2fsprogs"
 
 say() { printf 'image: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -39,8 +44,20 @@ debian_sources() {
       $4 !~ /^cdrom:/ && !seen[$0]++ { print "deb [signed-by=" keyring "] " $4, $5, $6 }'
 }
 
-[ $# = 1 ] || die "usage: image.sh OUT_DIR"
+# The packages of the libraries that programs of this machine are linked with. A library may be installed by a path that leads to
+# another one, as on a merged /usr.
+library_packages() {
+  local library
+  ldd "$@" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u | while read -r library; do
+    dpkg-query -S "$library" 2> /dev/null || dpkg-query -S "/usr$library" 2> /dev/null || dpkg-query -S "${library#/usr}" ||
+      die "$library is of no package: programs for a container have to be linked with Debian's"
+  done | sed 's/:.*//' | sort -u
+}
+
+[ $# = 1 ] || [ $# = 2 ] || [ "${2:-}" = programs ] || die "usage: image.sh OUT_DIR [default|docker|programs PROGRAM...]"
 out=$(realpath -m -- "$1")
+kind=${2:-default}
+shift $(($# > 1 ? 2 : 1))
 if [ -e "$out/index.json" ]; then
   say "$out is there already; remove it to build it again"
   exit 0
@@ -55,6 +72,18 @@ if [ "$(id -u)" != 0 ]; then
     die "needs root, or user namespaces and a range for $(id -un) in /etc/subuid: run it with sudo, or see subuid(5)"
 fi
 suite=$(choose_suite)
+case $kind in
+  default) chosen=$packages ;;
+  docker)
+    chosen="$packages $docker_packages"
+    [ "$suite" = bookworm ] || chosen+=" docker-cli"  # a package of its own since Debian 13
+    ;;
+  programs)
+    libraries=$(library_packages "$@")
+    chosen="$program_packages ${libraries//$'\n'/ }"
+    ;;
+  *) die "no kind of image '$kind': default, docker or programs" ;;
+esac
 sources=$(debian_sources)
 
 mkdir -p "$(dirname "$out")"
@@ -71,7 +100,7 @@ install -m 0755 "$(dirname "$(realpath "$0")")/image_layers.sh" "$work/"
 printf '%s\n' "$sources" > "$work/sources.list"
 mmdebstrap --quiet --mode=auto --variant=minbase --format=null \
   --skip=cleanup/apt,cleanup/reproducible \
-  --customize-hook="bash '$work/image_layers.sh' \"\$1\" $packages" \
+  --customize-hook="bash '$work/image_layers.sh' \"\$1\" $kind $chosen" \
   --customize-hook="download /layers/1.tar '$work/1.tar'" \
   --customize-hook="download /layers/2.tar '$work/2.tar'" \
   --customize-hook="download /layers/3.tar '$work/3.tar'" \

@@ -1,14 +1,15 @@
 #!/bin/bash
 # The half of image.sh that runs inside the tree's owner namespace, as an mmdebstrap hook.
 #
-#   image_layers.sh ROOT PACKAGE...
+#   image_layers.sh ROOT KIND PACKAGE...
 #
 # Leaves the image's three layers as tars in ROOT/layers. It is root there, so owners and modes are the image's own.
 set -euo pipefail
 
 umask 022
 root=$(realpath -e -- "$1")
-shift
+kind=$2
+shift 2
 packages=("$@")
 [ "$root" != / ] && [ -n "${MMDEBSTRAP_APT_CONFIG:-}" ] || { echo "image_layers.sh: for image.sh only" >&2; exit 1; }
 
@@ -49,7 +50,7 @@ mkdir "$root/layers/mount_points"
 (cd "$root/layers/mount_points" && mkdir -m 0755 dev && mkdir -m 0555 proc sys)
 tar -C "$root/layers/mount_points" --numeric-owner -rf "$root/layers/1.tar" dev proc sys
 
-echo "image: layer 2 of 3: systemd and tools" >&2
+echo "image: layer 2 of 3: ${packages[*]}" >&2
 cp -a "$root/layers/lists/." "$root/var/lib/apt/lists/"
 run_apt --yes --no-install-recommends install "${packages[@]}" > "$root/layers/apt.log" 2>&1 ||
   { cat "$root/layers/apt.log" >&2; exit 1; }
@@ -71,6 +72,14 @@ tar -C "$root/layers/2" --no-recursion --numeric-owner -rf "$root/layers/2.tar" 
 
 echo "image: layer 3 of 3: configuration" >&2
 layer=$root/layers/3
+pack_configuration() { (cd "$layer" && find . -mindepth 1 -printf '%P\n') | LC_ALL=C sort | pack "$layer" "$root/layers/3.tar"; }
+if [ "$kind" = programs ]; then
+  # Where VMs are kept. For whoever the engine makes us: a user of any number, or root without its rights.
+  mkdir -p "$layer/var/lib"
+  mkdir -m 1777 "$layer/var/lib/layerboot"
+  pack_configuration
+  exit 0
+fi
 mkdir -p "$layer/etc/systemd/network" "$layer/etc/systemd/system/multi-user.target.wants" \
   "$layer/etc/update-motd.d" "$layer/var/log/apt"
 echo layerboot > "$layer/etc/hostname"
@@ -88,7 +97,13 @@ chmod 0640 "$layer/etc/shadow"
 : > "$layer/var/log/.wh..wh..opq"
 mkdir -m 2755 "$layer/var/log/journal"
 chown "0:$(sed -n 's/^systemd-journal:[^:]*:\([0-9]*\):.*/\1/p' "$root/etc/group")" "$layer/var/log/journal"
-printf '[Match]\nType=ether\n\n[Network]\nDHCP=yes\n' > "$layer/etc/systemd/network/80-ethernet-dhcp.network"
+# By name: veth pairs and bridges of a container engine are of that type too, and lose their bridge to networkd.
+printf '[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n' > "$layer/etc/systemd/network/80-ethernet-dhcp.network"
 ln -s /lib/systemd/system/systemd-networkd.service \
   "$layer/etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
-(cd "$layer" && find . -mindepth 1 -printf '%P\n') | LC_ALL=C sort | pack "$layer" "$root/layers/3.tar"
+if [ "$kind" = docker ]; then
+  # Without a word of ours dockerd takes vfs where overlay2 fails, which copies every layer for every container.
+  mkdir -p "$layer/etc/docker"
+  printf '{"storage-driver": "overlay2"}\n' > "$layer/etc/docker/daemon.json"
+fi
+pack_configuration

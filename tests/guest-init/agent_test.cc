@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <sys/un.h>
 
+#include "guest-init/freeze_upper.h"
 #include "tests/guest-init/agent_peer.h"
 
 namespace guest_init {
@@ -107,6 +108,23 @@ TEST_F(Agent, SignalsReachTheWholeGroup) {
   peer.until([&] { return peer.heard[1].output == "ready\n"; });
   peer.number(1, FrameType::kSignal, SIGINT);
   EXPECT_EQ(peer.finish(1).code, 128U + SIGINT);
+}
+
+// With this machine's /, which is no guest's with a disk of its own: what was written is synced, and no more.
+TEST_F(Agent, WhatIsHeldStillGoesOnAtTheEndOfInputAndWhenNobodyListens) {
+  AgentPeer peer;
+  SessionRequest request;
+  request.freeze = true;
+  for (const std::uint32_t session : {1U, 2U}) {
+    peer.start(session, request);
+    peer.until([&] { return peer.heard[session].output == kSaysSynced; });
+    EXPECT_FALSE(peer.heard[session].over);
+  }
+  peer.frame(1, FrameType::kInput, "ignored");
+  peer.frame(1, FrameType::kInputEnd);
+  EXPECT_EQ(peer.finish(1).code, 0U);
+  peer.number(2, FrameType::kSignal, SIGHUP);
+  EXPECT_EQ(peer.finish(2).code, 0U) << "a signal is no end without letting go";
 }
 
 // The one that nobody reads stops at its window; the other ones go on.

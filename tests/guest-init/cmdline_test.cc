@@ -90,6 +90,11 @@ TEST(Cmdline, TakesTheLaunchersOwnParameters) {
   EXPECT_TRUE(options.agent);
   EXPECT_EQ(options.run, RunChoice::kCommand);
   EXPECT_EQ(options.net, NetChoice::kDhcp);
+  EXPECT_EQ(parse_command_line("layerboot.net=up").net, NetChoice::kUp);
+  const auto cards = parse_command_line("layerboot.net=dhcp,user,dhcp,other");
+  EXPECT_EQ(cards.net, NetChoice::kDhcp);
+  EXPECT_EQ(cards.more_nets,
+            (std::vector<NetChoice>{NetChoice::kStatic, NetChoice::kDhcp, NetChoice::kLeave}));
   EXPECT_TRUE(options.cgroup_v1);
   ASSERT_EQ(options.shares.size(), 3U);
   EXPECT_EQ(options.shares[0].tag, "vol0");
@@ -113,6 +118,11 @@ TEST(Cmdline, TakesAnUpperOfTheGuestsOwn) {
   EXPECT_FALSE(ram->is_volatile);
   EXPECT_TRUE(parse_command_line("layerboot.upper=ram").upper);
   EXPECT_FALSE(parse_command_line("layerboot.upper=floppy").upper);
+}
+
+TEST(Cmdline, TakesASwapDevice) {
+  EXPECT_EQ(parse_command_line("root=root").swap, "");
+  EXPECT_EQ(parse_command_line("root=root layerboot.swap=/dev/vdb rw").swap, "/dev/vdb");
 }
 
 TEST(Cmdline, SkipsSharesThatNameNoPlace) {

@@ -40,7 +40,8 @@ TEST(Workload, RoundTrip) {
                             .user = "www:33",
                             .directory = "/srv",
                             .volumes = {"/data", "/var/lib/x y"},
-                            .stop_signal = "SIGQUIT"};
+                            .stop_signal = "SIGQUIT",
+                            .tmpfs = {"/scratch:size=1m"}};
   const auto back = decode_workload(encode_workload(image));
   ASSERT_TRUE(back);
   EXPECT_EQ(back->entrypoint, image.entrypoint);
@@ -50,6 +51,21 @@ TEST(Workload, RoundTrip) {
   EXPECT_EQ(back->directory, "/srv");
   EXPECT_EQ(back->stop_signal, "SIGQUIT");
   EXPECT_EQ(back->volumes, image.volumes);
+  EXPECT_EQ(back->tmpfs, image.tmpfs);
+}
+
+TEST(Request, MayBeToCopy) {
+  SessionRequest request;
+  request.copy = CopyRequest{
+      .in = true, .path = "/to/", .name = "a b", .follow = true, .owners = true, .directory = true};
+  const auto back = decode_request(encode_request(request));
+  ASSERT_TRUE(back && back->copy);
+  EXPECT_TRUE(back->copy->in && back->copy->follow && back->copy->owners && back->copy->directory);
+  EXPECT_FALSE(back->copy->file);
+  EXPECT_EQ(back->copy->path, "/to/");
+  EXPECT_EQ(back->copy->name, "a b");
+  request.copy = CopyRequest{.path = "/from", .name = {}, .file = true};
+  EXPECT_FALSE(decode_request(encode_request(request))->copy->in);
 }
 
 TEST(Request, MayBeToGrow) {
@@ -63,6 +79,14 @@ TEST(Request, MayBeToGrow) {
     append_record(bytes, "grow", value);
     EXPECT_FALSE(decode_request(bytes)) << value;
   }
+}
+
+TEST(Request, MayBeToStandStill) {
+  SessionRequest request;
+  request.freeze = true;
+  const auto back = decode_request(encode_request(request));
+  ASSERT_TRUE(back);
+  EXPECT_TRUE(back->freeze);
 }
 
 TEST(Request, RoundTrip) {

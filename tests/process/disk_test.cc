@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <tuple>
+
 #include "oci-mount/base/str_cat.h"
 #include "tests/process/mount_listing.h"
 #include "tests/process/mount_support.h"
@@ -151,6 +153,56 @@ TEST_F(DiskTest, NeedsNoRoot) {
   const Outcome made = run_program({"unshare", "-m", "sh", "-c", command}, cache());
   ASSERT_EQ(made.exit_code, 0) << made.err;
   expect_disk_is_image(dir_ / "out/user.raw");
+}
+
+TEST_F(DiskTest, WhatIsHardForADiskIsRightOrRefused) {
+  const auto one_layer = [this](const TarBuilder& tar) {
+    fs::remove_all(dir_ / "image");
+    ImageBuilder image(dir_ / "image");
+    image.add_gzip_layer(tar.finish());
+    image.write();
+  };
+  TarBuilder hard;
+  TarMember sparse;
+  sparse.name = "GNUSparseFile.0/sparse";
+  sparse.content = "1\n1099511627775\n1\n" + std::string(512 - 18, '\0') + "x";
+  sparse.pax = {{"GNU.sparse.major", "1"},
+                {"GNU.sparse.minor", "0"},
+                {"GNU.sparse.name", "sparse"},
+                {"GNU.sparse.realsize", "1099511627776"}};
+  hard.add(sparse);
+  for (int i = 0; i < 20'000; ++i) hard.file(str_cat("many/name-", i), "");
+  hard.file("many-names", "x");
+  for (int i = 0; i < 3'000; ++i) hard.hard_link(str_cat("links/", i), "many-names");
+  one_layer(hard);
+  const Outcome made = disk(dir_ / "hard.raw", {"--size", "400M"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const Outcome checked = run_program({"e2fsck", "-fn", (dir_ / "hard.raw").string()}, cache());
+  EXPECT_EQ(checked.exit_code, 0) << checked.out;
+  if (const LoopMount loop(dir_ / "hard.raw", dir_ / "loop", cache()); loop.mounted()) {
+    EXPECT_EQ(fs::file_size(dir_ / "loop/sparse"), std::uintmax_t{1} << 40U);
+    EXPECT_EQ(fs::hard_link_count(dir_ / "loop/many-names"), 3'001U);
+    EXPECT_EQ(std::distance(fs::directory_iterator(dir_ / "loop/many"), {}), 20'000);
+    EXPECT_TRUE(fs::exists(dir_ / "loop/many/name-19999"));
+  }
+
+  TarBuilder links;
+  links.file("file", "x");
+  for (int i = 0; i < 70'000; ++i) links.hard_link(str_cat("d", i / 1000, "/", i % 1000), "file");
+  TarMember big;
+  big.name = "attributes";
+  big.pax = {{"SCHILY.xattr.user.big", std::string(5000, 'b')}};
+  for (const auto& [tar, name, why] :
+       {std::tuple(links, "\"file\"", "70001 names"),
+        std::tuple(TarBuilder().add(big), "\"attributes\"", "bytes of extended attributes")}) {
+    one_layer(tar);
+    const Outcome refused = disk(dir_ / "refused.raw", {});
+    EXPECT_EQ(refused.exit_code, 1) << name;
+    // Of several names of one file, the first that the walk met is told.
+    EXPECT_NE(refused.err.find(why), std::string::npos) << refused.err;
+    EXPECT_NE(refused.err.find("an ext4 can't hold it"), std::string::npos) << refused.err;
+    EXPECT_FALSE(fs::exists(dir_ / "refused.raw"));
+  }
 }
 
 TEST_F(DiskTest, RefusesAndLeavesNothing) {

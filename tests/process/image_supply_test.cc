@@ -2,6 +2,7 @@
 // none.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "tests/process/store_fixture.h"
@@ -186,10 +187,49 @@ TEST_F(ImageSupplyTest, PathsAndUrlsAreToldTheirNotation) {
   expect_says(run({at("plain.tar")}), {"of no image"});
   expect_says(run({at("docker.tar")}), {"write docker-archive:" + at("docker.tar")});
   expect_says(run({at("oci.tar")}), {"write oci-archive:" + at("oci.tar")});
-  expect_says(run({at("packed.tar.gz")}), {"layerboot pull docker-archive:" + at("packed.tar.gz")});
+  expect_says(run({at("packed.tar.gz")}),
+              {"compressed with gzip", "write docker-archive:" + at("packed.tar.gz")});
   expect_says(run({"./not-there"}), {"no such file or directory"});
   expect_says(run({"https://hub.docker.com/_/debian"}), {"write debian"});
   expect_says(run({"https://registry.example/team/app"}), {"write registry.example/team/app"});
+}
+
+TEST_F(ImageSupplyTest, SoItIsForAPull) {
+  const auto at = [this](const char* path) { return (dir_ / path).string(); };
+  const auto pull = [this](const std::string& what) { return layerboot({"pull", "-q", what}); };
+  fs::create_directories(dir_ / "rootfs/bin");
+  ImageBuilder(dir_ / "layout").add_gzip_layer(TarBuilder().file("a", "A").finish()).write();
+  write_text(dir_ / "docker.tar", TarBuilder().file("manifest.json", "[]").finish());
+  write_text(dir_ / "packed.tar.xz", xz(TarBuilder().file("manifest.json", "[]").finish()));
+  expect_says(pull(at("rootfs")), {"nothing to pull", "layerboot run dir:" + at("rootfs")});
+  expect_says(pull(at("layout") + ":latest"), {"layerboot pull oci:" + at("layout") + ":latest NAME"});
+  expect_says(pull(at("docker.tar")), {"layerboot pull docker-archive:" + at("docker.tar") + " NAME"});
+  expect_says(pull(at("packed.tar.xz")), {"layerboot pull oci-archive:" + at("packed.tar.xz") + " NAME"});
+  expect_says(pull("./not-there.tar"), {"no such file or directory"});
+  expect_says(pull("https://hub.docker.com/r/team/app/"), {"write team/app"});
+  expect_says(pull("https://example.org/x.tar.gz"), {"is a URL of a file: fetch it first"});
+  EXPECT_TRUE(names().empty());
+}
+
+TEST_F(ImageSupplyTest, ListsAreAsDockerHasThem) {
+  ImageBuilder image(store());
+  image.add_gzip_layer(TarBuilder().file("own", "1").finish());
+  image.write("docker.io/library/debian:12");
+  const auto list = [this](const std::string& format) { return layerboot({"images", "--format", format}); };
+  for (const char* const format : {"json", "{{json .}}"}) {
+    const Outcome json = list(format);
+    EXPECT_EQ(std::ranges::count(json.out, '\n'), 1) << json.out;
+    const auto object = nlohmann::json::parse(json.out, nullptr, false);
+    EXPECT_EQ(object["Repository"], "debian") << json.out;
+    EXPECT_EQ(object["Tag"], "12");
+    EXPECT_TRUE(object["Size"].is_string());
+  }
+  EXPECT_EQ(list("table").out, layerboot({"images"}).out);
+  EXPECT_EQ(list("table {{.Repository}}\\t{{.Tag}}").out, "REPOSITORY   TAG\ndebian       12\n");
+  EXPECT_EQ(list("{{.Repository}}:{{.Tag}}").out, "debian:12\n");
+  const Outcome word = list("yaml");
+  EXPECT_NE(word.exit_code, 0);
+  EXPECT_NE(word.err.find("json, table, or a template"), std::string::npos) << word.err;
 }
 
 TEST_F(ImageSupplyTest, ASlipOfTheHandListsWhatIsNear) {

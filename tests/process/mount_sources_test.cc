@@ -162,6 +162,50 @@ TEST_F(MountSourcesTest, LayersThatAreOneZstdFrame) {
   EXPECT_NE(bad.out.find("of the recut file do not decode to bytes"), std::string::npos) << bad.out;
 }
 
+// Neither can be decoded from anywhere but its beginning.
+TEST_F(MountSourcesTest, LayersOfXzAndBzip2) {
+  copy({"--dest-decompress", layout(), str_cat("dir:", path("plain"))});
+  ImageBuilder image(dir_ / "streams");
+  const auto manifest = nlohmann::json::parse(read_text(dir_ / "plain/manifest.json"), nullptr, false);
+  const std::string type = "application/vnd.oci.image.layer.v1.tar";
+  for (const auto& layer : manifest["layers"]) {
+    const std::string digest = layer["digest"];
+    const std::string tar = read_text(dir_ / "plain" / digest.substr(digest.find(':') + 1));
+    image.add_layer({type, image.layers.empty() ? xz(tar) : bzip2(tar), sha256_text(tar)});
+  }
+  image.write("v1");
+  try_source({str_cat("oci:", path("streams"), ":v1"), dir_ / "streams/blobs", 2, true});
+}
+
+TEST_F(MountSourcesTest, AnArchiveThatIsCompressedIsUnpackedOnce) {
+  copy({layout(), str_cat("docker-archive:", path("docker.tar"), ":example.org/one:v1")});
+  const fs::path unpacked = dir_ / "cache/layerboot/unpacked";
+  std::ptrdiff_t kept = 0;
+  for (const char* const tool_name : {"gzip", "xz", "zstd", "bzip2"}) {
+    SCOPED_TRACE(tool_name);
+    const Outcome packed = run_program({tool_name, "-c", "-1", path("docker.tar")}, dir_ / "cache");
+    ASSERT_EQ(packed.exit_code, 0) << packed.err;
+    write_text(dir_ / "docker.tar.packed", packed.out);
+    const std::string reference = str_cat("docker-archive:", path("docker.tar.packed"), ":@0");
+    const Outcome first = tool({"tar", reference});
+    ASSERT_EQ(first.exit_code, 0) << first.err;
+    EXPECT_TRUE(first.out == tar_);
+    EXPECT_NE(first.err.find(str_cat("is compressed with ", tool_name, ": it is unpacked, once")),
+              std::string::npos)
+        << first.err;
+    const Outcome second = tool({"tar", reference});
+    EXPECT_TRUE(second.out == tar_);
+    EXPECT_EQ(second.err.find("unpacked"), std::string::npos) << second.err;
+    expect_good({reference, {}});
+    EXPECT_EQ(std::distance(fs::directory_iterator(unpacked), {}), ++kept);
+    write_text(dir_ / "docker.tar.packed", packed.out.substr(0, packed.out.size() - 5));
+    const Outcome cut = tool({"ls", reference, "-q"});
+    EXPECT_EQ(cut.exit_code, 1);
+    EXPECT_NE(cut.err.find("cut short"), std::string::npos) << cut.err;
+    EXPECT_EQ(std::distance(fs::directory_iterator(unpacked), {}), kept);
+  }
+}
+
 TEST_F(MountSourcesTest, AnImageInContainerd) {
   if (::geteuid() != 0) GTEST_SKIP() << "containerd runs as root only";
   PrivateContainerd containerd(dir_ / "ctd");

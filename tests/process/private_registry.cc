@@ -23,12 +23,12 @@ int free_port() {
   return bind_loopback(probe);
 }
 
-std::size_t count_blob_lines(const std::string& log) {
+/// Of those that hold both texts, and an answer of the 200s.
+std::size_t count_lines(const std::string& log, std::string_view begin, std::string_view part) {
   std::size_t count = 0;
-  for (std::size_t at = 0; (at = log.find("\"GET /v2/", at)) != std::string::npos; ++at) {
+  for (std::size_t at = 0; (at = log.find(begin, at)) != std::string::npos; ++at) {
     const auto line = log.substr(at, log.find('\n', at) - at);
-    if (line.find("/blobs/sha256:") != std::string::npos && line.find("\" 200 ") != std::string::npos)
-      ++count;
+    if (line.find(part) != std::string::npos && line.find("\" 20") != std::string::npos) ++count;
   }
   return count;
 }
@@ -71,14 +71,25 @@ PrivateRegistry::~PrivateRegistry() {
   ::waitpid(pid_, nullptr, 0);
 }
 
-std::size_t PrivateRegistry::blobs_given(std::size_t at_least) const {
-  std::size_t count = 0;
+template <typename Count>
+std::size_t PrivateRegistry::counted(std::size_t at_least, Count count) const {
+  std::size_t found = 0;
   for (int i = 0; i < kMaxTries; ++i) {
-    count = count_blob_lines(read_text(log_));
-    if (count >= at_least) break;
+    found = count(read_text(log_));
+    if (found >= at_least) break;
     ::usleep(kTryInterval);
   }
-  return count;
+  return found;
+}
+
+std::size_t PrivateRegistry::blobs_given(std::size_t at_least) const {
+  return counted(at_least,
+                 [](const std::string& log) { return count_lines(log, "\"GET /v2/", "/blobs/sha256:"); });
+}
+
+std::size_t PrivateRegistry::blobs_taken(std::size_t at_least) const {
+  return counted(at_least,
+                 [](const std::string& log) { return count_lines(log, "\"PUT /v2/", "/blobs/uploads/"); });
 }
 
 }  // namespace layerboot::test

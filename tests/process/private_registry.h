@@ -24,8 +24,13 @@ class PrivateRegistry {
   /// Blobs that clients have fetched, by the registry's own log. It writes a line when it is done with the
   /// answer: this waits until there are `at_least`, or it has taken too long.
   [[nodiscard]] std::size_t blobs_given(std::size_t at_least) const;
+  /// Blobs that clients have sent whole, in the same way.
+  [[nodiscard]] std::size_t blobs_taken(std::size_t at_least) const;
 
  private:
+  template <typename Count>
+  [[nodiscard]] std::size_t counted(std::size_t at_least, Count count) const;
+
   std::filesystem::path log_;
   std::string why_not_;
   int port_ = -1;

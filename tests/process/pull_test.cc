@@ -4,6 +4,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -77,6 +79,42 @@ TEST_F(PullTest, WhatCannotBePulledLeavesNoImage) {
   EXPECT_NE(missing.err.find("cannot pull " + name("none")), std::string::npos) << missing.err;
   EXPECT_EQ(layerboot({"pull", "oci:somewhere/$x"}).exit_code, 1);
   EXPECT_EQ(layerboot({"images", "--json"}).out, "[]\n");
+}
+
+TEST_F(PullTest, WhatCannotBeServedIsRefusedBeforeAnythingIsStored) {
+  const auto push_odd = [this](const std::string& tag, const std::function<void(ImageBuilder&)>& odd) {
+    ImageBuilder image(dir_ / ("source-" + tag));
+    image.add_gzip_layer(TarBuilder().file("own", tag).finish());
+    odd(image);
+    image.write();
+    push_layout(image.layout(), name(tag));
+    return image.layout();
+  };
+  const auto expect_refused = [this](const std::vector<std::string>& words, const char* why) {
+    std::vector<std::string> pull{"pull", "-q", "--tls-verify=false"};
+    pull.insert(pull.end(), words.begin(), words.end());
+    const Outcome refused = layerboot(pull);
+    EXPECT_EQ(refused.exit_code, 1) << words.front();
+    EXPECT_NE(refused.err.find(why), std::string::npos) << words.front() << ": " << refused.err;
+    const auto is_file = [](const auto& entry) { return entry.is_regular_file(); };
+    std::error_code ignored;
+    EXPECT_EQ(std::ranges::count_if(fs::recursive_directory_iterator(store() / "blobs", ignored), is_file), 0)
+        << words.front();
+    EXPECT_EQ(layerboot({"images", "--json"}).out, "[]\n");
+  };
+  const auto artifact = push_odd(
+      "chart", [](ImageBuilder& image) { image.config_type = "application/vnd.cncf.helm.config.v1+json"; });
+  const auto other = push_odd("other", [](ImageBuilder& image) { image.architecture = "s390x"; });
+  const auto windows = push_odd("windows", [](ImageBuilder& image) { image.os = "windows"; });
+  expect_refused({name("chart")}, "this is an artifact");
+  expect_refused({name("other")}, "it is for linux/s390x");
+  expect_refused({name("windows")}, "it is for windows/");
+  EXPECT_EQ(registry_.blobs_given(2), 2U) << "configs alone, and of the artifact not even that";
+  for (const auto& [layout, why] : {std::pair(artifact, "artifact"), {other, "s390x"}, {windows, "windows"}})
+    expect_refused({str_cat("oci:", layout.string(), ":latest"), "odd:1"}, why);
+  const Outcome asked =
+      layerboot({"pull", "-q", "--tls-verify=false", "--platform", "linux/s390x", name("other")});
+  EXPECT_EQ(asked.exit_code, 0) << asked.err;
 }
 
 TEST_F(PullTest, APullThatIsKilledIsMadeGoodByTheNext) {

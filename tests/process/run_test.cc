@@ -3,55 +3,24 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
-#include <fstream>
-
-#include "oci-mount/base/str_cat.h"
 #include "oci-mount/base/unique_fd.h"
-#include "tests/process/mount_support.h"
-#include "tests/support/image_builder.h"
-#include "tests/support/tar_builder.h"
-#include "tests/support/temp_dir.h"
+#include "tests/process/fake_run_fixture.h"
 
 namespace layerboot::test {
 namespace {
-
-namespace fs = std::filesystem;
 
 std::string content(const fs::path& path) {
   std::ifstream file(path);
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-/// With a QEMU that ends before it has run anything, and a kernel that nobody boots.
-class FailedRunTest : public testing::Test {
+/// With a QEMU that ends before it has run anything.
+class FailedRunTest : public FakeRunTest {
  protected:
   void SetUp() override {
-    ImageBuilder image(dir_ / "image");
-    image.add_gzip_layer(TarBuilder().file("hello", "x").finish()).write();
-    reference_ = "oci:" + image.layout().string() + ":latest";
-    fs::create_directories(dir_ / "kernel");
-    std::ofstream(dir_ / "kernel/vmlinuz") << "none";
-    std::ofstream(dir_ / "kernel/release") << "6.1.0-test\n";
-    std::ofstream(dir_ / "kernel/config") << "CONFIG_VIRTIO_FS=y\n";
-    std::ofstream(dir_ / "qemu") << "#!/bin/sh\nexit 3\n";
-    fs::permissions(dir_ / "qemu", fs::perms::owner_all);
+    FakeRunTest::SetUp();
+    be_broken_qemu();
   }
-  Outcome layerboot(std::vector<std::string> words) const {
-    words.insert(words.begin(), {"env", "XDG_DATA_HOME=" + (dir_ / "data").string(),
-                                 "XDG_RUNTIME_DIR=" + (dir_ / "run").string(), LAYERBOOT_LAUNCHER});
-    return run_program(words, dir_ / "cache");
-  }
-  Outcome run(const std::vector<std::string>& more) const {
-    std::vector<std::string> words = {"run",          reference_,
-                                      "--kernel",     (dir_ / "kernel").string(),
-                                      "--qemu",       (dir_ / "qemu").string(),
-                                      "--vfsd",       LAYERBOOT_VFSD,
-                                      "--guest-init", LAYERBOOT_GUEST_INIT,
-                                      "--accel",      "tcg"};
-    words.insert(words.end(), more.begin(), more.end());
-    return layerboot(words);
-  }
-  fs::path vms() const { return dir_ / "data/layerboot/vms"; }
   /// A VM of another image that has run before, and written something.
   void make_vm(const std::string& name) const {
     fs::create_directories(vms() / name / "disk");
@@ -62,9 +31,6 @@ class FailedRunTest : public testing::Test {
     return str_cat(R"({"image":"debian:12","machine_id":"0123456789abcdef0123456789abcdef","name":")", name,
                    R"(","quota_bytes":1000000000,"run":{"memory_bytes":2000683008},"version":1})");
   }
-
-  TempDir dir_;
-  std::string reference_;
 };
 
 TEST_F(FailedRunTest, LeavesNothingOfANewVm) {
@@ -110,6 +76,27 @@ TEST_F(FailedRunTest, APortInUseIsFoundBeforeAnythingStarts) {
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_NE(outcome.err.find("is in use"), std::string::npos) << outcome.err;
   EXPECT_FALSE(fs::exists(vms() / "new"));
+}
+
+TEST_F(FailedRunTest, LessMemoryThanTheKernelNeedsIsRefusedBeforeAnythingStarts) {
+  const Outcome refused = layerboot({"run", reference_, "--name", "new", "-m", "79M"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("needs 80.0 MiB"), std::string::npos) << refused.err;
+  EXPECT_FALSE(fs::exists(vms() / "new"));
+  // Another kernel's needs are not known.
+  const Outcome warned = run({"--name", "new", "-m", "64M"});
+  EXPECT_NE(warned.err.find("may do for a command"), std::string::npos) << warned.err;
+}
+
+TEST_F(FailedRunTest, AFileToBeWrittenToIsRefusedWithTheReason) {
+  std::ofstream(dir_ / "settings") << "a=1";
+  const std::string volume = str_cat((dir_ / "settings").string(), ":/etc/settings");
+  const Outcome outcome = run({"--name", "new", "-v", volume});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.err.find("replaces it"), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("give its directory"), std::string::npos) << outcome.err;
+  EXPECT_FALSE(fs::exists(vms() / "new"));
+  EXPECT_EQ(run({"--name", "new", "-v", volume + ":ro"}).err.find("replaces it"), std::string::npos);
 }
 
 }  // namespace

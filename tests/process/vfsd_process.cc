@@ -24,9 +24,9 @@ constexpr std::size_t kMaxOutputBytes = 1U << 20;
 }  // namespace
 
 VfsdProcess::VfsdProcess(std::vector<std::string> arguments, const std::filesystem::path& cache_home,
-                         int inherited)
+                         int inherited, const char* program)
     : output_(::memfd_create("vfsd-output", MFD_CLOEXEC)) {
-  arguments.insert(arguments.begin(), LAYERBOOT_VFSD);
+  arguments.insert(arguments.begin(), program);
   arguments.insert(arguments.end(), {"--ready-fd", std::to_string(kReadyFd)});
   std::vector<std::string> environment{"XDG_CACHE_HOME=" + cache_home.string()};
   for (char** variable = environ; *variable != nullptr; ++variable) {
@@ -48,7 +48,7 @@ VfsdProcess::VfsdProcess(std::vector<std::string> arguments, const std::filesyst
   ::posix_spawn_file_actions_adddup2(&actions, write_end.get(), kReadyFd);
   if (inherited >= 0)
     ::posix_spawn_file_actions_adddup2(&actions, inherited, inherited);  // clears close-on-exec
-  const int failed = ::posix_spawn(&pid_, LAYERBOOT_VFSD, &actions, nullptr, exec_pointers(arguments).data(),
+  const int failed = ::posix_spawn(&pid_, program, &actions, nullptr, exec_pointers(arguments).data(),
                                    exec_pointers(environment).data());
   ::posix_spawn_file_actions_destroy(&actions);
   if (failed != 0) pid_ = -1;

@@ -15,9 +15,10 @@ namespace layerboot::test {
 class VfsdProcess {
  public:
   /// `arguments` come after the program's name. Returns when it is ready, or has ended. `inherited`: a
-  /// descriptor that it gets under the same number; -1 for none.
-  VfsdProcess(std::vector<std::string> arguments, const std::filesystem::path& cache_home,
-              int inherited = -1);
+  /// descriptor that it gets under the same number; -1 for none. `program` is what
+  /// is started in vfsd's place.
+  VfsdProcess(std::vector<std::string> arguments, const std::filesystem::path& cache_home, int inherited = -1,
+              const char* program = LAYERBOOT_VFSD);
   ~VfsdProcess();
   VfsdProcess(const VfsdProcess&) = delete;
   VfsdProcess& operator=(const VfsdProcess&) = delete;

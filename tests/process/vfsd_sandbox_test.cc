@@ -1,9 +1,11 @@
 // What vfsd has and can reach while it serves, as the host's /proc tells it.
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -133,6 +135,35 @@ TEST_F(SandboxTest, HasTheRightsThatAnUpperNeeds) {
   if (!kSanitizer) expect_status("Seccomp", "2");
 }
 
+// Owners, devices and attributes of every kind without the rights that they take natively.
+TEST_F(SandboxTest, HasFewRightsWhereOwnersAreRecorded) {
+  for (int life = 0; life < 2; ++life) {  // the second finds it so
+    start_writable(life == 0 ? std::vector<std::string>{"--record-owners"} : std::vector<std::string>{});
+    expect_status("CapEff", "000000000000000a");  // DAC_OVERRIDE 1, FOWNER 3
+    expect_status("CapPrm", "000000000000000a");
+    boot();
+    const auto made = client_->create(1, str_cat("new", life), 0644, O_EXCL);
+    ASSERT_TRUE(made);
+    EXPECT_TRUE(client_->setxattr(made->nodeid, "trusted.mine", "x"));
+    EXPECT_TRUE(client_->setxattr(made->nodeid, "security.mine", "x"));
+    EXPECT_TRUE(client_->mknod(1, str_cat("null", life), S_IFCHR | 0666, 0x103));
+    fuse_setattr_in change{};
+    change.valid = FATTR_UID | FATTR_MODE;
+    change.uid = 1000;
+    change.mode = S_IFREG | 04755;
+    EXPECT_TRUE(client_->setattr(made->nodeid, change));
+    EXPECT_TRUE(client_->write(client_->lookup(1, "file")->nodeid, 0, "copied up"));
+    EXPECT_EQ(client_->getattr(made->nodeid)->uid, 1000U);
+    vfsd_->signal(SIGTERM);
+    EXPECT_EQ(vfsd_->wait(), 0) << vfsd_->messages();
+  }
+  for (const auto& entry : fs::recursive_directory_iterator(dir_ / "upper/upper")) {
+    struct stat st{};
+    ASSERT_EQ(::lstat(entry.path().c_str(), &st), 0);
+    EXPECT_EQ(st.st_mode & 07077, 0U) << entry.path() << " is nobody else's to run";
+  }
+}
+
 TEST_F(SandboxTest, HasNoRightsWhereNothingIsWritten) {
   start({"--read-only"});
   expect_status("CapEff", "0000000000000000");
@@ -221,6 +252,35 @@ TEST_F(SandboxTest, ServesWithoutNamespacesToo) {
   EXPECT_TRUE(client_->write(client_->lookup(1, "file")->nodeid, 0, "copied up"));
 }
 
+/// Whether `uid`, with `gid` and no other group, is served as a front end.
+bool is_served(const fs::path& socket, uid_t uid, gid_t gid) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::setgroups(0, nullptr) != 0 || ::setresgid(gid, gid, gid) != 0 || ::setresuid(uid, uid, uid) != 0)
+      ::_exit(2);
+    const auto guest = FakeGuest::connect(socket, {});
+    ::_exit(guest && (*guest)->boot() ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_NE(WEXITSTATUS(status), 2);
+  return status == 0;
+}
+
+TEST_F(SandboxTest, ServesOnlyWhoItIsFor) {
+  constexpr uid_t kUser = 65534;
+  constexpr gid_t kGroup = 54321;
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0755), 0);
+  start({"--read-only", "--socket-group", std::to_string(kGroup)});
+  EXPECT_TRUE(is_served(dir_ / "s", kUser, kGroup));
+  EXPECT_FALSE(is_served(dir_ / "s", kUser, kUser));
+  EXPECT_EQ(vfsd_->messages(), "");
+  ASSERT_EQ(::chmod((dir_ / "s").c_str(), 0666), 0);
+  EXPECT_FALSE(is_served(dir_ / "s", kUser, kUser)) << "whatever the file's mode";
+  EXPECT_NE(vfsd_->messages().find("of user 65534 may not be the front end"), std::string::npos);
+  EXPECT_TRUE(is_served(dir_ / "s", 0, 0)) << "it goes on";
+}
+
 TEST_F(SandboxTest, ModesThatAreNoneAreUsageErrors) {
   for (const auto* option : {"--sandbox", "--seccomp"}) {
     VfsdProcess vfsd({"--socket-path", dir_ / "s", "--image", "oci:x", "--read-only", option, "perhaps"},
@@ -266,13 +326,14 @@ TEST_F(SandboxTest, KeepsTheLaunchersDeathSignal) {
       if (::getppid() != middle) ::_exit(1);
       const pid_t own = ::getpid();
       if (::write(writing.get(), &own, sizeof(own)) != sizeof(own)) ::_exit(1);
-      ::dup2(writing.get(), 78);  // stays open for as long as vfsd lives
+      ::dup2(writing.get(), 78);  // which no program of ours keeps that is not told to
       ::dup2(writing.get(), 79);
       ::execl(LAYERBOOT_VFSD, "vfsd", "--socket-path", socket.c_str(), "--image", image.c_str(), "--upper",
               upper.c_str(), "--index-dir", index.c_str(), "--quota", "64M", "--quiet", "--ready-fd", "79",
               nullptr);
       ::_exit(1);
     }
+    writing.reset();
     for (;;) ::pause();
   }
   writing.reset();
@@ -282,15 +343,17 @@ TEST_F(SandboxTest, KeepsTheLaunchersDeathSignal) {
   const ssize_t said_bytes = ::read(reading.get(), ready.data(), ready.size());
   ASSERT_GT(said_bytes, 0);
   EXPECT_TRUE(std::string_view(ready.data(), static_cast<std::size_t>(said_bytes)).starts_with("ready"));
+  char c = 0;
+  EXPECT_EQ(::read(reading.get(), &c, 1), 0) << "a stray descriptor stayed open";
+  const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, vfsd, 0)));
+  ASSERT_TRUE(process);
   ::kill(parent, SIGKILL);
   ::waitpid(parent, nullptr, 0);
-  pollfd end{reading.get(), POLLIN, 0};
+  pollfd end{process.get(), POLLIN, 0};
   if (::poll(&end, 1, 30'000) != 1) {
     ::kill(vfsd, SIGKILL);
     FAIL() << "vfsd outlives its parent";
   }
-  char c = 0;
-  EXPECT_EQ(::read(reading.get(), &c, 1), 0);
 }
 
 TEST_F(SandboxTest, AStopDoesNotInterruptTheEnd) {

@@ -79,6 +79,9 @@ TEST_F(ThreatTest, CapabilitiesOfAFileGoWhenItIsChanged) {
   change.uid = 1000;
   ASSERT_TRUE(client_->setattr(node, change));
   EXPECT_FALSE(has_it(node)) << "after a change of owner";
+  ASSERT_TRUE(client_->setxattr(node, "security.capability", capability));
+  ASSERT_TRUE(client_->write(node, 0, "late", FUSE_WRITE_CACHE));
+  EXPECT_TRUE(has_it(node)) << "the client's own pages, written before";
 }
 
 /// CVE-2022-0358: a set-group-id program for a group that only the daemon is in.

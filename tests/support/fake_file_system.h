@@ -64,7 +64,7 @@ class FakeFileSystem final : public vfs::FileSystem {
   Task<Result<std::size_t>> read(Reactor& reactor, vfs::NodeId node, std::uint64_t offset,
                                  std::span<const iovec> into) override;
   Task<Result<std::size_t>> write(Reactor& reactor, vfs::NodeId node, std::uint64_t offset,
-                                  std::span<const iovec> from, bool kill_suid_sgid) override;
+                                  std::span<const iovec> from, overlay::Writer writer) override;
   Task<Result<void>> fsync(Reactor& reactor, vfs::NodeId node, bool data_only) override;
   Task<Result<void>> fsyncdir(Reactor& reactor, vfs::NodeId directory, bool data_only) override;
   Task<Result<void>> syncfs(Reactor& reactor) override;

@@ -52,7 +52,7 @@ Task<Result<std::size_t>> FakeFileSystem::read(Reactor& reactor, NodeId id, std:
 }
 
 Task<Result<std::size_t>> FakeFileSystem::write(Reactor&, NodeId id, std::uint64_t offset,
-                                                std::span<const iovec> from, bool kill_suid_sgid) {
+                                                std::span<const iovec> from, overlay::Writer writer) {
   const std::lock_guard lock(mutex_);
   LB_CO_ASSIGN(Node * into, node(id));
   if (!S_ISREG(into->attr.mode)) co_return fail(EBADF);
@@ -62,7 +62,7 @@ Task<Result<std::size_t>> FakeFileSystem::write(Reactor&, NodeId id, std::uint64
   const std::span target(reinterpret_cast<std::byte*>(into->content.data()) + offset, size);
   copy_from_slices(from, 0, target);
   into->attr.size_bytes = into->content.size();
-  if (kill_suid_sgid) into->attr.mode = overlay::without_set_id(into->attr.mode);
+  if (writer == overlay::Writer::kUnprivileged) into->attr.mode = overlay::without_set_id(into->attr.mode);
   co_return size;
 }
 

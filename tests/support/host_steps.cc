@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -28,36 +29,80 @@ namespace layerboot::test {
 
 namespace {
 
+enum class Touch : unsigned char { kChanges, kLooks };
+
 struct Call {
   int number;
   std::string_view name;
+  Touch touch;
 };
 // write(2) is not among them: it is what programs talk to each other by.
 #define LB_CALL(name) \
-  Call { SYS_##name, #name }
+  Call { SYS_##name, #name, Touch::kChanges }
+#define LB_LOOK(name) \
+  Call { SYS_##name, #name, Touch::kLooks }
 constexpr std::array kCalls = {
-    LB_CALL(openat),        LB_CALL(openat2),   LB_CALL(mkdirat),      LB_CALL(mknodat),
-    LB_CALL(symlinkat),     LB_CALL(linkat),    LB_CALL(unlinkat),     LB_CALL(renameat2),
-    LB_CALL(fchownat),      LB_CALL(fchmod),    LB_CALL(fchmodat),     LB_CALL(utimensat),
-    LB_CALL(setxattr),      LB_CALL(lsetxattr), LB_CALL(fsetxattr),    LB_CALL(pwrite64),
-    LB_CALL(pwritev),       LB_CALL(pwritev2),  LB_CALL(lremovexattr), LB_CALL(fremovexattr),
-    LB_CALL(ftruncate),     LB_CALL(fallocate), LB_CALL(fsync),        LB_CALL(fdatasync),
-    LB_CALL(syncfs),        LB_CALL(fchown),    LB_CALL(futimesat),    LB_CALL(removexattr),
-    LB_CALL(io_uring_enter)};
+    LB_CALL(openat),         LB_CALL(openat2),    LB_CALL(mkdirat),      LB_CALL(mknodat),
+    LB_CALL(symlinkat),      LB_CALL(linkat),     LB_CALL(unlinkat),     LB_CALL(renameat2),
+    LB_CALL(fchownat),       LB_CALL(fchmod),     LB_CALL(fchmodat),     LB_CALL(utimensat),
+    LB_CALL(setxattr),       LB_CALL(lsetxattr),  LB_CALL(fsetxattr),    LB_CALL(pwrite64),
+    LB_CALL(pwritev),        LB_CALL(pwritev2),   LB_CALL(lremovexattr), LB_CALL(fremovexattr),
+    LB_CALL(ftruncate),      LB_CALL(fallocate),  LB_CALL(fsync),        LB_CALL(fdatasync),
+    LB_CALL(syncfs),         LB_CALL(fchown),     LB_CALL(futimesat),    LB_CALL(removexattr),
+    LB_CALL(io_uring_enter), LB_LOOK(fstat),      LB_LOOK(newfstatat),   LB_LOOK(statx),
+    LB_LOOK(getdents64),     LB_LOOK(lgetxattr),  LB_LOOK(fgetxattr),    LB_LOOK(llistxattr),
+    LB_LOOK(flistxattr),     LB_LOOK(readlinkat), LB_LOOK(pread64),      LB_LOOK(preadv),
+    LB_LOOK(preadv2),        LB_LOOK(read),       LB_LOOK(lseek),        LB_LOOK(fstatfs),
+    LB_LOOK(close),          LB_LOOK(ioctl),      LB_LOOK(fcntl)};
 #undef LB_CALL
+#undef LB_LOOK
+constexpr std::array kNeverStoppedAt = {SYS_write,
+                                        SYS_futex,
+                                        SYS_mmap,
+                                        SYS_munmap,
+                                        SYS_mremap,
+                                        SYS_madvise,
+                                        SYS_mprotect,
+                                        SYS_brk,
+                                        SYS_exit,
+                                        SYS_exit_group,
+                                        SYS_clone,
+                                        SYS_clone3,
+                                        SYS_rseq,
+                                        SYS_gettid,
+                                        SYS_set_robust_list,
+                                        SYS_sched_yield,
+                                        SYS_clock_gettime,
+                                        SYS_rt_sigprocmask,
+                                        SYS_sigaltstack,
+                                        SYS_clock_nanosleep};
 
 /// Where the child's answer is, at most.
 constexpr std::size_t kMaxAnswerBytes = 4U << 20;
 
-/// Sends the calls above to the listener that it gives.
-int install_filter() {
+const Call* call_of(int number) {
+  const auto* const found = std::ranges::find(kCalls, number, &Call::number);
+  return found == kCalls.end() ? nullptr : found;
+}
+
+/// Sends the calls that are stopped at to the listener that it gives.
+int install_filter(Stops stops) {
+  const bool all = stops == Stops::kAll;
   std::vector<sock_filter> program;
   program.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)));
-  for (const Call& call : kCalls) {
-    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(call.number), 0, 1));
-    program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF));
+  const auto decide = [&program](long number, std::uint32_t what) {
+    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(number), 0, 1));
+    program.push_back(BPF_STMT(BPF_RET | BPF_K, what));
+  };
+  if (all) {
+    for (const long number : kNeverStoppedAt) decide(number, SECCOMP_RET_ALLOW);
+  } else {
+    for (const Call& call : kCalls) {
+      if (call.touch == Touch::kChanges) decide(call.number, SECCOMP_RET_USER_NOTIF);
+    }
   }
-  program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  const std::uint32_t others = all ? SECCOMP_RET_USER_NOTIF : SECCOMP_RET_ALLOW;
+  program.push_back(BPF_STMT(BPF_RET | BPF_K, others));
   const sock_fprog whole{.len = static_cast<unsigned short>(program.size()), .filter = program.data()};
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
   return static_cast<int>(
@@ -67,11 +112,11 @@ int install_filter() {
 }  // namespace
 
 std::string name_of(const HostStep& step) {
-  for (const Call& call : kCalls) {
-    if (call.number == step.call) return std::string(call.name);
-  }
-  return str_cat("call ", step.call);
+  const Call* const call = call_of(step.call);
+  return call != nullptr ? std::string(call->name) : str_cat("call ", step.call);
 }
+
+bool is_about_files(const HostStep& step) { return call_of(step.call) != nullptr; }
 
 struct StepMarks::Shared {
   std::atomic<bool> between_marks;
@@ -83,6 +128,7 @@ void StepMarks::end() { shared_->between_marks.store(false); }
 struct SteppedRun {
   std::function<std::string(StepMarks&)> work;
   BeforeStep before_step;  // or none
+  Stops stops = Stops::kChanges;
   UniqueFd answer;
   UniqueFd ready_from_child;
   UniqueFd ready_to_parent;
@@ -91,7 +137,7 @@ struct SteppedRun {
 
   [[noreturn]] void be_the_child() {
     int listener = -1;
-    if (before_step) listener = install_filter();
+    if (before_step) listener = install_filter(stops);
     if (::write(ready_to_parent.get(), &listener, sizeof(listener)) != sizeof(listener)) ::_exit(2);
     if (before_step && listener < 0) ::_exit(3);
     StepMarks marks(shared);
@@ -105,6 +151,8 @@ struct SteppedRun {
   /// Whether the call may change anything: an open of what is there does not.
   static bool may_change(const seccomp_notif& request) {
     const auto& data = request.data;
+    const Call* const call = call_of(data.nr);
+    if (call == nullptr || call->touch == Touch::kLooks) return false;
     std::uint64_t flags = O_CREAT;
     if (data.nr == SYS_openat) flags = data.args[2];
     if (data.nr == SYS_openat2) {
@@ -124,8 +172,10 @@ struct SteppedRun {
     seccomp_notif_resp response{};
     response.id = request.id;
     response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-    if (shared->between_marks.load() && may_change(request)) {
-      const int code = before_step({.number = next_step++, .call = request.data.nr});
+    const bool counts = shared->between_marks.load();
+    const bool changes = counts && may_change(request);
+    if (counts && (changes || stops == Stops::kAll)) {
+      const int code = before_step({.number = next_step++, .call = request.data.nr, .changes = changes});
       if (code != 0) {
         response.flags = 0;
         response.error = -code;
@@ -188,10 +238,27 @@ struct SteppedRun {
 };
 
 Result<std::string> run_in_steps(const std::function<std::string(StepMarks&)>& work,
-                                 const BeforeStep& before_step) {
-  return SteppedRun{
-      .work = work, .before_step = before_step, .answer = {}, .ready_from_child = {}, .ready_to_parent = {}}
+                                 const BeforeStep& before_step, Stops stops) {
+  return SteppedRun{.work = work,
+                    .before_step = before_step,
+                    .stops = stops,
+                    .answer = {},
+                    .ready_from_child = {},
+                    .ready_to_parent = {}}
       .run();
+}
+
+Result<std::map<std::string, unsigned>> count_calls(const std::function<std::string(StepMarks&)>& work) {
+  std::map<std::string, unsigned> counts;
+  LB_ASSIGN(const std::string said, run_in_steps(
+                                        work,
+                                        [&counts](const HostStep& step) {
+                                          ++counts[name_of(step)];
+                                          return 0;
+                                        },
+                                        Stops::kAll));
+  if (!said.empty()) return fail(ECANCELED, said);
+  return counts;
 }
 
 Result<std::string> run_apart(const std::function<std::string()>& work) {

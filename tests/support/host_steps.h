@@ -1,8 +1,9 @@
-// Runs a piece of work in a child process and stops it before each system call that may change something on
-// the host: to look at what is there, or to let the call fail.
+// Runs a piece of work in a child process and stops it before its system calls: to look at what is there on
+// the host, to count them, or to let one fail.
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 
 #include "oci-mount/base/result.h"
@@ -13,10 +14,19 @@ namespace layerboot::test {
 struct HostStep {
   unsigned number = 0;  // from 0 on
   int call = 0;         // SYS_…
+  bool changes = true;  // it may change something on the host; else it only looks, or is about no file
 };
 
-/// "renameat2", for those that are stopped at.
+/// "renameat2"; of calls that are about no file their number.
 std::string name_of(const HostStep& step);
+/// Whether it is about a file's name, attributes or data, as far as this program makes such calls.
+bool is_about_files(const HostStep& step);
+
+/// Which calls are stopped at, and numbered.
+enum class Stops : unsigned char {
+  kChanges,  // those that may change something on the host
+  kAll,      // and all others but those for memory, threads, and time
+};
 
 /// What the work says to who watches it. Steps are counted and told only between begin() and end().
 class StepMarks {
@@ -38,7 +48,11 @@ using BeforeStep = std::function<int(const HostStep&)>;
 /// killed then. The calls of all its threads are seen; of io_uring, the submission. Needs no rights, and a
 /// process without other threads. An error where the child could not be watched, or has died.
 Result<std::string> run_in_steps(const std::function<std::string(StepMarks&)>& work,
-                                 const BeforeStep& before_step);
+                                 const BeforeStep& before_step, Stops stops = Stops::kChanges);
+
+/// How often each call was made between begin() and end(), by name_of(). ECANCELED with what `work` said
+/// unless that was "".
+Result<std::map<std::string, unsigned>> count_calls(const std::function<std::string(StepMarks&)>& work);
 
 /// The same without stops: for work that must leave nothing open here.
 Result<std::string> run_apart(const std::function<std::string()>& work);

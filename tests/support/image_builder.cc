@@ -1,6 +1,9 @@
 #include "tests/support/image_builder.h"
 
+#include <bzlib.h>
+#include <lzma.h>
 #include <zlib.h>
+#include <zstd.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -26,6 +29,39 @@ std::string gzip(std::string_view bytes, int level) {
   if (::deflate(&stream, Z_FINISH) != Z_STREAM_END) std::abort();
   out.resize(stream.total_out);
   ::deflateEnd(&stream);
+  return out;
+}
+
+std::string zstd(std::string_view bytes) {
+  std::string out(::ZSTD_compressBound(bytes.size()), '\0');
+  ZSTD_CCtx* const context = ::ZSTD_createCCtx();
+  ::ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);
+  const std::size_t size = ::ZSTD_compress2(context, out.data(), out.size(), bytes.data(), bytes.size());
+  ::ZSTD_freeCCtx(context);
+  if (::ZSTD_isError(size) != 0) std::abort();
+  out.resize(size);
+  return out;
+}
+
+std::string xz(std::string_view bytes, unsigned level) {
+  std::string out(::lzma_stream_buffer_bound(bytes.size()), '\0');
+  std::size_t size = 0;
+  if (::lzma_easy_buffer_encode(level, LZMA_CHECK_CRC64, nullptr,
+                                reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size(),
+                                reinterpret_cast<std::uint8_t*>(out.data()), &size, out.size()) != LZMA_OK)
+    std::abort();
+  out.resize(size);
+  return out;
+}
+
+std::string bzip2(std::string_view bytes) {
+  constexpr std::size_t kMoreBytes = 600;  // and a hundredth, by its manual
+  std::string out(bytes.size() + bytes.size() / 100 + kMoreBytes, '\0');
+  auto size = static_cast<unsigned>(out.size());
+  if (::BZ2_bzBuffToBuffCompress(out.data(), &size, const_cast<char*>(bytes.data()),
+                                 static_cast<unsigned>(bytes.size()), 9, 0, 0) != BZ_OK)
+    std::abort();
+  out.resize(size);
   return out;
 }
 

@@ -11,6 +11,10 @@ namespace layerboot::test {
 
 /// One gzip member, at zlib's `level` (0: stored blocks).
 std::string gzip(std::string_view bytes, int level = 6);
+/// One stream, as the tools make them.
+std::string zstd(std::string_view bytes);
+std::string xz(std::string_view bytes, unsigned level = 1);
+std::string bzip2(std::string_view bytes);
 /// Cut into pieces of `piece_bytes`, each a member of its own.
 std::string gzip_members(std::string_view bytes, std::size_t piece_bytes);
 std::string sha256_text(std::string_view bytes);

@@ -15,8 +15,6 @@ make_state_dir
 make_home "$build"
 export LAYERBOOT_BUILD=$build
 launcher=("$build/launcher/layerboot")
-programs=(--vfsd "$build/vfsd/vfsd" --guest-init "$build/guest-init/guest-init")
-fail() { echo "FAILED: $1"; exit 1; }
 
 mkdir "$state/shared"
 port=$((20000 + RANDOM % 20000))

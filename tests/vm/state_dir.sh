@@ -5,6 +5,14 @@
 #   has failed, the ends of the consoles are printed first.
 #   make_home BUILD_DIR: in `state`, the launcher's data, cache and runtime directories, with the kernels of this machine, so that none
 #   is fetched anew; the environment points the launcher there.
+#   layerboot ARGUMENT…: the launcher of the build directory `build`, to whose programs the options in `programs` lead after make_home. The
+#   bound is for what hangs, no expectation of speed.
+#   fail TEXT, same WHAT FOUND WANTED: what is wrong is printed, and ends the test.
+# shellcheck disable=SC2154 # $build is set by who sources this
+layerboot() { timeout --kill-after=60 "${most_minutes:-15}m" "$build/launcher/layerboot" "$@"; }
+fail() { echo "FAILED: $*"; exit 1; }
+same() { [ "$2" = "$3" ] || fail "$1: '$2', not '$3'"; }
+
 need_test_image() {
   [ -z "${LAYERBOOT_TEST_IMAGE:-}" ] || return 0
   echo "LAYERBOOT_TEST_IMAGE is not set: run ./dev test, or set it to the OCI layout that ./dev image makes"
@@ -22,6 +30,8 @@ make_home() {
   mkdir -p "$state"/{data/layerboot/kernels,cache,runtime}
   cp -r "$kernels" "$state/data/layerboot/kernels/"
   export XDG_DATA_HOME=$state/data XDG_CACHE_HOME=$state/cache XDG_RUNTIME_DIR=$state/runtime
+  # shellcheck disable=SC2034 # for the sourcing script
+  programs=(--vfsd "$1/vfsd/vfsd" --guest-init "$1/guest-init/guest-init")
 }
 
 end_state_dir() {

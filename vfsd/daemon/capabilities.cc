@@ -20,6 +20,8 @@ constexpr std::array<cap_value_t, 7> kUpperCapabilities{
     CAP_SETFCAP,       // security.capability, which dpkg and tar set
     CAP_SYS_ADMIN,     // trusted.* xattrs, the marks of overlayfs's format; nothing else is asked of it
 };
+/// Files are the daemon's own, unless somebody else has made the upper.
+constexpr std::array<cap_value_t, 2> kRecordedUpperCapabilities{CAP_DAC_OVERRIDE, CAP_FOWNER};
 constexpr std::array<cap_value_t, 8> kOpeningCapabilities{CAP_CHOWN,   CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
                                                           CAP_FOWNER,  CAP_FSETID,       CAP_MKNOD,
                                                           CAP_SETFCAP, CAP_SYS_ADMIN};
@@ -33,6 +35,7 @@ constexpr std::array<cap_value_t, 7> kOpeningShareCapabilities{
     CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SETUID, CAP_SETGID, CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN};
 constexpr std::array<cap_value_t, 1> kReadCapabilities{CAP_DAC_READ_SEARCH};
 constexpr std::array<cap_value_t, 1> kMountCapabilities{CAP_SYS_ADMIN};
+constexpr std::array<cap_value_t, 1> kRemoveCapabilities{CAP_DAC_OVERRIDE};
 
 std::span<const cap_value_t> capabilities_of(Rights rights) {
   switch (rights) {
@@ -48,8 +51,12 @@ std::span<const cap_value_t> capabilities_of(Rights rights) {
       return kReadCapabilities;
     case Rights::kUpper:
       return kUpperCapabilities;
+    case Rights::kRecordedUpper:
+      return kRecordedUpperCapabilities;
     case Rights::kShare:
       return kShareCapabilities;
+    case Rights::kRemoveFiles:
+      return kRemoveCapabilities;
   }
   return {};
 }

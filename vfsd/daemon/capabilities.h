@@ -7,13 +7,15 @@ namespace layerboot::vfsd {
 
 /// Who serves a request needs which rights of root.
 enum class Rights {
-  kNone,          // read-only, or an ordinary user: nothing
-  kMountOnly,     // an ordinary user in its own user namespace, while the private root is made
-  kOpening,       // root until all is open: what the others have
-  kOpeningShare,  // the same for a directory in place
-  kReadFiles,     // root, read-only, with a directory as its image
-  kUpper,         // root with an upper directory
-  kShare,         // root with a directory that is served in place, and written to
+  kNone,           // read-only, or an ordinary user: nothing
+  kMountOnly,      // an ordinary user in its own user namespace, while the private root is made
+  kOpening,        // root until all is open: what the others have
+  kOpeningShare,   // the same for a directory in place
+  kReadFiles,      // root, read-only, with a directory as its image
+  kUpper,          // root with an upper directory
+  kRecordedUpper,  // root with one that is kept as an ordinary user's
+  kShare,          // root with a directory that is served in place, and written to
+  kRemoveFiles,    // root, to take files out of directories of others
 };
 
 /// Gives up every capability but those of `rights`, in all sets and for the calling thread and those that it

@@ -62,7 +62,7 @@ class ControlServer::Client : public std::enable_shared_from_this<Client> {
 ControlServer::ControlServer(asio::io_context& io, Listener& listener, ControlTarget target)
     : io_(io),
       target_(std::move(target)),
-      owner_(::geteuid()),
+      peers_(listener.peers()),
       listening_(io, listener.take_socket().release()) {
   wait_for_client();
 }
@@ -81,11 +81,8 @@ void ControlServer::wait_for_client() {
 void ControlServer::accept_client() {
   UniqueFd socket(::accept4(listening_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!socket) return;
-  ucred peer{};
-  socklen_t size = sizeof(peer);
-  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return;
-  if (peer.uid != owner_ && peer.uid != 0) {
-    log_warn("process ", peer.pid, " of user ", peer.uid, " may not use the control socket");
+  if (const auto allowed = peers_ ? peers_->check(socket.get()) : Result<void>(); !allowed) {
+    log_warn(allowed.error().describe(), " may not use the control socket");
     return;
   }
   ++clients_;

@@ -1,18 +1,17 @@
 // ControlServer: clients of the control socket, on the control plane's thread.
 #pragma once
 
-#include <sys/types.h>
-
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <memory>
+#include <optional>
 
 #include "vfsd/daemon/control.h"
 #include "vfsd/daemon/listener.h"
 
 namespace layerboot::vfsd {
 
-/// Answers root and the user that the daemon runs as; whoever else connects is hung up on. A client may ask
+/// Answers who the listener's rule lets; whoever else connects is hung up on. A client may ask
 /// as often as it likes.
 class ControlServer {
  public:
@@ -31,7 +30,7 @@ class ControlServer {
 
   boost::asio::io_context& io_;
   const ControlTarget target_;
-  const uid_t owner_;
+  const std::optional<PeerRule> peers_;
   unsigned clients_ = 0;
   bool waiting_ = false;
   // Clients go with `io`, which may be after this object.

@@ -1,12 +1,14 @@
 #include "vfsd/daemon/listener.h"
 
 #include <fcntl.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "oci-mount/base/files.h"
 
@@ -46,16 +48,38 @@ Result<void> remove_stale(const std::filesystem::path& path, const sockaddr_un& 
   return {};
 }
 
-/// A mount of its own where that is allowed, so that ".." leads nowhere.
-Result<UniqueFd> hold_directory(const std::filesystem::path& directory) {
-  UniqueFd own(::open_tree(AT_FDCWD, directory.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-  if (own) return own;
-  return open_path(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+/// bind(2), which makes the file by the umask: nobody else can connect to it at any moment.
+Result<void> bind_for(mode_t mode, int socket, const sockaddr_un& address) {
+  const mode_t before = ::umask(0777 & ~mode);
+  const int bound = ::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  const int code = errno;
+  ::umask(before);
+  if (bound != 0) return fail(code, "socket ", address.sun_path, ": ", Error{code, {}}.describe());
+  return {};
+}
+
+/// Whether one of the peer's groups beside its main one is `group`. Of the first 64 Ki, as many as there are.
+bool has_group(int socket, gid_t group) {
+  std::vector<gid_t> groups(1U << 16);
+  socklen_t size_bytes = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size_bytes) != 0) return false;
+  groups.resize(size_bytes / sizeof(gid_t));
+  return std::ranges::find(groups, group) != groups.end();
 }
 
 }  // namespace
 
-Result<Listener> Listener::bind(const std::filesystem::path& path, std::string_view option) {
+Result<void> PeerRule::check(int socket) const {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return errno_error("SO_PEERCRED");
+  if (peer.uid == 0 || peer.uid == owner) return {};
+  if (group && (peer.gid == *group || has_group(socket, *group))) return {};
+  return fail(EACCES, "process ", peer.pid, " of user ", peer.uid);
+}
+
+Result<Listener> Listener::bind(const std::filesystem::path& path, std::string_view option,
+                                std::optional<gid_t> group) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const auto& text = path.native();
@@ -65,14 +89,16 @@ Result<Listener> Listener::bind(const std::filesystem::path& path, std::string_v
   }
   std::memcpy(address.sun_path, text.data(), text.size());
   LB_TRY(remove_stale(path, address, option));
-  LB_ASSIGN(auto directory, hold_directory(path.has_parent_path() ? path.parent_path() : "."));
   LB_ASSIGN(auto socket, make_socket());
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) < 0) {
-    return errno_error("socket ", text);
-  }
+  LB_TRY(bind_for(group ? 0660 : 0600, socket.get(), address));
   Listener listener(std::move(socket), false);
-  listener.name_ = path.filename();
-  listener.directory_ = std::move(directory);
+  LB_ASSIGN(listener.file_, SocketFile::hold(path));
+  if (group && ::fchownat(listener.file_->directory.get(), listener.file_->name.c_str(),
+                          static_cast<uid_t>(-1), *group, AT_SYMLINK_NOFOLLOW) != 0) {
+    return errno_error("socket ", text, " for group ", *group,
+                       " (an ordinary user can give it to groups that it is in)");
+  }
+  listener.peers_ = PeerRule{.owner = ::geteuid(), .group = group};
   set_nonblocking(listener.socket_.get());
   if (::listen(listener.socket_.get(), kBacklog) < 0) return errno_error("socket ", text);
   return listener;
@@ -90,7 +116,7 @@ Result<Listener> Listener::adopt(int fd) {
 }
 
 Listener::~Listener() {
-  if (!name_.empty()) ::unlinkat(directory_.get(), name_.c_str(), 0);
+  if (file_) file_->remove();
 }
 
 }  // namespace layerboot::vfsd

@@ -1,9 +1,12 @@
 #include "vfsd/daemon/options.h"
 
+#include <grp.h>
+
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <map>
 
+#include "oci-mount/base/decimal.h"
 #include "oci-mount/base/size.h"
 
 namespace layerboot::vfsd {
@@ -21,6 +24,15 @@ auto size_into(std::uint64_t& size_bytes) {
   };
 }
 
+/// By name or number.
+gid_t group_named(const std::string& text) {
+  if (const group* found = ::getgrnam(text.c_str())) return found->gr_gid;
+  const auto number = parse_whole<gid_t>(text);
+  if (!number || *number == static_cast<gid_t>(-1))
+    throw CLI::ValidationError("--socket-group", str_cat("there is no group ", text));
+  return *number;
+}
+
 const std::map<std::string, SandboxMode> kSandboxModes{
     {"auto", SandboxMode::kAuto}, {"namespace", SandboxMode::kNamespace}, {"none", SandboxMode::kNone}};
 const std::map<std::string, SeccompMode> kSeccompModes{
@@ -30,9 +42,22 @@ void declare(CLI::App& app, Options& options) {
   auto* socket = app.add_option("--socket-path", options.socket_path, "Unix socket to listen on");
   auto* socket_fd = app.add_option("--fd", options.socket_fd, "inherited socket, listening or connected");
   socket->excludes(socket_fd);
+  app.add_option_function<std::string>(
+         "--socket-group", [&options](const std::string& name) { options.socket_group = group_named(name); },
+         "group whose members may connect as well; else root and who this daemon runs as")
+      ->needs(socket);
   app.add_option("--control-socket", options.control_socket,
                  "Unix socket for questions and a new quota, one line of JSON each");
   app.add_option("--image", options.image, "image to serve, for example oci:DIR:TAG");
+  app.add_option_function<std::string>(
+         "--platform",
+         [&options](const std::string& text) {
+           auto parsed = store::parse_platform(text);
+           if (!parsed) throw CLI::ValidationError("--platform", parsed.error().text);
+           options.platform = *std::move(parsed);
+         },
+         "which of an image for several platforms, for example linux/arm64 (default: this machine's)")
+      ->type_name("OS/ARCH");
   app.add_option("--share", options.share,
                  "instead of an image: this directory, in place; what the guest writes is in it");
   app.add_option_function<std::string>(
@@ -84,6 +109,10 @@ void declare(CLI::App& app, Options& options) {
   app.add_flag(
       "--writeback", options.writeback,
       "let the guest keep what it writes for a while: faster for small writes, a full quota shows late");
+  app.add_flag(
+      "--record-owners", options.record_owners,
+      "keep what a new upper holds as an ordinary user's daemon does, in user.* attributes: root's then "
+      "does without CAP_SYS_ADMIN, and the host's overlayfs can't mount it");
   app.add_flag("--read-only", options.read_only, "refuse every change");
   auto* quiet = app.add_flag("--quiet", options.quiet, "only warnings and errors");
   app.add_flag("--debug", options.debug, "everything")->excludes(quiet);
@@ -97,6 +126,7 @@ std::string complaint(const Options& options) {
   if (!options.share.empty()) {
     const bool of_images = !options.image.empty() || !options.upper.empty() || !options.add_layers.empty();
     if (of_images) return "--share serves a directory in place: without --image, --upper and --add-layer";
+    if (options.record_owners) return "--record-owners is for --upper";
     if (options.quota_bytes != 0 || options.quota_inodes != 0)
       return "--share has no --quota: others write there, too; bound the directory by the host's own quotas";
     return options.writeback ? "--share shows the guest a directory that others write to: without --writeback"
@@ -104,7 +134,7 @@ std::string complaint(const Options& options) {
   }
   if (options.image.empty()) return "--image or --share is required";
   if (options.ids != IdMap()) return "--idmap is for --share";
-  if (options.read_only) return "";
+  if (options.read_only) return options.record_owners ? "--record-owners is for --upper" : "";
   if (options.upper.empty()) return "--upper is required (or --read-only)";
   if (options.quota_bytes == 0) return "--quota is required, for example --quota 4G";
   return "";

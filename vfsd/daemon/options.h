@@ -1,6 +1,8 @@
 // vfsd's command line.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -14,6 +16,7 @@
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/sanitizers.h"
 #include "oci-mount/layer/span_cache.h"
+#include "oci-mount/store/platform.h"
 #include "vfsd/daemon/sandbox.h"
 #include "vfsd/daemon/seccomp.h"
 
@@ -26,11 +29,13 @@ struct Options {
   static constexpr unsigned kMaxRequestQueues = 16;
 
   std::filesystem::path socket_path;     // empty with socket_fd
+  std::optional<gid_t> socket_group;     // may connect there, too
   int socket_fd = -1;                    // a listening or connected socket, inherited
   std::filesystem::path control_socket;  // empty: none
   std::string image;
-  std::filesystem::path share;  // instead of an image: this directory, as it is
-  IdMap ids;                    // of that
+  store::Platform platform = store::host_platform();  // which of an image for several
+  std::filesystem::path share;                        // instead of an image: this directory, as it is
+  IdMap ids;                                          // of that
   std::filesystem::path upper;
   std::uint64_t quota_bytes = 0;
   std::uint64_t quota_inodes = 0;  // 0: as many as the file system has by default
@@ -46,8 +51,9 @@ struct Options {
   IoEngine io_engine = IoEngine::kAuto;
   bool once = false;
   bool read_only = false;
-  bool send_opens = false;  // the guest asks for each open
-  bool writeback = false;   // the guest keeps what it writes for a while
+  bool send_opens = false;     // the guest asks for each open
+  bool record_owners = false;  // of a new upper: as an ordinary user's daemon does
+  bool writeback = false;      // the guest keeps what it writes for a while
   bool quiet = false;
   bool debug = false;
   bool print_capabilities = false;

@@ -1,6 +1,5 @@
 #include "vfsd/daemon/sandbox.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/securebits.h>
@@ -19,8 +18,10 @@
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/mount_list.h"
 #include "oci-mount/vfs/share_fs.h"
 #include "vfsd/daemon/capabilities.h"
+#include "vfsd/daemon/descriptors.h"
 
 namespace layerboot::vfsd {
 
@@ -56,34 +57,12 @@ Result<void> set_mount_attributes(int dir_fd, const char* path, std::uint64_t at
   return {};
 }
 
-/// A path as mountinfo has it: "\\040" is a space (proc_pid_mountinfo(5)).
-std::string unescaped(std::string_view text) {
-  std::string path;
-  for (std::size_t at = 0; at < text.size(); ++at) {
-    if (text[at] == '\\' && text.size() - at > 3) {
-      path += static_cast<char>((text[at + 1] - '0') * 64 + (text[at + 2] - '0') * 8 + (text[at + 3] - '0'));
-      at += 3;
-    } else {
-      path += text[at];
-    }
-  }
-  return path;
-}
-
 /// A clone of a directory's mounts leaves those out that are unbindable, and would show what they cover.
 Result<void> make_mounts_bindable() {
-  constexpr std::size_t kMaxMountsBytes = std::size_t{64} << 20;
-  constexpr int kMountPoint = 4;  // the field
-  LB_ASSIGN(const std::string mounts, read_file("/proc/self/mountinfo", kMaxMountsBytes));
-  std::string_view rest = mounts;
-  while (!rest.empty()) {
-    std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
-    if (line.substr(0, line.find(" - ")).find(" unbindable") == std::string_view::npos) continue;
-    for (int i = 0; i < kMountPoint; ++i) line.remove_prefix(line.find(' ') + 1);
-    const std::string path = unescaped(line.substr(0, line.find(' ')));
-    if (::mount(nullptr, path.c_str(), nullptr, MS_PRIVATE, nullptr) != 0)
-      return errno_error("unbindable mount ", path);
+  LB_ASSIGN(const auto mounts, own_mounts());
+  for (const MountPoint& mount : mounts) {
+    if (mount.unbindable && ::mount(nullptr, mount.path.c_str(), nullptr, MS_PRIVATE, nullptr) != 0)
+      return errno_error("unbindable mount ", mount.path);
   }
   return {};
 }
@@ -130,31 +109,18 @@ void keep_rights_as_others() {
   log_warn("no CAP_SETPCAP: what the guest's users make is subject to their rights on this host alone");
 }
 
-/// The highest open descriptor, by the list that the kernel keeps.
-Result<rlim_t> highest_descriptor() {
-  DIR* const list = ::opendir("/proc/self/fd");
-  if (list == nullptr) return errno_error("/proc/self/fd");
-  rlim_t highest = 0;
-  while (const dirent* entry = ::readdir(list)) {
-    rlim_t number = 0;
-    for (const char* c = entry->d_name; *c >= '0' && *c <= '9'; ++c)
-      number = number * 10 + static_cast<rlim_t>(*c - '0');
-    highest = std::max(highest, number);
-  }
-  ::closedir(list);
-  return highest;
+/// A clone of the mount that `directory` is on: only what is below it, and inert.
+Result<UniqueFd> clone_directory(const std::filesystem::path& directory) {
+  UniqueFd own(::open_tree(AT_FDCWD, directory.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  if (!own) return errno_error("directory ", directory.native(), " as a mount of its own", kAdvice);
+  auto set = set_mount_attributes(own.get(), "", kHeld);
+  if (!set) return while_doing(std::move(set).error(), "directory ", directory.native());
+  return own;
 }
 
-/// The limit is on numbers, not on how many there are. Raised for `more` only.
-Result<void> limit_descriptors(rlim_t more) {
-  LB_ASSIGN(const rlim_t highest, highest_descriptor());
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return errno_error("RLIMIT_NOFILE");
-  const rlim_t most = more == 0 ? limit.rlim_cur : limit.rlim_max;
-  limit.rlim_cur = std::min<rlim_t>(most, highest + 1 + Sandbox::kServingDescriptors + more);
-  limit.rlim_max = limit.rlim_cur;
-  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return errno_error("RLIMIT_NOFILE");
-  return {};
+Result<void> cover(const std::filesystem::path& directory, int mount) {
+  if (::move_mount(mount, "", AT_FDCWD, directory.c_str(), MOVE_MOUNT_F_EMPTY_PATH) == 0) return {};
+  return errno_error("directory ", directory.native(), " as a mount of its own", kAdvice);
 }
 
 }  // namespace
@@ -205,15 +171,20 @@ Result<void> Sandbox::enter_namespaces() {
   return {};
 }
 
-Result<void> Sandbox::hold_upper(const std::filesystem::path& upper) const {
+Result<void> Sandbox::hold_host(const std::filesystem::path& upper, const std::filesystem::path& indexes) {
   if (!has_namespaces_) return {};
-  LB_TRY(make_directories(upper, 0700));
-  if (::mount(upper.c_str(), upper.c_str(), nullptr, MS_BIND, nullptr) != 0) {
-    return errno_error("directory ", upper.native(), " as a mount of its own", kAdvice);
+  UniqueFd written;
+  if (!upper.empty()) {
+    LB_TRY(make_directories(upper, 0700));
+    LB_ASSIGN(written, clone_directory(upper));
   }
-  auto set = set_mount_attributes(AT_FDCWD, upper.c_str(), kHeld);
-  if (!set) return while_doing(std::move(set).error(), "directory ", upper.native());
-  return {};
+  LB_TRY(make_private_directory(indexes));
+  LB_ASSIGN(indexes_, clone_directory(indexes));
+  // The clones are taken before: they stay as they are.
+  auto shut = set_mount_attributes(AT_FDCWD, "/", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, AT_RECURSIVE);
+  if (!shut) return fail(shut.error().code, shut.error().describe(), kAdvice);
+  LB_TRY(cover(indexes, indexes_.get()));
+  return upper.empty() ? Result<void>() : cover(upper, written.get());
 }
 
 Result<std::filesystem::path> Sandbox::hold_share(const std::filesystem::path& share) {
@@ -234,8 +205,13 @@ std::size_t Sandbox::share_descriptors() {
   return std::min<std::size_t>(limit.rlim_max - kOwn, vfs::ShareOptions::kDefaultDescriptors);
 }
 
-Result<void> Sandbox::close(Served served) {
-  LB_TRY(limit_descriptors(served == Served::kShare ? share_descriptors() : 0));
+Result<void> Sandbox::close(Served served, bool recorded_upper) {
+  LB_TRY(limit_descriptors(kServingDescriptors, served == Served::kShare ? share_descriptors() : 0));
+  if (indexes_) {
+    if (auto shut = set_mount_attributes(indexes_.get(), "", MOUNT_ATTR_RDONLY); !shut)
+      return while_doing(std::move(shut).error(), "cannot make the indexes read-only");
+    indexes_.reset();
+  }
   if (has_namespaces_) {
     if (auto made = make_private_root(share_.get()); !made) {
       return fail(made.error().code, "cannot make the sandbox's root: ", made.error().describe(), kAdvice);
@@ -245,7 +221,10 @@ Result<void> Sandbox::close(Served served) {
   ::umask(0);  // the guest's kernel has applied its own
   Rights rights = Rights::kNone;
   if (is_root_ && served != Served::kImage) rights = Rights::kReadFiles;
-  if (is_root_ && writable_) rights = served == Served::kShare ? Rights::kShare : Rights::kUpper;
+  if (is_root_ && writable_) {
+    rights = recorded_upper ? Rights::kRecordedUpper : Rights::kUpper;
+    if (served == Served::kShare) rights = Rights::kShare;
+  }
   LB_TRY(keep_only(rights));
   return restore_death_signal();
 }

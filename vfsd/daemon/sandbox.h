@@ -1,8 +1,9 @@
 // Sandbox: where the daemon serves from. Alone in its namespaces, with an empty root, few rights and few
 // descriptors.
 //
-// Three steps, since an image must be found and indexed before the door is shut: enter(), hold_upper(),
-// close(). What the process may call is apart: see seccomp.h. Why it is as it is: DESIGN.md, "Sandbox".
+// Three steps, since an image must be found and indexed before the door is shut: enter(), hold_host() or
+// hold_share(), close(). What the process may call is apart: see seccomp.h. Why it is as it is: DESIGN.md,
+// "Sandbox".
 #pragma once
 
 #include <sys/types.h>
@@ -40,19 +41,23 @@ class Sandbox {
   /// upper nor close() needs. `writable`: something will be written to, `in_place` in a directory of others.
   static Result<Sandbox> enter(SandboxMode mode, bool writable, bool in_place = false);
 
-  /// Makes `upper`, which is created where missing, a mount of its own: no path that begins at a descriptor
-  /// in it leads out of it, and no device node in it can be opened. Call before it is opened.
-  Result<void> hold_upper(const std::filesystem::path& upper) const;
-  /// The same for a directory that is served in place, with all that is mounted below it, now or later. What
-  /// it gives leads there until close(). ENOTDIR or the like where there is none.
+  /// Of an image: from here on all that is opened comes from read-only mounts, and nothing of it can be
+  /// opened anew, or changed, for writing. But for `upper` (empty: none) and, until close(), `indexes`, which
+  /// are made where missing and become mounts of their own: no path that begins at a descriptor in one leads
+  /// out of it, and no device node in it can be opened. Both absolute. Call before any of it is opened.
+  Result<void> hold_host(const std::filesystem::path& upper, const std::filesystem::path& indexes);
+  /// A directory that is served in place: a mount of its own in the same way, with all that is mounted below
+  /// it, now or later. What it gives leads there until close(). ENOTDIR or the like where there is none.
   Result<std::filesystem::path> hold_share(const std::filesystem::path& share);
 
   /// Call when all is open: an empty, read-only root with nothing but /proc/self/fd, no umask, few
-  /// descriptors, and no right but what an upper or `served` needs.
-  Result<void> close(Served served);
+  /// descriptors, and no right but what an upper or `served` needs; few for `recorded_upper`.
+  Result<void> close(Served served, bool recorded_upper = false);
 
   /// False for kNone, and where kAuto got none.
   [[nodiscard]] bool has_namespaces() const { return has_namespaces_; }
+  /// Whether other users have the numbers that they have on the host: not in a user namespace of ours.
+  [[nodiscard]] bool knows_users() const { return is_root_ || !has_namespaces_; }
 
  private:
   Sandbox() = default;
@@ -63,7 +68,8 @@ class Sandbox {
   bool has_namespaces_ = false;
   bool writable_ = false;
   bool is_root_ = false;
-  UniqueFd share_;  // its mounts, until they are in the private root
+  UniqueFd share_;    // its mounts, until they are in the private root
+  UniqueFd indexes_;  // the mount, until it is read-only
   int death_signal_ = 0;
   pid_t parent_ = 0;
 };

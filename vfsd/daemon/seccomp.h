@@ -14,9 +14,9 @@ enum class SeccompMode {
 
 /// What serving does besides answering from what is open and mapped.
 struct ServingCalls {
-  bool upper = false;                  // changes a file system
+  bool changes = false;                // a file system: an upper, or a directory in place
   bool callers = false;                // as the guest's users, and syncs what they have changed
-  bool peer_names = false;             // asks who is at the other end of a socket: the control socket does
+  bool lookups = false;                // finds, opens and lists files of a directory in place
   bool image_files = false;            // opens files of the image one by one: the image is a directory
   IoEngine engine = IoEngine::kUring;  // that the reactors have; not kAuto
 };
@@ -25,5 +25,8 @@ struct ServingCalls {
 /// thread, no ring and no socket can be made afterwards. ENOSYS or the like where the host's kernel or
 /// sandbox takes no filter.
 Result<void> allow_only_serving(SeccompMode mode, ServingCalls calls);
+
+/// For a SocketKeeper's child: to wait, to remove files from directories that are open, and to end.
+Result<void> allow_only_removing_files();
 
 }  // namespace layerboot::vfsd

@@ -41,7 +41,12 @@ Result<ServedImage> serve_image(const Options& options, Sandbox& sandbox) {
   if (!options.share.empty()) return serve_share(options, sandbox);
   vfs::ImageSourceOptions source_options;
   LB_ASSIGN(source_options.dirs, StateDirs::from_environment());
-  source_options.index_dir = options.index_dir;
+  source_options.index_dir =
+      std::filesystem::absolute(options.index_dir.empty() ? source_options.dirs.index() : options.index_dir);
+  const std::filesystem::path upper_directory =
+      options.read_only ? std::filesystem::path() : std::filesystem::absolute(options.upper);
+  LB_TRY(sandbox.hold_host(upper_directory, source_options.index_dir));
+  source_options.platform = options.platform;
   source_options.add_layers = options.add_layers;
   source_options.cache_bytes = options.cache_bytes;
   source_options.memory_limit_bytes = options.memory_limit_bytes;
@@ -55,12 +60,14 @@ Result<ServedImage> serve_image(const Options& options, Sandbox& sandbox) {
     return served;
   }
   vfs::UpperOptions upper;
-  upper.directory = options.upper;
+  upper.directory = upper_directory;
+  upper.record_owners = options.record_owners;
   upper.quota_bytes = options.quota_bytes;
   upper.quota_inodes = options.quota_inodes;
   if (options.host_floor_bytes) upper.host_floor_bytes = *options.host_floor_bytes;
   LB_ASSIGN(auto writable, vfs::make_writable_fs(*served.source, upper));
   served.quota = &writable->quota();
+  served.has_recorded_upper = writable->keeping() == overlay::Keeping::kRecorded;
   served.file_system = std::move(writable);
   return served;
 }

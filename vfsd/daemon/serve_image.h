@@ -20,6 +20,7 @@ struct ServedImage {
   std::unique_ptr<WorkerPool> own_workers;
   std::unique_ptr<vfs::FileSystem> file_system;
   overlay::Quota* quota = nullptr;  // of the file system; null where that has none
+  bool has_recorded_upper = false;  // with owners and marks in attributes that take no rights of root
   std::chrono::steady_clock::time_point
       indexes_open;  // when they were; of a directory in place, when that was
 

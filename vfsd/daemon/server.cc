@@ -13,7 +13,7 @@ namespace asio = boost::asio;
 using Wait = asio::posix::stream_descriptor;
 
 Server::Server(Listener& listener, vhost::Backend& backend, fuse::Session& session, bool once)
-    : backend_(backend), session_(session), once_(once || listener.is_connected()) {
+    : backend_(backend), session_(session), once_(once || listener.is_connected()), peers_(listener.peers()) {
   for (const int signal : {SIGTERM, SIGINT}) {
     boost::system::error_code error;
     signals_.add(signal, error);
@@ -52,10 +52,14 @@ void Server::wait_for_front_end() {
 
 void Server::accept_front_end() {
   UniqueFd socket(::accept4(listening_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
-  if (socket) return adopt_front_end(std::move(socket));
-  if (errno != ECONNABORTED && errno != EINTR && errno != EAGAIN) {
-    log_warn(Error{errno, {}}.describe(), ": a front end could not be accepted");
+  if (!socket) {
+    if (errno != ECONNABORTED && errno != EINTR && errno != EAGAIN)
+      log_warn(Error{errno, {}}.describe(), ": a front end could not be accepted");
+    return wait_for_front_end();
   }
+  const auto allowed = peers_ ? peers_->check(socket.get()) : Result<void>();
+  if (allowed) return adopt_front_end(std::move(socket));
+  log_warn(allowed.error().describe(), " may not be the front end");
   wait_for_front_end();
 }
 

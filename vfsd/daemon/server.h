@@ -41,6 +41,7 @@ class Server {
   vhost::Backend& backend_;
   fuse::Session& session_;
   const bool once_;
+  const std::optional<PeerRule> peers_;
   boost::asio::io_context io_{1};
   boost::asio::signal_set signals_{io_};
   boost::asio::posix::stream_descriptor listening_{io_};

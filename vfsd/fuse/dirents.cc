@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "oci-mount/base/path_rules.h"
 #include "vfsd/fuse/privileges.h"
 
 namespace layerboot::vfsd::fuse {

@@ -9,6 +9,7 @@
 
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/base/mode_bits.h"
+#include "oci-mount/base/path_rules.h"
 #include "vfsd/fuse/dirents.h"
 #include "vfsd/fuse/ops.h"
 #include "vfsd/fuse/wire.h"
@@ -146,6 +147,11 @@ void reply_written(Exchange& exchange, std::size_t size_bytes) {
   reply_object(exchange, out);
 }
 
+vfs::Writer writer_of(std::uint32_t write_flags) {
+  if ((write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) return vfs::Writer::kUnprivileged;
+  return (write_flags & FUSE_WRITE_CACHE) != 0 ? vfs::Writer::kPageCache : vfs::Writer::kPrivileged;
+}
+
 void write(Call& call) {
   const auto in = call.body.take<fuse_write_in>();
   if (!call.body.ok() || in.size > kMaxWriteBytes || !range_is_sane(in.offset, in.size)) {
@@ -155,17 +161,17 @@ void write(Call& call) {
   if (call.exchange.header.len - kDataOffset < in.size) return call.malformed();
   auto& from = call.exchange.data;
   sub_slices(call.exchange.readable(), kDataOffset, in.size, from);
-  const bool kill = (in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
-  if (kill && call.takes_set_id(call.node())) {
-    auto written = call.fs.write(call.reactor, call.node(), in.offset, from, kill);
+  const auto writer = writer_of(in.write_flags);
+  if (writer == vfs::Writer::kUnprivileged && call.takes_set_id(call.node())) {
+    auto written = call.fs.write(call.reactor, call.node(), in.offset, from, writer);
     return reply_when_done(call.exchange, drop_then(call.fs, call.reactor, call.node(), std::move(written)),
                            reply_written);
   }
-  const auto done = call.fs.try_write(call.node(), in.offset, from, kill);
+  const auto done = call.fs.try_write(call.node(), in.offset, from, writer);
   if (!done) return reply_error(call.exchange, done.error());
   if (*done != vfs::FileSystem::kWouldWait)
     return reply_written(call.exchange, static_cast<std::size_t>(*done));
-  reply_when_done(call.exchange, call.fs.write(call.reactor, call.node(), in.offset, from, kill),
+  reply_when_done(call.exchange, call.fs.write(call.reactor, call.node(), in.offset, from, writer),
                   reply_written);
 }
 
@@ -229,7 +235,7 @@ void copy_file_range(Call& call) {
 
 /// 0, or the errno for a name that no file system gets to see.
 int refused_xattr(const Call& call, std::string_view name) {
-  if (name.size() > XATTR_NAME_MAX) return ERANGE;
+  if (name.size() > kMaxXattrNameBytes) return ERANGE;
   // A client that does not obey ACLs shall not believe that it could store one.
   const bool unheeded = name.starts_with("system.posix_acl_") && !call.has_agreed_to(FUSE_POSIX_ACL);
   return unheeded ? EOPNOTSUPP : 0;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "oci-mount/base/io_slices.h"
+#include "oci-mount/base/path_rules.h"
 #include "vfsd/fuse/dirents.h"
 #include "vfsd/fuse/ops.h"
 #include "vfsd/fuse/wire.h"
@@ -63,7 +64,7 @@ void symlink(Call& call) {
   const auto name = take_name(call);
   const auto target = call.body.take_string(kMaxBodyBytes);
   if (!call.body.done()) return call.malformed();
-  if (target.size() > kMaxLinkBytes) return reply_errno(call.exchange, ENAMETOOLONG);
+  if (target.size() > kMaxSymlinkBytes) return reply_errno(call.exchange, ENAMETOOLONG);
   reply_entry_result(call.exchange, call.fs.symlink(call.node(), name, target, call.caller()));
 }
 

@@ -39,8 +39,6 @@ inline constexpr std::uint16_t kCongestionThreshold = 49151;
 /// What precedes the data of the longest request that is copied whole (SETXATTR: its header, a name, and
 /// XATTR_SIZE_MAX of value). A longer body is malformed.
 inline constexpr std::size_t kMaxBodyBytes = 65536 + 1024;
-inline constexpr std::size_t kMaxNameBytes = 255;
-inline constexpr std::size_t kMaxLinkBytes = 4095;
 
 /// Entries and attributes never go stale: the lower is immutable and the upper has this one guest.
 inline constexpr std::uint64_t kForeverSeconds = 1ULL << 32;

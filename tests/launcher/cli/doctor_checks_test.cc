@@ -67,7 +67,7 @@ TEST(Completion, IsAScriptThatKnowsTheCommands) {
                                 "echo \"${COMPREPLY[@]}\"\n");
   const std::string command = "bash " + script.string() + " > " + (scratch.path() / "out").string();
   ASSERT_EQ(std::system(command.c_str()), 0);
-  EXPECT_EQ(scratch.read("out"), "reset resize\n--ephemeral\n");
+  EXPECT_EQ(scratch.read("out"), "restart reset resize\n--ephemeral\n");
 }
 
 }  // namespace

@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+#include <sstream>
+
 #include "launcher/cli/image_show.h"
-#include "launcher/cli/time_text.h"
+#include "launcher/host/time_text.h"
 #include "launcher/images/store_index.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/tar_builder.h"
@@ -59,7 +62,7 @@ TEST_F(ImageListTest, FiltersAndFormats) {
   EXPECT_EQ(filtered("reference=debian"), "debian:12 \n");
   EXPECT_EQ(filtered("reference=docker.io/library/deb*"), "debian:12 \n");
   EXPECT_EQ(filtered("reference=registry.example/*/app:1"), "registry.example/team/app:1 \n");
-  EXPECT_EQ(filtered("usable=false"), "odd?[31m:1 \n");
+  EXPECT_EQ(filtered("usable=false"), "odd\\033[31m:1 \n");
   EXPECT_EQ(filtered("dangling=true"), "");
   Options options;
   options.format = "a\\t{{ .Layers }}";
@@ -67,6 +70,52 @@ TEST_F(ImageListTest, FiltersAndFormats) {
   EXPECT_EQ(list(options), "a\t1\n");
   options.format = "{{.Layers";
   EXPECT_FALSE(check_image_list(options));
+}
+
+TEST_F(ImageListTest, AsATreeImagesStandOnTheLayersTheyShare) {
+  std::filesystem::remove_all(dirs_.store());
+  test::ImageBuilder image(dirs_.store());
+  image.add_gzip_layer(test::TarBuilder().file("base", "1").finish()).write("docker.io/library/base:1");
+  image.write("docker.io/library/again:1");
+  const auto base = image.layers;
+  image.add_gzip_layer(test::TarBuilder().file("app", "2").finish()).write("registry.example/app:1");
+  image.layers = base;
+  image.add_gzip_layer(test::TarBuilder().file("common", "3").finish());
+  const auto common = image.layers;
+  image.add_gzip_layer(test::TarBuilder().file("x", "4").finish()).write("x:1");
+  image.layers = common;
+  image.add_gzip_layer(test::TarBuilder().file("y", "5").finish());
+  image.add_gzip_layer(test::TarBuilder().file("y2", "6").finish()).write("y:1");
+  image.add_to_index(R"({"mediaType":"application/x","digest":"none","annotations":)"
+                     R"({"org.opencontainers.image.ref.name":"odd:1"}})");
+  Options options;
+  options.image_tree = true;
+  std::string names;
+  std::istringstream lines(list(options));
+  for (std::string line; std::getline(lines, line);) {
+    std::string size;
+    const auto gap = line.find("   ", line.find_first_not_of("│├└─ "));
+    std::istringstream rest(line.substr(gap));
+    rest >> size;
+    names += line.substr(0, gap) + " " + size + "\n";
+  }
+  EXPECT_EQ(names,
+            "IMAGE LAYERS\n"
+            "again:1 1\n"
+            "├─ base:1 +0\n"
+            "├─ registry.example/app:1 +1\n"
+            "└─ (shared) +1\n"
+            "   ├─ x:1 +1\n"
+            "   └─ y:1 +2\n"
+            "odd:1 -\n");
+  options.json = true;
+  const auto tree = nlohmann::json::parse(list(options), nullptr, false);
+  ASSERT_EQ(tree.size(), 1U) << tree;
+  EXPECT_EQ(tree[0]["images"].size(), 2U);
+  EXPECT_EQ(tree[0]["children"][1]["children"][1]["layers"].size(), 2U);
+  options.filters = {"reference=y"};
+  EXPECT_EQ(nlohmann::json::parse(list(options), nullptr, false)[0]["layers"].size(), 4U)
+      << "alone it is whole";
 }
 
 TEST_F(ImageListTest, AnImageIsInspected) {
@@ -78,7 +127,8 @@ TEST_F(ImageListTest, AnImageIsInspected) {
   EXPECT_TRUE((*object)["layers"][0]["index_bytes"].is_null());
   const auto odd = inspect_image(dirs_, "odd\033[31m:1");
   ASSERT_TRUE(odd) << odd.error().text;
-  EXPECT_EQ((*odd)["problem"], "its digest is none");
+  EXPECT_TRUE((*odd)["problem"].get<std::string>().starts_with("its digest is none; layerboot rmi "))
+      << (*odd)["problem"];
   EXPECT_EQ(inspect_image(dirs_, "ubuntu").error().code, ENOENT);
 }
 

@@ -5,37 +5,10 @@
 #include <algorithm>
 #include <vector>
 
+#include "tests/launcher/cli/command_line.h"
+
 namespace layerboot::launcher {
 namespace {
-
-ParsedCommandLine parse(std::vector<const char*> arguments) {
-  arguments.insert(arguments.begin(), "layerboot");
-  return parse_command_line(static_cast<int>(arguments.size()), arguments.data());
-}
-
-void expect_misuse(const std::vector<const char*>& arguments, const std::string& about) {
-  const auto parsed = parse(arguments);
-  EXPECT_FALSE(parsed.options);
-  EXPECT_EQ(parsed.exit_code, kExitUsage);
-  EXPECT_NE(parsed.text.find(about), std::string::npos) << parsed.text;
-  EXPECT_EQ(std::count(parsed.text.begin(), parsed.text.end(), '\n'), 1) << parsed.text;
-}
-
-TEST(Options, RunHasDefaults) {
-  const auto parsed = parse({"run", "oci:/images/debian:12"});
-  ASSERT_TRUE(parsed.options) << parsed.text;
-  const Options& options = *parsed.options;
-  EXPECT_EQ(options.command, Command::kRun);
-  EXPECT_EQ(options.image, "oci:/images/debian:12");
-  EXPECT_EQ(options.name, "debian-12");
-  EXPECT_EQ(options.memory_bytes, kDefaultMemoryBytes);
-  EXPECT_FALSE(options.quota_bytes);
-  EXPECT_EQ(options.kernel, "debian");
-  EXPECT_EQ(options.accel_choice, AccelChoice::kAuto);
-  EXPECT_EQ(options.net, Net::kUser);
-  EXPECT_EQ(options.log_level, LogLevel::kInfo);
-  EXPECT_GE(options.cpus, 1U);
-}
 
 TEST(Options, ImagesAreFetchedAsDockerDoes) {
   EXPECT_EQ(parse({"run", "debian:12"}).options->pull_policy, PullPolicy::kMissing);
@@ -52,73 +25,53 @@ TEST(Options, ImagesAreFetchedAsDockerDoes) {
   expect_misuse({"tag", "debian:12"}, "NAME");
 }
 
-TEST(Options, AVmOnADiskHasANameOfItsOwn) {
-  EXPECT_EQ(parse({"run", "debian:12"}).options->name, "debian-12");
-  EXPECT_EQ(parse({"run", "--disk-image", "debian:12"}).options->name, "debian-12-disk");
-  EXPECT_EQ(parse({"run", "--disk-image", "debian:12", "--name", "web"}).options->name, "web");
+TEST(Options, WhatIsNearIsNamed) {
+  expect_misuse({"strat", "vm"}, "did you mean start");
+  expect_misuse({"run", "--memroy", "1G", "i"}, "did you mean --memory?");
+  expect_misuse({"stop", "--tme=3", "vm"}, "did you mean --time?");
 }
 
-TEST(Options, RunTakesAnUpperOrWhatTheVmHad) {
-  EXPECT_FALSE(parse({"run", "debian:12"}).options->upper_choice);
-  const auto parsed = parse({"run", "debian:12", "--upper", "disk", "--ephemeral"});
-  ASSERT_TRUE(parsed.options) << parsed.text;
-  EXPECT_EQ(parsed.options->upper_choice, UpperKind::kDisk);
-  EXPECT_EQ(parse({"run", "debian:12", "--upper", "ram"}).options->upper_choice, UpperKind::kRam);
-  expect_misuse({"run", "debian:12", "--upper", "floppy"}, "--upper");
-  expect_misuse({"run", "debian:12", "--upper", "disk", "--no-initrd"}, "--no-initrd");
-  expect_misuse({"run", "debian:12", "--upper", "ram", "--writeback"}, "--writeback");
-  expect_misuse({"run", "debian:12", "--upper", "disk", "--disk-image"}, "--disk-image");
-  expect_misuse({"run", "--upper", "disk", "--socket-path", "/s"}, "--socket-path");
+TEST(Options, TheHelpBeginsWithWhatOneNeedsFirst) {
+  const std::string all = parse({"--help"}).text;
+  EXPECT_LT(all.find("Run VMs:"), all.find("Images:"));
+  EXPECT_LT(all.find("  run "), all.find("  ps "));
+  const std::string run = parse({"run", "-h"}).text;
+  EXPECT_LT(run.find("--volume"), run.find("--no-initrd"));
+  EXPECT_LT(run.find("What one needs first:"), run.find("--volume"));
 }
 
-TEST(Options, RunTakesAll) {
-  const auto parsed =
-      parse({"run",        "debian:12", "--name",       "web",      "--cpus", "3",        "--memory",
-             "2000000000", "--disk",    "8G",           "--kernel", "host",   "--append", "single debug",
-             "--accel",    "kvm",       "--machine",    "microvm",  "--net",  "none",     "--debug",
-             "--vfsd",     "/v",        "--guest-init", "/g",       "--qemu", "/q"});
-  ASSERT_TRUE(parsed.options) << parsed.text;
-  const Options& options = *parsed.options;
-  EXPECT_EQ(options.name, "web");
-  EXPECT_EQ(options.cpus, 3U);
-  EXPECT_EQ(options.memory_bytes, 1908U << 20U) << "rounded up to whole MiB";
-  EXPECT_EQ(options.quota_bytes, std::uint64_t{8} << 30U);
-  EXPECT_EQ(options.kernel, "host");
-  EXPECT_EQ(options.append, "single debug");
-  EXPECT_EQ(options.accel_choice, AccelChoice::kKvm);
-  EXPECT_EQ(options.machine_choice, MachineChoice::kMicrovm);
-  EXPECT_EQ(options.net, Net::kNone);
-  EXPECT_EQ(options.log_level, LogLevel::kDebug);
-  EXPECT_EQ(options.vfsd, "/v");
-  EXPECT_EQ(options.guest_init, "/g");
-  EXPECT_EQ(options.qemu, "/q");
+TEST(Options, CommandsAboutVms) {
+  const auto logs = parse({"logs", "-t", "-n", "5", "--since", "1700000000", "vm"});
+  ASSERT_TRUE(logs.options) << logs.text;
+  EXPECT_EQ(logs.options->tail, 5U);
+  EXPECT_EQ(logs.options->since, 1'700'000'000);
+  EXPECT_FALSE(parse({"logs", "-n", "all", "vm"}).options->tail);
+  expect_misuse({"logs", "--tail", "many", "vm"}, "many");
+  expect_misuse({"logs", "--since", "soon", "vm"}, "soon");
+  expect_misuse({"ps", "--filter", "size=3"}, "--filter size=3");
+  expect_misuse({"ps", "--format", "{{.Colour}}"}, ".Colour");
+  EXPECT_TRUE(parse({"ps", "--filter", "status=exited", "--format", "{{.Name}}\t{{.Ports}}"}).options);
+  EXPECT_EQ(parse({"rename", "old", "new"}).options->new_name, "new");
+  expect_misuse({"rename", "old", "n/w"}, "n/w");
+  expect_misuse({"volume", "ls", "a"}, "no names");
+  expect_misuse({"volume", "rm"}, "give names");
+  expect_misuse({"exec", "-d", "vm"}, "COMMAND");
+  expect_misuse({"run", "i", "--wait"}, "--detach");
+  expect_misuse({"run", "i", "--restart", "always", "--rm"}, "--rm");
+  const auto cp = parse({"cp", "-aL", "vm:/a", "b"});
+  ASSERT_TRUE(cp.options) << cp.text;
+  EXPECT_TRUE(cp.options->archive && cp.options->follow_link);
+  EXPECT_EQ(cp.options->copy_from, "vm:/a");
 }
 
-TEST(Options, RunTakesWhatTheGuestIsTold) {
-  const auto parsed = parse({"run",   "i",       "-v", "/a:/b:ro", "--volume",   "/c:/d:overlay",
-                             "-p",    "8080:80", "-e", "A=b",      "--env",      "LAYERBOOT_NO_SUCH",
-                             "-u",    "www",     "-w", "/srv",     "--hostname", "web",
-                             "--net", "passt"});
-  ASSERT_TRUE(parsed.options) << parsed.text;
-  const Options& options = *parsed.options;
-  ASSERT_EQ(options.volumes.size(), 2U);
-  EXPECT_EQ(options.volumes[0].kind, VolumeKind::kReadOnly);
-  EXPECT_EQ(options.volumes[1].kind, VolumeKind::kOverlay);
-  EXPECT_EQ(options.volumes[1].guest, "/d");
-  ASSERT_EQ(options.published.size(), 1U);
-  EXPECT_EQ(options.published[0].guest, 80);
-  EXPECT_EQ(options.environment, (std::vector<std::string>{"A=b"}));
-  EXPECT_EQ(options.user, "www");
-  EXPECT_EQ(options.workdir, "/srv");
-  EXPECT_EQ(options.hostname, "web");
-  EXPECT_EQ(options.net, Net::kPasst);
-}
-
-TEST(Options, RunOnADaemonThatServes) {
-  const auto parsed = parse({"run", "--socket-path", "/run/s.sock"});
-  ASSERT_TRUE(parsed.options) << parsed.text;
-  EXPECT_EQ(parsed.options->socket_path, "/run/s.sock");
-  EXPECT_EQ(parsed.options->name, "virtiofs");
+TEST(Options, WhatMeansSomethingElseHereIsSaid) {
+  expect_misuse({"run", "i", "--net", "host"}, "a network of its own");
+  expect_misuse({"run", "i", "--net", "bridge"}, "leave --net out");
+  expect_misuse({"run", "i", "--net", "user", "--net", "passt"}, "give it first");
+  expect_misuse({"run", "i", "-P", "--net", "none"}, "--publish");
+  expect_misuse({"run", "i", "--tmpfs", "/a", "--no-initrd"}, "--no-initrd");
+  expect_misuse({"run", "i", "--env-file", "/no/such"}, "/no/such");
+  expect_misuse({"run", "i", "--dns", "dns.example"}, "no address");
 }
 
 TEST(Options, OtherCommands) {
@@ -162,6 +115,36 @@ TEST(Options, StoreCommands) {
   expect_misuse({"rmi"}, "IMAGE");
   expect_misuse({"gc", "debian:12"}, "debian:12");
   expect_misuse({"images", "--yaml"}, "--yaml");
+  EXPECT_TRUE(parse({"images", "--tree", "--json"}).options->image_tree);
+  expect_misuse({"images", "--tree", "--names"}, "--names");
+  expect_misuse({"images", "--tree", "--format", "json"}, "--format");
+}
+
+TEST(Options, ImagesAreMadeAndSent) {
+  const auto commit = parse({"commit", "web", "app:1", "-c", "CMD x", "--change", "ENV A=1", "-m", "what",
+                             "--squash", "--compression", "zstd"});
+  ASSERT_TRUE(commit.options) << commit.text;
+  EXPECT_EQ(commit.options->command, Command::kCommit);
+  EXPECT_EQ(commit.options->name, "web");
+  EXPECT_EQ(commit.options->image_name, "app:1");
+  EXPECT_EQ(commit.options->commit.changes, (std::vector<std::string>{"CMD x", "ENV A=1"}));
+  EXPECT_EQ(commit.options->commit.compression, "zstd");
+  EXPECT_TRUE(commit.options->commit.squash);
+  EXPECT_FALSE(commit.options->commit.keep_identity);
+  EXPECT_FALSE(commit.options->rebase);
+  EXPECT_TRUE(parse({"commit", "web", "--rebase"}).options->rebase);
+  expect_misuse({"commit", "../web"}, "../web");
+  expect_misuse({"commit", "--compression", "xz", "web"}, "xz");
+  const auto build = parse({"build", "-t", "app", "--build-arg", "A=1", "--build-arg", "B=2", "dir"});
+  ASSERT_TRUE(build.options) << build.text;
+  EXPECT_EQ(build.options->build.context, "dir");
+  EXPECT_EQ(build.options->build.arguments.size(), 2U);
+  expect_misuse({"build"}, "CONTEXT");
+  EXPECT_EQ(parse({"push", "--tls-verify=false", "app", "localhost:5000/app"}).options->image_name,
+            "localhost:5000/app");
+  EXPECT_EQ(parse({"save", "app"}).options->archive_kind, ArchiveKind::kOci);
+  EXPECT_EQ(parse({"save", "--format", "docker-archive", "app"}).options->archive_kind, ArchiveKind::kDocker);
+  EXPECT_EQ(parse({"load", "-i", "file"}).options->input, "file");
 }
 
 TEST(Options, HelpAndVersionAreNoErrors) {
@@ -195,71 +178,13 @@ TEST(Options, MisuseIsOneLineAndStatus2) {
   expect_misuse({"run", "i", "--accel", "xen"}, "xen");
   expect_misuse({"run", "i", "--name", "../up"}, "../up");
   expect_misuse({"run", "i", "-v", "/a"}, "HOST:GUEST");
-  expect_misuse({"run", "i", "-p", "80"}, "HOST:GUEST");
+  expect_misuse({"run", "i", "-p", ":80"}, "HOST:]GUEST");
   expect_misuse({"run", "i", "-p", "80:80", "--net", "none"}, "--publish");
   expect_misuse({"run", "i", "--hostname", "a b"}, "--hostname");
   expect_misuse({"run", "i", "--ssh-key", "/dev/null"}, "public key");
   expect_misuse({"run", "i", "--quiet", "--debug"}, "--debug");
   expect_misuse({"run", "i", "--accel", "tcg", "--require-kvm"}, "--require-kvm");
   expect_misuse({"run", "i", "--accel", "tcg", "--machine", "microvm"}, "microvm");
-}
-
-TEST(Options, WhatFollowsTheMarksIsTheGuests) {
-  const auto run = parse({"run", "debian:12", "-q", "--", "sh", "-c", "exit 7", "--", "-q"});
-  ASSERT_TRUE(run.options) << run.text;
-  EXPECT_EQ(run.options->guest_command, (std::vector<std::string>{"sh", "-c", "exit 7", "--", "-q"}));
-  const auto exec = parse({"exec", "-it", "-e", "A=1", "-u", "web", "vm", "ls", "-l", "--", "-x"});
-  ASSERT_TRUE(exec.options) << exec.text;
-  EXPECT_EQ(exec.options->command, Command::kExec);
-  EXPECT_EQ(exec.options->name, "vm");
-  EXPECT_TRUE(exec.options->interactive && exec.options->terminal);
-  EXPECT_EQ(exec.options->guest_command, (std::vector<std::string>{"ls", "-l", "--", "-x"}));
-  EXPECT_EQ(parse({"exec", "vm", "--", "-t"}).options->guest_command, std::vector<std::string>{"-t"});
-  EXPECT_EQ(parse({"exec", "vm"}).options->guest_command, std::vector<std::string>{"/bin/sh"});
-  const auto ssh = parse({"ssh", "-l", "web", "vm", "uptime", "-p"});
-  ASSERT_TRUE(ssh.options) << ssh.text;
-  EXPECT_EQ(ssh.options->user, "web");
-  EXPECT_EQ(ssh.options->guest_command, (std::vector<std::string>{"uptime", "-p"}));
-  expect_misuse({"exec"}, "VM");
-  expect_misuse({"exec", "no/name"}, "no/name");
-  expect_misuse({"exec", "-e", "=x", "vm"}, "a name is missing");
-}
-
-TEST(Options, RunSaysHowToBoot) {
-  const auto parsed = parse({"run", "debian:12", "--boot", "init", "--cgroup", "1", "--entrypoint", "/e",
-                             "--socket", "/tmp/d.sock:/run/docker.sock", "--socket", "/tmp/p.sock:80"});
-  ASSERT_TRUE(parsed.options) << parsed.text;
-  EXPECT_EQ(parsed.options->boot, Boot::kInit);
-  EXPECT_TRUE(parsed.options->cgroup_v1);
-  EXPECT_EQ(parsed.options->entrypoint, std::vector<std::string>{"/e"});
-  ASSERT_EQ(parsed.options->sockets.size(), 2U);
-  EXPECT_EQ(parsed.options->sockets[0].host, "/tmp/d.sock");
-  EXPECT_EQ(parsed.options->sockets[0].guest, "/run/docker.sock");
-  EXPECT_EQ(parsed.options->sockets[1].guest, "80");
-  for (const char* bad : {"/tmp/x", "/tmp/x:", ":/run/x", "/tmp/x:relative", "/tmp/x:123456"})
-    expect_misuse({"run", "debian:12", "--socket", bad}, "HOST:GUEST");
-  expect_misuse({"run", "debian:12", "--cgroup", "3"}, "--cgroup");
-}
-
-TEST(Options, WhatFollowsTheImageIsTheGuestsToo) {
-  using Words = std::vector<std::string>;
-  EXPECT_EQ(parse({"run", "a", "ls", "-l", "--color"}).options->guest_command,
-            (Words{"ls", "-l", "--color"}));
-  EXPECT_EQ(parse({"run", "--rm", "-it", "a", "sh"}).options->guest_command, (Words{"sh"}));
-  const auto later = parse({"run", "a", "--name", "b", "sh", "-c", "x", "--name", "c"});
-  ASSERT_TRUE(later.options) << later.text;
-  EXPECT_EQ(later.options->name, "b");
-  EXPECT_EQ(later.options->guest_command, (Words{"sh", "-c", "x", "--name", "c"}));
-  EXPECT_EQ(parse({"run", "a", "env", "--", "x"}).options->guest_command, (Words{"env", "--", "x"}));
-  expect_misuse({"run", "a", "--no-such"}, "--no-such");
-}
-
-TEST(Options, AVariableWeDoNotHaveIsNotHandedOn) {
-  ::unsetenv("LAYERBOOT_TEST_UNSET");
-  ::setenv("LAYERBOOT_TEST_SET", "v", 1);
-  EXPECT_EQ(parse({"run", "a", "-e", "LAYERBOOT_TEST_UNSET", "-e", "LAYERBOOT_TEST_SET", "-e", "E="})
-                .options->environment,
-            (std::vector<std::string>{"LAYERBOOT_TEST_SET=v", "E="}));
 }
 
 TEST(Options, SizesAndDirectoriesThatAreMistypedAreRefused) {

@@ -13,12 +13,16 @@ TEST(ConsoleLog, KeepsTheLatestWithinItsBound) {
   const auto path = scratch.path() / "console.log";
   auto log = ConsoleLog::create(path, 10);
   ASSERT_TRUE(log) << log.error().describe();
-  log->append("0123456");
+  log->append("0123456", 100);
   EXPECT_EQ(log->size_bytes(), 7U);
-  log->append("789abcdefghijkl");
+  log->append("", 101);
+  EXPECT_EQ(scratch.read("console.log.times"), "0 100\n");
+  log->append("789abcdefghijkl", 107);
   EXPECT_EQ(scratch.read("console.log.1"), "abcdefghij");
   EXPECT_EQ(scratch.read("console.log"), "kl");
   EXPECT_EQ(log->size_bytes(), 2U);
+  EXPECT_EQ(scratch.read("console.log.1.times"), "0 107\n");
+  EXPECT_EQ(scratch.read("console.log.times"), "0 107\n");
   EXPECT_EQ(std::filesystem::status(path).permissions(),
             std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
 }

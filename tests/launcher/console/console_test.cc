@@ -20,27 +20,38 @@ using std::chrono::steady_clock;
 TEST(EscapeDetector, IsThreePressesWithinASecond) {
   const steady_clock::time_point start{};
   EscapeDetector detector;
-  EXPECT_FALSE(detector.feed("\x1d", start));
-  EXPECT_FALSE(detector.feed("\x1d", start + milliseconds(400)));
-  EXPECT_TRUE(detector.feed("\x1d", start + milliseconds(900)));
-  EXPECT_FALSE(detector.feed("\x1d\x1d", start + milliseconds(950))) << "the next one is counted anew";
-  EXPECT_TRUE(detector.feed("\x1d", start + milliseconds(960)));
+  EXPECT_EQ(detector.feed("\x1d", start), Escape::kNone);
+  EXPECT_EQ(detector.feed("\x1d", start + milliseconds(400)), Escape::kNone);
+  EXPECT_EQ(detector.feed("\x1d", start + milliseconds(900)), Escape::kLeave);
+  EXPECT_EQ(detector.feed("\x1d\x1d", start + milliseconds(950)), Escape::kNone)
+      << "the next one is counted anew";
+  EXPECT_EQ(detector.feed("\x1d", start + milliseconds(960)), Escape::kLeave);
 }
 
 TEST(EscapeDetector, ForgetsSlowPressesOneByOne) {
   const steady_clock::time_point start{};
   EscapeDetector detector;
-  EXPECT_FALSE(detector.feed("\x1d", start));
-  EXPECT_FALSE(detector.feed("\x1d", start + milliseconds(900)));
-  EXPECT_FALSE(detector.feed("\x1d", start + milliseconds(1100)));
-  EXPECT_TRUE(detector.feed("\x1d", start + milliseconds(1200)));
+  EXPECT_EQ(detector.feed("\x1d", start), Escape::kNone);
+  EXPECT_EQ(detector.feed("\x1d", start + milliseconds(900)), Escape::kNone);
+  EXPECT_EQ(detector.feed("\x1d", start + milliseconds(1100)), Escape::kNone);
+  EXPECT_EQ(detector.feed("\x1d", start + milliseconds(1200)), Escape::kLeave);
 }
 
 TEST(EscapeDetector, AnotherKeyBreaksTheSequence) {
   EscapeDetector detector;
-  EXPECT_FALSE(detector.feed("\x1d\x1dx\x1d", {}));
-  EXPECT_TRUE(detector.feed("\x1d\x1d", {}));
-  EXPECT_TRUE(EscapeDetector().feed("abc\x1d\x1d\x1d", {}));
+  EXPECT_EQ(detector.feed("\x1d\x1dx\x1d", {}), Escape::kNone);
+  EXPECT_EQ(detector.feed("\x1d\x1d", {}), Escape::kLeave);
+  EXPECT_EQ(EscapeDetector().feed("abc\x1d\x1d\x1d", {}), Escape::kLeave);
+}
+
+TEST(EscapeDetector, TwoPressesAndAnSAreAShell) {
+  const steady_clock::time_point start{};
+  EXPECT_EQ(EscapeDetector().feed("\x1d\x1ds", start), Escape::kShell);
+  EXPECT_EQ(EscapeDetector().feed("\x1ds\x1d\x1dxs", start), Escape::kNone);
+  EXPECT_EQ(EscapeDetector().feed("\x1d\x1d\x1ds", start), Escape::kLeave);
+  EscapeDetector slow;
+  EXPECT_EQ(slow.feed("\x1d\x1d", start), Escape::kNone);
+  EXPECT_EQ(slow.feed("s", start + milliseconds(1100)), Escape::kNone);
 }
 
 struct Ends {
@@ -62,12 +73,23 @@ std::string take(int fd) {
 
 class ConsoleTest : public testing::Test {
  protected:
+  /// The console on a terminal, at whose other end `person_` sits.
+  void start_on_terminal() {
+    int outer = -1;
+    int inner = -1;
+    ASSERT_EQ(::openpty(&outer, &inner, nullptr, nullptr, nullptr), 0);
+    person_ = UniqueFd(outer);
+    terminal_ = UniqueFd(inner);
+    start(terminal_.get(), terminal_.get());
+  }
   void start(int input, int output) {
     auto ends = socket_pair();
     ASSERT_TRUE(ends);
     guest_ = std::move(ends->second);
     console_.emplace(io_, std::move(ends->first), input, output,
-                     Console::Handlers{.escape = [this] { ++escapes_; }, .closed = [this] { ++closed_; }});
+                     Console::Handlers{.escape = [this] { ++escapes_; },
+                                       .shell = [this] { ++shells_; },
+                                       .closed = [this] { ++closed_; }});
     ASSERT_TRUE(console_->start());
   }
   void settle() {
@@ -81,8 +103,11 @@ class ConsoleTest : public testing::Test {
 
   boost::asio::io_context io_;
   UniqueFd guest_;
+  UniqueFd person_;
+  UniqueFd terminal_;
   std::optional<Console> console_;
   int escapes_ = 0;
+  int shells_ = 0;
   int closed_ = 0;
 };
 
@@ -138,27 +163,56 @@ TEST_F(ConsoleTest, ABrokenOutputStillDrainsTheGuest) {
 }
 
 TEST_F(ConsoleTest, ATerminalIsRawBlocksForOthersAndEscapes) {
-  int outer = -1;
-  int inner = -1;
-  ASSERT_EQ(::openpty(&outer, &inner, nullptr, nullptr, nullptr), 0);
-  const UniqueFd person(outer);
-  const UniqueFd terminal(inner);
-  start(terminal.get(), terminal.get());
+  ASSERT_NO_FATAL_FAILURE(start_on_terminal());
   EXPECT_TRUE(console_->on_terminal());
   // Ctrl-C is the guest's.
-  ASSERT_EQ(::write(person.get(), "\x03\x1d\x1d\x1d", 4), 4);
+  ASSERT_EQ(::write(person_.get(), "\x03\x1d\x1d\x1d", 4), 4);
   settle();
   EXPECT_EQ(take(guest_.get()), "\x03\x1d\x1d\x1d");
   EXPECT_EQ(escapes_, 1);
-  EXPECT_EQ(::fcntl(terminal.get(), F_GETFL) & O_NONBLOCK, 0) << "a shell shares this description";
+  EXPECT_EQ(::fcntl(terminal_.get(), F_GETFL) & O_NONBLOCK, 0) << "a shell shares this description";
   termios now{};
-  ASSERT_EQ(::tcgetattr(terminal.get(), &now), 0);
+  ASSERT_EQ(::tcgetattr(terminal_.get(), &now), 0);
   EXPECT_EQ(now.c_lflag & ICANON, 0U);
   guest_.reset();
   settle();
-  ASSERT_EQ(::tcgetattr(terminal.get(), &now), 0);
+  ASSERT_EQ(::tcgetattr(terminal_.get(), &now), 0);
   EXPECT_NE(now.c_lflag & ICANON, 0U);
   EXPECT_EQ(closed_, 1);
+}
+
+TEST_F(ConsoleTest, ATerminalThatIsLentKeepsTheGuestGoing) {
+  ASSERT_NO_FATAL_FAILURE(start_on_terminal());
+  ASSERT_EQ(::write(person_.get(), "a\x1d\x1ds", 4), 4);
+  settle();
+  EXPECT_EQ(shells_, 1);
+  EXPECT_EQ(take(guest_.get()), "a\x1d\x1d") << "the key itself is not the guest's";
+  console_->lend_terminal();
+  termios now{};
+  ASSERT_EQ(::tcgetattr(terminal_.get(), &now), 0);
+  EXPECT_NE(now.c_lflag & ICANON, 0U) << "as it was";
+  // Far more than a socket or a terminal holds.
+  const std::string line(1000, 'x');
+  for (int i = 0; i < 2000; ++i) {
+    guest_says(line);
+    settle();
+  }
+  guest_says("the last");
+  settle();
+  ASSERT_EQ(::write(person_.get(), "shell\n", 6), 6);
+  settle();
+  EXPECT_EQ(::recv(guest_.get(), &now, sizeof(now), MSG_DONTWAIT), -1) << "what is typed is another's";
+  EXPECT_EQ(take(terminal_.get()), "shell\n");
+  console_->take_terminal_back();
+  std::string shown;
+  while (!shown.ends_with("the last")) {
+    settle();
+    shown += take(person_.get());
+    ASSERT_LT(shown.size(), 2 * Console::kMaxMissedBytes);
+  }
+  ASSERT_EQ(::write(person_.get(), "b", 1), 1);
+  settle();
+  EXPECT_EQ(take(guest_.get()), "b");
 }
 
 }  // namespace

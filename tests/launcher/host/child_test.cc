@@ -81,15 +81,16 @@ TEST(Child, DestructionLeavesNoProcess) {
   EXPECT_EQ(errno, ESRCH);
 }
 
-TEST(Child, DiesWithUs) {
-  const ScratchDir scratch;
+/// A process that starts `script` as `spec` has it and is killed: whether what it started has ended, too.
+/// `script` has descriptor 4, for a word that it runs.
+void expect_end_with_launcher(const ChildSpec& spec) {
   const Pipe alive = make_pipe();  // its end is seen when the last holder is gone
   const pid_t launcher = ::fork();
   ASSERT_GE(launcher, 0);
   if (launcher == 0) {
     // It says that it runs before we die.
     const Pipe up = make_pipe();
-    auto child = shell("echo up >&4; exec sleep 1000", {alive.write_end.get(), up.write_end.get()});
+    auto child = Child::spawn(spec, {alive.write_end.get(), up.write_end.get()});
     char c = 0;
     if (!child || ::read(up.read_end.get(), &c, 1) != 1) ::_exit(1);
     ::kill(::getpid(), SIGKILL);
@@ -101,6 +102,43 @@ TEST(Child, DiesWithUs) {
   ::dup2(ours.write_end.get(), alive.write_end.get());  // close our copy of the writing end
   char c = 0;
   EXPECT_EQ(::read(alive.read_end.get(), &c, 1), 0) << "the grandchild has to die, or this would hang";
+}
+
+TEST(Child, DiesWithUs) {
+  expect_end_with_launcher({.label = "sh", .argv = {"/bin/sh", "-c", "echo up >&4; exec sleep 1000"}});
+}
+
+TEST(Child, DiesWithUsThoughItHasChangedItsUser) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can become somebody else";
+  // The user is changed before the word, so that the death signal is gone by then.
+  expect_end_with_launcher({.label = "setpriv",
+                            .argv = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/bin/sh",
+                                     "-c", "echo up >&4; exec sleep 1000"},
+                            .own_pid_namespace = true});
+}
+
+TEST(Child, InANamespaceOfItsOwnSeesNoProcessOfOurs) {
+  if (::geteuid() != 0) GTEST_SKIP() << "a PID namespace needs CAP_SYS_ADMIN";
+  const std::string try_to_kill = str_cat("kill -0 ", ::getpid(), " 2>/dev/null && exit 1; exit 7");
+  auto child =
+      Child::spawn({.label = "sh", .argv = {"/bin/sh", "-c", try_to_kill}, .own_pid_namespace = true}, {});
+  ASSERT_TRUE(child);
+  EXPECT_EQ(child->wait().value, 7);
+  // Children after it are where we are.
+  auto next = shell(str_cat("kill -0 ", ::getpid(), " && test $PPID = ", ::getpid()));
+  ASSERT_TRUE(next);
+  EXPECT_TRUE(next->wait().clean());
+}
+
+TEST(Child, ANamespaceLeavesNoKeeper) {
+  if (::geteuid() != 0) GTEST_SKIP() << "a PID namespace needs CAP_SYS_ADMIN";
+  {
+    auto child =
+        Child::spawn({.label = "sleep", .argv = {"/bin/sleep", "1000"}, .own_pid_namespace = true}, {});
+    ASSERT_TRUE(child);
+  }
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1);
+  EXPECT_EQ(errno, ECHILD) << "a child of this process is left";
 }
 
 }  // namespace

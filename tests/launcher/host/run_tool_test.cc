@@ -24,6 +24,29 @@ TEST_F(RunTool, AFailureTellsTheToolsOwnWords) {
   EXPECT_EQ(out.error().text, "sh failed with exit status 3: it broke");
 }
 
+TEST_F(RunTool, WhatItSaidIsThereAfterASuccessToo) {
+  std::string said;
+  pid_t pid = -1;
+  ToolSpec spec;
+  spec.argv = {"sh", "-c", "echo out; echo mind this >&2"};
+  spec.messages = &said;
+  spec.on_start = [&pid](pid_t started) { pid = started; };
+  EXPECT_EQ(run_tool(spec).value_or(""), "out\n");
+  EXPECT_EQ(said, "mind this");
+  EXPECT_GT(pid, 0);
+}
+
+TEST_F(RunTool, WhatAToolShowsIsInNoResult) {
+  ToolSpec spec;
+  spec.argv = {"sh", "-c", "echo out; echo err >&2; exit 4"};
+  spec.shows_all = true;
+  testing::internal::CaptureStderr();
+  const auto out = run_tool(spec);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "out\nerr\n");
+  ASSERT_FALSE(out);
+  EXPECT_EQ(out.error().text, "sh failed with exit status 4");
+}
+
 TEST_F(RunTool, AMissingProgramIsNamed) {
   const auto out = run_tool({"no-such-program-here"});
   ASSERT_FALSE(out);

@@ -55,6 +55,14 @@ class StoreGcTest : public testing::Test {
     }
     return found;
   }
+  /// Puts descriptors, each with a comma behind it, before those that index.json has.
+  void write_index_with(std::string_view descriptors) {
+    constexpr std::string_view kList = R"("manifests":[)";
+    std::string text = test::read_text(dirs_.store() / "index.json");
+    const auto at = text.find(kList);
+    ASSERT_NE(at, std::string::npos) << text;
+    test::write_text(dirs_.store() / "index.json", text.insert(at + kList.size(), descriptors));
+  }
   std::size_t blob_count() const { return count(dirs_.store() / "blobs/sha256"); }
 
   test::TempDir dir_;
@@ -118,6 +126,41 @@ TEST_F(StoreGcTest, ATagIsOneMoreName) {
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code, ENOENT);
   EXPECT_FALSE(tag_image(dirs_, "two:2", "Not a name"));
+}
+
+TEST_F(StoreGcTest, UnpackedArchivesGoUnlessAVmOrAReaderNeedsThem) {
+  const std::string layer = TarBuilder().file("f", "x").finish();
+  const auto archive = [&](const char* name, std::string_view more) {
+    const std::string config = str_cat(R"({"architecture":")", store::host_architecture(),
+                                       R"(","os":"linux","rootfs":{"type":"layers","diff_ids":[")",
+                                       test::sha256_text(layer), "\"]}}");
+    test::write_text(dir_ / name, test::gzip(TarBuilder()
+                                                 .file("c", config)
+                                                 .file("l", layer)
+                                                 .file("more", std::string(more))
+                                                 .file("manifest.json",
+                                                       R"([{"Config":"c","RepoTags":null,"Layers":["l"]}])")
+                                                 .finish()));
+    return str_cat("docker-archive:", (dir_ / name).string());
+  };
+  const std::string of_vm = archive("vm.tar.gz", "1");
+  use(of_vm);
+  use(archive("nobody.tar.gz", "2"));
+  std::optional<store::Image> read = use(archive("read.tar.gz", "3"));
+  fs::create_directories(dirs_.vms() / "one");
+  test::write_text(dirs_.vms() / "one" / "config.json",
+                   str_cat(R"({"version":1,"name":"one","image":")", of_vm,
+                           R"(","quota_bytes":1,"machine_id":"00000000000040008000000000000000"})"));
+  ASSERT_EQ(count(dirs_.unpacked()), 3U);
+  EXPECT_EQ(collect().archives, 1U);
+  EXPECT_EQ(count(dirs_.unpacked()), 2U);
+  read.reset();
+  EXPECT_EQ(collect().archives, 1U);
+  EXPECT_EQ(count(dirs_.unpacked()), 1U);
+  // Cleaning up unpacks nothing.
+  fs::remove_all(dirs_.unpacked());
+  EXPECT_EQ(collect().archives, 0U);
+  EXPECT_FALSE(fs::exists(dirs_.unpacked()));
 }
 
 TEST_F(StoreGcTest, AnImageThatAProcessReadsStays) {
@@ -211,6 +254,34 @@ TEST_F(StoreGcTest, TheImagesOfVmsAreReadFromTheirRecords) {
   test::write_text(dirs_.vms() / "web/config.json", "{");
   EXPECT_FALSE(images_of_vms(dirs_)) << "nothing may go while it can't be told what is used";
   EXPECT_FALSE(collect_garbage(dirs_));
+}
+
+TEST_F(StoreGcTest, NothingGoesWhileAVmWithFilesHasNoRecord) {
+  ASSERT_TRUE(forget_images(dirs_.store(), {"two:2"}));
+  for (const char* const kept : {"disk", "upper.raw", "disk.qcow2"}) {
+    fs::create_directories(dirs_.vms() / "web" / kept);
+    const auto refused = collect_garbage(dirs_);
+    ASSERT_FALSE(refused) << kept;
+    EXPECT_NE(refused.error().text.find("VM web has no config.json"), std::string::npos)
+        << refused.error().text;
+    EXPECT_NE(refused.error().text.find("layerboot rm web"), std::string::npos) << refused.error().text;
+    EXPECT_FALSE(remove_images(dirs_, {"one:1"}, false)) << "it may be the VM's";
+    fs::remove_all(dirs_.vms() / "web");
+  }
+  EXPECT_EQ(collect().blobs, 3U);
+}
+
+TEST_F(StoreGcTest, WhatHasNeitherNameNorDigestGoesByItsNumber) {
+  write_index_with(R"({"mediaType":"x/y","size":3},{"digest":"rubbish"},)");
+  const auto contents = StoreContents::read(dirs_.store());
+  ASSERT_TRUE(contents);
+  EXPECT_EQ(contents->incomplete(), (std::vector<std::string>{"@0", "rubbish"}));
+  EXPECT_NE(contents->images().front().problem.find("layerboot rmi @0"), std::string::npos)
+      << contents->images().front().problem;
+  EXPECT_FALSE(remove_images(dirs_, {"@7"}, false));
+  EXPECT_TRUE(remove_images(dirs_, {"@0", "rubbish"}, false));
+  EXPECT_EQ(read_entries(dirs_.store())->size(), 2U);
+  EXPECT_TRUE(collect().doubtful.empty());
 }
 
 TEST_F(StoreGcTest, AnImageWhoseNameIsTakenStaysForItsVms) {

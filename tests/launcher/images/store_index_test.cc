@@ -120,7 +120,7 @@ TEST_F(StoreIndexTest, WhatIsNoImageIsSaidToBeNoneAndHindersNobody) {
   EXPECT_EQ(named("odd:1").blobs.size(), 2U) << "whatever looks like a digest";
   EXPECT_EQ(named("md5:1").state, ImageState::kUnusable);
   // What has no digest may lead anywhere: nothing may be collected for its sake.
-  EXPECT_EQ(contents->incomplete(), (std::vector<std::string>{"", "md5:1"}));
+  EXPECT_EQ(contents->incomplete(), (std::vector<std::string>{"@4", "md5:1"}));
   for (const char* const name : {"chart:1", "odd:1", "md5:1"})
     EXPECT_EQ(forget_images(store(), {name}).value_or(99), 1U) << name;
 }
@@ -177,6 +177,20 @@ TEST_F(StoreIndexTest, AnEntryMakesTheLayout) {
   ASSERT_TRUE(put_entry(dir_ / "new", {{"digest", "sha256:x"}}, entry));
   EXPECT_EQ(test::read_text(dir_ / "new/oci-layout"), R"({"imageLayoutVersion":"1.0.0"})");
   EXPECT_EQ(read_entries(dir_ / "new")->size(), 1U);
+}
+
+TEST_F(StoreIndexTest, ImagesWithoutANameStandSideBySide) {
+  std::filesystem::create_directories(dir_ / "new");
+  const IndexEntry nameless;
+  for (const char* digest : {"sha256:x", "sha256:y", "sha256:x"})
+    ASSERT_TRUE(put_entry(dir_ / "new", {{"digest", digest}}, nameless));
+  const auto entries = read_entries(dir_ / "new");
+  ASSERT_TRUE(entries);
+  ASSERT_EQ(entries->size(), 2U);
+  for (const IndexEntry& entry : *entries) {
+    EXPECT_EQ(entry.name, "");
+    EXPECT_EQ(entry.former_name, "");
+  }
 }
 
 TEST_F(StoreIndexTest, TheLockIsOneHoldersAtATime) {

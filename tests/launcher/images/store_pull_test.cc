@@ -42,13 +42,13 @@ TEST(PullSource, SaysWhatIsMissing) {
 }
 
 TEST(Platform, IsOsAndArchitecture) {
-  const auto arm = parse_platform("linux/arm/v7");
+  const auto arm = store::parse_platform("linux/arm/v7");
   ASSERT_TRUE(arm) << arm.error().text;
   EXPECT_EQ(arm->architecture, "arm");
   EXPECT_EQ(arm->variant, "v7");
   EXPECT_EQ(store::platform_text(*arm), "linux/arm/v7");
   for (const std::string_view text : {"", "arm64", "linux/", "/arm64", "linux/arm/v7/x", "linux/--all"})
-    EXPECT_FALSE(parse_platform(text)) << text;
+    EXPECT_FALSE(store::parse_platform(text)) << text;
 }
 
 TEST(SkopeoMessage, IsWhatWasWrong) {
@@ -59,6 +59,15 @@ TEST(SkopeoMessage, IsWhatWasWrong) {
             "no such host");
   EXPECT_EQ(skopeo_message(R"(msg="initializing source docker://h:1/x:1: not there")"), "not there");
   EXPECT_EQ(skopeo_message(R"(msg="cut)"), "cut");
+}
+
+TEST(SkopeoMessage, HelpsWhereHelpIsKnown) {
+  EXPECT_EQ(skopeo_remedy("http: server gave HTTP response to HTTPS client"),
+            "; --tls-verify=false takes plain http");
+  EXPECT_NE(skopeo_remedy("dial tcp: lookup x on 127.0.0.1:53: no such host").find("docker-archive:FILE"),
+            std::string::npos);
+  EXPECT_NE(skopeo_remedy("unauthorized: authentication required").find("skopeo login"), std::string::npos);
+  EXPECT_EQ(skopeo_remedy("manifest unknown"), "");
 }
 
 TEST(NearNames, AreASlipOrATagAway) {

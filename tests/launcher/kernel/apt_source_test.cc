@@ -77,5 +77,16 @@ TEST(AptSource, ASeriesIsNoPrefixOfNumbers) {
   EXPECT_FALSE(version_matches("", "6.1"));
 }
 
+TEST(AptSource, AnotherArchitecturesPackagesComeFromTheMachinesOwnPlaces) {
+  EXPECT_EQ(all_sources(kTargets, "bookworm", "", "/k"),
+            "deb [signed-by=/k] http://mirror.example/debian/ bookworm-backports main\n"
+            "deb [signed-by=/k] http://mirror.example/security/ bookworm-security main\n"
+            "deb [signed-by=/k] http://mirror.example/debian/ bookworm-updates main\n"
+            "deb [signed-by=/k] http://mirror.example/debian/ bookworm main\n");
+  EXPECT_TRUE(all_sources(kTargets, "bookworm", "trixie", "/k")
+                  ->ends_with("deb [signed-by=/k] http://mirror.example/debian/ trixie main\n"));
+  EXPECT_EQ(all_sources(kTargets, "trixie", "", "/k"), std::nullopt);
+}
+
 }  // namespace
 }  // namespace layerboot::launcher

@@ -30,7 +30,7 @@ TEST_F(Initrd, HoldsTheModulesUncompressedWithTheirIndex) {
   write(modules / "modules.alias", "alias fs-virtiofs virtiofs\nalias fs-other other\n");
   const auto texts = read_module_texts(modules);
   ASSERT_TRUE(texts) << texts.error().text;
-  const auto archive = modules_archive(modules, "6.1-test", *texts);
+  const auto archive = modules_archive(modules, "6.1-test", *texts, boot_aliases());
   ASSERT_TRUE(archive) << archive.error().text;
   ASSERT_EQ(unpack(*archive), "");
   const auto inside = scratch_ / "out/lib/modules/6.1-test";
@@ -46,7 +46,7 @@ TEST_F(Initrd, ABrokenModuleIsNamed) {
   write(modules / "kernel/virtiofs.ko.xz", "this is no xz");
   write(modules / "modules.dep", "kernel/virtiofs.ko.xz:\n");
   write(modules / "modules.alias", "alias fs-virtiofs virtiofs\n");
-  const auto archive = modules_archive(modules, "6.1", *read_module_texts(modules));
+  const auto archive = modules_archive(modules, "6.1", *read_module_texts(modules), boot_aliases());
   ASSERT_FALSE(archive);
   EXPECT_NE(archive.error().text.find("kernel/virtiofs.ko.xz"), std::string::npos) << archive.error().text;
 }

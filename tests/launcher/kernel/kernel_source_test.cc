@@ -23,9 +23,12 @@ class KernelSource : public ScratchTest {
     write(scratch_ / "k/vmlinuz", image_with("6.1.2-mine (me@here) #1"));
     if (!config.empty()) write(scratch_ / "k/config-6.1.2-mine", config);
     const InterruptScope interrupts;
-    return make_kernel(
-        {.kind = KernelSpec::Kind::kFile, .series = {}, .image = {}, .directory = scratch_ / "k/vmlinuz"},
-        scratch_ / "work", scratch_ / "made");
+    return make_kernel({.kind = KernelSpec::Kind::kFile,
+                        .series = {},
+                        .image = {},
+                        .directory = scratch_ / "k/vmlinuz",
+                        .architecture = {}},
+                       scratch_ / "work", scratch_ / "made");
   }
 };
 

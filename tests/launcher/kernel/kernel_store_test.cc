@@ -85,5 +85,20 @@ TEST(KernelSpec, UnderstandsWhatItSays) {
   }
 }
 
+TEST(KernelSpec, OfAnotherArchitectureHasANameOfItsOwn) {
+  const auto found = std::ranges::find_if(architectures(), is_foreign);
+  ASSERT_NE(found, architectures().end());
+  const Architecture& foreign = *found;
+  const std::string ending = str_cat('-', foreign.name);
+  EXPECT_EQ(parse_kernel_spec("debian", foreign)->store_name(), "debian" + ending);
+  EXPECT_EQ(parse_kernel_spec("debian:6.12", foreign)->store_name(), "debian-6.12" + ending);
+  EXPECT_TRUE(parse_kernel_spec("image:kernels", foreign)->store_name().ends_with(ending));
+  for (const char* own : {"host", "custom", "/bin/sh"}) {
+    const auto refused = parse_kernel_spec(own, foreign);
+    ASSERT_FALSE(refused) << own;
+    EXPECT_NE(refused.error().text.find(foreign.name), std::string::npos) << refused.error().text;
+  }
+}
+
 }  // namespace
 }  // namespace layerboot::launcher

@@ -49,5 +49,25 @@ TEST(Accelerator, MicrovmOnlyWithKvm) {
   EXPECT_FALSE(choose_accelerator(settings, kFails));
 }
 
+TEST(Accelerator, AnotherArchitectureIsEmulatedWhateverKvmCan) {
+  RunSettings settings;
+  settings.platform = "linux/riscv64";
+  EXPECT_FALSE(needs_verdict(settings));
+  const auto chosen = choose_accelerator(settings, kWorks);
+  ASSERT_TRUE(chosen) << chosen.error().text;
+  EXPECT_EQ(chosen->accel, Accel::kTcg);
+  EXPECT_NE(chosen->announcement.find("riscv64"), std::string::npos) << chosen->announcement;
+  settings.accel_choice = AccelChoice::kTcg;
+  EXPECT_TRUE(choose_accelerator(settings, kWorks)->announcement.empty()) << "as asked for";
+  settings.machine_choice = MachineChoice::kQ35;
+  EXPECT_FALSE(choose_accelerator(settings, kWorks));
+  settings.machine_choice = MachineChoice::kAuto;
+  settings.accel_choice = AccelChoice::kKvm;
+  EXPECT_EQ(choose_accelerator(settings, kWorks).error().code, ENODEV);
+  settings.accel_choice = AccelChoice::kAuto;
+  settings.require_kvm = true;
+  EXPECT_EQ(choose_accelerator(settings, kWorks).error().code, ENODEV);
+}
+
 }  // namespace
 }  // namespace layerboot::launcher

@@ -104,6 +104,21 @@ TEST(QemuArgs, WithoutNetworkThereIsNoCardAndNoNetworkd) {
   EXPECT_EQ(value_of(arguments, "-append").find("networkd"), std::string::npos);
 }
 
+TEST(QemuArgs, FurtherCardsHaveNetworksAndAddressesOfTheirOwn) {
+  VmConfig config = example();
+  config.machine_id = "0123456789abcdef0123456789abcdef";
+  config.more_nets = {{.kind = Net::kUser, .tap = {}}, {.kind = Net::kTap, .tap = "tap1"}};
+  const auto arguments = qemu_args(config, "qemu");
+  const auto has = [&](std::string_view text) {
+    return std::ranges::find(arguments, text) != arguments.end();
+  };
+  EXPECT_TRUE(has("virtio-net-pci,netdev=net,mac=52:54:00:ab:cd:ef,romfile="));
+  EXPECT_TRUE(has("user,id=net1,net=10.0.3.0/24"));
+  EXPECT_TRUE(has("virtio-net-pci,netdev=net1,mac=52:54:00:ab:cd:f0,romfile="));
+  EXPECT_TRUE(has("tap,id=net2,script=no,downscript=no,ifname=tap1"));
+  EXPECT_TRUE(has("virtio-net-pci,netdev=net2,mac=52:54:00:ab:cd:f1,romfile="));
+}
+
 TEST(QemuArgs, AKernelWithoutInitrdHasNoSuchOption) {
   VmConfig config = example();
   config.initrd.clear();
@@ -158,6 +173,32 @@ TEST(QemuArgs, AGuestsOwnUpperIsADiskOrATmpfs) {
       << "half of its memory";
   config.quota_bytes = 1U << 20U;
   EXPECT_NE(kernel_command_line(config)->find(" layerboot.upper=ram,size=1048576 "), std::string::npos);
+}
+
+TEST(QemuArgs, ASwapDiskIsTheLastDisk) {
+  const auto named = [](const VmConfig& config) {
+    const auto arguments = qemu_args(config, "qemu");
+    EXPECT_TRUE(any_starts_with(
+        arguments,
+        "if=none,id=swap,format=raw,discard=unmap,werror=report,cache=unsafe,file=/vms/a,,b/swap.raw"));
+    EXPECT_TRUE(any_starts_with(arguments, "virtio-blk-pci,drive=swap"));
+    const std::string line = value_of(arguments, "-append");
+    const auto at = line.find(" layerboot.swap=");
+    return at == std::string::npos ? line : line.substr(at + 1, line.find(' ', at + 1) - at - 1);
+  };
+  VmConfig config = example();
+  EXPECT_EQ(kernel_command_line(config)->find("layerboot.swap"), std::string::npos);
+  config.swap_disk = "/vms/a,b/swap.raw";
+  EXPECT_EQ(named(config), "layerboot.swap=/dev/vda");
+  config.upper = UpperKind::kDisk;
+  config.upper_disk = "/vms/a/upper.raw";
+  EXPECT_EQ(named(config), "layerboot.swap=/dev/vdb");
+  config.upper = UpperKind::kHost;
+  config.upper_disk.clear();
+  config.disk_root = true;
+  EXPECT_EQ(named(config), "layerboot.swap=/dev/vdb");
+  config.modules_disk = "/modules.raw";
+  EXPECT_EQ(named(config), "layerboot.swap=/dev/vdc");
 }
 
 TEST(KernelCommandLine, AppendsAndHasABound) {
@@ -219,6 +260,39 @@ TEST(ProbeArgs, IsAVmOfKernelAndConsoleAlone) {
   EXPECT_NE(value_of(arguments, "-append").find("layerboot.probe"), std::string::npos);
   EXPECT_EQ(value_of(arguments, "-chardev"), "socket,id=console,fd=3");
   EXPECT_FALSE(any_starts_with(arguments, "-device"));
+}
+
+TEST(QemuArgs, AnotherArchitectureIsAnotherMachine) {
+  VmConfig config = example();
+  config.platform = "linux/arm64";
+  config.tsc_khz = 2'596'142;
+  auto arguments = qemu_args(config, "qemu");
+  if (is_foreign(architecture_of(config))) {
+    EXPECT_EQ(value_of(arguments, "-machine"), "virt,accel=tcg,gic-version=max,memory-backend=memory");
+    EXPECT_EQ(value_of(arguments, "-cpu"), "max,pauth-impdef=on");
+  }
+  const std::string line = value_of(arguments, "-append");
+  EXPECT_TRUE(line.starts_with("console=ttyAMA0 rootfstype=virtiofs root=root rw")) << line;
+  EXPECT_EQ(line.find("tsc"), std::string::npos) << line;
+  EXPECT_EQ(line.find("timer_check"), std::string::npos) << line;
+  EXPECT_TRUE(any_starts_with(arguments, "vhost-user-fs-pci,"));
+  EXPECT_TRUE(any_starts_with(arguments, "memory-backend-memfd,"));
+  config.platform = "linux/arm/v7";
+  EXPECT_EQ(qemu_args(config, "qemu"), arguments) << "the same machine runs them";
+  config.platform = "linux/riscv64";
+  arguments = qemu_args(config, "qemu");
+  EXPECT_EQ(value_of(arguments, "-machine"), "virt,accel=tcg,memory-backend=memory");
+  EXPECT_TRUE(value_of(arguments, "-append").starts_with("console=ttyS0 "));
+}
+
+TEST(QemuArgs, AKernelKeepsWhatItsArchitectureHasRoomFor) {
+  VmConfig config = example();
+  config.append = std::string(1100, 'x');
+  EXPECT_TRUE(kernel_command_line(config));
+  config.platform = "linux/riscv64";
+  const auto line = kernel_command_line(config);
+  ASSERT_FALSE(line);
+  EXPECT_NE(line.error().text.find("keeps 1023"), std::string::npos) << line.error().text;
 }
 
 }  // namespace

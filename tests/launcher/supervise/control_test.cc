@@ -16,7 +16,7 @@ using nlohmann::json;
 
 TEST(ControlProtocol, ComesBackAsItWas) {
   for (const auto verb : {ControlVerb::kStatus, ControlVerb::kStop, ControlVerb::kKill, ControlVerb::kConsole,
-                          ControlVerb::kLogs}) {
+                          ControlVerb::kLogs, ControlVerb::kPause}) {
     const auto back = parse_control_request(control_request_line({.verb = verb, .timeout_seconds = 7}));
     ASSERT_TRUE(back) << back.error().describe();
     EXPECT_EQ(back->verb, verb);

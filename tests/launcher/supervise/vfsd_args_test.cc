@@ -45,6 +45,17 @@ TEST(VfsdArgs, Golden) {
   EXPECT_EQ(vfsd_args(config, paths, false).back(), "--writeback");
 }
 
+TEST(VfsdArgs, AnotherPlatformIsTold) {
+  VmConfig config;
+  config.platform = "linux/riscv64";
+  const VfsdPaths paths{
+      .vfsd = "vfsd", .socket = {}, .control = {}, .upper = "/u", .index = "/i", .added_layers = {}};
+  const auto arguments = vfsd_args(config, paths, true);
+  const auto option = std::ranges::find(arguments, "--platform");
+  ASSERT_LT(option + 1, arguments.end());
+  EXPECT_EQ(*(option + 1), "linux/riscv64");
+}
+
 TEST(VfsdArgs, AGuestWithItsOwnUpperOnlyReads) {
   const VfsdPaths paths{
       .vfsd = "vfsd", .socket = {}, .control = {}, .upper = "/u", .index = "/i", .added_layers = {}};

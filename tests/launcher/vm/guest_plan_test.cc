@@ -73,6 +73,8 @@ TEST(GuestArguments, SayWhatTheGuestCannotKnow) {
   config.net = Net::kPasst;
   config.guest_command = {"true"};
   EXPECT_EQ(guest_arguments(config), " layerboot.agent layerboot.run=command layerboot.net=dhcp");
+  config.more_nets = {{.kind = Net::kUser, .tap = {}}, {.kind = Net::kTap, .tap = "t"}};
+  EXPECT_TRUE(guest_arguments(config).ends_with(" layerboot.net=dhcp,user,dhcp"));
   config.net = Net::kNone;
   config.boot = Boot::kInit;
   config.cgroup_v1 = true;

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "guest-init/init_choice.h"
+#include "guest-init/network_choice.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/vm/vm_layer.h"
 #include "oci-mount/base/unique_fd.h"
@@ -92,6 +93,10 @@ class RootStyle : public testing::Test {
     const UniqueFd root(::open(root_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     return guest_init::has_message_bus(root.get());
   }
+  guest_init::NetworkOwner network_owner() const {
+    const UniqueFd root(::open(root_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    return guest_init::choose_network(root.get(), true, true).owner;
+  }
   /// The machine-id is the VM's own, for all to read and nobody to write.
   void expect_our_machine_id() const {
     const auto node = find("etc/machine-id");
@@ -129,7 +134,8 @@ TEST_F(RootStyle, ArchBootsItsSystemd) {
   EXPECT_EQ(program("/sbin/init"), "/usr/lib/systemd/systemd");
   EXPECT_TRUE(guest_init::is_systemd(root, "/sbin/init"));
   EXPECT_EQ(choose_kind(RunChoice::kAuto, {"/usr/bin/bash"}, true, true), GuestKind::kInit);
-  EXPECT_TRUE(guest_init::has_networkd(root)) << "which brings up the network by the VM layer's unit";
+  EXPECT_EQ(network_owner(), guest_init::NetworkOwner::kNetworkd)
+      << "which brings up the network by the VM layer's unit";
   EXPECT_TRUE(has_message_bus());
 }
 
@@ -225,7 +231,7 @@ TEST_F(RootStyle, FedoraBootsItsSystemdAndGetsItsNetworkFromTheInitrd) {
   const bool systemd = guest_init::is_systemd(root, guest_init::kInitPaths[0]);
   EXPECT_TRUE(systemd);
   EXPECT_EQ(choose_kind(RunChoice::kAuto, {"/bin/bash"}, systemd, true), GuestKind::kInit);
-  EXPECT_FALSE(guest_init::has_networkd(root)) << "so guest-init brings up the network";
+  EXPECT_EQ(network_owner(), guest_init::NetworkOwner::kUs) << "so guest-init brings up the network";
   EXPECT_TRUE(has_message_bus()) << "dbus-broker is one: logind hears the power button";
 }
 

@@ -64,18 +64,103 @@ TEST(Volume, RefusesWhatCantBe) {
 }
 
 TEST(Published, TakesAddressPortsAndProtocol) {
+  using Ports = std::vector<PublishedPort>;
   const auto tcp = parse_published("8080:80");
   ASSERT_TRUE(tcp) << tcp.error().describe();
-  EXPECT_EQ(*tcp, (PublishedPort{.address = "127.0.0.1", .host = 8080, .guest = 80, .udp = false}));
+  EXPECT_EQ(*tcp, (Ports{{.address = "127.0.0.1", .host = 8080, .guest = 80, .udp = false}}));
   const auto udp = parse_published("0.0.0.0:53:5353/udp");
   ASSERT_TRUE(udp) << udp.error().describe();
-  EXPECT_EQ(*udp, (PublishedPort{.address = "0.0.0.0", .host = 53, .guest = 5353, .udp = true}));
+  EXPECT_EQ(*udp, (Ports{{.address = "0.0.0.0", .host = 53, .guest = 5353, .udp = true}}));
+}
+
+TEST(Published, TakesRangesAndAnyFreePort) {
+  const auto range = parse_published("8000-8002:80-82/udp");
+  ASSERT_TRUE(range) << range.error().describe();
+  ASSERT_EQ(range->size(), 3U);
+  EXPECT_EQ(range->back(), (PublishedPort{.address = "127.0.0.1", .host = 8002, .guest = 82, .udp = true}));
+  for (const char* text : {"80", "127.0.0.1::80"}) {
+    const auto any = parse_published(text);
+    ASSERT_TRUE(any) << text << ": " << any.error().describe();
+    ASSERT_EQ(any->size(), 1U);
+    EXPECT_TRUE(any->front().random) << text;
+    EXPECT_EQ(any->front().guest, 80) << text;
+  }
+  EXPECT_EQ(parse_published("3000-3005")->size(), 6U);
+  for (const char* text : {"8000-8002:80-81", "82-80", "1-65535", "127.0.0.1:80"}) {
+    EXPECT_FALSE(parse_published(text)) << text;
+  }
+}
+
+TEST(Published, WhatAnImageExposesIsPublishedOnce) {
+  RunSettings settings;
+  settings.published = *parse_published("8080:80");
+  ASSERT_TRUE(publish_exposed({"80/tcp", "80/udp", "443"}, settings));
+  ASSERT_EQ(settings.published.size(), 3U);
+  EXPECT_TRUE(settings.published[1].udp && settings.published[1].random);
+  EXPECT_EQ(settings.published[2].guest, 443);
+  EXPECT_FALSE(publish_exposed({"1-60"}, settings) && publish_exposed({"100-110"}, settings));
+  EXPECT_FALSE(publish_exposed({"eighty"}, settings));
 }
 
 TEST(Published, RefusesWhatCantBe) {
-  for (const char* text : {"", "80", "0:80", "80:0", "65536:1", "80:80/sctp", "x:80:80", "80:80:80", "80:-1",
+  for (const char* text : {"", "0:80", "80:0", "65536:1", "80:80/sctp", "x:80:80", "80:80:80", "80:-1",
                            "1.2.3:80:80", "80:80/", ":80", "127.0.0.1,x:1:2"}) {
     EXPECT_FALSE(parse_published(text)) << text;
+  }
+}
+
+TEST(Mount, IsAVolumeOrATmpfsInWords) {
+  RunSettings settings;
+  ASSERT_TRUE(parse_mount("type=bind,src=/srv,dst=/data,readonly", settings));
+  ASSERT_TRUE(parse_mount("source=cache,target=/cache", settings));
+  ASSERT_TRUE(parse_mount("type=tmpfs,target=/scratch,tmpfs-size=64m,tmpfs-mode=0700", settings));
+  ASSERT_TRUE(parse_mount("type=tmpfs,target=/run", settings)) << "there is one anyway";
+  ASSERT_EQ(settings.volumes.size(), 2U);
+  EXPECT_EQ(settings.volumes[0],
+            (Volume{.host = "/srv", .guest = "/data", .kind = VolumeKind::kReadOnly, .quota_bytes = 0}));
+  EXPECT_EQ(settings.volumes[1].name, "cache");
+  ASSERT_EQ(settings.tmpfs.size(), 1U);
+  EXPECT_EQ(settings.tmpfs[0].options, "rw,size=64m,mode=0700");
+  EXPECT_EQ(*settings_from_json(settings_to_json(settings)), settings);
+  for (const char* text :
+       {"", "type=bind,src=/a", "type=npipe,src=/a,dst=/b", "src=/a,dst=/b,colour=red", "type=volume,dst=/b",
+        "type=bind,src=/a,dst=/proc", "type=tmpfs,dst=b", "type=volume,src=a/b,dst=/b"}) {
+    EXPECT_FALSE(parse_mount(text, settings)) << text;
+  }
+  EXPECT_FALSE(parse_tmpfs("/a:size=1 m"));
+}
+
+TEST(Volume, AWordIsAVolumeThatIsKeptHere) {
+  const auto named = parse_volume("data:/data:ro,Z");
+  ASSERT_TRUE(named) << named.error().describe();
+  EXPECT_EQ(named->name, "data");
+  EXPECT_EQ(named->host, "");
+  EXPECT_EQ(named->kind, VolumeKind::kReadOnly);
+  EXPECT_EQ(parse_volume("./data:/data:z")->host, (std::filesystem::current_path() / "data").string());
+  EXPECT_EQ(parse_volume(".:/data")->name, "");
+  EXPECT_FALSE(parse_volume("-data:/data"));
+}
+
+TEST(Restart, IsDockersAndComesBack) {
+  RunSettings settings;
+  for (const char* text : {"no", "always", "on-failure", "on-failure:3"}) {
+    ASSERT_TRUE(parse_restart(text, settings)) << text;
+    EXPECT_EQ(*settings_from_json(settings_to_json(settings)), settings) << text;
+  }
+  EXPECT_EQ(settings.restart_limit, 3U);
+  ASSERT_TRUE(parse_restart("unless-stopped", settings));
+  EXPECT_EQ(settings.restart, RestartPolicy::kAlways);
+  for (const char* text : {"", "on-failure:", "on-failure:0", "on-failure:x", "sometimes"}) {
+    EXPECT_FALSE(parse_restart(text, settings)) << text;
+  }
+}
+
+TEST(HostEntry, HasANameAndAnAddress) {
+  EXPECT_EQ(*parse_host_entry("db:10.0.0.1"), (HostEntry{.name = "db", .address = "10.0.0.1"}));
+  EXPECT_EQ(parse_host_entry("db=[fe80::1]")->address, "fe80::1");
+  EXPECT_EQ(parse_host_entry("here:host-gateway")->address, "10.0.2.2");
+  for (const char* text : {"", "db", "db:", ":10.0.0.1", "db:ten", "d b:10.0.0.1"}) {
+    EXPECT_FALSE(parse_host_entry(text)) << text;
   }
 }
 
@@ -92,9 +177,28 @@ TEST(NetChoice, TakesFourKinds) {
   }
 }
 
+TEST(NetChoice, SeveralAreACardEach) {
+  RunSettings settings;
+  ASSERT_TRUE(parse_nets({"passt", "user", "tap=tap1"}, settings));
+  EXPECT_EQ(settings.net, Net::kPasst);
+  EXPECT_EQ(settings.more_nets, (std::vector<NetCard>{{Net::kUser, ""}, {Net::kTap, "tap1"}}));
+  ASSERT_TRUE(parse_nets({"none"}, settings));
+  EXPECT_TRUE(settings.more_nets.empty());
+  for (const std::vector<std::string>& texts : {std::vector<std::string>{"user", "passt"},
+                                                {"user", "none"},
+                                                {"none", "user"},
+                                                {"tap=a", "tap=a"},
+                                                {"user", "tap=a", "tap=a"},
+                                                {"user", "bridge"},
+                                                std::vector<std::string>(kMaxNetCards + 1, "user")}) {
+    EXPECT_FALSE(parse_nets(texts, settings)) << texts.front() << " " << texts.back();
+  }
+}
+
 TEST(UpperKind, IsKeptAndDoesNotGoWithEverything) {
   RunSettings settings;
   settings.upper = UpperKind::kDisk;
+  settings.swap_bytes = 5;
   EXPECT_EQ(*settings_from_json(settings_to_json(settings)), settings);
   EXPECT_EQ(settings_from_json(nlohmann::json::object())->upper, UpperKind::kHost) << "of an older VM";
   for (const UpperKind kind : {UpperKind::kHost, UpperKind::kDisk, UpperKind::kRam}) {

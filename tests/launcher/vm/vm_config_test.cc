@@ -13,6 +13,7 @@ TEST(NameFromImage, IsTheLastPartAndTag) {
   EXPECT_EQ(name_from_image("oci:/tmp/image:latest"), "image");
   EXPECT_EQ(name_from_image("oci-archive:./x y.tar"), "x-y.tar");
   EXPECT_EQ(name_from_image("repo@sha256:abcd"), "repo-sha256-abcd");
+  EXPECT_EQ(name_from_image("sha256:0123456789abcdef0123"), "image-0123456789ab");
 }
 
 TEST(NameFromImage, IsAlwaysValid) {
@@ -46,6 +47,7 @@ TEST(VmRecord, ComesBackAsItWas) {
   record.run.cpus = 3;
   record.run.net = Net::kTap;
   record.run.tap = "tap0";
+  record.run.more_nets = {{.kind = Net::kUser, .tap = {}}, {.kind = Net::kTap, .tap = "tap1"}};
   record.run.accel_choice = AccelChoice::kTcg;
   record.run.environment = {"A=b", "C="};
   record.run.volumes = {
@@ -54,6 +56,8 @@ TEST(VmRecord, ComesBackAsItWas) {
   const auto back = record_from_json(record_to_json(record));
   ASSERT_TRUE(back) << back.error().describe();
   EXPECT_EQ(*back, record);
+  record.spent_upper = "sha256:00";
+  EXPECT_EQ(*record_from_json(record_to_json(record)), record);
 }
 
 TEST(VmRecord, OneOfBeforeRunsWereKeptHasDefaults) {
@@ -96,6 +100,7 @@ TEST(MachineId, IsFreshAndWellFormed) {
 TEST(MacAddress, IsOfTheMachineAndStable) {
   EXPECT_EQ(mac_address("0123456789abcdef0123456789abcdef"), "52:54:00:ab:cd:ef");
   EXPECT_EQ(mac_address("0123456789abcdef0123456789000001"), "52:54:00:00:00:01");
+  EXPECT_EQ(mac_address("0123456789abcdef0123456789ffffff", 2), "52:54:00:00:00:01");
 }
 
 }  // namespace

@@ -65,6 +65,39 @@ TEST_F(VmDirectoryTest, ClearsSocketsAtBothEnds) {
   EXPECT_FALSE(std::filesystem::exists(dirs().runtime / "a"));
 }
 
+/// commit_test.cc kills a whole commit at each of its steps.
+TEST_F(VmDirectoryTest, WhoOpensItNextThrowsAwayWhatIsSpent) {
+  const auto open_with = [&](const std::string& spent, bool is_disk) {
+    std::filesystem::remove_all(dirs().vms() / "a");
+    auto directory = VmDirectory::open(dirs(), "a");
+    EXPECT_TRUE(directory);
+    VmRecord record = *directory->load_record();
+    record.spent_upper = spent;
+    EXPECT_TRUE(directory->save_record(record));
+    std::ofstream(is_disk ? directory->paths().upper_disk_image() : directory->paths().upper() / "image")
+        << "sha256:old\n";
+    if (is_disk) std::ofstream(directory->paths().upper_disk()) << "a disk";
+    std::filesystem::create_directories(directory->paths().old_upper() / "rest");
+    directory->keep();
+  };
+  const VmPaths paths(dirs(), "a");
+  for (const bool is_disk : {false, true}) {
+    open_with("sha256:old", is_disk);
+    ASSERT_TRUE(VmDirectory::open_existing(dirs(), "a"));
+    EXPECT_EQ(load_vm_record(paths)->spent_upper, "");
+    EXPECT_FALSE(std::filesystem::exists(paths.upper() / "image"));
+    EXPECT_FALSE(std::filesystem::exists(paths.upper_disk()));
+    EXPECT_FALSE(std::filesystem::exists(paths.upper_disk_image()));
+    EXPECT_FALSE(std::filesystem::exists(paths.old_upper()));
+    EXPECT_FALSE(upper_identity(paths));
+
+    open_with("sha256:another", is_disk);
+    ASSERT_TRUE(VmDirectory::open_existing(dirs(), "a"));
+    EXPECT_EQ(load_vm_record(paths)->spent_upper, "");
+    EXPECT_EQ(upper_identity(paths).value_or(""), "sha256:old") << "what is of another image is not spent";
+  }
+}
+
 TEST_F(VmDirectoryTest, TheRecordOutlivesTheRun) {
   VmRecord saved;
   {

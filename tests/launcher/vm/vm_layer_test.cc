@@ -68,6 +68,17 @@ TEST(VmLayer, WithoutNetworkTheImagesOwnResolverStays) {
   EXPECT_EQ(tar->find("80-layerboot"), std::string::npos);
 }
 
+TEST(VmLayer, AFurtherCardsRoutesAreBehindTheFirstOnes) {
+  VmConfig config = example();
+  config.machine_id = "0123456789abcdef0123456789abcdef";
+  config.more_nets = {{.kind = Net::kUser, .tap = {}}};
+  const auto tar = vm_layer_tar(config);
+  ASSERT_TRUE(tar);
+  EXPECT_NE(tar->find("79-layerboot-net1.network"), std::string::npos);
+  EXPECT_NE(tar->find("MACAddress=52:54:00:ab:cd:f0\n"), std::string::npos);
+  EXPECT_NE(tar->find("RouteMetric=1025\n"), std::string::npos);
+}
+
 TEST(VmLayer, IsWrittenOnlyWhenItChanges) {
   const ScratchDir scratch;
   const auto file = scratch.path() / "layer.tar";
@@ -87,6 +98,25 @@ TEST(VmLayer, IsWrittenOnlyWhenItChanges) {
   EXPECT_NE(first.st_ino, changed.st_ino);
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(scratch.path()), {}), 1)
       << "nothing left beside it";
+}
+
+TEST(VmLayer, HasWhatAPersonAskedFor) {
+  const ScratchDir scratch;
+  const auto file = scratch.path() / "layer.tar";
+  VmConfig config = example();
+  config.hosts = {{.name = "db", .address = "10.0.0.1"}};
+  config.dns = {"9.9.9.9", "1.1.1.1"};
+  config.autologin = true;
+  ASSERT_TRUE(write_vm_layer(config, file, {{.path = "/etc/app.conf", .content = "x=1\n", .mode = 0600}}));
+  const auto content = [&file](const char* name) {
+    return run_tool({"tar", "-xOf", file.string(), name}).value_or("?");
+  };
+  EXPECT_TRUE(content("etc/hosts").ends_with("\n10.0.0.1 db\n")) << content("etc/hosts");
+  EXPECT_EQ(content("etc/resolv.conf"), "nameserver 9.9.9.9\nnameserver 1.1.1.1\n");
+  EXPECT_EQ(content("etc/app.conf"), "x=1\n");
+  EXPECT_NE(
+      content("etc/systemd/system/serial-getty@ttyS0.service.d/layerboot.conf").find("--autologin root"),
+      std::string::npos);
 }
 
 }  // namespace

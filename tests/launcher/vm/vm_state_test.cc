@@ -88,6 +88,7 @@ TEST(MountUnitName, IsAsSystemdEscapesPaths) {
 
 TEST(PasstArgs, PublishesWhatIsAskedForAndNothingElse) {
   RunSettings settings;
+  settings.docker = true;
   settings.published = {{.address = "127.0.0.1", .host = 8080, .guest = 80, .udp = false}};
   const auto args = passt_args(settings, "passt");
   const auto value = [&](const std::string& option) {

@@ -74,6 +74,28 @@ TEST(MakeDirectories, MakesParentsAndTakesWhatIsThere) {
 }
 
 /// On a host with nameless files, and on one without.
+TEST(OpenTrusted, WhatOthersCouldHaveWrittenIsStale) {
+  const test::TempDir dir;
+  const auto path = dir / "file";
+  EXPECT_EQ(open_trusted(path).error().code, ENOENT);
+  test::write_text(path, "x");
+  EXPECT_TRUE(open_trusted(path));
+  for (const mode_t mode : {0664U, 0646U}) {
+    ASSERT_EQ(::chmod(path.c_str(), mode), 0);
+    EXPECT_EQ(open_trusted(path).error().code, ESTALE) << mode;
+  }
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  std::filesystem::create_symlink("file", dir / "link");
+  EXPECT_EQ(open_trusted(dir / "link").error().code, ESTALE);
+  ASSERT_EQ(::mkfifo((dir / "fifo").c_str(), 0600), 0);
+  EXPECT_EQ(open_trusted(dir / "fifo").error().code, ESTALE);
+  if (::geteuid() != 0) GTEST_SKIP() << "files of others take root";
+  ASSERT_EQ(::chown(path.c_str(), 12345, 12345), 0);
+  EXPECT_EQ(open_trusted(path).error().code, ESTALE);
+  ASSERT_EQ(::chown(dir.path().c_str(), 12345, 12345), 0);
+  EXPECT_TRUE(open_trusted(path)) << "who is given as the place of indexes is trusted with them";
+}
+
 class AtomicFileTest : public testing::TestWithParam<AtomicFile::Way> {};
 INSTANTIATE_TEST_SUITE_P(EachWay, AtomicFileTest,
                          testing::Values(AtomicFile::Way::kNamelessIfAble, AtomicFile::Way::kNamed),

@@ -3,6 +3,7 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/device_number.h"
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/layer/entry_table_builder.h"
 #include "oci-mount/layer/gzip_header.h"
 #include "oci-mount/layer/index_builder.h"
@@ -81,8 +82,8 @@ TEST(LayerCve, Cve2023_39804LongXattrKey) {
 TEST(LayerCve, Cve2022_2879LongPaxHeader) {
   TarMember member;
   member.name = "f";
-  member.pax = {{"comment", std::string(kMaxExtendedHeaderBytes, 'c')}};
-  expect_refused(TarBuilder().add(member).finish(), str_cat("limit of ", kMaxExtendedHeaderBytes));
+  member.pax = {{"comment", std::string(store::kMaxExtendedHeaderBytes, 'c')}};
+  expect_refused(TarBuilder().add(member).finish(), str_cat("limit of ", store::kMaxExtendedHeaderBytes));
 }
 
 // A record that is skipped in silence, and a negative size.
@@ -108,7 +109,9 @@ TEST(LayerCve, Cve2021_32803AndCve2021_38511AndCve2025_47290DirectoryThatBecomes
   ASSERT_TRUE(scanner.finish());
   auto table = builder.finish();
   ASSERT_TRUE(table);
-  const auto parsed = EntryTable::parse(std::move(table->bytes), table->shape, tar.size());
+  std::vector<std::byte> bytes;
+  for (const auto part : table->parts()) bytes.insert(bytes.end(), part.begin(), part.end());
+  const auto parsed = EntryTable::parse(std::move(bytes), table->shape(), tar.size());
   ASSERT_TRUE(parsed) << parsed.error().text;
   ASSERT_EQ(parsed->entry_count(), 2U);
   EXPECT_EQ(parsed->entry(0).path, "d");

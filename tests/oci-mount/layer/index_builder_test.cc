@@ -27,13 +27,14 @@ class IndexBuilderTest : public testing::Test {
     expected.digests = ExpectedLayer::Digests{digest(blob), blob.size(), digest(tar)};
     return expected;
   }
-  Result<void> build(const store::Blob& blob, const ExpectedLayer& expected) {
+  Result<LayerIndex> build(const store::Blob& blob, const ExpectedLayer& expected) {
     return build_index(blob, expected, path_, [this](std::uint64_t done) { progress_ = done; });
   }
-  Result<void> build_gzip(const std::string& stored) {
+  Result<LayerIndex> build_gzip(const std::string& stored) {
     return build(CountingBlob(stored, "layer X"), expect(blob_, tar_, store::Compression::kGzip));
   }
-  void expect_failure(const Result<void>& built, int code, std::initializer_list<std::string_view> parts) {
+  void expect_failure(const Result<LayerIndex>& built, int code,
+                      std::initializer_list<std::string_view> parts) {
     ASSERT_FALSE(built);
     EXPECT_EQ(built.error().code, code) << built.error().text;
     for (const auto part : parts)
@@ -141,10 +142,12 @@ TEST_F(IndexBuilderTest, HowALayerIsCompressedItSaysItself) {
   using enum store::Compression;
   std::string zstd(::ZSTD_compressBound(tar_.size()), '\0');
   zstd.resize(::ZSTD_compress(zstd.data(), zstd.size(), tar_.data(), tar_.size(), 1));
-  for (const auto told : {kNone, kGzip, kZstd}) {
+  const std::string xz_of_it = test::xz(tar_);
+  for (const auto told : {kNone, kGzip, kZstd, kXz, kBzip2}) {
     EXPECT_TRUE(build(CountingBlob(tar_), expect(tar_, tar_, told)));
     EXPECT_TRUE(build(CountingBlob(blob_), expect(blob_, tar_, told)));
     EXPECT_TRUE(build(CountingBlob(zstd), expect(zstd, tar_, told)));
+    EXPECT_TRUE(build(CountingBlob(xz_of_it), expect(xz_of_it, tar_, told)));
     EXPECT_TRUE(build(CountingBlob(""), expect("", "", told))) << "a layer of no bytes";
   }
   std::filesystem::remove(path_);
@@ -152,13 +155,14 @@ TEST_F(IndexBuilderTest, HowALayerIsCompressedItSaysItself) {
   const std::string rubbish = test::sample_bytes(10'000, 2);
   expect_failure(build(CountingBlob(rubbish, "layer X"), expect(rubbish, rubbish, kGzip)), EBADMSG,
                  {"layer X is whole", "its media type says gzip", "no tar"});
-  const std::string xz = std::string(
-                             "\xfd"
-                             "7zXZ\0",
-                             6) +
-                         rubbish;
-  expect_failure(build(CountingBlob(xz, "layer X"), expect(xz, xz, kGzip)), ENOTSUP,
-                 {"layer X", "compressed with xz", "skopeo"});
+  const std::string lzip = "LZIP\x01" + rubbish;
+  expect_failure(build(CountingBlob(lzip, "layer X"), expect(lzip, lzip, kGzip)), ENOTSUP,
+                 {"layer X", "compressed with lzip", "gzip, zstd, xz and bzip2 are"});
+  // Only its magic is xz's.
+  const std::string xz = test::xz(tar_).substr(0, 12) + rubbish;
+  expect_failure(build(CountingBlob(xz, "layer X"), expect(xz, xz, kGzip)), EBADMSG,
+                 {"layer X is whole, but can't be served", "its xz data are damaged"});
+  EXPECT_FALSE(std::filesystem::exists(path_) || std::filesystem::exists(recut_path(path_)));
 }
 
 TEST_F(IndexBuilderTest, ZstdInSmallFramesIsReadAsItIsAndInALargeOneRecut) {

@@ -21,8 +21,10 @@ class IndexFileTest : public testing::Test {
     ASSERT_TRUE(builder.add(entry));
     const auto table = builder.finish();
     ASSERT_TRUE(table);
-    const std::vector<CheckpointRecord> records{{0, 0, 1, 0, 0, kCheckpointMemberStart},
-                                                {1000, 4000, 0, 0, 0, 0}};
+    CheckpointTableBuilder checkpoints;
+    ASSERT_TRUE(checkpoints.add(0, 0, true, std::vector<std::byte>(24)));
+    checkpoints.set_span_hash(1);
+    ASSERT_TRUE(checkpoints.add(1000, 4000, false, {}));
     IndexHeader header;
     header.compression = static_cast<std::uint32_t>(store::Compression::kGzip);
     header.blob = identity_.record();
@@ -30,7 +32,7 @@ class IndexFileTest : public testing::Test {
     header.stream_size_bytes = 1000;
     auto file = AtomicFile::create(path_);
     ASSERT_TRUE(file);
-    ASSERT_TRUE(write_index(*file, header, records, std::vector<std::byte>(24), *table, "/the/source"));
+    ASSERT_TRUE(write_index(*file, header, checkpoints, *table, "/the/source"));
     ASSERT_TRUE(file->commit());
     bytes_ = test::read_text(path_);
   }
@@ -54,6 +56,33 @@ TEST_F(IndexFileTest, ReadsWhatWasWritten) {
   ASSERT_TRUE(owner) << owner.error().text;
   EXPECT_EQ(owner->source, "/the/source");
   EXPECT_EQ(owner->identity, identity_.record());
+}
+
+TEST_F(IndexFileTest, SpilledWindowsMakeTheSameIndex) {
+  auto spill = AtomicFile::create(dir_ / "spill");
+  ASSERT_TRUE(spill);
+  CheckpointTableBuilder held;
+  CheckpointTableBuilder spilling(&*spill);
+  const std::string windows = test::sample_bytes(3 * CheckpointTableBuilder::kMaxHeldWindowBytes, 4);
+  constexpr std::size_t kWindow = 30'001;
+  std::uint64_t at = 0;
+  for (; (at + 1) * kWindow <= windows.size(); ++at) {
+    const auto window = as_bytes(windows).subspan(at * kWindow, kWindow);
+    for (CheckpointTableBuilder* builder : {&held, &spilling}) {
+      ASSERT_TRUE(builder->add(at * 1000, at * 80, false, window));
+      builder->set_span_hash(at);
+    }
+  }
+  EXPECT_GT(spill->size_bytes(), 0U);
+  EXPECT_LT(spilling.windows().size(), CheckpointTableBuilder::kMaxHeldWindowBytes);
+  IndexHeader header;
+  header.blob = identity_.record();
+  for (const auto& [name, builder] : {std::pair("held", &held), std::pair("spilled", &spilling)}) {
+    auto file = AtomicFile::create(dir_ / name);
+    ASSERT_TRUE(file && write_index(*file, header, *builder, *EntryTableBuilder().finish(), "") &&
+                file->commit());
+  }
+  EXPECT_TRUE(test::read_text(dir_ / "held") == test::read_text(dir_ / "spilled"));
 }
 
 TEST_F(IndexFileTest, LiesAsFormatMdSays) {

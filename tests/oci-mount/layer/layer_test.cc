@@ -47,6 +47,16 @@ TEST_F(LayerTest, BuildsWhatIsMissingOnce) {
   EXPECT_EQ(std::filesystem::status(path).permissions(), std::filesystem::perms(0444));
 }
 
+TEST_F(LayerTest, AnIndexThatOthersCouldHaveWrittenIsBuiltAgain) {
+  ASSERT_TRUE(open());
+  for (const auto& index : std::filesystem::directory_iterator(dirs_.index()))
+    std::filesystem::permissions(index.path(), std::filesystem::perms(0666));
+  const auto layers = open();
+  ASSERT_TRUE(layers) << layers.error().text;
+  for (const auto& index : std::filesystem::directory_iterator(dirs_.index()))
+    EXPECT_EQ(index.status().permissions(), std::filesystem::perms(0444)) << index.path();
+}
+
 TEST_F(LayerTest, SeveralAtOnceAreTheSameInTheSameOrder) {
   for (unsigned i = 0; i < 9; ++i)
     builder_.add_gzip_layer(
@@ -125,6 +135,44 @@ TEST_F(LayerTest, TheAnswerDoesNotHangOnWhatIsCached) {
   EXPECT_TRUE(open_layers(image, {}, {.index_dir = dirs_.index()}));
   EXPECT_TRUE(open_layers(image, {}, {.index_dir = dir_ / "fresh"}));
   EXPECT_TRUE(open());
+}
+
+TEST_F(LayerTest, XzAndBzip2AreRecutAndFoundAgain) {
+  const std::string tar_c = test::TarBuilder().file("c", test::sample_bytes(900'000, 2)).finish();
+  const std::string type = "application/vnd.oci.image.layer.v1.tar";
+  test::ImageBuilder builder(dir_ / "streams");
+  builder.add_layer({type, test::xz(tar_a_), test::sha256_text(tar_a_)});
+  builder.add_layer({type, test::bzip2(tar_c), test::sha256_text(tar_c)}).write();
+  image_ = *store::open_image(str_cat("oci:", builder.layout().string()), dirs_);
+  const auto layers = open();
+  ASSERT_TRUE(layers) << layers.error().text;
+  EXPECT_EQ(index_count(), 4U) << "an index and a recut file each";
+  EXPECT_EQ((*layers)[0]->index().compression(), store::Compression::kXz);
+  EXPECT_EQ((*layers)[1]->index().compression(), store::Compression::kBzip2);
+  for (const auto& layer : *layers) {
+    EXPECT_GE(layer->index().checkpoints().span_count(), 2U);
+    EXPECT_EQ(layer->blob().size_bytes(), layer->index().recut_size_bytes());
+  }
+  const auto path = dirs_.index() / (*layers)[0]->identity().index_file_name();
+  const auto written = std::filesystem::last_write_time(path);
+  ASSERT_TRUE(open());
+  EXPECT_EQ(std::filesystem::last_write_time(path), written);
+}
+
+TEST_F(LayerTest, DamagedXzAndBzip2LeaveNothing) {
+  const std::string xz = test::xz(tar_a_);
+  const std::string bzip2 = test::bzip2(tar_a_);
+  for (const std::string& blob : {xz.substr(0, xz.size() - 1), bzip2.substr(0, bzip2.size() / 2)}) {
+    test::ImageBuilder builder(dir_ / "damaged");
+    builder.add_layer({"application/vnd.oci.image.layer.v1.tar", blob, test::sha256_text(tar_a_)}).write();
+    image_ = *store::open_image(str_cat("oci:", builder.layout().string()), dirs_);
+    const auto layers = open();
+    ASSERT_FALSE(layers);
+    EXPECT_NE(layers.error().text.find("is whole, but can't be served"), std::string::npos)
+        << layers.error().text;
+    EXPECT_NE(layers.error().text.find("cut short"), std::string::npos) << layers.error().text;
+    EXPECT_EQ(index_count(), 0U);
+  }
 }
 
 TEST_F(LayerTest, ABlobThatIsMissingOrCutShortIsNamed) {

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/layer/checkpoint_table.h"
 #include "oci-mount/layer/index_builder.h"
 #include "oci-mount/layer/index_file.h"
@@ -137,7 +138,8 @@ store::ImageLayer claimed_layer(const test::TempDir& dir, std::uint64_t size_byt
   header.blob_size_bytes = size_bytes;
   header.stream_size_bytes = size_bytes;
   auto file = AtomicFile::create(dir / identity.index_file_name());
-  EXPECT_TRUE(file && write_index(*file, header, {}, {}, *EntryTableBuilder().finish(), "") &&
+  EXPECT_TRUE(file &&
+              write_index(*file, header, CheckpointTableBuilder(), *EntryTableBuilder().finish(), "") &&
               file->commit());
   return layer;
 }

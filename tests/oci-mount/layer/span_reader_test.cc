@@ -215,6 +215,30 @@ TEST_F(SpanReaderTest, ASequentialReaderFindsTheNextSpansReady) {
   EXPECT_TRUE(reader_->try_read(kPacked, spans().span(2).stream_offset, std::span(&slice, 1)));
 }
 
+TEST_F(SpanReaderTest, PrefetchGoesOnAtHits) {
+  constexpr std::size_t kStep = 50'000;
+  std::uint32_t waited = 0;
+  std::uint32_t slow = 0;
+  ASSERT_GT(spans().span_count(), 3 * SpanReader::kPrefetchSpans);
+  for (std::uint64_t at = 0; at + kStep <= tar_.size(); at += kStep) {
+    std::string text(kStep, '.');
+    const iovec slice{text.data(), text.size()};
+    if (!reader_->try_read(kPacked, at, std::span(&slice, 1))) {
+      ++slow;
+      const std::uint32_t last = spans().find(at + kStep - 1);
+      for (std::uint32_t number = spans().find(at); number <= last; ++number)
+        waited += cache_->find({layers_[0]->number(), number}) == nullptr ? 1U : 0U;
+      text = *read(kPacked, at, kStep);
+    }
+    ASSERT_TRUE(text == tar_.substr(at, kStep)) << at;
+    drain();
+  }
+  // What a reader can't have announced: the first, and what follows it before he has read on.
+  EXPECT_LE(waited, 2U);
+  EXPECT_LE(slow, spans().span_count() + 2U) << "once for each span, at most";
+  EXPECT_EQ(packed_->reads(), spans().span_count()) << "each once";
+}
+
 TEST_F(SpanReaderTest, ReadsBeyondWhatMayBeInFlightWaitForTheirTurn) {
   open_reader(0);
   auto& in_flight = budget_.spans();

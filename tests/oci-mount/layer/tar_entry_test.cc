@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
@@ -44,6 +45,11 @@ TEST(CleanPath, NamesTheLimitItBreaks) {
   const auto error_of = [](const std::string& name) { return clean_path(name).error().text; };
   EXPECT_TRUE(clean_path(std::string(kMaxNameBytes, 'a')));
   EXPECT_NE(error_of(std::string(kMaxNameBytes + 1, 'a')).find("limit of 255"), std::string::npos);
+  const std::string longest(kMaxNameBytes, 'a');
+  EXPECT_TRUE(clean_path("d/.wh." + longest)) << "what hides the longest name";
+  EXPECT_FALSE(clean_path("d/.wh.a" + longest));
+  EXPECT_FALSE(clean_path("d/.wh." + longest + "/x")) << "a directory is no mark";
+  EXPECT_FALSE(clean_path("d/.wh..wh." + longest.substr(4)));
   EXPECT_NE(error_of(std::string(10'000, '/')).find("limit of 4096"), std::string::npos);
   std::string deep;
   for (std::size_t i = 0; i < kMaxPathDepth; ++i) deep += "a/";
@@ -138,12 +144,18 @@ TEST(MakeEntry, RefusesWhiteoutsThatNameNothing) {
 }
 
 TEST(MakeEntry, XattrsOfTheHostsOverlayAreDropped) {
-  const auto entry = make_entry(
-      header('0', "f"), {{"user.b", "2"}, {"trusted.overlay.opaque", "y"}, {"security.capability", "c"}}, 0);
+  const auto entry = make_entry(header('0', "f"),
+                                {{"user.b", "2"},
+                                 {"trusted.overlay.opaque", "y"},
+                                 {"trusted.overlay.layerboot.guest.trusted.x", "1"},
+                                 {"trusted.x", "1"},
+                                 {"security.capability", "c"}},
+                                0);
   ASSERT_TRUE(entry && *entry);
-  ASSERT_EQ((*entry)->xattrs.size(), 2U);
+  ASSERT_EQ((*entry)->xattrs.size(), 3U);
   EXPECT_EQ((*entry)->xattrs[0].first, "security.capability");
-  EXPECT_EQ((*entry)->xattrs[1].first, "user.b");
+  EXPECT_EQ((*entry)->xattrs[1].first, "trusted.overlay.layerboot.guest.trusted.x") << "a guest's own";
+  EXPECT_EQ((*entry)->xattrs[2].first, "user.b");
 }
 
 TEST(MakeEntry, XattrsThatOnlyFilesAndDirectoriesHaveAreDroppedElsewhere) {

@@ -150,7 +150,7 @@ TEST(TarScanner, RefusesGarbage) {
 TEST(TarScanner, BoundsExtendedHeaders) {
   TarMember member;
   member.name = "f";
-  member.pax = {{"comment", std::string(kMaxExtendedHeaderBytes, 'x')}};
+  member.pax = {{"comment", std::string(store::kMaxExtendedHeaderBytes, 'x')}};
   expect_refused(TarBuilder().add(member).finish(), "limit of 1048576");
 }
 

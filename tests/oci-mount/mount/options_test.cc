@@ -56,6 +56,20 @@ TEST(MountOptions, ListAndCat) {
   EXPECT_EQ(std::get<CatCommand>(cat.options.command).paths, (std::vector<std::string>{"a", "b"}));
 }
 
+TEST(MountOptions, ALayer) {
+  const auto parsed =
+      parse({"diff", "--layer", "--compression", "zstd", "-o", "file", "--squash", "image", "upper"});
+  ASSERT_FALSE(parsed.leave) << parsed.text;
+  const auto& diff = std::get<DiffCommand>(parsed.options.command);
+  EXPECT_TRUE(diff.layer);
+  EXPECT_TRUE(diff.squash);
+  EXPECT_FALSE(diff.keep_identity);
+  EXPECT_EQ(diff.compression, store::Compression::kZstd);
+  EXPECT_EQ(diff.output, "file");
+  EXPECT_EQ(parse({"diff", "--squash", "image", "upper"}).exit_code, 2) << "of a layer alone";
+  EXPECT_EQ(parse({"diff", "--layer", "--compression", "xz", "image", "upper"}).exit_code, 2);
+}
+
 TEST(MountOptions, WhatIsWrongIsSaidWithExitCodeTwo) {
   for (const std::vector<const char*>& words :
        std::vector<std::vector<const char*>>{{},

@@ -69,11 +69,11 @@ TEST_F(CopyUpTest, OfWhatNobodyCanFindThereIsNoCopy) {
 
 TEST_F(CopyUpTest, AMetacopySaysWhereItsDataIsBeforeItMoves) {
   const NodePtr node = *copy("dir/file", CopyUp::kNoData);
-  ASSERT_TRUE(copy_up().redirect_data(*node));
+  ASSERT_TRUE(copy_up().redirect_data(*node).value_or(false));
   EXPECT_EQ(marked("dir/file", marks().redirect), "/dir/file");
   expect_counted();
   const NodePtr whole = *copy("sparse", CopyUp::kAllData);
-  ASSERT_TRUE(copy_up().redirect_data(*whole));
+  ASSERT_TRUE(copy_up().redirect_data(*whole).value_or(false));
   EXPECT_EQ(marked("sparse", marks().redirect), "none");
 }
 
@@ -85,7 +85,7 @@ TEST_F(CopyUpOnTmpfsTest, WhatSaysWhereIsCharged) {
   const auto pin = reactor->block_on(parts->copy_up.copy_up(*reactor, row("dir/file"), CopyUp::kNoData));
   ASSERT_TRUE(pin);
   const auto before = parts->ledger.quota().usage().bytes;
-  ASSERT_TRUE(parts->copy_up.redirect_data(*pin->node()));
+  ASSERT_TRUE(parts->copy_up.redirect_data(*pin->node()).value_or(false));
   EXPECT_EQ(parts->ledger.quota().usage().bytes,
             before + parts->ledger.tariff().attribute(marks().redirect, std::string("/dir/file").size()));
 }
@@ -96,10 +96,10 @@ TEST_F(CopyUpTest, LostDataStaysLostWhereverTheFileGoes) {
   mark("lost", marks().origin, "/was/here");
   ASSERT_EQ(::truncate(on_host("lost").c_str(), 10), 0);
   const NodePtr node = load("lost");
-  ASSERT_TRUE(copy_up().redirect_data(*node));
+  ASSERT_TRUE(copy_up().redirect_data(*node).value_or(false));
   EXPECT_EQ(marked("lost", marks().redirect), "/was/here");
   mark("lost", marks().redirect, "/before");
-  ASSERT_TRUE(copy_up().redirect_data(*node));
+  ASSERT_TRUE(copy_up().redirect_data(*node).value_or(false));
   EXPECT_EQ(marked("lost", marks().redirect), "/before");
 }
 

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,13 +32,16 @@ class DirectoriesTest : public PartsTest {
   std::vector<Told> list(const Ref& directory, std::uint64_t cookie = 0, std::size_t most = SIZE_MAX,
                          bool with_nodes = false) {
     std::vector<Told> told;
-    const auto listed =
-        directories().list(directory, cookie, with_nodes, [&](const Dirent& dirent, const Entry& entry) {
-          if (told.size() == most) return false;
-          told.push_back({std::string(dirent.name), dirent.ino, dirent.type, dirent.next_cookie, entry.id});
-          return true;
-        });
-    EXPECT_TRUE(listed) << listed.error().describe();
+    const auto take = [&](const Dirent& dirent, const Entry& entry) {
+      if (told.size() == most) return false;
+      told.push_back({std::string(dirent.name), dirent.ino, dirent.type, dirent.next_cookie, entry.id});
+      return true;
+    };
+    for (std::optional<std::uint64_t> next = cookie; next;) {
+      const auto listed = directories().list(directory, *next, with_nodes, take);
+      EXPECT_TRUE(listed) << listed.error().describe();
+      next = listed.value_or(std::nullopt);
+    }
     return told;
   }
   static Names names(const std::vector<Told>& told) {
@@ -224,6 +229,44 @@ TEST_F(DirectoriesTest, AListingEndsThoughItsReaderMakesNames) {
   // The first is made after ".", and the listing has begun by then.
   EXPECT_EQ(told, (Names{".", "..", "child"}));
   EXPECT_EQ(list(ref(only)).size(), 3 + 3U) << "another tells them";
+}
+
+// Others are to have the lock in between.
+TEST_F(DirectoriesTest, ALargeOneIsListedInPieces) {
+  constexpr std::size_t kPieces = 5;
+  make("dir", S_IFDIR | 0755);
+  for (const char* hidden : {"file", "link", "pipe"}) make_whiteout("dir/" + std::string(hidden));
+  for (std::size_t i = 0; i < kPieces * Directories::kNamesAtOnce; ++i) {
+    make("dir/" + std::to_string(i), S_IFREG | 0644);
+  }
+  const NodePtr dir = load("dir");
+  std::set<std::string> told;
+  std::size_t pieces = 0;
+  for (std::optional<std::uint64_t> next = 0; next; ++pieces) {
+    std::size_t names = 0;
+    const auto listed = directories().list(ref(dir), *next, true, [&](const Dirent& dirent, const Entry&) {
+      EXPECT_TRUE(told.emplace(dirent.name).second) << dirent.name << " twice";
+      names += dirent.name.starts_with(".") ? 0U : 1U;
+      return true;
+    });
+    ASSERT_TRUE(listed);
+    EXPECT_LE(names, Directories::kNamesAtOnce);
+    next = *listed;
+  }
+  EXPECT_GT(pieces, kPieces) << "whiteouts count as well";
+  EXPECT_EQ(told.size(), 2 + 1 + kPieces * Directories::kNamesAtOnce) << "with dir/sub";
+}
+
+TEST_F(DirectoriesTest, OneThatOthersReadMeanwhileIsNotReadAnew) {
+  make("dir", S_IFDIR | 0755);
+  const NodePtr dir = load("dir");
+  const Objects::Pin pin(parts->objects, dir);
+  PartLock lock(parts->mutex);
+  directories().read_beside_others(lock, dir);
+  const Listing* const listing = dir->directory.listing.get();
+  ASSERT_NE(listing, nullptr);
+  directories().read_beside_others(lock, dir);
+  EXPECT_EQ(dir->directory.listing.get(), listing);
 }
 
 TEST_F(DirectoriesTest, OnlyWhatWasTakenIsHeld) {

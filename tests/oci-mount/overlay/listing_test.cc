@@ -30,6 +30,30 @@ class ListingUnitTest : public testing::Test {
   Listing listing_{memory_};
 };
 
+// So that nobody has to look through all names of a directory that is to be removed.
+TEST_F(ListingUnitTest, KnowsHowManyWhiteoutsThereAre) {
+  const auto hide = [&](std::string_view name, bool has_lower) {
+    listing_.put(name, whiteout_child(), has_lower);
+  };
+  hide("below", true);
+  hide("below", true);
+  hide("leftover", false);
+  put("object");
+  EXPECT_EQ(listing_.whiteouts(), 2U);
+  EXPECT_EQ(listing_.hidden(), 1U);
+  put("below", true);
+  EXPECT_EQ(listing_.whiteouts(), 1U);
+  EXPECT_EQ(listing_.hidden(), 0U);
+  hide("below", true);
+  listing_.rename("object", "moved", Child{}, false);
+  listing_.rename("moved", "leftover", Child{}, false);
+  EXPECT_EQ(listing_.whiteouts(), 1U) << "one was replaced";
+  listing_.erase("below");
+  listing_.erase("below");
+  EXPECT_EQ(listing_.whiteouts(), 0U);
+  EXPECT_EQ(listing_.hidden(), 0U);
+}
+
 TEST_F(ListingUnitTest, TellsNamesInTheirOrderOfAppearance) {
   put("b");
   put("a");

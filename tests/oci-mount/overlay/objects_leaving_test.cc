@@ -197,6 +197,21 @@ TEST_F(ObjectsTest, ADirectoryOfTheImageThatIsGoneKeepsItsAttributes) {
   EXPECT_EQ(objects().attr_of(*node)->nlink, 0U);
 }
 
+// There may be as many as inodes.
+TEST_F(ObjectsTest, NamesOfADirectoryThatGoesAreFreedAfterTheLock) {
+  make("many", S_IFDIR | 0755);
+  for (int i = 0; i < 100; ++i) make_whiteout("many/" + std::to_string(i));
+  const NodePtr directory = load("many");
+  ASSERT_TRUE(parts->directories.listing_of(directory));
+  const auto with_names = parts->memory.used_bytes();
+  {
+    const std::lock_guard lock(parts->mutex);
+    objects().drop_directory(*directory, nullptr);
+    EXPECT_EQ(parts->memory.used_bytes(), with_names);
+  }
+  EXPECT_LT(parts->memory.used_bytes(), with_names);
+}
+
 TEST_F(ObjectsTest, TheLastSessionLeavesARightCount) {
   const NodePtr unlinked = made("unlinked", 64U << 10U);
   move_to_work(unlinked);

@@ -156,6 +156,73 @@ TEST_F(OverlayLockTest, ClaimsOfOneDirectoryComeOneAfterAnother) {
   EXPECT_EQ(under_whole, kThreads * kTimes / 16);
 }
 
+TEST_F(OverlayLockTest, WhoWorksInPiecesGivesWay) {
+  constexpr int kMostPieces = 1'000'000;
+  std::atomic<bool> had_it = false;
+  std::thread other;
+  {
+    const PartLock part(lock_);
+    other = std::thread([&] {
+      const std::lock_guard lock(lock_);
+      had_it = true;
+    });
+  }
+  int pieces = 0;
+  for (; pieces < kMostPieces && !had_it; ++pieces) {
+    lock_.give_way();
+    const PartLock part(lock_);
+  }
+  other.join();
+  EXPECT_LT(pieces, kMostPieces);
+}
+
+// Who waits for claims is woken by the last of them, and comes to the lock later than who works in pieces.
+TEST_F(OverlayLockTest, WhoWorksInPiecesGivesWayToWhoWaitedForClaims) {
+  constexpr int kMostPieces = 10'000;
+  constexpr int kTimes = 20;
+  for (int time = 0; time < kTimes; ++time) {
+    OtherClaim claim(lock_, *one_);
+    claim.wait_for_begin();
+    std::atomic<bool> had_it = false;
+    std::thread whole([&] {
+      const std::lock_guard lock(lock_);
+      had_it = true;
+    });
+    // Whoever waits for the whole lock keeps others from claiming.
+    for (bool waits = false; !waits;) {
+      std::promise<bool> claims;
+      std::thread tries([&] {
+        PartLock part(lock_);
+        claims.set_value(part.may_use(*other_, For::kClaiming));
+      });
+      auto may = claims.get_future();
+      waits = is_still_waiting(may);
+      if (waits) claim.end();
+      tries.join();
+    }
+    int pieces = 0;
+    for (; pieces < kMostPieces && !had_it; ++pieces) {
+      lock_.give_way();
+      const PartLock part(lock_);
+    }
+    whole.join();
+    EXPECT_LT(pieces, kMostPieces);
+  }
+}
+
+TEST_F(OverlayLockTest, OthersHaveTheLockBesideWhoPauses) {
+  PartLock part(lock_);
+  const bool had_it = part.beside_others([&] {
+    return std::async(std::launch::async,
+                      [&] {
+                        const std::lock_guard lock(lock_);
+                        return true;
+                      })
+        .get();
+  });
+  EXPECT_TRUE(had_it);
+}
+
 TEST_F(OverlayLockTest, DescriptorsLetGoOfAreClosedAfterTheLock) {
   auto fd = std::make_shared<const UniqueFd>(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   const int number = fd->get();

@@ -159,6 +159,23 @@ TEST_F(RedirectsTest, WhatWasWrittenIsKeptThoughTheFileBelowHasChanged) {
   EXPECT_EQ(size(), 4U);
 }
 
+TEST_F(RedirectsTest, WhoOnlyReadsMendsNothing) {
+  const auto seen = [this] {
+    const auto source = data_source_seen(merged("dir", "file"), marks_, file(), *stat_at(file()));
+    return source.value_or(DataSource{.where = Where::kLost});
+  };
+  make_metacopy(10);
+  EXPECT_EQ(seen().row, image_.row("dir/file"));
+  make_metacopy(4);
+  EXPECT_EQ(seen().where, Where::kOwn) << "its mark is old";
+  EXPECT_TRUE(is_marked());
+  lower_.fixed_layers = 0;
+  EXPECT_EQ(seen().row, image_.row("dir/file")) << "the file below has changed since";
+  EXPECT_EQ(size(), 4U);
+  mark(file(), marks_.redirect, "/none");
+  EXPECT_EQ(seen().where, Where::kLost);
+}
+
 TEST_F(RedirectsTest, AnObjectThatIsNotThereIsAnError) {
   const Place none{top_fd_.get(), "none"};
   EXPECT_FALSE(merged_lower(merged("dir", "sub"), marks_, none));

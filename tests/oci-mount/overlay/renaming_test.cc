@@ -22,7 +22,7 @@ class RenamingTest : public PartsTest {
     make("to", S_IFDIR | 0755);
     for (std::size_t i = 0; i < whiteouts; ++i) make_whiteout("to/w" + std::to_string(i));
   }
-  Result<NodePtr> rename(Renaming::Clearing clearing, std::uint32_t flags = 0) {
+  Result<Renaming::Before> rename(Renaming::Clearing clearing, std::uint32_t flags = 0) {
     const std::lock_guard lock(parts->mutex);
     return renaming->rename(kRootId, "from", kRootId, "to", flags, clearing);
   }
@@ -45,7 +45,7 @@ TEST_F(RenamingTest, FewWhiteoutsGoWithTheRename) {
   make_both(Removal::kFewWhiteouts);
   const auto moved = rename(Renaming::Clearing::kElsewhere);
   ASSERT_TRUE(moved);
-  EXPECT_EQ(*moved, nullptr);
+  EXPECT_TRUE(moved->is_nothing());
   EXPECT_EQ(left_on_host(), 0U);
   EXPECT_FALSE(std::filesystem::exists(on_host("from")));
 }
@@ -55,18 +55,18 @@ TEST_F(RenamingTest, ManyGoBesideOthers) {
   make_both(kMany);
   const auto first = rename(Renaming::Clearing::kElsewhere);
   ASSERT_TRUE(first);
-  ASSERT_NE(*first, nullptr);
+  ASSERT_NE(first->clear, nullptr);
   EXPECT_EQ(left_on_host(), kMany) << "none is removed under the lock";
   EXPECT_TRUE(std::filesystem::exists(on_host("from")));
   EXPECT_EQ(marked("to", marks().opaque), "y") << "what they hide stays hidden";
   {
-    const Objects::Pin pin(parts->objects, *first);
-    ASSERT_TRUE(removal->clear_whiteouts_beside_others(*first));
+    const Objects::Pin pin(parts->objects, first->clear);
+    ASSERT_TRUE(removal->clear_whiteouts_beside_others(first->clear));
   }
   EXPECT_EQ(left_on_host(), 0U);
   const auto second = rename(Renaming::Clearing::kHere);
   ASSERT_TRUE(second);
-  EXPECT_EQ(*second, nullptr);
+  EXPECT_TRUE(second->is_nothing());
   EXPECT_FALSE(std::filesystem::exists(on_host("from")));
 }
 
@@ -74,7 +74,7 @@ TEST_F(RenamingTest, AnExchangeKeepsThem) {
   make_both(2 * Removal::kFewWhiteouts);
   const auto moved = rename(Renaming::Clearing::kElsewhere, RENAME_EXCHANGE);
   ASSERT_TRUE(moved);
-  EXPECT_EQ(*moved, nullptr);
+  EXPECT_TRUE(moved->is_nothing());
 }
 
 TEST_F(RenamingTest, ADirectoryThatIsNotOpaqueKeepsItsWhiteouts) {

@@ -124,5 +124,22 @@ TEST(TariffTest, TheRootIsFreeForABlock) {
   }
 }
 
+/// Only then are files listed, and looked at again.
+TEST(TariffTest, FilesThatTheInodeHasRoomForChangeNoMore) {
+  constexpr std::uint64_t kBlock = 4096;
+  for (const HostKind kind : {HostKind::kExt4, HostKind::kXfs}) {
+    const Tariff tariff(kind);
+    EXPECT_FALSE(tariff.changes_late(3 * kBlock));
+    EXPECT_EQ(tariff.late_growth(3 * kBlock), 0U);
+    EXPECT_TRUE(tariff.changes_late(4 * kBlock));
+    EXPECT_EQ(tariff.late_growth(4 * kBlock), kBlock);
+    EXPECT_GE(tariff.late_growth(10'000 * kBlock), 2 * (10'000 / 340) * kBlock) << "each leaf half full";
+  }
+  EXPECT_FALSE(Tariff(HostKind::kTmpfs).changes_late(1000 * kBlock));
+  EXPECT_TRUE(Tariff(HostKind::kBtrfs).changes_late(kBlock));
+  EXPECT_EQ(Tariff(HostKind::kBtrfs).late_growth(1000 * kBlock), 0U) << "is charged before";
+  EXPECT_GT(Tariff(HostKind::kOther).late_growth(kBlock), 0U);
+}
+
 }  // namespace
 }  // namespace layerboot::overlay

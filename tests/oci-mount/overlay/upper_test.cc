@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -45,6 +46,29 @@ class UpperTest : public testing::Test {
 
   test::TempDir top_;
 };
+
+TEST_F(UpperTest, IsClosedToOthers) {
+  fs::create_directory(directory());
+  ASSERT_EQ(::chmod(directory().c_str(), 02755), 0);
+  open();
+  struct stat st{};
+  ASSERT_EQ(::stat(directory().c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 0777, 0700U);
+}
+
+TEST_F(UpperTest, IsNotSomebodyElses) {
+  if (::geteuid() != 0) GTEST_SKIP() << "takes root, to make somebody else's directory";
+  constexpr uid_t kSomebody = 1000;
+  fs::create_directory(directory());
+  ASSERT_EQ(::chown(directory().c_str(), kSomebody, kSomebody), 0);
+  const auto native = Upper::open(directory(), "sha256:image");
+  ASSERT_FALSE(native);
+  EXPECT_EQ(native.error().code, EPERM);
+  EXPECT_NE(native.error().text.find("user 1000"), std::string::npos) << native.error().text;
+  EXPECT_FALSE(fs::exists(directory() / "image"));
+  EXPECT_FALSE(fs::exists(directory() / "work"));
+  EXPECT_TRUE(Upper::open(directory(), "sha256:image", Keeping::kRecorded)) << "closed one by one";
+}
 
 TEST_F(UpperTest, OneDaemonAtATime) {
   {

@@ -130,6 +130,25 @@ TEST_F(IndexTest, WhatNamesThePlatformGoesBeforeWhatDoesNot) {
   EXPECT_NE(none.find("linux/arm/v7 linux/s390x"), std::string::npos) << none;
 }
 
+TEST_F(IndexTest, AnotherPlatformIsTakenWhereItIsAskedFor) {
+  const auto open_for = [&](std::string_view architecture) {
+    return open_image(str_cat("oci:", layout().string()), dirs_,
+                      {.platform = {"linux", std::string(architecture), {}}});
+  };
+  test::write_text(layout() / "index.json",
+                   list({nested({image("a", host()), image("b", platform("s390x"), "s390x")})}));
+  EXPECT_EQ(name_of(open()), "a");
+  EXPECT_EQ(name_of(open_for("s390x")), "b");
+  const std::string none = name_of(open_for("riscv64"));
+  EXPECT_NE(none.find("has nothing for linux/riscv64"), std::string::npos) << none;
+  EXPECT_NE(none.find("--platform"), std::string::npos) << none;
+  test::write_text(layout() / "index.json", list({image("b", "", "s390x")}));
+  EXPECT_EQ(name_of(open_for("s390x")), "b");
+  const std::string other = name_of(open());
+  EXPECT_NE(other.find("is for linux/s390x"), std::string::npos) << other;
+  EXPECT_NE(other.find("--platform linux/s390x takes it"), std::string::npos) << other;
+}
+
 TEST_F(IndexTest, ArtifactsArePassedOver) {
   EXPECT_EQ(chosen({image("a", R"(,"artifactType":"application/spdx+json")"), image("b")}), "b");
   EXPECT_EQ(chosen({image("a", host() + R"(,"artifactType":"application/spdx+json")"), image("b", host())}),

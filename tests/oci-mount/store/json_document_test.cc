@@ -32,6 +32,16 @@ TEST(JsonDocument, RefusesWhatIsNoObject) {
   expect_refused("{\"a\":\"\xff\xfe}", "no JSON");
 }
 
+TEST(JsonDocument, TakesAListWhereOneIsMeant) {
+  const auto list = parse_json_list(R"([{"a": 1}, 2])", 1000, kDepth, "the list");
+  ASSERT_TRUE(list);
+  EXPECT_EQ(list->size(), 2U);
+  const auto object = parse_json_list("{}", 1000, kDepth, "the list");
+  ASSERT_FALSE(object);
+  EXPECT_EQ(object.error().text, "the list: is no JSON list");
+  EXPECT_FALSE(parse_json_list("[[[[[[[[[[[[]]]]]]]]]]]]", 1000, kDepth, "the list"));
+}
+
 TEST(JsonDocument, RefusesAKeyTwice) {
   expect_refused(R"({"layers": [], "layers": [1]})", "\"layers\" twice");
   expect_refused(R"({"a": {"b": 1, "c": {}, "b": 2}})", "\"b\" twice");

@@ -21,15 +21,32 @@ TEST(Platform, OtherNamesAreOne) {
 }
 
 TEST(Platform, WhatFits) {
-  EXPECT_EQ(fit_of({}, "amd64"), Fit::kYes) << "nothing is said";
-  EXPECT_EQ(fit_of({"linux", "amd64", ""}, "amd64"), Fit::kYes);
-  EXPECT_EQ(fit_of({"linux", "386", ""}, "amd64"), Fit::kCompatible);
-  EXPECT_EQ(fit_of({"linux", "386", ""}, "arm64"), Fit::kNot);
-  EXPECT_EQ(fit_of({"linux", "arm64", "v8.2"}, "arm64"), Fit::kYes);
-  EXPECT_EQ(fit_of({"linux", "arm64", "v9"}, "arm64"), Fit::kNot);
-  EXPECT_EQ(fit_of({"linux", "amd64", "v9"}, "amd64"), Fit::kNot) << "no such level is known";
-  EXPECT_EQ(fit_of({"windows", "amd64", ""}, "amd64"), Fit::kNot);
-  EXPECT_EQ(fit_of({"unknown", "unknown", ""}, "amd64"), Fit::kNot);
+  EXPECT_EQ(fit_of({}, {"linux", "amd64", ""}), Fit::kYes) << "nothing is said";
+  EXPECT_EQ(fit_of({"linux", "amd64", ""}, {"linux", "amd64", ""}), Fit::kYes);
+  EXPECT_EQ(fit_of({"linux", "386", ""}, {"linux", "amd64", ""}), Fit::kCompatible);
+  EXPECT_EQ(fit_of({"linux", "386", ""}, {"linux", "arm64", ""}), Fit::kNot);
+  EXPECT_EQ(fit_of({"linux", "arm64", "v8.2"}, {"linux", "arm64", ""}), Fit::kYes);
+  EXPECT_EQ(fit_of({"linux", "arm64", "v9"}, {"linux", "arm64", ""}), Fit::kNot);
+  EXPECT_EQ(fit_of({"linux", "amd64", "v9"}, {"linux", "amd64", ""}), Fit::kNot) << "no such level is known";
+  EXPECT_EQ(fit_of({"windows", "amd64", ""}, {"linux", "amd64", ""}), Fit::kNot);
+  EXPECT_EQ(fit_of({"unknown", "unknown", ""}, {"linux", "amd64", ""}), Fit::kNot);
+}
+
+TEST(Platform, AnOlderArmFitsANewerOne) {
+  const Platform v7{"linux", "arm", "v7"};
+  EXPECT_EQ(fit_of({"linux", "arm", "v7"}, v7), Fit::kYes);
+  EXPECT_EQ(fit_of({"linux", "arm", "v5"}, v7), Fit::kYes);
+  EXPECT_EQ(fit_of({"linux", "arm", ""}, v7), Fit::kYes);
+  EXPECT_EQ(fit_of({"linux", "arm", "v7"}, {"linux", "arm", "v6"}), Fit::kNot);
+  EXPECT_EQ(fit_of({"linux", "arm", "v6"}, {"linux", "arm", ""}), Fit::kYes) << "any is wanted";
+  EXPECT_EQ(fit_of({"linux", "arm64", ""}, v7), Fit::kNot);
+}
+
+TEST(Platform, IsReadAsOsAndArchitecture) {
+  EXPECT_EQ(platform_text(*parse_platform("linux/aarch64")), "linux/arm64");
+  EXPECT_EQ(platform_text(*parse_platform("linux/arm/v7")), "linux/arm/v7");
+  EXPECT_EQ(*parse_platform(platform_text(host_platform())), host_platform());
+  EXPECT_FALSE(parse_platform("arm64"));
 }
 
 }  // namespace

@@ -15,7 +15,8 @@ class TarArchiveTest : public ::testing::Test {
  protected:
   Result<std::shared_ptr<const TarArchive>> open(const std::string& bytes) {
     test::write_text(dir_ / "a.tar", bytes);
-    return TarArchive::open(dir_ / "a.tar");
+    LB_ASSIGN(auto file, FileBlob::open(dir_ / "a.tar", "archive"));
+    return TarArchive::read_from(std::move(file), dir_ / "a.tar");
   }
   void expect_refused(const std::string& bytes, std::string_view word) {
     const auto archive = open(bytes);
@@ -70,7 +71,6 @@ TEST_F(TarArchiveTest, LinksAreFollowedWithinTheArchiveOnly) {
 
 TEST_F(TarArchiveTest, SaysWhatIsWrongWithOne) {
   const std::string good = TarBuilder().file("f", std::string(2000, 'x')).finish();
-  expect_refused(test::gzip(good), "compressed with gzip");
   expect_refused(good.substr(0, 1500), "cut short");
   expect_refused(good.substr(0, 300), "cut short");
   expect_refused(std::string(1024, 'q'), "checksum");
@@ -81,7 +81,6 @@ TEST_F(TarArchiveTest, SaysWhatIsWrongWithOne) {
   expect_refused(TarBuilder().add(huge).finish(), "limit of 1048576");
   EXPECT_TRUE(open(std::string(1024, '\0')));
   EXPECT_TRUE(open(""));
-  EXPECT_FALSE(TarArchive::open(dir_ / "none"));
 }
 
 TEST_F(TarArchiveTest, BoundsItsMembers) {

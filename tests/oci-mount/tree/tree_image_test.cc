@@ -25,8 +25,10 @@ TEST(TreeImage, KeepsEveryAttribute) {
   file.gid = 5;
   file.mtime_sec = -1;
   file.mtime_nsec = 999'999'999;
-  file.xattrs = {
-      {"user.b", "2"}, {"security.capability", std::string_view("\0\1", 2)}, {"trusted.overlay.opaque", "y"}};
+  file.xattrs = {{"user.b", "2"},
+                 {"security.capability", std::string_view("\0\1", 2)},
+                 {"trusted.overlay.opaque", "y"},
+                 {"trusted.overlay.layerboot.guest.trusted.overlay.opaque", "x"}};
   const auto tree = tree_of(layer);
   ASSERT_TRUE(tree) << tree.error().describe();
   const NodeId id = node_at(**tree, "f");
@@ -40,7 +42,8 @@ TEST(TreeImage, KeepsEveryAttribute) {
   EXPECT_EQ(node.blocks, 16U);
   EXPECT_EQ((*tree)->total_blocks(), 16U);
   EXPECT_EQ((*tree)->layer_count(), 1U);
-  ASSERT_EQ((*tree)->xattrs(id).size(), 2U) << "overlayfs's own attributes are dropped";
+  ASSERT_EQ((*tree)->xattrs(id).size(), 3U) << "overlayfs's own attributes are dropped";
+  EXPECT_EQ((*tree)->xattr(id, "trusted.overlay.opaque"), "x") << "but not the guest's";
   EXPECT_EQ((*tree)->xattr_name((*tree)->xattrs(id)[0]), "security.capability");
   EXPECT_EQ((*tree)->xattr(id, "security.capability"), std::string_view("\0\1", 2));
   EXPECT_EQ((*tree)->xattr(id, "user.b"), "2");

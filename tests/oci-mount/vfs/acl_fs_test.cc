@@ -187,5 +187,26 @@ TEST_F(AclFsTest, EveryChangeOfAFileTakesItsCapabilities) {
   EXPECT_EQ(xattr("own", name), none());
 }
 
+/// The pages of a mapping and those that a client sends late: it has taken away what was to go when the bytes
+/// were written, and has set a capability since.
+TEST_F(AclFsTest, LatePagesTakeNoCapability) {
+  const std::string capability("\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+  const char* name = "security.capability";
+  EXPECT_EQ(drive().create("own", "content"), 0);
+  const auto write_late = [&] { return drive().write("own", 0, "late", vfs::Writer::kPageCache); };
+  EXPECT_EQ(write_late(), 0);
+  EXPECT_EQ(xattr("own", name), none());
+  EXPECT_EQ(drive().setxattr("own", name, capability), 0);
+  EXPECT_EQ(write_late(), 0);
+  EXPECT_EQ(write_late(), 0);
+  EXPECT_EQ(xattr("own", name), capability);
+  restart();
+  EXPECT_EQ(write_late(), 0);
+  EXPECT_EQ(xattr("own", name), capability);
+  EXPECT_EQ(drive().write("own", 0, "now"), 0);
+  EXPECT_EQ(write_late(), 0);
+  EXPECT_EQ(xattr("own", name), none());
+}
+
 }  // namespace
 }  // namespace layerboot::test

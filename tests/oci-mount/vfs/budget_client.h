@@ -146,10 +146,11 @@ class BudgetClient {
     std::string bytes(length, static_cast<char>('a' + pick(26)));
     const iovec piece{bytes.data(), bytes.size()};
     if (pick(2) == 0) {
-      const auto put = fs_.try_write(at, offset, {&piece, 1}, false);
+      const auto put = fs_.try_write(at, offset, {&piece, 1}, vfs::Writer::kPrivileged);
       if (!put || *put != vfs::FileSystem::kWouldWait) return told(put);
     }
-    told(wait(fs_.write(*ring_, at, offset, {&piece, 1}, pick(2) == 0)));
+    told(wait(fs_.write(*ring_, at, offset, {&piece, 1},
+                        pick(2) == 0 ? vfs::Writer::kUnprivileged : vfs::Writer::kPageCache)));
     if (pick(3) == 0) told(wait(fs_.fsync(*ring_, at, pick(2) == 0)));
   }
   void allocate() {

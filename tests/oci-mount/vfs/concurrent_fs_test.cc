@@ -28,10 +28,11 @@ TEST_F(ConcurrentFsTest, ManyWritesToOneFileOfTheImageMakeOneCopy) {
       // All started before any is waited for.
       for (int i = 0; i < kWritesEach; ++i) {
         const auto offset = static_cast<std::uint64_t>(t * kWritesEach + i) * 1000;
-        start(fs->write(*reactor, node, offset, {&piece, 1}, false), [&](Result<std::size_t> put) {
-          if (!put || *put != 1) ++failed;
-          if (++done == kWritesEach) reactor->stop();
-        });
+        start(fs->write(*reactor, node, offset, {&piece, 1}, vfs::Writer::kPrivileged),
+              [&](Result<std::size_t> put) {
+                if (!put || *put != 1) ++failed;
+                if (++done == kWritesEach) reactor->stop();
+              });
       }
       reactor->run();
     });
@@ -53,10 +54,11 @@ TEST_F(ConcurrentFsTest, ACopyThatFailsFailsAllWhoWait) {
   char byte = 'x';
   const iovec piece{&byte, 1};
   for (int i = 0; i < 8; ++i) {
-    start(fs->write(*drive().reactor, node, 0, {&piece, 1}, false), [&](const Result<std::size_t>& put) {
-      codes.push_back(code_of(put));
-      if (codes.size() == 8) drive().reactor->stop();
-    });
+    start(fs->write(*drive().reactor, node, 0, {&piece, 1}, vfs::Writer::kPrivileged),
+          [&](const Result<std::size_t>& put) {
+            codes.push_back(code_of(put));
+            if (codes.size() == 8) drive().reactor->stop();
+          });
   }
   drive().reactor->run();
   EXPECT_EQ(codes, std::vector<int>(8, ENOSPC));

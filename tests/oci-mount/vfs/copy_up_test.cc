@@ -1,6 +1,7 @@
 // Copy-up: when it happens, and that nobody notices.
 #include <sys/stat.h>
 
+#include "oci-mount/overlay/node.h"
 #include "tests/oci-mount/vfs/writable_fixture.h"
 
 namespace layerboot::test {
@@ -74,6 +75,17 @@ TEST_F(CopyUpTest, NodeAndNumberAreStableAcrossCopyUpRenameAndRestart) {
     if (i == 0) fs->reset();
     if (i == 1) restart();
   }
+}
+
+// A 32-bit program gets EOVERFLOW for a number over 2^32, and an overlayfs above wants the upper bits.
+TEST_F(CopyUpTest, NumbersOfNewFilesAreNoLargerThanTheHostsAndTheImages) {
+  ASSERT_EQ(drive().create("born", ""), 0);
+  const auto ino = drive().attr("born").ino;
+  struct stat st{};
+  ASSERT_EQ(::stat(upper("born").c_str(), &st), 0);
+  EXPECT_EQ(ino, overlay::kUpperInoBase + st.st_ino);
+  EXPECT_LE(overlay::kUpperInoBase, std::uint64_t{1} << 24);
+  EXPECT_NE(drive().acquire("born"), ino) << "node ids are apart";
 }
 
 TEST_F(CopyUpTest, ListingAndAttributesAgreeOnNumbers) {
@@ -182,9 +194,9 @@ TEST_F(CopyUpTest, ModesSurviveOwnersAndWritesKillThemWhenAsked) {
   EXPECT_EQ(drive().setattr("etc/setid", owner), 0);
   EXPECT_EQ(drive().attr("etc/setid").mode & 07777U, 06755U) << "only the client says when these go";
   const auto node = drive().acquire("etc/setid");
-  EXPECT_EQ(write_node(node, 0, "x", false), 0);
+  EXPECT_EQ(write_node(node, 0, "x", vfs::Writer::kPrivileged), 0);
   EXPECT_EQ(fs->getattr(node)->mode & 07777U, 06755U);
-  EXPECT_EQ(write_node(node, 0, "x", true), 0);
+  EXPECT_EQ(write_node(node, 0, "x", vfs::Writer::kUnprivileged), 0);
   EXPECT_EQ(fs->getattr(node)->mode & 07777U, 0755U);
   EXPECT_EQ(set_mode("etc/setid", 06745), 0);
   vfs::AttrChange cut;
@@ -223,6 +235,18 @@ TEST_F(CopyUpTest, SetgidDirectoriesHandDownTheirGroup) {
   ASSERT_TRUE(nameless);
   EXPECT_EQ(nameless->attr.gid, 500U);
   EXPECT_EQ(nameless->attr.mode & 07777U, 0755U);
+}
+
+/// renameat2(2) with RENAME_WHITEOUT makes an inode each time, which the budget does not know of.
+TEST_F(CopyUpTest, WhiteoutsThatARenameLeavesShareOneInode) {
+  ASSERT_EQ(drive().unlink("etc/small"), 0);
+  ASSERT_EQ(drive().rename("etc/big", "moved"), 0);
+  struct stat removed{};
+  struct stat left{};
+  ASSERT_EQ(::lstat(upper("etc/small").c_str(), &removed), 0);
+  ASSERT_EQ(::lstat(upper("etc/big").c_str(), &left), 0);
+  EXPECT_EQ(left.st_ino, removed.st_ino);
+  EXPECT_EQ(left.st_mode & S_IFMT, removed.st_mode & S_IFMT);
 }
 
 }  // namespace

@@ -11,10 +11,9 @@
 #include <cerrno>
 #include <sstream>
 
-#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/overlay/acl.h"
-#include "oci-mount/overlay/file_rules.h"
 #include "tests/oci-mount/vfs/differential.h"
+#include "tests/oci-mount/vfs/differential_caller.h"
 #include "tests/oci-mount/vfs/differential_names.h"
 #include "tests/oci-mount/vfs/fs_driver.h"
 
@@ -23,17 +22,6 @@ namespace layerboot::test {
 namespace {
 
 int code_of(const auto& result) { return result ? 0 : result.error().code; }
-
-vfs::Caller caller_of(const Actor& actor) {
-  return {.uid = actor.uid, .gid = actor.gid, .also_in = actor.also_in, .umask = actor.umask};
-}
-
-/// setattr_should_drop_suidgid(): what a change by this actor leaves.
-std::uint32_t kept_mode(const vfs::Attr& attr, const Actor& actor) {
-  std::uint32_t mode = overlay::without_set_id(attr.mode);
-  if (!actor.is_in(attr.gid)) mode &= ~static_cast<std::uint32_t>(S_ISGID);
-  return mode & kPermissionBits;
-}
 
 }  // namespace
 
@@ -71,14 +59,17 @@ struct OurSide::Impl {
   void after_operation() { client == Client::kCold ? names.forget_all() : names.forget_some(); }
 
   // ---- operations
+  static vfs::Writer writer_as(const Actor& actor) {
+    return actor.is_root() ? vfs::Writer::kPrivileged : vfs::Writer::kUnprivileged;
+  }
   int write_to(vfs::NodeId node, std::uint64_t offset, const std::string& data, const Actor& actor) {
     if (data.empty()) return 0;
     if (const int code = drop_stranger_group(node, actor); code != 0) return code;
     const iovec piece{const_cast<char*>(data.data()), data.size()};
-    const auto done = fs.try_write(node, offset, {&piece, 1}, !actor.is_root());
+    const auto done = fs.try_write(node, offset, {&piece, 1}, writer_as(actor));
     if (!done) return done.error().code;
     if (*done != vfs::FileSystem::kWouldWait) return 0;
-    return code_of(wait(fs.write(*driver.reactor, node, offset, {&piece, 1}, !actor.is_root())));
+    return code_of(wait(fs.write(*driver.reactor, node, offset, {&piece, 1}, writer_as(actor))));
   }
   /// The one bit that the flag to a write does not speak of.
   int drop_stranger_group(vfs::NodeId node, const Actor& actor) {

@@ -54,7 +54,7 @@ inline void for_every_method(vfs::FileSystem& fs, Reactor& ring, vfs::NodeId nod
   vfs::AttrChange size;
   size.size_bytes = 3;
   tell("setattr size", ring.block_on(fs.setattr(ring, node, size)));
-  tell("write", ring.block_on(fs.write(ring, node, 0, {&piece, 1}, true)));
+  tell("write", ring.block_on(fs.write(ring, node, 0, {&piece, 1}, vfs::Writer::kUnprivileged)));
   tell("fallocate", ring.block_on(fs.fallocate(ring, node, 0, 0, 10)));
   tell("setxattr", ring.block_on(fs.setxattr(ring, node, "user.every", "x", 0)));
   tell("removexattr", ring.block_on(fs.removexattr(ring, node, "user.every")));

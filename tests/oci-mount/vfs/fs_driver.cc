@@ -124,16 +124,17 @@ int FsDriver::create(std::string_view path, std::string_view content, std::uint3
     const iovec piece{const_cast<char*>(content.data()), content.size()};
     int code = 0;
     if (!content.empty())
-      code = code_of(reactor->block_on(fs.write(*reactor, made->id, 0, {&piece, 1}, false)));
+      code =
+          code_of(reactor->block_on(fs.write(*reactor, made->id, 0, {&piece, 1}, vfs::Writer::kPrivileged)));
     release(made->id);
     return code;
   });
 }
 
-int FsDriver::write(std::string_view path, std::uint64_t offset, std::string_view bytes) {
+int FsDriver::write(std::string_view path, std::uint64_t offset, std::string_view bytes, vfs::Writer writer) {
   return at_node(path, [&](vfs::NodeId node) {
     const iovec piece{const_cast<char*>(bytes.data()), bytes.size()};
-    const auto put = reactor->block_on(fs.write(*reactor, node, offset, {&piece, 1}, false));
+    const auto put = reactor->block_on(fs.write(*reactor, node, offset, {&piece, 1}, writer));
     return put && *put != bytes.size() ? EIO : code_of(put);
   });
 }

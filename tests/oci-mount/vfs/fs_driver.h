@@ -32,7 +32,8 @@ class FsDriver {
   void release(vfs::NodeId node) { fs.forget(node, 1); }
 
   int create(std::string_view path, std::string_view content, std::uint32_t mode = 0644);
-  int write(std::string_view path, std::uint64_t offset, std::string_view bytes);
+  int write(std::string_view path, std::uint64_t offset, std::string_view bytes,
+            vfs::Writer writer = vfs::Writer::kPrivileged);
   int truncate(std::string_view path, std::uint64_t size_bytes);
   int mkdir(std::string_view path, std::uint32_t mode = 0755);
   int symlink(std::string_view path, std::string_view target);

@@ -145,7 +145,8 @@ TEST_F(GuestInputTest, SpecialFilesAreNeverOpenedOnTheHost) {
     ASSERT_TRUE(made) << name;
     EXPECT_EQ(code_of(fs->try_read(made->id, 0, {&piece, 1})), EINVAL) << name;
     EXPECT_EQ(code_of(wait(fs->read(ring, made->id, 0, {&piece, 1}))), EINVAL) << name;
-    EXPECT_EQ(code_of(wait(fs->write(ring, made->id, 0, {&piece, 1}, true))), EINVAL) << name;
+    EXPECT_EQ(code_of(wait(fs->write(ring, made->id, 0, {&piece, 1}, vfs::Writer::kUnprivileged))), EINVAL)
+        << name;
     EXPECT_EQ(code_of(wait(fs->fallocate(ring, made->id, 0, 0, 10))), EINVAL) << name;
     EXPECT_EQ(code_of(fs->lseek(made->id, 0, SEEK_DATA)), EINVAL) << name;
     vfs::AttrChange size;
@@ -164,7 +165,8 @@ TEST_F(GuestInputTest, OffsetsAndSizesOutOfRangeAreErrors) {
   for (const char* path : {"own", "etc/small"}) {
     const auto node = drive().acquire(path);
     for (const std::uint64_t offset : {std::uint64_t{INT64_MAX}, std::uint64_t{INT64_MAX} + 1, UINT64_MAX}) {
-      EXPECT_NE(code_of(wait(fs->write(ring, node, offset, {&piece, 1}, false))), 0) << path;
+      EXPECT_NE(code_of(wait(fs->write(ring, node, offset, {&piece, 1}, vfs::Writer::kPrivileged))), 0)
+          << path;
       EXPECT_NE(code_of(wait(fs->fallocate(ring, node, 0, offset, 1))), 0) << path;
       EXPECT_NE(code_of(wait(fs->fallocate(ring, node, 0, 1, offset))), 0) << path;
       const auto got = wait(fs->read(ring, node, offset, {&piece, 1}));

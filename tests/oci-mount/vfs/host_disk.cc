@@ -93,11 +93,20 @@ std::uint64_t HostDisk::taken_bytes() const {
   // xfs_fs_sync_fs, xfs_inodegc_stop).
   if (kind_ == "xfs" && (::ioctl(fd.get(), kFreeze, 0) != 0 || ::ioctl(fd.get(), kThaw, 0) != 0)) return 0;
   if (kind_ == "btrfs") return btrfs_taken(fd.get());
+  return shown_as_taken();
+}
+
+std::uint64_t HostDisk::shown_as_taken() const {
   struct statvfs status{};
-  if (::fstatvfs(fd.get(), &status) != 0) return 0;
+  if (::statvfs(path().c_str(), &status) != 0) return 0;
   std::uint64_t taken = (status.f_blocks - status.f_bfree) * status.f_frsize;
   if (kind_ == "tmpfs") taken += (status.f_files - status.f_ffree) * kTmpfsInodeBytes;
   return taken;
+}
+
+std::optional<std::uint64_t> HostDisk::taken_bytes_now() const {
+  if (kind_ == "btrfs" || kind_ == "xfs") return std::nullopt;
+  return shown_as_taken();
 }
 
 std::uint64_t HostDisk::own_bytes() const {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "tests/support/temp_dir.h"
@@ -26,10 +27,15 @@ class HostDisk {
   /// statfs(2) shows in steps of large chunks only; of tmpfs with what inodes, links and attributes are
   /// counted for, which statfs(2) shows as inodes of 1 KiB.
   [[nodiscard]] std::uint64_t taken_bytes() const;
+  /// The same while others write, without a sync. Nothing of btrfs and XFS, which show then what they keep
+  /// ahead, and not what stays taken.
+  [[nodiscard]] std::optional<std::uint64_t> taken_bytes_now() const;
   /// What it may take for itself by having been used at all: chunks of inodes, trees rewritten.
   [[nodiscard]] std::uint64_t own_bytes() const;
 
  private:
+  [[nodiscard]] std::uint64_t shown_as_taken() const;
+
   TempDir directory_;
   std::filesystem::path image_;
   std::string kind_;

@@ -1,14 +1,20 @@
-// Each call that an operation makes on the host fails once. What the session shows then is what a start
-// finds, it is the old state or the new, and the client may try again.
+// Each call that an operation makes on the host fails once: for want of space those that change something,
+// and for other reasons also those that only look. What the session shows then is what a start finds, it is
+// the old state or the new, and the client may try again.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <array>
+#include <cerrno>
 #include <cstdlib>
 #include <iostream>
+#include <map>
 
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 
 #include "oci-mount/base/str_cat.h"
+#include "tests/oci-mount/vfs/host_disk.h"
 #include "tests/oci-mount/vfs/upper_operations.h"
 #include "tests/support/host_steps.h"
 #include "tests/support/temp_dir.h"
@@ -16,7 +22,19 @@
 namespace layerboot::test {
 namespace {
 
-constexpr unsigned kMaxSteps = 200;  // of one operation
+constexpr unsigned kMaxSteps = 400;  // of one operation
+/// The same calls are made by many operations: of those that fail for other reasons than space one in so many
+/// is tried, unless LAYERBOOT_TEST_FAILURES is "all".
+constexpr unsigned kOneIn = 4;
+
+/// What may be amiss beside space. `number` chooses, so that each comes at each kind of call.
+int reason_for(const HostStep& step, unsigned number) {
+  constexpr std::array kOfChanges = {EIO, EDQUOT, ENOMEM, EACCES};
+  constexpr std::array kOfOpens = {EMFILE, EIO, ENFILE, ENOMEM, EACCES};
+  constexpr std::array kOfLooks = {EIO, ENOMEM};
+  if (step.call == SYS_openat2 || step.call == SYS_openat) return kOfOpens[number % kOfOpens.size()];
+  return step.changes ? kOfChanges[number % kOfChanges.size()] : kOfLooks[number % kOfLooks.size()];
+}
 
 /// Goes through the acts, each once more where it failed: from then on the host does what it is asked.
 class Session {
@@ -56,13 +74,17 @@ class HostFailureTest : public testing::TestWithParam<bool> {
     if (!GetParam() && ::geteuid() != 0) GTEST_SKIP() << "only root has native uppers";
     make_operations_image(options_.image);
     options_.recorded = GetParam();
+    uppers_in_ = uppers();
   }
+
+  using Reason = std::function<int(const HostStep&)>;
 
   /// Whether there was such a step to fail.
   bool fail_step(const Operation& operation, const std::vector<std::string>& states, unsigned number,
-                 int code) {
-    const auto upper = directory_ / str_cat("upper", uppers_++);
+                 Stops stops, const Reason& reason) {
+    const auto upper = uppers_in_ / str_cat("upper", uppers_++);
     std::string failed;
+    int code = 0;
     const auto answer = run_in_steps(
         [&](StepMarks& marks) -> std::string {
           auto open = OpenUpper::open(options_, upper);
@@ -75,11 +97,13 @@ class HostFailureTest : public testing::TestWithParam<bool> {
           return str_cat("inodes ", open->fs->statfs()->inodes_free);
         },
         [&](const HostStep& step) {
-          // The ring is how the process waits, too.
-          if (step.number != number || step.call == SYS_io_uring_enter) return 0;
+          if (step.number != number || !may_fail(step)) return 0;
           failed = name_of(step);
+          code = reason(step);
+          ++failures_[str_cat(failed, " ", ::strerrorname_np(code))];
           return code;
-        });
+        },
+        stops);
     EXPECT_TRUE(answer) << answer.error().describe();
     const std::string what =
         str_cat(operation.name, ": step ", number, ", ", failed, ", failed by ", code, ": ");
@@ -89,6 +113,17 @@ class HostFailureTest : public testing::TestWithParam<bool> {
     std::filesystem::remove_all(upper);
     return !failed.empty();
   }
+
+  static bool may_fail(const HostStep& step) {
+    // The ring is how the process waits, too; what close(2) says changes nothing.
+    return is_about_files(step) && step.call != SYS_io_uring_enter && step.call != SYS_close;
+  }
+  /// In memory, where syncs cost nothing, unless that keeps no user.* attributes (before Linux 6.6).
+  [[nodiscard]] std::filesystem::path uppers() const {
+    const bool fits = disk_.mounted() && ::setxattr(disk_.path().c_str(), "user.try", "", 0, 0) == 0;
+    return fits ? disk_.path() : directory_.path();
+  }
+  void fail_steps(Stops stops, unsigned one_in, const std::function<int(const HostStep&, unsigned)>& reason);
 
   void expect_same_after_a_start(const std::filesystem::path& upper, const std::string& state,
                                  const std::string& inodes, const std::string& what) {
@@ -103,25 +138,44 @@ class HostFailureTest : public testing::TestWithParam<bool> {
   }
 
   TempDir directory_;
+  HostDisk disk_{"tmpfs"};
   OpenUpper::Options options_{.image = directory_ / "image", .index = directory_ / "index"};
+  std::filesystem::path uppers_in_;
   unsigned uppers_ = 0;
+  std::map<std::string, unsigned> failures_;  // by call and reason
 };
 
-TEST_P(HostFailureTest, LeavesMemoryAndHostInStep) {
+void HostFailureTest::fail_steps(Stops stops, unsigned one_in,
+                                 const std::function<int(const HostStep&, unsigned)>& reason) {
   const char* const only = ::getenv("LAYERBOOT_TEST_OPERATION");
-  std::size_t failures = 0;
+  std::size_t tried = 0;
+  unsigned round = 0;
   for (const auto& operation : all_operations()) {
+    ++round;
     if (only != nullptr && operation.name.find(only) == std::string::npos) continue;
-    const auto states = states_of(operation, options_, directory_ / str_cat("upper", uppers_++));
+    const auto states = states_of(operation, options_, uppers_in_ / str_cat("upper", uppers_++));
     if (states.size() != operation.acts.size() + 1) continue;
     unsigned missing = 0;
-    for (unsigned step = 0; step < kMaxSteps && missing < 8; ++step) {
-      missing = fail_step(operation, states, step, ENOSPC) ? 0 : missing + 1;
-      failures += missing == 0 ? 1 : 0;
+    for (unsigned step = round % one_in; step < kMaxSteps && missing < 8; step += one_in) {
+      const auto why = [&](const HostStep& at) { return reason(at, round + step / one_in); };
+      const bool failed = fail_step(operation, states, step, stops, why);
+      missing = failed ? 0 : missing + 1;
+      tried += failed ? 1 : 0;
     }
   }
-  std::cout << failures << " failures of the host\n";
-  EXPECT_TRUE(only != nullptr || failures > 100);
+  std::cout << tried << " failures of the host\n";
+  for (const auto& [what, count] : failures_) std::cout << "  " << what << ": " << count << "\n";
+  EXPECT_TRUE(only != nullptr || tried > 100);
+}
+
+TEST_P(HostFailureTest, LeavesMemoryAndHostInStep) {
+  fail_steps(Stops::kChanges, 1, [](const HostStep&, unsigned) { return ENOSPC; });
+}
+
+TEST_P(HostFailureTest, LeavesThemInStepForWhateverReason) {
+  const char* const chosen = ::getenv("LAYERBOOT_TEST_FAILURES");
+  const bool all = chosen != nullptr && std::string_view(chosen) == "all";
+  fail_steps(Stops::kAll, all ? 1 : kOneIn, reason_for);
 }
 
 INSTANTIATE_TEST_SUITE_P(Keepings, HostFailureTest, testing::Bool(),

@@ -201,7 +201,7 @@ TEST_F(MetacopyTest, FillingIsNoChange) {
   EXPECT_EQ(drive().setxattr("etc/big", "user.a", "b"), 0);
   const auto node = drive().acquire("etc/big");
   const iovec nothing{nullptr, 0};
-  EXPECT_EQ(code_of(wait(fs->write(*drive().reactor, node, 0, {&nothing, 0}, false))), 0);
+  EXPECT_EQ(code_of(wait(fs->write(*drive().reactor, node, 0, {&nothing, 0}, vfs::Writer::kPrivileged))), 0);
   EXPECT_FALSE(is_metacopy("etc/big"));
   expect_reads_big("etc/big");
   EXPECT_EQ(drive().attr("etc/big").mtime, (vfs::Time{77, 5}));
@@ -227,7 +227,7 @@ TEST_F(MetacopyTest, ChangesWhileItIsFilledStay) {
   EXPECT_FALSE(is_metacopy("etc/big"));
   expect_reads_big("etc/big");
   EXPECT_EQ(fs->getattr(node)->mode & 07777U, 0755U);
-  EXPECT_EQ(wait(fs->write(ring, node, 0, {&piece, 1}, false)).value_or(0), 1U);
+  EXPECT_EQ(wait(fs->write(ring, node, 0, {&piece, 1}, vfs::Writer::kPrivileged)).value_or(0), 1U);
 }
 
 // ---- what a crash leaves (metacopy.cc)

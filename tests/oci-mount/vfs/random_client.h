@@ -71,7 +71,8 @@ class RandomClient {
       case 7:
         return ignore(wait(fs_.rename(*ring_, at, name(), to, name(), static_cast<std::uint32_t>(pick(3)))));
       case 8:
-        return ignore(wait(fs_.write(*ring_, at, pick(100'000), {&piece, 1}, pick(2) == 0)));
+        return ignore(wait(fs_.write(*ring_, at, pick(100'000), {&piece, 1},
+                                     pick(2) == 0 ? vfs::Writer::kUnprivileged : vfs::Writer::kPageCache)));
       case 9:
         return ignore(wait(fs_.read(*ring_, at, pick(100'000), {&piece, 1})));
       case 10: {

@@ -48,8 +48,8 @@ class ShareFsTest : public testing::Test {
   }
   int write_node(vfs::NodeId node, std::string_view text) {
     const iovec piece{const_cast<char*>(text.data()), text.size()};
-    const auto put =
-        driver_->reactor->block_on(share_->write(*driver_->reactor, node, 0, {&piece, 1}, false));
+    const auto put = driver_->reactor->block_on(
+        share_->write(*driver_->reactor, node, 0, {&piece, 1}, vfs::Writer::kPrivileged));
     return put ? 0 : put.error().code;
   }
   FsDriver& drive() { return *driver_; }

@@ -109,8 +109,8 @@ TEST_F(ShareSyncTest, IsOfAFileThatHasLostOneOfItsNames) {
               const auto before = drive.reactor->block_on(drive.fs.syncfs(*drive.reactor));
               const std::string more = "2";
               const iovec piece{const_cast<char*>(more.data()), more.size()};
-              const auto put =
-                  drive.reactor->block_on(drive.fs.write(*drive.reactor, node, 1, {&piece, 1}, false));
+              const auto put = drive.reactor->block_on(
+                  drive.fs.write(*drive.reactor, node, 1, {&piece, 1}, vfs::Writer::kPrivileged));
               return before && put ? outcome({made, gone}) : "not done";
             }),
             (Syncs{1, 0}));

@@ -115,10 +115,19 @@ class WritableFsTest : public testing::Test, protected ImageFixture {
     return driver->reactor->block_on(std::move(task));
   }
   int write_node(vfs::NodeId node, std::uint64_t offset, std::string_view bytes,
-                 bool kill_suid_sgid = false) {
+                 vfs::Writer writer = vfs::Writer::kPrivileged) {
     const iovec piece{const_cast<char*>(bytes.data()), bytes.size()};
-    const auto put = wait(fs->write(*driver->reactor, node, offset, {&piece, 1}, kill_suid_sgid));
+    const auto put = wait(fs->write(*driver->reactor, node, offset, {&piece, 1}, writer));
     return put ? 0 : put.error().code;
+  }
+  /// All but a few bytes of what may be kept, so that nobody else gets any; how many, to be given back.
+  [[nodiscard]] std::uint64_t take_all_memory() {
+    constexpr std::uint64_t kLeast = 64;
+    std::uint64_t taken = 0;
+    for (std::uint64_t piece = 1U << 20; piece >= kLeast; piece /= 2) {
+      while (source->memory.try_take(piece)) taken += piece;
+    }
+    return taken;
   }
   int set_mode(std::string_view path, std::uint32_t mode) {
     vfs::AttrChange change;

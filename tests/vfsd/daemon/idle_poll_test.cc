@@ -28,14 +28,24 @@ TEST(IdlePoll, LooksEverLessOftenInVain) {
   EXPECT_EQ(moments_until_a_look(poll), IdlePoll::kMaxSkipped);
 }
 
-TEST(IdlePoll, WhatCameInTimeMakesItLookAgainAtOnce) {
+TEST(IdlePoll, WhatCameInTimeMakesItLookAgainAtOnceAndTakesBackOneStep) {
   IdlePoll poll;
   for (int i = 0; i < 5; ++i) moments_until_a_look(poll);
   unsigned moments = 0;
   while (!poll.wait([] { return true; })) ++moments;
   EXPECT_EQ(moments, 31U);
-  EXPECT_TRUE(poll.wait([] { return true; }));
   EXPECT_EQ(moments_until_a_look(poll), 0U);
+  EXPECT_EQ(moments_until_a_look(poll), 31U) << "one request by chance starts all over";
+}
+
+TEST(IdlePoll, ManyThatCameInTimeTakeAllStepsBack) {
+  IdlePoll poll;
+  for (int i = 0; i < 5; ++i) moments_until_a_look(poll);
+  for (int i = 0; i < 5; ++i) {
+    while (!poll.wait([] { return true; })) continue;
+  }
+  EXPECT_EQ(moments_until_a_look(poll), 0U);
+  EXPECT_EQ(moments_until_a_look(poll), 1U);
 }
 
 TEST(IdlePoll, LooksMoreThanOnce) {

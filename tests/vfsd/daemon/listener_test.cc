@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -58,6 +60,52 @@ TEST_F(ListenerTest, TouchesNoOtherFile) {
 TEST_F(ListenerTest, RefusesPathsThatNoSocketCanHave) {
   EXPECT_EQ(Listener::bind(directory / std::string(120, 'x')).error().code, ENAMETOOLONG);
   EXPECT_EQ(Listener::bind(path.parent_path() / "none" / "s").error().code, ENOENT);
+}
+
+mode_t mode_of(const std::filesystem::path& path) {
+  struct stat st{};
+  return ::stat(path.c_str(), &st) == 0 ? st.st_mode & 07777 : 0;
+}
+
+TEST_F(ListenerTest, IsForItsOwnerWhateverTheUmask) {
+  const mode_t before = ::umask(0);
+  const auto listener = Listener::bind(path);
+  EXPECT_EQ(::umask(before), 0U) << "the umask is as it was";
+  ASSERT_TRUE(listener);
+  EXPECT_EQ(mode_of(path), 0600U);
+}
+
+TEST_F(ListenerTest, IsForAGroup) {
+  const auto listener = Listener::bind(path, "--socket-path", ::getegid());
+  ASSERT_TRUE(listener) << listener.error().describe();
+  EXPECT_EQ(mode_of(path), 0660U);
+  struct stat st{};
+  ASSERT_EQ(::stat(path.c_str(), &st), 0);
+  EXPECT_EQ(st.st_gid, ::getegid());
+}
+
+TEST_F(ListenerTest, LeavesNothingWhereAGroupCanNotBeHad) {
+  if (::geteuid() == 0) GTEST_SKIP() << "root can give files to any group";
+  const auto listener = Listener::bind(path, "--socket-path", 0);
+  ASSERT_FALSE(listener);
+  EXPECT_NE(listener.error().text.find(path.native()), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+// Others get as far as the question only where a socket's mode lets them: a group's member, or one who has
+// been in it.
+TEST_F(ListenerTest, TellsPeersApart) {
+  int pair[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  const UniqueFd ends[] = {UniqueFd(pair[0]), UniqueFd(pair[1])};
+  const uid_t stranger = ::geteuid() + 1;
+  EXPECT_TRUE((PeerRule{.owner = ::geteuid(), .group = {}}.check(pair[0])));
+  EXPECT_EQ((PeerRule{.owner = stranger, .group = {}}.check(pair[0]).has_value()), ::geteuid() == 0);
+  EXPECT_TRUE((PeerRule{.owner = stranger, .group = ::getegid()}.check(pair[0])));
+  if (::geteuid() == 0) return;
+  const auto refused = PeerRule{.owner = stranger, .group = ::getegid() + 1}.check(pair[0]);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, EACCES);
 }
 
 TEST_F(ListenerTest, TakesInheritedSockets) {

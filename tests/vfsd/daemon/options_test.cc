@@ -74,6 +74,8 @@ TEST(ParseOptions, UsageErrorsAreTwo) {
   EXPECT_EQ(parse({"--socket-path", "/tmp/s", "--image", "x", "--upper", "u", "--quota", "lots"}).exit_code,
             2);
   EXPECT_EQ(parse({"--socket-path", "/tmp/s", "--image", "x", "--upper", "u"}).exit_code, 2) << "no quota";
+  EXPECT_EQ(parse({"--socket-path", "/tmp/s", "--image", "x", "--upper", "u", "--quota", "0"}).exit_code, 2)
+      << "a guest that may write nothing";
   EXPECT_EQ(parse({"--socket-path", "/tmp/s", "--fd", "3", "--image", "x", "--read-only"}).exit_code, 2);
   EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only", "--request-queues", "17"}).exit_code, 2);
   EXPECT_EQ(parse({"--help"}).exit_code, 0);

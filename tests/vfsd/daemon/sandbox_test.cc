@@ -72,7 +72,7 @@ TEST_F(SandboxTest, NoPathLeadsOut) {
       in_child([&]() -> std::string {
         auto sandbox = Sandbox::enter(SandboxMode::kNamespace, true);
         if (!sandbox) return sandbox.error().describe();
-        if (auto held = sandbox->hold_upper(upper); !held) return held.error().describe();
+        if (auto held = sandbox->hold_host(upper, dir_ / "index"); !held) return held.error().describe();
         const UniqueFd inside(::open(upper.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
         if (auto closed = sandbox->close(Served::kImage); !closed) return closed.error().describe();
         for (const auto* path : {"/etc", "/tmp", "/proc/1", "/proc/self/root", "/proc/self/exe", "/dev"}) {
@@ -95,7 +95,8 @@ TEST_F(SandboxTest, DescriptorsHavePaths) {
   EXPECT_EQ(in_child([&]() -> std::string {
               auto sandbox = Sandbox::enter(SandboxMode::kNamespace, true);
               if (!sandbox) return sandbox.error().describe();
-              if (auto held = sandbox->hold_upper(upper); !held) return held.error().describe();
+              if (auto held = sandbox->hold_host(upper, dir_ / "index"); !held)
+                return held.error().describe();
               const UniqueFd inside(::open(upper.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
               if (auto closed = sandbox->close(Served::kImage); !closed) return closed.error().describe();
               const UniqueFd nameless(::openat(inside.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
@@ -153,7 +154,7 @@ std::string under_filter(bool writable, const std::function<void()>& forbidden,
     const rlimit no_core{};
     ::setrlimit(RLIMIT_CORE, &no_core);
     if (auto complaint =
-            outcome(allow_only_serving(SeccompMode::kKill, {.upper = writable, .engine = engine}));
+            outcome(allow_only_serving(SeccompMode::kKill, {.changes = writable, .engine = engine}));
         !complaint.empty())
       return complaint;
     forbidden();
@@ -230,7 +231,7 @@ TEST(Seccomp, BindsThreadsThatAreThereAlready) {
               ::setrlimit(RLIMIT_CORE, &no_core);
               WorkerPool pool(1);
               pool.start();
-              if (auto complaint = outcome(allow_only_serving(SeccompMode::kKill, {.upper = true}));
+              if (auto complaint = outcome(allow_only_serving(SeccompMode::kKill, {.changes = true}));
                   !complaint.empty())
                 return complaint;
               pool.submit([] { ::syscall(SYS_socket, AF_INET, SOCK_STREAM, 0); });

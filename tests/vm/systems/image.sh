@@ -4,8 +4,10 @@
 #   image.sh NAME OUT_DIR
 #
 #   trixie    Debian 13 with systemd and sshd
-#   sysvinit  Debian 12 with sysvinit, and no systemd
+#   sysvinit  Debian 12 with sysvinit and ifupdown, and no systemd
+#   openrc    Debian 12 with OpenRC and its own init, which has no inittab
 #   udevless  Debian 12 with systemd and no udev, as containers have it
+#   managers  Debian 12 with NetworkManager, and ifupdown beside it
 #   busybox   nothing but a static busybox, which is its init as well
 #   odd       Debian 12 laid out as Fedora and Arch are: dbus-broker in dbus-daemon's place, an uninitialized machine-id,
 #             SELinux labels in the layer
@@ -49,7 +51,15 @@ tar_options=()
 mkdir "$work/root"
 case $name in
   trixie) debian trixie systemd,systemd-sysv,dbus,udev,login,passwd,procps,iproute2,openssh-server ;;
-  sysvinit) debian bookworm sysvinit-core,initscripts,login,procps,iproute2 ;;
+  sysvinit)
+    debian bookworm sysvinit-core,initscripts,login,procps,iproute2,ifupdown,isc-dhcp-client
+    printf 'auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet dhcp\n' > "$work/root/etc/network/interfaces"
+    ;;
+  openrc)
+    debian bookworm openrc,login,procps,iproute2
+    command=/sbin/openrc-init
+    ;;
+  managers) debian bookworm systemd,systemd-sysv,dbus,udev,login,passwd,procps,iproute2,network-manager,ifupdown,isc-dhcp-client ;;
   udevless) debian bookworm systemd,systemd-sysv,dbus,login,passwd,procps,iproute2 ;;
   busybox)
     busybox=

@@ -1,0 +1,56 @@
+// DockerPorts: what the containers of the guest's Docker engine publish, at the same ports of this host.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "launcher/agent/agent_broker.h"
+#include "launcher/agent/socket_forward.h"
+
+namespace layerboot::launcher {
+
+/// Asks the engine at each of its events; where there is none yet, or no more, again after a while. The guest
+/// is not trusted: it gets ports of 127.0.0.1 alone, that nobody has, and no more than kMaxPorts. On one
+/// io_context's thread; no callback runs after destruction, which closes the ports.
+class DockerPorts {
+ public:
+  static constexpr std::size_t kMaxPorts = 64;
+
+  /// `broker` is lent; `socket` is the engine's, in the guest.
+  DockerPorts(boost::asio::io_context& io, AgentBroker& broker, std::string socket);
+  ~DockerPorts();
+  DockerPorts(const DockerPorts&) = delete;
+  DockerPorts& operator=(const DockerPorts&) = delete;
+
+  /// The guest is up as far as its agent.
+  void guest_answered() { watch(); }
+  /// It has begun anew: none of its containers runs.
+  void guest_reset();
+
+ private:
+  class Exchange;
+
+  void watch();
+  void watch_later();
+  void ask();
+  void asked();
+  void serve(const std::set<std::uint16_t>& ports);
+
+  boost::asio::io_context& io_;
+  AgentBroker& broker_;
+  std::string socket_;
+  boost::asio::steady_timer pause_;
+  std::shared_ptr<Exchange> events_;
+  std::shared_ptr<Exchange> list_;
+  std::string answer_;
+  bool ask_again_ = false;  // something happened while the engine was being asked
+  /// Null for a port that could not be had: it is told once, as long as somebody publishes it.
+  std::map<std::uint16_t, std::unique_ptr<SocketForward>> forwards_;
+};
+
+}  // namespace layerboot::launcher

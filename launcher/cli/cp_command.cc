@@ -1,0 +1,184 @@
+#include "launcher/cli/cp_command.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <utility>
+
+#include "guest-init/copy_files.h"
+#include "launcher/cli/exec_command.h"
+#include "launcher/host/child.h"
+#include "launcher/vm/vm_config.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// GNU's tar does this machine's side: it neither follows what leads out nor leaves half a name behind.
+constexpr const char* kInheritedStream = "/dev/fd/3";
+static_assert(kFirstInheritedFd == 3);
+
+struct Pipe {
+  UniqueFd read_end;
+  UniqueFd write_end;
+};
+
+Result<Pipe> make_pipe() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error("pipe");
+  return Pipe{.read_end = UniqueFd(ends[0]), .write_end = UniqueFd(ends[1])};
+}
+
+bool leads_to_directory(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
+/// What a path is about: its last name, or "." for what a directory holds ("DIR/.").
+struct LastName {
+  std::string path;  // without what says so
+  std::string name;
+};
+
+LastName last_name(std::string path) {
+  const bool contents = path == "." || path.ends_with("/.");
+  if (path.ends_with("/.")) path.resize(path.size() - 1);
+  std::string bare = path;
+  while (bare.size() > 1 && bare.ends_with('/')) bare.pop_back();
+  const std::string name = bare.substr(bare.rfind('/') + 1);
+  const bool nameless = contents || name.empty() || name == "." || name == "..";
+  return {.path = std::move(path), .name = nameless ? "." : name};
+}
+
+guest_init::SessionRequest copy_request(guest_init::CopyRequest copy) {
+  guest_init::SessionRequest request;
+  request.copy = std::move(copy);
+  return request;
+}
+
+Result<int> with_tar(Result<int> session, Child& tar) {
+  const ExitStatus status = tar.wait();
+  LB_TRY(session);
+  // A tar that was cut off by the other end has nothing to say that is not known.
+  if (*session == 0 && !status.clean()) return 1;
+  return session;
+}
+
+Result<int> copy_in(const StateDirs& dirs, const Options& options, const CopyEnd& from, const CopyEnd& to) {
+  guest_init::CopyRequest copy{.in = true, .path = to.path, .name = {}, .owners = options.archive};
+  if (from.path == "-") {
+    return run_session(dirs, to.vm, copy_request(std::move(copy)),
+                       {.input = STDIN_FILENO, .output = STDOUT_FILENO, .error = STDERR_FILENO});
+  }
+  LastName source = last_name(from.path);
+  std::error_code error;
+  if (options.follow_link) source.path = fs::canonical(source.path, error).string();
+  const auto status =
+      error ? fs::file_status(fs::file_type::not_found) : fs::symlink_status(source.path, error);
+  if (!fs::exists(status)) return fail(ENOENT, "no ", from.path, " here");
+  copy.directory = leads_to_directory(source.path) && (!fs::is_symlink(status) || source.name == ".");
+  copy.file = !copy.directory;
+  const bool contents = source.name == ".";
+  if (!contents) copy.name = source.name;
+  LB_ASSIGN(Pipe pipe, make_pipe());
+  fs::path path = fs::absolute(source.path).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  std::vector<std::string> argv = {"tar", "--format=gnu", "--numeric-owner", "-C"};
+  argv.push_back(contents ? path.string() : path.parent_path().string());
+  argv.insert(argv.end(),
+              // The first component, which becomes the target, is not to be the '.'.
+              {"-cf", kInheritedStream, "--", contents ? std::string(".") : path.filename().string()});
+  LB_ASSIGN(Child tar, Child::spawn({.label = "tar", .argv = std::move(argv)}, {pipe.write_end.get()}));
+  pipe.write_end.reset();
+  auto session = run_session(dirs, to.vm, copy_request(std::move(copy)),
+                             {.input = pipe.read_end.get(), .output = STDOUT_FILENO, .error = STDERR_FILENO});
+  pipe.read_end.reset();
+  return with_tar(std::move(session), tar);
+}
+
+/// Where a copy out of a VM goes, by docker-cp(1)'s rules.
+struct HostTarget {
+  fs::path folder;
+  std::string name;  // in it
+};
+
+Result<HostTarget> choose_target(const std::string& text, const LastName& source,
+                                 guest_init::CopyRequest& copy) {
+  if (leads_to_directory(text)) return HostTarget{.folder = text, .name = source.name};
+  fs::path path = fs::absolute(text).lexically_normal();
+  const bool slash = !path.has_filename();
+  if (slash) path = path.parent_path();
+  std::error_code ignored;
+  copy.file = fs::exists(path, ignored);
+  copy.directory = copy.directory || slash;
+  if (copy.file && slash) return fail(ENOTDIR, text, " is no directory");
+  if (!leads_to_directory(path.parent_path()))
+    return fail(ENOENT, "no directory ", path.parent_path().string(), " here");
+  return HostTarget{.folder = path.parent_path(), .name = path.filename().string()};
+}
+
+Result<int> copy_out(const StateDirs& dirs, const Options& options, const CopyEnd& from, const CopyEnd& to) {
+  const LastName source = last_name(from.path);
+  guest_init::CopyRequest copy{
+      .in = false, .path = source.path, .name = source.name, .follow = options.follow_link};
+  if (source.name == ".") copy.directory = true;
+  if (to.path == "-") {
+    return run_session(dirs, from.vm, copy_request(std::move(copy)),
+                       {.input = -1, .output = STDOUT_FILENO, .error = STDERR_FILENO});
+  }
+  LB_ASSIGN(const HostTarget target, choose_target(to.path, source, copy));
+  copy.name = target.name;
+  LB_ASSIGN(Pipe pipe, make_pipe());
+  // Of the guest's tar only what was asked for.
+  std::vector<std::string> argv = {"tar",
+                                   "-C",
+                                   target.folder.string(),
+                                   "-p",
+                                   "--no-wildcards",
+                                   "--numeric-owner",
+                                   options.archive ? "--same-owner" : "--no-same-owner",
+                                   "-xf",
+                                   kInheritedStream,
+                                   "--",
+                                   target.name};
+  LB_ASSIGN(Child tar,
+            Child::spawn({.label = "tar", .argv = std::move(argv), .quiet = false}, {pipe.read_end.get()}));
+  pipe.read_end.reset();
+  auto session = run_session(dirs, from.vm, copy_request(std::move(copy)),
+                             {.input = -1, .output = pipe.write_end.get(), .error = STDERR_FILENO});
+  pipe.write_end.reset();
+  // Nothing came: tar has no more to say of that than the guest.
+  const bool nothing = session && *session == guest_init::kNothingCopied;
+  if (nothing) tar.send(SIGKILL);
+  auto done = with_tar(std::move(session), tar);
+  return nothing ? Result<int>(1) : done;
+}
+
+}  // namespace
+
+CopyEnd parse_copy_end(const std::string& text) {
+  const auto colon = text.find(':');
+  const bool local = text.starts_with('/') || text.starts_with('.') || colon == std::string::npos ||
+                     !check_name(std::string_view(text).substr(0, colon));
+  if (local) return {.vm = {}, .path = text};
+  return {.vm = text.substr(0, colon), .path = text.substr(colon + 1)};
+}
+
+Result<int> copy_files(const StateDirs& dirs, const Options& options) {
+  const CopyEnd from = parse_copy_end(options.copy_from);
+  const CopyEnd to = parse_copy_end(options.copy_to);
+  if (from.vm.empty() == to.vm.empty()) {
+    return fail(EINVAL, "cp: one of the two is VM:PATH, the other a path here, or - for a tar");
+  }
+  if ((from.vm.empty() ? from : to).path.empty() || (from.vm.empty() ? to : from).path.empty())
+    return fail(EINVAL, "cp: a path is missing");
+  LB_TRY(check_vm_runs(dirs, from.vm.empty() ? to.vm : from.vm));
+  std::signal(SIGPIPE, SIG_IGN);
+  return from.vm.empty() ? copy_in(dirs, options, from, to) : copy_out(dirs, options, from, to);
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,118 @@
+#include "launcher/cli/export_command.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <system_error>
+
+#include "launcher/export/systemd_unit.h"
+#include "launcher/images/image_name.h"
+#include "launcher/images/image_supply.h"
+#include "launcher/vm/vm_list.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/store/image.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+/// "registry.example/team/web:1" gives "web".
+std::string name_from_image(const std::string& image) {
+  const auto slash = image.rfind('/');
+  std::string name = image.substr(slash == std::string::npos ? 0 : slash + 1);
+  name.erase(std::min(name.size(), name.find_first_of(":@")));
+  std::ranges::replace_if(name, [](char c) { return c == '.' || c == '_'; }, '-');
+  return name;
+}
+
+/// What cannot go with the VM is said.
+void take_vm(const VmRecord& record, KubernetesSet& set) {
+  set.cpus = record.run.cpus;
+  set.memory_bytes = record.run.memory_bytes;
+  if (set.disk_bytes == 0) set.disk_bytes = record.quota_bytes;
+  set.environment = record.run.environment;
+  set.command = record.run.guest_command;
+  if (set.ports.empty()) set.ports = record.run.published;
+  const std::pair<bool, const char*> left_out[] = {
+      {!record.run.volumes.empty() || !record.run.tmpfs.empty(), "volumes"},
+      {!record.run.sockets.empty(), "shared sockets"},
+      {record.run.swap_bytes != 0, "swap disk"},
+      {record.run.entrypoint.has_value(), "--entrypoint"}};
+  for (const auto& [is_there, what] : left_out) {
+    if (is_there)
+      log_warn("left out is what the VM has for ", what,
+               ": package the image with it, or add it to the manifests");
+  }
+}
+
+/// Of a packaged image that the local store has; what the cluster has need not be here.
+Result<void> take_image_ports(const StateDirs& dirs, KubernetesSet& set) {
+  const auto here = supply_image(dirs, set.image, {.policy = PullPolicy::kNever});
+  if (!here || !set.ports.empty()) return {};
+  const auto image = store::open_image(*here, dirs);
+  if (!image) return {};
+  RunSettings settings;
+  LB_TRY(publish_exposed(image->config.exposed_ports, settings));
+  set.ports = settings.published;
+  return {};
+}
+
+}  // namespace
+
+Result<void> export_systemd(const StateDirs& dirs, const Options& options) {
+  LB_ASSIGN(const VmView vm, look_at_vm(dirs, options.name));
+  LB_ASSIGN(const VmRecord record, vm.record);
+  if (record.image.empty()) {
+    return fail(EINVAL, "VM ", options.name,
+                " was run on somebody else's daemon, which its service would not start");
+  }
+  SystemdService service;
+  service.name = options.name;
+  std::error_code error;
+  service.layerboot = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return fail(error.value(), "/proc/self/exe");
+  const std::pair<const char*, const std::filesystem::path*> programs[] = {
+      {"--vfsd", &options.vfsd}, {"--guest-init", &options.guest_init}, {"--qemu", &options.qemu}};
+  for (const auto& [option, path] : programs) {
+    if (path->empty()) continue;
+    service.options.emplace_back(option);
+    service.options.push_back(std::filesystem::absolute(*path).string());
+  }
+  service.dirs = dirs;
+  service.is_user = ::geteuid() != 0;
+  service.run = record.run;
+  print(systemd_unit(service));
+  return {};
+}
+
+Result<void> export_kubernetes(const StateDirs& dirs, const Options& options) {
+  KubernetesSet set = options.kubernetes;
+  set.ports = options.published;
+  const auto vm = look_at_vm(dirs, options.name);
+  if (vm && !vm->record && vm->record.error().code != ENOENT) return std::unexpected(vm->record.error());
+  if (vm && vm->record) {
+    if (set.image.empty()) {
+      return fail(EINVAL, "export kubernetes: give the packaged image of VM ", options.name,
+                  " by --image, as the cluster is to pull it");
+    }
+    if (set.name.empty()) set.name = options.name;
+    take_vm(*vm->record, set);
+  } else {
+    if (set.image.empty()) set.image = options.name;
+    if (set.name.empty()) set.name = name_from_image(set.image);
+    LB_TRY(parse_image_name(set.image));
+    LB_TRY(take_image_ports(dirs, set));
+  }
+  set.cpus = options.kubernetes.given_cpus.value_or(set.cpus);
+  set.memory_bytes = options.kubernetes.given_memory_bytes.value_or(set.memory_bytes);
+  if (set.disk_bytes == 0) set.disk_bytes = kDefaultQuotaBytes;
+  LB_ASSIGN(const std::string text, kubernetes_manifests(set));
+  print(text);
+  return {};
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,231 @@
+#include "launcher/cli/gns3_command.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <functional>
+#include <optional>
+#include <system_error>
+#include <vector>
+
+#include "launcher/cli/disk_command.h"
+#include "launcher/cli/store_commands.h"
+#include "launcher/cli/written_content.h"
+#include "launcher/export/gns3_appliance.h"
+#include "launcher/host/programs.h"
+#include "launcher/host/run_tool.h"
+#include "launcher/host/staging_directory.h"
+#include "launcher/kernel/appliance_initrd.h"
+#include "launcher/kernel/kernel_choice.h"
+#include "launcher/vm/image_workload.h"
+#include "launcher/vm/vm_directory.h"
+#include "launcher/vm/vm_layer.h"
+#include "oci-mount/base/bytes.h"
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/store/digest.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxKernelBytes = std::size_t{256} << 20;
+
+/// Where the appliance is made, and what goes from there to `out` once all of it is made.
+struct Workshop {
+  const StateDirs& dirs;
+  const Options& options;
+  fs::path work;  // on the file system of `out`
+  fs::path out;
+  std::vector<std::string> made;  // names in `work`
+  std::vector<fs::path> written;  // of a VM: what it wrote, as a layer
+};
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(fs::symlink_status(path, ignored));
+}
+
+/// By md5sum(1): the sum is GNS3's wish, and nothing rests on it.
+Result<ApplianceFile> described(const fs::path& file, std::string filename) {
+  LB_ASSIGN(const std::string line, run_tool({"md5sum", "--", file.string()}));
+  constexpr std::size_t kHexBytes = 32;
+  // A line begins with a '\' where the name has odd characters.
+  const std::size_t at = line.starts_with('\\') ? 1 : 0;
+  if (line.size() < at + kHexBytes) return fail(EPROTO, "md5sum does not give a sum of ", file.string());
+  std::error_code code;
+  const std::uint64_t size_bytes = fs::file_size(file, code);
+  if (code) return fail(code.value(), file.string());
+  return ApplianceFile{
+      .filename = std::move(filename), .md5 = line.substr(at, kHexBytes), .size_bytes = size_bytes};
+}
+
+Result<void> put_in_place(const Workshop& shop) {
+  for (const auto& name : shop.made) {
+    const fs::path made = shop.work / name;
+    LB_ASSIGN(const UniqueFd file, open_path(made, O_RDONLY));
+    if (::fchmod(file.get(), 0644) != 0) return errno_error(made.string());
+    if (::fsync(file.get()) != 0) return errno_error("cannot sync ", made.string());
+    LB_TRY(rename_durably(made, shop.out / name));
+  }
+  return {};
+}
+
+/// A file that all appliances share, under a name that tells its content: made unless it is there.
+Result<ApplianceFile> share(Workshop& shop, std::string name,
+                            const std::function<Result<void>(const fs::path&)>& make) {
+  if (is_there(shop.out / name)) return described(shop.out / name, name);
+  LB_TRY(make(shop.work / name));
+  LB_ASSIGN(ApplianceFile file, described(shop.work / name, name));
+  shop.made.push_back(std::move(name));
+  return file;
+}
+
+Result<ApplianceFile> share_bytes(Workshop& shop, std::string_view bytes, std::string_view before,
+                                  std::string_view after) {
+  constexpr std::size_t kTellingDigits = 12;
+  LB_ASSIGN(const auto digest, store::digest_of(store::HashAlgorithm::kSha256, as_bytes(bytes)));
+  return share(shop, str_cat(before, digest.hex().substr(0, kTellingDigits), after),
+               [&](const fs::path& path) { return write_whole_file(path, bytes); });
+}
+
+Result<void> add_kernel(Workshop& shop, const Kernel& kernel, Gns3Appliance& appliance) {
+  LB_ASSIGN(const std::string image, read_file(kernel.vmlinuz, kMaxKernelBytes));
+  LB_TRY(check_bzimage(image));
+  LB_ASSIGN(appliance.kernel,
+            share_bytes(shop, image, str_cat("layerboot-vmlinuz-", kernel.release, "-"), ""));
+  const fs::path unpacked = shop.work / "modules";
+  LB_TRY(make_directories(unpacked));
+  LB_ASSIGN(const fs::path guest_init, find_guest_init(shop.options.guest_init));
+  LB_ASSIGN(const std::string initrd, appliance_initrd(kernel, guest_init, unpacked));
+  LB_ASSIGN(appliance.initrd,
+            share_bytes(shop, initrd, str_cat("layerboot-initrd-", kernel.release, "-"), ".img"));
+  if (kernel.modules_tar.empty()) return {};
+  LB_ASSIGN(const DiskPlan plan, disk_plan(shop.options, 0));
+  LB_ASSIGN(const fs::path raw, modules_disk(shop.dirs, plan.oci_mount, kernel.modules_tar, kernel.release));
+  // By the name that the raw disk is kept under, which tells its content: a qcow2 of the same content need
+  // not be the same bytes.
+  LB_ASSIGN(appliance.modules,
+            share(shop, str_cat("layerboot-", raw.parent_path().filename().string(), ".qcow2"),
+                  [&](const fs::path& path) { return as_qcow2(raw, path, true); }));
+  return {};
+}
+
+/// What makes the image at home in a machine, of any name.
+Result<fs::path> machine_layer(const Workshop& shop, const Kernel& kernel, const Gns3Appliance& appliance) {
+  VmConfig config;
+  config.name = appliance.name;
+  config.image = shop.options.image;
+  config.disk_root = true;
+  config.kernel_release = kernel.release;
+  config.net = appliance.dhcp ? Net::kTap : Net::kNone;
+  LB_ASSIGN(config.workload, image_workload(shop.dirs, shop.options.image));
+  const fs::path layer = shop.work / "layer.tar";
+  LB_TRY(write_vm_layer(config, layer));
+  return layer;
+}
+
+Result<void> add_root(Workshop& shop, const Kernel& kernel, Gns3Appliance& appliance) {
+  LB_ASSIGN(DiskPlan plan, disk_plan(shop.options, shop.options.disk_bytes));
+  LB_ASSIGN(const fs::path layer, machine_layer(shop, kernel, appliance));
+  plan.added_layers = shop.written;
+  plan.added_layers.push_back(layer);
+  const fs::path mounted = shop.work / "root";
+  LB_TRY(make_directories(mounted));
+  const fs::path raw = shop.work / "root.raw";
+  LB_TRY(build_disk(plan, mounted, raw));
+  const std::string name = appliance.name + ".qcow2";
+  LB_TRY(as_qcow2(raw, shop.work / name, true));
+  LB_ASSIGN(appliance.root, described(shop.work / name, name));
+  shop.made.push_back(name);
+  return {};
+}
+
+/// "12" of "debian:12"; a version has to have a name.
+std::string version_of(std::string_view image) {
+  const auto colon = image.rfind(':');
+  const auto tag = colon == std::string_view::npos ? std::string_view() : image.substr(colon + 1);
+  return tag.empty() || tag.find('/') != std::string_view::npos ? "latest" : std::string(tag);
+}
+
+/// The VM of that name, kept from running meanwhile; none where there is none.
+Result<std::optional<VmDirectory>> vm_of_name(const StateDirs& dirs, const std::string& name) {
+  if (!check_name(name)) return std::nullopt;
+  auto directory = VmDirectory::open_existing(dirs, name);
+  if (directory) {
+    log_info("VM ", name, ": with what it wrote");
+    return std::optional(*std::move(directory));
+  }
+  if (directory.error().code == ENOENT) return std::nullopt;
+  if (directory.error().code == EBUSY)
+    return fail(EBUSY, "VM ", name, " is running: stop it first (layerboot stop ", name, ")");
+  return std::unexpected(directory.error());
+}
+
+/// What is one machine's own (machine-id, ssh's host keys) stays out: there may be many nodes.
+Result<void> add_written(Workshop& shop, CommitOptions content) {
+  LB_ASSIGN(content.oci_mount, find_oci_mount(shop.options.oci_mount));
+  content.compression = "none";
+  content.show_progress = shop.options.log_level >= LogLevel::kInfo;
+  const fs::path layer = shop.work / "written.tar";
+  const auto written = write_written_layer(shop.dirs, content, layer);
+  if (!written) return while_doing(written.error(), "cannot read what VM ", content.vm, " wrote");
+  shop.written.push_back(layer);
+  return {};
+}
+
+Gns3Appliance appliance_for(const Options& options, std::string_view given_image) {
+  Gns3Appliance appliance;
+  static_cast<Gns3Machine&>(appliance) = options.gns3;
+  appliance.name = options.name;
+  appliance.image = given_image;
+  appliance.version = version_of(given_image);
+  return appliance;
+}
+
+}  // namespace
+
+Result<void> export_gns3(const StateDirs& dirs, const Options& given) {
+  Options options = given;
+  const fs::path out = fs::absolute(options.output).lexically_normal();
+  const fs::path description = out / (options.name + ".gns3a");
+  const fs::path root = out / (options.name + ".qcow2");
+  for (const fs::path& file : {description, root}) {
+    if (is_there(file))
+      return fail(EEXIST, file.string(), " is there already: remove it, or give another --name");
+  }
+  LB_ASSIGN(const auto vm, vm_of_name(dirs, given.image));
+  CommitOptions content;
+  if (vm) {
+    LB_TRY(written_content(dirs, *vm, content));
+    if (content.platform != store::host_platform())
+      return fail(ENOTSUP, "VM ", given.image, " is for ", store::platform_text(content.platform),
+                  ": an appliance is made for x86-64 alone");
+    options.image = content.image;
+  } else {
+    LB_ASSIGN(options.image, supply_image(dirs, given.image, supply_options(given)));
+  }
+  LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options.kernel, options.guest_init));
+  const InterruptScope interrupts;
+  LB_TRY(make_directories(out));
+  LB_ASSIGN(const StagingDirectory staging, StagingDirectory::create(out / "making"));
+  Workshop shop{
+      .dirs = dirs, .options = options, .work = staging.path(), .out = out, .made = {}, .written = {}};
+  if (vm) LB_TRY(add_written(shop, content));
+  Gns3Appliance appliance = appliance_for(options, vm ? content.image : given.image);
+  appliance.kernel_append = kernel.tcg_append;
+  LB_TRY(add_kernel(shop, kernel, appliance));
+  LB_TRY(add_root(shop, kernel, appliance));
+  LB_ASSIGN(const std::string json, gns3_appliance_json(appliance, options.gns3.registry_version));
+  // Last: it names the others.
+  LB_TRY(write_whole_file(staging.path() / description.filename(), json));
+  shop.made.push_back(description.filename().string());
+  LB_TRY(put_in_place(shop));
+  log_info(description.string(),
+           ": import it by GNS3's 'Import appliance', which asks for the files beside it");
+  return {};
+}
+
+}  // namespace layerboot::launcher

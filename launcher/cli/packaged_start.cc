@@ -1,0 +1,133 @@
+#include "launcher/cli/packaged_start.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "launcher/export/kubernetes_set.h"
+#include "launcher/images/package_layout.h"
+#include "launcher/vm/vm_config.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// What engines mount in every container; what is below these, too.
+constexpr std::array<std::string_view, 12> kEnginesMounts = {"/proc",
+                                                             "/sys",
+                                                             "/dev",
+                                                             "/etc/resolv.conf",
+                                                             "/etc/hosts",
+                                                             "/etc/hostname",
+                                                             "/.dockerenv",
+                                                             "/run/.containerenv",
+                                                             "/sbin/docker-init",
+                                                             "/run/podman-init",
+                                                             kPackagedState,
+                                                             kPackageDirectory};
+/// What podman makes writable in a container whose root is not: the guest's is its own.
+constexpr std::array<std::string_view, 3> kEnginesTmpfs = {"/run", "/tmp", "/var/tmp"};
+
+bool is_at_or_below(std::string_view path, std::string_view top) {
+  return path == top || (path.starts_with(top) && path[top.size()] == '/');
+}
+
+bool is_engines(const MountPoint& mount) {
+  if (mount.path == "/") return true;
+  const bool is_always_there = std::ranges::any_of(
+      kEnginesMounts, [&](std::string_view top) { return is_at_or_below(mount.path, top); });
+  return is_always_there ||
+         (mount.type == "tmpfs" && std::ranges::find(kEnginesTmpfs, mount.path) != kEnginesTmpfs.end());
+}
+
+Result<void> take_mount(const MountPoint& mount, RunSettings& settings) {
+  auto guest = parse_mount_point(mount.path);
+  if (!guest) {
+    log_warn("the container's ", printable(mount.path),
+             " is not handed on to the VM: ", guest.error().describe());
+    return {};
+  }
+  std::error_code ignored;
+  const bool is_directory = fs::is_directory(mount.path, ignored);
+  if (is_directory && mount.type == "tmpfs" && !mount.read_only && fs::is_empty(mount.path, ignored)) {
+    LB_ASSIGN(const auto tmpfs, parse_tmpfs(*guest));
+    if (tmpfs) settings.tmpfs.push_back(*tmpfs);
+    return {};
+  }
+  Volume volume{.host = mount.path, .guest = *std::move(guest)};
+  if (!is_directory && !mount.read_only)
+    log_warn(printable(mount.path), " is a file: the VM sees it as it is now, and changes to it stay there");
+  if (mount.read_only || !is_directory) volume.kind = VolumeKind::kReadOnly;
+  settings.volumes.push_back(std::move(volume));
+  return {};
+}
+
+}  // namespace
+
+std::vector<std::string> words_of(std::string_view text) {
+  std::vector<std::string> words;
+  std::string word;
+  const auto end_word = [&] {
+    if (!word.empty()) words.push_back(std::exchange(word, {}));
+  };
+  for (const char c : text) {
+    if (std::isspace(static_cast<unsigned char>(c)) != 0) {
+      end_word();
+    } else {
+      word += c;
+    }
+  }
+  end_word();
+  return words;
+}
+
+std::vector<std::string> guest_environment(const std::vector<std::string>& variables) {
+  constexpr std::array<std::string_view, 8> kOwn = {
+      "HOME",           "HOSTNAME",        "TERM",          "container", "XDG_DATA_HOME",
+      "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", kOptionsVariable};
+  std::vector<std::string> chosen;
+  for (const std::string& variable : variables) {
+    const std::string_view name = std::string_view(variable).substr(0, variable.find('='));
+    const bool is_package_path = name == "PATH" && variable.substr(name.size() + 1) == kPackagedPath;
+    if (!is_package_path && std::ranges::find(kOwn, name) == kOwn.end()) chosen.push_back(variable);
+  }
+  return chosen;
+}
+
+Result<void> take_mounts(const std::vector<MountPoint>& mounts, RunSettings& settings) {
+  for (const MountPoint& mount : mounts) {
+    if (!is_engines(mount)) LB_TRY(take_mount(mount, settings));
+  }
+  if (settings.volumes.size() <= kMaxVolumes) return {};
+  return fail(E2BIG, "the container has more than ", kMaxVolumes, " directories mounted: a VM takes no more");
+}
+
+Result<void> take_ports(const std::vector<std::string>& exposed, RunSettings& settings) {
+  LB_TRY(publish_exposed(exposed, settings));
+  for (PublishedPort& port : settings.published) {
+    if (port.address == PublishedPort().address) port.address = "0.0.0.0";
+    if (std::exchange(port.random, false)) port.host = port.guest;
+  }
+  return {};
+}
+
+Result<std::uint64_t> memory_within(std::uint64_t limit_bytes, bool is_emulated) {
+  constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
+  const std::uint64_t overhead_bytes = vm_overhead_bytes(is_emulated);
+  if (limit_bytes < overhead_bytes + kMinMemoryBytes) {
+    return fail(ENOMEM, "the container may have ", limit_bytes / kMib,
+                " MiB of memory: ", is_emulated ? "an emulated VM" : "a VM", " needs at least ",
+                (overhead_bytes + kMinMemoryBytes) / kMib,
+                " MiB there, or --memory in LAYERBOOT_OPTIONS by which you say that it fits");
+  }
+  return (limit_bytes - overhead_bytes) / kMib * kMib;
+}
+
+}  // namespace layerboot::launcher

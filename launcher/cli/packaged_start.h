@@ -1,0 +1,40 @@
+// What an engine has given a container, as what is asked of the VM in it. Pure, but for looking at mounts.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "launcher/vm/run_settings.h"
+#include "oci-mount/base/mount_list.h"
+#include "oci-mount/base/result.h"
+
+namespace layerboot::launcher {
+
+/// The variable with further options of `run`, by blanks apart.
+inline constexpr std::string_view kOptionsVariable = "LAYERBOOT_OPTIONS";
+
+/// The words of a text, by white space apart.
+std::vector<std::string> words_of(std::string_view text);
+
+/// Of a container's variables those that are for the guest: not the package's own, and not those by which an
+/// engine describes the container (HOME, HOSTNAME, TERM, container).
+std::vector<std::string> guest_environment(const std::vector<std::string>& variables);
+
+/// Each directory that was mounted into the container becomes a volume of the same path, an empty tmpfs one
+/// of the guest's, and a file is copied as it is now. Not those by which every container is made, nor what
+/// the package keeps its state in. What the guest's system mounts something at by itself is left out, and
+/// said.
+Result<void> take_mounts(const std::vector<MountPoint>& mounts, RunSettings& settings);
+
+/// Ports as seen from outside of the container: at all its addresses, one without a host's port at its own;
+/// and `exposed` (ImageConfig) beside them.
+Result<void> take_ports(const std::vector<std::string>& exposed, RunSettings& settings);
+
+/// The guest's memory in a container of `limit_bytes`: what is left beside the overhead. ENOMEM where that is
+/// too little for any guest.
+Result<std::uint64_t> memory_within(std::uint64_t limit_bytes, bool is_emulated);
+
+}  // namespace layerboot::launcher

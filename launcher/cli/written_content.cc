@@ -1,0 +1,97 @@
+#include "launcher/cli/written_content.h"
+
+#include <system_error>
+#include <vector>
+
+#include "launcher/disk/upper_disk.h"
+#include "launcher/kernel/kernel_store.h"
+#include "launcher/vm/binfmt_layer.h"
+#include "oci-mount/store/image.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+Result<std::string> identity_of_written(const VmPaths& paths, const std::string& vm) {
+  auto identity = upper_identity(paths);
+  if (identity || identity.error().code != ENOENT) return identity;
+  return fail(ENOENT, "VM ", vm, " has not run yet: there is nothing to commit");
+}
+
+/// The image that the VM was made from: the one of the name it was run by, or, where that has gone on to
+/// another, one of the store that is it.
+Result<std::string> image_of_vm(const StateDirs& dirs, const VmRecord& record, const std::string& identity) {
+  const auto platform = image_platform(record.run);
+  const auto named = supply_image(dirs, record.image, kAsItIs);
+  if (named && is_image(dirs, *named, identity, platform)) return *named;
+  LB_ASSIGN(const auto entries, read_entries(dirs.store()));
+  for (const IndexEntry& entry : entries) {
+    const std::string by_digest = str_cat("image@", entry.digest);
+    if (is_image(dirs, by_digest, identity, platform)) return by_digest;
+  }
+  if (!named) return std::unexpected(named.error());
+  return fail(ENOENT, "the image that VM ", record.name,
+              " was made from is not there any more: ", record.image, " is another one now");
+}
+
+/// Where what the VM has written can be read.
+Result<fs::path> readable_upper(const VmPaths& paths, const VmRecord& record) {
+  if (record.run.disk_root)
+    return fail(ENOTSUP, "VM ", record.name, " has its root on a disk, of which no layer can be made yet");
+  std::error_code ignored;
+  if (fs::exists(paths.upper_disk(), ignored)) {
+    LB_TRY(settle_upper_disk(paths));
+    return paths.upper_disk();
+  }
+  if (record.run.upper == UpperKind::kRam)
+    return fail(ENOTSUP, "VM ", record.name, " keeps what it writes in its memory (--upper ram): it is gone");
+  return paths.upper();
+}
+
+/// What the VM has had on top of its image, as far as it is still there.
+std::vector<fs::path> added_layers(const StateDirs& dirs, const VmPaths& paths, const VmRecord& record) {
+  std::vector<fs::path> layers;
+  std::error_code ignored;
+  if (const auto spec = parse_kernel_spec(record.run.kernel, architecture_of(record.run))) {
+    const fs::path directory =
+        spec->directory.empty() ? dirs.kernels() / spec->store_name() : spec->directory;
+    if (const fs::path modules = directory / "modules.tar"; fs::exists(modules, ignored))
+      layers.push_back(modules);
+  }
+  for (const std::string& name : record.run.binfmt) {
+    if (const auto layer = binfmt_layer_path(dirs, name); fs::exists(layer, ignored)) layers.push_back(layer);
+  }
+  if (fs::exists(paths.layer(), ignored)) layers.push_back(paths.layer());
+  return layers;
+}
+
+}  // namespace
+
+bool is_image(const StateDirs& dirs, const std::string& reference, const std::string& identity,
+              const store::Platform& platform) {
+  const auto image = store::open_image(reference, dirs, {.platform = platform});
+  return image && image->chain_id.text() == identity;
+}
+
+Result<void> content_below(const StateDirs& dirs, const VmPaths& paths, const VmRecord& record,
+                           const std::string& identity, CommitOptions& commit) {
+  LB_ASSIGN(commit.image, image_of_vm(dirs, record, identity));
+  commit.vm = record.name;
+  commit.platform = image_platform(record.run);
+  commit.added_layers = added_layers(dirs, paths, record);
+  return {};
+}
+
+Result<std::string> written_content(const StateDirs& dirs, const VmDirectory& directory,
+                                    CommitOptions& commit) {
+  const VmPaths& paths = directory.paths();
+  LB_ASSIGN(const VmRecord record, load_vm_record(paths));
+  LB_ASSIGN(commit.upper, readable_upper(paths, record));
+  LB_ASSIGN(const std::string identity, identity_of_written(paths, record.name));
+  LB_TRY(content_below(dirs, paths, record, identity, commit));
+  return identity;
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,168 @@
+#include "launcher/export/kubernetes_set.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "launcher/export/yaml_text.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
+constexpr std::uint64_t kGib = std::uint64_t{1} << 30;
+/// Whoever it is on the nodes: the same for all, so that a claim fits each pod.
+constexpr unsigned kUser = 1000;
+/// The launcher's own: 90 s for the guest, 30 s for the daemon, and some to spare.
+constexpr unsigned kGraceSeconds = 130;
+constexpr unsigned kProbeSeconds = 10;
+/// Of an emulated guest's first boot: 15 min.
+constexpr unsigned kStartProbes = 90;
+constexpr unsigned kLiveProbes = 6;
+constexpr std::size_t kMaxLabelBytes = 63;
+
+/// RFC 1123's label, which names of Services have to be in older clusters.
+bool is_label(std::string_view text) {
+  const bool plain = std::ranges::all_of(
+      text, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
+  return plain && !text.empty() && text.size() <= kMaxLabelBytes && text.front() >= 'a' &&
+         text.front() <= 'z' && text.back() != '-';
+}
+
+std::string mib_text(std::uint64_t bytes) { return str_cat((bytes + kMib - 1) / kMib, "Mi"); }
+
+Json labels(const KubernetesSet& set) { return {{"app.kubernetes.io/name", set.name}}; }
+
+Json metadata(const KubernetesSet& set) {
+  Json data = {{"name", set.name}};
+  if (!set.space.empty()) data["namespace"] = set.space;
+  data["labels"] = labels(set);
+  return data;
+}
+
+std::string port_name(const PublishedPort& port) { return str_cat(port.udp ? "udp-" : "tcp-", port.guest); }
+
+Json service(const KubernetesSet& set) {
+  Json spec = {{"clusterIP", "None"}, {"selector", labels(set)}};
+  for (const PublishedPort& port : set.ports) {
+    spec["ports"].push_back(
+        {{"name", port_name(port)}, {"port", port.guest}, {"protocol", port.udp ? "UDP" : "TCP"}});
+  }
+  return {{"apiVersion", "v1"}, {"kind", "Service"}, {"metadata", metadata(set)}, {"spec", spec}};
+}
+
+/// Of `run`, for this set: what is needed is asked for, and nothing left to what a node happens to have.
+std::string run_options(const KubernetesSet& set) {
+  std::string words = str_cat("--cpus ", set.cpus, " --memory ", set.memory_bytes / kMib, "M --disk ",
+                              set.disk_bytes / kMib, "M");
+  words += set.kvm_resource.empty() ? " --accel tcg" : " --require-kvm";
+  for (const PublishedPort& port : set.ports)
+    words += str_cat(" -p 0.0.0.0:", port.guest, ":", port.guest, port.udp ? "/udp" : "");
+  return words;
+}
+
+Json environment(const KubernetesSet& set) {
+  Json list = {{{"name", "LAYERBOOT_OPTIONS"}, {"value", run_options(set)}}};
+  for (const std::string& variable : set.environment) {
+    const auto equals = variable.find('=');
+    std::string value = equals == std::string::npos ? "" : variable.substr(equals + 1);
+    // "$(NAME)" is the kubelet's to fill in, and "$$" its '$'.
+    for (std::size_t at = 0; (at = value.find('$', at)) != std::string::npos; at += 2) value.insert(at, "$");
+    list.push_back({{"name", variable.substr(0, equals)}, {"value", value}});
+  }
+  return list;
+}
+
+Json probe(unsigned failures) {
+  return {{"exec", {{"command", {"layerboot", "exec", "--probe", "vm"}}}},
+          {"periodSeconds", kProbeSeconds},
+          {"timeoutSeconds", kProbeSeconds},
+          {"failureThreshold", failures}};
+}
+
+Json resources(const KubernetesSet& set) {
+  const std::string memory = mib_text(set.memory_bytes + vm_overhead_bytes(set.kvm_resource.empty()));
+  Json limits = {{"memory", memory}};
+  if (!set.kvm_resource.empty()) limits[set.kvm_resource] = "1";
+  // No limit of processor time: a guest that is throttled loses its clock.
+  return {{"requests", {{"cpu", std::to_string(set.cpus)}, {"memory", memory}}}, {"limits", limits}};
+}
+
+Json container(const KubernetesSet& set) {
+  Json made = {{"name", "vm"}, {"image", set.image}};
+  if (!set.command.empty()) made["args"] = set.command;
+  made["stdin"] = true;
+  made["tty"] = true;
+  made["env"] = environment(set);
+  for (const PublishedPort& port : set.ports) {
+    made["ports"].push_back(
+        {{"name", port_name(port)}, {"containerPort", port.guest}, {"protocol", port.udp ? "UDP" : "TCP"}});
+  }
+  made["resources"] = resources(set);
+  made["startupProbe"] = probe(kStartProbes);
+  made["readinessProbe"] = probe(1);
+  made["livenessProbe"] = probe(kLiveProbes);
+  made["volumeMounts"] = {{{"name", "state"}, {"mountPath", "/var/lib/layerboot"}}};
+  made["securityContext"] = {{"allowPrivilegeEscalation", false},
+                             {"readOnlyRootFilesystem", true},
+                             {"capabilities", {{"drop", {"ALL"}}}}};
+  return made;
+}
+
+Json pod_security(const KubernetesSet& set) {
+  Json security = {{"runAsNonRoot", true},
+                   {"runAsUser", kUser},
+                   {"runAsGroup", kUser},
+                   {"fsGroup", kUser},
+                   {"fsGroupChangePolicy", "OnRootMismatch"},
+                   {"seccompProfile", {{"type", "RuntimeDefault"}}},
+                   // A guest's port 80 is the pod's, which this user opens.
+                   {"sysctls", {{{"name", "net.ipv4.ip_unprivileged_port_start"}, {"value", "0"}}}}};
+  if (set.kvm_group) security["supplementalGroups"] = {*set.kvm_group};
+  return security;
+}
+
+/// For what the guest may write, and for what is kept beside it: logs, indexes of its layers.
+Json claim(const KubernetesSet& set) {
+  const std::uint64_t bytes = set.disk_bytes + set.disk_bytes / 20 + kGib;
+  Json spec = {{"accessModes", {"ReadWriteOnce"}}};
+  if (!set.storage_class.empty()) spec["storageClassName"] = set.storage_class;
+  spec["resources"] = {{"requests", {{"storage", mib_text(bytes)}}}};
+  return {{"metadata", {{"name", "state"}}}, {"spec", spec}};
+}
+
+Json stateful_set(const KubernetesSet& set) {
+  const Json pod = {{"metadata", {{"labels", labels(set)}}},
+                    {"spec",
+                     {{"automountServiceAccountToken", false},
+                      {"enableServiceLinks", false},
+                      {"terminationGracePeriodSeconds", kGraceSeconds},
+                      {"securityContext", pod_security(set)},
+                      {"containers", Json::array({container(set)})}}}};
+  return {{"apiVersion", "apps/v1"},
+          {"kind", "StatefulSet"},
+          {"metadata", metadata(set)},
+          {"spec",
+           {{"serviceName", set.name},
+            {"replicas", set.replicas},
+            // Each VM has a disk of its own, and none waits for another.
+            {"podManagementPolicy", "Parallel"},
+            {"selector", {{"matchLabels", labels(set)}}},
+            {"template", pod},
+            {"volumeClaimTemplates", Json::array({claim(set)})}}}};
+}
+
+}  // namespace
+
+Result<std::string> kubernetes_manifests(const KubernetesSet& set) {
+  if (!is_label(set.name)) {
+    return fail(EINVAL, "'", set.name, "' can't be a Service's name: give a --name of small letters, digits ",
+                "and '-', at most ", kMaxLabelBytes, ", that begins with a letter");
+  }
+  if (!set.space.empty() && !is_label(set.space)) return fail(EINVAL, "'", set.space, "' is no namespace");
+  return str_cat(yaml_text(service(set)), "---\n", yaml_text(stateful_set(set)));
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,133 @@
+#include "launcher/export/systemd_unit.h"
+
+#include <algorithm>
+#include <set>
+#include <string_view>
+
+#include "oci-mount/base/str_cat.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The launcher's own 90 s for the guest and 30 s for the daemons, and some to spare.
+constexpr unsigned kStopSeconds = 130;
+/// What a command's VM ends with that was stopped before its command had ended.
+constexpr int kStoppedStatus = 143;
+
+/// A word of a unit's line: quoted, and nothing in it is a specifier or a variable.
+std::string word(std::string_view text) {
+  std::string escaped = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') escaped += '\\';
+    if (c == '%' || c == '$') escaped += c;
+    escaped += c;
+  }
+  return escaped + '"';
+}
+
+/// A path in a list of paths, where '$' means itself.
+std::string path_word(const fs::path& path) {
+  std::string text = word(path.string());
+  for (std::size_t at = 0; (at = text.find("$$", at)) != std::string::npos; ++at) text.erase(at, 1);
+  return text;
+}
+
+/// Where the VM writes, but for what the unit has made for it.
+std::set<fs::path> written_paths(const SystemdService& service) {
+  std::set<fs::path> paths = {service.dirs.data, service.dirs.cache};
+  for (const Volume& volume : service.run.volumes) {
+    if (volume.kind == VolumeKind::kShared && !volume.host.empty()) paths.insert(volume.host);
+  }
+  for (const SharedSocket& socket : service.run.sockets) paths.insert(fs::path(socket.host).parent_path());
+  return paths;
+}
+
+bool is_below(const fs::path& path, std::string_view top) {
+  return path.string().starts_with(str_cat(top, '/'));
+}
+
+/// The private directories would hide what the VM is made of.
+bool uses_temporary(const SystemdService& service) {
+  std::set<fs::path> paths = written_paths(service);
+  for (const Volume& volume : service.run.volumes) paths.insert(volume.host);
+  paths.insert(service.layerboot);
+  paths.insert(service.dirs.runtime);
+  for (const std::string& option : service.options) paths.insert(option);
+  return std::ranges::any_of(
+      paths, [](const fs::path& path) { return is_below(path, "/tmp") || is_below(path, "/var/tmp"); });
+}
+
+std::string directories(const SystemdService& service) {
+  std::string lines;
+  for (const auto& [variable, path] :
+       {std::pair{"XDG_DATA_HOME", service.dirs.data}, std::pair{"XDG_CACHE_HOME", service.dirs.cache},
+        std::pair{"XDG_RUNTIME_DIR", service.dirs.runtime}}) {
+    lines += str_cat("Environment=", word(str_cat(variable, '=', path.parent_path().string())), '\n');
+  }
+  return lines;
+}
+
+/// Of a service of the system's. What is not here is what a VM is made with: vfsd walls itself in by
+/// namespaces and mounts, keeps guests' set-id files and owners, and an emulator writes the code that it
+/// runs.
+std::string hardening(const SystemdService& service) {
+  std::string lines =
+      "NoNewPrivileges=yes\n"
+      "CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL "
+      "CAP_MKNOD CAP_NET_ADMIN CAP_NET_BIND_SERVICE CAP_SETFCAP CAP_SETGID CAP_SETPCAP CAP_SETUID "
+      "CAP_SYS_ADMIN CAP_SYS_CHROOT\n"
+      "DevicePolicy=closed\n"
+      "DeviceAllow=/dev/kvm rw\n"
+      "DeviceAllow=/dev/net/tun rw\n"
+      "ProtectSystem=strict\n"
+      "ProtectClock=yes\n"
+      "ProtectControlGroups=yes\n"
+      "ProtectHostname=yes\n"
+      "ProtectKernelLogs=yes\n"
+      "ProtectKernelModules=yes\n"
+      "ProtectKernelTunables=yes\n"
+      "LockPersonality=yes\n"
+      "RestrictRealtime=yes\n"
+      "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n"
+      "SystemCallArchitectures=native\n"
+      "SystemCallFilter=~@clock @cpu-emulation @module @obsolete @raw-io @reboot @swap\n"
+      "SystemCallErrorNumber=EPERM\n"
+      "UMask=0077\n";
+  if (!uses_temporary(service)) lines += "PrivateTmp=yes\n";
+  for (const fs::path& path : written_paths(service)) {
+    // A path that is not there would keep the service from starting.
+    lines += str_cat("ReadWritePaths=-", path_word(path), '\n');
+  }
+  if (service.dirs.runtime == "/run/layerboot") {
+    lines += "RuntimeDirectory=layerboot\nRuntimeDirectoryPreserve=yes\n";
+  } else {
+    lines += str_cat("ReadWritePaths=-", path_word(service.dirs.runtime.parent_path()), '\n');
+  }
+  return lines;
+}
+
+}  // namespace
+
+std::string systemd_unit(const SystemdService& service) {
+  std::string command = word(service.layerboot.string()) + " start --attach";
+  for (const std::string& option : service.options) command += str_cat(' ', word(option));
+  std::string unit = str_cat("# Made by 'layerboot export systemd ", service.name,
+                             "'. The VM is started as it was last run.\n", "[Unit]\n", "Description=VM ",
+                             service.name, " of Layerboot\n", "Documentation=man:layerboot(1)\n",
+                             "Wants=network-online.target\n", "After=network-online.target\n");
+  for (const fs::path& path : written_paths(service))
+    unit += str_cat("RequiresMountsFor=", path_word(path), '\n');
+  unit += str_cat("\n[Service]\n", "Type=exec\n", "ExecStart=", command, ' ', word(service.name), '\n',
+                  directories(service), "SuccessExitStatus=", kStoppedStatus, '\n',
+                  // The launcher alone is asked, who powers the guest off before it stops the daemons.
+                  "KillMode=mixed\n", "TimeoutStopSec=", kStopSeconds, '\n', "Restart=on-failure\n",
+                  "RestartSec=5\n", "OOMPolicy=stop\n");
+  if (!service.is_user) unit += hardening(service);
+  unit += str_cat("\n[Install]\nWantedBy=", service.is_user ? "default.target" : "multi-user.target", '\n');
+  return unit;
+}
+
+}  // namespace layerboot::launcher

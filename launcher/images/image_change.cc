@@ -1,0 +1,213 @@
+#include "launcher/images/image_change.h"
+
+#include <algorithm>
+#include <cctype>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "oci-mount/base/decimal.h"
+#include "oci-mount/base/printable.h"
+#include "oci-mount/store/oci_json.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+using store::Json;
+
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kBlank = " \t\r\n";
+  const auto begin = text.find_first_not_of(kBlank);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kBlank) - begin + 1);
+}
+
+/// Words parted by blanks; quotes hold blanks, and a backslash the next character.
+Result<std::vector<std::string>> words_of(std::string_view text) {
+  std::vector<std::string> words;
+  std::string word;
+  bool in_word = false;
+  char quote = '\0';
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\\' && quote != '\'' && i + 1 < text.size()) {
+      word += text[++i];
+      in_word = true;
+    } else if (quote != '\0') {
+      if (c == quote) {
+        quote = '\0';
+      } else {
+        word += c;
+      }
+    } else if (c == '"' || c == '\'') {
+      quote = c;
+      in_word = true;
+    } else if (std::isspace(static_cast<unsigned char>(c)) != 0) {
+      if (in_word) words.push_back(std::exchange(word, {}));
+      in_word = false;
+    } else {
+      word += c;
+      in_word = true;
+    }
+  }
+  if (quote != '\0') return fail(EINVAL, "a quotation has no end");
+  if (in_word) words.push_back(std::move(word));
+  return words;
+}
+
+/// A list of texts in JSON, where it is one.
+Result<Json> json_list(std::string_view text) {
+  Json list = Json::parse(text.begin(), text.end(), nullptr, false);
+  const bool is_list =
+      list.is_array() && std::ranges::all_of(list, [](const Json& one) { return one.is_string(); });
+  if (!is_list) return fail(EINVAL, "\"", printable(text), "\" is no list of texts in JSON");
+  return list;
+}
+
+/// ["exec", "form"], or a line for the shell.
+Result<Json> command_of(std::string_view text) {
+  if (text.starts_with('[')) return json_list(text);
+  if (text.empty()) return fail(EINVAL, "it says no command");
+  return Json::array({"/bin/sh", "-c", std::string(text)});
+}
+
+/// KEY=VALUE pairs; or one, as "KEY the rest".
+Result<std::vector<std::pair<std::string, std::string>>> pairs_of(std::string_view text) {
+  const auto first_end = text.find_first_of(" \t");
+  if (text.empty()) return fail(EINVAL, "it says nothing");
+  if (text.substr(0, first_end).find('=') == std::string_view::npos) {
+    if (first_end == std::string_view::npos) return fail(EINVAL, "\"", printable(text), "\" has no value");
+    return std::vector{
+        std::pair(std::string(text.substr(0, first_end)), std::string(trimmed(text.substr(first_end))))};
+  }
+  LB_ASSIGN(const auto words, words_of(text));
+  std::vector<std::pair<std::string, std::string>> pairs;
+  for (const std::string& word : words) {
+    const auto equals = word.find('=');
+    if (equals == std::string::npos || equals == 0)
+      return fail(EINVAL, "\"", printable(word), "\" is not of the form KEY=VALUE");
+    pairs.emplace_back(word.substr(0, equals), word.substr(equals + 1));
+  }
+  return pairs;
+}
+
+/// The member as an object or list, whatever it was.
+Json& member(Json& config, const char* key, Json::value_t type) {
+  Json& value = config[key];
+  if (value.type() != type) value = Json(type);
+  return value;
+}
+
+Result<void> set_env(Json& config, std::string_view text) {
+  LB_ASSIGN(const auto pairs, pairs_of(text));
+  Json& env = member(config, "Env", Json::value_t::array);
+  for (const auto& [key, value] : pairs) {
+    const std::string begin = str_cat(key, "=");
+    const auto same = std::ranges::find_if(env, [&](const Json& one) {
+      return one.is_string() && one.get_ref<const std::string&>().starts_with(begin);
+    });
+    if (same != env.end()) {
+      *same = str_cat(begin, value);
+    } else {
+      env.push_back(str_cat(begin, value));
+    }
+  }
+  return {};
+}
+
+Result<void> set_labels(Json& config, std::string_view text) {
+  LB_ASSIGN(const auto pairs, pairs_of(text));
+  Json& labels = member(config, "Labels", Json::value_t::object);
+  for (const auto& [key, value] : pairs) labels[key] = value;
+  return {};
+}
+
+/// "80", "80/udp", "8000-8010/tcp".
+Result<std::string> port_of(std::string_view word) {
+  const auto slash = word.find('/');
+  const std::string protocol(slash == std::string_view::npos ? "tcp" : word.substr(slash + 1));
+  const std::string_view numbers = word.substr(0, slash);
+  const auto is_port = [](std::string_view text) {
+    const auto port = parse_whole<std::uint16_t>(text);
+    return port && *port > 0;
+  };
+  const auto dash = numbers.find('-');
+  const bool well = is_port(numbers.substr(0, dash)) &&
+                    (dash == std::string_view::npos || is_port(numbers.substr(dash + 1))) &&
+                    (protocol == "tcp" || protocol == "udp" || protocol == "sctp");
+  if (!well) return fail(EINVAL, "\"", printable(word), "\" is no port such as 80 or 53/udp");
+  return str_cat(numbers, "/", protocol);
+}
+
+Result<void> add_ports(Json& config, std::string_view text) {
+  LB_ASSIGN(const auto words, words_of(text));
+  if (words.empty()) return fail(EINVAL, "it says no port");
+  std::vector<std::string> ports;
+  for (const std::string& word : words) {
+    LB_ASSIGN(ports.emplace_back(), port_of(word));
+  }
+  Json& exposed = member(config, "ExposedPorts", Json::value_t::object);
+  for (const std::string& port : ports) exposed[port] = Json::object();
+  return {};
+}
+
+Result<void> add_volumes(Json& config, std::string_view text) {
+  std::vector<std::string> paths;
+  if (text.starts_with('[')) {
+    LB_ASSIGN(const Json list, json_list(text));
+    for (const Json& path : list) paths.push_back(path.get<std::string>());
+  } else {
+    LB_ASSIGN(paths, words_of(text));
+  }
+  if (paths.empty() || std::ranges::any_of(paths, [](const auto& path) { return path.empty(); }))
+    return fail(EINVAL, "it says no path");
+  Json& volumes = member(config, "Volumes", Json::value_t::object);
+  for (const std::string& path : paths) volumes[path] = Json::object();
+  return {};
+}
+
+Result<void> set_text(Json& config, const char* key, std::string_view text) {
+  if (text.empty()) return fail(EINVAL, "it says nothing");
+  config[key] = std::string(text);
+  return {};
+}
+
+/// Relative to the one before.
+Result<void> set_working_directory(Json& config, std::string_view text) {
+  if (text.empty() || text.starts_with('/')) return set_text(config, "WorkingDir", text);
+  const std::string before = store::text_member(config, "WorkingDir");
+  return set_text(config, "WorkingDir", str_cat(before, before.ends_with('/') ? "" : "/", text));
+}
+
+Result<void> set_command(Json& config, const char* key, std::string_view text) {
+  LB_ASSIGN(Json command, command_of(text));
+  config[key] = std::move(command);
+  return {};
+}
+
+}  // namespace
+
+Result<void> apply_change(Json& config, std::string_view instruction) {
+  const std::string_view whole = trimmed(instruction);
+  const auto end = whole.find_first_of(" \t");
+  std::string word(whole.substr(0, end));
+  std::ranges::transform(word, word.begin(), [](unsigned char c) { return std::toupper(c); });
+  const std::string_view rest = end == std::string_view::npos ? "" : trimmed(whole.substr(end));
+  Json changed = config.is_object() ? config : Json::object();
+  Result<void> done = fail(EINVAL, "known are ", kChangeWords);
+  if (word == "CMD") done = set_command(changed, "Cmd", rest);
+  if (word == "ENTRYPOINT") done = set_command(changed, "Entrypoint", rest);
+  if (word == "ENV") done = set_env(changed, rest);
+  if (word == "USER") done = set_text(changed, "User", rest);
+  if (word == "WORKDIR") done = set_working_directory(changed, rest);
+  if (word == "LABEL") done = set_labels(changed, rest);
+  if (word == "EXPOSE") done = add_ports(changed, rest);
+  if (word == "VOLUME") done = add_volumes(changed, rest);
+  if (word == "STOPSIGNAL") done = set_text(changed, "StopSignal", rest);
+  if (!done) return while_doing(done.error(), "change \"", printable(whole), "\"");
+  config = std::move(changed);
+  return {};
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,106 @@
+#include "launcher/qemu/qemu_user.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <optional>
+#include <sstream>
+
+#include "launcher/host/pid_namespace.h"
+#include "launcher/qemu/option_value.h"
+#include "launcher/qemu/qemu_version.h"
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+// What systemd gives services that ask for a user of their own (DynamicUser=): no distribution's users are
+// here.
+constexpr unsigned kFirstUser = 61184;
+constexpr unsigned kLastUser = 65519;
+constexpr unsigned kMaxTries = 64;
+constexpr std::size_t kMaxMapBytes = 65536;
+constexpr std::size_t kNameBytes = 16384;
+
+/// Whether a process here can have the id, by the text of its map. Source: user_namespaces(7), uid_map.
+bool is_mapped(const std::string& map, unsigned id) {
+  std::istringstream lines(map);
+  std::uint64_t inside = 0;
+  std::uint64_t outside = 0;
+  std::uint64_t count = 0;
+  while (lines >> inside >> outside >> count) {
+    if (id >= inside && id - inside < count) return true;
+  }
+  return false;
+}
+
+bool is_somebodys(unsigned id) {
+  std::array<char, kNameBytes> names;
+  passwd user{};
+  passwd* found_user = nullptr;
+  group members{};
+  group* found_group = nullptr;
+  return ::getpwuid_r(id, &user, names.data(), names.size(), &found_user) != 0 || found_user != nullptr ||
+         ::getgrgid_r(id, &members, names.data(), names.size(), &found_group) != 0 || found_group != nullptr;
+}
+
+/// The same for a VM at each start, as long as nobody else has it: its processes are told apart by it.
+std::optional<unsigned> free_user(const std::string& machine_id) {
+  constexpr unsigned kUsers = kLastUser - kFirstUser + 1;
+  const std::string users = read_file("/proc/self/uid_map", kMaxMapBytes).value_or("");
+  const std::string groups = read_file("/proc/self/gid_map", kMaxMapBytes).value_or("");
+  const auto begin = static_cast<unsigned>(std::hash<std::string>{}(machine_id) % kUsers);
+  for (unsigned i = 0; i < kMaxTries; ++i) {
+    const unsigned id = kFirstUser + (begin + i) % kUsers;
+    if (is_mapped(users, id) && is_mapped(groups, id) && !is_somebodys(id)) return id;
+  }
+  return std::nullopt;
+}
+
+bool has_user_network(const RunSettings& settings) {
+  return settings.net == Net::kUser ||
+         std::ranges::any_of(settings.more_nets, [](const NetCard& card) { return card.kind == Net::kUser; });
+}
+
+Result<void> stays_root(std::string_view why) {
+  log_debug("QEMU runs as root: ", why);
+  return {};
+}
+
+}  // namespace
+
+Result<void> choose_qemu_user(const StateDirs& dirs, const std::filesystem::path& qemu, VmConfig& config) {
+  if (::geteuid() != 0) return {};
+  if (config.qemu_major == 0) config.qemu_major = qemu_major(qemu_version(qemu).value_or(""));
+  if (config.qemu_major == 0) return stays_root("its version is not known");
+  if (auto can = PidNamespace::make(); !can) return stays_root(can.error().describe());
+  const auto user = free_user(config.machine_id);
+  if (!user) return stays_root("no user id is free for it");
+  config.qemu_uid = *user;
+  // QEMU's user network asks /etc/resolv.conf for the host's resolvers at any time.
+  if (has_user_network(config)) return {};
+  config.qemu_root = dirs.runtime / ".empty";
+  return make_directories(config.qemu_root, 0755);
+}
+
+std::vector<std::string> qemu_user_args(const VmConfig& config) {
+  constexpr unsigned kChrootIsRunWith = 9;
+  constexpr unsigned kUserIsRunWith = 10;
+  if (config.qemu_uid == 0) return {};
+  const std::string user = str_cat(config.qemu_uid, ':', config.qemu_uid);
+  const std::string chroot =
+      config.qemu_root.empty() ? "" : str_cat("chroot=", escape_commas(config.qemu_root.string()));
+  if (config.qemu_major >= kUserIsRunWith)
+    return {"-run-with", str_cat("user=", user, chroot.empty() ? "" : ",", chroot)};
+  if (chroot.empty()) return {"-runas", user};
+  if (config.qemu_major >= kChrootIsRunWith) return {"-runas", user, "-run-with", chroot};
+  return {"-runas", user, "-chroot", config.qemu_root.string()};
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,107 @@
+// --publish, as Docker writes it.
+#include <arpa/inet.h>
+
+#include <algorithm>
+
+#include "launcher/vm/run_settings.h"
+#include "oci-mount/base/decimal.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+struct PortRange {
+  std::uint16_t first = 0;
+  std::uint16_t last = 0;
+
+  [[nodiscard]] unsigned size() const { return last - first + 1U; }
+};
+
+Result<std::uint16_t> parse_port(std::string_view text) {
+  const auto port = parse_decimal(text, UINT16_MAX);
+  if (!port || *port == 0) return fail(EINVAL, "'", text, "' is no port: 1 to 65535");
+  return static_cast<std::uint16_t>(*port);
+}
+
+Result<PortRange> parse_range(std::string_view text) {
+  const auto dash = text.find('-');
+  PortRange range;
+  LB_ASSIGN(range.first, parse_port(text.substr(0, dash)));
+  range.last = range.first;
+  if (dash != std::string_view::npos) {
+    LB_ASSIGN(range.last, parse_port(text.substr(dash + 1)));
+  }
+  if (range.last < range.first) return fail(EINVAL, "'", text, "' is no range: its end is before its begin");
+  return range;
+}
+
+/// Splits off "/udp" and "/tcp".
+Result<bool> take_protocol(std::string_view& text) {
+  const auto slash = text.rfind('/');
+  if (slash == std::string_view::npos) return false;
+  const std::string_view protocol = text.substr(slash + 1);
+  if (protocol != "tcp" && protocol != "udp") {
+    return fail(EINVAL, "'", protocol, "' is neither tcp nor udp");
+  }
+  text = text.substr(0, slash);
+  return protocol == "udp";
+}
+
+Result<std::vector<PublishedPort>> ports_of(std::string_view text) {
+  PublishedPort port;
+  LB_ASSIGN(port.udp, take_protocol(text));
+  const auto last = text.rfind(':');
+  LB_ASSIGN(const PortRange guest, parse_range(text.substr(last == std::string_view::npos ? 0 : last + 1)));
+  std::string_view rest = last == std::string_view::npos ? std::string_view() : text.substr(0, last);
+  if (last == 0) return fail(EINVAL, "give [[ADDRESS:]HOST:]GUEST[/udp]");
+  if (const auto colon = rest.rfind(':'); colon != std::string_view::npos) {
+    port.address = std::string(rest.substr(0, colon));
+    rest = rest.substr(colon + 1);
+  } else if (rest.find('.') != std::string_view::npos) {
+    // As Docker has it: an address without a port needs two colons.
+    return fail(EINVAL, "'", rest, "' is no port: an address of this host is followed by ':HOST:' or '::'");
+  }
+  in_addr parsed{};
+  if (::inet_pton(AF_INET, port.address.c_str(), &parsed) != 1) {
+    return fail(EINVAL, "'", port.address, "' is no IPv4 address of this host");
+  }
+  PortRange host;
+  port.random = rest.empty();
+  if (!port.random) {
+    LB_ASSIGN(host, parse_range(rest));
+    if (host.size() != guest.size()) return fail(EINVAL, "both ranges must be of the same length");
+  }
+  if (guest.size() > kMaxPublished) return fail(EINVAL, "at most ", kMaxPublished, " ports can be published");
+  std::vector<PublishedPort> ports;
+  for (unsigned i = 0; i < guest.size(); ++i) {
+    port.host = port.random ? std::uint16_t{0} : static_cast<std::uint16_t>(host.first + i);
+    port.guest = static_cast<std::uint16_t>(guest.first + i);
+    ports.push_back(port);
+  }
+  return ports;
+}
+
+}  // namespace
+
+Result<std::vector<PublishedPort>> parse_published(std::string_view text) {
+  auto ports = ports_of(text);
+  if (!ports) return while_doing(ports.error(), "--publish ", text);
+  return ports;
+}
+
+Result<void> publish_exposed(const std::vector<std::string>& exposed, RunSettings& settings) {
+  for (const std::string& text : exposed) {
+    auto ports = ports_of(text);
+    if (!ports) return while_doing(ports.error(), "the image exposes ", text);
+    for (PublishedPort& port : *ports) {
+      const bool known = std::ranges::any_of(settings.published, [&](const PublishedPort& one) {
+        return one.guest == port.guest && one.udp == port.udp;
+      });
+      if (!known) settings.published.push_back(std::move(port));
+    }
+  }
+  if (settings.published.size() <= kMaxPublished) return {};
+  return fail(E2BIG, "the image exposes more than ", kMaxPublished, " ports: publish those you need by -p");
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,40 @@
+#include "oci-mount/base/file_lock.h"
+
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <thread>
+#include <utility>
+
+#include "oci-mount/base/interrupt.h"
+#include "oci-mount/base/log.h"
+
+namespace layerboot {
+
+namespace {
+
+constexpr useconds_t kInterval = 100'000;
+constexpr std::chrono::milliseconds kShortPause{10};
+
+}  // namespace
+
+Result<void> wait_for_lock(int fd, std::string_view told) {
+  // Not by waiting in flock(2): where the signals are blocked, nothing would end that.
+  for (bool has_told = false; ::flock(fd, LOCK_EX | LOCK_NB) != 0; ::usleep(kInterval)) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return fail(errno);
+    if (!std::exchange(has_told, true)) log_info(told);
+    LB_TRY(check_interrupted());
+  }
+  return {};
+}
+
+bool take_lock_within(int fd, std::chrono::milliseconds bound) {
+  const auto end = std::chrono::steady_clock::now() + bound;
+  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (std::chrono::steady_clock::now() >= end) return false;
+    std::this_thread::sleep_for(kShortPause);
+  }
+  return true;
+}
+
+}  // namespace layerboot

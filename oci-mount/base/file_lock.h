@@ -1,0 +1,18 @@
+// Waiting for a file's lock, so that a signal ends the wait.
+#pragma once
+
+#include <chrono>
+#include <string_view>
+
+#include "oci-mount/base/result.h"
+
+namespace layerboot {
+
+/// flock(2), exclusive; says `told` once where somebody else has it. Bare errors, but for
+/// check_interrupted()'s. Blocks.
+Result<void> wait_for_lock(int fd, std::string_view told);
+
+/// The same for whom it is not worth a longer wait than `bound`, and without a word. False when that is over.
+bool take_lock_within(int fd, std::chrono::milliseconds bound);
+
+}  // namespace layerboot

@@ -1,0 +1,110 @@
+#include "oci-mount/layer/index_child_main.h"
+
+#include <malloc.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+#include <new>
+
+#include "oci-mount/base/bytes.h"
+#include "oci-mount/base/progress.h"
+#include "oci-mount/layer/index_builder.h"
+#include "oci-mount/layer/index_messages.h"
+#include "oci-mount/layer/index_walls.h"
+#include "oci-mount/layer/limits.h"
+
+namespace layerboot::layer {
+
+namespace {
+
+struct Work {
+  std::shared_ptr<const store::FileBlob> blob;
+  ExpectedLayer expected;
+};
+
+Result<Work> receive_work() {
+  std::array<std::byte, kMaxIndexMessageBytes> room;
+  const ssize_t got = ::recv(kChildSocketFd, room.data(), room.size(), 0);
+  if (got <= 0) return fail(EINVAL, "it is for the program itself to start");
+  ByteReader reader{std::span<const std::byte>(room).first(static_cast<std::size_t>(got))};
+  const auto request = reader.read<IndexRequest>();
+  const std::string name(as_text(reader.take(request.name_bytes)));
+  Work work;
+  work.expected.source = as_text(reader.take(request.source_bytes));
+  if (!reader.ok()) return fail(EINVAL, "a request cut short");
+  work.blob =
+      store::FileBlob::adopt(UniqueFd(kChildBlobFd), request.blob_fd_offset, request.blob_size_bytes, name);
+  work.expected.identity = LayerIdentity::of_record(request.identity);
+  work.expected.compression = static_cast<store::Compression>(request.compression);
+  if (request.blob.kind != IdentityKind::kNone) {
+    work.expected.digests = ExpectedLayer::Digests{digest_in(request.blob), request.expected_size_bytes,
+                                                   digest_in(request.diff_id)};
+  }
+  return work;
+}
+
+/// Takes no memory.
+void report(IndexReport::Kind kind, std::uint64_t value, std::string_view text = {}) {
+  std::array<char, kMaxIndexMessageBytes> message;
+  IndexReport head;
+  head.kind = kind;
+  head.value = value;
+  std::memcpy(message.data(), &head, sizeof(head));
+  const std::size_t text_bytes = text.copy(message.data() + sizeof(head), message.size() - sizeof(head));
+  // Where nobody listens any more, SIGPIPE ends it.
+  [[maybe_unused]] const auto put = ::write(kChildSocketFd, message.data(), sizeof(head) + text_bytes);
+}
+
+/// Of whichever thread.
+void say_out_of_memory_of(const std::string& blob_name) {
+  static std::string text;
+  text = str_cat(blob_name, " takes more than ", human_size(kMaxIndexingMemoryBytes),
+                 " of memory to index, the limit for one layer");
+  std::set_new_handler([] {
+    report(IndexReport::kFailed, ENOMEM, text);
+    ::_exit(1);
+  });
+}
+
+/// What libraries open files for, they do now.
+Result<void> warm_up() {
+  for (const auto algorithm : {store::HashAlgorithm::kSha256, store::HashAlgorithm::kSha512})
+    LB_TRY(store::digest_of(algorithm, {}));
+  return {};
+}
+
+Result<void> index() {
+  ::mallopt(M_ARENA_MAX, 1);
+  ::prctl(PR_SET_NAME, kIndexChildName);
+  LB_ASSIGN(const Work work, receive_work());
+  say_out_of_memory_of(work.blob->name());
+  LB_TRY(warm_up());
+  LB_TRY(leave_host(kChildBlobFd));
+  SideThread side;
+  LB_TRY(limit_use({.memory_bytes = kMaxIndexingMemoryBytes,
+                    .cpu_seconds = kMaxIndexingCpuSeconds,
+                    .file_bytes = kMaxIndexFileBytes}));
+  LB_TRY(allow_only_indexing());
+  FileAppender index_file(kChildIndexFd, "the index");
+  FileAppender recut_file(kChildRecutFd, "the recut file");
+  return fill_index(*work.blob, work.expected, index_file, recut_file, side,
+                    [](std::uint64_t done) { report(IndexReport::kProgress, done); });
+}
+
+}  // namespace
+
+int index_child_main() {
+  const auto done = index();
+  if (done) {
+    report(IndexReport::kDone, 0);
+  } else {
+    report(IndexReport::kFailed, static_cast<std::uint64_t>(done.error().code), done.error().describe());
+  }
+  // Not through what libraries do at exit.
+  ::_exit(done ? 0 : 1);
+}
+
+}  // namespace layerboot::layer

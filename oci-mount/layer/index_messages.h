@@ -1,0 +1,54 @@
+// What a program and the child that indexes a layer for it tell each other. One message is one packet of a
+// Unix socket (SOCK_SEQPACKET); both ends are the same program file.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "oci-mount/layer/index_format.h"
+
+namespace layerboot::layer {
+
+/// What the child finds open. Nothing else of the program's is.
+enum IndexChildFd : int {
+  kChildBlobFd = 3,   // for reading
+  kChildIndexFd = 4,  // empty
+  kChildRecutFd = 5,  // empty
+  kChildSocketFd = 6,
+};
+
+/// The first and only message to the child; behind it the blob's name, then the layer's source.
+struct IndexRequest {
+  std::uint64_t blob_fd_offset = 0;
+  std::uint64_t blob_size_bytes = 0;
+  IdentityRecord identity;
+  IdentityRecord blob;  // of these two, kind kNone: there are no digests
+  IdentityRecord diff_id;
+  std::uint64_t expected_size_bytes = 0;
+  std::uint32_t compression = 0;
+  std::uint32_t name_bytes = 0;
+  std::uint32_t source_bytes = 0;
+  std::uint32_t reserved = 0;
+};
+
+/// From the child. The program believes nothing of it but its form.
+struct IndexReport {
+  enum Kind : std::uint32_t {
+    kProgress = 1,  // `value` bytes of the blob are done
+    kDone = 2,      // the files are filled
+    kFailed = 3,    // `value` is the error's code; its text follows
+  };
+  std::uint32_t kind = 0;
+  std::uint32_t reserved = 0;
+  std::uint64_t value = 0;
+};
+
+/// What `ps` calls the child.
+inline constexpr const char* kIndexChildName = "layerboot-index";
+
+inline constexpr std::size_t kMaxIndexMessageBytes = 16U << 10U;
+
+/// What the child ends with where its own child was ended by signal N: this and N, as a shell has it.
+inline constexpr int kSignalExitCode = 128;
+
+}  // namespace layerboot::layer

@@ -1,0 +1,34 @@
+// Between the host and the code that parses a foreign layer: what the child of index_child.h shuts behind
+// itself.
+//
+// What is left is memory, time and the descriptors that are open. The order is: leave_host(), threads,
+// limit_use(), allow_only_indexing(). Why it is as it is: DESIGN.md, "Walls".
+#pragma once
+
+#include <cstdint>
+
+#include "oci-mount/base/result.h"
+
+namespace layerboot::layer {
+
+/// For a process with one thread: no new privileges; network, IPC, mounts and process numbers of its own, and
+/// an empty root, where the host gives them; without the rights of root, and as nobody (65534) where it was
+/// root and may change that. It dies with its parent.
+///
+/// Where process numbers of its own are to be had it returns in a child: the caller waits for that, and ends
+/// as it does (128 + N by signal N), with `first_fd` and all descriptors above it closed.
+Result<void> leave_host(int first_fd);
+
+struct WallLimits {
+  std::uint64_t memory_bytes = 0;  // of address space, the program's own counted
+  std::uint64_t cpu_seconds = 0;   // then SIGKILL
+  std::uint64_t file_bytes = 0;    // of one file; then EFBIG
+};
+/// And no further thread, process or descriptor, and no core file. A limit that is lower already stays.
+Result<void> limit_use(const WallLimits& limits);
+
+/// From now on all threads have memory, their clocks and locks, reading and writing by descriptor, and their
+/// end; any other call ends the process. Not in a sanitizer's build, whose library makes calls of its own.
+Result<void> allow_only_indexing();
+
+}  // namespace layerboot::layer

@@ -1,0 +1,39 @@
+// What a VM has written, as one layer of an image.
+//
+// Follows the OCI image specification, layer.md ("Change Types", "Whiteouts"), and what containerd, umoci and
+// Docker, which unpack each layer by itself, take: an entry for each directory on the way, `.wh..wh..opq`
+// before what is in its directory, and no hard link that leads out of the layer. Types, owners, modes, times,
+// attributes and data are those that the VM sees, whatever of the upper and the image they come from.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "oci-mount/base/reactor.h"
+#include "oci-mount/base/result.h"
+#include "oci-mount/mount/tar_output.h"
+#include "oci-mount/mount/upper_walk.h"
+#include "oci-mount/overlay/lower.h"
+
+namespace layerboot::mount {
+
+struct LayerOptions {
+  bool squash = false;         // all that the VM sees, as the only layer
+  bool keep_identity = false;  // also what belongs_to_one_machine()
+  /// Paths ("/etc/hosts") that stay as the image has them: files that the VM had from elsewhere.
+  std::set<std::string, std::less<>> not_the_images;
+  /// What is newer gets this time (SOURCE_DATE_EPOCH).
+  std::optional<std::int64_t> newest_mtime_sec;
+};
+
+/// Writes the layer as a PAX tar, names sorted as bytes: the same upper always gives the same bytes. Holes
+/// are written as zeros (DESIGN.md says why). What a tar or a layer can't hold (a socket, a name that begins
+/// with ".wh.", an attribute with '=' in its name or without a value) is left out with a warning; what no
+/// reader would take (a path of more than 4096 bytes, a file whose data is lost) is an error, which names the
+/// path. `lower` is the image without layers of the VM's own.
+Result<void> write_layer(const overlay::Lower& lower, Reactor& reactor, const SeenUpper& upper,
+                         const LayerOptions& options, const PutBytes& put);
+
+}  // namespace layerboot::mount

@@ -1,0 +1,142 @@
+// The appliance's description, against the published field lists of GNS3's registry (appliance_v4.json,
+// appliance_v8.json) and the rules of its checks.py: nothing that they do not list, all that they require,
+// words out of their lists.
+#include "launcher/export/gns3_appliance.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+namespace layerboot::launcher {
+namespace {
+
+using nlohmann::json;
+using Words = std::set<std::string>;
+
+Gns3Appliance appliance() {
+  Gns3Appliance made;
+  made.name = "lab";
+  made.image = "debian:12";
+  made.version = "12";
+  made.root = {"lab.qcow2", std::string(32, 'a'), 7};
+  made.kernel = {"vmlinuz-6", std::string(32, 'b'), 8};
+  made.initrd = {"initrd-6", std::string(32, 'c'), 9};
+  made.modules = ApplianceFile{"modules.qcow2", std::string(32, 'd'), 10};
+  return made;
+}
+
+json described(const Gns3Appliance& made, unsigned version) {
+  const auto text = gns3_appliance_json(made, version);
+  EXPECT_TRUE(text);
+  return text ? json::parse(*text) : json();
+}
+
+void expect_members(const json& object, const Words& required, const Words& allowed) {
+  for (const auto& name : required) EXPECT_TRUE(object.contains(name)) << name;
+  for (const auto& [name, value] : object.items())
+    EXPECT_TRUE(required.contains(name) || allowed.contains(name)) << name;
+}
+
+const Words kDisks = {"ide", "scsi", "sd", "mtd", "floppy", "pflash", "virtio", "sata"};
+
+void expect_machine(const json& machine) {
+  EXPECT_TRUE(kDisks.contains(machine["hda_disk_interface"]));
+  EXPECT_TRUE(kDisks.contains(machine["hdb_disk_interface"]));
+  EXPECT_TRUE((Words{"power_off", "shutdown_signal", "save_vm_state"}.contains(machine["on_close"])));
+  EXPECT_TRUE((Words{"telnet", "vnc", "spice", "none"}.contains(machine["console_type"])));
+  const std::string options = machine["options"];
+  for (const char* refused : {"-blockdev", "-drive", "-hd", "-fsdev", "-virtfs", "-nic", "-netdev"})
+    EXPECT_EQ(options.find(refused), std::string::npos) << "GNS3 refuses it";
+}
+
+void expect_files(const json& whole) {
+  Words listed;
+  for (const auto& file : whole["images"]) {
+    expect_members(file, {"filename", "version", "md5sum", "filesize"}, {});
+    EXPECT_TRUE(listed.insert(file["filename"]).second) << "twice";
+    EXPECT_EQ(file["md5sum"].get<std::string>().size(), 32U);
+  }
+  Words used;
+  for (const auto& version : whole["versions"]) {
+    for (const auto& [role, file] : version["images"].items()) used.insert(file);
+  }
+  EXPECT_EQ(used, listed);
+}
+
+const Words kHead = {"appliance_id", "name",       "category",        "description",
+                     "vendor_name",  "vendor_url", "product_name",    "registry_version",
+                     "status",       "maintainer", "maintainer_email"};
+
+TEST(Gns3Appliance, Version4) {
+  const json whole = described(appliance(), 4);
+  expect_members(whole, kHead,
+                 {"usage", "symbol", "port_name_format", "linked_clone", "qemu", "images", "versions"});
+  EXPECT_EQ(whole["appliance_id"].get<std::string>().size(), 36U);
+  expect_members(
+      whole["qemu"], {"adapter_type", "adapters", "ram", "arch", "console_type", "kvm"},
+      {"cpus", "hda_disk_interface", "hdb_disk_interface", "kernel_command_line", "options", "on_close"});
+  expect_machine(whole["qemu"]);
+  EXPECT_TRUE((Words{"require", "allow", "disable"}.contains(whole["qemu"]["kvm"])));
+  expect_files(whole);
+}
+
+TEST(Gns3Appliance, Version8) {
+  const json whole = described(appliance(), 8);
+  expect_members(whole, kHead, {"usage", "symbol", "settings", "images", "versions"});
+  ASSERT_EQ(whole["settings"].size(), 1U);
+  const json& settings = whole["settings"][0];
+  expect_members(settings, {"template_type", "template_properties"}, {"name", "default"});
+  const json& machine = settings["template_properties"];
+  expect_members(
+      machine, {"platform"},
+      {"adapter_type", "adapters", "ram", "console_type", "cpus", "hda_disk_interface", "hdb_disk_interface",
+       "kernel_command_line", "options", "on_close", "port_name_format", "linked_clone"});
+  expect_machine(machine);
+  EXPECT_EQ(whole["versions"][0]["settings"], settings["name"]);
+  expect_files(whole);
+}
+
+TEST(Gns3Appliance, OtherVersionsAreRefused) {
+  for (const unsigned version : {0U, 3U, 5U, 7U, 9U})
+    EXPECT_FALSE(gns3_appliance_json(appliance(), version)) << version;
+}
+
+TEST(Gns3Appliance, TheRootsNameFollowsItsInterface) {
+  Gns3Appliance made = appliance();
+  for (const auto& [interface, root] :
+       {std::pair{"virtio", "root=/dev/vda"}, std::pair{"scsi", "root=/dev/sda"},
+        std::pair{"sata", "root=/dev/sda"}, std::pair{"ide", "root=/dev/sda"}}) {
+    made.disk_interface = interface;
+    EXPECT_NE(gns3_command_line(made).find(root), std::string::npos) << interface;
+  }
+  EXPECT_NE(gns3_command_line(made).find("layerboot.modules=/dev/sdb"), std::string::npos);
+  made.modules.reset();
+  EXPECT_EQ(gns3_command_line(made).find("layerboot.modules="), std::string::npos);
+}
+
+TEST(Gns3Appliance, NothingIsConfiguredUnlessAsked) {
+  Gns3Appliance made = appliance();
+  EXPECT_NE(gns3_command_line(made).find("layerboot.net=up"), std::string::npos);
+  made.dhcp = true;
+  EXPECT_NE(gns3_command_line(made).find("layerboot.net=dhcp"), std::string::npos);
+}
+
+TEST(Gns3Appliance, OddBytesOfAnImagesNameAreNoObstacle) {
+  Gns3Appliance made = appliance();
+  made.image = "a\xff\"\n";
+  EXPECT_FALSE(described(made, 4).is_null());
+}
+
+TEST(BzImage, IsToldByItsHeader) {
+  std::string kernel(0x300, '\0');
+  EXPECT_FALSE(check_bzimage(kernel));
+  kernel.replace(0x202, 4, "HdrS");
+  EXPECT_TRUE(check_bzimage(kernel));
+  EXPECT_FALSE(
+      check_bzimage("\x7f"
+                    "ELF"));
+}
+
+}  // namespace
+}  // namespace layerboot::launcher

@@ -1,0 +1,80 @@
+#include "launcher/export/kubernetes_set.h"
+
+#include <gtest/gtest.h>
+
+#include "launcher/export/yaml_text.h"
+
+namespace layerboot::launcher {
+namespace {
+
+KubernetesSet small_set() {
+  KubernetesSet set;
+  set.name = "web";
+  set.image = "registry.example/web:1";
+  set.disk_bytes = std::uint64_t{4} << 30;
+  return set;
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST(YamlTextTest, WritesBlocks) {
+  const auto object = nlohmann::ordered_json::parse(
+      R"({"a":{"b":[{"c":1,"d":["x: y","#"]},[],{}]},"on":true,"net.ipv4/x":"yes","8":null,"e":[[1,2]]})");
+  EXPECT_EQ(yaml_text(object),
+            "a:\n"
+            "  b:\n"
+            "  - c: 1\n"
+            "    d:\n"
+            "    - \"x: y\"\n"
+            "    - \"#\"\n"
+            "  - []\n"
+            "  - {}\n"
+            "\"on\": true\n"
+            "\"net.ipv4/x\": \"yes\"\n"
+            "\"8\": null\n"
+            "e:\n"
+            "- - 1\n"
+            "  - 2\n");
+}
+
+TEST(KubernetesSetTest, AsksForWhatAVmNeeds) {
+  const auto text = kubernetes_manifests(small_set());
+  ASSERT_TRUE(text.has_value());
+  for (const char* part :
+       {"squat.ai/kvm: \"1\"", "memory: \"1408Mi\"", "runAsNonRoot: true", "allowPrivilegeEscalation: false",
+        "terminationGracePeriodSeconds: 130", "--cpus 1 --memory 1024M --disk 4096M --require-kvm",
+        "storage: \"5325Mi\"", "clusterIP: \"None\""}) {
+    EXPECT_TRUE(has(*text, part)) << part << "\n" << *text;
+  }
+  EXPECT_FALSE(has(*text, "privileged: true")) << *text;
+}
+
+TEST(KubernetesSetTest, EmulatesWhereThereIsNoKvm) {
+  KubernetesSet set = small_set();
+  set.kvm_resource.clear();
+  const auto text = kubernetes_manifests(set);
+  ASSERT_TRUE(text.has_value());
+  EXPECT_TRUE(has(*text, "--accel tcg"));
+  EXPECT_FALSE(has(*text, "squat.ai"));
+}
+
+TEST(KubernetesSetTest, GivesPortsAndVariables) {
+  KubernetesSet set = small_set();
+  set.ports = {{.guest = 80}, {.guest = 53, .udp = true}};
+  set.environment = {"PRICE=$5", "EMPTY"};
+  const auto text = kubernetes_manifests(set);
+  ASSERT_TRUE(text.has_value());
+  for (const char* part : {"name: \"udp-53\"", "containerPort: 80", "value: \"$$5\"", "-p 0.0.0.0:53:53/udp"})
+    EXPECT_TRUE(has(*text, part)) << part << "\n" << *text;
+}
+
+TEST(KubernetesSetTest, RefusesNamesThatAreNone) {
+  for (const char* name : {"", "Web", "1web", "web-", "a.b"}) {
+    KubernetesSet set = small_set();
+    set.name = name;
+    EXPECT_FALSE(kubernetes_manifests(set).has_value()) << name;
+  }
+}
+
+}  // namespace
+}  // namespace layerboot::launcher

@@ -1,0 +1,63 @@
+#include "launcher/images/image_change.h"
+
+#include <gtest/gtest.h>
+
+namespace layerboot::launcher {
+namespace {
+
+using store::Json;
+
+Json changed(Json config, const char* instruction) {
+  const auto done = apply_change(config, instruction);
+  EXPECT_TRUE(done) << done.error().describe();
+  return config;
+}
+
+TEST(ImageChange, CommandsAreAListOrALineForTheShell) {
+  EXPECT_EQ(changed({}, R"(CMD ["nginx", "-g", "daemon off;"])"),
+            (Json{{"Cmd", {"nginx", "-g", "daemon off;"}}}));
+  EXPECT_EQ(changed({}, "  cmd   echo $HOME  "), (Json{{"Cmd", {"/bin/sh", "-c", "echo $HOME"}}}));
+  EXPECT_EQ(changed({{"Cmd", {"sh"}}}, "ENTRYPOINT [\"/init\"]"),
+            (Json{{"Cmd", {"sh"}}, {"Entrypoint", {"/init"}}}));
+  EXPECT_EQ(changed({{"Cmd", {"sh"}}}, "CMD []"), (Json{{"Cmd", Json::array()}}));
+}
+
+TEST(ImageChange, VariablesReplaceThoseOfTheirName) {
+  const Json before = {{"Env", {"PATH=/bin", "A=1"}}};
+  EXPECT_EQ(changed(before, "ENV A=2 B='two words' C=\"x\\\"y\" D=e\\ f"),
+            (Json{{"Env", {"PATH=/bin", "A=2", "B=two words", "C=x\"y", "D=e f"}}}));
+  EXPECT_EQ(changed(before, "ENV A the rest = all"), (Json{{"Env", {"PATH=/bin", "A=the rest = all"}}}));
+  EXPECT_EQ(changed(Json(), "ENV A="), (Json{{"Env", {"A="}}}));
+}
+
+TEST(ImageChange, TheRestIsAsInAContainerfile) {
+  EXPECT_EQ(changed({}, "LABEL a=1 b=\"2 3\""), (Json{{"Labels", {{"a", "1"}, {"b", "2 3"}}}}));
+  EXPECT_EQ(
+      changed({}, "EXPOSE 80 53/udp 8000-8010"),
+      (Json{{"ExposedPorts",
+             {{"80/tcp", Json::object()}, {"53/udp", Json::object()}, {"8000-8010/tcp", Json::object()}}}}));
+  EXPECT_EQ(changed({}, "VOLUME /a /b"),
+            (Json{{"Volumes", {{"/a", Json::object()}, {"/b", Json::object()}}}}));
+  EXPECT_EQ(changed({}, "VOLUME [\"/a b\"]"), (Json{{"Volumes", {{"/a b", Json::object()}}}}));
+  EXPECT_EQ(changed({}, "USER www-data:www-data"), (Json{{"User", "www-data:www-data"}}));
+  EXPECT_EQ(changed({{"WorkingDir", "/srv"}}, "WORKDIR app"), (Json{{"WorkingDir", "/srv/app"}}));
+  EXPECT_EQ(changed({{"WorkingDir", "/srv"}}, "WORKDIR /app"), (Json{{"WorkingDir", "/app"}}));
+  EXPECT_EQ(changed({}, "STOPSIGNAL SIGQUIT"), (Json{{"StopSignal", "SIGQUIT"}}));
+}
+
+TEST(ImageChange, WhatIsNotUnderstoodChangesNothing) {
+  const Json before = {{"Cmd", {"sh"}}};
+  for (const char* instruction : {"",          "RUN x",         "CMD",         "CMD [1]",     "CMD [\"a\"",
+                                  "ENV",       "ENV A",         "ENV A=1 B",   "ENV =x",      "ENV A='x",
+                                  "EXPOSE",    "EXPOSE 0",      "EXPOSE 80/x", "EXPOSE 80-x", "EXPOSE 65536",
+                                  "VOLUME",    "VOLUME [\"\"]", "USER",        "WORKDIR",     "LABEL x",
+                                  "STOPSIGNAL"}) {
+    Json config = before;
+    const auto done = apply_change(config, instruction);
+    EXPECT_FALSE(done) << instruction;
+    EXPECT_EQ(config, before) << instruction;
+  }
+}
+
+}  // namespace
+}  // namespace layerboot::launcher

@@ -1,0 +1,186 @@
+// The same as budget_test.cc, of what is written, cut off and allocated late.
+#include <fcntl.h>
+#include <linux/falloc.h>
+
+#include <optional>
+
+#include "tests/oci-mount/vfs/budget_fixture.h"
+
+namespace layerboot::test {
+namespace {
+
+constexpr int kScattered = 30;  // files
+/// What the host may have allocated and nobody has booked.
+constexpr std::uint64_t kLateBytes = kMiB;
+
+TEST_P(BudgetTest, OverwritesOfWhatIsThere) {
+  const auto node = make("file");
+  constexpr std::uint64_t kBytes = 4 * kMiB;
+  ASSERT_EQ(write_node(node, 0, std::string(kBytes, 'a')), 0);
+  ASSERT_EQ(sync_node(node), 0);
+  // All but a little of what was written before, again and again.
+  for (std::uint64_t round = 1; round < 12; ++round) {
+    const int code =
+        write_node(node, 0, std::string(kBytes - round * kBlockBytes, static_cast<char>('a' + round)));
+    static_cast<void>(sync_node(node));
+    if (code != 0) {
+      EXPECT_EQ(code, ENOSPC);
+      break;
+    }
+  }
+  expect_held("overwritten");
+}
+
+TEST_P(BudgetTest, CutsOfWhatWasWrittenAtOnce) {
+  for (int i = 0; i < 12; ++i) {
+    if (driver->create(numbered("cut", i), "") != 0) break;
+    const auto node = driver->acquire(numbered("cut", i));
+    int code = write_node(node, 0, std::string(3 * kMiB, 'c'));
+    if (code == 0) code = sync_node(node);
+    if (code == 0)
+      code = i % 2 == 0 ? truncate_node(node, 5000)
+                        : allocate(node, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 8192, 3 * kMiB);
+    static_cast<void>(sync_node(node));
+    driver->release(node);
+    if (code != 0) {
+      EXPECT_EQ(code, ENOSPC);
+      break;
+    }
+  }
+  expect_held("cut");
+}
+
+TEST_P(BudgetTest, AppendsAndBlocksFarApart) {
+  const auto log = make("log");
+  EXPECT_EQ(until_refused(6000,
+                          [&](int i) {
+                            return write_node(log, static_cast<std::uint64_t>(i) * 5000,
+                                              std::string(5000, 'l'));
+                          }),
+            ENOSPC);
+  expect_held("appended");
+  EXPECT_GT(taken(), kBudgetBytes * 3 / 4) << "refused early";
+  ASSERT_EQ(truncate_node(log, 0), 0);
+  const auto sparse = make("sparse");
+  EXPECT_EQ(until_refused(
+                6000, [&](int i) { return write_node(sparse, static_cast<std::uint64_t>(i) << 20, "s"); }),
+            ENOSPC);
+  expect_held("far apart");
+}
+
+/// The host allocates what was written when it writes it back, and blocks for a scattered file's extents only
+/// then: a start after a kill must count them all the same.
+TEST_P(BudgetTest, AStartAfterAKillCountsWhatIsAllocatedLate) {
+  for (int i = 0; i < kScattered; ++i) scatter(make(numbered("scattered", i)));
+  start();
+  const std::uint64_t counted = used();
+  ASSERT_TRUE(wait(fs->syncfs(*driver->reactor)));
+  expect_held("after a kill");
+  start();
+  EXPECT_EQ(used(), counted) << "what the next start counts, when the host has allocated all";
+}
+
+/// The same of a reset, which does not wait for the host.
+TEST_P(BudgetTest, AResetMissesNothingThatIsAllocatedLate) {
+  for (int i = 0; i < kScattered; ++i) scatter(make(numbered("scattered", i)));
+  fs->reset();
+  ASSERT_TRUE(wait(fs->syncfs(*driver->reactor)));
+  for (int i = 0; i < kScattered; ++i) driver->release(driver->acquire(numbered("scattered", i)));
+  expect_held("after a reset, when each was met again");
+  const std::uint64_t booked = used();
+  start();
+  EXPECT_EQ(used(), booked) << "what a start counts";
+}
+
+/// The same where no count comes, and nobody meets the files again.
+TEST_P(BudgetTest, WhatIsAllocatedLateForForgottenFilesKeepsToTheBudget) {
+  const int code = until_refused(5000, [&](int i) {
+    const auto path = numbered("scattered", i);
+    if (const int made = driver->create(path, ""); made != 0) return made;
+    const auto file = driver->acquire(path);
+    const int written = scattered_writes(file);
+    driver->release(file);
+    return written;
+  });
+  EXPECT_EQ(code, ENOSPC);
+  EXPECT_GT(taken(), kBudgetBytes * 3 / 4) << "refused early";
+  EXPECT_LE(taken(), kBudgetBytes + kLateBytes + disk_.own_bytes()) << "the host has given more";
+}
+
+/// Held or not, all is booked when the client has had all written.
+TEST_P(BudgetTest, ASyncBooksWhatIsAllocatedLate) {
+  std::vector<vfs::NodeId> held;
+  for (int i = 0; i < kScattered; ++i) {
+    held.push_back(make(numbered("scattered", i)));
+    scatter(held.back());
+    if (i % 2 != 0) continue;
+    driver->release(held.back());
+    held.pop_back();
+  }
+  ASSERT_TRUE(wait(fs->syncfs(*driver->reactor)));
+  const std::uint64_t booked = used();
+  expect_held("after a sync");
+  for (const auto file : held) driver->release(file);
+  start();
+  EXPECT_LE(used(), booked) << "what a start counts; an XFS gives back what it had ahead";
+}
+
+TEST_P(BudgetTest, WhatNeedsNoSpaceSucceedsWhenFull) {
+  const auto allocated = make("allocated");
+  ASSERT_EQ(allocate(allocated, 0, 0, 2 * kMiB), 0);
+  const auto sparse = make("sparse");
+  ASSERT_EQ(write_node(sparse, 0, std::string(kMiB, 'a')), 0);
+  ASSERT_EQ(truncate_node(sparse, 64 * kMiB), 0);
+  ASSERT_EQ(sync_node(sparse), 0);
+  fill();
+  EXPECT_EQ(write_node(sparse, 4096, std::string(65'536, 'b')), 0) << "overwrites what is there";
+  EXPECT_EQ(write_node(sparse, 2 * kMiB, std::string(kMiB, 'b')), ENOSPC) << "fills a hole";
+  EXPECT_EQ(allocate(allocated, 0, 0, 8 * kMiB), ENOSPC);
+  // A tmpfs says of no block whether it is preallocated.
+  if (host_of(GetParam()) != "tmpfs") {
+    EXPECT_EQ(allocate(allocated, 0, 0, 2 * kMiB), 0) << "is allocated";
+    EXPECT_EQ(allocate(allocated, FALLOC_FL_KEEP_SIZE, 4096, 65'536), 0);
+    EXPECT_EQ(write_node(allocated, 0, std::string(65'536, 'c')), 0) << "what was preallocated is written";
+    EXPECT_EQ(allocate(allocated, FALLOC_FL_ZERO_RANGE, 0, 2 * kMiB), 0) << "is allocated";
+  }
+  expect_held("full");
+}
+
+TEST_P(BudgetTest, CapabilitiesThatAWriteTakesAway) {
+  const std::string capability("\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_EQ(driver->create(numbered("c", i), "content"), 0);
+    ASSERT_EQ(driver->setxattr(numbered("c", i), "security.capability", capability), 0);
+    ASSERT_EQ(driver->write(numbered("c", i), 0, "x"), 0);
+  }
+  ASSERT_TRUE(wait(fs->syncfs(*driver->reactor)));
+  expect_counted("files that have lost their capabilities");
+}
+
+/// What a punch gives back is somebody else's to have as soon as it is booked: nobody may count on it without
+/// reserving.
+TEST_P(BudgetTest, NobodyReliesOnBlocksThatAreBeingFreed) {
+  const auto file = make("file");
+  ASSERT_EQ(allocate(file, 0, 0, 4 * kMiB), 0);
+  ASSERT_EQ(write_node(file, 0, std::string(4 * kMiB, 'a')), 0);
+  ASSERT_EQ(sync_node(file), 0);
+  fill();
+  std::optional<int> punched;
+  layerboot::start(
+      fs->fallocate(*driver->reactor, file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4 * kMiB),
+      [&](const Result<void>& done) { punched = done ? 0 : done.error().code; });
+  if (!punched) {
+    EXPECT_EQ(allocate(file, 0, 0, 4 * kMiB), ENOSPC) << "while it is being punched";
+  }
+  while (!punched) ASSERT_EQ(sync_node(file), 0);
+  EXPECT_EQ(*punched, 0);
+  expect_held("punched");
+  // A btrfs keeps what was cut for as long as a byte is left of what was written with it.
+  if (host_of(GetParam()) == "btrfs") return;
+  EXPECT_EQ(allocate(file, 0, 0, 2 * kMiB), 0) << "afterwards there is room";
+  driver->release(file);
+  expect_counted("punched and allocated");
+}
+
+}  // namespace
+}  // namespace layerboot::test

@@ -1,0 +1,80 @@
+// layerboot export gns3 of a VM: its disk has what the VM wrote, and nothing of what is one machine's own.
+#include <sys/file.h>
+
+#include "oci-mount/base/unique_fd.h"
+#include "tests/process/commit_fixture.h"
+
+namespace layerboot::test {
+namespace {
+
+class ExportVmTest : public CommitTest {
+ protected:
+  void SetUp() override {
+    CommitTest::SetUp();
+    if (IsSkipped()) return;
+    // A kernel with all built in, as far as anybody looks here: the header of a bzImage.
+    fs::create_directories(dir_ / "kernel");
+    std::string image(4096, '\0');
+    image.replace(0x202, 4, "HdrS");
+    write_text(dir_ / "kernel/vmlinuz", image);
+    write_text(dir_ / "kernel/release", "6.12.0-test\n");
+    write_text(dir_ / "kernel/config", "CONFIG_VIRTIO_FS=y\n");
+  }
+  Outcome export_gns3(const std::vector<std::string>& more) const {
+    std::vector<std::string> all{"export",       "gns3",
+                                 "--oci-mount",  LAYERBOOT_OCI_MOUNT,
+                                 "--guest-init", LAYERBOOT_GUEST_INIT,
+                                 "--kernel",     (dir_ / "kernel").string(),
+                                 "--size",       "256M",
+                                 "-o",           (dir_ / "out").string()};
+    all.insert(all.end(), more.begin(), more.end());
+    return layerboot(all);
+  }
+  /// What debugfs says of the appliance's disk.
+  std::string ask(const std::string& name, const std::string& request) const {
+    const std::string raw = (dir_ / "root.raw").string();
+    const Outcome converted =
+        run_program({"qemu-img", "convert", "-O", "raw", (dir_ / "out" / (name + ".qcow2")).string(), raw},
+                    dir_ / "cache");
+    EXPECT_EQ(converted.exit_code, 0) << converted.err;
+    return run_program({"debugfs", "-R", request, raw}, dir_ / "cache").out;
+  }
+};
+
+TEST_F(ExportVmTest, WhatTheVmWroteIsOnTheDisk) {
+  const Outcome made = export_gns3({"web"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  EXPECT_EQ(ask("web", "cat /etc/new"), sample_bytes(600'000, 3));
+  EXPECT_EQ(ask("web", "cat /etc/kept"), "kept");
+  EXPECT_EQ(ask("web", "cat /etc/gone"), "") << "the VM removed it";
+  EXPECT_EQ(ask("web", "cat /etc/machine-id"), "") << "each node has its own";
+  const Json appliance = Json::parse(read_text(dir_ / "out/web.gns3a"), nullptr, false);
+  ASSERT_TRUE(appliance.is_object());
+  EXPECT_EQ(appliance["name"], "web");
+  EXPECT_NE(appliance["description"].get<std::string>().find(reference_), std::string::npos);
+  EXPECT_EQ(line_of(layerboot({"ps", "-a", "--names"})), "web") << "the VM is as it was";
+  EXPECT_NE(export_gns3({"web"}).exit_code, 0) << "nothing is overwritten";
+}
+
+TEST_F(ExportVmTest, AnImageHasNothingOfTheVm) {
+  const Outcome made = export_gns3({reference_, "--name", "plain"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  EXPECT_EQ(ask("plain", "cat /etc/new"), "");
+  EXPECT_EQ(ask("plain", "cat /etc/gone"), "gone");
+}
+
+TEST_F(ExportVmTest, ARunningOrEmptyVmIsNamed) {
+  make_vm("new");
+  const Outcome fresh = export_gns3({"new"});
+  EXPECT_EQ(fresh.exit_code, 1);
+  EXPECT_NE(fresh.err.find("has not run yet"), std::string::npos) << fresh.err;
+  const UniqueFd lock(::open((vm("web") / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  ASSERT_EQ(::flock(lock.get(), LOCK_EX | LOCK_NB), 0);
+  const Outcome busy = export_gns3({"web"});
+  EXPECT_EQ(busy.exit_code, 1);
+  EXPECT_NE(busy.err.find("layerboot stop web"), std::string::npos) << busy.err;
+  EXPECT_FALSE(fs::exists(dir_ / "out/web.gns3a"));
+}
+
+}  // namespace
+}  // namespace layerboot::test

@@ -1,0 +1,194 @@
+// The way of an image out and back: pull, change, commit, push, and pulled into another store it is the same
+// tree; archives; and a build, by buildah. A real registry, on loopback.
+#include <signal.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "oci-mount/base/files.h"
+#include "tests/process/store_fixture.h"
+
+namespace layerboot::test {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+class ImageCircleTest : public StoreFixture {
+ protected:
+  /// With a store of its own.
+  Outcome elsewhere(std::vector<std::string> words) const {
+    words.insert(words.begin(),
+                 {"env", "XDG_DATA_HOME=" + (dir_ / "elsewhere").string(), LAYERBOOT_LAUNCHER});
+    return run_program(words, dir_ / "cache");
+  }
+  /// All of an image, as one tar.
+  std::string tree_of(const char* data, const std::string& image) const {
+    const Outcome tar = run_program(
+        {"env", "XDG_DATA_HOME=" + (dir_ / data).string(), LAYERBOOT_OCI_MOUNT, "-q", "tar", image},
+        dir_ / "cache");
+    EXPECT_EQ(tar.exit_code, 0) << tar.err;
+    return sha256_text(tar.out);
+  }
+  /// A VM of the image that has removed a file, moved a directory and written another.
+  void make_vm(const std::string& name, const std::string& image) {
+    const fs::path vm = dir_ / "data/layerboot/vms" / name;
+    fs::create_directories(vm);
+    write_text(vm / "config.json", str_cat(R"({"image":")", image,
+                                           R"(","machine_id":"0123456789abcdef0123456789abcdef","name":")",
+                                           name, R"(","quota_bytes":1000000000,"run":{},"version":1})"));
+    fs::create_directories(dir_ / "mnt");
+    const Outcome mounted =
+        run_program({"env", "XDG_DATA_HOME=" + (dir_ / "data").string(), LAYERBOOT_OCI_MOUNT, "-q", "mount",
+                     "--upper", (vm / "disk").string(), image, (dir_ / "mnt").string()},
+                    dir_ / "cache");
+    ASSERT_EQ(mounted.exit_code, 0) << mounted.err;
+    fs::remove(dir_ / "mnt/own");
+    fs::create_directory(dir_ / "mnt/new");
+    write_text(dir_ / "mnt/new/file", sample_bytes(400'000, 9));
+    ASSERT_EQ(run_program({"fusermount3", "-u", (dir_ / "mnt").string()}, dir_ / "cache").exit_code, 0);
+    // The mount's process is gone when the upper's lock is.
+    for (int i = 0; i < 200 && !fs::exists(vm / "disk/clean"); ++i) ::usleep(50'000);
+    ASSERT_TRUE(fs::exists(vm / "disk/clean"));
+  }
+  Outcome commit(const std::string& vm, const std::string& image) const {
+    return layerboot({"commit", "--oci-mount", LAYERBOOT_OCI_MOUNT, vm, image});
+  }
+};
+
+std::string line_of(const Outcome& outcome) { return outcome.out.substr(0, outcome.out.find('\n')); }
+
+TEST_F(ImageCircleTest, WhatAVmWroteIsTheSameInAnotherStore) {
+  if (const std::string why = why_no_fuse(); !why.empty()) GTEST_SKIP() << why;
+  push("one", "1");
+  ASSERT_EQ(layerboot({"pull", "--tls-verify=false", name("one")}).exit_code, 0);
+  make_vm("web", name("one"));
+  const Outcome made = commit("web", name("two"));
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const std::size_t sent_before = registry_.blobs_taken(0);
+  const Outcome pushed = layerboot({"push", "--tls-verify=false", name("two")});
+  ASSERT_EQ(pushed.exit_code, 0) << pushed.err;
+  EXPECT_EQ(pushed.out, name("two") + "\n");
+  EXPECT_EQ(registry_.blobs_taken(sent_before + 2) - sent_before, 2U) << "the new layer and the config alone";
+  ASSERT_EQ(layerboot({"push", "--tls-verify=false", name("two"), name("three")}).exit_code, 0);
+  EXPECT_EQ(registry_.blobs_taken(0) - sent_before, 2U) << "nothing twice";
+
+  const Outcome pulled = elsewhere({"pull", "--tls-verify=false", name("three")});
+  ASSERT_EQ(pulled.exit_code, 0) << pulled.err;
+  EXPECT_EQ(tree_of("elsewhere", name("three")), tree_of("data", name("two")));
+  const auto images = Json::parse(elsewhere({"images", "--json"}).out, nullptr, false);
+  EXPECT_EQ(images.at(0).at("digest"), line_of(made)) << "byte by byte";
+}
+
+TEST_F(ImageCircleTest, WhatCannotBePushedSaysWhy) {
+  const Outcome none = layerboot({"push", "none:1"});
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_NE(none.err.find("no image \"none:1\""), std::string::npos) << none.err;
+  push("one", "1");
+  ASSERT_EQ(layerboot({"pull", "--tls-verify=false", name("one")}).exit_code, 0);
+  const Outcome tls = layerboot({"push", name("one")});
+  EXPECT_EQ(tls.exit_code, 1);
+  EXPECT_NE(tls.err.find("which --tls-verify=false takes"), std::string::npos) << tls.err;
+}
+
+TEST_F(ImageCircleTest, ArchivesOfBothKindsComeBackAsTheyWere) {
+  push("one", "1");
+  ASSERT_EQ(layerboot({"pull", "--tls-verify=false", name("one")}).exit_code, 0);
+  const std::string tree = tree_of("data", name("one"));
+  for (const char* kind : {"oci-archive", "docker-archive"}) {
+    const std::string file = (dir_ / kind).string() + ".tar";
+    const Outcome saved = layerboot({"save", "--format", kind, "-o", file, name("one")});
+    ASSERT_EQ(saved.exit_code, 0) << saved.err;
+    fs::remove_all(dir_ / "elsewhere");
+    const Outcome loaded = elsewhere({"load", "-i", file});
+    ASSERT_EQ(loaded.exit_code, 0) << loaded.err;
+    EXPECT_EQ(loaded.out, name("one") + "\n");
+    EXPECT_EQ(tree_of("elsewhere", name("one")), tree) << kind;
+    const Outcome renamed = elsewhere({"load", "-i", file, "other:2"});
+    EXPECT_EQ(renamed.out, "docker.io/library/other:2\n") << renamed.err;
+  }
+  // Through a pipe.
+  std::string both;
+  for (const std::string& word : layerboot_words({"save", name("one")})) both += word + " ";
+  both += "| env XDG_DATA_HOME=" + (dir_ / "piped").string() + " " + LAYERBOOT_LAUNCHER + " load";
+  const Outcome piped = run_program({"sh", "-c", both}, dir_ / "cache");
+  EXPECT_EQ(piped.out, name("one") + "\n") << piped.err;
+  EXPECT_EQ(tree_of("piped", name("one")), tree);
+
+  write_text(dir_ / "no-archive", "text");
+  const Outcome refused = elsewhere({"load", "-i", (dir_ / "no-archive").string()});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("no-archive"), std::string::npos) << refused.err;
+}
+
+class BuildTest : public ImageCircleTest {
+ protected:
+  void SetUp() override {
+    ImageCircleTest::SetUp();
+    if (run_program({"buildah", "--version"}, dir_ / "cache").exit_code != 0)
+      GTEST_SKIP() << "buildah is not installed (Debian package buildah)";
+    if (::geteuid() != 0)
+      GTEST_SKIP() << "without root, buildah needs ranges of user ids, which may not be there";
+    fs::create_directories(dir_ / "context");
+    write_text(dir_ / "context/file", "in the context");
+    write_text(
+        dir_ / "context/Containerfile",
+        "ARG BASE=scratch\nFROM $BASE\nARG WHO=nobody\nCOPY file /file\nLABEL who=$WHO\nCMD [\"/file\"]\n");
+  }
+  Outcome build(std::vector<std::string> more) const {
+    more.insert(more.begin(), "build");
+    more.push_back((dir_ / "context").string());
+    return layerboot(more);
+  }
+};
+
+TEST_F(BuildTest, AContainerfileBecomesAnImageOfTheStore) {
+  const Outcome built = build({"-t", "app:1", "--build-arg", "WHO=me"});
+  ASSERT_EQ(built.exit_code, 0) << built.err;
+  EXPECT_EQ(built.out.substr(0, 7), "sha256:");
+  EXPECT_EQ(built.out.size(), 72U) << "the digest alone: " << built.out;
+  EXPECT_NE(built.err.find("COPY file /file"), std::string::npos) << "the builder's own words: " << built.err;
+  EXPECT_EQ(cat("app:1", "/file").out, "in the context");
+  const Outcome labels = layerboot({"inspect", "app:1"});
+  EXPECT_NE(labels.out.find("\"who\": \"me\""), std::string::npos) << labels.out;
+
+  const Outcome again = build({"--build-arg", "WHO=me"});
+  EXPECT_EQ(again.out, built.out);
+  EXPECT_EQ(again.err.find("copying"), std::string::npos) << again.err;
+  const auto images = Json::parse(layerboot({"images", "--json"}).out, nullptr, false);
+  EXPECT_EQ(images.size(), 1U);
+}
+
+TEST_F(BuildTest, OnAnImageOfARegistry) {
+  ImageBuilder image(dir_ / "base");
+  image.config_more_json = R"("history":[{"created_by":"first"}],)";
+  image.add_gzip_layer(TarBuilder().file("own", "1").finish()).write();
+  push_layout(image.layout(), name("one"));
+  const Outcome built = build({"--tls-verify=false", "--build-arg", "BASE=" + name("one")});
+  ASSERT_EQ(built.exit_code, 0) << built.err;
+  EXPECT_EQ(cat("image@" + line_of(built), "/own").out, "1");
+  EXPECT_EQ(cat("image@" + line_of(built), "/file").out, "in the context");
+}
+
+TEST_F(BuildTest, WhatCannotBeBuiltSaysWhy) {
+  const Outcome missing = layerboot({"build", (dir_ / "none").string()});
+  EXPECT_EQ(missing.exit_code, 1);
+  EXPECT_NE(missing.err.find("is no directory to build from"), std::string::npos) << missing.err;
+  write_text(dir_ / "context/Containerfile", "FROM scratch\nCOPY nothing /\n");
+  const Outcome failed = build({"-t", "app:1"});
+  EXPECT_EQ(failed.exit_code, 1);
+  EXPECT_EQ(failed.out, "");
+  EXPECT_EQ(layerboot({"images", "--json"}).out, "[]\n");
+
+  fs::create_directories(dir_ / "bin");
+  const Outcome without =
+      run_program({"env", "PATH=" + (dir_ / "bin").string(), "XDG_DATA_HOME=" + (dir_ / "data").string(),
+                   LAYERBOOT_LAUNCHER, "build", (dir_ / "context").string()},
+                  dir_ / "cache");
+  if (!fs::exists("/usr/sbin/buildah") && !fs::exists("/sbin/buildah")) {
+    EXPECT_NE(without.err.find("apt-get install buildah"), std::string::npos) << without.err;
+  }
+}
+
+}  // namespace
+}  // namespace layerboot::test

@@ -1,0 +1,21 @@
+// Which descriptors the daemon has.
+#pragma once
+
+#include <sys/resource.h>
+
+#include <span>
+
+#include "oci-mount/base/result.h"
+
+namespace layerboot::vfsd {
+
+/// Closes what who started us left open, but for `kept` (negative: none), which programs started by us do not
+/// get. Standard input becomes /dev/null, and so do standard output and error where they are closed, so that
+/// no file of ours takes their numbers. Call before anything is opened.
+Result<void> close_stray_descriptors(std::span<const int> kept);
+
+/// Lowers RLIMIT_NOFILE, which is on numbers, to what is open and `room` more; raises it to the hard limit at
+/// most for `more` beside that.
+Result<void> limit_descriptors(rlim_t room, rlim_t more);
+
+}  // namespace layerboot::vfsd

@@ -1,0 +1,112 @@
+#include "vfsd/daemon/socket_keeper.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/sanitizers.h"
+#include "vfsd/daemon/capabilities.h"
+#include "vfsd/daemon/seccomp.h"
+
+namespace layerboot::vfsd {
+
+namespace {
+
+Result<std::array<UniqueFd, 2>> make_pipe() {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return errno_error("pipe");
+  return std::array{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+/// Of `kept` and what else is open: only `kept`, which becomes 0, 1, 2 and so on.
+bool keep_descriptors(std::vector<int>& kept) {
+  const int above = static_cast<int>(kept.size()) + 1;
+  for (int& fd : kept) {
+    fd = ::fcntl(fd, F_DUPFD, above);
+    if (fd < 0) return false;
+  }
+  int number = 0;
+  for (int& fd : kept) {
+    if (::dup2(fd, number) < 0) return false;
+    fd = number++;
+  }
+  return ::syscall(SYS_close_range, static_cast<unsigned>(number), ~0U, 0) == 0;
+}
+
+/// The child. A filter that the host does not take is no reason to leave the files.
+[[noreturn]] void keep(int alive, int done, std::vector<SocketFile> files) {
+  sigset_t all;
+  ::sigfillset(&all);
+  ::sigprocmask(SIG_SETMASK, &all, nullptr);
+  ::prctl(PR_SET_NAME, "vfsd-socket");
+  std::vector<int> kept{alive, done};
+  for (SocketFile& file : files) {
+    for (UniqueFd* fd : {&file.directory, &file.file}) kept.push_back(fd->release());
+  }
+  if (!keep_descriptors(kept)) ::_exit(1);
+  auto next = kept.begin() + 2;
+  for (SocketFile& file : files) {
+    for (UniqueFd* fd : {&file.directory, &file.file}) *fd = UniqueFd(*next++);
+  }
+  if (::chdir("/") != 0 || ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) ::_exit(1);
+  static_cast<void>(keep_only(::geteuid() == 0 ? Rights::kRemoveFiles : Rights::kNone));
+  if (!kSanitizer) static_cast<void>(allow_only_removing_files());
+  char c = 0;
+  while (::read(kept[0], &c, 1) > 0) {
+  }
+  for (const SocketFile& file : files) file.remove();
+  ::syscall(SYS_exit_group, 0);
+  __builtin_unreachable();
+}
+
+}  // namespace
+
+Result<SocketFile> SocketFile::hold(const std::filesystem::path& path) {
+  SocketFile held;
+  held.name = path.filename();
+  LB_ASSIGN(held.directory,
+            open_path(path.has_parent_path() ? path.parent_path() : ".", O_PATH | O_DIRECTORY));
+  LB_ASSIGN(held.file, open_at(held.directory.get(), held.name, O_PATH | O_NOFOLLOW));
+  return held;
+}
+
+void SocketFile::remove() const {
+  struct stat ours{};
+  struct stat there{};
+  if (::fstatat(file.get(), "", &ours, AT_EMPTY_PATH) != 0 ||
+      ::fstatat(directory.get(), name.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) {
+    return;
+  }
+  const bool is_ours = there.st_dev == ours.st_dev && there.st_ino == ours.st_ino;
+  if (is_ours) ::unlinkat(directory.get(), name.c_str(), 0);
+}
+
+Result<SocketKeeper> SocketKeeper::start(std::vector<SocketFile> files) {
+  SocketKeeper keeper;
+  if (files.empty()) return keeper;
+  LB_ASSIGN(auto alive, make_pipe());
+  LB_ASSIGN(auto done, make_pipe());
+  const pid_t child = ::fork();
+  if (child < 0) return errno_error("cannot start the process that removes the socket at the end");
+  if (child == 0) keep(alive[0].get(), done[1].get(), std::move(files));
+  keeper.alive_ = std::move(alive[1]);
+  keeper.done_ = std::move(done[0]);
+  return keeper;
+}
+
+SocketKeeper::~SocketKeeper() {
+  if (!alive_) return;
+  alive_.reset();
+  pollfd end{done_.get(), POLLIN, 0};
+  ::poll(&end, 1, kPatienceMs);
+}
+
+}  // namespace layerboot::vfsd
