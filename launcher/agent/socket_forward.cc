@@ -56,17 +56,20 @@ SocketForward::SocketForward(boost::asio::io_context& io, AgentBroker& broker, s
       self_(std::make_shared<SocketForward*>(this)) {}
 
 SocketForward::~SocketForward() {
-  if (listener_.is_open() && !path_.empty()) ::unlink(path_.c_str());
+  if (file_) file_->remove();
 }
 
 Result<std::unique_ptr<SocketForward>> SocketForward::listen(boost::asio::io_context& io, AgentBroker& broker,
                                                              const std::filesystem::path& host,
                                                              std::string guest) {
+  std::unique_ptr<SocketForward> forward(new SocketForward(io, broker, host.string(), std::move(guest)));
+  LB_ASSIGN(SocketFile file, SocketFile::at(host));
+  const SocketNamesTurn turn(file.directory.get());
   LB_TRY(make_room(host));
   LB_ASSIGN(UniqueFd listener, listen_at(host));
-  std::unique_ptr<SocketForward> forward(new SocketForward(io, broker, host.string(), std::move(guest)));
+  LB_TRY(file.hold());
+  forward->file_ = std::move(file);
   LB_TRY(forward->begin(std::move(listener)));
-  forward->path_ = host;
   return forward;
 }
 

@@ -7,11 +7,13 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "launcher/agent/agent_broker.h"
 #include "launcher/agent/session_client.h"
 #include "oci-mount/base/result.h"
+#include "oci-mount/base/socket_file.h"
 
 namespace layerboot::launcher {
 
@@ -48,8 +50,8 @@ class SocketForward {
 
   boost::asio::io_context& io_;
   AgentBroker& broker_;
-  std::string name_;            // for messages
-  std::filesystem::path path_;  // of the host's Unix socket; empty: it is a port
+  std::string name_;                // for messages
+  std::optional<SocketFile> file_;  // of the host's Unix socket; none: it is a port
   std::string guest_;
   boost::asio::posix::stream_descriptor listener_;
   std::map<std::uint64_t, Connection> connections_;

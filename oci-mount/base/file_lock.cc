@@ -31,6 +31,7 @@ Result<void> wait_for_lock(int fd, std::string_view told) {
 bool take_lock_within(int fd, std::chrono::milliseconds bound) {
   const auto end = std::chrono::steady_clock::now() + bound;
   while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return false;
     if (std::chrono::steady_clock::now() >= end) return false;
     std::this_thread::sleep_for(kShortPause);
   }

@@ -12,7 +12,8 @@ namespace layerboot {
 /// check_interrupted()'s. Blocks.
 Result<void> wait_for_lock(int fd, std::string_view told);
 
-/// The same for whom it is not worth a longer wait than `bound`, and without a word. False when that is over.
+/// The same for whom it is not worth a longer wait than `bound`, and without a word. False when that is over,
+/// and at once for what can't be locked.
 bool take_lock_within(int fd, std::chrono::milliseconds bound);
 
 }  // namespace layerboot

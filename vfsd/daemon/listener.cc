@@ -58,6 +58,17 @@ Result<void> bind_for(mode_t mode, int socket, const sockaddr_un& address) {
   return {};
 }
 
+/// Binds in the place of a dead daemon, whose keeper may be about to remove its file.
+Result<SocketFile> take_name(const std::filesystem::path& path, std::string_view option, int socket,
+                             const sockaddr_un& address, mode_t mode) {
+  LB_ASSIGN(SocketFile file, SocketFile::at(path));
+  const SocketNamesTurn turn(file.directory.get());
+  LB_TRY(remove_stale(path, address, option));
+  LB_TRY(bind_for(mode, socket, address));
+  LB_TRY(file.hold());
+  return file;
+}
+
 /// Whether one of the peer's groups beside its main one is `group`. Of the first 64 Ki, as many as there are.
 bool has_group(int socket, gid_t group) {
   std::vector<gid_t> groups(1U << 16);
@@ -88,11 +99,10 @@ Result<Listener> Listener::bind(const std::filesystem::path& path, std::string_v
                 " bytes, this one has ", text.size());
   }
   std::memcpy(address.sun_path, text.data(), text.size());
-  LB_TRY(remove_stale(path, address, option));
   LB_ASSIGN(auto socket, make_socket());
-  LB_TRY(bind_for(group ? 0660 : 0600, socket.get(), address));
+  LB_ASSIGN(auto file, take_name(path, option, socket.get(), address, group ? 0660 : 0600));
   Listener listener(std::move(socket), false);
-  LB_ASSIGN(listener.file_, SocketFile::hold(path));
+  listener.file_ = std::move(file);
   if (group && ::fchownat(listener.file_->directory.get(), listener.file_->name.c_str(),
                           static_cast<uid_t>(-1), *group, AT_SYMLINK_NOFOLLOW) != 0) {
     return errno_error("socket ", text, " for group ", *group,

@@ -160,6 +160,7 @@ Result<void> allow_only_serving(SeccompMode mode, ServingCalls calls) {
 Result<void> allow_only_removing_files() {
   LB_ASSIGN(const Filter filter, make_filter(SeccompMode::kKill));
   LB_TRY(allow(filter, std::array{SCMP_SYS(read), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(unlinkat),
+                                  SCMP_SYS(flock), SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep),
                                   SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall)}));
   return load(filter);
 }

@@ -4,14 +4,12 @@
 #include <linux/close_range.h>
 #include <poll.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
 #include <csignal>
 
-#include "oci-mount/base/files.h"
 #include "oci-mount/base/sanitizers.h"
 #include "vfsd/daemon/capabilities.h"
 #include "vfsd/daemon/seccomp.h"
@@ -68,26 +66,6 @@ bool keep_descriptors(std::vector<int>& kept) {
 }
 
 }  // namespace
-
-Result<SocketFile> SocketFile::hold(const std::filesystem::path& path) {
-  SocketFile held;
-  held.name = path.filename();
-  LB_ASSIGN(held.directory,
-            open_path(path.has_parent_path() ? path.parent_path() : ".", O_PATH | O_DIRECTORY));
-  LB_ASSIGN(held.file, open_at(held.directory.get(), held.name, O_PATH | O_NOFOLLOW));
-  return held;
-}
-
-void SocketFile::remove() const {
-  struct stat ours{};
-  struct stat there{};
-  if (::fstatat(file.get(), "", &ours, AT_EMPTY_PATH) != 0 ||
-      ::fstatat(directory.get(), name.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) {
-    return;
-  }
-  const bool is_ours = there.st_dev == ours.st_dev && there.st_ino == ours.st_ino;
-  if (is_ours) ::unlinkat(directory.get(), name.c_str(), 0);
-}
 
 Result<SocketKeeper> SocketKeeper::start(std::vector<SocketFile> files) {
   SocketKeeper keeper;

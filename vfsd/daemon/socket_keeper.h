@@ -2,26 +2,13 @@
 // which it could change the directories that they are in.
 #pragma once
 
-#include <filesystem>
-#include <string>
 #include <vector>
 
 #include "oci-mount/base/result.h"
+#include "oci-mount/base/socket_file.h"
 #include "oci-mount/base/unique_fd.h"
 
 namespace layerboot::vfsd {
-
-/// A file that is to go: `name` in `directory`, as long as it is that very one.
-struct SocketFile {
-  UniqueFd directory;
-  std::string name;
-  UniqueFd file;  // held, so that no other gets its number meanwhile
-
-  /// ENOENT and the like where there is none.
-  static Result<SocketFile> hold(const std::filesystem::path& path);
-  /// Leaves a file alone that has taken its name.
-  void remove() const;
-};
 
 /// Waits in a child of ours, which reads nothing of what we say and may call nothing but what removes
 /// `files`, until this object or the process has gone, however that ended. For the main thread.

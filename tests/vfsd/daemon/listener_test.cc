@@ -1,11 +1,17 @@
 #include "vfsd/daemon/listener.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <fstream>
+#include <utility>
+#include <vector>
 
 #include "tests/support/fake_guest.h"
 #include "tests/support/temp_dir.h"
@@ -47,6 +53,34 @@ TEST_F(ListenerTest, ReplacesWhatADeadDaemonLeft) {
   }
   std::filesystem::rename(directory / "kept", path);
   EXPECT_TRUE(Listener::bind(path));
+}
+
+/// A supervisor starts a daemon again at once, while the keeper of the one that was killed removes its file.
+TEST_F(ListenerTest, FollowsAKilledDaemonAtOnce) {
+  for (int round = 0; round < 200; ++round) {
+    int ends[2];
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    const UniqueFd ready(ends[0]);
+    UniqueFd tell(ends[1]);
+    const pid_t daemon = ::fork();
+    if (daemon == 0) {
+      auto listener = Listener::bind(path);
+      if (!listener) ::_exit(1);
+      std::vector<SocketFile> files;
+      files.push_back(*listener->take_file());
+      const auto keeper = SocketKeeper::start(std::move(files));
+      static_cast<void>(::write(tell.get(), "y", 1));
+      for (;;) ::pause();
+    }
+    tell.reset();
+    char c = 0;
+    const bool bound = ::read(ready.get(), &c, 1) == 1;
+    const bool there = std::filesystem::exists(path);
+    ::kill(daemon, SIGKILL);
+    ::waitpid(daemon, nullptr, 0);
+    ASSERT_TRUE(bound && there) << "round " << round;
+  }
+  while (std::filesystem::exists(path)) ::poll(nullptr, 0, 1);
 }
 
 TEST_F(ListenerTest, TouchesNoOtherFile) {

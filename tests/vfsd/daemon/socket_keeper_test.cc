@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "tests/support/temp_dir.h"
 
@@ -20,9 +21,9 @@ class SocketKeeperTest : public testing::Test {
  protected:
   SocketFile file(const std::string& name) {
     std::ofstream(dir_ / name) << "x";
-    auto held = SocketFile::hold(dir_ / name);
-    EXPECT_TRUE(held) << held.error().describe();
-    return *std::move(held);
+    auto file = SocketFile::at(dir_ / name);
+    EXPECT_TRUE(file && file->hold());
+    return *std::move(file);
   }
   Result<SocketKeeper> start() {
     std::vector<SocketFile> files;
@@ -72,6 +73,28 @@ TEST_F(SocketKeeperTest, RemovesFilesOfWhoWasKilled) {
   ::kill(daemon, SIGKILL);
   ::waitpid(daemon, nullptr, 0);
   while (!fs::is_empty(dir_.path())) ::poll(nullptr, 0, 1);
+}
+
+/// Between a keeper's look at a name and its unlink(2), a daemon that follows could bind that name anew.
+TEST_F(SocketKeeperTest, WaitsForWhoIsTakingAName) {
+  auto next = SocketFile::at(dir_ / "one");
+  ASSERT_TRUE(next);
+  std::jthread ending;
+  {
+    const SocketNamesTurn turn(next->directory.get());
+    auto keeper = start();
+    ASSERT_TRUE(keeper);
+    ending = std::jthread([ends = *std::move(keeper)] {});
+    ::poll(nullptr, 0, 50);
+    EXPECT_TRUE(fs::exists(dir_ / "one"));
+    EXPECT_TRUE(fs::exists(dir_ / "two"));
+    fs::remove(dir_ / "one");
+    std::ofstream(dir_ / "one") << "the next daemon's";
+    ASSERT_TRUE(next->hold());
+  }
+  ending.join();
+  EXPECT_TRUE(fs::exists(dir_ / "one"));
+  EXPECT_FALSE(fs::exists(dir_ / "two"));
 }
 
 TEST_F(SocketKeeperTest, HasNothingToDoWithoutFiles) { EXPECT_TRUE(SocketKeeper::start({})); }
