@@ -141,9 +141,13 @@ void take_machine_name() {
 }
 
 void mount_kernel_modules(const std::string& device) {
-  mkdir(kModulesMount, 0755);
-  if (mount(device.c_str(), kModulesMount, "ext4", MS_RDONLY | MS_NOSUID | MS_NODEV, nullptr) != 0)
-    return say("cannot mount the kernel's modules, " + device + because());
+  const bool mounted = mount_when_there({.source = device,
+                                         .where = kModulesMount,
+                                         .type = "ext4",
+                                         .flags = MS_RDONLY | MS_NOSUID | MS_NODEV,
+                                         .data = "",
+                                         .what = "the kernel's modules"});
+  if (!mounted) return say("cannot mount the kernel's modules, " + device + because());
   utsname kernel{};
   uname(&kernel);
   const std::string release = kernel.release;

@@ -18,7 +18,7 @@ namespace guest_init {
 
 namespace {
 
-constexpr int kRootRetryMs = 20;
+constexpr int kRetryMs = 20;
 constexpr int kSayWaitingMs = 2'000;  // past this a person wonders
 
 void mount_or_stop(const char* type, const char* where, unsigned long flags, const char* data) {
@@ -62,28 +62,34 @@ void mount_early() {
   mount_or_stop("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755");
 }
 
-void mount_waiting(const MountPlan& plan) {
+bool try_until_there(const std::string& what, const std::function<bool()>& attempt,
+                     bool (*may_come)(int error)) {
+  for (int waited_ms = 0; !attempt(); waited_ms += kRetryMs) {
+    if (!may_come(errno) || waited_ms >= kDeviceWaitMs) return false;
+    if (waited_ms == kSayWaitingMs) say("waiting for " + what);
+    timespec pause{0, kRetryMs * 1'000'000L};
+    nanosleep(&pause, nullptr);
+  }
+  return true;
+}
+
+bool mount_when_there(const MountPlan& plan) {
   mkdir(plan.where, 0755);
-  const unsigned long flags = plan.flags;
-  bool checked = (flags & MS_RDONLY) != 0;
-  for (int waited_ms = 0;; waited_ms += kRootRetryMs) {
+  bool checked = (plan.flags & MS_RDONLY) != 0;
+  const auto attempt = [&plan, &checked] {
     const std::string device = find_root_device(plan.source);
     if (!checked && access(device.c_str(), F_OK) == 0) {
       if (plan.type.starts_with("ext")) check_disk(device);
       checked = true;
     }
     errno = ENOENT;
-    if (!device.empty() && mount_source(device, plan.where, plan.type, flags, plan.data.c_str())) return;
-    const int error = errno;
-    if (!may_still_appear(error) || waited_ms >= kRootWaitMs) {
-      errno = error;
-      break;
-    }
-    if (waited_ms == kSayWaitingMs)
-      say("waiting for " + plan.what + " " + plan.source + " (" + plan.type + ")");
-    timespec pause{0, kRootRetryMs * 1'000'000L};
-    nanosleep(&pause, nullptr);
-  }
+    return !device.empty() && mount_source(device, plan.where, plan.type, plan.flags, plan.data.c_str());
+  };
+  return try_until_there(plan.what + " " + plan.source + " (" + plan.type + ")", attempt, may_still_appear);
+}
+
+void mount_waiting(const MountPlan& plan) {
+  if (mount_when_there(plan)) return;
   std::string text = "cannot mount " + plan.what + " " + plan.source + " (" + plan.type + ")" + because();
   if (errno == ENODEV) text += "; this kernel has no " + plan.type;
   if (errno == EINVAL && plan.type == "virtiofs") {

@@ -1,6 +1,7 @@
 // Mounts: the kernel's own file systems, and the root.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -10,8 +11,14 @@ namespace guest_init {
 
 /// Where the root is mounted before it becomes /.
 inline constexpr const char* kNewRoot = "/newroot";
-/// How long a root device may take to appear: emulated machines under load are slow.
-inline constexpr int kRootWaitMs = 15'000;
+/// How long a device may take to appear: emulated machines under load are slow.
+inline constexpr int kDeviceWaitMs = 15'000;
+
+/// Tries `attempt` until it is true, as long as `may_come` says of its errno that the device may still
+/// appear, and for kDeviceWaitMs at most. False with the last errno. Past two seconds the person at the
+/// console is told what is waited for, once.
+bool try_until_there(const std::string& what, const std::function<bool()>& attempt,
+                     bool (*may_come)(int error));
 
 /// Mounts /proc, needed to know what is wanted. Stops the boot when it can't.
 void mount_proc();
@@ -28,7 +35,9 @@ struct MountPlan {
 };
 
 /// Mounts it, waiting for its device. A disk is checked first where the initrd has an e2fsck and the mount
-/// may write, and otherwise left to its journal. Stops the boot when it can't.
+/// may write, and otherwise left to its journal. False with errno.
+bool mount_when_there(const MountPlan& plan);
+/// The same. Stops the boot when it can't.
 void mount_waiting(const MountPlan& plan);
 
 /// Mounts the root that `options` names on kNewRoot, by mount_waiting().

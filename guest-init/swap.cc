@@ -3,27 +3,17 @@
 #include <sys/swap.h>
 
 #include <cerrno>
-#include <ctime>
 
 #include "guest-init/console.h"
 #include "guest-init/mounts.h"
 
 namespace guest_init {
 
-namespace {
-
-constexpr int kRetryMs = 20;
-
-}  // namespace
-
 void use_swap(const std::string& device) {
-  for (int waited_ms = 0;; waited_ms += kRetryMs) {
-    // Both once for all of it, and page by page as it is freed.
-    if (swapon(device.c_str(), SWAP_FLAG_DISCARD) == 0) return;
-    if ((errno != ENOENT && errno != ENXIO) || waited_ms >= kRootWaitMs) break;
-    timespec pause{0, kRetryMs * 1'000'000L};
-    nanosleep(&pause, nullptr);
-  }
+  // Both once for all of it, and page by page as it is freed.
+  const auto attempt = [&device] { return swapon(device.c_str(), SWAP_FLAG_DISCARD) == 0; };
+  const auto may_come = [](int error) { return error == ENOENT || error == ENXIO; };
+  if (try_until_there("the disk to swap to, " + device, attempt, may_come)) return;
   say("no swap: " + device + because() + (errno == ENOSYS ? "; this kernel has no swap" : ""));
 }
 

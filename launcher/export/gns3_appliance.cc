@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "launcher/disk/disk_build.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/store/digest.h"
 
@@ -122,11 +123,12 @@ Json version_8(const Gns3Appliance& appliance) {
 }  // namespace
 
 std::string gns3_command_line(const Gns3Appliance& appliance) {
-  const bool virtio = appliance.disk_interface == "virtio";
-  // The names of adapters are those of GNS3's ports, whatever udev would call them.
-  std::string line = str_cat("console=ttyS0 rootfstype=ext4 root=/dev/", virtio ? "vda" : "sda",
+  // By their labels: which of two SCSI or SATA disks is sda is decided anew at each boot (the kernel's
+  // drivers/scsi/sd.c probes asynchronously). The names of adapters are those of GNS3's ports, whatever udev
+  // would call them.
+  std::string line = str_cat("console=ttyS0 rootfstype=ext4 root=LABEL=", kRootDiskLabel,
                              " rw net.ifnames=0 biosdevname=0 no_timer_check quiet loglevel=4");
-  if (appliance.modules) line += str_cat(" layerboot.modules=/dev/", virtio ? "vdb" : "sdb");
+  if (appliance.modules) line += str_cat(" layerboot.modules=LABEL=", kModulesDiskLabel);
   line += appliance.dhcp ? " layerboot.net=dhcp systemd.wants=systemd-networkd.service" : " layerboot.net=up";
   if (!appliance.kernel_append.empty()) line += str_cat(' ', appliance.kernel_append);
   return line;
