@@ -50,6 +50,8 @@ bool keep_descriptors(std::vector<int>& kept) {
     for (UniqueFd* fd : {&file.directory, &file.file}) kept.push_back(fd->release());
   }
   if (!keep_descriptors(kept)) ::_exit(1);
+  const char ready = 'k';
+  if (::write(kept[1], &ready, 1) != 1) ::_exit(1);
   auto next = kept.begin() + 2;
   for (SocketFile& file : files) {
     for (UniqueFd* fd : {&file.directory, &file.file}) *fd = UniqueFd(*next++);
@@ -77,6 +79,13 @@ Result<SocketKeeper> SocketKeeper::start(std::vector<SocketFile> files) {
   if (child == 0) keep(alive[0].get(), done[1].get(), std::move(files));
   keeper.alive_ = std::move(alive[1]);
   keeper.done_ = std::move(done[0]);
+  // As long as the child has the listening sockets, too, a daemon that is killed seems to live, and the next
+  // one is refused.
+  done[1].reset();
+  char ready = 0;
+  if (::read(keeper.done_.get(), &ready, 1) != 1) {
+    return fail(EIO, "the process that removes the socket at the end did not start");
+  }
   return keeper;
 }
 

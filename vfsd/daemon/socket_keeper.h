@@ -15,7 +15,8 @@ namespace layerboot::vfsd {
 class SocketKeeper {
  public:
   /// Forks: call before there are other threads, with the host's root in view and all rights. Stop signals
-  /// are blocked in the child. Nothing to keep gives an object that does nothing.
+  /// are blocked in the child. Returns when the child has closed all that is not its own. Nothing to keep
+  /// gives an object that does nothing.
   static Result<SocketKeeper> start(std::vector<SocketFile> files);
 
   SocketKeeper(SocketKeeper&&) noexcept = default;

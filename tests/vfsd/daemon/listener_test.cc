@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <iostream>
 #include <utility>
 #include <vector>
 
@@ -65,7 +66,10 @@ TEST_F(ListenerTest, FollowsAKilledDaemonAtOnce) {
     const pid_t daemon = ::fork();
     if (daemon == 0) {
       auto listener = Listener::bind(path);
-      if (!listener) ::_exit(1);
+      if (!listener) {
+        std::cerr << listener.error().describe() << "\n";
+        ::_exit(1);
+      }
       std::vector<SocketFile> files;
       files.push_back(*listener->take_file());
       const auto keeper = SocketKeeper::start(std::move(files));
