@@ -20,14 +20,19 @@ std::string sandbox_argument(bool changes_user) {
                  ",spawn=deny,resourcecontrol=deny");
 }
 
-std::string machine_argument(const Architecture& architecture, Machine machine, Accel accel,
-                             std::string_view more) {
-  const std::string_view accel_name = accel == Accel::kKvm ? "kvm" : "tcg";
-  if (machine == Machine::kMicrovm) {
-    // pcie=on keeps every device the same PCI device as on q35.
-    return str_cat("microvm,accel=", accel_name, ",acpi=on,pcie=on,rtc=on", more);
-  }
-  return str_cat(architecture.machine, ",accel=", accel_name, architecture.machine_options, more);
+std::string machine_argument(const Architecture& architecture, Machine machine, std::string_view more) {
+  // pcie=on keeps every device the same PCI device as on q35.
+  if (machine == Machine::kMicrovm) return str_cat("microvm,acpi=on,pcie=on,rtc=on", more);
+  return str_cat(architecture.machine, architecture.machine_options, more);
+}
+
+bool has_faulty_tcg(const VmConfig& config) {
+  return config.accel == Accel::kTcg && config.qemu_major < kSoundTcgMajor;
+}
+
+std::string accel_argument(const VmConfig& config) {
+  if (config.accel == Accel::kKvm) return "kvm";
+  return has_faulty_tcg(config) ? "tcg,thread=single" : "tcg";
 }
 
 std::string_view cpu_model(const Architecture& architecture, Accel accel) {
@@ -103,8 +108,7 @@ Result<std::string> kernel_command_line(const VmConfig& config) {
   if (config.accel == Accel::kTcg) line += architecture.emulated_arguments;
   if (config.accel == Accel::kTcg && architecture.has_tsc && config.tsc_khz != 0)
     line += str_cat(" tsc_early_khz=", config.tsc_khz);
-  if (config.accel == Accel::kTcg && config.qemu_major < kSoundTcgMajor && !config.tcg_append.empty())
-    line += str_cat(' ', config.tcg_append);
+  if (has_faulty_tcg(config) && !config.tcg_append.empty()) line += str_cat(' ', config.tcg_append);
   line += config.debug ? " systemd.log_target=kmsg" : " quiet loglevel=4";
   line += config.quiet ? " systemd.show_status=0" : " systemd.show_status=1";
   // The image may have networkd without having enabled it; where there is none the wish is ignored.
@@ -147,7 +151,8 @@ std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem
   add("-name", str_cat("guest=", config.name, ",process=layerboot:", config.name));
   add_common(args, config.qemu_uid != 0);
   for (std::string& argument : qemu_user_args(config)) args.push_back(std::move(argument));
-  add("-machine", machine_argument(architecture, config.machine, config.accel, ",memory-backend=memory"));
+  add("-machine", machine_argument(architecture, config.machine, ",memory-backend=memory"));
+  add("-accel", accel_argument(config));
   add("-cpu", std::string(cpu_model(architecture, config.accel)));
   add("-smp", str_cat("cpus=", config.cpus));
   add("-m", memory);
@@ -210,10 +215,10 @@ std::vector<std::string> probe_args(const std::filesystem::path& qemu, const std
   std::vector<std::string> args = {qemu.string()};
   add_common(args, false);
   for (const std::string& argument :
-       {std::string("-machine"), machine_argument(own, Machine::kQ35, Accel::kKvm, ""), std::string("-cpu"),
-        std::string(cpu_model(own, Accel::kKvm)), std::string("-m"), str_cat(kProbeMemoryMib),
-        std::string("-no-reboot"), std::string("-kernel"), vmlinuz.string(), std::string("-initrd"),
-        initrd.string(), std::string("-append"),
+       {std::string("-machine"), machine_argument(own, Machine::kQ35, ""), std::string("-accel"),
+        std::string("kvm"), std::string("-cpu"), std::string(cpu_model(own, Accel::kKvm)), std::string("-m"),
+        str_cat(kProbeMemoryMib), std::string("-no-reboot"), std::string("-kernel"), vmlinuz.string(),
+        std::string("-initrd"), initrd.string(), std::string("-append"),
         str_cat("console=", own.console, " quiet panic=-1 layerboot.probe"), std::string("-chardev"),
         str_cat("socket,id=console,fd=", kFirstInheritedFd), std::string("-serial"),
         std::string("chardev:console")}) {

@@ -41,7 +41,9 @@ TEST(QemuArgs, GoldenUnderTcg) {
       "-sandbox",
       "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
       "-machine",
-      "q35,accel=tcg,hpet=off,vmport=off,smm=off,sata=off,usb=off,memory-backend=memory",
+      "q35,hpet=off,vmport=off,smm=off,sata=off,usb=off,memory-backend=memory",
+      "-accel",
+      "tcg,thread=single",
       "-cpu",
       "max",
       "-smp",
@@ -90,8 +92,8 @@ TEST(QemuArgs, KvmTakesTheHostsProcessorAndMayUseMicrovm) {
   config.machine = Machine::kMicrovm;
   const auto arguments = qemu_args(config, "qemu");
   EXPECT_EQ(value_of(arguments, "-cpu"), "host");
-  EXPECT_EQ(value_of(arguments, "-machine"),
-            "microvm,accel=kvm,acpi=on,pcie=on,rtc=on,memory-backend=memory");
+  EXPECT_EQ(value_of(arguments, "-machine"), "microvm,acpi=on,pcie=on,rtc=on,memory-backend=memory");
+  EXPECT_EQ(value_of(arguments, "-accel"), "kvm");
   EXPECT_EQ(value_of(arguments, "-append").find("no_timer_check"), std::string::npos);
 }
 
@@ -220,6 +222,20 @@ TEST(KernelCommandLine, WhatAKernelNeedsUnderTcgIsForTcgOnly) {
   EXPECT_EQ(kernel_command_line(config)->find("clearcpuid"), std::string::npos);
 }
 
+/// kernel/DESIGN.md, "Emulated machines".
+TEST(QemuArgs, OlderQemusEmulateAllProcessorsInOneThread) {
+  VmConfig config = example();
+  for (const unsigned faulty : {0U, 7U, 9U}) {
+    config.qemu_major = faulty;
+    EXPECT_EQ(value_of(qemu_args(config, "qemu"), "-accel"), "tcg,thread=single") << faulty;
+  }
+  config.qemu_major = 10;
+  EXPECT_EQ(value_of(qemu_args(config, "qemu"), "-accel"), "tcg");
+  config.qemu_major = 7;
+  config.accel = Accel::kKvm;
+  EXPECT_EQ(value_of(qemu_args(config, "qemu"), "-accel"), "kvm");
+}
+
 TEST(KernelCommandLine, WhatOlderQemusTcgNeedsIsLeftOutFromQemu10On) {
   VmConfig config = example();
   config.tcg_append = "clearcpuid=x";
@@ -255,7 +271,7 @@ TEST(KernelCommandLine, VerbosityReachesTheGuest) {
 
 TEST(ProbeArgs, IsAVmOfKernelAndConsoleAlone) {
   const auto arguments = probe_args("qemu", "/k/vmlinuz", "/k/initrd");
-  EXPECT_NE(value_of(arguments, "-machine").find("accel=kvm"), std::string::npos);
+  EXPECT_EQ(value_of(arguments, "-accel"), "kvm");
   EXPECT_EQ(value_of(arguments, "-cpu"), "host");
   EXPECT_NE(value_of(arguments, "-append").find("layerboot.probe"), std::string::npos);
   EXPECT_EQ(value_of(arguments, "-chardev"), "socket,id=console,fd=3");
@@ -268,7 +284,7 @@ TEST(QemuArgs, AnotherArchitectureIsAnotherMachine) {
   config.tsc_khz = 2'596'142;
   auto arguments = qemu_args(config, "qemu");
   if (is_foreign(architecture_of(config))) {
-    EXPECT_EQ(value_of(arguments, "-machine"), "virt,accel=tcg,gic-version=max,memory-backend=memory");
+    EXPECT_EQ(value_of(arguments, "-machine"), "virt,gic-version=max,memory-backend=memory");
     EXPECT_EQ(value_of(arguments, "-cpu"), "max,pauth-impdef=on");
   }
   const std::string line = value_of(arguments, "-append");
@@ -281,7 +297,7 @@ TEST(QemuArgs, AnotherArchitectureIsAnotherMachine) {
   EXPECT_EQ(qemu_args(config, "qemu"), arguments) << "the same machine runs them";
   config.platform = "linux/riscv64";
   arguments = qemu_args(config, "qemu");
-  EXPECT_EQ(value_of(arguments, "-machine"), "virt,accel=tcg,memory-backend=memory");
+  EXPECT_EQ(value_of(arguments, "-machine"), "virt,memory-backend=memory");
   EXPECT_TRUE(value_of(arguments, "-append").starts_with("console=ttyS0 "));
 }
 
