@@ -47,7 +47,7 @@ class BadInputTest : public testing::Test {
             reference,      "--upper", dir_ / "upper",  "--quota",  "64M"};
   }
   std::vector<std::string> layerboot(const std::string& reference, const std::string& kernel) const {
-    return {LAYERBOOT_LAYERBOOT,
+    return {LAYERBOOT_LAUNCHER,
             "run",
             reference,
             "--quiet",
@@ -101,7 +101,7 @@ class BadInputTest : public testing::Test {
     write_text(made / "release", "6.1.0-test\n");
     write_text(made / "config", config);
     // The initrd is made once and kept: that is no leftover of a failure.
-    run({LAYERBOOT_LAYERBOOT, "kernel", "--quiet", "--kernel", made, "--guest-init", LAYERBOOT_GUEST_INIT});
+    run({LAYERBOOT_LAUNCHER, "kernel", "--quiet", "--kernel", made, "--guest-init", LAYERBOOT_GUEST_INIT});
     return made;
   }
 
@@ -225,12 +225,12 @@ TEST_F(BadInputTest, WrongUsage) {
                    {zero, "leaves nothing", "4G"}, 2);
     expect_refused({LAYERBOOT_OCI_MOUNT, "mount", image(), "mnt", "--upper", "u", "--quota", zero},
                    {"--quota", zero, "leaves nothing", "4G"}, 2);
-    expect_refused({LAYERBOOT_LAYERBOOT, "run", image(), "--quota", zero}, {zero, "leaves nothing", "4G"}, 2);
-    expect_refused({LAYERBOOT_LAYERBOOT, "serve", image(), "--quota", zero}, {zero, "leaves nothing"}, 2);
-    expect_refused({LAYERBOOT_LAYERBOOT, "resize", "vm", zero}, {zero, "leaves nothing", "4G"}, 2);
+    expect_refused({LAYERBOOT_LAUNCHER, "run", image(), "--quota", zero}, {zero, "leaves nothing", "4G"}, 2);
+    expect_refused({LAYERBOOT_LAUNCHER, "serve", image(), "--quota", zero}, {zero, "leaves nothing"}, 2);
+    expect_refused({LAYERBOOT_LAUNCHER, "resize", "vm", zero}, {zero, "leaves nothing", "4G"}, 2);
   }
-  expect_refused({LAYERBOOT_LAYERBOOT, "run"}, {"IMAGE"}, 2);
-  expect_refused({LAYERBOOT_LAYERBOOT, "run", image(), "--nonsense"}, {"--nonsense"}, 2);
+  expect_refused({LAYERBOOT_LAUNCHER, "run"}, {"IMAGE"}, 2);
+  expect_refused({LAYERBOOT_LAUNCHER, "run", image(), "--nonsense"}, {"--nonsense"}, 2);
   expect_refused({LAYERBOOT_OCI_MOUNT, "ls"}, {"oci-mount"}, 2);
 }
 

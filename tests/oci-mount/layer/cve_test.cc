@@ -9,6 +9,7 @@
 #include "oci-mount/layer/index_builder.h"
 #include "oci-mount/layer/limits.h"
 #include "oci-mount/layer/tar_scanner.h"
+#include "tests/oci-mount/layer/scan_tar.h"
 #include "tests/support/counting_blob.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/tar_builder.h"
@@ -19,23 +20,6 @@ namespace {
 
 using test::TarBuilder;
 using test::TarMember;
-
-Result<std::vector<TarEntry>> scan(std::string_view tar) {
-  std::vector<TarEntry> entries;
-  TarScanner scanner([&](TarEntry entry) -> Result<void> {
-    entries.push_back(std::move(entry));
-    return {};
-  });
-  LB_TRY(scanner.push(as_bytes(tar)));
-  LB_TRY(scanner.finish());
-  return entries;
-}
-
-void expect_refused(const std::string& tar, std::string_view word) {
-  const auto entries = scan(tar);
-  ASSERT_FALSE(entries) << word;
-  EXPECT_NE(entries.error().text.find(word), std::string::npos) << entries.error().text;
-}
 
 // An entry for the root that is a symlink redirects all that follows.
 TEST(LayerCve, Cve2021_29136RootAsASymlink) {

@@ -19,7 +19,7 @@ TarHeader header(char type, std::string name, std::string link = "") {
 
 Result<std::optional<TarEntry>> make(const TarHeader& made) { return make_entry(made, {}, 1024); }
 
-void expect_refused(const TarHeader& made, std::string_view reason) {
+void expect_header_refused(const TarHeader& made, std::string_view reason) {
   const auto entry = make(made);
   ASSERT_FALSE(entry) << made.name.substr(0, 50);
   EXPECT_NE(entry.error().text.find(reason), std::string::npos) << entry.error().text;
@@ -99,16 +99,16 @@ TEST(MakeEntry, AFileHasItsDataWhereTheyAre) {
 TEST(MakeEntry, LinksKeepOrCleanTheirTarget) {
   EXPECT_EQ(make(header('2', "l", "../x//y"))->value().link, "../x//y");
   EXPECT_EQ(make(header('1', "l", "/../x//y"))->value().link, "x/y");
-  expect_refused(header('2', "l", ""), "symlink");
-  expect_refused(header('2', "l", std::string(kMaxSymlinkBytes + 1, 'x')), "4095");
-  expect_refused(header('1', "l", "/"), "hard link to the root");
+  expect_header_refused(header('2', "l", ""), "symlink");
+  expect_header_refused(header('2', "l", std::string(kMaxSymlinkBytes + 1, 'x')), "4095");
+  expect_header_refused(header('1', "l", "/"), "hard link to the root");
 }
 
 // CVE-2021-29136: the root itself replaced.
 TEST(MakeEntry, TheRootStaysADirectory) {
   EXPECT_EQ(make(header('5', "./"))->value().path, "");
-  expect_refused(header('2', "/.", "elsewhere"), "replace the root");
-  expect_refused(header('0', ".."), "replace the root");
+  expect_header_refused(header('2', "/.", "elsewhere"), "replace the root");
+  expect_header_refused(header('0', ".."), "replace the root");
 }
 
 TEST(MakeEntry, WhiteoutsGoByNameWhateverTheirType) {
@@ -140,7 +140,7 @@ TEST(MakeEntry, HidesAufsMetadata) {
 
 TEST(MakeEntry, RefusesWhiteoutsThatNameNothing) {
   for (const char* name : {".wh.", "a/.wh.", ".wh..", "a/.wh..."})
-    expect_refused(header('0', name), "names nothing");
+    expect_header_refused(header('0', name), "names nothing");
 }
 
 TEST(MakeEntry, XattrsOfTheHostsOverlayAreDropped) {
@@ -204,7 +204,7 @@ TEST(MakeEntry, DevicesAreInRange) {
   device.device_minor = kMaxDeviceMinor;
   EXPECT_TRUE(make(device));
   device.device_minor = kMaxDeviceMinor + 1;
-  expect_refused(device, "4095:1048575");
+  expect_header_refused(device, "4095:1048575");
 }
 
 TEST(DataBytes, OnlyFilesHaveData) {

@@ -6,6 +6,7 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/layer/limits.h"
+#include "tests/oci-mount/layer/scan_tar.h"
 #include "tests/support/tar_builder.h"
 
 namespace layerboot::layer {
@@ -14,25 +15,6 @@ namespace {
 using test::TarBuilder;
 using test::TarFormat;
 using test::TarMember;
-
-Result<std::vector<TarEntry>> scan(std::string_view tar, std::size_t piece_bytes = 1 << 20) {
-  std::vector<TarEntry> entries;
-  TarScanner scanner([&](TarEntry entry) -> Result<void> {
-    entries.push_back(std::move(entry));
-    return {};
-  });
-  for (std::size_t offset = 0; offset < tar.size(); offset += piece_bytes) {
-    LB_TRY(scanner.push(as_bytes(tar.substr(offset, piece_bytes))));
-  }
-  LB_TRY(scanner.finish());
-  return entries;
-}
-
-void expect_refused(std::string_view tar, std::string_view reason) {
-  const auto entries = scan(tar);
-  ASSERT_FALSE(entries);
-  EXPECT_NE(entries.error().text.find(reason), std::string::npos) << entries.error().text;
-}
 
 std::string data_of(const std::string& tar, const TarEntry& entry) {
   return entry.extents.empty() ? ""

@@ -2,10 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/oci-mount/store/manifest_text.h"
+
 namespace layerboot::store {
 namespace {
-
-const std::string kHex(64, 'a');
 
 TEST(ParseCtrList, ReadsTheFirstImage) {
   const auto index =
