@@ -3,14 +3,19 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <filesystem>
+#include <thread>
 #include <utility>
 
 #include "guest-init/copy_files.h"
 #include "launcher/cli/exec_command.h"
 #include "launcher/host/child.h"
+#include "launcher/host/foreign_tar.h"
 #include "launcher/vm/vm_config.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
 
 namespace layerboot::launcher {
 
@@ -18,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// GNU's tar does this machine's side: it neither follows what leads out nor leaves half a name behind.
+/// Where GNU's tar, which packs what goes into a VM, writes to.
 constexpr const char* kInheritedStream = "/dev/fd/3";
 static_assert(kFirstInheritedFd == 3);
 
@@ -60,6 +65,39 @@ guest_init::SessionRequest copy_request(guest_init::CopyRequest copy) {
   return request;
 }
 
+/// Hands on what the guest complains of, line by line, made fit for a terminal.
+void hand_on_words(int from) {
+  constexpr std::size_t kMaxLineBytes = 4096;
+  std::string line;
+  std::array<char, kMaxLineBytes> piece{};
+  for (bool more = true; more;) {
+    const ssize_t got = ::read(from, piece.data(), piece.size());
+    if (got < 0 && errno == EINTR) continue;
+    more = got > 0;
+    if (more) line.append(piece.data(), static_cast<std::size_t>(got));
+    const auto end = line.rfind('\n');
+    const std::size_t told = !more || line.size() >= kMaxLineBytes ? line.size()
+                             : end == std::string::npos            ? 0
+                                                                   : end + 1;
+    const std::string text = printable_lines(std::string_view(line).substr(0, told));
+    line.erase(0, told);
+    // Who can't be told has nowhere to be told of that.
+    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text.data(), text.size());
+  }
+}
+
+/// A session of the agent's that copies. `input` below 0: none.
+Result<int> copy_session(const StateDirs& dirs, const std::string& vm, guest_init::CopyRequest copy,
+                         int input, int output) {
+  LB_ASSIGN(Pipe words, make_pipe());
+  std::thread handing_on([&] { hand_on_words(words.read_end.get()); });
+  auto session = run_session(dirs, vm, copy_request(std::move(copy)),
+                             {.input = input, .output = output, .error = words.write_end.get()});
+  words.write_end.reset();
+  handing_on.join();
+  return session;
+}
+
 Result<int> with_tar(Result<int> session, Child& tar) {
   const ExitStatus status = tar.wait();
   LB_TRY(session);
@@ -71,8 +109,7 @@ Result<int> with_tar(Result<int> session, Child& tar) {
 Result<int> copy_in(const StateDirs& dirs, const Options& options, const CopyEnd& from, const CopyEnd& to) {
   guest_init::CopyRequest copy{.in = true, .path = to.path, .name = {}, .owners = options.archive};
   if (from.path == "-") {
-    return run_session(dirs, to.vm, copy_request(std::move(copy)),
-                       {.input = STDIN_FILENO, .output = STDOUT_FILENO, .error = STDERR_FILENO});
+    return copy_session(dirs, to.vm, std::move(copy), STDIN_FILENO, STDOUT_FILENO);
   }
   LastName source = last_name(from.path);
   std::error_code error;
@@ -94,8 +131,7 @@ Result<int> copy_in(const StateDirs& dirs, const Options& options, const CopyEnd
               {"-cf", kInheritedStream, "--", contents ? std::string(".") : path.filename().string()});
   LB_ASSIGN(Child tar, Child::spawn({.label = "tar", .argv = std::move(argv)}, {pipe.write_end.get()}));
   pipe.write_end.reset();
-  auto session = run_session(dirs, to.vm, copy_request(std::move(copy)),
-                             {.input = pipe.read_end.get(), .output = STDOUT_FILENO, .error = STDERR_FILENO});
+  auto session = copy_session(dirs, to.vm, std::move(copy), pipe.read_end.get(), STDOUT_FILENO);
   pipe.read_end.reset();
   return with_tar(std::move(session), tar);
 }
@@ -121,41 +157,39 @@ Result<HostTarget> choose_target(const std::string& text, const LastName& source
   return HostTarget{.folder = path.parent_path(), .name = path.filename().string()};
 }
 
+/// What the guest says, and what has come of it.
+Result<int> how_it_went(const Result<int>& session, const Result<bool>& unpacked) {
+  LB_TRY(session);
+  // The guest has told why.
+  if (*session == guest_init::kNothingCopied) return 1;
+  if (!unpacked) return std::unexpected(unpacked.error());
+  return *session == 0 && !*unpacked ? 1 : *session;
+}
+
 Result<int> copy_out(const StateDirs& dirs, const Options& options, const CopyEnd& from, const CopyEnd& to) {
   const LastName source = last_name(from.path);
   guest_init::CopyRequest copy{
       .in = false, .path = source.path, .name = source.name, .follow = options.follow_link};
   if (source.name == ".") copy.directory = true;
   if (to.path == "-") {
-    return run_session(dirs, from.vm, copy_request(std::move(copy)),
-                       {.input = -1, .output = STDOUT_FILENO, .error = STDERR_FILENO});
+    return copy_session(dirs, from.vm, std::move(copy), -1, STDOUT_FILENO);
   }
   LB_ASSIGN(const HostTarget target, choose_target(to.path, source, copy));
   copy.name = target.name;
+  LB_ASSIGN(ForeignTree tree, ForeignTree::open(target.folder));
   LB_ASSIGN(Pipe pipe, make_pipe());
-  // Of the guest's tar only what was asked for.
-  std::vector<std::string> argv = {"tar",
-                                   "-C",
-                                   target.folder.string(),
-                                   "-p",
-                                   "--no-wildcards",
-                                   "--numeric-owner",
-                                   options.archive ? "--same-owner" : "--no-same-owner",
-                                   "-xf",
-                                   kInheritedStream,
-                                   "--",
-                                   target.name};
-  LB_ASSIGN(Child tar,
-            Child::spawn({.label = "tar", .argv = std::move(argv), .quiet = false}, {pipe.read_end.get()}));
-  pipe.read_end.reset();
-  auto session = run_session(dirs, from.vm, copy_request(std::move(copy)),
-                             {.input = -1, .output = pipe.write_end.get(), .error = STDERR_FILENO});
+  Result<bool> unpacked = false;
+  std::thread unpacking([&] {
+    unpacked =
+        unpack_foreign_tar(pipe.read_end.get(), tree, {.name = target.name, .keep_owners = options.archive},
+                           [](const std::string& text) { log_error(text); });
+    // Of what is no tar nothing more is wanted.
+    pipe.read_end.reset();
+  });
+  auto session = copy_session(dirs, from.vm, std::move(copy), -1, pipe.write_end.get());
   pipe.write_end.reset();
-  // Nothing came: tar has no more to say of that than the guest.
-  const bool nothing = session && *session == guest_init::kNothingCopied;
-  if (nothing) tar.send(SIGKILL);
-  auto done = with_tar(std::move(session), tar);
-  return nothing ? Result<int>(1) : done;
+  unpacking.join();
+  return how_it_went(session, unpacked);
 }
 
 }  // namespace
