@@ -22,7 +22,7 @@ Result<void> make_room(const std::filesystem::path& path) {
   struct stat st{};
   if (::lstat(path.c_str(), &st) != 0) return {};
   if (!S_ISSOCK(st.st_mode)) return fail(EEXIST, path.string(), " is there already, and is no socket");
-  if (connect_to(path)) return fail(EADDRINUSE, "somebody listens at ", path.string(), " already");
+  if (connect_to_anyone(path)) return fail(EADDRINUSE, "somebody listens at ", path.string(), " already");
   if (::unlink(path.c_str()) != 0) return errno_error("cannot remove stale socket ", path.string());
   return {};
 }

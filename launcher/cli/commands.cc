@@ -16,12 +16,14 @@
 #include "launcher/cli/image_show.h"
 #include "launcher/cli/package_command.h"
 #include "launcher/cli/packaged_command.h"
+#include "launcher/cli/packaged_start.h"
 #include "launcher/cli/run_command.h"
 #include "launcher/cli/ssh_command.h"
 #include "launcher/cli/stats_command.h"
 #include "launcher/cli/store_commands.h"
 #include "launcher/cli/vm_commands.h"
 #include "launcher/cli/volume_command.h"
+#include "launcher/images/package_layout.h"
 #include "launcher/kernel/kernel_choice.h"
 #include "oci-mount/base/state_dirs.h"
 
@@ -105,7 +107,10 @@ Result<void> carry_out_simple(const StateDirs& dirs, const Options& options) {
 }  // namespace
 
 Result<int> carry_out(const Options& options) {
-  LB_ASSIGN(const StateDirs dirs, StateDirs::from_environment());
+  LB_ASSIGN(StateDirs dirs, StateDirs::from_environment());
+  if (is_packaged(dirs)) {
+    LB_ASSIGN(dirs.runtime, packaged_runtime(kPackagedRuntime, dirs.data));
+  }
   switch (options.command) {
     case Command::kRun:
       return run_vm(dirs, options);

@@ -69,6 +69,8 @@ Result<int> use_docker(const StateDirs& dirs, const Options& options) {
   LB_TRY(check_vm_runs(dirs, name));
   LB_ASSIGN(const VmRecord record, load_vm_record(VmPaths(dirs, name)));
   if (!record.run.docker) return fail(EINVAL, "VM ", name, " was not started with 'layerboot run --docker'");
+  // The client does not look who answers it.
+  LB_TRY(connect_to(VmPaths(dirs, name).docker_socket()));
   const auto client = find_in_path("docker");
   if (!client) {
     Options in_guest = options;

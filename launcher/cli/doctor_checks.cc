@@ -154,7 +154,7 @@ Finding check_runtime(const StateDirs& dirs) {
   const bool in_data = dirs.runtime.parent_path() == dirs.data;
   if (in_data) {
     finding.health = Health::kLess;
-    finding.detail += ": XDG_RUNTIME_DIR is not set";
+    finding.detail += ": XDG_RUNTIME_DIR is not set, or another user's";
     finding.remedy = "log in through PAM (loginctl enable-linger for services); what is there works, too";
   }
   return finding;

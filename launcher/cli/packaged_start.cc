@@ -1,5 +1,7 @@
 #include "launcher/cli/packaged_start.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -70,6 +72,18 @@ Result<void> take_mount(const MountPoint& mount, RunSettings& settings) {
 }
 
 }  // namespace
+
+bool is_packaged(const StateDirs& dirs) {
+  std::error_code ignored;
+  return dirs.data == kPackagedState && dirs.runtime.parent_path() == kPackagedRuntime &&
+         fs::exists(kPackagedOptions, ignored);
+}
+
+Result<fs::path> packaged_runtime(const fs::path& shared, const fs::path& state) {
+  struct stat st{};
+  if (::stat(state.c_str(), &st) != 0) return errno_error(state.string());
+  return shared / str_cat("layerboot-", st.st_dev, '-', st.st_ino);
+}
 
 std::vector<std::string> words_of(std::string_view text) {
   std::vector<std::string> words;

@@ -1,7 +1,9 @@
-// What an engine has given a container, as what is asked of the VM in it. Pure, but for looking at mounts.
+// What an engine has given a container, as what is asked of the VM in it. Pure, but for looking at mounts and
+// directories.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,8 +12,16 @@
 #include "launcher/vm/run_settings.h"
 #include "oci-mount/base/mount_list.h"
 #include "oci-mount/base/result.h"
+#include "oci-mount/base/state_dirs.h"
 
 namespace layerboot::launcher {
+
+/// This process is in a container that `layerboot package` made, with the state and sockets that has.
+[[nodiscard]] bool is_packaged(const StateDirs& dirs);
+/// Where the sockets of the VM with this state are, which must be there: a directory for each state, since
+/// `shared` may be that of other containers, whose VMs have the same name.
+[[nodiscard]] Result<std::filesystem::path> packaged_runtime(const std::filesystem::path& shared,
+                                                             const std::filesystem::path& state);
 
 /// The variable with further options of `run`, by blanks apart.
 inline constexpr std::string_view kOptionsVariable = "LAYERBOOT_OPTIONS";

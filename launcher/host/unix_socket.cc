@@ -4,8 +4,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cstring>
+#include <optional>
 
 namespace layerboot::launcher {
 
@@ -33,6 +35,13 @@ Result<sockaddr_un> address_of(const std::filesystem::path& path) {
   return address;
 }
 
+std::optional<ucred> credentials_of(const UniqueFd& socket) {
+  ucred peer{};
+  socklen_t size_bytes = sizeof(peer);
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size_bytes) != 0) return std::nullopt;
+  return peer;
+}
+
 }  // namespace
 
 Result<UniqueFd> listen_at(const std::filesystem::path& path) {
@@ -48,7 +57,7 @@ Result<UniqueFd> listen_at(const std::filesystem::path& path) {
   return socket;
 }
 
-Result<UniqueFd> connect_to(const std::filesystem::path& path) {
+Result<UniqueFd> connect_to_anyone(const std::filesystem::path& path) {
   LB_ASSIGN(const sockaddr_un address, address_of(path));
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return errno_error("socket");
@@ -59,14 +68,22 @@ Result<UniqueFd> connect_to(const std::filesystem::path& path) {
   return socket;
 }
 
+Result<UniqueFd> connect_to(const std::filesystem::path& path) {
+  LB_ASSIGN(UniqueFd socket, connect_to_anyone(path));
+  const auto peer = credentials_of(socket);
+  if (!peer) return errno_error("cannot tell who listens at ", path.string());
+  if (peer->uid == ::geteuid() || peer->uid == 0) return socket;
+  return fail(EPERM, "user ", peer->uid, " listens at ", path.string(),
+              ", neither you nor root: is XDG_RUNTIME_DIR yours?");
+}
+
 pid_t peer_of(const UniqueFd& socket) {
-  ucred peer{};
-  socklen_t size_bytes = sizeof(peer);
-  return ::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size_bytes) == 0 ? peer.pid : 0;
+  const auto peer = credentials_of(socket);
+  return peer ? peer->pid : 0;
 }
 
 Result<DaemonConnection> connect_daemon(const std::filesystem::path& path) {
-  auto socket = connect_to(path);
+  auto socket = connect_to_anyone(path);
   if (!socket) {
     const Error& error = socket.error();
     if (error.code == ENOENT || error.code == ECONNREFUSED) {

@@ -25,8 +25,11 @@ Result<void> check_socket_path(const std::filesystem::path& path);
 /// Listens at `path` with mode 0600. A socket file that is left there must be removed before.
 Result<UniqueFd> listen_at(const std::filesystem::path& path);
 
-/// Connects to a stream socket, close-on-exec. The errno is connect(2)'s.
+/// Connects to a stream socket, close-on-exec. The errno is connect(2)'s; EPERM where neither this process's
+/// user nor root listens: a path that others can change leads to whom they like.
 Result<UniqueFd> connect_to(const std::filesystem::path& path);
+/// The same whoever listens: where the path is what a person has given, or nothing is said or heard.
+Result<UniqueFd> connect_to_anyone(const std::filesystem::path& path);
 
 /// Who listens at the other end; 0 when it is outside our PID namespace.
 pid_t peer_of(const UniqueFd& socket);

@@ -14,7 +14,8 @@ inline constexpr std::string_view kPackagedKernel = "/usr/share/layerboot/packag
 /// Options of `run`, a word a line.
 inline constexpr std::string_view kPackagedOptions = "/usr/share/layerboot/package/options";
 
-/// What is kept: one volume. Sockets lie where every container may write, and go with it.
+/// What is kept: one volume. Sockets lie where every container may write, and several containers, as those of
+/// a pod, may be in one place: packaged_runtime() (packaged_start.h).
 inline constexpr std::string_view kPackagedState = "/var/lib/layerboot";
 inline constexpr std::string_view kPackagedPath =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

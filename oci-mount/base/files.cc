@@ -134,6 +134,18 @@ Result<void> make_private_directory(const std::filesystem::path& path) {
   return make_directories(path, 0700);
 }
 
+Result<void> check_own_directory(const std::filesystem::path& path) {
+  struct stat st{};
+  if (::lstat(path.c_str(), &st) != 0) return errno == ENOENT ? fail(ENOENT) : errno_error(path.string());
+  if (!S_ISDIR(st.st_mode))
+    return fail(EPERM, path.string(), " is no directory of yours, but a symlink or file");
+  if (st.st_uid != ::geteuid() && st.st_uid != 0)
+    return fail(EPERM, path.string(), " is the directory of user ", st.st_uid);
+  if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+    return fail(EPERM, path.string(), " can be written to by others");
+  return {};
+}
+
 Result<void> sync_directory(const std::filesystem::path& path) {
   // One that may be written in but not read can't be opened, and so not be synced: nobody is refused for
   // that.

@@ -51,6 +51,10 @@ Result<void> make_directories(const std::filesystem::path& path, mode_t mode = 0
 /// directories above it are as any other's.
 Result<void> make_private_directory(const std::filesystem::path& path);
 
+/// That nobody but this process's user and root can put anything into the directory, which is reached by no
+/// symlink at its end: EPERM says what it is instead. ENOENT, bare, where nothing is there.
+Result<void> check_own_directory(const std::filesystem::path& path);
+
 /// Makes the names in a directory durable. fsync(2) of a file promises only what is in it: where the host's
 /// journal takes its name along that is the host's kindness.
 Result<void> sync_directory(const std::filesystem::path& path);

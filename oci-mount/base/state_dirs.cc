@@ -1,5 +1,6 @@
 #include "oci-mount/base/state_dirs.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -15,8 +16,17 @@ std::filesystem::path from_variable(const char* name) {
   return value;
 }
 
-std::filesystem::path choose(const char* variable, const char* below_home, const char* for_root) {
-  if (auto path = from_variable(variable); !path.empty()) return path / "layerboot";
+/// As the XDG specification wants it; one of root's will do, and so will one that is yet to be made.
+std::filesystem::path unless_another_users(std::filesystem::path directory) {
+  struct stat st{};
+  const bool is_another_users =
+      ::stat(directory.c_str(), &st) == 0 && st.st_uid != ::geteuid() && st.st_uid != 0;
+  return is_another_users ? std::filesystem::path() : directory;
+}
+
+std::filesystem::path choose(const std::filesystem::path& given, const char* below_home,
+                             const char* for_root) {
+  if (!given.empty()) return given / "layerboot";
   if (::geteuid() == 0) return for_root;
   if (auto home = from_variable("HOME"); !home.empty() && below_home != nullptr) {
     return home / below_home / "layerboot";
@@ -28,9 +38,9 @@ std::filesystem::path choose(const char* variable, const char* below_home, const
 
 Result<StateDirs> StateDirs::from_environment() {
   StateDirs dirs;
-  dirs.data = choose("XDG_DATA_HOME", ".local/share", "/var/lib/layerboot");
-  dirs.cache = choose("XDG_CACHE_HOME", ".cache", "/var/cache/layerboot");
-  dirs.runtime = choose("XDG_RUNTIME_DIR", nullptr, "/run/layerboot");
+  dirs.data = choose(from_variable("XDG_DATA_HOME"), ".local/share", "/var/lib/layerboot");
+  dirs.cache = choose(from_variable("XDG_CACHE_HOME"), ".cache", "/var/cache/layerboot");
+  dirs.runtime = choose(unless_another_users(from_variable("XDG_RUNTIME_DIR")), nullptr, "/run/layerboot");
   if (dirs.data.empty() || dirs.cache.empty()) {
     return fail(ENOENT,
                 "HOME is not set: set it, or XDG_DATA_HOME and XDG_CACHE_HOME, to a directory of yours");

@@ -19,7 +19,8 @@ struct StateDirs {
   /// Archives of images that came compressed.
   [[nodiscard]] std::filesystem::path unpacked() const { return cache / "unpacked"; }
 
-  /// Reads the environment; XDG variables count for root too, so that tests can move everything.
+  /// Reads the environment; XDG variables count for root too, so that tests can move everything. But an
+  /// XDG_RUNTIME_DIR of another user's, as plain su leaves it, is none: who owns it would answer for us.
   /// Makes nothing.
   static Result<StateDirs> from_environment();
 };

@@ -86,7 +86,7 @@ in_guest 'busybox mkdir -m 1777 /open && echo x > /open/file && busybox mkfifo /
 mkdir -m 0700 "$state/private"
 layerboot cp web:/open/. "$state/private" 2> "$state/said" || fail "cp of a device: $(cat "$state/said")"
 same "what came" "$(stat -c %a "$state/private") $(ls -A "$state/private")" "700 file"
-grep -q 'open/\|null: a device is left out' "$state/said" || fail "cp of a device: $(cat "$state/said")"
+grep -q 'null: a device is left out' "$state/said" || fail "cp of a device: $(cat "$state/said")"
 refused "nothing but a device" "nothing of what was asked for" layerboot cp web:/open/null "$state/null"
 layerboot cp "$state/tree/." web:/data/tree/below || fail "what a directory holds"
 same "what it held" "$(in_guest 'cd /data/tree/below; echo *')" "below deep link random"

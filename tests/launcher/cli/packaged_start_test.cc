@@ -17,6 +17,20 @@ TEST(PackagedStartTest, SplitsOptionsAtWhiteSpace) {
   EXPECT_TRUE(words_of(" ").empty());
 }
 
+TEST(PackagedStartTest, EachStateHasSocketsOfItsOwn) {
+  const test::TempDir dir;
+  std::filesystem::create_directory(dir / "a");
+  std::filesystem::create_directory(dir / "b");
+  const auto a = packaged_runtime("/dev/shm", dir / "a");
+  const auto b = packaged_runtime("/dev/shm", dir / "b");
+  ASSERT_TRUE(a && b);
+  EXPECT_NE(*a, *b) << "two containers of a pod";
+  EXPECT_EQ(a->parent_path(), "/dev/shm");
+  std::filesystem::create_directory_symlink(dir / "a", dir / "same");
+  EXPECT_EQ(packaged_runtime("/dev/shm", dir / "same").value_or(""), *a) << "one volume in two containers";
+  EXPECT_FALSE(packaged_runtime("/dev/shm", dir / "none"));
+}
+
 TEST(PackagedStartTest, HandsOnWhatIsForTheGuest) {
   const auto chosen =
       guest_environment({"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME=4f2c",
