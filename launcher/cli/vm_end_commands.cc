@@ -49,16 +49,13 @@ Result<int> for_each_name(const Options& options,
 }
 
 /// Nothing when nobody runs the VM.
-Result<std::optional<ControlClient>> supervisor_of(const StateDirs& dirs, const std::string& name) {
+Result<std::optional<ControlClient>> supervisor_of_named(const StateDirs& dirs, const std::string& name) {
   const VmPaths paths(dirs, name);
   std::error_code error;
   if (!std::filesystem::is_directory(paths.state, error)) {
     return std::unexpected(no_such_vm(dirs, name));
   }
-  auto client = ControlClient::connect(paths.control_socket());
-  if (client) return std::optional<ControlClient>(*std::move(client));
-  if (is_nobody(client.error())) return std::nullopt;
-  return std::unexpected(client.error());
+  return supervisor_of(paths);
 }
 
 /// An Error when the VM had to be cut off, or failed; not for the exit code of a command that was told to
@@ -71,7 +68,7 @@ Result<void> how_it_ended(const StateDirs& dirs, const std::string& name) {
 }
 
 Result<void> kill(const StateDirs& dirs, const std::string& name) {
-  LB_ASSIGN(auto client, supervisor_of(dirs, name));
+  LB_ASSIGN(auto client, supervisor_of_named(dirs, name));
   if (!client) return {};
   const SupervisorBounds bounds;
   const auto asked = client->ask({.verb = ControlVerb::kKill, .timeout_seconds = {}});
@@ -133,7 +130,7 @@ Result<void> check_new_size(const VmPaths& paths, const VmRecord& record, std::u
 }  // namespace
 
 Result<void> stop_vm(const StateDirs& dirs, const std::string& name, std::optional<std::uint64_t> seconds) {
-  LB_ASSIGN(auto client, supervisor_of(dirs, name));
+  LB_ASSIGN(auto client, supervisor_of_named(dirs, name));
   if (!client) return {};
   const SupervisorBounds bounds;
   milliseconds patience = bounds.power_down + bounds.quit + bounds.flush + bounds.drain + kSlack;

@@ -50,11 +50,13 @@ struct Awaited {
 Result<Awaited> begin_to_wait(const StateDirs& dirs, const std::string& name) {
   LB_ASSIGN(VmView vm, look_at_vm(dirs, name));
   Awaited awaited{.vm = std::move(vm), .end = {}};
-  auto client = ControlClient::connect(awaited.vm.paths.control_socket());
-  if (!client && is_nobody(client.error())) return awaited;
+  auto client = supervisor_of(awaited.vm.paths);
+  // It does not run: another command works on it.
+  if (!client && client.error().code == EBUSY) return awaited;
   if (!client) return std::unexpected(client.error());
-  LB_TRY(client->ask({.verb = ControlVerb::kWait, .timeout_seconds = {}}));
-  awaited.end = client->take_socket();
+  if (!*client) return awaited;
+  LB_TRY((*client)->ask({.verb = ControlVerb::kWait, .timeout_seconds = {}}));
+  awaited.end = (*client)->take_socket();
   return awaited;
 }
 

@@ -22,10 +22,11 @@ namespace {
 constexpr std::chrono::seconds kLockBound{2};
 
 bool take_lock(const std::filesystem::path& state) {
-  const int fd = ::open((state / "lock").c_str(), O_RDWR | O_CLOEXEC);
-  // The VM is gone, and its lock with it.
-  if (fd < 0) return errno == ENOENT;
-  return take_lock_within(fd, kLockBound);
+  const auto file = state / "lock";
+  // Held until this process ends. Where there is none, somebody has removed or renamed the VM, and cleaned
+  // up: what has its name now, or will have, is another's.
+  const int fd = ::open(file.c_str(), O_RDWR | O_CLOEXEC);
+  return fd >= 0 && take_lock_within(fd, kLockBound) && is_still_at(fd, file);
 }
 
 /// In the child, to its end.

@@ -7,11 +7,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <system_error>
 #include <vector>
 
 #include "launcher/host/unix_socket.h"
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/file_lock.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/spelling.h"
@@ -23,6 +25,8 @@ namespace {
 constexpr std::size_t kMaxRecordBytes = std::size_t{1} << 20;
 constexpr mode_t kPrivateDirectory = 0700;
 constexpr mode_t kPrivateFile = 0600;
+/// Longer than anyone takes who looks whether the lock is held (is_held()).
+constexpr std::chrono::milliseconds kLockBound{50};
 constexpr std::size_t kMaxNamesLooked = 1000;
 constexpr std::size_t kMaxIdentityBytes = 4096;
 
@@ -64,18 +68,36 @@ Result<VmDirectory> VmDirectory::create(const StateDirs& dirs, const std::string
   return prepare(dirs, name, true);
 }
 
+Result<void> check_runtime(const StateDirs& dirs, const VmPaths& paths) {
+  for (const auto& directory : {dirs.runtime, paths.runtime}) {
+    auto own = check_own_directory(directory);
+    if (own || own.error().code == ENOENT) continue;
+    return fail(own.error().code, own.error().describe(),
+                ": sockets are not safe there; remove it, or set XDG_RUNTIME_DIR to a directory of your own");
+  }
+  return {};
+}
+
 Result<VmDirectory> VmDirectory::prepare(const StateDirs& dirs, const std::string& name, bool must_be_new) {
   LB_TRY(check_name(name));
   const VmPaths paths(dirs, name);
   LB_TRY(check_socket_path(paths.control_socket()));
+  LB_TRY(check_runtime(dirs, paths));
   LB_TRY(make_directories(dirs.vms(), kPrivateDirectory));
   const bool fresh = ::mkdir(paths.state.c_str(), kPrivateDirectory) == 0;
   if (!fresh && errno == EEXIST && must_be_new) return fail(EEXIST, "VM ", name, " is there already");
   LB_TRY(make_directories(paths.state, kPrivateDirectory));
   LB_ASSIGN(VmDirectory directory, lock(dirs, name, fresh));
   LB_TRY(make_directories(paths.runtime, kPrivateDirectory));
+  // Again: somebody may have been faster.
+  LB_TRY(check_runtime(dirs, paths));
   LB_TRY(make_directories(paths.upper(), kPrivateDirectory));
   return directory;
+}
+
+bool is_held(const VmPaths& paths) {
+  const UniqueFd lock(::open((paths.state / "lock").c_str(), O_RDONLY | O_CLOEXEC));
+  return lock && ::flock(lock.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 }
 
 Result<VmDirectory> VmDirectory::open_existing(const StateDirs& dirs, const std::string& name) {
@@ -91,14 +113,14 @@ Result<VmDirectory> VmDirectory::lock(const StateDirs& dirs, const std::string& 
   const VmPaths paths(dirs, name);
   const auto file = paths.state / "lock";
   LB_ASSIGN(UniqueFd lock, open_path(file, O_RDWR | O_CREAT, kPrivateFile));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+  if (!take_lock_within(lock.get(), kLockBound)) {
     if (errno != EWOULDBLOCK) return errno_error("cannot lock ", file.string());
     return fail(EBUSY, "VM ", name, " is running already: stop it, or start another with --name");
   }
-  struct stat st{};
-  if (::fstat(lock.get(), &st) != 0 || st.st_nlink == 0) {
-    return fail(EBUSY, "VM ", name, " was just removed: try again");
-  }
+  if (!is_still_at(lock.get(), file))
+    return fail(EBUSY, "VM ", name, " was just removed or renamed: try again");
+  // Before the object is there, which removes sockets.
+  LB_TRY(check_runtime(dirs, paths));
   VmDirectory directory(name, paths, std::move(lock));
   directory.fresh_ = fresh;
   // A launcher that was killed may have left its sockets; with the lock held they are nobody's.

@@ -67,6 +67,13 @@ Error no_such_vm(const StateDirs& dirs, const std::string& name);
 /// It is there, and nobody runs it.
 Error vm_not_running(const std::string& name);
 
+/// EPERM where the directories of the VM's sockets, as far as they are there, are others' to change: what
+/// listens there is not to be believed, and what is there is not to be removed.
+Result<void> check_runtime(const StateDirs& dirs, const VmPaths& paths);
+
+/// Somebody runs the VM, or works on it: holds its VmDirectory, now.
+[[nodiscard]] bool is_held(const VmPaths& paths);
+
 /// Reads a VM's config.json; EINVAL names the file when it is damaged.
 Result<VmRecord> load_vm_record(const VmPaths& paths);
 /// Written only when it differs from what is there.
@@ -76,8 +83,8 @@ Result<void> save_vm_record(const VmPaths& paths, const VmRecord& record);
 /// for the owner alone (0700, 0600). One process holds a VM; the lock ends with the process, however it ends.
 class VmDirectory {
  public:
-  /// Makes what is missing. EBUSY when another process runs the VM; ENAMETOOLONG when a socket in
-  /// `runtime/NAME` would not fit an AF_UNIX address.
+  /// Makes what is missing. EBUSY when another process runs the VM; EPERM as check_runtime(); ENAMETOOLONG
+  /// when a socket in `runtime/NAME` would not fit an AF_UNIX address.
   static Result<VmDirectory> open(const StateDirs& dirs, const std::string& name);
   /// The same of a VM that must not exist yet: EEXIST otherwise, and nothing of it is touched.
   static Result<VmDirectory> create(const StateDirs& dirs, const std::string& name);

@@ -1,9 +1,8 @@
 #include "launcher/vm/vm_list.h"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
-
-#include "launcher/vm/control_client.h"
 
 namespace layerboot::launcher {
 
@@ -47,6 +46,24 @@ Result<VmView> look_at_vm(const StateDirs& dirs, const std::string& name) {
     return std::unexpected(no_such_vm(dirs, name));
   }
   return view_of(dirs, name);
+}
+
+Result<std::optional<ControlClient>> supervisor_of(const VmPaths& paths, std::chrono::milliseconds patience) {
+  constexpr std::chrono::milliseconds kInterval{20};
+  const auto end = std::chrono::steady_clock::now() + patience;
+  for (;;) {
+    // In this order: who holds it now may listen by the time that is asked.
+    const bool held = is_held(paths);
+    auto client = ControlClient::connect(paths.control_socket());
+    if (client) return std::optional(*std::move(client));
+    if (!is_nobody(client.error())) return std::unexpected(client.error());
+    if (!held) return std::nullopt;
+    if (std::chrono::steady_clock::now() >= end) {
+      return fail(EBUSY, "VM ", paths.state.filename().string(),
+                  " is being started, or another command works on it: try again");
+    }
+    std::this_thread::sleep_for(kInterval);
+  }
 }
 
 Result<std::vector<std::string>> vm_names(const StateDirs& dirs) {

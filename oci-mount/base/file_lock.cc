@@ -1,6 +1,7 @@
 #include "oci-mount/base/file_lock.h"
 
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <thread>
@@ -26,6 +27,13 @@ Result<void> wait_for_lock(int fd, std::string_view told) {
     LB_TRY(check_interrupted());
   }
   return {};
+}
+
+bool is_still_at(int fd, const std::filesystem::path& path) {
+  struct stat held{};
+  struct stat named{};
+  return ::fstat(fd, &held) == 0 && ::stat(path.c_str(), &named) == 0 && held.st_dev == named.st_dev &&
+         held.st_ino == named.st_ino;
 }
 
 bool take_lock_within(int fd, std::chrono::milliseconds bound) {

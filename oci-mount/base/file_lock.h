@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <filesystem>
 #include <string_view>
 
 #include "oci-mount/base/result.h"
@@ -15,5 +16,9 @@ Result<void> wait_for_lock(int fd, std::string_view told);
 /// The same for whom it is not worth a longer wait than `bound`, and without a word. False when that is over,
 /// and at once for what can't be locked.
 bool take_lock_within(int fd, std::chrono::milliseconds bound);
+
+/// Whether `path` leads to the file that is open at `fd`. Who locks by name asks that once the lock is held:
+/// meanwhile whoever had it may have removed or renamed the file, or a directory above it.
+[[nodiscard]] bool is_still_at(int fd, const std::filesystem::path& path);
 
 }  // namespace layerboot

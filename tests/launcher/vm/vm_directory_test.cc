@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <chrono>
+#include <fstream>
 #include <optional>
+#include <thread>
 
 #include "tests/launcher/scratch_dir.h"
 
@@ -147,6 +151,65 @@ TEST_F(VmDirectoryTest, ALongSocketPathIsRefusedBeforeAnythingIsMade) {
   EXPECT_EQ(directory.error().code, ENAMETOOLONG);
   EXPECT_NE(directory.error().text.find("XDG_RUNTIME_DIR"), std::string::npos);
   EXPECT_FALSE(std::filesystem::exists(dirs().data));
+}
+
+TEST_F(VmDirectoryTest, WhoWaitsForALockGetsNoOtherVmByIt) {
+  std::optional<VmDirectory> first = *VmDirectory::open(dirs(), "old");
+  first->keep();
+  ASSERT_TRUE(first->save_record(*first->load_record()));
+  std::thread renaming([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(15));
+    EXPECT_TRUE(first->rename(dirs(), "new"));
+    first.reset();
+  });
+  // Opens old's lock, and has it once that is new's.
+  const auto second = VmDirectory::open_existing(dirs(), "old");
+  renaming.join();
+  EXPECT_FALSE(second);
+  EXPECT_TRUE(VmDirectory::open_existing(dirs(), "new"));
+}
+
+TEST_F(VmDirectoryTest, TellsWhetherItIsHeld) {
+  const VmPaths paths(dirs(), "a");
+  EXPECT_FALSE(is_held(paths));
+  {
+    auto directory = VmDirectory::open(dirs(), "a");
+    ASSERT_TRUE(directory);
+    directory->keep();
+    EXPECT_TRUE(is_held(paths));
+  }
+  EXPECT_FALSE(is_held(paths));
+}
+
+TEST_F(VmDirectoryTest, SocketsLieInNobodyElsesDirectory) {
+  const auto refused = [&] {
+    const auto directory = VmDirectory::open(dirs(), "a");
+    return !directory && directory.error().code == EPERM &&
+           directory.error().text.find("XDG_RUNTIME_DIR") != std::string::npos;
+  };
+  namespace fs = std::filesystem;
+  const fs::path others = scratch_.path() / "others";
+  fs::create_directories(others / "a");
+  std::ofstream(others / "a/control.sock") << "another VM's";
+  for (const fs::path& place : {dirs().runtime, dirs().runtime / "a"}) {
+    fs::create_directories(place.parent_path());
+    fs::create_directory_symlink(place == dirs().runtime ? others : others / "a", place);
+    EXPECT_TRUE(refused()) << "a symlink in place of " << place;
+    fs::remove(place);
+    fs::create_directory(place);
+    fs::permissions(place, fs::perms::all);
+    EXPECT_TRUE(refused()) << "others can write to " << place;
+    if (::geteuid() == 0) {
+      fs::permissions(place, fs::perms::owner_all);
+      ASSERT_EQ(::chown(place.c_str(), 12345, 12345), 0);
+      EXPECT_TRUE(refused()) << "another user's: " << place;
+    }
+    fs::remove(place);
+    fs::remove(dirs().runtime);
+  }
+  EXPECT_TRUE(fs::exists(others / "a/control.sock"));
+  EXPECT_FALSE(fs::exists(dirs().vms() / "a")) << "nothing is left of what was refused";
+  EXPECT_TRUE(VmDirectory::open(dirs(), "a"));
 }
 
 }  // namespace
