@@ -84,7 +84,7 @@ Result<void> SessionClient::start(const guest_init::SessionRequest& request) {
   if (request.terminal) send_window();
   if (!input_ || !input_->usable()) {
     input_.reset();
-    send(FrameType::kInputEnd, {});
+    send_input();
   }
   read_input();
   read_socket();
@@ -157,6 +157,7 @@ void SessionClient::handle(const Frame& frame) {
     }
     case FrameType::kCredit:
       credit_ += std::min(number.value_or(0), guest_init::kWindowBytes - credit_);
+      send_input();
       return read_input();
     case FrameType::kExit:
       // Eight bits are what a process can end with.
@@ -173,23 +174,45 @@ void SessionClient::handle(const Frame& frame) {
 }
 
 void SessionClient::read_input() {
-  if (!input_ || reading_input_ || credit_ == 0 || end_) return;
+  // Somebody who watches it is told of what the guest does not take yet, too.
+  const std::size_t room = typed_ ? kMaxUntakenBytes - untaken_.size() : credit_;
+  if (!input_ || reading_input_ || room == 0 || end_) return;
   reading_input_ = true;
-  const std::size_t room = std::min<std::size_t>(from_input_.size(), credit_);
-  input_->stream().async_read_some(boost::asio::buffer(from_input_.data(), room),
-                                   [weak = std::weak_ptr(self_)](error_code error, std::size_t size_bytes) {
-                                     const auto alive = weak.lock();
-                                     if (!alive) return;
-                                     SessionClient& self = **alive;
-                                     self.reading_input_ = false;
-                                     if (error) {
-                                       self.input_.reset();
-                                       return self.send(FrameType::kInputEnd, {});
-                                     }
-                                     self.credit_ -= static_cast<std::uint32_t>(size_bytes);
-                                     self.send(FrameType::kInput, {self.from_input_.data(), size_bytes});
-                                     self.read_input();
-                                   });
+  input_->stream().async_read_some(
+      boost::asio::buffer(from_input_.data(), std::min(from_input_.size(), room)),
+      [weak = std::weak_ptr(self_)](error_code error, std::size_t size_bytes) {
+        const auto alive = weak.lock();
+        if (!alive) return;
+        SessionClient& self = **alive;
+        self.reading_input_ = false;
+        if (!error) return self.take_input(size_bytes);
+        self.input_.reset();
+        self.send_input();
+      });
+}
+
+/// Of from_input_.
+void SessionClient::take_input(std::size_t size_bytes) {
+  const std::string_view text(from_input_.data(), size_bytes);
+  if (const auto typed = typed_) {
+    const std::weak_ptr weak(self_);
+    typed(text);
+    if (weak.expired()) return;
+  }
+  untaken_ += text;
+  send_input();
+  read_input();
+}
+
+/// As much as the guest takes, and the end behind the last.
+void SessionClient::send_input() {
+  const std::size_t size_bytes = std::min<std::size_t>(untaken_.size(), credit_);
+  if (size_bytes != 0) {
+    credit_ -= static_cast<std::uint32_t>(size_bytes);
+    send(FrameType::kInput, std::string_view(untaken_).substr(0, size_bytes));
+    untaken_.erase(0, size_bytes);
+  }
+  if (!input_ && untaken_.empty() && !std::exchange(input_ended_, true)) send(FrameType::kInputEnd, {});
 }
 
 void SessionClient::write_sink(Sink& sink) {

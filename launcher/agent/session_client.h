@@ -9,6 +9,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "guest-init/agent_protocol.h"
 #include "guest-init/workload.h"
@@ -43,6 +45,8 @@ Result<void> check_request_fits(const guest_init::SessionRequest& request);
 class SessionClient {
  public:
   static constexpr std::size_t kChunkBytes = 8192;
+  /// Of an input that is watched, so much is read on while the guest takes nothing.
+  static constexpr std::size_t kMaxUntakenBytes = std::size_t{64} << 10;
 
   /// `socket` leads to an AgentBroker. `ended` is called once; it may destroy the client.
   SessionClient(boost::asio::io_context& io, UniqueFd socket, SessionStdio stdio,
@@ -51,6 +55,9 @@ class SessionClient {
   SessionClient(const SessionClient&) = delete;
   SessionClient& operator=(const SessionClient&) = delete;
 
+  /// `typed` sees what comes from the input before it goes to the guest; it may destroy the client, and then
+  /// it does not go there.
+  void watch_input(std::function<void(std::string_view)> typed) { typed_ = std::move(typed); }
   /// E2BIG as check_request_fits().
   Result<void> start(const guest_init::SessionRequest& request);
   void send_signal(int number);
@@ -66,6 +73,8 @@ class SessionClient {
   void read_socket();
   void handle(const guest_init::Frame& frame);
   void read_input();
+  void take_input(std::size_t size_bytes);
+  void send_input();
   void write_sink(Sink& sink);
   [[nodiscard]] std::size_t unwritten_bytes() const;
   void finish(SessionEnd end);
@@ -74,6 +83,7 @@ class SessionClient {
   boost::asio::posix::stream_descriptor socket_;
   SessionStdio stdio_;
   std::function<void(SessionEnd)> ended_;
+  std::function<void(std::string_view)> typed_;
   std::unique_ptr<LentDescriptor> input_;
   std::unique_ptr<Sink> output_;
   std::unique_ptr<Sink> error_;
@@ -85,6 +95,8 @@ class SessionClient {
   std::string writing_;
   std::uint32_t credit_ = guest_init::kWindowBytes;
   bool reading_input_ = false;
+  bool input_ended_ = false;  // the guest knows
+  std::string untaken_;       // of the input, what there is no credit for
   std::optional<SessionEnd> end_;
   bool overrun_ = false;  // the guest has said more than it was granted
   std::shared_ptr<SessionClient*> self_;

@@ -13,8 +13,8 @@
 
 namespace layerboot::launcher {
 
-/// Has the terminal for as long as the shell runs; the console gets it back at its end, or with this object.
-/// On one io_context's thread.
+/// Has the terminal for as long as the shell runs, and until the person leaves it by Escape::kLeave, whatever
+/// the guest does; the console gets it back at its end, or with this object. On one io_context's thread.
 class ConsoleShell {
  public:
   /// `console` must outlive this; `input` and `output` are lent. `over` is called once, after the console has
@@ -32,6 +32,7 @@ class ConsoleShell {
 
  private:
   void say(std::string_view text) const;
+  void typed(std::string_view text);
   void ended(const SessionEnd& end);
 
   boost::asio::io_context& io_;
@@ -39,6 +40,7 @@ class ConsoleShell {
   int input_;
   int output_;
   std::function<void()> over_;
+  EscapeDetector escape_;
   std::unique_ptr<SessionClient> session_;
 };
 
