@@ -2,7 +2,9 @@
 #pragma once
 
 #include <filesystem>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "oci-mount/base/result.h"
@@ -14,9 +16,14 @@ namespace layerboot::launcher {
 /// reference: DATA/images/docker. Errors are image.sh's own, told on standard error.
 Result<std::string> supply_docker_image(const StateDirs& dirs);
 
-/// The same of DATA/images/programs: what a packaged VM needs beside our `programs`, QEMU and the libraries
-/// that these are linked with.
+/// The same of what a packaged VM needs beside our `programs`, QEMU and the libraries that these are linked
+/// with: DATA/images/programs-HASH, where HASH is of what they need of their libraries, and of how the image
+/// is made. What was built for others stays, for whoever has them.
 Result<std::string> supply_program_image(const StateDirs& dirs,
                                          const std::vector<std::filesystem::path>& programs);
+
+/// The libraries of `programs`, with the versions of their symbols, in what `ldd -v` has said of these. Pure.
+[[nodiscard]] std::set<std::string> needed_libraries(std::string_view said,
+                                                     const std::vector<std::filesystem::path>& programs);
 
 }  // namespace layerboot::launcher

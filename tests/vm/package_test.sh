@@ -26,13 +26,11 @@ end() {
 trap end EXIT
 make_home "$build"
 export LAYERBOOT_CONFIG=
-mkdir "$state/data/layerboot/images"
-ln -s "$images/programs" "$state/data/layerboot/images/programs"
 seccomp_profiles
 start_dockerd
 
 # Twice, the same image.
-package() { layerboot package -q "oci:$images/test/busybox:latest" -t vm:1 "${programs[@]}" -- -q --memory 192m --accel tcg -p 8080:80; }
+package() { layerboot package -q "oci:$images/test/busybox:latest" -t vm:1 --base "oci:$images/programs:latest" "${programs[@]}" -- -q --memory 192m --accel tcg -p 8080:80; }
 digest=$(package)
 [[ $digest =~ ^sha256:[0-9a-f]{64}$ ]] || fail "package: $digest"
 same "packaged once more" "$(package)" "$digest"
