@@ -76,8 +76,10 @@ void add_push(CommandSet& commands) {
   push->add_option(
       "DEST", options.image_name,
       "where to: localhost:5000/app:1, docker-daemon:NAME, containers-storage:NAME; default: by its name");
-  push->add_flag("--with-identity", options.with_identity,
-                 "also an image that has a VM's identity, such as its ssh host keys (commit --rebase)");
+  push->add_flag(
+      "--with-identity", options.with_identity,
+      "also an image that has a VM's identity, such as its ssh host keys (commit --rebase), or its "
+      "--password");
   add_tls_options(push, options);
   push->footer(
       "By skopeo, with the credentials that it finds (skopeo login). What is there is not sent again.");

@@ -15,6 +15,7 @@
 #include "launcher/host/network_check.h"
 #include "launcher/host/programs.h"
 #include "launcher/kernel/kernel_choice.h"
+#include "launcher/kernel/kernel_store.h"
 #include "launcher/qemu/accelerator.h"
 #include "launcher/qemu/qemu_args.h"
 #include "launcher/qemu/qemu_user.h"
@@ -54,8 +55,13 @@ Result<VmRecord> record_for(const Options& options, const VmDirectory& directory
     // A run that failed may have made the disk larger, which it stays.
     record.quota_bytes = std::max(record.quota_bytes, upper_disk_bytes(directory.paths()));
   }
+  record.has_given_password = record.has_password_written() && has_written(directory.paths());
   const UpperKind kept = record.run.upper;
   record.run = options;
+  // As it means the same from any working directory.
+  if (const auto spec = parse_kernel_spec(options.kernel, architecture_of(options));
+      spec && !spec->directory.empty())
+    record.run.kernel = std::filesystem::absolute(spec->directory).string();
   if (options.image.empty()) record.run.upper = kept;  // on somebody else's daemon nothing was written here
   return record;
 }

@@ -6,6 +6,7 @@
 #include "launcher/disk/upper_disk.h"
 #include "launcher/kernel/kernel_store.h"
 #include "launcher/vm/binfmt_layer.h"
+#include "oci-mount/base/log.h"
 #include "oci-mount/store/image.h"
 
 namespace layerboot::launcher {
@@ -81,6 +82,11 @@ Result<void> content_below(const StateDirs& dirs, const VmPaths& paths, const Vm
   commit.vm = record.name;
   commit.platform = image_platform(record.run);
   commit.added_layers = added_layers(dirs, paths, record);
+  commit.has_password = record.has_password_written();
+  if (commit.has_password)
+    log_warn(
+        "root's password that VM ", record.name,
+        " was given by --password is in what it has written, as a hash in /etc/shadow, and goes with it");
   return {};
 }
 

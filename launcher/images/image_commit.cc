@@ -66,14 +66,16 @@ void add_history(Json& config, const CommitOptions& options, const std::string& 
   history.push_back(std::move(entry));
 }
 
-/// Whoever has the image below has its identity too, unless all is one layer now.
-void label_identity(Json& config, const CommitOptions& options) {
+/// What is not for everybody. Whoever has the image below has its identity too, unless all is one layer now;
+/// and whoever has a layer with a hash of a password can guess at that.
+void label_secrets(Json& config, const CommitOptions& options) {
   Json& inner = config["config"];
   if (!inner.is_object()) inner = Json::object();
   Json& labels = inner["Labels"];
   if (!labels.is_object()) labels = Json::object();
   if (options.keep_identity) labels[kIdentityLabel] = options.vm;
   if (options.squash && !options.keep_identity) labels.erase(kIdentityLabel);
+  if (options.has_password) labels[kPasswordLabel] = options.vm;
   if (labels.empty()) inner.erase("Labels");
 }
 
@@ -142,7 +144,7 @@ Result<std::string> commit_image(const StateDirs& dirs, const CommitOptions& opt
   LB_TRY(image.add_layer_file(file, {{"mediaType", store::text_member(written, "mediaType")},
                                      {"digest", store::text_member(written, "digest")},
                                      {"size", size_bytes}}));
-  label_identity(config, options);
+  label_secrets(config, options);
   LB_ASSIGN(config, finished_config(std::move(config), options, diff_id));
   return image.finish(config, options.name);
 }

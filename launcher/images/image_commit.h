@@ -18,6 +18,9 @@ namespace layerboot::launcher {
 /// The label of an image in which a VM's identity is, such as its ssh host keys: the VM's name.
 inline constexpr const char* kIdentityLabel = "layerboot.identity";
 
+/// The label of an image in which root's password is that `run --password` gave a VM: the VM's name.
+inline constexpr const char* kPasswordLabel = "layerboot.root-password";
+
 struct CommitOptions {
   std::string vm;     // for messages
   std::string image;  // what open_image() takes
@@ -32,6 +35,7 @@ struct CommitOptions {
   std::string compression = "gzip";
   bool squash = false;         // everything in one layer
   bool keep_identity = false;  // machine-id, ssh host keys, /run and /tmp too
+  bool has_password = false;   // of --password, in /etc/shadow
   bool show_progress = true;
   /// Called around the reading of the upper, so that it is held still no longer than that. An Error ends the
   /// commit. May be empty.

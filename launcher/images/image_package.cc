@@ -10,6 +10,7 @@
 
 #include "launcher/host/run_tool.h"
 #include "launcher/host/staging_directory.h"
+#include "launcher/images/image_commit.h"
 #include "launcher/images/new_image.h"
 #include "launcher/images/package_layout.h"
 #include "launcher/images/store_index.h"
@@ -247,6 +248,14 @@ Result<Json> container_config(const store::Image& image, const PackageOptions& o
                    {"StopSignal", "SIGTERM"},
                    {"Volumes", {{std::string(kPackagedState), Json::object()}}}}}};
   if (!ports.empty()) config["config"]["ExposedPorts"] = std::move(ports);
+  // What the VM's is not for everybody for, holds for the package, too.
+  if (const Json* const inner = store::find_member(known, "config"); inner != nullptr) {
+    const Json* const labels = store::find_member(*inner, "Labels");
+    for (const char* label : {kIdentityLabel, kPasswordLabel}) {
+      const Json* const kept = labels == nullptr ? nullptr : store::find_member(*labels, label);
+      if (kept != nullptr) config["config"]["Labels"][label] = *kept;
+    }
+  }
   // The VM's: packaged twice, it is the same image.
   if (const std::string created = store::text_member(known, "created"); !created.empty())
     config["created"] = created;

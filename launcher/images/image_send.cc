@@ -62,18 +62,29 @@ Result<void> write_layout(const fs::path& layout, const HeldImage& image) {
   return put_entry(layout, image.descriptor, entry);
 }
 
-/// An image with private keys in it is not for others by mistake.
-Result<void> check_has_no_identity(const StateDirs& dirs, const HeldImage& image) {
-  LB_ASSIGN(const store::Image opened, store::open_image(str_cat("image@", image.entry.digest), dirs));
-  const Json config = Json::parse(opened.config_text, nullptr, false);
+/// What the image is labelled with (image_commit.h); empty: nothing.
+std::string label_of(const Json& config, const char* label) {
   const Json* const inner = store::find_member(config, "config");
   const Json* const labels = inner == nullptr ? nullptr : store::find_member(*inner, "Labels");
-  const Json* const vm = labels == nullptr ? nullptr : store::find_member(*labels, kIdentityLabel);
+  const Json* const vm = labels == nullptr ? nullptr : store::find_member(*labels, label);
   if (vm == nullptr) return {};
-  return fail(
-      EPERM, "it has in it what makes VM ", vm->is_string() ? vm->get<std::string>() : "",
-      " that machine, such as its ssh host keys: commit without --rebase and --keep-identity makes one "
-      "for others, --with-identity pushes this one");
+  return vm->is_string() && !vm->get<std::string>().empty() ? vm->get<std::string>() : "?";
+}
+
+/// An image with private keys or a password's hash in it is not for others by mistake.
+Result<void> check_has_no_secrets(const StateDirs& dirs, const HeldImage& image) {
+  LB_ASSIGN(const store::Image opened, store::open_image(str_cat("image@", image.entry.digest), dirs));
+  const Json config = Json::parse(opened.config_text, nullptr, false);
+  if (const std::string vm = label_of(config, kIdentityLabel); !vm.empty())
+    return fail(
+        EPERM, "it has in it what makes VM ", vm,
+        " that machine, such as its ssh host keys: commit without --rebase and --keep-identity makes one "
+        "for others, --with-identity pushes this one");
+  if (const std::string vm = label_of(config, kPasswordLabel); !vm.empty())
+    return fail(EPERM, "it has in it, as a hash, root's password that VM ", vm,
+                " was given by --password: reset the VM, run it without and commit it again, or push this "
+                "one by --with-identity");
+  return {};
 }
 
 struct Copy {
@@ -158,7 +169,7 @@ Result<std::string> push_image(const StateDirs& dirs, const PushOptions& options
   const InterruptScope interruptible;
   LB_ASSIGN(const HeldImage image, hold_image(dirs, options.reference));
   if (!options.with_identity) {
-    const auto good = check_has_no_identity(dirs, image);
+    const auto good = check_has_no_secrets(dirs, image);
     if (!good) return while_doing(good.error(), "cannot push ", options.reference);
   }
   const std::string wanted = options.destination.empty() ? image.entry.name : options.destination;

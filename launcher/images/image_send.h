@@ -15,14 +15,14 @@ struct PushOptions {
   std::string reference;    // an image of the store: its name, or the beginning of its digest
   std::string destination;  // a registry's name, docker-daemon:NAME or containers-storage:NAME; "": its own
   bool tls_verify = true;
-  bool with_identity = false;  // an image that is one machine, too
+  bool with_identity = false;  // an image that is one machine, or has its password, too
   bool show_progress = true;
 };
 
 /// Copies it there with skopeo, byte by byte as it is; blobs that a registry has are not sent again. Gives
 /// the name that it has there. EPERM for one
-/// that has a VM's identity (image_commit.h), unless asked for; ENOENT for an image that is not there or not
-/// whole; EINTR when interrupted.
+/// that has a VM's identity or its --password (image_commit.h), unless asked for; ENOENT for an image that is
+/// not there or not whole; EINTR when interrupted.
 Result<std::string> push_image(const StateDirs& dirs, const PushOptions& options);
 
 enum class ArchiveKind { kOci, kDocker };

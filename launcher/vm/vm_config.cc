@@ -38,6 +38,7 @@ std::string record_to_json(const VmRecord& record) {
                    {"image", record.image},           {"quota_bytes", record.quota_bytes},
                    {"machine_id", record.machine_id}, {"run", settings_to_json(record.run)}};
   if (!record.spent_upper.empty()) document["spent_upper"] = record.spent_upper;
+  if (record.has_given_password) document["has_given_password"] = true;
   // Foreign bytes in an image's path must not throw here.
   return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
@@ -54,6 +55,7 @@ Result<VmRecord> record_from_json(std::string_view text) {
   record.image = string_member(document, "image");
   record.machine_id = string_member(document, "machine_id");
   record.spent_upper = string_member(document, "spent_upper");
+  record.has_given_password = document.value("has_given_password", json(false)) == json(true);
   const auto quota = document.find("quota_bytes");
   if (quota == document.end() || !quota->is_number_unsigned()) return fail(EINVAL, "quota_bytes is missing");
   record.quota_bytes = quota->get<std::uint64_t>();

@@ -62,6 +62,12 @@ struct VmRecord {
   std::uint64_t quota_bytes = kDefaultQuotaBytes;
   std::string machine_id;
   RunSettings run;  // of the last run
+  /// An earlier run's --password is, as a hash, in what the VM has written.
+  bool has_given_password = false;
+
+  [[nodiscard]] bool has_password_written() const {
+    return has_given_password || !run.root_password_hash.empty();
+  }
   /// The identity of the image below what the VM had written (Image::chain_id) before it went on from
   /// `image`, which has that in it: it is to be thrown away. Empty: nothing is.
   std::string spent_upper = {};

@@ -50,6 +50,31 @@ TEST_F(CommitTest, AHistoryThatWasNotToldIsMadeWhole) {
   EXPECT_EQ(blob(blob(line_of(made))["config"]["digest"])["history"].size(), 3U);
 }
 
+TEST_F(CommitTest, AnImageWithAGivenPasswordIsNotPushedByMistake) {
+  Json record = Json::parse(read_text(vm("web") / "config.json"));
+  record["has_given_password"] = true;
+  write_text(vm("web") / "config.json", record.dump());
+  const Outcome made = commit({"web", "app:2"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  EXPECT_NE(made.err.find("/etc/shadow"), std::string::npos) << made.err;
+  const Json config = blob(blob(line_of(made))["config"]["digest"]);
+  EXPECT_EQ(config["config"]["Labels"]["layerboot.root-password"], "web");
+  const Outcome refused = layerboot({"push", "app:2", "localhost:1/app:2"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("--with-identity"), std::string::npos) << refused.err;
+
+  record.erase("has_given_password");
+  record["run"]["root_password_hash"] = "$6$x$y";
+  write_text(vm("web") / "config.json", record.dump());
+  const Outcome last = commit({"web"});
+  EXPECT_TRUE(
+      blob(blob(line_of(last))["config"]["digest"])["config"]["Labels"].contains("layerboot.root-password"))
+      << "of the last run";
+  record["run"].erase("root_password_hash");
+  write_text(vm("web") / "config.json", record.dump());
+  EXPECT_FALSE(blob(blob(line_of(commit({"web"})))["config"]["digest"])["config"].contains("Labels"));
+}
+
 TEST_F(CommitTest, ByItsDigestAlone) {
   const Outcome made = commit({"web"});
   ASSERT_EQ(made.exit_code, 0) << made.err;
