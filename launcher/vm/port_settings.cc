@@ -5,6 +5,8 @@
 
 #include "launcher/vm/run_settings.h"
 #include "oci-mount/base/decimal.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
 
 namespace layerboot::launcher {
 
@@ -89,19 +91,62 @@ Result<std::vector<PublishedPort>> parse_published(std::string_view text) {
   return ports;
 }
 
-Result<void> publish_exposed(const std::vector<std::string>& exposed, RunSettings& settings) {
-  for (const std::string& text : exposed) {
+namespace {
+
+/// Those of `texts` that can be forwarded; the others are named.
+std::vector<PublishedPort> exposed_ports(const std::vector<std::string>& texts) {
+  std::vector<PublishedPort> exposed;
+  for (const std::string& text : texts) {
     auto ports = ports_of(text);
-    if (!ports) return while_doing(ports.error(), "the image exposes ", text);
-    for (PublishedPort& port : *ports) {
-      const bool known = std::ranges::any_of(settings.published, [&](const PublishedPort& one) {
-        return one.guest == port.guest && one.udp == port.udp;
-      });
-      if (!known) settings.published.push_back(std::move(port));
+    if (ports) {
+      exposed.insert(exposed.end(), ports->begin(), ports->end());
+    } else {
+      log_warn("the image exposes ", printable(text), ", which is not forwarded: ", ports.error().describe());
     }
   }
+  return exposed;
+}
+
+bool is_published(const RunSettings& settings, const PublishedPort& port) {
+  return std::ranges::any_of(settings.published, [&](const PublishedPort& one) {
+    return one.guest == port.guest && one.udp == port.udp;
+  });
+}
+
+}  // namespace
+
+std::string port_text(const PublishedPort& port) { return str_cat(port.guest, port.udp ? "/udp" : "/tcp"); }
+
+Result<void> publish_exposed(const std::vector<std::string>& exposed, RunSettings& settings) {
+  for (PublishedPort& port : exposed_ports(exposed)) {
+    if (!is_published(settings, port)) settings.published.push_back(std::move(port));
+  }
   if (settings.published.size() <= kMaxPublished) return {};
-  return fail(E2BIG, "the image exposes more than ", kMaxPublished, " ports: publish those you need by -p");
+  return fail(E2BIG, "the image exposes more than the ", kMaxPublished,
+              " ports that can be published: leave --publish-all out, and give those you need by -p");
+}
+
+void publish_exposed_in_place(const std::vector<std::string>& exposed, RunSettings& settings) {
+  std::size_t left_out = 0;
+  for (PublishedPort& port : exposed_ports(exposed)) {
+    if (is_published(settings, port)) continue;
+    const auto same = std::ranges::find_if(settings.published, [&](const PublishedPort& one) {
+      return !one.random && one.host == port.guest && one.udp == port.udp;
+    });
+    if (same != settings.published.end()) {
+      log_warn("the image exposes ", port_text(port), ", which is not forwarded: -p leads that port to ",
+               port_text(*same));
+    } else if (settings.published.size() == kMaxPublished) {
+      ++left_out;
+    } else {
+      port.host = port.guest;
+      port.random = false;
+      settings.published.push_back(std::move(port));
+    }
+  }
+  if (left_out != 0)
+    log_warn(left_out, " of the ports that the image exposes are not forwarded: there is room for ",
+             kMaxPublished, ", of which those given by -p come first");
 }
 
 }  // namespace layerboot::launcher

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -150,6 +151,7 @@ struct RunSettings {
   bool no_initrd = false;  // the kernel mounts the root by itself
   RestartPolicy restart = RestartPolicy::kNo;
   unsigned restart_limit = 0;      // of kOnFailure, in a row; 0: none
+  bool remove_at_end = false;      // the VM goes with the run
   std::string root_password_hash;  // as shadow(5) has it; empty: the image's
   bool autologin = false;          // root, at the console
   bool docker = false;             // the image has a Docker engine, which is used from here
@@ -204,8 +206,16 @@ Result<SharedSocket> parse_shared_socket(std::string_view text);
 /// 8000-8009; without HOST any free port.
 Result<std::vector<PublishedPort>> parse_published(std::string_view text);
 
-/// What an image exposes, `80` or `53/udp`, at random ports: but what is published already.
+/// `80/tcp`, in the guest.
+[[nodiscard]] std::string port_text(const PublishedPort& port);
+
+/// What an image exposes, `80` or `53/udp`, at random ports: but what is published already. What can't be
+/// forwarded, such as sctp, is left out with a warning. E2BIG where there is more than kMaxPublished.
 Result<void> publish_exposed(const std::vector<std::string>& exposed, RunSettings& settings);
+
+/// The same at ports of the same number, as many as there is room for beside what is published already; the
+/// others are left out with a warning, as are those whose number leads elsewhere.
+void publish_exposed_in_place(const std::vector<std::string>& exposed, RunSettings& settings);
 
 /// `user`, `passt`, `none` or `tap=INTERFACE`, into `net` and `tap`. The error says what Docker's words are
 /// here.
@@ -219,6 +229,14 @@ Result<void> parse_nets(const std::vector<std::string>& texts, RunSettings& sett
 Result<void> parse_restart(std::string_view text, RunSettings& settings);
 
 nlohmann::json settings_to_json(const RunSettings& settings);
+
+/// The option of `run` that a member of settings_to_json() is about: "hosts" gives "--add-host".
+[[nodiscard]] std::string option_of_member(std::string_view member);
+
+/// By their options, what `settings` say otherwise than a run without any, but for the members `known`: what
+/// somebody who hands a VM on elsewhere has to speak of.
+[[nodiscard]] std::vector<std::string> settings_beside(const RunSettings& settings,
+                                                       std::span<const std::string_view> known);
 /// Members that are missing keep their defaults. EINVAL names the one that is wrong.
 Result<RunSettings> settings_from_json(const nlohmann::json& object);
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -254,6 +255,7 @@ json settings_to_json(const RunSettings& settings) {
           {"no_initrd", settings.no_initrd},
           {"disk_format", word_of(disk_words(), settings.disk_format)},
           {"restart", restart_word(settings)},
+          {"remove_at_end", settings.remove_at_end},
           {"root_password_hash", settings.root_password_hash},
           {"autologin", settings.autologin},
           {"docker", settings.docker},
@@ -306,6 +308,7 @@ Result<RunSettings> settings_from_json(const json& object) {
   std::string restart = "no";
   reader.text("restart", restart);
   if (!parse_restart(restart, settings)) reader.wrong("restart");
+  reader.flag("remove_at_end", settings.remove_at_end);
   reader.text("root_password_hash", settings.root_password_hash);
   reader.flag("autologin", settings.autologin);
   reader.flag("docker", settings.docker);
@@ -321,6 +324,46 @@ Result<RunSettings> settings_from_json(const json& object) {
   });
   LB_TRY(reader.done());
   return settings;
+}
+
+std::string option_of_member(std::string_view member) {
+  constexpr auto kOthers = std::to_array<std::pair<std::string_view, std::string_view>>({
+      {"memory_bytes", "--memory"},
+      {"more_nets", "--net"},
+      {"cgroup_v1", "--cgroup"},
+      {"environment", "--env"},
+      {"command", "COMMAND"},
+      {"ssh_keys", "--ssh-key"},
+      {"volumes", "--volume"},
+      {"published", "--publish"},
+      {"hosts", "--add-host"},
+      {"labels", "--label"},
+      {"disk_root", "--disk-image"},
+      {"sockets", "--socket"},
+      {"swap_bytes", "--swap"},
+      {"remove_at_end", "--rm"},
+      {"root_password_hash", "--password"},
+  });
+  const auto* const other =
+      std::ranges::find(kOthers, member, &std::pair<std::string_view, std::string_view>::first);
+  if (other != kOthers.end()) return std::string(other->second);
+  std::string option = str_cat("--", member);
+  std::ranges::replace(option, '_', '-');
+  return option;
+}
+
+std::vector<std::string> settings_beside(const RunSettings& settings,
+                                         std::span<const std::string_view> known) {
+  const json plain = settings_to_json({});
+  const json said = settings_to_json(settings);
+  std::vector<std::string> beside;
+  for (const auto& [member, value] : said.items()) {
+    const std::string option = option_of_member(member);
+    const bool is_known = std::ranges::find(known, member) != known.end();
+    if (!is_known && value != plain.at(member) && std::ranges::find(beside, option) == beside.end())
+      beside.push_back(option);
+  }
+  return beside;
 }
 
 }  // namespace layerboot::launcher

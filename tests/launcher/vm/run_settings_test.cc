@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -99,7 +100,39 @@ TEST(Published, WhatAnImageExposesIsPublishedOnce) {
   EXPECT_TRUE(settings.published[1].udp && settings.published[1].random);
   EXPECT_EQ(settings.published[2].guest, 443);
   EXPECT_FALSE(publish_exposed({"1-60"}, settings) && publish_exposed({"100-110"}, settings));
-  EXPECT_FALSE(publish_exposed({"eighty"}, settings));
+}
+
+TEST(Published, WhatCannotBeForwardedIsLeftOut) {
+  RunSettings settings;
+  testing::internal::CaptureStderr();
+  EXPECT_TRUE(publish_exposed({"eighty", "5000/sctp", "80"}, settings));
+  const std::string said = testing::internal::GetCapturedStderr();
+  ASSERT_EQ(settings.published.size(), 1U);
+  EXPECT_EQ(settings.published[0].guest, 80);
+  EXPECT_NE(said.find("5000/sctp"), std::string::npos) << said;
+  const auto too_many = publish_exposed({"1-60", "100-110"}, settings);
+  ASSERT_FALSE(too_many);
+  EXPECT_NE(too_many.error().text.find("leave --publish-all out"), std::string::npos);
+}
+
+TEST(SettingsBeside, AreAllThatWasSaidAndIsNotKnown) {
+  EXPECT_TRUE(settings_beside({}, {}).empty());
+  RunSettings settings;
+  settings.cpus = 3;
+  settings.user = "www";
+  settings.hosts = {{.name = "a", .address = "10.0.0.1"}};
+  settings.cgroup_v1 = true;
+  settings.more_nets = {{.kind = Net::kTap, .tap = "t"}};
+  settings.net = Net::kPasst;
+  constexpr auto kKnown = std::to_array<std::string_view>({"cpus"});
+  EXPECT_EQ(settings_beside(settings, kKnown),
+            (std::vector<std::string>{"--cgroup", "--add-host", "--net", "--user"}));
+}
+
+TEST(SettingsJson, RemembersThatTheVmGoesWithItsRun) {
+  RunSettings settings;
+  settings.remove_at_end = true;
+  EXPECT_TRUE(settings_from_json(settings_to_json(settings))->remove_at_end);
 }
 
 TEST(Published, RefusesWhatCantBe) {
