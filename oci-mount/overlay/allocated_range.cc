@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
+#include <span>
 
 namespace layerboot::overlay {
 
@@ -14,19 +14,35 @@ namespace {
 
 constexpr unsigned kExtentsAtOnce = 32;
 
+/// Some of the extents of a file.
+class Extents {
+ public:
+  /// Nothing where the host does not say.
+  static std::optional<Extents> of(int fd, std::uint64_t from, std::uint64_t end) {
+    Extents extents;
+    auto& map = *reinterpret_cast<struct fiemap*>(extents.memory_.data());
+    map.fm_start = from;
+    map.fm_length = end - from;
+    map.fm_extent_count = kExtentsAtOnce;
+    if (::ioctl(fd, FS_IOC_FIEMAP, &map) != 0) return std::nullopt;
+    return extents;
+  }
+  [[nodiscard]] std::span<const struct fiemap_extent> all() const {
+    const auto& map = *reinterpret_cast<const struct fiemap*>(memory_.data());
+    return {&map.fm_extents[0], map.fm_mapped_extents};
+  }
+
+ private:
+  alignas(struct fiemap) std::array<
+      unsigned char, sizeof(struct fiemap) + kExtentsAtOnce * sizeof(struct fiemap_extent)> memory_{};
+};
+
 /// Up to where it is allocated from `from` on; -1 where the host does not say.
 std::int64_t allocated_until(int fd, std::uint64_t from, std::uint64_t end) {
-  alignas(struct fiemap)
-      std::array<unsigned char, sizeof(struct fiemap) + kExtentsAtOnce * sizeof(struct fiemap_extent)>
-          memory{};
-  auto& map = *reinterpret_cast<struct fiemap*>(memory.data());
-  map.fm_start = from;
-  map.fm_length = end - from;
-  map.fm_extent_count = kExtentsAtOnce;
-  if (::ioctl(fd, FS_IOC_FIEMAP, &map) != 0) return -1;
+  const auto extents = Extents::of(fd, from, end);
+  if (!extents) return -1;
   std::uint64_t at = from;
-  for (unsigned i = 0; i < map.fm_mapped_extents; ++i) {
-    const auto& extent = map.fm_extents[i];
+  for (const auto& extent : extents->all()) {
     if (extent.fe_logical > at || (extent.fe_flags & FIEMAP_EXTENT_SHARED) != 0) break;
     at = extent.fe_logical + extent.fe_length;
   }
@@ -44,6 +60,23 @@ bool is_allocated(int fd, std::uint64_t offset, std::uint64_t end) {
     at = static_cast<std::uint64_t>(until);
   }
   return at >= end;
+}
+
+std::optional<std::uint64_t> first_unwritten(int fd) {
+  constexpr std::uint32_t kNotWritten =
+      FIEMAP_EXTENT_UNWRITTEN | FIEMAP_EXTENT_DELALLOC | FIEMAP_EXTENT_UNKNOWN;
+  std::uint64_t at = 0;
+  for (unsigned seen = 0; seen < kMostExtents; seen += kExtentsAtOnce) {
+    const auto extents = Extents::of(fd, at, FIEMAP_MAX_OFFSET);
+    if (!extents) return std::nullopt;
+    if (extents->all().empty()) return UINT64_MAX;
+    for (const auto& extent : extents->all()) {
+      if ((extent.fe_flags & kNotWritten) != 0) return extent.fe_logical;
+      if ((extent.fe_flags & FIEMAP_EXTENT_LAST) != 0) return UINT64_MAX;
+      at = extent.fe_logical + extent.fe_length;
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace layerboot::overlay

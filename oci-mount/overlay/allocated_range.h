@@ -1,7 +1,8 @@
-// Whether a range of a file is allocated on the host.
+// What of a file is allocated on the host, and written.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 namespace layerboot::overlay {
 
@@ -12,5 +13,9 @@ namespace layerboot::overlay {
 [[nodiscard]] bool is_allocated(int fd, std::uint64_t offset, std::uint64_t end);
 
 inline constexpr unsigned kMostExtents = 1024;
+
+/// Up to where a file has no extent that is allocated but not written, as it is on the disk; UINT64_MAX where
+/// it has none at all. Nothing where the host does not say, or has more than kMostExtents of them.
+[[nodiscard]] std::optional<std::uint64_t> first_unwritten(int fd);
 
 }  // namespace layerboot::overlay

@@ -290,7 +290,8 @@ Result<void> CopyUp::end_filling(Node& node, int fd, Result<void> filled, std::u
   if (before.capability) LB_TRY(set_xattr_at(self, kCapabilityXattr, *before.capability, 0));
   LB_TRY(set_times_at(self, {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.mtime}));
   LB_TRY(objects_.recount_attributes(node, self));
-  ledger_.grow_late(node);
+  // Filled, it has just been synced, and who could write to it waits for this.
+  filled ? ledger_.settled(node) : ledger_.data_changed(node, DataChange::kAny);
   return filled;
 }
 

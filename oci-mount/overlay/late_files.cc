@@ -16,9 +16,16 @@ void LateFiles::add(Node& file, std::uint64_t late_bytes) {
   if (charge.late_bytes == 0) ++count_;
   bytes_ += late_bytes - charge.late_bytes;
   charge.late_bytes = late_bytes;
-  if (charge.is_listed) return;
-  charge.listed_at = files_.insert(files_.end(), file.shared_from_this());
-  charge.is_listed = true;
+  list(file);
+}
+
+void LateFiles::list(Node& file) {
+  if (std::exchange(file.charge.is_listed, true)) return;
+  file.charge.listed_at = files_.insert(files_.end(), file.shared_from_this());
+}
+
+void LateFiles::list_again(Node& file) {
+  if (file.charge.late_bytes > 0) list(file);
 }
 
 void LateFiles::unlist(Node& file) {
@@ -38,15 +45,9 @@ NodePtr LateFiles::take_first() {
   return first;
 }
 
-void LateFiles::clear() {
-  while (NodePtr file = take_first()) file->charge.late_bytes = 0;
-  count_ = 0;
-  bytes_ = 0;
-}
-
-LateFiles::Fill LateFiles::fill(std::uint64_t budget_bytes) const {
+LateFiles::Fill LateFiles::fill(std::uint64_t budget_bytes, std::uint64_t forgotten_bytes) const {
   const std::size_t count = count_.load(std::memory_order_relaxed);
-  const std::uint64_t bytes = bytes_.load(std::memory_order_relaxed);
+  const std::uint64_t bytes = bytes_.load(std::memory_order_relaxed) + forgotten_bytes;
   const std::uint64_t most = most_bytes(budget_bytes);
   // What is being settled counts as well: there is to be room for that.
   if (count > kMostFiles / 4 * 3 || bytes > most / 4 * 3) return Fill::kTooMuch;

@@ -10,12 +10,12 @@
 
 namespace layerboot::overlay {
 
-/// A file is listed when it has been written to, and counts until the host is known to have allocated all of
-/// it: then it is no more than booked. Who is to see to that takes the oldest (settling.h). Under the
-/// Overlay's lock, but for what says that it is lock-free.
+/// A file is listed when its data has changed, and counts until the host is known to have allocated all of
+/// it: then it is no more than booked. Who is to see to that takes the oldest (settling.h), and lists again
+/// what came to nothing. Under the Overlay's lock, but for what says that it is lock-free.
 class LateFiles {
  public:
-  /// A listed file stays in memory while it has a name, so that it can be looked at.
+  /// A listed file stays in memory while it has a name, so that it can be looked at; not beyond so many.
   static constexpr std::size_t kMostFiles = 2048;
   /// What may be allocated without being booked: a 32nd of the budget, and no less than this.
   static constexpr std::uint64_t kLeastBytes = 1U << 20;
@@ -31,14 +31,17 @@ class LateFiles {
   void drop(Node& file);
   /// Takes the oldest off the list, where it counts on; null where none is listed.
   NodePtr take_first();
-  /// None counts any more.
-  void clear();
+  /// One that was taken, and counts still, is the last of the list.
+  void list_again(Node& file);
+  /// Whether so many may stay in memory.
+  [[nodiscard]] bool has_room() const { return count_.load(std::memory_order_relaxed) <= kMostFiles; }
 
-  /// Lock-free.
+  /// Lock-free. `forgotten_bytes`: what files that have left memory may take as well.
   enum class Fill { kLittle, kMuch, kTooMuch };
-  [[nodiscard]] Fill fill(std::uint64_t budget_bytes) const;
+  [[nodiscard]] Fill fill(std::uint64_t budget_bytes, std::uint64_t forgotten_bytes) const;
 
  private:
+  void list(Node& file);
   void unlist(Node& file);
 
   std::list<NodePtr> files_;

@@ -1,18 +1,18 @@
 // LateGrowth: what the quota has booked for files that left memory before the host had allocated all of
-// theirs.
+// theirs, and what they may still take.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
-#include <utility>
 
 namespace layerboot::overlay {
 
 /// A host allocates at write-back, and a scattered file then takes blocks for its tree of extents that no
 /// stat before has shown (ext4: four extents lie in the inode, more need a block). Booked against what is
-/// remembered here, they are not lost when the file is met again. Not thread-safe.
+/// remembered here, they are not lost when the file is met again. Not thread-safe, but for late_bytes().
 class LateGrowth {
  public:
   /// Files remembered. Beyond it one gives way, and what it grows late is found by the next count.
@@ -20,43 +20,54 @@ class LateGrowth {
   /// What they take at most, which is the program's own (MemoryBudget::kProgramBytes).
   static constexpr std::size_t kMaxBytes = 4U << 20;
 
-  [[nodiscard]] const std::unordered_map<std::uint64_t, std::uint64_t>& all() const { return charged_; }
+  struct File {
+    std::uint64_t charged_bytes = 0;
+    std::uint64_t late_bytes = 0;  // what it may take beyond that
+  };
+  [[nodiscard]] const std::unordered_map<std::uint64_t, File>& all() const { return files_; }
 
-  void remember(std::uint64_t host_ino, std::uint64_t charged_bytes) {
-    if (charged_.size() >= kMaxFiles && !charged_.contains(host_ino)) {
-      charged_.erase(charged_.begin());
+  void remember(std::uint64_t host_ino, File file) {
+    if (files_.size() >= kMaxFiles && !files_.contains(host_ino)) {
+      static_cast<void>(take(files_.begin()->first));
       has_forgotten_ = true;
     }
-    charged_[host_ino] = charged_bytes;
+    File& known = files_[host_ino];
+    late_bytes_ += file.late_bytes - known.late_bytes;
+    known = file;
     has_uncounted_ = true;
   }
-  /// A count has met these of them, and the others are no more. Those that have given way may still grow.
-  void take_count(std::unordered_map<std::uint64_t, std::uint64_t> charged) {
-    charged_ = std::move(charged);
-    has_uncounted_ = false;
+  /// Those that are remembered from now on are what a count has met of them; the others are no more.
+  void begin_count() {
+    files_.clear();
+    late_bytes_ = 0;
   }
+  void end_count() { has_uncounted_ = false; }
   /// Files have come since the last count, which may have grown meanwhile.
   [[nodiscard]] bool has_uncounted() const { return has_uncounted_; }
   /// One has given way: what it grows by is found by nothing but a count.
   [[nodiscard]] bool has_forgotten() const { return has_forgotten_; }
+  /// What all that are remembered may take. Lock-free.
+  [[nodiscard]] std::uint64_t late_bytes() const { return late_bytes_.load(std::memory_order_relaxed); }
 
   /// What was booked for the file, which is forgotten here; nothing when it is not known.
   [[nodiscard]] std::optional<std::uint64_t> take(std::uint64_t host_ino) {
-    const auto found = charged_.find(host_ino);
-    if (found == charged_.end()) return std::nullopt;
-    const auto charged_bytes = found->second;
-    charged_.erase(found);
-    return charged_bytes;
+    const auto found = files_.find(host_ino);
+    if (found == files_.end()) return std::nullopt;
+    const File file = found->second;
+    files_.erase(found);
+    late_bytes_ -= file.late_bytes;
+    return file.charged_bytes;
   }
 
   void clear() {
-    charged_.clear();
+    begin_count();
+    end_count();
     has_forgotten_ = false;
-    has_uncounted_ = false;
   }
 
  private:
-  std::unordered_map<std::uint64_t, std::uint64_t> charged_;  // by inode number on the host
+  std::unordered_map<std::uint64_t, File> files_;  // by inode number on the host
+  std::atomic<std::uint64_t> late_bytes_ = 0;
   bool has_forgotten_ = false;
   bool has_uncounted_ = false;
 };

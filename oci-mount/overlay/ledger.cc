@@ -55,16 +55,23 @@ void Ledger::meet(Node& node, const struct stat& st) {
   const auto remembered = late_growth_.take(st.st_ino);
   node.charge.bytes = remembered.value_or(charge_of(node, st));
   charge(node, st);
-  if (remembered) grow_late(node);
+  if (remembered) data_changed(node, DataChange::kAny);
 }
 
 void Ledger::part(Node& node) {
   if (node.is_gone()) return;
   late_files_.drop(node);
-  if (node.charge.grows_late) late_growth_.remember(node.host_ino, node.charge.bytes);
+  if (node.charge.grows_late) remember(node.host_ino, node.charge.bytes);
 }
 
-void Ledger::grow_late(Node& file) {
+void Ledger::remember(std::uint64_t host_ino, std::uint64_t charged_bytes) {
+  // Charged is what is allocated, and more.
+  late_growth_.remember(host_ino,
+                        {.charged_bytes = charged_bytes, .late_bytes = tariff_.late_growth(charged_bytes)});
+}
+
+void Ledger::data_changed(Node& file, DataChange change) {
+  if (change == DataChange::kInPlace && file.file.is_written) return;
   const std::uint64_t allocated = file.charge.allocated_bytes;
   if (!tariff_.changes_late(allocated)) return;
   file.charge.grows_late = true;
@@ -79,7 +86,16 @@ void Ledger::settled(Node& file) {
 LateFiles::Fill Ledger::late_fill() const {
   // Most often it is little by any budget, and the budget's lock need not be taken.
   constexpr auto kLittle = LateFiles::Fill::kLittle;
-  return late_files_.fill(0) == kLittle ? kLittle : late_files_.fill(quota_.limits().bytes);
+  const std::uint64_t forgotten_bytes = late_growth_.late_bytes();
+  if (late_files_.fill(0, forgotten_bytes) == kLittle) return kLittle;
+  return late_files_.fill(quota_.limits().bytes, forgotten_bytes);
+}
+
+bool Ledger::is_to_count_on_disk() const {
+  if (late_is_missed_ || late_growth_.has_forgotten()) return true;
+  // There is to be room for what comes until the next count.
+  return late_growth_.all().size() > LateGrowth::kMaxFiles / 2 ||
+         late_growth_.late_bytes() > LateFiles::most_bytes(quota_.limits().bytes) / 4;
 }
 
 bool Ledger::add_name(Node& directory, std::string_view name) {
@@ -94,6 +110,7 @@ bool Ledger::add_name(Node& directory, std::string_view name) {
 
 void Ledger::miss(int fd, std::uint64_t bytes) {
   doubt();
+  late_is_missed_ = true;
   const auto st = stat_at({fd, ""});
   if (!st || st->st_nlink > 0) quota_.settle_bytes(0, bytes);
 }
@@ -104,17 +121,22 @@ void Ledger::change_whiteouts(std::size_t gone, std::size_t made) {
 
 std::vector<CleanStop::LateFile> Ledger::late_files() const {
   std::vector<CleanStop::LateFile> files;
-  for (const auto& [ino, bytes] : late_growth_.all()) files.push_back({ino, bytes});
+  for (const auto& [ino, file] : late_growth_.all()) files.push_back({ino, file.charged_bytes});
   return files;
 }
 
 void Ledger::recall(const std::vector<CleanStop::LateFile>& late_files) {
-  for (const auto& file : late_files) late_growth_.remember(file.host_ino, file.charged_bytes);
+  for (const auto& file : late_files) remember(file.host_ino, file.charged_bytes);
 }
 
 void Ledger::recount(const Survey& survey, Counted counted) {
-  if (counted == Counted::kOnDisk) late_growth_.clear();
-  late_growth_.take_count(survey.late_files);
+  if (counted == Counted::kOnDisk) {
+    late_growth_.clear();
+    late_is_missed_ = false;
+  }
+  late_growth_.begin_count();
+  for (const auto& [ino, bytes] : survey.late_files) remember(ino, bytes);
+  late_growth_.end_count();
   in_doubt_ = false;
   quota_.set_usage(survey.usage);
 }

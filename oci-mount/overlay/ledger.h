@@ -2,6 +2,15 @@
 //
 // The budget itself is Quota's; how an object's charge follows what the host says of it is here, and nowhere
 // else. Under the Overlay's lock, but for reserve(), quota() and late_fill(), which any thread may call.
+//
+// What a file may still grow by: a host allocates at write-back, so that a file whose data has changed may
+// take more than is booked until the host has written it out. Each change of data begins that, also one that
+// took no block (data_changed), and it ends with what the file takes then being booked (settled), with the
+// file, or with a count of what is on the disk (recount); with nothing else. Meanwhile one of two has it, and
+// all that both have counts in late_fill():
+//
+//   LateFiles   while the file is in memory: on its list, or taken off it by who has the host write it out
+//   LateGrowth  when it has left memory, by its inode (part), until it is met again (meet)
 #pragma once
 
 #include <sys/stat.h>
@@ -22,6 +31,9 @@ namespace layerboot::overlay {
 
 /// What the host had of the upper when it was counted: all, or what it had allocated so far.
 enum class Counted { kOnDisk, kAsShown };
+
+/// How a file's data has changed: within blocks that it had, and as large as before; or in any way.
+enum class DataChange { kInPlace, kAny };
 
 class Ledger {
  public:
@@ -61,16 +73,18 @@ class Ledger {
   /// It leaves memory: what it was charged is remembered where the host may still allocate for it.
   void part(Node& node);
 
-  /// A file has been written to, and charge() has booked what the host shows of it: it may allocate more.
-  void grow_late(Node& file);
+  /// After each change of a file's data, when charge() has booked what the host shows of it: it may allocate
+  /// more. Not by what is written in place where nothing is unwritten (FileState::is_written).
+  void data_changed(Node& file, DataChange change);
   /// The host has allocated all of it, and that is booked.
   void settled(Node& file);
   /// Of files that the host may still allocate for, the one that was written to first, no longer listed; null
-  /// where there is none. settled() follows, unless it is listed again by then.
+  /// where there is none. settled() follows, or list_again() where it is not listed by then.
   NodePtr take_late() { return late_files_.take_first(); }
+  void list_again(Node& file) { late_files_.list_again(file); }
+  /// It is listed, and so is to stay in memory until it is settled; false where too many would.
+  [[nodiscard]] bool keeps(const Node& file) const { return file.charge.is_listed && late_files_.has_room(); }
   [[nodiscard]] LateFiles::Fill late_fill() const;
-  /// The session ends: they are parted with, or counted.
-  void forget_late() { late_files_.clear(); }
 
   /// A name more in a directory. True when so many have come that it is to be looked at and charged: it grows
   /// by a block for many names.
@@ -91,7 +105,12 @@ class Ledger {
   void doubt() { in_doubt_ = true; }
   /// False where only a count tells what the upper takes: by what was said above, or there were too many late
   /// files, or what was cut off files is still charged, though nobody knows any more of which.
-  [[nodiscard]] bool is_exact() const { return !in_doubt_ && !late_growth_.has_forgotten(); }
+  [[nodiscard]] bool is_exact() const {
+    return !in_doubt_ && !late_is_missed_ && !late_growth_.has_forgotten();
+  }
+  /// When all have left memory: whether a count is to be of what is on the disk. Else, files that nobody
+  /// remembers would grow late, or those that are remembered by more than may add up from count to count.
+  [[nodiscard]] bool is_to_count_on_disk() const;
 
   /// All is counted anew: nothing that was booked before counts. Files for which the host may still allocate
   /// are remembered as the count has met them; those that nobody remembers stay in doubt, unless all was on
@@ -100,12 +119,14 @@ class Ledger {
 
  private:
   [[nodiscard]] std::uint64_t charge_of(const Node& node, const struct stat& st) const;
+  void remember(std::uint64_t host_ino, std::uint64_t charged_bytes);
 
   Tariff tariff_;
   Quota quota_;
   LateFiles late_files_;
   LateGrowth late_growth_;
   bool in_doubt_ = false;
+  bool late_is_missed_ = false;  // files that nobody knows may grow late
   Burials* burials_ = nullptr;
 };
 

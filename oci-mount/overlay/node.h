@@ -114,14 +114,16 @@ struct FileState {
   bool data_lost = false;        // a metacopy that leads to no file: see redirects.h
   bool no_capability = false;    // known to have no security.capability
   std::optional<bool> dense;     // whether it has no hole; asked for at need, without the lock
-  std::uint32_t holes_made = 0;  // changes that `dense` may be older than
+  bool is_written = false;       // known to have no extent that is allocated, but not written
+  std::uint32_t holes_made = 0;  // changes that `dense` and `is_written` may be older than
   BlocksInUse blocks;
   std::optional<Filling> filling;  // while a metacopy gets its data
   LateWrites late_writes;
 
-  /// It may have holes that it had not.
+  /// It may have holes, or unwritten extents, that it had not.
   void forget_density() {
     dense.reset();
+    is_written = false;
     ++holes_made;
   }
 };

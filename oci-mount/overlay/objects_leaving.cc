@@ -15,12 +15,12 @@ void Objects::release_if_unused(NodePtr node) {
   while (node) {
     if (nodes_.is_referenced(*node) || node->holders.loaded_children > 0 || node->holders.pins > 0) return;
     if (node->is_orphan()) free_orphan(*node);
+    if (is_to_be_settled(*node)) return;
     if (node->in_work() && free_work_object(*node)) {
       ledger_.part(*node);
       return nodes_.erase(node);
     }
     if (nodes_.stays_for_session(*node)) return;
-    if (node->charge.is_listed && node->standing == Standing::kNamed) return;  // until it is settled
     // What it has grown by must not be lost to the budget.
     if (!node->is_gone()) static_cast<void>(attr_of(*node));
     ledger_.part(*node);
@@ -31,6 +31,15 @@ void Objects::release_if_unused(NodePtr node) {
     node->standing = Standing::kGone;  // for whoever still has it in hand
     node = std::move(parent);
   }
+}
+
+/// It may still grow, and lives on by a name: then it stays until it is settled.
+bool Objects::is_to_be_settled(Node& node) {
+  if (!ledger_.keeps(node) || !node.in_work())
+    return ledger_.keeps(node) && node.standing == Standing::kNamed;
+  node.known.valid = false;
+  const auto attr = attr_of(node);
+  return attr && attr->nlink > 0;
 }
 
 bool Objects::make_orphan(Node& node) {
@@ -158,7 +167,9 @@ Result<void> Objects::settle_all(Late late) {
 
 void Objects::end_session() {
   free_unnamed();
-  ledger_.forget_late();
+  for (const auto& [id, node] : nodes_.all()) {
+    if (node->standing == Standing::kNamed) ledger_.part(*node);
+  }
   nodes_.clear();
   places_.drop_all_fds();
 }

@@ -137,12 +137,6 @@ void Overlay::reset() {
       counts_right()) {
     known = known_by_session();
   }
-  if (!known) {
-    for (const auto& [id, node] : parts_.nodes.all()) {
-      // Others go now, and the host gives their numbers to new files.
-      if (node->standing == Standing::kNamed) parts_.ledger.part(*node);
-    }
-  }
   parts_.objects.end_session();
   if (const auto cleared = parts_.places.clear_work(); !cleared) {
     log_warn("cannot clear the upper's work directory: ", cleared.error().describe());
@@ -162,8 +156,10 @@ bool Overlay::is_at_work() const {
 
 /// As at a start after a crash: one walk finds what is there, and what it takes.
 Result<void> Overlay::start_counted_session() {
-  auto survey = parts_.places.upper().survey(&parts_.memory, &parts_.ledger.late_growth());
-  if (survey) parts_.ledger.recount(*survey, Counted::kAsShown);
+  const Upper& upper = parts_.places.upper();
+  const bool on_disk = parts_.ledger.is_to_count_on_disk() && ::syncfs(upper.root_fd()) == 0;
+  auto survey = upper.survey(&parts_.memory, on_disk ? nullptr : &parts_.ledger.late_growth());
+  if (survey) parts_.ledger.recount(*survey, on_disk ? Counted::kOnDisk : Counted::kAsShown);
   LB_TRY(start_session(survey.value_or(Survey{})));
   LB_TRY(look_for_lost_names());
   return survey ? Result<void>() : std::unexpected(std::move(survey).error());
@@ -259,11 +255,14 @@ Result<Entry> Overlay::lookup(NodeId parent, std::string_view name) {
 
 void Overlay::forget(NodeId id, std::uint64_t count) {
   if (parts_.lower.tree.contains(id) && !parts_.nodes.is_row_released(id, count)) return;
-  const PartLock lock(parts_.mutex);
-  const NodePtr node = parts_.nodes.known(id);
-  if (!node) return;
-  parts_.nodes.take_references(*node, count);
-  parts_.objects.release_if_unused(node);
+  {
+    const PartLock lock(parts_.mutex);
+    const NodePtr node = parts_.nodes.known(id);
+    if (!node) return;
+    parts_.nodes.take_references(*node, count);
+    parts_.objects.release_if_unused(node);
+  }
+  parts_.settling.keep_up();  // it may be in memory for nothing else
 }
 
 Result<Attr> Overlay::getattr(NodeId id) {

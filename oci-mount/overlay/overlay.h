@@ -136,7 +136,7 @@ class Overlay final : public FileSystem {
 
   /// What must be known and reserved before bytes are written to a file of the upper.
   struct WriteGrant {
-    FdCache::Fd fd;
+    FdCache::Fd fd;  // to be let go of without the lock
     Quota::Reservation reserved;
     std::uint64_t growth_bytes = 0;  // reserved
     std::uint64_t size_bytes = 0;    // of the file before
@@ -145,7 +145,7 @@ class Overlay final : public FileSystem {
     bool is_late = false;           // FileState::late_writes counts it
     /// Nothing is granted: the host is to be asked, without the lock, by grant_after_asking().
     enum class Question { kNone, kHoles, kBlocks } question = Question::kNone;
-    std::uint32_t holes_made = 0;  // FileState::holes_made, where it asks for holes
+    std::uint32_t holes_made = 0;  // FileState::holes_made before
   };
   /// What the host has been asked.
   struct Asked {
@@ -158,13 +158,14 @@ class Overlay final : public FileSystem {
                                         std::uint64_t length, Writer writer);
   void book_growth(Node& node, int fd);
   void book_allocation(Node& node, int fd, std::uint64_t most_bytes);
-  void settle_write(const NodePtr& node, WriteGrant grant);
+  void settle_write(Node& node, WriteGrant& grant);
 
   static NodePtr first_not_durable(NodePtr node);
   Task<Result<void>> sync_way(Reactor& reactor, NodePtr node, std::uint32_t changes);
 
   enum class Owner { kStays, kSet };
   Task<Result<void>> truncate(Reactor& reactor, const NodePtr& node, std::uint64_t size_bytes);
+  Result<Attr> change_attributes(const NodePtr& node, const AttrChange& change);
   Result<void> apply(const NodePtr& node, const AttrChange& change);
   Result<void> apply_nature(const NodePtr& node, Place place, const AttrChange& change);
   Result<void> set_nature(Node& node, Place place, const Nature& nature, Owner owner);

@@ -96,6 +96,7 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   const NodePtr node = copied->node();
   FdCache::Fd fd;
   Result<Quota::Reservation> reserved;
+  co_await parts_.settling.room(reactor);
   const bool frees = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0;
   const std::uint64_t end = offset + length_bytes;
   const std::uint64_t most_bytes = frees ? 0 : block_end(end) - block_start(offset);
@@ -133,7 +134,7 @@ void Overlay::book_allocation(Node& node, int fd, std::uint64_t most_bytes) {
   const auto st = stat_at({fd, ""});
   if (!st) return;
   parts_.objects.book(node, *st);
-  parts_.ledger.grow_late(node);
+  parts_.ledger.data_changed(node, DataChange::kAny);
 }
 
 Result<std::uint64_t> Overlay::lseek(NodeId id, std::uint64_t offset, std::uint32_t whence) {

@@ -24,11 +24,20 @@ Task<Result<Attr>> Overlay::setattr(Reactor& reactor, NodeId id, AttrChange chan
     auto cut = co_await truncate(reactor, node, *change.size_bytes);
     if (!cut) co_return std::unexpected(cut.error());
   }
+  auto changed = change_attributes(node, change);
+  if (change.size_bytes) parts_.settling.keep_up();
+  co_return changed;
+}
+
+Result<Attr> Overlay::change_attributes(const NodePtr& node, const AttrChange& change) {
   const std::lock_guard lock(parts_.mutex);
   auto applied = apply(node, change);
   node->known.valid = false;
-  if (!applied) co_return std::unexpected(applied.error());
-  co_return parts_.objects.attr_of(*node);
+  auto attr = parts_.objects.attr_of(*node);
+  // The rest of the last block is written over, and what lay beyond the end may be a part of the file now.
+  if (change.size_bytes && !node->is_gone()) parts_.ledger.data_changed(*node, DataChange::kAny);
+  if (!applied) return std::unexpected(applied.error());
+  return attr;
 }
 
 /// Without the lock: the host frees some gigabytes a second. Where it may be many, not on a queue's thread.

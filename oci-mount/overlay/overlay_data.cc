@@ -96,10 +96,10 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
   if (!node->known.valid) LB_TRY(parts_.objects.attr_of(*node));
   const Attr& attr = node->known.attr;
   grant.size_bytes = attr.size_bytes;
+  grant.holes_made = node->file.holes_made;
   const std::uint64_t end = offset + length;
   if (!asked.holes && !node->file.dense && may_allocate_nothing(*node, end)) {
     grant.question = WriteGrant::Question::kHoles;
-    grant.holes_made = node->file.holes_made;
     return grant;
   }
   grant.growth_bytes = worst_growth(*node, offset, end);
@@ -133,8 +133,9 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
 Result<Overlay::WriteGrant> Overlay::grant_after_asking(const NodePtr& node, WriteGrant grant,
                                                         std::uint64_t offset, std::uint64_t length,
                                                         Writer writer) {
+  const FdCache::Fd fd = grant.fd;  // outlives the locks
   if (grant.question == WriteGrant::Question::kHoles) {
-    const bool dense = ::lseek(grant.fd->get(), 0, SEEK_HOLE) >= static_cast<off_t>(grant.size_bytes);
+    const bool dense = ::lseek(fd->get(), 0, SEEK_HOLE) >= static_cast<off_t>(grant.size_bytes);
     const PartLock lock(parts_.mutex);
     if (node->file.holes_made == grant.holes_made) node->file.dense = dense;
     LB_ASSIGN(grant, prepare_write(node, offset, length, writer, {.holes = true}));
@@ -147,19 +148,25 @@ Result<Overlay::WriteGrant> Overlay::grant_after_asking(const NodePtr& node, Wri
   return granted;
 }
 
-void Overlay::settle_write(const NodePtr& node, WriteGrant grant) {
-  if (grant.is_late) end_late_write(*node, grant.fd->get());
-  if (grant.relies_on_blocks) parts_.objects.end_relying(*node, grant.fd->get());
-  if (grant.leaves_hole) node->file.forget_density();
-  if (node->is_gone()) return parts_.ledger.miss(grant.fd->get(), grant.growth_bytes);
-  if (grant.growth_bytes == 0 && node->known.valid && node->known.attr.size_bytes == grant.size_bytes) {
-    node->known.times_stale = true;  // written within the file: it is as large as before
-    return;
+/// The grant's descriptor may be the file's last: who called keeps it until the lock is free.
+void Overlay::settle_write(Node& node, WriteGrant& grant) {
+  const int fd = grant.fd->get();
+  if (grant.is_late) end_late_write(node, fd);
+  if (grant.relies_on_blocks) parts_.objects.end_relying(node, fd);
+  // Also where the file was cut meanwhile, below what was then written.
+  if (grant.leaves_hole || grant.holes_made != node.file.holes_made) node.file.forget_density();
+  if (node.is_gone()) {
+    parts_.ledger.miss(fd, grant.growth_bytes);
+  } else if (grant.growth_bytes == 0 && node.known.valid && node.known.attr.size_bytes == grant.size_bytes) {
+    node.known.times_stale = true;  // written within the file: it is as large as before
+    parts_.ledger.data_changed(node, DataChange::kInPlace);
+  } else {
+    node.known.valid = false;
+    if (grant.growth_bytes > 0) book_growth(node, fd);
+    parts_.ledger.data_changed(node, DataChange::kAny);
   }
-  node->known.valid = false;
-  // Settled now, so that the next reservation sees what this one became.
-  if (grant.growth_bytes > 0) book_growth(*node, grant.fd->get());
-  parts_.ledger.grow_late(*node);
+  // Given back now, so that the next reservation sees what this one became.
+  grant.reserved = {};
 }
 
 /// Over the budget, what the host has allocated ahead of the file's end is given back.
@@ -178,13 +185,13 @@ Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::sp
                                         Writer writer) {
   const std::size_t length = total_bytes(from);
   if (range_wraps(offset, length)) return fail(EFBIG);
-  if (parts_.nodes.is_held_untouched(id)) return Lower::kWouldWait;
+  if (parts_.nodes.is_held_untouched(id) || !parts_.settling.has_room()) return Lower::kWouldWait;
   if (auto patient = patient_writes_.load(std::memory_order_relaxed); patient > 0) {
     patient_writes_.compare_exchange_strong(patient, patient - 1, std::memory_order_relaxed);
     return Lower::kWouldWait;
   }
   std::optional<Pin> pin;  // outlives the lock
-  WriteGrant grant;
+  WriteGrant grant;        // so does its descriptor
   {
     const PartLock lock(parts_.mutex);
     LB_ASSIGN(const Ref ref, parts_.nodes.find(id));
@@ -204,7 +211,7 @@ Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::sp
   }
   {
     const PartLock lock(parts_.mutex);
-    settle_write(pin->node(), std::move(grant));
+    settle_write(*pin->node(), grant);
   }
   parts_.settling.keep_up();
   if (put < 0) return fail(code);
@@ -219,6 +226,7 @@ Task<Result<std::size_t>> Overlay::write(Reactor& reactor, NodeId id, std::uint6
   auto copied = co_await parts_.copy_up.copy_up(reactor, id, CopyUp::kAllData);
   if (!copied) co_return std::unexpected(copied.error());
   const NodePtr node = copied->node();
+  co_await parts_.settling.room(reactor);
   WriteGrant grant;
   {
     const PartLock lock(parts_.mutex);
@@ -230,7 +238,7 @@ Task<Result<std::size_t>> Overlay::write(Reactor& reactor, NodeId id, std::uint6
   auto put = co_await write_whole(reactor, grant.fd->get(), from, offset);
   {
     const PartLock lock(parts_.mutex);
-    settle_write(node, std::move(grant));
+    settle_write(*node, grant);
   }
   parts_.settling.keep_up();
   co_return put;

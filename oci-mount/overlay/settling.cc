@@ -4,94 +4,165 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdint>
-#include <span>
+#include <new>
 #include <utility>
+
+#include "oci-mount/overlay/allocated_range.h"
 
 namespace layerboot::overlay {
 
-namespace {
-
 using Fill = LateFiles::Fill;
 
-/// Allocated at the latest when the host has written it: some split extents only then.
-void write_out(std::span<const SharedFd> fds) {
-  constexpr unsigned kBegin = SYNC_FILE_RANGE_WRITE;
-  constexpr unsigned kWhole =
-      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-  for (const auto& fd : fds) static_cast<void>(::sync_file_range(fd->get(), 0, 0, kBegin));
-  for (const auto& fd : fds) {
-    if (::sync_file_range(fd->get(), 0, 0, kWhole) != 0) static_cast<void>(::fsync(fd->get()));
-  }
+Settling::Files::~Files() {
+  if (pins_.empty()) return;
+  const PartLock lock(settling_.mutex_);
+  for (const Pin& file : pins_) settling_.ledger_.list_again(*file.node());
 }
 
-}  // namespace
-
-std::vector<Pin> Settling::take(std::size_t most) {
-  std::vector<Pin> files;
+Settling::Files Settling::take(std::size_t most_files, std::uint64_t most_bytes) {
+  Files files(*this);
   const PartLock lock(mutex_);
-  while (files.size() < most) {
+  for (std::uint64_t bytes = 0; files.pins_.size() < most_files && bytes < most_bytes;) {
     const NodePtr file = ledger_.take_late();
     if (!file) break;
-    files.emplace_back(objects_, file);
+    bytes += file->charge.allocated_bytes;
+    files.pins_.emplace_back(objects_, file);
   }
   return files;
 }
 
-std::vector<Pin> Settling::take_all() { return take(SIZE_MAX); }
+Settling::Files Settling::take_all() { return take(SIZE_MAX, UINT64_MAX); }
 
-bool Settling::write_some_out() {
-  std::vector<Pin> files = take(kFilesAtOnce);
-  if (files.empty()) return false;
-  std::vector<SharedFd> fds;
-  {
-    const PartLock lock(mutex_);
-    for (const Pin& file : files) {
-      // One that has lost its last name meanwhile and is not held is no more.
-      if (auto fd = places_.file_fd(file.node()); fd) fds.push_back(*std::move(fd));
+/// Nothing where one can't be opened.
+std::vector<Settling::WrittenOut> Settling::open_all(const Files& files) {
+  std::vector<WrittenOut> opened;
+  const PartLock lock(mutex_);
+  for (const Pin& file : files.pins()) {
+    WrittenOut& next = opened.emplace_back();
+    // One that has lost its last name meanwhile and is not held is no more.
+    if (file.node()->is_gone()) continue;
+    auto fd = places_.file_fd(file.node());
+    if (!fd) return {};
+    next = {.fd = *std::move(fd), .holes_made = file.node()->file.holes_made, .written_until = std::nullopt};
+  }
+  return opened;
+}
+
+/// Allocated at the latest when the host has written it: some split extents only then. Where there are no
+/// descriptors for that, all of the file system is.
+bool Settling::bring_to_disk(std::vector<WrittenOut>& files) {
+  constexpr unsigned kBegin = SYNC_FILE_RANGE_WRITE;
+  constexpr unsigned kWhole =
+      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  if (files.empty()) return ::syncfs(places_.upper().root_fd()) == 0;
+  for (const auto& file : files) {
+    if (file.fd) static_cast<void>(::sync_file_range(file.fd->get(), 0, 0, kBegin));
+  }
+  for (auto& file : files) {
+    if (!file.fd) continue;
+    const int fd = file.fd->get();
+    if (::sync_file_range(fd, 0, 0, kWhole) == 0 || ::fsync(fd) == 0) {
+      file.written_until = first_unwritten(fd);
+    } else {
+      file.fd.reset();
     }
   }
-  write_out(fds);
-  settle(std::move(files));
   return true;
 }
 
-void Settling::settle_one(Node& file) {
-  if (file.is_gone() || file.charge.is_listed) return;
-  file.known.valid = false;
-  if (objects_.attr_of(file)) ledger_.settled(file);
+bool Settling::write_some_out() {
+  const Files files = take(kFilesAtOnce, kBytesAtOnce);
+  if (files.pins().empty()) return false;
+  auto written_out = open_all(files);
+  return bring_to_disk(written_out) && settle(files, written_out) > 0;
 }
 
-void Settling::settle(std::vector<Pin> files) {
-  for (std::size_t at = 0; at < files.size(); at += kFilesAtOnce) {
-    const std::size_t end = std::min(files.size(), at + kFilesAtOnce);
+/// False where it may still grow: the host could not be asked.
+bool Settling::settle_one(Node& file, const WrittenOut* written_out) {
+  if (file.is_gone() || file.charge.is_listed) return true;
+  if (written_out != nullptr && !written_out->fd) return false;
+  file.known.valid = false;
+  const auto attr = objects_.attr_of(file);
+  if (!attr) return false;
+  ledger_.settled(file);
+  if (written_out == nullptr || !written_out->written_until) return true;
+  if (written_out->holes_made == file.file.holes_made) {
+    file.file.is_written = *written_out->written_until >= attr->size_bytes;
+  }
+  return true;
+}
+
+/// How many. `written_out`: of each, or of none.
+std::size_t Settling::settle(const Files& files, const std::vector<WrittenOut>& written_out) {
+  std::size_t settled = 0;
+  const auto& pins = files.pins();
+  for (std::size_t at = 0; at < pins.size(); at += kFilesAtOnce) {
+    const std::size_t end = std::min(pins.size(), at + kFilesAtOnce);
     {
       const PartLock lock(mutex_);
-      for (std::size_t i = at; i < end; ++i) settle_one(*files[i].node());
+      for (std::size_t i = at; i < end; ++i) {
+        if (settle_one(*pins[i].node(), written_out.empty() ? nullptr : &written_out[i])) ++settled;
+      }
     }
     mutex_.give_way();
   }
+  return settled;
 }
 
+void Settling::settle(Files files) { static_cast<void>(settle(files, {})); }
+
 void Settling::keep_up() {
-  const Fill fill = ledger_.late_fill();
-  if (fill == Fill::kLittle) return;
-  if (fill == Fill::kTooMuch) write_some_out();
+  if (ledger_.late_fill() == Fill::kLittle) return;
   {
     const std::lock_guard lock(state_mutex_);
     if (std::exchange(is_at_work_, true)) return;
   }
-  workers_.submit([this] { work(); });
+  submit_work();
+}
+
+void Settling::submit_work() {
+  try {
+    workers_.submit([this] { work(); });
+  } catch (const std::bad_alloc&) {
+    end_work();
+  }
 }
 
 /// Others have the worker in between.
 void Settling::work() {
-  if (write_some_out() && ledger_.late_fill() != Fill::kLittle) {
-    return workers_.submit([this] { work(); });
+  if (!write_some_out() || ledger_.late_fill() == Fill::kLittle) return end_work();
+  if (has_room()) {
+    std::unique_lock lock(state_mutex_);
+    const auto waiters = std::exchange(waiters_, {});
+    lock.unlock();
+    wake(waiters);
   }
+  submit_work();
+}
+
+void Settling::wake(const std::vector<Waiter>& waiters) {
+  for (const auto& waiter : waiters) {
+    waiter.reactor.post([handle = waiter.handle] { handle.resume(); });
+  }
+}
+
+void Settling::end_work() {
+  std::vector<Waiter> waiters;
+  {
+    const std::lock_guard lock(state_mutex_);
+    waiters = std::exchange(waiters_, {});
+    is_at_work_ = false;
+    ended_.notify_all();
+  }
+  wake(waiters);  // this may be gone by now
+}
+
+bool Settling::wait(Waiter waiter) {
+  keep_up();
   const std::lock_guard lock(state_mutex_);
-  is_at_work_ = false;
-  ended_.notify_all();
+  if (!is_at_work_) return false;  // nobody would wake it
+  waiters_.push_back(waiter);
+  return true;
 }
 
 void Settling::finish() {

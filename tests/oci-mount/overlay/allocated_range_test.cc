@@ -130,5 +130,24 @@ TEST(AllocatedRange, WhoCannotSayDoesNotSayYes) {
   EXPECT_FALSE(is_allocated(-1, 0, 1));
 }
 
+TEST_P(AllocatedRangeTest, WhatIsPreallocatedIsNotWritten) {
+  write(0, 2);
+  ASSERT_EQ(::fsync(fd_.get()), 0);
+  const auto before = first_unwritten(fd_.get());
+  if (!before) GTEST_SKIP() << "this host does not say";
+  EXPECT_EQ(before, UINT64_MAX);
+  ASSERT_EQ(::fallocate(fd_.get(), 0, 0, 8 * kBlock), 0);
+  EXPECT_EQ(first_unwritten(fd_.get()), 2 * kBlock);
+  write(2, 6);
+  ASSERT_EQ(::fsync(fd_.get()), 0);
+  EXPECT_EQ(first_unwritten(fd_.get()), UINT64_MAX);
+}
+
+TEST_P(AllocatedRangeTest, OfTooManyExtentsItIsNotAskedWhatIsWritten) {
+  for (unsigned i = 0; i < kMostExtents + 10; ++i) write(2 * i);
+  ASSERT_EQ(::fsync(fd_.get()), 0);
+  EXPECT_EQ(first_unwritten(fd_.get()), std::nullopt);
+}
+
 }  // namespace
 }  // namespace layerboot::overlay

@@ -10,16 +10,30 @@ namespace {
 TEST(LateGrowth, GivesBackWhatWasBookedOnce) {
   LateGrowth late;
   EXPECT_FALSE(late.take(7));
-  late.remember(7, 4096);
-  late.remember(7, 8192);
+  late.remember(7, {.charged_bytes = 4096, .late_bytes = 100});
+  late.remember(7, {.charged_bytes = 8192, .late_bytes = 200});
   EXPECT_FALSE(late.has_forgotten());
+  EXPECT_EQ(late.late_bytes(), 200U);
   EXPECT_EQ(late.take(7), 8192U);
   EXPECT_FALSE(late.take(7));
+  EXPECT_EQ(late.late_bytes(), 0U);
+}
+
+TEST(LateGrowth, KnowsWhatAllMayTake) {
+  LateGrowth late;
+  for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles + 10; ++ino) {
+    late.remember(ino, {.charged_bytes = ino, .late_bytes = 3});
+  }
+  EXPECT_EQ(late.late_bytes(), LateGrowth::kMaxFiles * 3) << "what has given way is in doubt";
+  late.begin_count();
+  EXPECT_EQ(late.late_bytes(), 0U);
+  EXPECT_TRUE(late.has_forgotten()) << "a count does not bring them back";
 }
 
 TEST(LateGrowth, IsBounded) {
   LateGrowth late;
-  for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles + 10; ++ino) late.remember(ino, ino);
+  for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles + 10; ++ino)
+    late.remember(ino, {.charged_bytes = ino});
   std::size_t known = 0;
   for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles + 10; ++ino) known += late.take(ino) ? 1U : 0U;
   EXPECT_EQ(known, LateGrowth::kMaxFiles);
@@ -30,8 +44,8 @@ TEST(LateGrowth, IsBounded) {
 
 TEST(LateGrowth, AFullOneForgetsNothingForAFileThatItKnows) {
   LateGrowth late;
-  for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles; ++ino) late.remember(ino, ino);
-  late.remember(7, 8192);
+  for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles; ++ino) late.remember(ino, {.charged_bytes = ino});
+  late.remember(7, {.charged_bytes = 8192});
   EXPECT_FALSE(late.has_forgotten());
   EXPECT_EQ(late.all().size(), LateGrowth::kMaxFiles);
 }
@@ -40,7 +54,8 @@ TEST(LateGrowth, AFullOneTakesWhatTheProgramHasForIt) {
   if (kSanitizer) GTEST_SKIP() << "the sanitizer has an allocator of its own";
   const auto before = ::mallinfo2();
   LateGrowth late;
-  for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles; ++ino) late.remember(ino * 4096, ino);
+  for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles; ++ino)
+    late.remember(ino * 4096, {.charged_bytes = ino});
   const auto after = ::mallinfo2();
   const auto bytes = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd;
   EXPECT_GT(bytes, LateGrowth::kMaxFiles * sizeof(std::uint64_t) * 2);

@@ -175,6 +175,67 @@ TEST_F(LedgerTest, ACountThatDoesNotWaitForTheDiskLeavesForgottenFilesInDoubt) {
   EXPECT_TRUE(ledger.is_exact());
 }
 
+// One that has no extent to be split grows by no write within it.
+TEST_F(LedgerTest, AFileGrowsLateByEachChangeUnlessAllOfItIsWritten) {
+  Ledger ledger = make(HostKind::kExt4);
+  const NodePtr changed = node(S_IFREG);
+  ledger.charge(*changed, file(7));
+  changed->file.is_written = true;
+  ledger.data_changed(*changed, DataChange::kInPlace);
+  EXPECT_FALSE(changed->charge.is_listed);
+  changed->file.forget_density();
+  ledger.data_changed(*changed, DataChange::kInPlace);
+  EXPECT_TRUE(ledger.keeps(*changed)) << "it may have unwritten extents";
+  ledger.settled(*changed);
+  EXPECT_FALSE(ledger.keeps(*changed));
+  changed->file.is_written = true;
+  ledger.data_changed(*changed, DataChange::kAny);
+  EXPECT_TRUE(ledger.keeps(*changed));
+}
+
+// Leaving memory, being met again and being counted end nothing of it.
+TEST_F(LedgerTest, WhatAFileMayGrowByCountsUntilItIsSettled) {
+  Ledger ledger = make(HostKind::kExt4);
+  const auto fill = [&] { return ledger.late_fill(); };
+  const std::uint64_t most = LateFiles::most_bytes(kLimits.bytes);
+  const std::uint64_t blocks = 250 * (most / 2 / (2 * kBlock));  // half of most_bytes(), and a block
+  const NodePtr written = node(S_IFREG);
+  ledger.charge(*written, file(blocks));
+  ledger.data_changed(*written, DataChange::kAny);
+  EXPECT_EQ(fill(), LateFiles::Fill::kMuch);
+  ASSERT_EQ(ledger.take_late(), written);
+  EXPECT_EQ(fill(), LateFiles::Fill::kMuch) << "at the host";
+  ledger.list_again(*written);
+  EXPECT_TRUE(ledger.keeps(*written)) << "it came to nothing";
+  ledger.part(*written);
+  EXPECT_EQ(fill(), LateFiles::Fill::kMuch) << "forgotten";
+  EXPECT_TRUE(ledger.is_to_count_on_disk());
+  ledger.recount({.usage = kBefore, .moved_directories = {}, .late_files = {{42, blocks * kBlock}}},
+                 Counted::kAsShown);
+  EXPECT_EQ(fill(), LateFiles::Fill::kMuch) << "counted as the host shows it";
+  const NodePtr again = node(S_IFREG);
+  ledger.meet(*again, file(blocks));
+  EXPECT_EQ(fill(), LateFiles::Fill::kMuch) << "met again";
+  EXPECT_FALSE(ledger.is_to_count_on_disk());
+  ledger.part(*again);
+  Ledger next = make(HostKind::kExt4);
+  next.recall(ledger.late_files());
+  EXPECT_EQ(next.late_fill(), LateFiles::Fill::kMuch) << "handed to the next session";
+  ledger.recount({.usage = kBefore, .moved_directories = {}}, Counted::kOnDisk);
+  EXPECT_EQ(fill(), LateFiles::Fill::kLittle);
+}
+
+TEST_F(LedgerTest, AFileThatOutlivedItsSessionMayGrowLate) {
+  Ledger ledger = make(HostKind::kExt4);
+  EXPECT_FALSE(ledger.is_to_count_on_disk());
+  ledger.miss(fd_.get(), 4096);
+  ledger.recount({.usage = kBefore, .moved_directories = {}}, Counted::kAsShown);
+  EXPECT_TRUE(ledger.is_to_count_on_disk());
+  EXPECT_FALSE(ledger.is_exact());
+  ledger.recount({.usage = kBefore, .moved_directories = {}}, Counted::kOnDisk);
+  EXPECT_FALSE(ledger.is_to_count_on_disk());
+}
+
 TEST_F(LedgerTest, ARecountForgetsWhatWasBooked) {
   Ledger ledger = make(HostKind::kExt4);
   const NodePtr written = node(S_IFREG);

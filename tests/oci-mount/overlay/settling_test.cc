@@ -2,12 +2,17 @@
 #include "oci-mount/overlay/settling.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <latch>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "oci-mount/overlay/allocated_range.h"
 #include "tests/oci-mount/overlay/objects_fixture.h"
 
 namespace layerboot::overlay {
@@ -24,7 +29,7 @@ class SettlingTest : public ObjectsTest {
   /// One that was written to, and for which the host has allocated as much again since.
   NodePtr grown(const std::string& name) {
     NodePtr node = made(name, kBytes);
-    parts->ledger.grow_late(*node);
+    parts->ledger.data_changed(*node, DataChange::kAny);
     const UniqueFd fd(::open(on_host(name).c_str(), O_WRONLY | O_CLOEXEC));
     EXPECT_EQ(::fallocate(fd.get(), 0, kBytes, kBytes), 0);
     return node;
@@ -33,29 +38,71 @@ class SettlingTest : public ObjectsTest {
     return parts->ledger.tariff().object(*stat_at({root_fd(), name.c_str()}));
   }
   Settling& settling() { return parts->settling; }
+  /// The same, as a client writes: the host has yet to allocate what finds its extents.
+  NodePtr scattered(const std::string& name) {
+    NodePtr node = made(name);
+    const UniqueFd fd(::open(on_host(name).c_str(), O_WRONLY | O_CLOEXEC));
+    for (off_t piece = 0; piece < 6; ++piece) EXPECT_EQ(::pwrite(fd.get(), "piece", 5, piece << 16), 5);
+    node->known.valid = false;
+    EXPECT_TRUE(objects().attr_of(*node));
+    parts->ledger.data_changed(*node, DataChange::kAny);
+    return node;
+  }
+  static constexpr std::size_t kMany = LateFiles::kMostFiles / 2 + 10;
+};
+
+/// While it lives, this process can open nothing.
+class WithoutDescriptors {
+ public:
+  WithoutDescriptors() {
+    EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &before_), 0);
+    const UniqueFd lowest(::open("/", O_RDONLY | O_CLOEXEC));
+    const rlimit none{.rlim_cur = static_cast<rlim_t>(lowest.get()), .rlim_max = before_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  }
+  WithoutDescriptors(const WithoutDescriptors&) = delete;
+  WithoutDescriptors& operator=(const WithoutDescriptors&) = delete;
+  ~WithoutDescriptors() { EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before_), 0); }
+
+ private:
+  rlimit before_{};
+};
+
+/// While it lives, the one worker does nothing.
+class WithoutWorker {
+ public:
+  explicit WithoutWorker(WorkerPool& workers) {
+    workers.submit([go_on = go_on_] { go_on->wait(); });
+  }
+  WithoutWorker(const WithoutWorker&) = delete;
+  WithoutWorker& operator=(const WithoutWorker&) = delete;
+  ~WithoutWorker() { go_on_->count_down(); }
+
+ private:
+  std::shared_ptr<std::latch> go_on_ = std::make_shared<std::latch>(1);
 };
 
 TEST_F(SettlingTest, WhatAFileHasGrownByIsBooked) {
   const NodePtr file = grown("file");
   const auto before = usage().bytes;
   auto taken = settling().take_all();
-  ASSERT_EQ(taken.size(), 1U);
+  ASSERT_EQ(taken.pins().size(), 1U);
   EXPECT_EQ(usage().bytes, before) << "the host is not asked yet";
   settling().settle(std::move(taken));
   EXPECT_EQ(usage().bytes, before + kBytes);
   EXPECT_EQ(file->charge.bytes, on_disk("file"));
   EXPECT_FALSE(file->charge.grows_late);
   EXPECT_EQ(file->holders.pins, 0U);
-  EXPECT_TRUE(settling().take_all().empty());
+  EXPECT_TRUE(settling().take_all().pins().empty());
 }
 
 TEST_F(SettlingTest, OneThatIsWrittenToMeanwhileIsLookedAtAgain) {
   const NodePtr file = grown("file");
   auto taken = settling().take_all();
-  parts->ledger.grow_late(*file);
+  parts->ledger.data_changed(*file, DataChange::kAny);
   settling().settle(std::move(taken));
   EXPECT_TRUE(file->charge.grows_late);
-  EXPECT_EQ(settling().take_all().size(), 1U);
+  EXPECT_EQ(settling().take_all().pins().size(), 1U);
 }
 
 TEST_F(SettlingTest, AForgottenOneIsInMemoryUntilThen) {
@@ -76,8 +123,8 @@ TEST_F(SettlingTest, OneThatIsUnlinkedGoesAtOnce) {
   forget(file);
   EXPECT_TRUE(file->is_gone());
   auto taken = settling().take_all();
-  ASSERT_EQ(taken.size(), 1U);
-  EXPECT_EQ(taken.front().node(), held);
+  ASSERT_EQ(taken.pins().size(), 1U);
+  EXPECT_EQ(taken.pins().front().node(), held);
   move_to_work(held);
   forget(held);
   settling().settle(std::move(taken));
@@ -106,6 +153,117 @@ TEST_F(SettlingTest, AFewAreLeftToTheHost) {
   settling().keep_up();
   settling().finish();
   EXPECT_TRUE(file->charge.is_listed);
+}
+
+TEST_F(SettlingTest, WhatCameToNothingIsListedAgain) {
+  const NodePtr file = grown("file");
+  {
+    const auto dropped = settling().take_all();
+  }
+  EXPECT_TRUE(file->charge.is_listed);
+  forget(file);
+  std::filesystem::rename(on_host("file"), on_host("elsewhere"));
+  parts->places.drop_fd(*file);
+  settling().settle(settling().take_all());
+  EXPECT_TRUE(file->charge.is_listed) << "the host was asked in vain";
+  EXPECT_EQ(parts->nodes.known(file->id), file);
+  std::filesystem::rename(on_host("elsewhere"), on_host("file"));
+  settling().settle(settling().take_all());
+  EXPECT_EQ(parts->nodes.known(file->id), nullptr);
+}
+
+/// A file that has lost one of its names is not found by the others before it is settled.
+TEST_F(SettlingTest, OneThatHasOtherNamesIsInMemoryUntilThen) {
+  const NodePtr file = grown("file");
+  ASSERT_TRUE(link_at({root_fd(), "file"}, {root_fd(), "other"}));
+  move_to_work(file);
+  const auto before = usage().bytes;
+  forget(file);
+  ASSERT_EQ(parts->nodes.known(file->id), file);
+  EXPECT_EQ(work_names().size(), 1U);
+  settling().settle(settling().take_all());
+  EXPECT_EQ(usage().bytes, before + kBytes);
+  EXPECT_EQ(parts->nodes.known(file->id), nullptr);
+  EXPECT_TRUE(work_names().empty());
+  EXPECT_TRUE(parts->ledger.late_growth().all().empty());
+}
+
+TEST_F(SettlingTest, NoMoreThanAreListedAreInMemoryForIt) {
+  constexpr std::size_t kFiles = LateFiles::kMostFiles + 100;
+  for (std::size_t i = 0; i < kFiles; ++i) forget(grown("file" + std::to_string(i)));
+  EXPECT_LE(parts->nodes.all().size(), LateFiles::kMostFiles + 2);
+  EXPECT_GE(parts->ledger.late_growth().all().size(), kFiles - LateFiles::kMostFiles - 1) << "remembered";
+}
+
+TEST_F(SettlingTest, WithoutDescriptorsTheyAreBroughtToTheDiskAllTheSame) {
+  std::vector<NodePtr> files;
+  for (std::size_t i = 0; i < kMany; ++i) files.push_back(scattered("file" + std::to_string(i)));
+  parts->places.drop_all_fds();
+  {
+    const WithoutDescriptors none;
+    settling().keep_up();
+    settling().finish();
+  }
+  EXPECT_FALSE(files.front()->charge.grows_late);
+  const UniqueFd fd(::open(on_host("file0").c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_EQ(::fsync(fd.get()), 0);
+  EXPECT_EQ(files.front()->charge.bytes, on_disk("file0"));
+}
+
+TEST_F(SettlingTest, WhoWritesWaitsForAWorkerAndNotAtTheHost) {
+  std::vector<NodePtr> files;
+  while (settling().has_room()) files.push_back(grown("file" + std::to_string(files.size())));
+  const auto reactor = *Reactor::create();
+  const auto write = [&]() -> Task<Result<void>> {
+    co_await settling().room(*reactor);
+    co_return Result<void>();
+  };
+  bool has_room = false;
+  {
+    const WithoutWorker none(image.workers);
+    settling().keep_up();
+    EXPECT_TRUE(files.front()->charge.is_listed) << "this thread does nothing of it";
+    start(write(), [&](const Result<void>&) {
+      has_room = true;
+      reactor->stop();
+    });
+    EXPECT_FALSE(has_room);
+  }
+  reactor->run();
+  EXPECT_TRUE(has_room);
+  EXPECT_TRUE(settling().has_room());
+  settling().finish();
+  EXPECT_TRUE(reactor->block_on(write())) << "waits for nothing";
+}
+
+/// Where the host can't be brought to it, who writes does not wait for ever.
+TEST_F(SettlingTest, NobodyWaitsForWhatComesToNothing) {
+  std::vector<NodePtr> files;
+  while (settling().has_room()) files.push_back(grown("file" + std::to_string(files.size())));
+  for (const auto& file : files) std::filesystem::remove(on_host(file->name));
+  parts->places.drop_all_fds();
+  const auto reactor = *Reactor::create();
+  const auto write = [&]() -> Task<Result<void>> {
+    co_await settling().room(*reactor);
+    co_return Result<void>();
+  };
+  EXPECT_TRUE(reactor->block_on(write()));
+  EXPECT_FALSE(settling().has_room());
+  EXPECT_TRUE(files.back()->charge.is_listed);
+  settling().finish();
+}
+
+/// Then who writes within it makes the host allocate nothing late.
+TEST_F(SettlingTest, AFileThatIsWrittenOutIsKnownToHaveAllOfItWritten) {
+  std::vector<NodePtr> files;
+  for (std::size_t i = 0; i < kMany; ++i) {
+    files.push_back(i % 2 == 0 ? scattered("file" + std::to_string(i)) : grown("file" + std::to_string(i)));
+  }
+  settling().keep_up();
+  settling().finish();
+  const UniqueFd fd(::open(on_host("file0").c_str(), O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(files[0]->file.is_written, first_unwritten(fd.get()).has_value());
+  EXPECT_FALSE(files[1]->file.is_written) << "it was preallocated";
 }
 
 }  // namespace
