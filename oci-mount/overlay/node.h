@@ -99,8 +99,8 @@ struct LateWrites {
 };
 
 /// Requests at work without the lock that reserved nothing, since the file has the blocks that they write to;
-/// and those that free blocks. What is freed under the former is not to be had by others until they have
-/// ended: they may allocate it again.
+/// and those that free blocks, or move them. What is freed under the former is not to be had by others until
+/// they have ended: they may allocate it again.
 struct BlocksInUse {
   std::uint32_t relying = 0;
   std::uint32_t freeing = 0;

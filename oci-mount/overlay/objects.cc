@@ -159,7 +159,7 @@ void Objects::end_relying(Node& node, int fd) {
   blocks.held = {};
 }
 
-void Objects::end_freeing(Node& node, int fd) {
+void Objects::end_freeing(Node& node, int fd, std::uint64_t hole_bytes) {
   auto& blocks = node.file.blocks;
   --blocks.freeing;
   if (blocks.relying == 0 || node.is_gone()) return;
@@ -167,8 +167,9 @@ void Objects::end_freeing(Node& node, int fd) {
   const auto st = stat_at({fd, ""});
   if (!st) return;
   book(node, *st);
-  if (node.charge.bytes >= before) return;
-  blocks.held_bytes += before - node.charge.bytes;
+  if (node.charge.bytes < before) hole_bytes += before - node.charge.bytes;
+  if (hole_bytes == 0) return;
+  blocks.held_bytes += hole_bytes;
   blocks.held = ledger_.quota().hold(blocks.held_bytes);
 }
 

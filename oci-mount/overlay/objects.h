@@ -74,8 +74,9 @@ class Objects {
   /// called without the lock.
   [[nodiscard]] bool rely_on_blocks(Node& node, int fd, std::uint64_t offset, std::uint64_t end);
   void end_relying(Node& node, int fd);
-  /// What has cut or punched the file, and counted itself into `freeing`, is done.
-  void end_freeing(Node& node, int fd);
+  /// What has cut or punched the file, or moved its blocks, and counted itself into `freeing`, is done: it
+  /// has freed what the host says, or made a hole of `hole_bytes` by moving what was there.
+  void end_freeing(Node& node, int fd, std::uint64_t hole_bytes = 0);
 
   // ---- out of it
   /// Before an object loses what may be its last name: what keeps the host from freeing it at once, for

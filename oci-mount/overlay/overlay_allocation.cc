@@ -98,26 +98,25 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   Result<Quota::Reservation> reserved;
   co_await parts_.settling.room(reactor);
   const bool frees = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0;
+  const bool inserts = (mode & FALLOC_FL_INSERT_RANGE) != 0;
+  const bool makes_hole = frees || inserts;
   const std::uint64_t end = offset + length_bytes;
   const std::uint64_t most_bytes = frees ? 0 : block_end(end) - block_start(offset);
   {
     const std::lock_guard lock(parts_.mutex);
     LB_CO_ASSIGN(fd, parts_.places.file_fd(node));
     LB_CO_TRY(drop_capability(*node, {fd->get(), ""}));
-    if (frees) {
-      ++node->file.blocks.freeing;
-    } else {
-      reserved = parts_.ledger.reserve(parts_.ledger.tariff().for_data(most_bytes), 0);
-    }
+    if (!frees) reserved = parts_.ledger.reserve(parts_.ledger.tariff().for_data(most_bytes), 0);
+    if (makes_hole && reserved) ++node->file.blocks.freeing;
   }
-  const bool inserts = (mode & FALLOC_FL_INSERT_RANGE) != 0;
   const bool relies_on_blocks =
       !reserved && !inserts && parts_.objects.rely_on_blocks(*node, fd->get(), offset, end);
   if (!reserved && !relies_on_blocks) co_return std::unexpected(std::move(reserved).error());
   auto allocated = co_await reactor.fallocate(fd->get(), static_cast<int>(mode), offset, length_bytes);
   {
     const std::lock_guard lock(parts_.mutex);
-    if (frees) parts_.objects.end_freeing(*node, fd->get());
+    // What an insertion has moved away from under others may be allocated again, as what was freed.
+    if (makes_hole) parts_.objects.end_freeing(*node, fd->get(), inserts ? most_bytes : 0);
     if (relies_on_blocks) parts_.objects.end_relying(*node, fd->get());
     book_allocation(*node, fd->get(), most_bytes);
     reserved = Quota::Reservation();

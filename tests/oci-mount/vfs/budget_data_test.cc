@@ -239,5 +239,54 @@ TEST_P(BudgetTest, NobodyReliesOnBlocksThatAreBeingFreed) {
   expect_counted("punched and allocated");
 }
 
+/// An insertion moves blocks away from under who counts on them.
+TEST_P(BudgetTest, NobodyReliesOnBlocksThatAreBeingMoved) {
+  if (host_of(GetParam()) != "ext4" && host_of(GetParam()) != "xfs")
+    GTEST_SKIP() << "this host inserts nothing";
+  const auto file = make("file");
+  ASSERT_EQ(write_node(file, 0, std::string(4 * kMiB, 'a')), 0);
+  ASSERT_EQ(sync_node(file), 0);
+  fill();
+  const auto filler = driver->acquire("filler");
+  ASSERT_EQ(truncate_node(filler, driver->attr("filler").size_bytes - kMiB), 0);
+  std::optional<int> inserted;
+  layerboot::start(fs->fallocate(*driver->reactor, file, FALLOC_FL_INSERT_RANGE, 0, kBudgetBytes - used()),
+                   [&](const Result<void>& done) { inserted = done ? 0 : done.error().code; });
+  if (!inserted) {
+    std::string bytes(65'536, 'b');
+    const iovec piece{bytes.data(), bytes.size()};
+    const auto put = fs->try_write(file, 0, {&piece, 1}, vfs::Writer::kPrivileged);
+    EXPECT_EQ(put ? 0 : put.error().code, ENOSPC) << "while they are being moved";
+  }
+  while (!inserted) ASSERT_EQ(sync_node(file), 0);
+  EXPECT_EQ(*inserted, 0);
+  expect_held("inserted");
+}
+
+/// What was to be appended finds the file cut, and another has asked meanwhile whether it has holes.
+TEST_P(BudgetTest, AnAppendToWhatWasCutMeanwhileLeavesAHole) {
+  const auto file = make("file");
+  ASSERT_EQ(write_node(file, 0, std::string(kMiB, 'a')), 0);
+  const auto other = *Reactor::create();
+  std::string bytes(kBlockBytes, 'b');
+  const iovec piece{bytes.data(), bytes.size()};
+  bool appended = false;
+  layerboot::start(fs->write(*other, file, kMiB, {&piece, 1}, vfs::Writer::kPrivileged),
+                   [&](const Result<std::size_t>& put) {
+                     appended = put.has_value();
+                     other->stop();
+                   });
+  ASSERT_EQ(truncate_node(file, kBlockBytes), 0);
+  // Blocks beyond its end, so that by their number it has no hole.
+  const int allocated = allocate(file, FALLOC_FL_KEEP_SIZE, 4 * kMiB, 2 * kMiB);
+  if (allocated != 0) GTEST_SKIP() << "this host has none";
+  EXPECT_EQ(write_node(file, 0, "c"), 0);
+  other->run();
+  ASSERT_TRUE(appended);
+  fill();
+  EXPECT_EQ(write_node(file, kMiB / 2, std::string(65'536, 'd')), ENOSPC) << "fills a hole";
+  expect_held("appended");
+}
+
 }  // namespace
 }  // namespace layerboot::test
