@@ -3,8 +3,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <functional>
 #include <optional>
+#include <span>
 #include <system_error>
 #include <vector>
 
@@ -13,6 +13,7 @@
 #include "launcher/cli/written_content.h"
 #include "launcher/export/gns3_appliance.h"
 #include "launcher/host/programs.h"
+#include "launcher/host/put_in_place.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/host/staging_directory.h"
 #include "launcher/kernel/appliance_initrd.h"
@@ -23,6 +24,7 @@
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/mapping.h"
 #include "oci-mount/store/digest.h"
 
 namespace layerboot::launcher {
@@ -39,7 +41,7 @@ struct Workshop {
   const Options& options;
   fs::path work;  // on the file system of `out`
   fs::path out;
-  std::vector<std::string> made;  // names in `work`
+  std::vector<MadeFile> made;     // in `work`
   std::vector<fs::path> written;  // of a VM: what it wrote, as a layer
 };
 
@@ -62,33 +64,38 @@ Result<ApplianceFile> described(const fs::path& file, std::string filename) {
       .filename = std::move(filename), .md5 = line.substr(at, kHexBytes), .size_bytes = size_bytes};
 }
 
-Result<void> put_in_place(const Workshop& shop) {
-  for (const auto& name : shop.made) {
-    const fs::path made = shop.work / name;
-    LB_ASSIGN(const UniqueFd file, open_path(made, O_RDONLY));
-    if (::fchmod(file.get(), 0644) != 0) return errno_error(made.string());
-    if (::fsync(file.get()) != 0) return errno_error("cannot sync ", made.string());
-    LB_TRY(rename_durably(made, shop.out / name));
-  }
-  return {};
+/// A file that all appliances share, made under a name that its bytes have told. One that is there already
+/// need not be what its name says: that is looked at now, and again at the end, when all else is made.
+Result<ApplianceFile> share(Workshop& shop, std::string name) {
+  if (is_there(shop.out / name)) LB_TRY(check_same_file(shop.out / name, shop.work / name));
+  LB_ASSIGN(ApplianceFile file, described(shop.work / name, name));
+  shop.made.push_back({.name = std::move(name), .shared = true});
+  return file;
 }
 
-/// A file that all appliances share, under a name that tells its content: made unless it is there.
-Result<ApplianceFile> share(Workshop& shop, std::string name,
-                            const std::function<Result<void>(const fs::path&)>& make) {
-  if (is_there(shop.out / name)) return described(shop.out / name, name);
-  LB_TRY(make(shop.work / name));
-  LB_ASSIGN(ApplianceFile file, described(shop.work / name, name));
-  shop.made.push_back(std::move(name));
-  return file;
+Result<std::string> telling_name(std::string_view before, std::span<const std::byte> bytes,
+                                 std::string_view after) {
+  constexpr std::size_t kTellingDigits = 12;
+  LB_ASSIGN(const auto digest, store::digest_of(store::HashAlgorithm::kSha256, bytes));
+  return str_cat(before, digest.hex().substr(0, kTellingDigits), after);
 }
 
 Result<ApplianceFile> share_bytes(Workshop& shop, std::string_view bytes, std::string_view before,
                                   std::string_view after) {
-  constexpr std::size_t kTellingDigits = 12;
-  LB_ASSIGN(const auto digest, store::digest_of(store::HashAlgorithm::kSha256, as_bytes(bytes)));
-  return share(shop, str_cat(before, digest.hex().substr(0, kTellingDigits), after),
-               [&](const fs::path& path) { return write_whole_file(path, bytes); });
+  LB_ASSIGN(std::string name, telling_name(before, as_bytes(bytes), after));
+  LB_TRY(write_whole_file(shop.work / name, bytes));
+  return share(shop, std::move(name));
+}
+
+/// By the bytes of the file: a qcow2 of the same content need not be the same everywhere.
+Result<ApplianceFile> share_disk(Workshop& shop, const fs::path& raw, std::string_view before) {
+  const fs::path made = shop.work / "modules.qcow2";
+  LB_TRY(as_qcow2(raw, made, true));
+  LB_ASSIGN(const UniqueFd file, open_path(made, O_RDONLY));
+  LB_ASSIGN(const Mapping mapping, Mapping::read_only(file.get()));
+  LB_ASSIGN(std::string name, telling_name(before, mapping.bytes(), ".qcow2"));
+  LB_TRY(rename_durably(made, shop.work / name));
+  return share(shop, std::move(name));
 }
 
 Result<void> add_kernel(Workshop& shop, const Kernel& kernel, Gns3Appliance& appliance) {
@@ -105,11 +112,7 @@ Result<void> add_kernel(Workshop& shop, const Kernel& kernel, Gns3Appliance& app
   if (kernel.modules_tar.empty()) return {};
   LB_ASSIGN(const DiskPlan plan, disk_plan(shop.options, 0));
   LB_ASSIGN(const fs::path raw, modules_disk(shop.dirs, plan.oci_mount, kernel.modules_tar, kernel.release));
-  // By the name that the raw disk is kept under, which tells its content: a qcow2 of the same content need
-  // not be the same bytes.
-  LB_ASSIGN(appliance.modules,
-            share(shop, str_cat("layerboot-", raw.parent_path().filename().string(), ".qcow2"),
-                  [&](const fs::path& path) { return as_qcow2(raw, path, true); }));
+  LB_ASSIGN(appliance.modules, share_disk(shop, raw, str_cat("layerboot-modules-", kernel.release, "-")));
   return {};
 }
 
@@ -139,7 +142,7 @@ Result<void> add_root(Workshop& shop, const Kernel& kernel, Gns3Appliance& appli
   const std::string name = appliance.name + ".qcow2";
   LB_TRY(as_qcow2(raw, shop.work / name, true));
   LB_ASSIGN(appliance.root, described(shop.work / name, name));
-  shop.made.push_back(name);
+  shop.made.push_back({.name = name});
   return {};
 }
 
@@ -221,8 +224,8 @@ Result<void> export_gns3(const StateDirs& dirs, const Options& given) {
   LB_ASSIGN(const std::string json, gns3_appliance_json(appliance, options.gns3.registry_version));
   // Last: it names the others.
   LB_TRY(write_whole_file(staging.path() / description.filename(), json));
-  shop.made.push_back(description.filename().string());
-  LB_TRY(put_in_place(shop));
+  shop.made.push_back({.name = description.filename().string()});
+  LB_TRY(put_in_place(shop.work, shop.out, shop.made));
   log_info(description.string(),
            ": import it by GNS3's 'Import appliance', which asks for the files beside it");
   return {};

@@ -56,6 +56,25 @@ TEST_F(ExportVmTest, WhatTheVmWroteIsOnTheDisk) {
   EXPECT_NE(export_gns3({"web"}).exit_code, 0) << "nothing is overwritten";
 }
 
+TEST_F(ExportVmTest, TakesNoFileForSharedByItsName) {
+  ASSERT_EQ(export_gns3({reference_, "--name", "first"}).exit_code, 0);
+  fs::path kernel;
+  for (const auto& entry : fs::directory_iterator(dir_ / "out")) {
+    if (entry.path().filename().string().starts_with("layerboot-vmlinuz-")) kernel = entry.path();
+  }
+  ASSERT_FALSE(kernel.empty());
+  std::string bytes = read_text(kernel);
+  bytes.back() = 'x';
+  write_text(kernel, bytes);
+  const Outcome refused = export_gns3({reference_, "--name", "second"});
+  EXPECT_NE(refused.exit_code, 0);
+  EXPECT_NE(refused.err.find("is not what its name says"), std::string::npos) << refused.err;
+  EXPECT_FALSE(fs::exists(dir_ / "out/second.qcow2"));
+  fs::remove(kernel);
+  const Outcome made = export_gns3({reference_, "--name", "second"});
+  EXPECT_EQ(made.exit_code, 0) << made.err;
+}
+
 TEST_F(ExportVmTest, AnImageHasNothingOfTheVm) {
   const Outcome made = export_gns3({reference_, "--name", "plain"});
   ASSERT_EQ(made.exit_code, 0) << made.err;
