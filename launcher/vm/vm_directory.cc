@@ -124,7 +124,8 @@ Result<VmDirectory> VmDirectory::lock(const StateDirs& dirs, const std::string& 
   VmDirectory directory(name, paths, std::move(lock));
   directory.fresh_ = fresh;
   // A launcher that was killed may have left its sockets; with the lock held they are nobody's.
-  for (const auto& socket : {paths.control_socket(), paths.agent_socket(), paths.vfsd_socket()}) {
+  for (const auto& socket :
+       {paths.control_socket(), paths.agent_socket(), paths.vfsd_socket(), paths.docker_socket()}) {
     if (::unlink(socket.c_str()) != 0 && errno != ENOENT) {
       return errno_error("cannot remove stale socket ", socket.string());
     }

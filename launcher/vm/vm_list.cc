@@ -11,9 +11,11 @@ namespace {
 using nlohmann::json;
 
 json ask_supervisor(const VmPaths& paths) {
-  auto client = ControlClient::connect(paths.control_socket());
-  if (!client && is_nobody(client.error())) return nullptr;
-  auto status = client ? client->ask({}) : Result<json>(std::unexpected(client.error()));
+  // Enough between two runs; and not long where another command has the VM.
+  constexpr std::chrono::milliseconds kMoment{200};
+  auto client = supervisor_of(paths, kMoment);
+  if (client ? !*client : client.error().code == EBUSY) return nullptr;
+  auto status = client ? (*client)->ask({}) : Result<json>(std::unexpected(client.error()));
   if (!status) return json{{"state", "unknown"}, {"error", status.error().describe()}};
   return *std::move(status);
 }

@@ -59,7 +59,8 @@ TEST_F(VmDirectoryTest, IsOneVmAtATime) {
 
 TEST_F(VmDirectoryTest, ClearsSocketsAtBothEnds) {
   std::filesystem::create_directories(dirs().runtime / "a");
-  std::ofstream(dirs().runtime / "a" / "control.sock") << "stale";
+  for (const char* name : {"control.sock", "docker.sock"})
+    std::ofstream(dirs().runtime / "a" / name) << "stale";
   {
     const auto directory = VmDirectory::open(dirs(), "a");
     ASSERT_TRUE(directory);

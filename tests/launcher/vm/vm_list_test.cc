@@ -42,6 +42,14 @@ TEST_F(SupervisorOf, IsWaitedForBetweenTwoRuns) {
   EXPECT_TRUE(*found) << "or stop would do nothing, and say that all is well";
 }
 
+TEST_F(SupervisorOf, OneThatIsWorkedOnIsSeenAsStopped) {
+  const auto directory = VmDirectory::open(dirs_, "web");
+  ASSERT_TRUE(directory);
+  const auto vm = look_at_vm(dirs_, "web");
+  ASSERT_TRUE(vm);
+  EXPECT_EQ(vm->state(), "stopped");
+}
+
 TEST_F(SupervisorOf, IsNotWaitedForEver) {
   const auto directory = VmDirectory::open(dirs_, "web");
   ASSERT_TRUE(directory);
