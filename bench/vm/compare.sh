@@ -159,7 +159,8 @@ memory_of() {
 }
 
 run_vm() {
-  local options=(--cpus 2 --memory 1G --disk "$size" --accel tcg --name bench)
+  local options=(--cpus 2 --memory 1G --accel tcg --name bench)
+  [[ $1 == virtiofsd-* ]] || options+=(--disk "$size")
   case $1 in
     vfsd) options+=("$reference") ;;
     vfsd-disk | vfsd-ram) options+=("$reference" --upper "${1#vfsd-}") ;;

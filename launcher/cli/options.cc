@@ -60,6 +60,20 @@ Result<void> take_free_words(const CLI::App& app, Options& options) {
   return {};
 }
 
+/// Of `run`, that was given, what CLI11 has for each of its options.
+std::vector<GivenOption> given_options(const CLI::App& app) {
+  std::vector<GivenOption> given;
+  for (const CLI::App* command : app.get_subcommands()) {
+    if (command->get_name() != "run") continue;
+    for (const CLI::Option* option : command->get_options()) {
+      const bool is_named = option->count() > 0 && !option->get_lnames().empty();
+      if (is_named)
+        given.push_back({.name = "--" + option->get_lnames().front(), .values = option->results()});
+    }
+  }
+  return given;
+}
+
 struct CommandGroup {
   const char* title;
   std::vector<std::string_view> commands;
@@ -110,10 +124,8 @@ std::string with_near_options(const CLI::App& app, const CLI::ParseError& error)
   return text;
 }
 
-}  // namespace
-
-ParsedCommandLine parse_command_line(int argc, const char* const* argv, const ConfigFile& config) {
-  Options options;
+/// `options`: what is known before.
+ParsedCommandLine parse(Options options, int argc, const char* const* argv, const ConfigFile& config) {
   CLI::App app("Boots virtual machines straight from stock container images.", "layerboot");
   app.set_version_flag("--version", "layerboot " LAYERBOOT_VERSION);
   app.require_subcommand(0, 1);
@@ -137,6 +149,7 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv, const Co
     app.parse(take_guest_command(argc, argv, options), argv);
     if (const auto applied = apply_config_file(app, config); !applied)
       return misuse(applied.error().describe());
+    options.given = given_options(app);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) return misuse(with_near_options(app, error));
     std::ostringstream help;
@@ -152,6 +165,27 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv, const Co
     return {.options = {}, .text = completion(app, options.shell), .exit_code = 0};
   }
   return {.options = std::move(options), .text = {}, .exit_code = 0};
+}
+
+}  // namespace
+
+bool was_given(const Options& options, std::string_view name) {
+  return std::ranges::find(options.given, name, &GivenOption::name) != options.given.end();
+}
+
+ParsedCommandLine parse_command_line(int argc, const char* const* argv, const ConfigFile& config) {
+  return parse({}, argc, argv, config);
+}
+
+ParsedCommandLine parse_run_words(const std::vector<std::string>& words, const std::string& image,
+                                  const std::vector<std::string>& command) {
+  std::vector<const char*> argv = {"layerboot", "run"};
+  for (const std::string& word : words) argv.push_back(word.c_str());
+  if (!command.empty()) argv.push_back("--");
+  for (const std::string& word : command) argv.push_back(word.c_str());
+  Options known;
+  known.image = image;
+  return parse(std::move(known), static_cast<int>(argv.size()), argv.data(), {});
 }
 
 }  // namespace layerboot::launcher

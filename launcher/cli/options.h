@@ -77,8 +77,15 @@ struct KubernetesOptions : KubernetesSet {
   std::optional<std::uint64_t> given_memory_bytes;
 };
 
+/// An option of the command that was given, by its first long name, and what was given with it.
+struct GivenOption {
+  std::string name;                 // "--memory"
+  std::vector<std::string> values;  // one for each time; of a choice its number
+};
+
 struct Options : RunSettings {
   Command command = Command::kRun;
+  std::vector<GivenOption> given;  // of run, on the command line or by the config file
   LogLevel log_level = LogLevel::kInfo;
   std::string image;                         // empty with run --socket-path
   std::filesystem::path socket_path;         // empty: ours
@@ -111,7 +118,6 @@ struct Options : RunSettings {
   std::string new_name;                          // rename
   std::string action;                            // volume
   bool attach = false;                           // start
-  bool remove_at_end = false;                    // run
   bool timing = false;                           // run
   std::vector<std::string> names;                // of VMs or images, for the commands that take several
   bool names_only = false;                       // ps and images
@@ -147,6 +153,9 @@ struct Options : RunSettings {
   ArchiveKind archive_kind = ArchiveKind::kOci;  // save
 };
 
+/// Whether `run` was given the option, by its first long name.
+[[nodiscard]] bool was_given(const Options& options, std::string_view name);
+
 /// What parsing ends with: options to act on, or a text to print and an exit status (0 for --help, 2 for
 /// misuse).
 struct ParsedCommandLine {
@@ -161,5 +170,10 @@ inline constexpr int kExitUsage = 2;
 /// `run` reads where it is given no IMAGE. `config`: what options have that the command line leaves out
 /// (config_file.h).
 ParsedCommandLine parse_command_line(int argc, const char* const* argv, const ConfigFile& config = {});
+
+/// `run` with the options `words`, of this image and command, as parse_command_line() has it; but neither a
+/// config file nor standard input is read. A word that is no option is IMAGE.
+ParsedCommandLine parse_run_words(const std::vector<std::string>& words, const std::string& image,
+                                  const std::vector<std::string>& command);
 
 }  // namespace layerboot::launcher

@@ -24,6 +24,8 @@ Result<void> settle_exec(Options& options, const CLI::App& exec) {
   LB_TRY(take_command(options, exec));
   auto& words = options.guest_command;
   LB_TRY(settle_environment(options));
+  if (options.probe && !words.empty())
+    return fail(EINVAL, "exec: --probe runs nothing: leave it out to run ", words.front());
   if (words.empty() && options.detach) return fail(EINVAL, "exec: --detach needs a COMMAND");
   if (!words.empty()) return {};
   words = {"/bin/sh"};
@@ -73,14 +75,27 @@ void add_exec_command(CommandSet& commands) {
       "be\n"
       "run, 125 the VM could not start it, 1 there is no such VM.");
   (*exec)->add_option("VM", options.name, "the VM's name")->required();
-  (*exec)->add_flag("-i,--interactive", options.interactive, "hand standard input on to the program");
-  (*exec)->add_flag("-t,--tty", options.terminal, "give the program a terminal");
-  (*exec)->add_flag("-d,--detach", options.detach,
-                    "leave the program to itself: its output is nobody's, and 0 says that it runs");
-  (*exec)->add_flag(
-      "--probe", options.probe,
-      "run nothing: 0 says that the VM's agent answers, which it does once the guest has begun");
+  auto* input =
+      (*exec)->add_flag("-i,--interactive", options.interactive, "hand standard input on to the program");
+  auto* terminal = (*exec)->add_flag("-t,--tty", options.terminal, "give the program a terminal");
+  // Nobody is there to hand on input, or to show a terminal to.
+  auto* detach =
+      (*exec)
+          ->add_flag("-d,--detach", options.detach,
+                     "leave the program to itself: its output is nobody's, and 0 says that it runs")
+          ->excludes(input)
+          ->excludes(terminal);
+  auto* probe =
+      (*exec)
+          ->add_flag("--probe", options.probe,
+                     "run nothing: 0 says that the VM's agent answers, which it does once the guest "
+                     "has begun")
+          ->excludes(input)
+          ->excludes(terminal)
+          ->excludes(detach);
   add_workload_options(*exec, options, "the program");
+  for (const char* of_a_program : {"--env", "--env-file", "--user", "--workdir"})
+    probe->excludes((*exec)->get_option(of_a_program));
 }
 
 void add_cp_command(CommandSet& commands) {

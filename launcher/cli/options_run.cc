@@ -1,13 +1,16 @@
 // `layerboot run`.
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <thread>
 
 #include "launcher/cli/options_run_parts.h"
+#include "launcher/cli/run_ways.h"
 #include "launcher/vm/binfmt_layer.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
 
@@ -98,29 +101,27 @@ Result<void> check_network(const Options& options) {
 
 Result<void> check_guest(const Options& options) {
   if (options.volumes.size() > kMaxVolumes) return fail(EINVAL, "--volume: at most ", kMaxVolumes);
-  if (!options.binfmt.empty() && options.disk_root)
-    return fail(EINVAL, "--binfmt brings a layer of the image's, which --disk-image does not take");
-  if (!options.binfmt.empty() && options.no_initrd)
-    return fail(EINVAL,
-                "--binfmt needs the initrd, whose guest-init tells the kernel: leave --no-initrd out");
   if (options.tmpfs.size() > kMaxTmpfs) return fail(EINVAL, "--tmpfs: at most ", kMaxTmpfs);
-  if (!options.tmpfs.empty() && options.no_initrd)
-    return fail(EINVAL, "--tmpfs needs the initrd, whose guest-init mounts it: leave --no-initrd out");
-  if (options.swap_bytes != 0 && options.no_initrd)
-    return fail(EINVAL, "--swap needs the initrd, whose guest-init turns it on: leave --no-initrd out");
-  if (!options.root_password_hash.empty() && options.no_initrd)
-    return fail(EINVAL, "--password needs the initrd, whose guest-init sets it: leave --no-initrd out");
   if (!options.hostname.empty() && hostname_for(options.hostname) != options.hostname) {
     return fail(EINVAL, "--hostname ", options.hostname, ": use letters, digits and '-'");
   }
   return {};
 }
 
+/// Somebody who has left IMAGE out is not to wonder what is waited for.
+void tell_when_waiting(LogLevel level) {
+  constexpr int kPatienceMs = 1000;
+  pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+  if (level >= LogLevel::kInfo && ::poll(&input, 1, kPatienceMs) == 0)
+    log_info("no IMAGE is given: waiting for its name on standard input");
+}
+
 /// Of `layerboot build . | layerboot run`: one line.
-Result<std::string> image_from_standard_input() {
+Result<std::string> image_from_standard_input(LogLevel level) {
   constexpr std::size_t kMaxBytes = 4096;
   std::string line;
   if (::isatty(STDIN_FILENO) == 0) {
+    tell_when_waiting(level);
     const auto text = read_all(STDIN_FILENO, kMaxBytes);
     if (text) line = text->substr(0, text->find('\n'));
   }
@@ -142,13 +143,15 @@ Result<void> settle_docker(Options& options) {
 Result<void> settle_run(Options& options) {
   if (options.docker) LB_TRY(settle_docker(options));
   if (options.image.empty() && options.socket_path.empty() && !options.docker) {
-    LB_ASSIGN(options.image, image_from_standard_input());
+    LB_ASSIGN(options.image, image_from_standard_input(options.log_level));
   }
   if (options.memory_bytes < kMinMemoryBytes) return fail(EINVAL, "--memory: at least 64M");
   // Whole MiB: QEMU rounds the machine's memory, and the backend must have the same size.
   options.memory_bytes = (options.memory_bytes + kMib - 1) / kMib * kMib;
   if (options.restart != RestartPolicy::kNo && options.remove_at_end)
     return fail(EINVAL, "--restart and --rm contradict each other");
+  if (was_given(options, "--wait-timeout") && !options.wait && !options.docker)
+    return fail(EINVAL, "--wait-timeout is for --wait, and for --docker: without them run waits for nothing");
   if (options.wait && !options.detach)
     return fail(EINVAL, "--wait is for --detach: without it run ends with the VM");
   if (options.require_kvm && options.accel_choice == AccelChoice::kTcg) {
@@ -157,6 +160,7 @@ Result<void> settle_run(Options& options) {
   if (options.machine_choice == MachineChoice::kMicrovm && options.accel_choice == AccelChoice::kTcg) {
     return fail(EINVAL, "--machine microvm needs KVM: its clock can't be calibrated under TCG");
   }
+  LB_TRY(check_ways(options));
   // What the VM has had so far is looked at when it is known.
   options.upper = options.upper_choice.value_or(UpperKind::kHost);
   LB_TRY(settle_environment(options));

@@ -12,12 +12,18 @@ namespace {
 
 constexpr std::size_t kMaxKeyBytes = 16384;
 
-/// The first line of a public key's file; what is no public key is refused, a private one above all.
-Result<std::string> read_ssh_key(const std::string& file) {
-  LB_ASSIGN(const std::string text, read_file(file, kMaxKeyBytes));
-  const std::string line = text.substr(0, text.find('\n'));
-  if (line.starts_with("ssh-") || line.starts_with("ecdsa-") || line.starts_with("sk-")) return line;
-  return fail(EINVAL, file, " is no public key of OpenSSH");
+bool is_public_key(std::string_view line) {
+  return line.starts_with("ssh-") || line.starts_with("ecdsa-") || line.starts_with("sk-");
+}
+
+/// The first line of a public key's file, or such a line itself, as an image of `package` has it; what is no
+/// public key is refused, a private one above all.
+Result<std::string> read_ssh_key(const std::string& given) {
+  if (is_public_key(given) && given.find(' ') != std::string::npos) return given;
+  LB_ASSIGN(const std::string text, read_file(given, kMaxKeyBytes));
+  std::string line = text.substr(0, text.find('\n'));
+  if (is_public_key(line)) return line;
+  return fail(EINVAL, given, " is no public key of OpenSSH");
 }
 
 void add_mount_options(CLI::App* run, Options& options) {
@@ -117,7 +123,7 @@ void add_guest_options(CLI::App* run, Options& options) {
              options.ssh_keys.push_back(*key);
            }
          },
-         "a public key that may log in as root (may be repeated)")
+         "the file of a public key, or its text, that may log in as root (may be repeated)")
       ->allow_extra_args(false)
       ->type_name("FILE");
 }

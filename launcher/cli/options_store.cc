@@ -29,10 +29,11 @@ void add_images(CommandSet& commands) {
   Options& options = commands.options();
   auto* images =
       commands.add("images", Command::kImages, "list the images in the local store", check_image_list);
-  images->add_flag("--json", options.json, "one JSON document instead of columns");
+  auto* json = images->add_flag("--json", options.json, "one JSON document instead of columns");
   auto* names = images->add_flag("--names", options.names_only, "the names alone, for scripts");
   auto* tree = images->add_flag("--tree", options.image_tree, "by the layers that they share");
   tree->excludes(names);
+  json->excludes(names);
   images
       ->add_option("--filter", options.filters,
                    "KEY=VALUE: reference=PATTERN, dangling, used or usable=true or false (may be repeated)")
@@ -42,7 +43,9 @@ void add_images(CommandSet& commands) {
       ->add_option("--format", options.format,
                    "json, table, or a line of your own: '[table ]{{.Repository}}:{{.Tag}} {{.ID}}'")
       ->type_name("TEMPLATE")
-      ->excludes(tree);
+      ->excludes(tree)
+      ->excludes(json)
+      ->excludes(names);
   images->add_flag("--no-trunc", options.no_trunc, "whole digests");
   images->footer(str_cat("The fields of a TEMPLATE: ", image_list_fields()));
 }

@@ -24,18 +24,29 @@ Result<void> check_names(Options& options) {
 
 Result<void> check_one_name(Options& options) { return check_name(options.name); }
 
+/// One of them says how what is listed is written; another would be dropped.
+void exclude_each_other(std::initializer_list<CLI::Option*> options) {
+  for (CLI::Option* one : options) {
+    for (CLI::Option* other : options) {
+      if (one != other) one->excludes(other);
+    }
+  }
+}
+
 void add_looking(CommandSet& commands) {
   Options& options = commands.options();
   auto* ps = commands.add("ps", Command::kPs, "list the VMs that run", check_vm_list);
   ps->add_flag("-a,--all", options.all, "those that are stopped too");
-  ps->add_flag("--json", options.json, "one JSON document instead of columns");
-  ps->add_flag("--names", options.names_only, "the names alone, for scripts");
+  auto* json = ps->add_flag("--json", options.json, "one JSON document instead of columns");
+  auto* names = ps->add_flag("--names", options.names_only, "the names alone, for scripts");
   ps->add_option("--filter", options.filters,
                  "KEY=VALUE: name, image, label or state; of one key any, of several all (may be repeated)")
       ->allow_extra_args(false)
       ->type_name("FILTER");
-  ps->add_option("--format", options.format, "a line of your own, such as '{{.Name}}: {{.Status}}'")
-      ->type_name("TEMPLATE");
+  auto* format =
+      ps->add_option("--format", options.format, "a line of your own, such as '{{.Name}}: {{.Status}}'")
+          ->type_name("TEMPLATE");
+  exclude_each_other({json, names, format});
   ps->add_flag("--no-trunc", options.no_trunc, "whole names of images");
   ps->footer(str_cat("The fields of a TEMPLATE: ", ListTemplate<VmRow>::names_of(vm_fields())));
   auto* inspect =
@@ -52,7 +63,7 @@ void add_looking(CommandSet& commands) {
   auto* logs =
       commands.add("logs", Command::kLogs, "print what a VM has said on its console", check_one_name);
   add_name(logs, options);
-  logs->add_flag("-f,--follow", options.follow, "go on until the VM ends, or Ctrl-C");
+  auto* follow = logs->add_flag("-f,--follow", options.follow, "go on until the VM ends, or Ctrl-C");
   logs->add_option_function<std::string>(
           "-n,--tail",
           [&options](const std::string& text) {
@@ -64,11 +75,15 @@ void add_looking(CommandSet& commands) {
           },
           "so many lines at the end; default: all")
       ->type_name("LINES");
-  add_time(logs, "--since", options.since,
-           "what was said from then on: 10m or 1h30m ago, or 2026-11-29T10:00:00Z");
-  logs->add_flag("-t,--timestamps", options.timestamps, "when each line began, before it");
+  auto* since = add_time(logs, "--since", options.since,
+                         "what was said from then on: 10m or 1h30m ago, or 2026-11-29T10:00:00Z");
+  auto* stamps = logs->add_flag("-t,--timestamps", options.timestamps, "when each line began, before it");
+  // Of that log nobody keeps when its lines were written.
   logs->add_flag("--launcher", options.launcher_log,
-                 "what launcher, daemon and QEMU have said instead, of a VM in the background");
+                 "what launcher, daemon and QEMU have said instead, of a VM in the background")
+      ->excludes(follow)
+      ->excludes(since)
+      ->excludes(stamps);
   auto* console =
       commands.add("console", Command::kConsole, "join this terminal to a VM's console", check_one_name);
   console->footer("Ctrl-] three times within a second leaves the console; the VM goes on.");
@@ -144,6 +159,8 @@ void add_volume_command(CommandSet& commands) {
       commands.add("volume", Command::kVolume, "look after the volumes that are kept here",
                    [](Options& settled) -> Result<void> {
                      const bool lists = settled.action == "ls";
+                     if (!lists && (settled.json || settled.names_only))
+                       return fail(EINVAL, "volume ", settled.action, ": --json and --names are for ls");
                      if (lists == settled.names.empty()) return {};
                      return fail(EINVAL, lists ? "volume ls takes no names"
                                                : str_cat("volume ", settled.action, ": give names"));
@@ -152,8 +169,9 @@ void add_volume_command(CommandSet& commands) {
       ->required()
       ->check(CLI::IsMember({"ls", "create", "rm"}));
   volume->add_option("NAME", options.names, "names of volumes");
-  volume->add_flag("--json", options.json, "one JSON document instead of columns");
-  volume->add_flag("--names", options.names_only, "the names alone, for scripts");
+  auto* json = volume->add_flag("--json", options.json, "one JSON document instead of columns");
+  auto* names = volume->add_flag("--names", options.names_only, "the names alone, for scripts");
+  exclude_each_other({json, names});
   volume->footer("run -v NAME:GUEST makes a volume that is not there. rm refuses one that a VM has.");
 }
 

@@ -4,7 +4,9 @@
 #include <filesystem>
 #include <system_error>
 
+#include "launcher/cli/package_words.h"
 #include "launcher/cli/packaged_command.h"
+#include "launcher/cli/packaged_start.h"
 #include "launcher/cli/store_commands.h"
 #include "launcher/host/programs.h"
 #include "launcher/images/built_images.h"
@@ -13,18 +15,11 @@
 #include "launcher/images/image_send.h"
 #include "launcher/kernel/kernel_choice.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/store/image.h"
 
 namespace layerboot::launcher {
 
 namespace {
-
-Result<void> check_words(const Options& options) {
-  for (const std::string& word : options.guest_command) {
-    if (word.find('\n') != std::string::npos)
-      return fail(EINVAL, "package: an option of run can't have a line feed in it");
-  }
-  return {};
-}
 
 /// What the container is to listen at for the ports that `run` is to publish.
 std::vector<std::string> ports_of(const Options& run) {
@@ -34,14 +29,24 @@ std::vector<std::string> ports_of(const Options& run) {
   return ports;
 }
 
+/// What of the image's ports no container will forward is said here as well.
+Result<void> tell_of_ports(const StateDirs& dirs, const std::string& reference, const Options& run) {
+  if (run.net == Net::kNone) return {};
+  LB_ASSIGN(const store::Image image, store::open_image(reference, dirs));
+  RunSettings settings = run;
+  take_ports(image.config.exposed_ports, settings);
+  return {};
+}
+
 }  // namespace
 
 Result<void> package_command(const StateDirs& dirs, const Options& options) {
-  LB_TRY(check_words(options));
   PackageOptions package;
-  package.run_options = options.guest_command;
   // What is wrong in them is to be said here, and not by each container.
-  LB_ASSIGN(const Options run, packaged_run(package.run_options, options.image, {}));
+  LB_ASSIGN(const Options run, packaged_run(options.guest_command, options.image, {}));
+  LB_ASSIGN(package.run_options, words_to_store(options.guest_command, run));
+  if (!run.file_environment.empty())
+    log_info("the variables of --env-file are in the image, where everybody who has it can read them");
   package.ports = ports_of(run);
   if (!options.image_name.empty()) {
     LB_ASSIGN(package.name, name_to_give(options.image_name));
@@ -52,6 +57,7 @@ Result<void> package_command(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(package.vfsd, find_vfsd(options.vfsd));
   LB_ASSIGN(package.guest_init, find_guest_init(options.guest_init));
   LB_ASSIGN(package.image, supply_image(dirs, options.image, supply_options(options)));
+  LB_TRY(tell_of_ports(dirs, package.image, run));
   if (options.base_image.empty()) {
     LB_ASSIGN(package.base, supply_program_image(dirs, {package.layerboot, package.vfsd}));
   } else {

@@ -11,6 +11,7 @@
 
 #include "launcher/cli/packaged_start.h"
 #include "launcher/cli/run_command.h"
+#include "launcher/cli/run_ways.h"
 #include "launcher/host/first_process.h"
 #include "launcher/host/memory_limit.h"
 #include "launcher/images/package_layout.h"
@@ -24,14 +25,11 @@ namespace {
 
 constexpr std::size_t kMaxOptionsBytes = std::size_t{64} << 10;
 
+/// What depends on more than the option's name; the others' are in a table.
 Result<void> check_fits_container(const Options& run, const std::string& image) {
-  const std::array<std::pair<bool, const char*>, 8> without_meaning = {{
-      {run.image != image || !run.socket_path.empty(), "another image"},
-      {run.detach, "--detach"},
-      {run.docker, "--docker"},
-      {run.remove_at_end, "--rm"},
-      {run.name_given, "--name"},
-      {run.disk_root, "--disk-image"},
+  LB_TRY(check_fits(RunWay::kContainer, run.given));
+  const std::array<std::pair<bool, const char*>, 3> without_meaning = {{
+      {run.image != image, "another image"},
       {run.net != Net::kUser && run.net != Net::kNone, "--net other than user or none"},
       {!run.more_nets.empty(), "a second --net"},
   }};
@@ -39,11 +37,6 @@ Result<void> check_fits_container(const Options& run, const std::string& image) 
     if (is_given) return fail(EINVAL, what, " has no meaning for a VM in a container");
   }
   return {};
-}
-
-bool says_memory(const std::vector<std::string>& words) {
-  return std::ranges::any_of(
-      words, [](const std::string& word) { return word.starts_with("--memory") || word.starts_with("-m"); });
 }
 
 std::vector<std::string> own_environment() {
@@ -77,7 +70,7 @@ std::string host_name() {
 
 Result<void> take_container(const StateDirs& dirs, Options& run) {
   LB_ASSIGN(const store::Image image, store::open_image(run.image, dirs));
-  LB_TRY(take_ports(run.net == Net::kNone ? std::vector<std::string>() : image.config.exposed_ports, run));
+  take_ports(run.net == Net::kNone ? std::vector<std::string>() : image.config.exposed_ports, run);
   LB_ASSIGN(const auto mounts, own_mounts());
   LB_TRY(take_mounts(mounts, run));
   auto environment = guest_environment(own_environment());
@@ -92,21 +85,14 @@ Result<void> take_container(const StateDirs& dirs, Options& run) {
 
 Result<Options> packaged_run(const std::vector<std::string>& words, const std::string& image,
                              const std::vector<std::string>& command) {
-  std::vector<std::string> line = {"layerboot", "run"};
-  line.insert(line.end(), words.begin(), words.end());
-  line.push_back(image);
-  if (!command.empty()) line.emplace_back("--");
-  line.insert(line.end(), command.begin(), command.end());
-  std::vector<const char*> argv;
-  for (const std::string& word : line) argv.push_back(word.c_str());
-  ParsedCommandLine parsed = parse_command_line(static_cast<int>(argv.size()), argv.data());
+  ParsedCommandLine parsed = parse_run_words(words, image, command);
   if (!parsed.options) {
     parsed.text.erase(parsed.text.find_last_not_of('\n') + 1);
     return fail(EINVAL, "the options of run: ", parsed.text);
   }
+  LB_TRY(check_fits_container(*parsed.options, image));
   if (parsed.options->guest_command != command)
     return fail(EINVAL, "the options of run: '", parsed.options->guest_command.front(), "' is none");
-  LB_TRY(check_fits_container(*parsed.options, image));
   return *std::move(parsed.options);
 }
 
@@ -119,7 +105,7 @@ Result<int> packaged_command(const StateDirs& dirs, const Options& options) {
   run.kernel = kPackagedKernel;
   run.pull_policy = PullPolicy::kNever;
   log_setup("layerboot", run.log_level);
-  if (const auto limit = memory_limit_bytes(); limit && !says_memory(words)) {
+  if (const auto limit = memory_limit_bytes(); limit && !was_given(run, "--memory")) {
     // Before it is known whether a guest comes up on it.
     const bool is_emulated = run.accel_choice == AccelChoice::kTcg || ::access("/dev/kvm", R_OK | W_OK) != 0;
     LB_ASSIGN(run.memory_bytes, memory_within(*limit, is_emulated));

@@ -9,7 +9,6 @@
 #include <system_error>
 #include <utility>
 
-#include "launcher/export/kubernetes_set.h"
 #include "launcher/images/package_layout.h"
 #include "launcher/vm/vm_config.h"
 #include "oci-mount/base/log.h"
@@ -123,13 +122,16 @@ Result<void> take_mounts(const std::vector<MountPoint>& mounts, RunSettings& set
   return fail(E2BIG, "the container has more than ", kMaxVolumes, " directories mounted: a VM takes no more");
 }
 
-Result<void> take_ports(const std::vector<std::string>& exposed, RunSettings& settings) {
-  LB_TRY(publish_exposed(exposed, settings));
+void take_ports(const std::vector<std::string>& exposed, RunSettings& settings) {
   for (PublishedPort& port : settings.published) {
-    if (port.address == PublishedPort().address) port.address = "0.0.0.0";
     if (std::exchange(port.random, false)) port.host = port.guest;
   }
-  return {};
+  publish_exposed_in_place(exposed, settings);
+  // Done, and at ports that are known.
+  settings.publish_all = false;
+  for (PublishedPort& port : settings.published) {
+    if (port.address == PublishedPort().address) port.address = "0.0.0.0";
+  }
 }
 
 Result<std::uint64_t> memory_within(std::uint64_t limit_bytes, bool is_emulated) {

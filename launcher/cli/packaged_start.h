@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "launcher/export/kubernetes_set.h"
 #include "launcher/vm/run_settings.h"
 #include "oci-mount/base/mount_list.h"
 #include "oci-mount/base/result.h"
@@ -22,9 +23,6 @@ namespace layerboot::launcher {
 /// `shared` may be that of other containers, whose VMs have the same name.
 [[nodiscard]] Result<std::filesystem::path> packaged_runtime(const std::filesystem::path& shared,
                                                              const std::filesystem::path& state);
-
-/// The variable with further options of `run`, by blanks apart.
-inline constexpr std::string_view kOptionsVariable = "LAYERBOOT_OPTIONS";
 
 /// The words of a text, by white space apart.
 std::vector<std::string> words_of(std::string_view text);
@@ -40,8 +38,8 @@ std::vector<std::string> guest_environment(const std::vector<std::string>& varia
 Result<void> take_mounts(const std::vector<MountPoint>& mounts, RunSettings& settings);
 
 /// Ports as seen from outside of the container: at all its addresses, one without a host's port at its own;
-/// and `exposed` (ImageConfig) beside them.
-Result<void> take_ports(const std::vector<std::string>& exposed, RunSettings& settings);
+/// and what of `exposed` (ImageConfig) can be forwarded beside them: what can't is said.
+void take_ports(const std::vector<std::string>& exposed, RunSettings& settings);
 
 /// The guest's memory in a container of `limit_bytes`: what is left beside the overhead. ENOMEM where that is
 /// too little for any guest.

@@ -81,6 +81,9 @@ Result<std::vector<LayerFile>> take_files(Options& options) {
     }
     if (options.disk_root)
       return fail(ENOTDIR, "--volume ", volume.host, " is a file, which --disk-image does not take");
+    if (!options.socket_path.empty())
+      return fail(ENOTDIR, "--volume ", volume.host,
+                  " is a file, which would be in the VM layer: with --socket-path that is the daemon's");
     const auto mode = std::filesystem::status(volume.host, ignored).permissions();
     LB_ASSIGN(std::string content, read_file(volume.host, kMaxFileBytes));
     files.push_back({.path = volume.guest,

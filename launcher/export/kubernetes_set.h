@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "launcher/vm/run_settings.h"
@@ -40,7 +41,11 @@ struct KubernetesSet {
   std::vector<std::string> command;                // instead of the image's
 };
 
-/// As YAML, pure: a headless Service and a StatefulSet. EINVAL for a name that can't be one there.
+/// The variable in which a packaged VM has further options of `run`, by blanks apart.
+inline constexpr std::string_view kOptionsVariable = "LAYERBOOT_OPTIONS";
+
+/// As YAML, pure: a headless Service and a StatefulSet. EINVAL for a name, of the set or of a variable, that
+/// can't be one there; E2BIG for more ports than a VM forwards.
 Result<std::string> kubernetes_manifests(const KubernetesSet& set);
 
 }  // namespace layerboot::launcher

@@ -88,6 +88,16 @@ TEST_F(FailedRunTest, LessMemoryThanTheKernelNeedsIsRefusedBeforeAnythingStarts)
   EXPECT_NE(warned.err.find("may do for a command"), std::string::npos) << warned.err;
 }
 
+TEST_F(FailedRunTest, AFileForSomebodyElsesDaemonIsRefused) {
+  std::ofstream(dir_ / "file") << "x";
+  const Outcome refused =
+      layerboot({"run", "--socket-path", (dir_ / "s").string(), "--kernel", (dir_ / "kernel").string(),
+                 "--guest-init", LAYERBOOT_GUEST_INIT, "--qemu", (dir_ / "qemu").string(), "--accel", "tcg",
+                 "-v", (dir_ / "file").string() + ":/etc/file:ro"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("with --socket-path"), std::string::npos) << refused.err;
+}
+
 TEST_F(FailedRunTest, AFileToBeWrittenToIsRefusedWithTheReason) {
   std::ofstream(dir_ / "settings") << "a=1";
   const std::string volume = str_cat((dir_ / "settings").string(), ":/etc/settings");

@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "launcher/cli/package_words.h"
 #include "launcher/cli/packaged_command.h"
 #include "launcher/export/kubernetes_set.h"
 #include "tests/support/temp_dir.h"
@@ -84,12 +85,32 @@ TEST(PackagedStartTest, OpensPortsToTheContainersNetwork) {
   RunSettings settings;
   settings.published = *parse_published("8080:80");
   settings.published.push_back(parse_published("127.0.0.2:53:53/udp")->front());
-  ASSERT_TRUE(take_ports({"80/tcp", "443"}, settings).has_value());
+  take_ports({"80/tcp", "443"}, settings);
   ASSERT_EQ(settings.published.size(), 3U);
   EXPECT_EQ(settings.published[0], (PublishedPort{.address = "0.0.0.0", .host = 8080, .guest = 80}));
   EXPECT_EQ(settings.published[1],
             (PublishedPort{.address = "127.0.0.2", .host = 53, .guest = 53, .udp = true}));
   EXPECT_EQ(settings.published[2], (PublishedPort{.address = "0.0.0.0", .host = 443, .guest = 443}));
+}
+
+TEST(PackagedStartTest, StartsWithoutThePortsThatCannotBeForwarded) {
+  RunSettings settings;
+  settings.published = *parse_published("9000:80");
+  std::vector<std::string> exposed = {"5000/sctp", "none", "9000"};
+  for (int port = 1000; port < 1100; ++port) exposed.push_back(std::to_string(port) + "/tcp");
+  testing::internal::CaptureStderr();
+  take_ports(exposed, settings);
+  const std::string said = testing::internal::GetCapturedStderr();
+  ASSERT_EQ(settings.published.size(), kMaxPublished);
+  EXPECT_EQ(settings.published[0].guest, 80) << "what was asked for comes first";
+  EXPECT_EQ(settings.published[1].guest, 1000);
+  for (const char* part :
+       {"5000/sctp", "none", "9000/tcp, which is not forwarded: -p leads that port to 80/tcp",
+        "37 of the ports that the image exposes"})
+    EXPECT_NE(said.find(part), std::string::npos) << part << "\n" << said;
+  settings.publish_all = true;
+  take_ports({}, settings);
+  EXPECT_FALSE(settings.publish_all) << "it is done";
 }
 
 TEST(PackagedStartTest, LeavesRoomBesideTheGuest) {
@@ -111,14 +132,72 @@ TEST(PackagedRunTest, TakesTheOptionsOfRun) {
 }
 
 TEST(PackagedRunTest, RefusesWhatHasNoMeaningInAContainer) {
-  const std::vector<std::vector<std::string>> refused = {{"--detach"},  {"--rm"},         {"--name", "x"},
-                                                         {"--docker"},  {"--disk-image"}, {"--net", "passt"},
-                                                         {"debian:12"}, {"--no-such"}};
+  const std::vector<std::vector<std::string>> refused = {{"--detach"},
+                                                         {"--rm"},
+                                                         {"--name", "x"},
+                                                         {"--docker"},
+                                                         {"--disk-image"},
+                                                         {"--net", "passt"},
+                                                         {"debian:12"},
+                                                         {"--no-such"},
+                                                         {"--kernel", "host"},
+                                                         {"--qemu", "/q"},
+                                                         {"--vfsd", "/v"},
+                                                         {"--guest-init", "/g"},
+                                                         {"--oci-mount", "/o"},
+                                                         {"--pull=always"},
+                                                         {"--binfmt=arm64"},
+                                                         {"--platform=riscv64"},
+                                                         {"--socket-path=/s"},
+                                                         {"--hostname"},
+                                                         {"--net", "user", "--net", "user"},
+                                                         {"--restart=always", "x"}};
   for (const auto& words : refused) {
     const auto run = packaged_run(words, "oci:/image:latest", {});
     ASSERT_FALSE(run.has_value()) << words.front();
     EXPECT_EQ(run.error().code, EINVAL) << words.front();
   }
+}
+
+Result<std::vector<std::string>> stored(const std::vector<std::string>& words) {
+  LB_ASSIGN(const Options run, packaged_run(words, "oci:/image:latest", {}));
+  return words_to_store(words, run);
+}
+
+TEST(WordsToStoreTest, WhatIsInFilesGoesAlongAsText) {
+  const test::TempDir dir;
+  const std::string key = (dir.path() / "key.pub").string();
+  const std::string variables = (dir.path() / "env").string();
+  std::ofstream(key) << "ssh-ed25519 AAAA me@here\nmore\n";
+  std::ofstream(variables) << "A=from the file\nB=2\n";
+  const auto words =
+      stored({"--memory", "2G", "--ssh-key", key, "--env", "A=given", "--env-file=" + variables, "-q"});
+  ASSERT_TRUE(words.has_value()) << words.error().describe();
+  EXPECT_EQ(*words, (std::vector<std::string>{"--ssh-key=ssh-ed25519 AAAA me@here", "--env=A=from the file",
+                                              "--env=B=2", "--memory", "2G", "--env", "A=given", "-q"}));
+  // As a container reads them, which has no such files.
+  std::filesystem::remove(key);
+  std::filesystem::remove(variables);
+  const auto run = packaged_run(*words, "oci:/image:latest", {});
+  ASSERT_TRUE(run.has_value()) << run.error().describe();
+  EXPECT_EQ(run->ssh_keys, std::vector<std::string>{"ssh-ed25519 AAAA me@here"});
+  EXPECT_EQ(run->environment, (std::vector<std::string>{"A=from the file", "B=2", "A=given"}));
+}
+
+TEST(WordsToStoreTest, APasswordIsNotForEverybodyWhoHasTheImage) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"--password", "s3cret"}, {"--password=s3cret"}}) {
+    const auto refused = stored(words);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_NE(refused.error().text.find("LAYERBOOT_OPTIONS"), std::string::npos) << refused.error().text;
+    EXPECT_EQ(refused.error().text.find("s3cret"), std::string::npos);
+    EXPECT_TRUE(packaged_run(words, "oci:/image:latest", {}).has_value()) << "as LAYERBOOT_OPTIONS";
+  }
+}
+
+TEST(WordsToStoreTest, WhatCannotBeKeptIsRefused) {
+  EXPECT_FALSE(stored({"--env", "A=1\n2"}).has_value());
+  EXPECT_FALSE(stored({"--append", "--env-file"}).has_value());
 }
 
 }  // namespace
