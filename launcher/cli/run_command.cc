@@ -229,6 +229,7 @@ Result<int> start_vm(const StateDirs& dirs, const Options& options) {
   again.upper_choice = record.run.upper;
   again.image = record.image;
   again.detach = !options.attach;
+  again.remove_at_end = false;  // of a run that was cut off before it could
   if (again.image.empty()) {
     return fail(EINVAL, "VM ", options.name, " was run on somebody else's daemon: use 'run --socket-path'");
   }

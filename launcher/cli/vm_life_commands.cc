@@ -11,6 +11,7 @@
 #include "launcher/cli/run_command.h"
 #include "launcher/cli/run_events.h"
 #include "launcher/cli/vm_commands.h"
+#include "launcher/images/image_supply.h"
 #include "launcher/vm/control_client.h"
 #include "launcher/vm/vm_list.h"
 #include "oci-mount/base/log.h"
@@ -20,6 +21,20 @@ namespace layerboot::launcher {
 namespace {
 
 using nlohmann::json;
+
+/// Before it is stopped: what can be known to keep it from being started again.
+Result<void> check_starts_again(const StateDirs& dirs, const std::string& name) {
+  LB_ASSIGN(const VmView vm, look_at_vm(dirs, name));
+  LB_ASSIGN(const VmRecord record, vm.record);
+  if (vm.is_live() && record.run.remove_at_end)
+    return fail(EINVAL, "it was run with --rm and would be gone once it has stopped: 'layerboot exec ", name,
+                " reboot' boots it anew, 'layerboot stop ", name, "' ends it");
+  if (record.image.empty())
+    return fail(EINVAL, "it was run on somebody else's daemon: stop it, and use 'run --socket-path' again");
+  // As start_vm() will look for it.
+  LB_TRY(supply_image(dirs, record.image, {.policy = PullPolicy::kNever, .platform = record.run.platform}));
+  return {};
+}
 
 /// A start ends in two processes, one of which stays with the VM: here in one of its own, so that the next
 /// can be started.
@@ -92,7 +107,8 @@ Result<int> wait_for(const Awaited& awaited) {
 Result<int> restart_vms(const StateDirs& dirs, const Options& options) {
   int status = 0;
   for (const std::string& name : options.names) {
-    auto done = stop_vm(dirs, name, options.stop_seconds);
+    auto done = check_starts_again(dirs, name);
+    if (done) done = stop_vm(dirs, name, options.stop_seconds);
     if (done) done = start_apart(dirs, options, name);
     if (done) continue;
     if (!done.error().text.empty()) log_error(name, ": ", done.error().describe());

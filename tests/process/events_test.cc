@@ -79,6 +79,24 @@ TEST_F(EventsTest, AThrowAwayVmIsRemovedAtItsEnd) {
   EXPECT_EQ(events(), "create brief \nstart brief \nstop brief 0\nremove brief \n");
 }
 
+TEST_F(EventsTest, ARestartStopsNothingThatItCannotStartAgain) {
+  qemu("hear; exit 0");
+  ASSERT_EQ(run({"-d", "--rm", "--name", "brief"}).exit_code, 0);
+  const Outcome refused = layerboot({"restart", "brief"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("--rm"), std::string::npos) << refused.err;
+  const Outcome unit = layerboot({"export", "systemd", "brief"});
+  EXPECT_EQ(unit.exit_code, 1);
+  EXPECT_NE(unit.err.find("--rm"), std::string::npos) << unit.err;
+  EXPECT_EQ(layerboot({"ps", "--names"}).out, "brief\n") << "it goes on";
+
+  ASSERT_EQ(run({"-d", "--name", "kept"}).exit_code, 0);
+  fs::rename(dir_ / "image", dir_ / "elsewhere");
+  EXPECT_EQ(layerboot({"restart", "kept"}).exit_code, 1);
+  EXPECT_EQ(events(), "create brief \nstart brief \ncreate kept \nstart kept \n");
+  EXPECT_EQ(layerboot({"kill", "brief", "kept"}).exit_code, 0);
+}
+
 TEST_F(EventsTest, ASwapDiskIsThereAsLongAsQemuHasIt) {
   const std::string swap = (dir_ / "data/layerboot/vms/web/swap.raw").string();
   qemu("while [ -e " + swap + " ]; do :; done; power_off",
