@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 
 #include "launcher/export/systemd_unit.h"
@@ -29,6 +31,12 @@ std::string name_from_image(const std::string& image) {
   return name;
 }
 
+/// What goes with the VM, what is the cluster's to say (who has KVM, what is restarted), and what is only for
+/// lists here.
+constexpr auto kSaidElsewhere = std::to_array<std::string_view>(
+    {"cpus", "memory_bytes", "environment", "command", "published", "publish_all", "accel", "require_kvm",
+     "restart", "remove_at_end", "labels", "disk_format"});
+
 /// What cannot go with the VM is said.
 void take_vm(const VmRecord& record, KubernetesSet& set) {
   set.cpus = record.run.cpus;
@@ -37,16 +45,12 @@ void take_vm(const VmRecord& record, KubernetesSet& set) {
   set.environment = record.run.environment;
   set.command = record.run.guest_command;
   if (set.ports.empty()) set.ports = record.run.published;
-  const std::pair<bool, const char*> left_out[] = {
-      {!record.run.volumes.empty() || !record.run.tmpfs.empty(), "volumes"},
-      {!record.run.sockets.empty(), "shared sockets"},
-      {record.run.swap_bytes != 0, "swap disk"},
-      {record.run.entrypoint.has_value(), "--entrypoint"}};
-  for (const auto& [is_there, what] : left_out) {
-    if (is_there)
-      log_warn("left out is what the VM has for ", what,
-               ": package the image with it, or add it to the manifests");
-  }
+  std::string left_out;
+  for (const std::string& option : settings_beside(record.run, kSaidElsewhere))
+    left_out += str_cat(left_out.empty() ? "" : ", ", option);
+  if (!left_out.empty())
+    log_warn("left out is what the VM has by ", left_out,
+             ": package the image with it, or add it to the manifests");
 }
 
 /// Of a packaged image that the local store has; what the cluster has need not be here.
@@ -56,7 +60,7 @@ Result<void> take_image_ports(const StateDirs& dirs, KubernetesSet& set) {
   const auto image = store::open_image(*here, dirs);
   if (!image) return {};
   RunSettings settings;
-  LB_TRY(publish_exposed(image->config.exposed_ports, settings));
+  publish_exposed_in_place(image->config.exposed_ports, settings);
   set.ports = settings.published;
   return {};
 }
@@ -70,6 +74,8 @@ Result<void> export_systemd(const StateDirs& dirs, const Options& options) {
     return fail(EINVAL, "VM ", options.name,
                 " was run on somebody else's daemon, which its service would not start");
   }
+  if (vm.is_live() && record.run.remove_at_end)
+    return fail(EINVAL, "VM ", options.name, " was run with --rm: at its end there is nothing left to start");
   SystemdService service;
   service.name = options.name;
   std::error_code error;
@@ -85,7 +91,9 @@ Result<void> export_systemd(const StateDirs& dirs, const Options& options) {
   service.dirs = dirs;
   service.is_user = ::geteuid() != 0;
   service.run = record.run;
-  print(systemd_unit(service));
+  service.image = record.image;
+  LB_ASSIGN(const std::string unit, systemd_unit(service));
+  print(unit);
   return {};
 }
 

@@ -3,10 +3,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "launcher/cli/disk_command.h"
@@ -139,6 +141,25 @@ Result<Options> exported_options(const StateDirs& dirs, const Options& options) 
   return chosen;
 }
 
+/// What a domain has, by settings_to_json(), or what is libvirt's to say. What is not here needs the launcher
+/// beside the VM, or is added to the domain by hand.
+constexpr auto kOfDomains = std::to_array<std::string_view>(
+    {"cpus",      "memory_bytes", "kernel",      "platform",     "binfmt",
+     "append",    "accel",        "require_kvm", "net",          "hostname",
+     "boot",      "cgroup_v1",    "ssh_keys",    "volumes",      "tmpfs",
+     "published", "publish_all",  "hosts",       "dns",          "labels",
+     "disk_root", "disk_format",  "no_initrd",   "restart",      "root_password_hash",
+     "autologin", "writeback",    "upper",       "remove_at_end"});
+
+void tell_left_out(const std::string& name, const RunSettings& settings) {
+  std::string left_out;
+  for (const std::string& option : settings_beside(settings, kOfDomains))
+    left_out += str_cat(left_out.empty() ? "" : ", ", option);
+  if (!left_out.empty())
+    log_warn("left out is what VM ", name, " has by ", left_out,
+             ": it is the launcher's, or to be added to the domain");
+}
+
 /// The VM's directory. What is to go at the end is this run's own: with --rm a VM that is there is not taken,
 /// and a name that nobody chose is changed (`options`) until it is free.
 Result<VmDirectory> directory_for(const StateDirs& dirs, Options& options) {
@@ -241,12 +262,7 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
   if (is_foreign(architecture_of(chosen)))
     return fail(ENOTSUP, "VM ", options.name, " is for ", chosen.platform,
                 ": only those for this machine's own architecture are made into a domain");
-  if (chosen.swap_bytes != 0)
-    log_warn("the swap disk of ", options.name, " is left out: the launcher makes it anew for each run");
-  if (!chosen.more_nets.empty())
-    log_warn("the further network cards of ", options.name, " are left out: add them to the domain");
-  if (!chosen.sockets.empty())
-    log_warn("the shared sockets of ", options.name, " are left out: they need the launcher beside the VM");
+  tell_left_out(options.name, chosen);
   LB_ASSIGN(const auto qemu, find_qemu(options.qemu));
   const InterruptScope interrupts;  // as in run_vm()
   LB_ASSIGN(VmDirectory directory, VmDirectory::open(dirs, options.name));

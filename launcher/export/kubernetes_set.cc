@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launcher/export/yaml_text.h"
+#include "oci-mount/base/printable.h"
 
 namespace layerboot::launcher {
 
@@ -42,6 +43,23 @@ Json metadata(const KubernetesSet& set) {
   return data;
 }
 
+/// Of the guest, each once: what leads there on a host is nothing of a pod's.
+std::vector<PublishedPort> guest_ports(const std::vector<PublishedPort>& published) {
+  std::vector<PublishedPort> ports;
+  for (const PublishedPort& port : published) {
+    const bool known = std::ranges::any_of(
+        ports, [&](const PublishedPort& one) { return one.guest == port.guest && one.udp == port.udp; });
+    if (!known) ports.push_back(port);
+  }
+  return ports;
+}
+
+/// A text that the kubelet takes as it is: "$(NAME)" is its to fill in, and "$$" its '$'.
+std::string literal(std::string text) {
+  for (std::size_t at = 0; (at = text.find('$', at)) != std::string::npos; at += 2) text.insert(at, "$");
+  return text;
+}
+
 std::string port_name(const PublishedPort& port) { return str_cat(port.udp ? "udp-" : "tcp-", port.guest); }
 
 Json service(const KubernetesSet& set) {
@@ -63,16 +81,42 @@ std::string run_options(const KubernetesSet& set) {
   return words;
 }
 
+/// Of variables of the same name the last counts, as in a guest.
 Json environment(const KubernetesSet& set) {
-  Json list = {{{"name", "LAYERBOOT_OPTIONS"}, {"value", run_options(set)}}};
+  Json list = {{{"name", kOptionsVariable}, {"value", literal(run_options(set))}}};
   for (const std::string& variable : set.environment) {
     const auto equals = variable.find('=');
-    std::string value = equals == std::string::npos ? "" : variable.substr(equals + 1);
-    // "$(NAME)" is the kubelet's to fill in, and "$$" its '$'.
-    for (std::size_t at = 0; (at = value.find('$', at)) != std::string::npos; at += 2) value.insert(at, "$");
-    list.push_back({{"name", variable.substr(0, equals)}, {"value", value}});
+    const std::string name = variable.substr(0, equals);
+    const std::string value = literal(equals == std::string::npos ? "" : variable.substr(equals + 1));
+    const auto same = std::ranges::find_if(list, [&](const Json& one) { return one["name"] == name; });
+    if (same == list.end()) {
+      list.push_back({{"name", name}, {"value", value}});
+    } else {
+      (*same)["value"] = value;
+    }
   }
   return list;
+}
+
+/// What every cluster takes; those of late take more.
+bool is_variable_name(std::string_view name) {
+  const auto is_letter = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '-' || c == '.';
+  };
+  return !name.empty() && is_letter(name.front()) &&
+         std::ranges::all_of(name, [&](char c) { return is_letter(c) || (c >= '0' && c <= '9'); });
+}
+
+Result<void> check_environment(const std::vector<std::string>& environment) {
+  for (const std::string& variable : environment) {
+    const std::string name = variable.substr(0, variable.find('='));
+    if (name == kOptionsVariable)
+      return fail(EINVAL, "the VM has a variable ", name,
+                  " of its own, by which a packaged one is told its options");
+    if (!is_variable_name(name))
+      return fail(EINVAL, "'", printable(name), "' can't name a variable there: run the VM without it");
+  }
+  return {};
 }
 
 Json probe(unsigned failures) {
@@ -92,7 +136,7 @@ Json resources(const KubernetesSet& set) {
 
 Json container(const KubernetesSet& set) {
   Json made = {{"name", "vm"}, {"image", set.image}};
-  if (!set.command.empty()) made["args"] = set.command;
+  for (const std::string& word : set.command) made["args"].push_back(literal(word));
   made["stdin"] = true;
   made["tty"] = true;
   made["env"] = environment(set);
@@ -156,7 +200,12 @@ Json stateful_set(const KubernetesSet& set) {
 
 }  // namespace
 
-Result<std::string> kubernetes_manifests(const KubernetesSet& set) {
+Result<std::string> kubernetes_manifests(const KubernetesSet& given) {
+  KubernetesSet set = given;
+  set.ports = guest_ports(given.ports);
+  if (set.ports.size() > kMaxPublished)
+    return fail(E2BIG, "more than ", kMaxPublished, " ports: a VM forwards no more");
+  LB_TRY(check_environment(set.environment));
   if (!is_label(set.name)) {
     return fail(EINVAL, "'", set.name, "' can't be a Service's name: give a --name of small letters, digits ",
                 "and '-', at most ", kMaxLabelBytes, ", that begins with a letter");

@@ -4,6 +4,7 @@
 #include <set>
 #include <string_view>
 
+#include "oci-mount/base/printable.h"
 #include "oci-mount/base/str_cat.h"
 
 namespace layerboot::launcher {
@@ -17,22 +18,32 @@ constexpr unsigned kStopSeconds = 130;
 /// What a command's VM ends with that was stopped before its command had ended.
 constexpr int kStoppedStatus = 143;
 
-/// A word of a unit's line: quoted, and nothing in it is a specifier or a variable.
+/// A word of a unit's line, in which '$' means itself: quoted, and nothing in it is a specifier.
 std::string word(std::string_view text) {
   std::string escaped = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') escaped += '\\';
-    if (c == '%' || c == '$') escaped += c;
+    if (c == '%') escaped += c;
     escaped += c;
   }
   return escaped + '"';
 }
 
-/// A path in a list of paths, where '$' means itself.
-std::string path_word(const fs::path& path) {
-  std::string text = word(path.string());
-  for (std::size_t at = 0; (at = text.find("$$", at)) != std::string::npos; ++at) text.erase(at, 1);
-  return text;
+/// One of a command's arguments, in which systemd puts in variables; in the program's path it does not.
+std::string argument(std::string_view text) {
+  std::string escaped = word(text);
+  for (std::size_t at = 0; (at = escaped.find('$', at)) != std::string::npos; at += 2)
+    escaped.insert(at, "$");
+  return escaped;
+}
+
+/// What a line can't hold, even in quotes.
+Result<void> check_text(std::string_view text) {
+  const bool is_plain =
+      std::ranges::none_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  if (is_plain) return {};
+  return fail(EINVAL, "'", printable(text),
+              "' has control characters in it, which no unit of systemd's can name");
 }
 
 /// Where the VM writes, but for what the unit has made for it.
@@ -45,19 +56,33 @@ std::set<fs::path> written_paths(const SystemdService& service) {
   return paths;
 }
 
-bool is_below(const fs::path& path, std::string_view top) {
-  return path.string().starts_with(str_cat(top, '/'));
+bool is_at_or_below(std::string_view path, std::string_view top) {
+  return path == top || path.starts_with(str_cat(top, '/'));
+}
+
+/// The path in a reference or a kernel's name, such as oci:/images/web:1; empty where there is none.
+std::string_view path_in(std::string_view text) {
+  if (text.starts_with('/')) return text;
+  const auto at = text.find(":/");
+  return at == std::string_view::npos ? std::string_view() : text.substr(at + 1);
+}
+
+/// All that the VM is made of and reached by, as far as it has a path.
+std::set<std::string> used_paths(const SystemdService& service) {
+  std::set<std::string> paths = {service.layerboot.string(), service.dirs.runtime.string(),
+                                 std::string(path_in(service.image)),
+                                 std::string(path_in(service.run.kernel))};
+  for (const fs::path& path : written_paths(service)) paths.insert(path.string());
+  for (const Volume& volume : service.run.volumes) paths.insert(volume.host);
+  for (const std::string& option : service.options) paths.insert(option);
+  return paths;
 }
 
 /// The private directories would hide what the VM is made of.
 bool uses_temporary(const SystemdService& service) {
-  std::set<fs::path> paths = written_paths(service);
-  for (const Volume& volume : service.run.volumes) paths.insert(volume.host);
-  paths.insert(service.layerboot);
-  paths.insert(service.dirs.runtime);
-  for (const std::string& option : service.options) paths.insert(option);
-  return std::ranges::any_of(
-      paths, [](const fs::path& path) { return is_below(path, "/tmp") || is_below(path, "/var/tmp"); });
+  return std::ranges::any_of(used_paths(service), [](const std::string& path) {
+    return is_at_or_below(path, "/tmp") || is_at_or_below(path, "/var/tmp");
+  });
 }
 
 std::string directories(const SystemdService& service) {
@@ -99,28 +124,29 @@ std::string hardening(const SystemdService& service) {
   if (!uses_temporary(service)) lines += "PrivateTmp=yes\n";
   for (const fs::path& path : written_paths(service)) {
     // A path that is not there would keep the service from starting.
-    lines += str_cat("ReadWritePaths=-", path_word(path), '\n');
+    lines += str_cat("ReadWritePaths=-", word(path.string()), '\n');
   }
   if (service.dirs.runtime == "/run/layerboot") {
     lines += "RuntimeDirectory=layerboot\nRuntimeDirectoryPreserve=yes\n";
   } else {
-    lines += str_cat("ReadWritePaths=-", path_word(service.dirs.runtime.parent_path()), '\n');
+    lines += str_cat("ReadWritePaths=-", word(service.dirs.runtime.parent_path().string()), '\n');
   }
   return lines;
 }
 
 }  // namespace
 
-std::string systemd_unit(const SystemdService& service) {
+Result<std::string> systemd_unit(const SystemdService& service) {
+  for (const std::string& path : used_paths(service)) LB_TRY(check_text(path));
   std::string command = word(service.layerboot.string()) + " start --attach";
-  for (const std::string& option : service.options) command += str_cat(' ', word(option));
+  for (const std::string& option : service.options) command += str_cat(' ', argument(option));
   std::string unit = str_cat("# Made by 'layerboot export systemd ", service.name,
                              "'. The VM is started as it was last run.\n", "[Unit]\n", "Description=VM ",
                              service.name, " of Layerboot\n", "Documentation=man:layerboot(1)\n",
                              "Wants=network-online.target\n", "After=network-online.target\n");
   for (const fs::path& path : written_paths(service))
-    unit += str_cat("RequiresMountsFor=", path_word(path), '\n');
-  unit += str_cat("\n[Service]\n", "Type=exec\n", "ExecStart=", command, ' ', word(service.name), '\n',
+    unit += str_cat("RequiresMountsFor=", word(path.string()), '\n');
+  unit += str_cat("\n[Service]\n", "Type=exec\n", "ExecStart=", command, ' ', argument(service.name), '\n',
                   directories(service), "SuccessExitStatus=", kStoppedStatus, '\n',
                   // The launcher alone is asked, who powers the guest off before it stops the daemons.
                   "KillMode=mixed\n", "TimeoutStopSec=", kStopSeconds, '\n', "Restart=on-failure\n",

@@ -68,6 +68,44 @@ TEST(KubernetesSetTest, GivesPortsAndVariables) {
     EXPECT_TRUE(has(*text, part)) << part << "\n" << *text;
 }
 
+TEST(KubernetesSetTest, LeavesNothingForTheKubeletToFillIn) {
+  KubernetesSet set = small_set();
+  set.command = {"sh", "-c", "echo $(HOME) $$ $x"};
+  const auto text = kubernetes_manifests(set);
+  ASSERT_TRUE(text.has_value());
+  EXPECT_TRUE(has(*text, "- \"echo $$(HOME) $$$$ $$x\"")) << *text;
+}
+
+TEST(KubernetesSetTest, APortOfTheGuestIsThereOnce) {
+  KubernetesSet set = small_set();
+  set.ports = {{.host = 8080, .guest = 80}, {.host = 8081, .guest = 80}, {.guest = 80, .udp = true}};
+  const auto text = kubernetes_manifests(set);
+  ASSERT_TRUE(text.has_value());
+  const auto count = [&](const std::string& part) {
+    std::size_t number = 0;
+    for (auto at = text->find(part); at != std::string::npos; at = text->find(part, at + 1)) ++number;
+    return number;
+  };
+  EXPECT_EQ(count("name: \"tcp-80\""), 2U) << "of the Service, and of the container\n" << *text;
+  EXPECT_EQ(count("-p 0.0.0.0:80:80"), 2U) << "tcp and udp\n" << *text;
+  set.ports.clear();
+  for (std::uint16_t port = 1; port <= kMaxPublished + 1; ++port) set.ports.push_back({.guest = port});
+  EXPECT_FALSE(kubernetes_manifests(set).has_value());
+}
+
+TEST(KubernetesSetTest, AVariableIsThereOnceAndHasAName) {
+  KubernetesSet set = small_set();
+  set.environment = {"A=1", "B=2", "A=3"};
+  const auto text = kubernetes_manifests(set);
+  ASSERT_TRUE(text.has_value());
+  EXPECT_TRUE(has(*text, "- name: \"A\"\n          value: \"3\"")) << *text;
+  EXPECT_FALSE(has(*text, "value: \"1\"")) << *text;
+  for (const char* bad : {"LAYERBOOT_OPTIONS=--cpus 9", "A B=1", "1A=1"}) {
+    set.environment = {bad};
+    EXPECT_FALSE(kubernetes_manifests(set).has_value()) << bad;
+  }
+}
+
 TEST(KubernetesSetTest, RefusesNamesThatAreNone) {
   for (const char* name : {"", "Web", "1web", "web-", "a.b"}) {
     KubernetesSet set = small_set();
