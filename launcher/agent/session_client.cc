@@ -181,9 +181,11 @@ void SessionClient::read_input() {
   input_->stream().async_read_some(
       boost::asio::buffer(from_input_.data(), std::min(from_input_.size(), room)),
       [weak = std::weak_ptr(self_)](error_code error, std::size_t size_bytes) {
-        const auto alive = weak.lock();
+        auto alive = weak.lock();
         if (!alive) return;
         SessionClient& self = **alive;
+        // Whoever is told of the input may destroy the client, which shows when nobody holds this.
+        alive.reset();
         self.reading_input_ = false;
         if (!error) return self.take_input(size_bytes);
         self.input_.reset();
