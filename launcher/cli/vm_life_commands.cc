@@ -13,6 +13,7 @@
 #include "launcher/cli/vm_commands.h"
 #include "launcher/images/image_supply.h"
 #include "launcher/vm/control_client.h"
+#include "launcher/vm/image_workload.h"
 #include "launcher/vm/vm_list.h"
 #include "oci-mount/base/log.h"
 
@@ -32,7 +33,10 @@ Result<void> check_starts_again(const StateDirs& dirs, const std::string& name) 
   if (record.image.empty())
     return fail(EINVAL, "it was run on somebody else's daemon: stop it, and use 'run --socket-path' again");
   // As start_vm() will look for it.
-  LB_TRY(supply_image(dirs, record.image, {.policy = PullPolicy::kNever, .platform = record.run.platform}));
+  LB_ASSIGN(
+      const std::string image,
+      supply_image(dirs, record.image, {.policy = PullPolicy::kNever, .platform = record.run.platform}));
+  LB_TRY(image_workload(dirs, image, image_platform(record.run)));
   return {};
 }
 
