@@ -287,11 +287,13 @@ Result<void> CopyUp::end_filling(Node& node, int fd, Result<void> filled, std::u
   }
   if (filled) filled = keep_data(node, fd, data_bytes);
   const Place self{fd, ""};
+  if (const auto st = stat_at(self); st) objects_.book(node, *st);
+  // Filled, it has just been synced, and who could write to it waits for this.
+  filled ? ledger_.settled(node) : ledger_.data_changed(node, DataChange::kAny);
+  node.known.valid = false;
   if (before.capability) LB_TRY(set_xattr_at(self, kCapabilityXattr, *before.capability, 0));
   LB_TRY(set_times_at(self, {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.mtime}));
   LB_TRY(objects_.recount_attributes(node, self));
-  // Filled, it has just been synced, and who could write to it waits for this.
-  filled ? ledger_.settled(node) : ledger_.data_changed(node, DataChange::kAny);
   return filled;
 }
 

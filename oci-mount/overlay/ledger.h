@@ -39,7 +39,7 @@ class Ledger {
  public:
   /// `host_fd`: any descriptor on the upper's file system; outlives the Ledger.
   Ledger(Quota::Limits limits, Quota::Usage used, int host_fd)
-      : Ledger(Tariff(host_kind_of(host_fd)), limits, used, host_fd) {}
+      : Ledger(tariff_of(host_fd), limits, used, host_fd) {}
   /// As on a host of that tariff.
   Ledger(Tariff tariff, Quota::Limits limits, Quota::Usage used, int host_fd)
       : tariff_(tariff), quota_(limits, used, host_fd) {}

@@ -104,6 +104,7 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   const std::uint64_t most_bytes = frees ? 0 : block_end(end) - block_start(offset);
   {
     const std::lock_guard lock(parts_.mutex);
+    if (node->is_gone()) co_return fail(ENOENT);  // its number may be another's
     LB_CO_ASSIGN(fd, parts_.places.file_fd(node));
     LB_CO_TRY(drop_capability(*node, {fd->get(), ""}));
     if (!frees) reserved = parts_.ledger.reserve(parts_.ledger.tariff().for_data(most_bytes), 0);

@@ -91,6 +91,7 @@ Task<Result<std::size_t>> Overlay::read(Reactor& reactor, NodeId id, std::uint64
 
 Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uint64_t offset,
                                                    std::uint64_t length, Writer writer, Asked asked) {
+  if (node->is_gone()) return fail(ENOENT);  // its number may be another's
   WriteGrant grant;
   LB_ASSIGN(grant.fd, parts_.places.file_fd(node));
   if (!node->known.valid) LB_TRY(parts_.objects.attr_of(*node));

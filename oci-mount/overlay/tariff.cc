@@ -83,6 +83,15 @@ HostKind host_kind_of(int fd) {
   return ::fstatfs(fd, &host) == 0 ? host_kind(host.f_type) : HostKind::kOther;
 }
 
+Tariff tariff_of(int fd) {
+  struct statfs host{};
+  if (::fstatfs(fd, &host) != 0) return Tariff(HostKind::kOther);
+  const HostKind kind = host_kind(host.f_type);
+  // Others say there what is good to read and write at once.
+  const bool tells = kind == HostKind::kExt4 || kind == HostKind::kXfs;
+  return tells && host.f_bsize > 0 ? Tariff(kind, static_cast<std::uint64_t>(host.f_bsize)) : Tariff(kind);
+}
+
 std::uint64_t Tariff::object(const struct stat& st) const {
   switch (kind_) {
     case HostKind::kExt4:
@@ -169,8 +178,13 @@ namespace {
 
 /// Extents that lie in the inode itself: four of ext4, and of XFS no less than three beside any attributes.
 constexpr std::uint64_t kExtentsInInode = 3;
-/// XFS; ext4 has 340. A block may be split and be half full then.
-constexpr std::uint64_t kExtentsInBlock = 250;
+/// XFS, without its header: 250 in a block of 4 KiB; ext4 has 340. A block may be split and be half full
+/// then.
+constexpr std::uint64_t extents_in(std::uint64_t block_bytes) {
+  constexpr std::uint64_t kHeaderBytes = 96;
+  constexpr std::uint64_t kExtentBytes = 16;
+  return (std::max<std::uint64_t>(block_bytes, 512) - kHeaderBytes) / kExtentBytes;
+}
 
 }  // namespace
 
@@ -178,7 +192,7 @@ bool Tariff::changes_late(std::uint64_t allocated_bytes) const {
   switch (kind_) {
     case HostKind::kExt4:
     case HostKind::kXfs:
-      return allocated_bytes > kExtentsInInode * kHostBlockBytes;
+      return allocated_bytes > kExtentsInInode * block_bytes_;
     case HostKind::kTmpfs:
       return false;
     case HostKind::kBtrfs:
@@ -191,7 +205,7 @@ bool Tariff::changes_late(std::uint64_t allocated_bytes) const {
 std::uint64_t Tariff::late_growth(std::uint64_t allocated_bytes) const {
   const bool is_in_charge = kind_ == HostKind::kBtrfs;  // the worst that there can be of extents
   if (is_in_charge || !changes_late(allocated_bytes)) return 0;
-  return kHostBlockBytes * (1 + 2 * (allocated_bytes / kHostBlockBytes) / kExtentsInBlock);
+  return block_bytes_ * (1 + 2 * (allocated_bytes / block_bytes_) / extents_in(block_bytes_));
 }
 
 std::uint64_t charge_of_record(const Tariff& tariff) {

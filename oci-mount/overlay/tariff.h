@@ -32,7 +32,9 @@ inline constexpr std::uint64_t kHostBlockBytes = 4096;
 /// All figures are bytes. A value; thread-safe.
 class Tariff {
  public:
-  constexpr explicit Tariff(HostKind kind) : kind_(kind) {}
+  /// `block_bytes`: the host's own, of which it allocates late.
+  constexpr explicit Tariff(HostKind kind, std::uint64_t block_bytes = kHostBlockBytes)
+      : kind_(kind), block_bytes_(block_bytes) {}
   [[nodiscard]] constexpr HostKind kind() const { return kind_; }
 
   /// An object as stat(2) shows it, with all its names and what its directory entries take, but without what
@@ -78,7 +80,11 @@ class Tariff {
 
  private:
   HostKind kind_;
+  std::uint64_t block_bytes_;
 };
+
+/// Of the file system that the descriptor is on.
+[[nodiscard]] Tariff tariff_of(int fd);
 
 /// What attribute() charges for all attributes of an object; asks the host only where the tariff counts them.
 /// The record of what the guest sees of an object is charged as one of a fixed size, so that changes of it

@@ -135,6 +135,12 @@ TEST(TariffTest, FilesThatTheInodeHasRoomForChangeNoMore) {
     EXPECT_EQ(tariff.late_growth(4 * kBlock), kBlock);
     EXPECT_GE(tariff.late_growth(10'000 * kBlock), 2 * (10'000 / 340) * kBlock) << "each leaf half full";
   }
+  constexpr std::uint64_t kSmallBlock = 1024;  // of a small ext4
+  const Tariff small(HostKind::kExt4, kSmallBlock);
+  EXPECT_FALSE(small.changes_late(3 * kSmallBlock));
+  EXPECT_TRUE(small.changes_late(5 * kSmallBlock)) << "a block of each may be an extent";
+  EXPECT_EQ(small.late_growth(5 * kSmallBlock), kSmallBlock);
+  EXPECT_GE(small.late_growth(10'000 * kSmallBlock), 2 * (10'000 / 84) * kSmallBlock);
   EXPECT_FALSE(Tariff(HostKind::kTmpfs).changes_late(1000 * kBlock));
   EXPECT_TRUE(Tariff(HostKind::kBtrfs).changes_late(kBlock));
   EXPECT_EQ(Tariff(HostKind::kBtrfs).late_growth(1000 * kBlock), 0U) << "is charged before";
