@@ -10,6 +10,7 @@
 #include "oci-mount/base/disk_blocks.h"
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/base/whole_io.h"
+#include "oci-mount/overlay/allocated_range.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/overlay.h"
@@ -137,8 +138,13 @@ Result<Overlay::WriteGrant> Overlay::grant_after_asking(const NodePtr& node, Wri
   const FdCache::Fd fd = grant.fd;  // outlives the locks
   if (grant.question == WriteGrant::Question::kHoles) {
     const bool dense = ::lseek(fd->get(), 0, SEEK_HOLE) >= static_cast<off_t>(grant.size_bytes);
+    const bool changes_late = parts_.ledger.tariff().changes_late(grant.size_bytes);
+    const auto unwritten = dense && changes_late ? first_unwritten(fd->get()) : std::nullopt;
     const PartLock lock(parts_.mutex);
-    if (node->file.holes_made == grant.holes_made) node->file.dense = dense;
+    if (node->file.holes_made == grant.holes_made) {
+      node->file.dense = dense;
+      node->file.is_written = unwritten && *unwritten >= grant.size_bytes;
+    }
     LB_ASSIGN(grant, prepare_write(node, offset, length, writer, {.holes = true}));
   }
   if (grant.question == WriteGrant::Question::kNone) return grant;
