@@ -11,13 +11,13 @@
 #include "launcher/vm/binfmt_layer.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/size.h"
 
 namespace layerboot::launcher {
 
 namespace {
 
 constexpr unsigned kMaxDefaultCpus = 4;
-constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
 
 void add_boot_options(CLI::App* run, Options& options) {
   add_choice<Boot>(run, "--boot", options.boot,

@@ -13,6 +13,7 @@
 #include "launcher/vm/vm_config.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/printable.h"
+#include "oci-mount/base/size.h"
 
 namespace layerboot::launcher {
 
@@ -135,7 +136,6 @@ void take_ports(const std::vector<std::string>& exposed, RunSettings& settings) 
 }
 
 Result<std::uint64_t> memory_within(std::uint64_t limit_bytes, bool is_emulated) {
-  constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
   const std::uint64_t overhead_bytes = vm_overhead_bytes(is_emulated);
   if (limit_bytes < overhead_bytes + kMinMemoryBytes) {
     return fail(ENOMEM, "the container may have ", limit_bytes / kMib,

@@ -20,6 +20,7 @@
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/mapping.h"
 #include "oci-mount/base/progress.h"
+#include "oci-mount/base/size.h"
 #include "oci-mount/store/image.h"
 
 namespace layerboot::launcher {
@@ -31,7 +32,6 @@ namespace fs = std::filesystem;
 /// Part of a kept disk's name: another way of making them gives others.
 constexpr std::string_view kDiskFormat = "ext4-2";
 constexpr const char* kDiskFile = "disk.raw";
-constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
 
 Result<std::uint64_t> size_for(const DiskPlan& plan, const TreeSize& tree) {
   const std::uint64_t needed = (smallest_disk_bytes(tree) + kMib - 1) / kMib * kMib;

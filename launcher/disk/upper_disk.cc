@@ -12,6 +12,7 @@
 #include "launcher/host/run_tool.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/size.h"
 #include "oci-mount/store/image.h"
 
 namespace layerboot::launcher {
@@ -22,7 +23,6 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxIdentityBytes = 256;
 constexpr std::uint64_t kBlockBytes = 4096;
-constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
 
 /// What the VM has written, if it has written anything that is kept.
 std::optional<UpperKind> kept_kind(const VmPaths& paths) {

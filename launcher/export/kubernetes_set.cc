@@ -5,6 +5,7 @@
 
 #include "launcher/export/yaml_text.h"
 #include "oci-mount/base/printable.h"
+#include "oci-mount/base/size.h"
 
 namespace layerboot::launcher {
 
@@ -12,7 +13,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
 constexpr std::uint64_t kGib = std::uint64_t{1} << 30;
 /// Whoever it is on the nodes: the same for all, so that a claim fits each pod.
 constexpr unsigned kUser = 1000;

@@ -4,12 +4,11 @@
 
 #include <fstream>
 
+#include "oci-mount/base/size.h"
 #include "tests/launcher/scratch_dir.h"
 
 namespace layerboot::launcher {
 namespace {
-
-constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
 
 TEST(DiskSizeTest, CountsBlocksAndEachInodeOnce) {
   const ScratchDir scratch;

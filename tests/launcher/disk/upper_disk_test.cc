@@ -6,12 +6,11 @@
 #include "launcher/host/disk_usage.h"
 #include "launcher/host/run_tool.h"
 #include "oci-mount/base/result.h"
+#include "oci-mount/base/size.h"
 #include "tests/launcher/scratch_dir.h"
 
 namespace layerboot::launcher {
 namespace {
-
-constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
 
 class UpperDisk : public testing::Test {
  protected:
