@@ -47,20 +47,13 @@ class BadInputTest : public testing::Test {
             reference,      "--upper", dir_ / "upper",  "--quota",  "64M"};
   }
   std::vector<std::string> layerboot(const std::string& reference, const std::string& kernel) const {
-    return {LAYERBOOT_LAUNCHER,
-            "run",
-            reference,
-            "--quiet",
-            "--name",
-            "vm",
-            "--accel",
-            "tcg",
-            "--kernel",
-            kernel,
-            "--vfsd",
-            LAYERBOOT_VFSD,
-            "--guest-init",
-            LAYERBOOT_GUEST_INIT};
+    return {LAYERBOOT_LAUNCHER, "run",
+            reference,          "--quiet",
+            "--name",           "vm",
+            "--accel",          "tcg",
+            "--kernel",         kernel,
+            "--vfsd",           LAYERBOOT_VFSD,
+            "--guest-init",     LAYERBOOT_GUEST_INIT};
   }
   /// All names below the state directories, the socket's and the upper's places included.
   std::set<std::string> state() const {
