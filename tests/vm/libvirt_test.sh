@@ -18,7 +18,8 @@ launcher=("$build/launcher/layerboot")
 
 mkdir "$state/shared"
 port=$((20000 + RANDOM % 20000))
-"${launcher[@]}" run -q -d "oci:$LAYERBOOT_TEST_IMAGE:latest" --name libvirt-virtiofs --accel tcg \
+# One processor: a domain can't ask for QEMU's emulation in one thread, without which the guest's kernel may die (kernel/DESIGN.md).
+"${launcher[@]}" run -q -d "oci:$LAYERBOOT_TEST_IMAGE:latest" --name libvirt-virtiofs --accel tcg --cpus 1 \
   -v "$state/shared:/shared" -p "127.0.0.1:$port:7777" "${programs[@]}"
 # What it does at each boot from now on: it answers at the port, notes that in the volume, and has no login prompt before someone has
 # put into the volume that the answer was heard; the verb below shuts a VM down as soon as it has its prompt.
@@ -65,11 +66,10 @@ listen() {
     sleep 0.5
   done
 }
-# One processor: a domain can't ask for QEMU's emulation in one thread, without which the guest's kernel may die (kernel/DESIGN.md).
 for kind in "" --virtiofs; do
   [ -z "$kind" ] || listen &
   # shellcheck disable=SC2086
-  "$here/../../scripts/dev" run-image-libvirt $kind "oci:$LAYERBOOT_TEST_IMAGE:latest" --accel tcg --cpus 1 < /dev/null 2>&1 | tee "$state/log"
+  "$here/../../scripts/dev" run-image-libvirt $kind "oci:$LAYERBOOT_TEST_IMAGE:latest" --accel tcg < /dev/null 2>&1 | tee "$state/log"
   grep -q "is running" "$state/log"
   grep -q "at its login prompt" "$state/log"
   grep -q "is shut off" "$state/log"
