@@ -242,9 +242,9 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
   LB_TRY(leave_out_initrd(kernel, config));
   if (config.swap_bytes != 0) config.swap_disk = directory.paths().swap_disk();
   SupervisorPlan plan;
-  plan.on_started = [&directory, record = record] {
+  plan.on_started = [&directory, started = record] {
     directory.keep();
-    return directory.save_record(record);
+    return directory.save_record(started);
   };
   plan.socket = options.socket_path;
   plan.other_image_advice =

@@ -13,7 +13,7 @@
 namespace layerboot::launcher {
 
 /// An image that is looked up where it is, and not fetched.
-inline constexpr SupplyOptions kAsItIs{
+inline const SupplyOptions kAsItIs{
     .policy = PullPolicy::kNever, .tls_verify = true, .show_progress = false, .platform = {}};
 
 /// Whether `reference` is the image of this identity (Image::chain_id).
