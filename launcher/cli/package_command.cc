@@ -24,6 +24,7 @@ namespace {
 /// What the container is to listen at for the ports that `run` is to publish.
 std::vector<std::string> ports_of(const Options& run) {
   std::vector<std::string> ports;
+  ports.reserve(run.published.size());
   for (const PublishedPort& port : run.published)
     ports.push_back(str_cat(port.random ? port.guest : port.host, port.udp ? "/udp" : "/tcp"));
   return ports;

@@ -46,6 +46,7 @@ Result<std::vector<std::string>> words_to_store(const std::vector<std::string>& 
       return fail(EINVAL, "package: '", name, "' is there twice, once as another option's value");
   }
   std::vector<std::string> texts;
+  texts.reserve(run.ssh_keys.size() + run.file_environment.size());
   for (const std::string& key : run.ssh_keys) texts.push_back(str_cat("--ssh-key=", key));
   // First, so that what --env says counts.
   for (const std::string& variable : run.file_environment) texts.push_back(str_cat("--env=", variable));

@@ -123,6 +123,7 @@ Result<int> restart_vms(const StateDirs& dirs, const Options& options) {
 
 Result<int> wait_for_vms(const StateDirs& dirs, const Options& options) {
   std::vector<std::pair<std::string, Result<Awaited>>> all;
+  all.reserve(options.names.size());
   // First all of them: one that ends meanwhile may be gone.
   for (const std::string& name : options.names) all.emplace_back(name, begin_to_wait(dirs, name));
   int status = 0;

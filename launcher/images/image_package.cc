@@ -24,7 +24,6 @@ namespace layerboot::launcher {
 namespace {
 
 namespace fs = std::filesystem;
-using store::Digest;
 using store::Json;
 
 constexpr const char* kTarType = "application/vnd.oci.image.layer.v1.tar";
