@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <optional>
 
 namespace layerboot::launcher {
 
@@ -35,14 +34,16 @@ Result<sockaddr_un> address_of(const std::filesystem::path& path) {
   return address;
 }
 
-std::optional<ucred> credentials_of(const UniqueFd& socket) {
+}  // namespace
+
+std::optional<ucred> credentials_of(int socket) {
   ucred peer{};
   socklen_t size_bytes = sizeof(peer);
-  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size_bytes) != 0) return std::nullopt;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size_bytes) != 0) return std::nullopt;
   return peer;
 }
 
-}  // namespace
+bool is_us_or_root(const ucred& peer) { return peer.uid == ::geteuid() || peer.uid == 0; }
 
 Result<UniqueFd> listen_at(const std::filesystem::path& path) {
   LB_ASSIGN(const sockaddr_un address, address_of(path));
@@ -70,15 +71,15 @@ Result<UniqueFd> connect_to_anyone(const std::filesystem::path& path) {
 
 Result<UniqueFd> connect_to(const std::filesystem::path& path) {
   LB_ASSIGN(UniqueFd socket, connect_to_anyone(path));
-  const auto peer = credentials_of(socket);
+  const auto peer = credentials_of(socket.get());
   if (!peer) return errno_error("cannot tell who listens at ", path.string());
-  if (peer->uid == ::geteuid() || peer->uid == 0) return socket;
+  if (is_us_or_root(*peer)) return socket;
   return fail(EPERM, "user ", peer->uid, " listens at ", path.string(),
               ", neither you nor root: is XDG_RUNTIME_DIR yours?");
 }
 
 pid_t peer_of(const UniqueFd& socket) {
-  const auto peer = credentials_of(socket);
+  const auto peer = credentials_of(socket.get());
   return peer ? peer->pid : 0;
 }
 

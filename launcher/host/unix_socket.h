@@ -1,9 +1,11 @@
 // Unix sockets as the launcher needs them.
 #pragma once
 
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "oci-mount/base/result.h"
@@ -30,6 +32,11 @@ Result<UniqueFd> listen_at(const std::filesystem::path& path);
 Result<UniqueFd> connect_to(const std::filesystem::path& path);
 /// The same whoever listens: where the path is what a person has given, or nothing is said or heard.
 Result<UniqueFd> connect_to_anyone(const std::filesystem::path& path);
+
+/// Who is at the other end, as the kernel says (SO_PEERCRED); nothing, with errno, where it does not.
+std::optional<ucred> credentials_of(int socket);
+/// Of them it may command this process, and be believed.
+bool is_us_or_root(const ucred& peer);
 
 /// Who listens at the other end; 0 when it is outside our PID namespace.
 pid_t peer_of(const UniqueFd& socket);

@@ -20,10 +20,8 @@ using nlohmann::json;
 using StreamDescriptor = boost::asio::posix::stream_descriptor;
 
 bool may_ask(int socket) {
-  ucred peer{};
-  socklen_t size_bytes = sizeof(peer);
-  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size_bytes) != 0) return false;
-  return peer.uid == ::geteuid() || peer.uid == 0;
+  const auto peer = credentials_of(socket);
+  return peer && is_us_or_root(*peer);
 }
 
 }  // namespace

@@ -35,14 +35,10 @@ std::int64_t nanoseconds_now() {
       .count();
 }
 
-bool same_file(const struct stat& one, const struct stat& other) {
-  return one.st_ino == other.st_ino && one.st_dev == other.st_dev;
-}
-
 bool same_file(int one, int other) {
   struct stat of_one{};
   struct stat of_other{};
-  return ::fstat(one, &of_one) == 0 && ::fstat(other, &of_other) == 0 && same_file(of_one, of_other);
+  return ::fstat(one, &of_one) == 0 && ::fstat(other, &of_other) == 0 && is_same_file(of_one, of_other);
 }
 
 /// No descriptor where there is no file.
@@ -68,9 +64,7 @@ Result<OpenLog> open_log(const std::filesystem::path& log) {
     if (::fstat(open.fd.get(), &st) != 0) return errno_error(log.string());
     if (!S_ISREG(st.st_mode)) return fail(EINVAL, log.string(), " is not a file");
     open.size_bytes = static_cast<std::uint64_t>(st.st_size);
-    struct stat named{};
-    const bool has_name = ::stat(log.c_str(), &named) == 0 && same_file(st, named);
-    if (!open.locked || has_name) return open;
+    if (!open.locked || is_still_at(open.fd.get(), log)) return open;
   }
   return fail(EAGAIN, log.string(), " is moved again and again");
 }

@@ -1,7 +1,6 @@
 #include "oci-mount/base/file_lock.h"
 
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <thread>
@@ -29,11 +28,14 @@ Result<void> wait_for_lock(int fd, std::string_view told) {
   return {};
 }
 
+bool is_same_file(const struct stat& one, const struct stat& other) {
+  return one.st_ino == other.st_ino && one.st_dev == other.st_dev;
+}
+
 bool is_still_at(int fd, const std::filesystem::path& path) {
   struct stat held{};
   struct stat named{};
-  return ::fstat(fd, &held) == 0 && ::stat(path.c_str(), &named) == 0 && held.st_dev == named.st_dev &&
-         held.st_ino == named.st_ino;
+  return ::fstat(fd, &held) == 0 && ::stat(path.c_str(), &named) == 0 && is_same_file(held, named);
 }
 
 bool take_lock_within(int fd, std::chrono::milliseconds bound) {

@@ -48,8 +48,7 @@ void SocketFile::remove() const {
       ::fstatat(directory.get(), name.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) {
     return;
   }
-  const bool is_ours = there.st_dev == ours.st_dev && there.st_ino == ours.st_ino;
-  if (is_ours) ::unlinkat(directory.get(), name.c_str(), 0);
+  if (is_same_file(ours, there)) ::unlinkat(directory.get(), name.c_str(), 0);
 }
 
 }  // namespace layerboot
