@@ -132,6 +132,10 @@ Result<NodePtr> NewObjects::place(const NodePtr& directory, std::string_view nam
     discard(made);
     return std::unexpected(std::move(moved).error());
   }
+  return placed(directory, name, std::move(made));
+}
+
+NodePtr NewObjects::placed(const NodePtr& directory, std::string_view name, Unnamed made) {
   NodePtr node = name_new_node(directory, name, made.nature, std::move(made.body));
   count_attributes_of(*node, made.has_acls);
   return node;

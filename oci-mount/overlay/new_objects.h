@@ -55,6 +55,8 @@ class NewObjects {
   /// Gives it a name that is free to the client, in the place of a whiteout if there is one, at one stroke;
   /// discards it on failure.
   Result<NodePtr> place(const NodePtr& directory, std::string_view name, Unnamed made);
+  /// It has got its name on the host, by whoever asks; what was in memory under the name is out of it.
+  NodePtr placed(const NodePtr& directory, std::string_view name, Unnamed made);
 
  private:
   struct Inheritance {

@@ -117,6 +117,7 @@ Result<bool> Objects::set_mark(Node& node, std::string_view mark, std::size_t va
     if (lacks_attribute_room(done.error())) return false;
     return std::unexpected(std::move(done).error());
   }
+  ++marks_made_;
   LB_TRY(recount_attributes(node, place.get()));
   return true;
 }
@@ -179,6 +180,12 @@ Result<Entry> Objects::entry_for(const NodePtr& node) {
   LB_ASSIGN(const Attr attr, attr_of(*node));
   nodes_.add_reference(*node);
   return Entry{node->id, attr};
+}
+
+Entry Objects::entry_for(const NodePtr& node, const Attr& expected) {
+  const auto attr = attr_of(*node);
+  nodes_.add_reference(*node);
+  return Entry{node->id, attr ? *attr : expected};
 }
 
 Entry Objects::entry_for_row(tree::NodeId row) {
@@ -317,6 +324,7 @@ void Objects::become_copy(const NodePtr& node, tree::NodeId row, const struct st
   }
   node->host_ino = st.st_ino;
   node->way.change();
+  ++marks_made_;
   ledger_.add_object();
   book(*node, st);
 }

@@ -3,6 +3,7 @@
 // Under the Overlay's lock, which Pin takes by itself.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <functional>
@@ -47,6 +48,8 @@ class Objects {
 
   // ---- to the client, who holds one more reference then
   Result<Entry> entry_for(const NodePtr& node);
+  /// After the host's last step, when nothing may fail: `expected` where the host does not tell what it has.
+  Entry entry_for(const NodePtr& node, const Attr& expected);
   Entry entry_for_row(tree::NodeId row);
 
   [[nodiscard]] MemoryBudget& memory() const { return memory_; }
@@ -68,6 +71,14 @@ class Objects {
   /// The same of a row's copy; `node` may be what was known of the row.
   void become_copy(const NodePtr& node, tree::NodeId row, const struct stat& st);
 
+  // ---- what a name needs on the host beside itself
+  /// Copies and marks that objects of the upper have got so far: without them a name that is durable would
+  /// lead to another content than the client has seen.
+  [[nodiscard]] std::uint64_t marks_made() const { return marks_made_; }
+  /// All that were made by then are durable.
+  void marks_synced(std::uint64_t made) { marks_durable_ = std::max(marks_durable_, made); }
+  [[nodiscard]] bool marks_are_durable() const { return marks_durable_ == marks_made_; }
+
   // ---- blocks of files that requests use without the lock (BlocksInUse)
   /// Whether a request that can reserve nothing may write to [offset, end), since the file has its blocks:
   /// then it is counted into `relying`, and end_relying() is to follow. Asks the host, for which this is
@@ -79,6 +90,11 @@ class Objects {
   void end_freeing(Node& node, int fd, std::uint64_t hole_bytes = 0);
 
   // ---- out of it
+  /// Whether a file that nobody holds, and that has further names, may leave memory with the one by which it
+  /// is known: it is met again by another.
+  [[nodiscard]] bool may_lose_name(const Node& node) const;
+  /// It has lost that name. `st` is of before.
+  void lose_name(Node& node, struct stat st);
   /// Before an object loses what may be its last name: what keeps the host from freeing it at once, for
   /// bury(). Nothing where it is small enough to be freed under the lock.
   [[nodiscard]] SharedFd hold_large(const Node& node, Place place);
@@ -154,6 +170,7 @@ class Objects {
                                  const struct stat& st, Node& node);
   bool is_to_be_settled(Node& node);
   bool free_work_object(Node& node);
+  void part_with(Node& node);
   void free_orphan(Node& node);
   void free_unnamed();
 
@@ -165,6 +182,8 @@ class Objects {
   MemoryBudget& memory_;
   OverlayLock& mutex_;
   Burials& burials_;
+  std::uint64_t marks_made_ = 0;
+  std::uint64_t marks_durable_ = 0;
   /// Unlinked files that are kept by a descriptor alone.
   const std::size_t max_orphans_;
   std::chrono::steady_clock::time_point next_let_go_;

@@ -23,12 +23,8 @@ void Objects::release_if_unused(NodePtr node) {
     if (nodes_.stays_for_session(*node)) return;
     // What it has grown by must not be lost to the budget.
     if (!node->is_gone()) static_cast<void>(attr_of(*node));
-    ledger_.part(*node);
     NodePtr parent = node->parent;
-    nodes_.move(node, nullptr, {});
-    places_.drop_fd(*node);
-    nodes_.erase(node);
-    node->standing = Standing::kGone;  // for whoever still has it in hand
+    part_with(*node);
     node = std::move(parent);
   }
 }
@@ -56,6 +52,27 @@ bool Objects::adopt_orphan(Node& node, SharedFd fd) {
   node.standing = Standing::kOrphan;
   ++orphans_;
   return true;
+}
+
+bool Objects::may_lose_name(const Node& node) const {
+  return node.standing == Standing::kNamed && !nodes_.is_referenced(node) && node.holders.pins == 0 &&
+         !nodes_.stays_for_session(node) && !ledger_.keeps(node);
+}
+
+void Objects::lose_name(Node& node, struct stat st) {
+  --st.st_nlink;  // a name may be charged
+  book(node, st);
+  part_with(node);
+}
+
+/// It leaves memory; by its names on the host it is met again.
+void Objects::part_with(Node& node) {
+  ledger_.part(node);
+  const NodePtr whole = node.shared_from_this();
+  nodes_.move(whole, nullptr, {});
+  places_.drop_fd(node);
+  nodes_.erase(whole);
+  node.standing = Standing::kGone;  // for whoever still has it in hand
 }
 
 SharedFd Objects::hold_directory(const NodePtr& directory) {
@@ -122,6 +139,7 @@ bool Objects::free_work_object(Node& node) {
   if (st) book(node, *st);
   const auto gone = unlink_at(place);
   if (!gone) log_warn("cannot remove an unlinked file from the work directory: ", gone.error().describe());
+  if (!st) ledger_.doubt();  // it may live on by other names
   if (st && st->st_nlink > 1) {
     struct stat left = *st;
     if (gone) --left.st_nlink;  // a name may be charged

@@ -161,6 +161,7 @@ class Overlay final : public FileSystem {
   void settle_write(Node& node, WriteGrant& grant);
 
   static NodePtr first_not_durable(NodePtr node);
+  Task<Result<void>> sync_names(Reactor& reactor, int directory_fd);
   Task<Result<void>> sync_way(Reactor& reactor, NodePtr node, std::uint32_t changes);
 
   enum class Owner { kStays, kSet };

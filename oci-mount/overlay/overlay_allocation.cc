@@ -30,6 +30,26 @@ NodePtr Overlay::first_not_durable(NodePtr node) {
   return nullptr;
 }
 
+/// Makes the names in a directory durable, and with them the copies and marks that they need.
+Task<Result<void>> Overlay::sync_names(Reactor& reactor, int directory_fd) {
+  std::uint64_t made = 0;
+  {
+    const std::lock_guard lock(parts_.mutex);
+    made = parts_.objects.marks_made();
+    if (!parts_.ledger.tariff().syncs_names_alone() || parts_.objects.marks_are_durable()) made = 0;
+  }
+  if (made == 0) {
+    const auto synced = co_await reactor.fsync(directory_fd, false);
+    co_return synced ? Result<void>() : std::unexpected(synced.error());
+  }
+  int code = 0;
+  co_await parts_.workers.run(reactor, [&] { code = ::syncfs(directory_fd) == 0 ? 0 : errno; });
+  if (code != 0) co_return fail(code);
+  const std::lock_guard lock(parts_.mutex);
+  parts_.objects.marks_synced(made);
+  co_return Result<void>();
+}
+
 /// The names that copy-ups have made on the way to an object: what its own fsync(2) carries along of them is
 /// up to the host's file system. Each is synced once, not at every fsync.
 Task<Result<void>> Overlay::sync_way(Reactor& reactor, NodePtr node, std::uint32_t changes) {
@@ -43,8 +63,8 @@ Task<Result<void>> Overlay::sync_way(Reactor& reactor, NodePtr node, std::uint32
       if (named != node) changes = named->way.changes;
       LB_CO_ASSIGN(directory, parts_.places.directory_fd(named->parent));
     }
-    auto synced = co_await reactor.fsync(directory->get(), false);
-    if (!synced) co_return std::unexpected(synced.error());
+    auto synced = co_await sync_names(reactor, directory->get());
+    if (!synced) co_return synced;
     const std::lock_guard lock(parts_.mutex);
     named->way.synced = changes;
     from = named->parent;  // upwards, so that it ends
@@ -72,8 +92,13 @@ Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
     // The host's fdatasync(2) leaves out the names and marks that came since the last write of its inode.
     if (!ref.node->way.is_durable()) data_only = false;
   }
-  auto synced = co_await reactor.fsync(fd->get(), data_only);
-  if (!synced) co_return std::unexpected(synced.error());
+  if (pin->node()->is_directory()) {
+    auto synced = co_await sync_names(reactor, fd->get());
+    if (!synced) co_return synced;
+  } else {
+    auto synced = co_await reactor.fsync(fd->get(), data_only);
+    if (!synced) co_return std::unexpected(synced.error());
+  }
   if (!way_is_durable) {
     auto way_synced = co_await sync_way(reactor, pin->node(), changes);
     if (!way_synced) co_return way_synced;

@@ -165,6 +165,7 @@ Result<std::optional<Entry>> Overlay::link_now(const NodePtr& node, NodeId new_p
   LB_ASSIGN(const bool redirected, parts_.copy_up.redirect_data(*node));
   if (!redirected) return std::nullopt;
   LB_ASSIGN(const Found found, parts_.directories.look(directory, new_name));
+  LB_ASSIGN(Attr linked, parts_.objects.attr_of(*node));
   LB_ASSIGN(const HeldPlace from, parts_.places.place_of(node));
   LB_ASSIGN(const HeldPlace to, parts_.places.place_in(directory, new_name));
   if (node->in_work()) {
@@ -185,9 +186,10 @@ Result<std::optional<Entry>> Overlay::link_now(const NodePtr& node, NodeId new_p
   parts_.directories.put(*directory, new_name, child_of(node));
   node->known.valid = false;
   directory->known.valid = false;
-  // No inode is booked for the name, so what the directory has grown by is.
-  LB_TRY(parts_.objects.attr_of(*directory));
-  return parts_.objects.entry_for(node);
+  // No inode is booked for the name, so what the directory has grown by is; or when it is next looked at.
+  static_cast<void>(parts_.objects.attr_of(*directory));
+  ++linked.nlink;
+  return parts_.objects.entry_for(node, linked);
 }
 
 Task<Result<void>> Overlay::rename(Reactor& reactor, NodeId parent, std::string_view name, NodeId new_parent,

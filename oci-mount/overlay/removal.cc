@@ -111,19 +111,57 @@ Result<bool> Removal::unlink_beside_others(PartLock& lock, NodeId parent, std::s
   return true;
 }
 
+Result<Removal::Leaving> Removal::prepare_to_leave(const NodePtr& directory, const std::string& name,
+                                                   const NodePtr& node) {
+  LB_ASSIGN(const Attr before, parts_.objects.attr_of(*node));
+  Leaving leaving;
+  leaving.node = node;
+  leaving.is_reached_here = node->is_reached_as(directory, name);
+  if (!leaving.is_reached_here) return leaving;
+  const bool held = parts_.nodes.is_referenced(*node);
+  leaving.needs_name = held || (before.nlink > 1 && !parts_.objects.may_lose_name(*node));
+  if (leaving.needs_name) return leaving;
+  LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
+  if (before.nlink > 1) {
+    LB_ASSIGN(leaving.with_others, stat_at(place.get()));
+    return leaving;
+  }
+  leaving.large = parts_.objects.hold_large(*node, place.get());
+  return leaving;
+}
+
+void Removal::leave(Leaving leaving, const std::string& work_name) {
+  const NodePtr& node = leaving.node;
+  node->known.valid = false;
+  if (!leaving.is_reached_here) return;
+  if (leaving.needs_name) {
+    node->standing = Standing::kInWork;
+    parts_.nodes.move(node, nullptr, work_name);
+    parts_.objects.release_if_unused(node);
+  } else if (leaving.with_others) {
+    parts_.objects.lose_name(*node, *leaving.with_others);
+  } else {
+    parts_.objects.bury(*node, std::move(leaving.large));
+    node->known.attr.nlink = 0;
+    parts_.objects.release_if_unused(node);
+  }
+}
+
 /// Takes `name`, an object of the upper and no directory, away. What the client still holds moves to the work
 /// directory, until forget().
 Result<void> Removal::remove_name(const NodePtr& directory, const std::string& name, const Found& found) {
   LB_ASSIGN(const NodePtr node, parts_.objects.load(directory, name, *found.child));
-  LB_ASSIGN(const Attr before, parts_.objects.attr_of(*node));
-  const bool reached_here = node->is_reached_as(directory, name);
-  const bool shows_row = found.lower_below != tree::kNoNode;
-  const bool held = parts_.lower.tree.contains(node->id) || node->holders.references > 0;
-  const bool keep = reached_here && (held || before.nlink > 1);
+  LB_ASSIGN(Leaving leaving, prepare_to_leave(directory, name, node));
+  const bool keep = leaving.needs_name;
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
   const HeldPlace work = parts_.places.work_place();
-  SharedFd large = !keep && reached_here ? parts_.objects.hold_large(*node, place.get()) : nullptr;
-  if (shows_row) {
+  if (found.lower_below != tree::kNoNode) {
+    // Of what goes, the whiteout takes the room; what stays for the client has its own.
+    Quota::Reservation whiteout;
+    if (keep) {
+      LB_ASSIGN(whiteout,
+                parts_.ledger.reserve(parts_.ledger.tariff().for_name(name.size()), 0, Budget::kMakesRoom));
+    }
     LB_TRY(swap_for_whiteout(place.get(), work.get()));
     if (!keep) warn_of_leftover(unlink_at(work.get()));
     parts_.directories.put(*directory, name, whiteout_child());
@@ -132,16 +170,7 @@ Result<void> Removal::remove_name(const NodePtr& directory, const std::string& n
     parts_.directories.erase(*directory, name);
   }
   directory->known.valid = false;
-  node->known.valid = false;
-  if (keep) {
-    node->standing = Standing::kInWork;
-    parts_.nodes.move(node, nullptr, work.name);
-    parts_.objects.release_if_unused(node);
-  } else if (reached_here) {
-    parts_.objects.bury(*node, std::move(large));
-    node->known.attr.nlink = 0;
-    parts_.objects.release_if_unused(node);
-  }
+  leave(std::move(leaving), work.name);
   return {};
 }
 

@@ -34,6 +34,20 @@ class Removal {
   /// A directory of the upper has lost its name on the host. `held`: by Objects::hold_directory().
   void drop_directory(const NodePtr& node, SharedFd held);
 
+  /// A file, or whatever is no directory, of the upper that is to lose a name.
+  struct Leaving {
+    NodePtr node;
+    bool is_reached_here = false;  // by that name its Node is found
+    /// It lives on, since the client holds it or it has other names: where its Node is found by the name that
+    /// it loses, it needs one in the work directory.
+    bool needs_name = false;
+    std::optional<struct stat> with_others;  // of one that is met again by another name
+    SharedFd large;                          // keeps the host from freeing it under the lock
+  };
+  Result<Leaving> prepare_to_leave(const NodePtr& directory, const std::string& name, const NodePtr& node);
+  /// It has lost the name on the host. `work_name`: of one that needs a name.
+  void leave(Leaving leaving, const std::string& work_name);
+
  private:
   Result<void> remove_name(const NodePtr& directory, const std::string& name, const Found& found);
   Result<void> remove_row_name(const NodePtr& directory, const std::string& name, tree::NodeId row);

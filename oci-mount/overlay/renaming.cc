@@ -1,10 +1,12 @@
 #include "oci-mount/overlay/renaming.h"
 
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
 
 #include <utility>
 
+#include "oci-mount/base/log.h"
 #include "oci-mount/overlay/file_rules.h"
 
 namespace layerboot::overlay {
@@ -90,7 +92,8 @@ Result<Renaming::Before> Renaming::rename(NodeId parent, std::string_view name, 
   from.node->known.valid = false;
   from.directory->known.valid = false;
   to.directory->known.valid = false;
-  if (new_name_grows) LB_TRY(parts_.objects.attr_of(*to.directory));
+  // No inode is booked for the name, so what the directory has grown by is; or when it is next looked at.
+  if (new_name_grows) static_cast<void>(parts_.objects.attr_of(*to.directory));
   return Before{};
 }
 
@@ -158,12 +161,63 @@ Result<void> Renaming::move_leaving_device(const Side& from, const Side& to) {
   LB_ASSIGN(const auto reserved,
             parts_.ledger.reserve(parts_.ledger.tariff().for_object(from.name.size()), 1));
   LB_ASSIGN(auto made, new_objects_.make_unnamed({.mode = S_IFCHR, .uid = 0, .gid = 0, .rdev = 0}));
-  if (auto moved = move_over(from, to, Left::kDeviceToCome); !moved) {
+  const auto move = [&]() -> Result<Replaced> {
+    LB_ASSIGN(Replaced replaced, prepare_to_replace(to));
+    LB_TRY(move_and_fill(from, to, made.work.get()));
+    return replaced;
+  };
+  auto replaced = move();
+  if (!replaced) {
     new_objects_.discard(made);
+    return std::unexpected(std::move(replaced).error());
+  }
+  if (to.found.child != nullptr && !(replaced->file && replaced->file->needs_name)) {
+    // It hides nothing there; the next start clears what stays.
+    static_cast<void>(unlink_at(made.work.get(), to.node && to.node->is_directory() ? AT_REMOVEDIR : 0));
+  }
+  forget_replaced(to, *std::move(replaced), made.work.name);
+  move_names(from, to, false);
+  new_objects_.placed(from.directory, from.name, std::move(made));
+  return {};
+}
+
+/// The move on the host, then what is at `filling` goes under the old name; what was under the new one is at
+/// `filling` afterwards. All is as it was where one of these fails.
+Result<void> Renaming::move_and_fill(const Side& from, const Side& to, Place filling) {
+  LB_ASSIGN(const HeldPlace from_place, parts_.places.place_in(from.directory, from.name));
+  LB_ASSIGN(const HeldPlace to_place, parts_.places.place_in(to.directory, to.name));
+  const bool swaps = to.found.child != nullptr;
+  // Until the old name is filled, what the image has by it must not show.
+  const bool leaves_whiteout = !swaps && from.found.lower_below != tree::kNoNode;
+  const unsigned how = swaps ? RENAME_EXCHANGE : (leaves_whiteout ? RENAME_WHITEOUT : 0U);
+  LB_TRY(rename_at(from_place.get(), to_place.get(), how));
+  auto filled = rename_at(filling, from_place.get(), swaps ? RENAME_EXCHANGE : 0);
+  if (!filled) move_back(from_place.get(), to_place.get(), swaps || leaves_whiteout, leaves_whiteout);
+  return filled;
+}
+
+/// Of a file whose host gives it no further name: it is swapped with what replaces it, and then taken to
+/// `work`. A cut in between shows it under the old name.
+Result<void> Renaming::move_by_swapping(const Side& from, const Side& to, Place work) {
+  if (from.found.lower_below != tree::kNoNode) {
+    LB_TRY(parts_.places.make_whiteout(work));
+    auto moved = move_and_fill(from, to, work);
+    if (!moved) static_cast<void>(unlink_at(work));
     return moved;
   }
-  LB_TRY(new_objects_.place(from.directory, from.name, std::move(made)));
-  return {};
+  LB_ASSIGN(const HeldPlace from_place, parts_.places.place_in(from.directory, from.name));
+  LB_ASSIGN(const HeldPlace to_place, parts_.places.place_in(to.directory, to.name));
+  LB_TRY(rename_at(from_place.get(), to_place.get(), RENAME_EXCHANGE));
+  auto taken = rename_at(from_place.get(), work, 0);
+  if (!taken) move_back(from_place.get(), to_place.get(), true, false);
+  return taken;
+}
+
+void Renaming::move_back(Place from, Place to, bool swaps, bool whiteout_goes) {
+  auto moved = rename_at(to, from, swaps ? RENAME_EXCHANGE : 0);
+  if (moved && whiteout_goes) moved = unlink_at(to);
+  if (!moved)
+    log_warn("a name that the host did not move as a whole stays as it is: ", moved.error().describe());
 }
 
 Result<void> Renaming::exchange(const Side& from, const Side& to) {
@@ -179,7 +233,7 @@ Result<void> Renaming::exchange(const Side& from, const Side& to) {
 }
 
 /// The move on the host: leaves a whiteout behind where the lower tree has the old name, and says so.
-Result<bool> Renaming::move_onto_host(const Side& from, const Side& to, Left left) {
+Result<bool> Renaming::move_onto_host(const Side& from, const Side& to) {
   LB_ASSIGN(const HeldPlace from_place, parts_.places.place_in(from.directory, from.name));
   LB_ASSIGN(const HeldPlace to_place, parts_.places.place_in(to.directory, to.name));
   const bool leaves_whiteout = from.found.lower_below != tree::kNoNode;
@@ -190,7 +244,7 @@ Result<bool> Renaming::move_onto_host(const Side& from, const Side& to, Left lef
     return leaves_whiteout || !unlink_at(from_place.get());
   }
   LB_TRY(rename_at(from_place.get(), to_place.get(), leaves_whiteout ? RENAME_WHITEOUT : 0));
-  if (leaves_whiteout && left == Left::kWhiteout) share_whiteout(from_place.get());
+  if (leaves_whiteout) share_whiteout(from_place.get());
   return leaves_whiteout;
 }
 
@@ -218,40 +272,59 @@ void Renaming::move_names(const Side& from, const Side& to, bool leaves_whiteout
   parts_.nodes.move(from.node, to.directory, to.name);
 }
 
-Result<void> Renaming::move_over(const Side& from, const Side& to, Left left) {
-  const tree::NodeId replaced_row = to.found.visible_lower();
-  // What is replaced lives on in the work directory for as long as the client holds it.
-  const HeldPlace kept = parts_.places.work_place();
-  bool keep = false;
-  SharedFd held;
-  if (to.node && to.node->is_directory()) {
-    LB_TRY(make_opaque(to.node));
-    LB_TRY(removal_.clear_whiteouts(to.node));
-    LB_TRY(parts_.objects.attr_of(*to.node));
-    held = parts_.objects.hold_directory(to.node);
-  } else if (to.node && to.node->is_reached_as(to.directory, to.name)) {
-    keep = true;
-    LB_ASSIGN(const HeldPlace place, parts_.places.place_of(to.node));
-    LB_TRY(link_at(place.get(), kept.get()));
+/// Before what stands under the new name goes.
+Result<Renaming::Replaced> Renaming::prepare_to_replace(const Side& to) {
+  Replaced replaced;
+  if (!to.node) return replaced;
+  if (!to.node->is_directory()) {
+    LB_ASSIGN(replaced.file, removal_.prepare_to_leave(to.directory, to.name, to.node));
+    return replaced;
   }
-  const auto moved = move_onto_host(from, to, left);
-  if (!moved) {
-    if (keep) static_cast<void>(unlink_at(kept.get()));
-    return std::unexpected(moved.error());
-  }
-  if (to.node && to.node->is_directory()) {
-    removal_.drop_directory(to.node, std::move(held));
+  LB_TRY(make_opaque(to.node));
+  LB_TRY(removal_.clear_whiteouts(to.node));
+  LB_TRY(parts_.objects.attr_of(*to.node));
+  replaced.directory = parts_.objects.hold_directory(to.node);
+  return replaced;
+}
+
+/// It has lost its name on the host. `work_name`: where it lives on, if it does.
+void Renaming::forget_replaced(const Side& to, Replaced replaced, const std::string& work_name) {
+  if (replaced.file) {
+    removal_.leave(*std::move(replaced.file), work_name);
   } else if (to.node) {
-    to.node->known.valid = false;
-    if (keep) {
-      to.node->standing = Standing::kInWork;
-      parts_.nodes.move(to.node, nullptr, kept.name);
-      parts_.objects.release_if_unused(to.node);
-    }
-  } else if (replaced_row != tree::kNoNode) {
-    parts_.lost_names.lose(replaced_row);
+    removal_.drop_directory(to.node, std::move(replaced.directory));
+  } else if (const tree::NodeId row = to.found.visible_lower(); row != tree::kNoNode) {
+    parts_.lost_names.lose(row);
   }
-  move_names(from, to, *moved);
+}
+
+Result<void> Renaming::move_over(const Side& from, const Side& to) {
+  Quota::Reservation whiteout;
+  if (from.found.lower_below != tree::kNoNode) {
+    const auto bytes = parts_.ledger.tariff().for_name(from.name.size());
+    LB_ASSIGN(whiteout, parts_.ledger.reserve(bytes, 0, Budget::kMakesRoom));
+  }
+  LB_ASSIGN(Replaced replaced, prepare_to_replace(to));
+  const HeldPlace kept = parts_.places.work_place();
+  Result<void> linked;
+  if (replaced.file && replaced.file->needs_name) {
+    LB_ASSIGN(const HeldPlace place, parts_.places.place_of(to.node));
+    linked = link_at(place.get(), kept.get());
+    if (!linked && linked.error().code != EMLINK) return linked;
+  }
+  bool leaves_whiteout = from.found.lower_below != tree::kNoNode;
+  if (linked) {
+    const auto moved = move_onto_host(from, to);
+    if (!moved) {
+      if (replaced.file && replaced.file->needs_name) static_cast<void>(unlink_at(kept.get()));
+      return std::unexpected(moved.error());
+    }
+    leaves_whiteout = *moved;
+  } else {
+    LB_TRY(move_by_swapping(from, to, kept.get()));
+  }
+  forget_replaced(to, std::move(replaced), kept.name);
+  move_names(from, to, leaves_whiteout);
   return {};
 }
 

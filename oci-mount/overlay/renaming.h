@@ -3,6 +3,7 @@
 // lost, as overlayfs has it (ovl_set_redirect() of Linux). Under the Overlay's lock.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -55,9 +56,18 @@ class Renaming {
   Result<bool> has_many_whiteouts(const NodePtr& directory);
   Result<void> move_leaving_device(const Side& from, const Side& to);
   Result<void> exchange(const Side& from, const Side& to);
-  enum class Left { kWhiteout, kDeviceToCome };  // under the old name, where the image has something there
-  Result<void> move_over(const Side& from, const Side& to, Left left = Left::kWhiteout);
-  Result<bool> move_onto_host(const Side& from, const Side& to, Left left);
+  Result<void> move_over(const Side& from, const Side& to);
+  Result<bool> move_onto_host(const Side& from, const Side& to);
+  Result<void> move_and_fill(const Side& from, const Side& to, Place filling);
+  Result<void> move_by_swapping(const Side& from, const Side& to, Place work);
+  static void move_back(Place from, Place to, bool swaps, bool whiteout_goes);
+  /// What of the upper stands under the new name, and how it lives on.
+  struct Replaced {
+    std::optional<Removal::Leaving> file;
+    SharedFd directory;
+  };
+  Result<Replaced> prepare_to_replace(const Side& to);
+  void forget_replaced(const Side& to, Replaced replaced, const std::string& work_name);
   void share_whiteout(Place place);
   void move_names(const Side& from, const Side& to, bool leaves_whiteout);
 

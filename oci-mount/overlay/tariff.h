@@ -68,6 +68,11 @@ class Tariff {
   /// Whether writes over allocated bytes of a file take space, unless the file is marked to be written in
   /// place.
   [[nodiscard]] constexpr bool copies_on_write() const { return kind_ == HostKind::kBtrfs; }
+  /// Whether fsync(2) of a directory may make names durable without the attributes and the size of the
+  /// objects that they lead to (btrfs: LOG_INODE_EXISTS in fs/btrfs/tree-log.c).
+  [[nodiscard]] constexpr bool syncs_names_alone() const {
+    return kind_ == HostKind::kBtrfs || kind_ == HostKind::kOther;
+  }
   /// Whether the host allocates ahead of a file that grows, beyond its end, and gives it back when told so.
   [[nodiscard]] constexpr bool allocates_ahead() const { return kind_ == HostKind::kXfs; }
 

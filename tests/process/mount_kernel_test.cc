@@ -15,6 +15,7 @@
 #include <set>
 #include <span>
 
+#include "oci-mount/base/str_cat.h"
 #include "tests/process/mount_support.h"
 #include "tests/support/direct_writes.h"
 #include "tests/support/image_builder.h"
@@ -100,6 +101,37 @@ TEST_F(MountKernelTest, AnOverlayfsHasItsUpperHere) {
   EXPECT_EQ(st.st_uid, 5U);
   EXPECT_EQ(fs::read_symlink(nested() / "link"), "file");
   EXPECT_EQ(::umount2(nested().c_str(), 0), 0);
+}
+
+/// With its upper on another file system it has one number space for both only if ours leave its bits free.
+TEST_F(MountKernelTest, AnOverlayfsOverThisNumbersItsFilesInOneSpace) {
+  if (::geteuid() != 0) GTEST_SKIP() << "mounting takes root";
+  const Mounted mounted(arguments(), cache(), mountpoint());
+  ASSERT_TRUE(is_mountpoint(mountpoint())) << mounted.messages();
+  const fs::path disk = dir_ / "disk";
+  fs::create_directory(disk);
+  ASSERT_EQ(::mount("none", disk.c_str(), "tmpfs", 0, "size=8m"), 0);
+  fs::create_directory(disk / "up");
+  fs::create_directory(disk / "work");
+  const std::string options = str_cat("lowerdir=", mountpoint().string(), "/lower,upperdir=", disk.string(),
+                                      "/up,workdir=", disk.string(), "/work,xino=on");
+  const bool has_overlay = ::mount("overlay", nested().c_str(), "overlay", 0, options.c_str()) == 0;
+  if (has_overlay) {
+    struct stat top{};
+    struct stat before{};
+    struct stat after{};
+    EXPECT_EQ(::stat(nested().c_str(), &top), 0);
+    EXPECT_EQ(::stat((nested() / "file").c_str(), &before), 0);
+    EXPECT_EQ(before.st_dev, top.st_dev);
+    std::ofstream(nested() / "file", std::ios::app) << "more\n";
+    EXPECT_EQ(::stat((nested() / "file").c_str(), &after), 0);
+    EXPECT_EQ(after.st_dev, before.st_dev);
+    EXPECT_EQ(after.st_ino, before.st_ino);
+    EXPECT_EQ(after.st_size, before.st_size + 5);
+    EXPECT_EQ(::umount2(nested().c_str(), 0), 0);
+  }
+  EXPECT_EQ(::umount2(disk.c_str(), 0), 0);
+  if (!has_overlay) GTEST_SKIP() << "this machine can't mount overlayfs";
 }
 
 TEST_F(MountKernelTest, MapsAppendsAndWritesDirectly) {

@@ -42,18 +42,19 @@ struct Call {
 #define LB_LOOK(name) \
   Call { SYS_##name, #name, Touch::kLooks }
 constexpr std::array kCalls = {
-    LB_CALL(openat),         LB_CALL(openat2),    LB_CALL(mkdirat),      LB_CALL(mknodat),
-    LB_CALL(symlinkat),      LB_CALL(linkat),     LB_CALL(unlinkat),     LB_CALL(renameat2),
-    LB_CALL(fchownat),       LB_CALL(fchmod),     LB_CALL(fchmodat),     LB_CALL(utimensat),
-    LB_CALL(setxattr),       LB_CALL(lsetxattr),  LB_CALL(fsetxattr),    LB_CALL(pwrite64),
-    LB_CALL(pwritev),        LB_CALL(pwritev2),   LB_CALL(lremovexattr), LB_CALL(fremovexattr),
-    LB_CALL(ftruncate),      LB_CALL(fallocate),  LB_CALL(fsync),        LB_CALL(fdatasync),
-    LB_CALL(syncfs),         LB_CALL(fchown),     LB_CALL(futimesat),    LB_CALL(removexattr),
-    LB_CALL(io_uring_enter), LB_LOOK(fstat),      LB_LOOK(newfstatat),   LB_LOOK(statx),
-    LB_LOOK(getdents64),     LB_LOOK(lgetxattr),  LB_LOOK(fgetxattr),    LB_LOOK(llistxattr),
-    LB_LOOK(flistxattr),     LB_LOOK(readlinkat), LB_LOOK(pread64),      LB_LOOK(preadv),
-    LB_LOOK(preadv2),        LB_LOOK(read),       LB_LOOK(lseek),        LB_LOOK(fstatfs),
-    LB_LOOK(close),          LB_LOOK(ioctl),      LB_LOOK(fcntl)};
+    LB_CALL(openat),          LB_CALL(openat2),    LB_CALL(mkdirat),      LB_CALL(mknodat),
+    LB_CALL(symlinkat),       LB_CALL(linkat),     LB_CALL(unlinkat),     LB_CALL(renameat2),
+    LB_CALL(fchownat),        LB_CALL(fchmod),     LB_CALL(fchmodat),     LB_CALL(utimensat),
+    LB_CALL(setxattr),        LB_CALL(lsetxattr),  LB_CALL(fsetxattr),    LB_CALL(pwrite64),
+    LB_CALL(pwritev),         LB_CALL(pwritev2),   LB_CALL(lremovexattr), LB_CALL(fremovexattr),
+    LB_CALL(ftruncate),       LB_CALL(fallocate),  LB_CALL(fsync),        LB_CALL(fdatasync),
+    LB_CALL(syncfs),          LB_CALL(fchown),     LB_CALL(futimesat),    LB_CALL(removexattr),
+    LB_CALL(io_uring_enter),  LB_CALL(renameat),   LB_CALL(rename),       LB_CALL(mkdir),
+    LB_CALL(copy_file_range), LB_LOOK(fstat),      LB_LOOK(newfstatat),   LB_LOOK(statx),
+    LB_LOOK(getdents64),      LB_LOOK(lgetxattr),  LB_LOOK(fgetxattr),    LB_LOOK(llistxattr),
+    LB_LOOK(flistxattr),      LB_LOOK(readlinkat), LB_LOOK(pread64),      LB_LOOK(preadv),
+    LB_LOOK(preadv2),         LB_LOOK(read),       LB_LOOK(lseek),        LB_LOOK(fstatfs),
+    LB_LOOK(close),           LB_LOOK(ioctl),      LB_LOOK(fcntl)};
 #undef LB_CALL
 #undef LB_LOOK
 constexpr std::array kNeverStoppedAt = {SYS_write,

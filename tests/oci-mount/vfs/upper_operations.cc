@@ -102,6 +102,23 @@ Act rename(const std::string& path, const std::string& to, std::uint32_t flags =
 Act setxattr(const std::string& path, const std::string& value) {
   return [=](FsDriver& d) { return d.setxattr(path, "user.test", value); };
 }
+Act removexattr(const std::string& path) {
+  return [=](FsDriver& d) { return d.removexattr(path, "user.test"); };
+}
+/// Until let_go().
+vfs::NodeId held_node = 0;
+Act hold(const std::string& path) {
+  return [=](FsDriver& d) {
+    held_node = d.acquire(path);
+    return held_node != 0 ? 0 : ENOENT;
+  };
+}
+Act let_go() {
+  return [](FsDriver& d) {
+    d.release(held_node);
+    return 0;
+  };
+}
 Act link_nameless(const std::string& path) {
   return [=](FsDriver& d) { return d.link_nameless(path, 0644); };
 }
@@ -172,6 +189,13 @@ std::vector<Operation> operations_on_names() {
   return {
       {"unlink", {}, {unlink("d/file")}, fsyncdir("d")},
       {"unlink of what was written", {write("d/file", "2ND")}, {unlink("d/file")}, fsyncdir("d")},
+      {"unlink of what is held", {hold("d/file")}, {unlink("d/file")}, fsyncdir("d"), {}, {let_go()}},
+      {"unlink of what was written and is held",
+       {write("d/file", "2ND"), hold("d/file")},
+       {unlink("d/file")},
+       fsyncdir("d"),
+       {},
+       {let_go()}},
       {"unlink of what was made", {create("d/new")}, {unlink("d/new")}, fsyncdir("d")},
       {"rmdir", {}, {rmdir("d/empty")}, fsyncdir("d")},
       {"rmdir of what was emptied", {unlink("one/f")}, {rmdir("one")}, fsyncdir("")},
@@ -179,12 +203,66 @@ std::vector<Operation> operations_on_names() {
       {"rename", {}, {rename("d/file", "d/moved")}, fsyncdir("d")},
       {"rename to elsewhere", {}, {rename("d/file", "h/moved")}, both(fsyncdir("h"), fsyncdir("d"))},
       {"rename over another", {}, {rename("d/file", "d/other")}, fsyncdir("d")},
+      {"rename over what was written",
+       {write("d/other", "2ND")},
+       {rename("d/file", "d/other")},
+       fsyncdir("d")},
+      {"rename over one of two names",
+       {link("d/other", "h/new")},
+       {rename("d/file", "d/other")},
+       fsyncdir("d")},
+      {"rename over what is held",
+       {write("d/other", "2ND"), hold("d/other")},
+       {rename("d/file", "d/other")},
+       fsyncdir("d"),
+       {},
+       {let_go()}},
+      {"rename of a metacopy",
+       {chmod("d/file", 0600)},
+       {rename("d/file", "h/moved")},
+       both(fsyncdir("h"), fsyncdir("d"))},
+      {"chmod, create beside it, fsync of the directory",
+       {},
+       {chmod("d/file", 0600), create("d/new")},
+       fsyncdir("d")},
+      {"rename of a directory of the upper", {chmod("far", 0700)}, {rename("far", "moved")}, fsyncdir("")},
       {"replace", {}, replace("d/file"), fsyncdir("d")},
       {"rename of a directory", {}, {rename("far", "moved")}, fsyncdir("")},
       {"rename of a directory over an emptied one", {unlink("one/f")}, {rename("far", "one")}, fsyncdir("")},
       {"exchange", {}, {rename("d/file", "h/a", RENAME_EXCHANGE)}, both(fsyncdir("d"), fsyncdir("h"))},
       {"exchange of directories", {}, {rename("far", "one", RENAME_EXCHANGE)}, fsyncdir("")},
-      {"rename and whiteout", {}, {rename("d/file", "d/moved", RENAME_WHITEOUT)}, fsyncdir("d")},
+      {"rename and whiteout",
+       {},
+       {rename("d/file", "d/moved", RENAME_WHITEOUT)},
+       fsyncdir("d"),
+       {{rename("d/file", "d/moved")}}},
+      {"rename and whiteout of what was made",
+       {create("d/new")},
+       {rename("d/new", "h/moved", RENAME_WHITEOUT)},
+       both(fsyncdir("h"), fsyncdir("d")),
+       {{rename("d/new", "h/moved")}}},
+      {"rename and whiteout over another",
+       {write("h/c", "2ND")},
+       {rename("d/file", "h/c", RENAME_WHITEOUT)},
+       both(fsyncdir("h"), fsyncdir("d")),
+       {{rename("d/file", "h/c", RENAME_EXCHANGE)}}},
+      {"rename and whiteout of a directory where one was removed",
+       {unlink("one/f"), rmdir("one")},
+       {rename("far", "one", RENAME_WHITEOUT)},
+       fsyncdir(""),
+       {{rename("far", "one")}}},
+      {"rename and whiteout of a directory over an emptied one",
+       {unlink("one/f")},
+       {rename("far", "one", RENAME_WHITEOUT)},
+       fsyncdir(""),
+       {{rename("far", "one", RENAME_EXCHANGE)}}},
+      {"removexattr", {setxattr("d/file", "value")}, {removexattr("d/file")}, fsync("d/file")},
+      {"chown of a file", {}, {chown("d/file", 1)}, fsync("d/file")},
+      {"setxattr of a directory", {}, {setxattr("d", "value")}, fsyncdir("d")},
+      {"mknod where a name was removed",
+       {unlink("d/file")},
+       {mknod("d/file", S_IFIFO | 0644)},
+       fsyncdir("d")},
   };
 }
 
@@ -268,17 +346,19 @@ std::string difference(const std::string& expected, const std::string& seen) {
   return text;
 }
 
-std::vector<std::string> states_of(const Operation& operation, const OpenUpper::Options& options,
-                                   const std::filesystem::path& upper) {
+namespace {
+
+std::vector<std::string> states_by(const std::vector<Act>& before, const std::vector<Act>& acts,
+                                   const OpenUpper::Options& options, const std::filesystem::path& upper) {
   constexpr char kBetween = '\1';
   const auto states = run_apart([&] {
     auto open = OpenUpper::open(options, upper);
     if (!open) return open.error().describe();
-    for (const auto& act : operation.before) {
+    for (const auto& act : before) {
       if (const int code = act(*open->driver); code != 0) return str_cat("before: error ", code);
     }
     std::string text = open->look();
-    for (const auto& act : operation.acts) {
+    for (const auto& act : acts) {
       if (const int code = act(*open->driver); code != 0) return str_cat("act: error ", code);
       text += kBetween;
       text += open->look();
@@ -293,6 +373,23 @@ std::vector<std::string> states_of(const Operation& operation, const OpenUpper::
     rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
   }
   return list;
+}
+
+}  // namespace
+
+std::vector<std::string> states_of(const Operation& operation, const OpenUpper::Options& options,
+                                   const std::filesystem::path& upper) {
+  return states_by(operation.before, operation.acts, options, upper);
+}
+
+std::vector<std::string> states_between(const Operation& operation, const OpenUpper::Options& options,
+                                        const std::filesystem::path& upper) {
+  std::vector<std::string> states;
+  for (const auto& acts : operation.between) {
+    const auto made = states_by(operation.before, acts, options, str_cat(upper.string(), "-", states.size()));
+    states.push_back(made.empty() ? "" : made.back());
+  }
+  return states;
 }
 
 }  // namespace layerboot::test

@@ -20,6 +20,9 @@ struct Operation {
   std::vector<Act> before;  // made, and durable, beforehand
   std::vector<Act> acts;    // one after another
   Act sync;                 // after this, all of them must be durable
+  /// What a cut may also show, as what these make of the state before: the table of DESIGN.md names it.
+  std::vector<std::vector<Act>> between = {};
+  std::vector<Act> end = {};  // when all has been looked at
 };
 
 /// Over the image of make_operations_image().
@@ -52,5 +55,8 @@ std::string difference(const std::string& expected, const std::string& seen);
 /// The tree before the acts, and after each of them.
 std::vector<std::string> states_of(const Operation& operation, const OpenUpper::Options& options,
                                    const std::filesystem::path& upper);
+/// What a cut may show besides (Operation::between). Uppers are made at `upper`-0 and so on.
+std::vector<std::string> states_between(const Operation& operation, const OpenUpper::Options& options,
+                                        const std::filesystem::path& upper);
 
 }  // namespace layerboot::test

@@ -1,0 +1,39 @@
+#!/bin/sh
+# on_file_system.sh KIND PROGRAM [ARGUMENT…]: runs a test program whose temporary directories are on a file system of that kind
+# (ext4, xfs, btrfs: in a file that is mounted; or tmpfs), where this machine mounts one.
+set -eu
+kind=$1
+shift
+if [ "$(id -u)" != 0 ]; then
+  echo "skipped: mounting needs root"
+  exit 77
+fi
+place=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
+mounted=no
+leave() {
+  [ $mounted = no ] || umount "$place/disk"
+  rm -rf "$place"
+}
+trap leave EXIT
+mkdir "$place/disk"
+if [ "$kind" = tmpfs ]; then
+  mount -t tmpfs -o size=4g none "$place/disk"
+else
+  if ! command -v "mkfs.$kind" > /dev/null; then
+    echo "skipped: there is no mkfs.$kind"
+    exit 77
+  fi
+  truncate -s 6G "$place/image"
+  case $kind in
+    ext4) mkfs.ext4 -q -F "$place/image" ;;
+    *) "mkfs.$kind" -q -f "$place/image" ;;
+  esac
+  if ! mount -o loop "$place/image" "$place/disk"; then
+    echo "skipped: this machine does not mount $kind"
+    exit 77
+  fi
+fi
+mounted=yes
+# As /var/tmp is.
+chmod 1777 "$place/disk"
+TMPDIR="$place/disk" "$@"
