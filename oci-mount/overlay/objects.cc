@@ -289,6 +289,10 @@ Result<NodePtr> Objects::load(const NodePtr& directory, const std::string& name,
     child.id = same->id;
     return keep_by_name(same, directory, name);
   }
+  // A metacopy may just have been given its size.
+  if (node->file.data_below) {
+    LB_ASSIGN(st, stat_at(place.get()));
+  }
   LB_TRY(ledger_.count_attributes(*node, place.get()));
   ledger_.meet(*node, st);
   // A former session may have made the copy a moment ago.

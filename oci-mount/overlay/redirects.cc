@@ -15,20 +15,23 @@ Result<bool> is_all_hole(int fd) {
   return fail(errno);
 }
 
-/// The file below is another one than when the metacopy was made: it is of that one from now on.
-Result<DataSource> follow_change(const MergedName& merged, const Marks& marks, int fd, tree::NodeId row) {
+/// The file below is another one than when the metacopy was made, which is of that one from now on; or the
+/// metacopy has lost its size.
+Result<DataSource> take_size(const MergedName& merged, const Marks& marks, int fd, const struct stat& st,
+                             tree::NodeId row) {
   const std::uint64_t size_bytes = merged.lower.tree.node(row).size_bytes;
   if (::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) return fail(errno);
+  LB_TRY(set_times_at({fd, ""}, {st.st_atim, st.st_mtim}));
   if (size_bytes > 0) return DataSource{.where = DataSource::Where::kBelow, .row = row};
   LB_TRY(remove_xattr_at({fd, ""}, marks.metacopy));
   return DataSource{};
 }
 
 /// What a file's metacopy mark is worth.
-enum class MarkIs { kNone, kOld, kTrue, kLost, kOfFormerFile };
+enum class MarkIs { kNone, kOld, kTrue, kLost, kOfOtherSize };
 struct Judged {
   MarkIs mark = MarkIs::kNone;
-  tree::NodeId row = tree::kNoNode;  // where the data is, of kTrue and kOfFormerFile
+  tree::NodeId row = tree::kNoNode;  // where the data is, of kTrue and kOfOtherSize
 };
 
 Result<Judged> judge_metacopy(const MergedName& merged, const std::optional<std::string>& redirect,
@@ -39,7 +42,11 @@ Result<Judged> judge_metacopy(const MergedName& merged, const std::optional<std:
              ", where no file is any more: it can be removed or replaced, but not read");
     return Judged{.mark = MarkIs::kLost};
   }
-  const bool is_true = size_bytes > 0 && size_bytes == merged.lower.tree.node(row).size_bytes;
+  const std::uint64_t row_bytes = merged.lower.tree.node(row).size_bytes;
+  // btrfs makes names durable by its log without the sizes of new files that they lead to
+  // (LOG_INODE_EXISTS in fs/btrfs/tree-log.c): such a metacopy is empty after a power cut.
+  if (size_bytes == 0 && row_bytes > 0) return Judged{.mark = MarkIs::kOfOtherSize, .row = row};
+  const bool is_true = size_bytes > 0 && size_bytes == row_bytes;
   return Judged{.mark = is_true ? MarkIs::kTrue : MarkIs::kOld, .row = row};
 }
 
@@ -51,12 +58,12 @@ Result<Judged> judge(const MergedName& merged, const Marks& marks, Place place, 
   if (judged.mark != MarkIs::kOld || st.st_size == 0 || !merged.lower.may_change(judged.row)) return judged;
   LB_ASSIGN(const UniqueFd fd, open_to_read_at(place));
   LB_ASSIGN(const bool untouched, is_all_hole(fd.get()));
-  return Judged{.mark = untouched ? MarkIs::kOfFormerFile : MarkIs::kOld, .row = judged.row};
+  return Judged{.mark = untouched ? MarkIs::kOfOtherSize : MarkIs::kOld, .row = judged.row};
 }
 
 DataSource seen_source(const Judged& judged) {
   if (judged.mark == MarkIs::kLost) return DataSource{.where = DataSource::Where::kLost};
-  const bool is_below = judged.mark == MarkIs::kTrue || judged.mark == MarkIs::kOfFormerFile;
+  const bool is_below = judged.mark == MarkIs::kTrue || judged.mark == MarkIs::kOfOtherSize;
   if (!is_below) return DataSource{};
   return DataSource{.where = DataSource::Where::kBelow, .row = judged.row};
 }
@@ -83,9 +90,9 @@ Result<DataSource> data_source(const MergedName& merged, const Marks& marks, Pla
       return DataSource{};
     case MarkIs::kTrue:
       return DataSource{.where = DataSource::Where::kBelow, .row = judged.row};
-    case MarkIs::kOfFormerFile: {
+    case MarkIs::kOfOtherSize: {
       LB_ASSIGN(const UniqueFd fd, open_regular_at(place));
-      return follow_change(merged, marks, fd.get(), judged.row);
+      return take_size(merged, marks, fd.get(), st, judged.row);
     }
     case MarkIs::kLost:
       break;

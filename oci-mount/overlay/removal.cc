@@ -143,7 +143,12 @@ void Removal::leave(Leaving leaving, const std::string& work_name) {
   } else {
     parts_.objects.bury(*node, std::move(leaving.large));
     node->known.attr.nlink = 0;
+    // A row that is gone stays for the session: without what would keep the host's inode, or its directory.
+    parts_.places.drop_fd(*node);
+    const NodePtr parent = node->parent;
+    parts_.nodes.move(node, nullptr, {});
     parts_.objects.release_if_unused(node);
+    if (parent) parts_.objects.release_if_unused(parent);
   }
 }
 
@@ -156,11 +161,12 @@ Result<void> Removal::remove_name(const NodePtr& directory, const std::string& n
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
   const HeldPlace work = parts_.places.work_place();
   if (found.lower_below != tree::kNoNode) {
-    // Of what goes, the whiteout takes the room; what stays for the client has its own.
-    Quota::Reservation whiteout;
+    // What the upper itself has is always removed; by how much the whiteouts of what stays for the client
+    // pass the room is bounded by the budget of inodes.
+    Result<Quota::Reservation> whiteout;
     if (keep) {
-      LB_ASSIGN(whiteout,
-                parts_.ledger.reserve(parts_.ledger.tariff().for_name(name.size()), 0, Budget::kMakesRoom));
+      const auto bytes = parts_.ledger.tariff().for_name(name.size());
+      whiteout = parts_.ledger.reserve(bytes, 0, Budget::kMakesRoom);
     }
     LB_TRY(swap_for_whiteout(place.get(), work.get()));
     if (!keep) warn_of_leftover(unlink_at(work.get()));

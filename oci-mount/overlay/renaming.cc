@@ -299,10 +299,11 @@ void Renaming::forget_replaced(const Side& to, Replaced replaced, const std::str
 }
 
 Result<void> Renaming::move_over(const Side& from, const Side& to) {
-  Quota::Reservation whiteout;
+  // Best effort, as what is moved or replaced may be what makes room: such whiteouts are no more than inodes.
+  Result<Quota::Reservation> whiteout;
   if (from.found.lower_below != tree::kNoNode) {
     const auto bytes = parts_.ledger.tariff().for_name(from.name.size());
-    LB_ASSIGN(whiteout, parts_.ledger.reserve(bytes, 0, Budget::kMakesRoom));
+    whiteout = parts_.ledger.reserve(bytes, 0, Budget::kMakesRoom);
   }
   LB_ASSIGN(Replaced replaced, prepare_to_replace(to));
   const HeldPlace kept = parts_.places.work_place();

@@ -111,6 +111,28 @@ TEST_F(RemovalTest, WhatStandsInItsPlaceLeavesItHidden) {
   EXPECT_FALSE(is_shown("big"));
 }
 
+TEST_F(RemovalTest, WhatTheUpperHasGoesHoweverFullItIs) {
+  const NodePtr node = made("big", 65'536);  // over the image's, and held: a whiteout comes before it goes
+  parts->ledger.quota().set_usage({.bytes = UINT64_MAX / 2, .inodes = UINT64_MAX / 2});
+  ASSERT_TRUE(remove(kRootId, "big"));
+  EXPECT_TRUE(is_hidden("big"));
+  forget(node);
+}
+
+// It stays for the session, to say that the image's names of it are gone.
+TEST_F(RemovalTest, ACopyThatIsGoneKeepsNeitherItsInodeNorItsDirectory) {
+  make("big", S_IFREG | 0644);
+  ASSERT_TRUE(set_xattr_at({root_fd(), "big"}, parts->places.marks().origin, "/big", 0));
+  const NodePtr node = load("big");
+  ASSERT_EQ(node->id, row("big"));
+  ASSERT_TRUE(parts->places.file_fd(node));
+  const auto children = root()->holders.loaded_children;
+  ASSERT_TRUE(remove(kRootId, "big"));
+  EXPECT_TRUE(node->is_gone());
+  EXPECT_EQ(parts->places.open_fd(*node), nullptr);
+  EXPECT_EQ(root()->holders.loaded_children, children - 1);
+}
+
 TEST_F(RemovalTest, ItsKindIsLookedAt) {
   static_cast<void>(made("file"));
   make("made", S_IFDIR | 0755);
