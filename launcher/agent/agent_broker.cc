@@ -59,7 +59,8 @@ Result<void> AgentBroker::adopt(UniqueFd client) {
   while (last_id_ == 0 || clients_.contains(last_id_));
   const auto added = std::make_shared<Client>(*this, last_id_, std::move(client));
   clients_.emplace(last_id_, added);
-  if (decoder_.in_step()) added->read();
+  // A guest can call forth sessions, by what it says in one that it never read of.
+  if (decoder_.in_step() && !guest_is_behind()) added->read();
   return {};
 }
 

@@ -122,6 +122,9 @@ void SessionClient::write_socket() {
                              self.writing_.clear();
                              if (error) return;  // the reader sees the end too
                              self.write_socket();
+                             self.grant();
+                             self.send_input();
+                             self.read_input();
                            });
 }
 
@@ -149,8 +152,9 @@ void SessionClient::handle(const Frame& frame) {
     case FrameType::kOutput:
     case FrameType::kError: {
       // A guest that keeps to its credit can't get here; one that does not must not fill our memory.
-      overrun_ = overrun_ || unwritten_bytes() + frame.payload.size() > guest_init::kWindowBytes;
+      overrun_ = overrun_ || frame.payload.size() > granted_bytes_;
       if (overrun_) return;
+      granted_bytes_ -= frame.payload.size();
       Sink& sink = frame.type == FrameType::kOutput ? *output_ : *error_;
       sink.waiting += frame.payload;
       return write_sink(sink);
@@ -175,7 +179,9 @@ void SessionClient::handle(const Frame& frame) {
 
 void SessionClient::read_input() {
   // Somebody who watches it is told of what the guest does not take yet, too.
-  const std::size_t room = typed_ ? kMaxUntakenBytes - untaken_.size() : credit_;
+  const std::size_t room = typed_             ? kMaxUntakenBytes - untaken_.size()
+                           : untaken_.empty() ? std::size_t{credit_}
+                                              : 0;
   if (!input_ || reading_input_ || room == 0 || end_) return;
   reading_input_ = true;
   input_->stream().async_read_some(
@@ -208,6 +214,7 @@ void SessionClient::take_input(std::size_t size_bytes) {
 
 /// As much as the guest takes, and the end behind the last.
 void SessionClient::send_input() {
+  if (is_behind()) return;
   const std::size_t size_bytes = std::min<std::size_t>(untaken_.size(), credit_);
   if (size_bytes != 0) {
     credit_ -= static_cast<std::uint32_t>(size_bytes);
@@ -225,14 +232,22 @@ void SessionClient::write_sink(Sink& sink) {
                              const auto alive = weak.lock();
                              if (!alive) return;
                              SessionClient& self = **alive;
-                             const auto written = static_cast<std::uint32_t>(sink.writing.size());
+                             self.owed_bytes_ += sink.writing.size();
                              sink.writing.clear();
                              // As a program ends that writes where nobody reads.
                              if (error) return self.finish({guest_init::kSignalExit + SIGPIPE, ""});
-                             self.send_number(FrameType::kCredit, written);
+                             self.grant();
                              self.write_sink(sink);
                              if (self.end_) self.finish_if_written();
                            });
+}
+
+/// In one frame for all that was written while the guest was behind.
+void SessionClient::grant() {
+  if (owed_bytes_ == 0 || is_behind() || end_) return;
+  const std::size_t owed = std::exchange(owed_bytes_, 0);
+  granted_bytes_ += owed;
+  send_number(FrameType::kCredit, static_cast<std::uint32_t>(owed));
 }
 
 std::size_t SessionClient::unwritten_bytes() const {

@@ -47,6 +47,9 @@ class SessionClient {
   static constexpr std::size_t kChunkBytes = 8192;
   /// Of an input that is watched, so much is read on while the guest takes nothing.
   static constexpr std::size_t kMaxUntakenBytes = std::size_t{64} << 10;
+  /// Above this much on its way to the guest, nothing that the guest itself calls forth follows: credit for
+  /// what it says, and input for its credit. A guest that does not read can't make it grow.
+  static constexpr std::size_t kMaxToGuestBytes = std::size_t{64} << 10;
 
   /// `socket` leads to an AgentBroker. `ended` is called once; it may destroy the client.
   SessionClient(boost::asio::io_context& io, UniqueFd socket, SessionStdio stdio,
@@ -76,6 +79,8 @@ class SessionClient {
   void take_input(std::size_t size_bytes);
   void send_input();
   void write_sink(Sink& sink);
+  void grant();
+  [[nodiscard]] bool is_behind() const { return to_socket_.size() + writing_.size() > kMaxToGuestBytes; }
   [[nodiscard]] std::size_t unwritten_bytes() const;
   void finish(SessionEnd end);
   void finish_if_written();
@@ -98,7 +103,9 @@ class SessionClient {
   bool input_ended_ = false;  // the guest knows
   std::string untaken_;       // of the input, what there is no credit for
   std::optional<SessionEnd> end_;
-  bool overrun_ = false;  // the guest has said more than it was granted
+  std::size_t granted_bytes_ = guest_init::kWindowBytes;  // that the guest may say yet
+  std::size_t owed_bytes_ = 0;                            // written, and not granted anew yet
+  bool overrun_ = false;                                  // the guest has said more than it was granted
   std::shared_ptr<SessionClient*> self_;
 };
 
