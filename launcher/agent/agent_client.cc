@@ -4,6 +4,7 @@
 #include <boost/asio/write.hpp>
 
 #include "guest-init/exit_codes.h"
+#include "launcher/agent/guest_words.h"
 #include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
@@ -12,6 +13,14 @@ using boost::system::error_code;
 using guest_init::FrameType;
 
 namespace {
+
+/// A reason, behind the exit code, as clients may show it.
+std::string marked_reason(std::string_view payload) {
+  const std::size_t number_bytes = std::min(sizeof(std::uint32_t), payload.size());
+  std::string marked(payload.substr(0, number_bytes));
+  if (payload.size() > number_bytes) marked += guest_words(payload.substr(number_bytes));
+  return marked;
+}
 
 bool may_come_from_client(FrameType type) {
   switch (type) {
@@ -63,7 +72,8 @@ void AgentBroker::Client::handle(const guest_init::Frame& frame) {
 bool AgentBroker::Client::deliver(const guest_init::Frame& frame) {
   if (over_) return true;
   if (out_.size() + writing_.size() + frame.payload.size() > kMaxToClientBytes) return false;
-  guest_init::append_frame(out_, 0, frame.type, frame.payload);
+  guest_init::append_frame(out_, 0, frame.type,
+                           frame.type == FrameType::kFailed ? marked_reason(frame.payload) : frame.payload);
   if (frame.type == FrameType::kExit || frame.type == FrameType::kFailed) {
     over_ = true;
     in_guest_ = false;

@@ -52,7 +52,7 @@ class DockerPorts::Exchange : public std::enable_shared_from_this<Exchange> {
     [[maybe_unused]] const int given = streams.first.release();
     const int theirs = exchange->theirs_.get();
     exchange->session_ = std::make_unique<SessionClient>(
-        io, std::move(ends.second), SessionStdio{.input = theirs, .output = theirs, .error = STDERR_FILENO},
+        io, std::move(ends.second), SessionStdio{.input = theirs, .output = theirs, .error = -1},
         // No engine yet is no fault: our end sees that there is nothing more to come.
         [theirs](const SessionEnd&) { ::shutdown(theirs, SHUT_RDWR); });
     guest_init::SessionRequest request;

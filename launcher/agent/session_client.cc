@@ -12,6 +12,7 @@
 
 #include "guest-init/exit_codes.h"
 #include "guest-init/records.h"
+#include "launcher/agent/guest_words.h"
 #include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
@@ -58,8 +59,8 @@ SessionClient::SessionClient(boost::asio::io_context& io, UniqueFd socket, Sessi
     : socket_(io),
       stdio_(stdio),
       ended_(std::move(ended)),
-      output_(std::make_unique<Sink>(io, stdio.output)),
-      error_(std::make_unique<Sink>(io, stdio.error)),
+      output_(stdio.output < 0 ? nullptr : std::make_unique<Sink>(io, stdio.output)),
+      error_(stdio.error < 0 ? nullptr : std::make_unique<Sink>(io, stdio.error)),
       self_(std::make_shared<SessionClient*>(this)) {
   error_code failed;
   socket_.assign(socket.get(), failed);
@@ -155,9 +156,13 @@ void SessionClient::handle(const Frame& frame) {
       overrun_ = overrun_ || frame.payload.size() > granted_bytes_;
       if (overrun_) return;
       granted_bytes_ -= frame.payload.size();
-      Sink& sink = frame.type == FrameType::kOutput ? *output_ : *error_;
-      sink.waiting += frame.payload;
-      return write_sink(sink);
+      Sink* const sink = (frame.type == FrameType::kOutput ? output_ : error_).get();
+      if (sink == nullptr) {
+        owed_bytes_ += frame.payload.size();
+        return grant();
+      }
+      sink->waiting += frame.payload;
+      return write_sink(*sink);
     }
     case FrameType::kCredit:
       credit_ += std::min(number.value_or(0), guest_init::kWindowBytes - credit_);
@@ -170,7 +175,7 @@ void SessionClient::handle(const Frame& frame) {
     case FrameType::kFailed:
       end_ = SessionEnd{
           .exit_code = static_cast<int>(number.value_or(kNotStarted) & 0xffU),
-          .failure = std::string(frame.payload.substr(std::min<std::size_t>(4, frame.payload.size())))};
+          .failure = one_line(frame.payload.substr(std::min<std::size_t>(4, frame.payload.size())))};
       return;
     default:
       return;
@@ -252,7 +257,9 @@ void SessionClient::grant() {
 
 std::size_t SessionClient::unwritten_bytes() const {
   std::size_t bytes = 0;
-  for (const Sink* sink : {output_.get(), error_.get()}) bytes += sink->writing.size() + sink->waiting.size();
+  for (const Sink* sink : {output_.get(), error_.get()}) {
+    if (sink != nullptr) bytes += sink->writing.size() + sink->waiting.size();
+  }
   return bytes;
 }
 

@@ -24,13 +24,13 @@ namespace layerboot::launcher {
 /// How a session ended: the program's exit code, or 125, 126, 127 with why it did not run.
 struct SessionEnd {
   int exit_code = 0;
-  std::string failure;
+  std::string failure;  // one line (guest_words.h)
 };
 
 struct SessionStdio {
-  int input = -1;  // lent; below 0: the program's input is at its end from the start
-  int output = 1;
-  int error = 2;
+  int input = -1;   // lent; below 0: the program's input is at its end from the start
+  int output = -1;  // below 0: what the program says there is dropped
+  int error = -1;
 };
 
 /// Asks for a terminal in the guest like the one on standard input: its size and its TERM. EINVAL when

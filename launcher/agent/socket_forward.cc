@@ -118,7 +118,8 @@ Result<void> SocketForward::connect(UniqueFd socket) {
   const int fd = socket.get();
   connection.socket = std::move(socket);
   connection.session = std::make_unique<SessionClient>(
-      io_, std::move(ends.second), SessionStdio{.input = fd, .output = fd, .error = STDERR_FILENO},
+      io_, std::move(ends.second),
+      SessionStdio{.input = fd, .output = fd, .error = -1},  // which a connection has not
       [this, number](const SessionEnd& end) { ended(number, end); });
   guest_init::SessionRequest request;
   request.connect = guest_;

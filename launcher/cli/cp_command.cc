@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <array>
 #include <csignal>
 #include <filesystem>
 #include <thread>
@@ -11,11 +10,11 @@
 
 #include "guest-init/copy_files.h"
 #include "launcher/cli/exec_command.h"
+#include "launcher/cli/guest_lines.h"
 #include "launcher/host/child.h"
 #include "launcher/host/foreign_tar.h"
 #include "launcher/vm/vm_config.h"
 #include "oci-mount/base/log.h"
-#include "oci-mount/base/printable.h"
 
 namespace layerboot::launcher {
 
@@ -65,37 +64,12 @@ guest_init::SessionRequest copy_request(guest_init::CopyRequest copy) {
   return request;
 }
 
-/// Hands on what the guest complains of, line by line, made fit for a terminal.
-void hand_on_words(int from) {
-  constexpr std::size_t kMaxLineBytes = 4096;
-  std::string line;
-  std::array<char, kMaxLineBytes> piece{};
-  for (bool more = true; more;) {
-    const ssize_t got = ::read(from, piece.data(), piece.size());
-    if (got < 0 && errno == EINTR) continue;
-    more = got > 0;
-    if (more) line.append(piece.data(), static_cast<std::size_t>(got));
-    const auto end = line.rfind('\n');
-    const std::size_t told = !more || line.size() >= kMaxLineBytes ? line.size()
-                             : end == std::string::npos            ? 0
-                                                                   : end + 1;
-    const std::string text = printable_lines(std::string_view(line).substr(0, told));
-    line.erase(0, told);
-    // Who can't be told has nowhere to be told of that.
-    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text.data(), text.size());
-  }
-}
-
 /// A session of the agent's that copies. `input` below 0: none.
 Result<int> copy_session(const StateDirs& dirs, const std::string& vm, guest_init::CopyRequest copy,
                          int input, int output) {
-  LB_ASSIGN(Pipe words, make_pipe());
-  std::thread handing_on([&] { hand_on_words(words.read_end.get()); });
-  auto session = run_session(dirs, vm, copy_request(std::move(copy)),
-                             {.input = input, .output = output, .error = words.write_end.get()});
-  words.write_end.reset();
-  handing_on.join();
-  return session;
+  LB_ASSIGN(const auto words, GuestLines::begin());
+  return run_session(dirs, vm, copy_request(std::move(copy)),
+                     {.input = input, .output = output, .error = words->fd()});
 }
 
 Result<int> with_tar(Result<int> session, Child& tar) {

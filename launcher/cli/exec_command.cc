@@ -113,8 +113,7 @@ Result<int> probe_vm(const StateDirs& dirs, const std::string& name) {
   request.user = "0:0";
   request.directory = "/";
   std::string failure;
-  LB_TRY(run_session(dirs, name, request, {.input = -1, .output = STDOUT_FILENO, .error = STDERR_FILENO},
-                     kOneAnswer, &failure));
+  LB_TRY(run_session(dirs, name, request, {}, kOneAnswer, &failure));
   return 0;
 }
 

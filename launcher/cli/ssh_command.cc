@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "launcher/cli/exec_command.h"
+#include "launcher/cli/guest_lines.h"
 #include "launcher/host/programs.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/host/signals.h"
@@ -111,8 +112,9 @@ std::string ssh_word(std::string_view text) {
 
 Result<int> ssh_proxy(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const GuestKeys keys, guest_keys(dirs, options.name));
+  LB_ASSIGN(const auto words, GuestLines::begin());
   return run_session(dirs, options.name, script_request(str_cat(kPrepare, kServe), keys),
-                     {.input = STDIN_FILENO, .output = STDOUT_FILENO, .error = STDERR_FILENO});
+                     {.input = STDIN_FILENO, .output = STDOUT_FILENO, .error = words->fd()});
 }
 
 Result<int> ssh_into_vm(const StateDirs& dirs, const Options& options) {
@@ -120,7 +122,11 @@ Result<int> ssh_into_vm(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const fs::path ssh, find_in_path("ssh"));
   LB_TRY(check_vm_runs(dirs, name));
   LB_ASSIGN(const GuestKeys keys, guest_keys(dirs, name));
-  LB_ASSIGN(const int prepared, run_session(dirs, name, script_request(kPrepare, keys), {}));
+  LB_ASSIGN(auto complaints, GuestLines::begin());
+  LB_ASSIGN(const int prepared,
+            run_session(dirs, name, script_request(kPrepare, keys),
+                        {.input = -1, .output = complaints->fd(), .error = complaints->fd()}));
+  complaints.reset();
   if (prepared == kNoSshd || prepared == kNoShell) {
     return fail(ENOENT, "the image of VM ", name,
                 " has no sshd: put openssh-server into it, or use 'layerboot exec ", name, "'");

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "guest-init/exit_codes.h"
+#include "launcher/agent/guest_words.h"
 #include "launcher/host/unix_socket.h"
 #include "launcher/supervise/supervision.h"
 #include "oci-mount/base/log.h"
@@ -134,7 +135,7 @@ int Supervision::settle_outcome() {
   // Never 0, which would say that the command was run and did well.
   if (stopping_) return guest_init::kSignalExit + stop_signal_;
   outcome_ = fail(EIO, "the VM ended before its command was run",
-                  held_.empty() ? "" : str_cat("; its console said:\n", held_));
+                  held_.empty() ? "" : str_cat("; its console's last words:\n", guest_lines(held_)));
   return 0;
 }
 

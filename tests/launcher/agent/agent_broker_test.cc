@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 
 #include <boost/asio/io_context.hpp>
@@ -13,6 +14,7 @@
 #include "guest-init/agent_loop.h"
 #include "guest-init/records.h"
 #include "launcher/agent/session_client.h"
+#include "launcher/agent/socket_forward.h"
 #include "launcher/host/unix_socket.h"
 #include "oci-mount/base/files.h"
 #include "tests/launcher/agent/broker_fixture.h"
@@ -297,6 +299,75 @@ TEST_F(HostileGuest, NoFrameStartsOverWithIt) {
   say(std::string(64, '\xff'));
   run_until([&] { return end.has_value(); });
   EXPECT_EQ(end->exit_code, 125);
+}
+
+TEST_F(HostileGuest, SaysNothingThatLooksLikeALineOfOurs) {
+  std::optional<SessionEnd> end;
+  const auto client = session(shell("true"), {}, end);
+  const std::uint32_t id = greet();
+  std::string bytes;
+  guest_init::append_frame(bytes, id, FrameType::kFailed,
+                           std::string(4, '\0') + "x\nlayerboot: error: y\x1b[2J");
+  say(bytes);
+  run_until([&] { return end.has_value(); });
+  EXPECT_EQ(end->failure, "the VM says: x\\012layerboot: error: y\\033[2J");
+}
+
+TEST_F(HostileGuest, AConnectionsPeerWritesOnNoTerminal) {
+  const ScratchDir scratch;
+  const auto forward = SocketForward::listen(io_, *broker_, scratch.path() / "socket", "/in/guest");
+  ASSERT_TRUE(forward);
+  const auto peer = connect_to(scratch.path() / "socket");
+  ASSERT_TRUE(peer);
+  const std::uint32_t id = greet();
+  testing::internal::CaptureStderr();
+  std::string bytes;
+  guest_init::append_frame(bytes, id, FrameType::kError, "to the terminal\x1b[2J");
+  guest_init::append_frame(bytes, id, FrameType::kOutput, "to the peer");
+  guest_init::append_frame(bytes, id, FrameType::kFailed, std::string(4, '\0') + "x\nlayerboot: error: y");
+  say(bytes);
+  std::string got(64, '\0');
+  ssize_t size_bytes = -1;
+  run_until([&] {
+    io_.poll_one();
+    size_bytes = ::recv(peer->get(), got.data(), got.size(), MSG_DONTWAIT | MSG_PEEK);
+    return size_bytes > 0;
+  });
+  while (io_.poll_one() > 0) continue;
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(got.substr(0, static_cast<std::size_t>(size_bytes)), "to the peer");
+  EXPECT_EQ(said.find("to the terminal"), std::string::npos) << said;
+  EXPECT_NE(said.find(": the VM says: x\\012layerboot: error: y\n"), std::string::npos) << said;
+}
+
+TEST_F(HostileGuest, ThatReadsNothingIsSentNoSessionsThatItCallsForth) {
+  std::optional<SessionEnd> end;
+  const auto client = session(shell("true"), {}, end);
+  greet();
+  // What a client of ours has sent, and nobody takes.
+  auto ends = socket_pair();
+  ASSERT_TRUE(ends);
+  ASSERT_TRUE(broker_->adopt(std::move(ends->first)));
+  std::string input;
+  guest_init::append_frame(input, 0, FrameType::kInput, std::string(guest_init::kMaxPayloadBytes, 'i'));
+  const auto fill = [&](int peer) {
+    for (int i = 0; i < 200; ++i) {
+      [[maybe_unused]] const ssize_t sent = ::send(peer, input.data(), input.size(), MSG_DONTWAIT);
+      io_.restart();
+      while (io_.poll_one() > 0) continue;
+    }
+  };
+  fill(ends->second.get());
+  // Behind as it is, it gets nothing of another's.
+  auto other = socket_pair();
+  ASSERT_TRUE(other);
+  ASSERT_TRUE(broker_->adopt(std::move(other->first)));
+  ASSERT_EQ(::send(other->second.get(), input.data(), input.size(), 0), static_cast<ssize_t>(input.size()));
+  io_.restart();
+  while (io_.poll_one() > 0) continue;
+  int unread_bytes = 0;
+  ASSERT_EQ(::ioctl(other->second.get(), TIOCOUTQ, &unread_bytes), 0);
+  EXPECT_GT(unread_bytes, 0);
 }
 
 }  // namespace

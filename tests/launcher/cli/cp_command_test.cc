@@ -131,12 +131,14 @@ TEST_F(HostileGuest, IsNotBelievedThatAllCame) {
 }
 
 TEST_F(HostileGuest, CommandsNoTerminal) {
-  words_ = "no such\033[2Jfile\nrest\a";
+  words_ = "no such\033[2Jfile\nlayerboot: error: \a";
   testing::internal::CaptureStderr();
   const auto done = copy("web:/none", home().string(), "", guest_init::kNothingCopied);
   const std::string said = testing::internal::GetCapturedStderr();
   EXPECT_EQ(done.value_or(-1), 1);
-  EXPECT_EQ(said, "no such\\033[2Jfile\nrest\\007");
+  EXPECT_EQ(said,
+            "layerboot: error: the VM says: no such\\033[2Jfile\n"
+            "layerboot: error: the VM says: layerboot: error: \\007\n");
 }
 
 }  // namespace
