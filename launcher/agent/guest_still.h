@@ -19,7 +19,9 @@ class GuestStill {
   static constexpr std::chrono::seconds kPatience{120};
 
   /// ETIMEDOUT when the guest does not answer; EIO, with its reason, when it can't; EINTR when interrupted.
-  static Result<GuestStill> begin(const std::filesystem::path& agent_socket);
+  /// `patience` is for the whole answer, in however many pieces it comes.
+  static Result<GuestStill> begin(const std::filesystem::path& agent_socket,
+                                  std::chrono::milliseconds patience = kPatience);
 
   /// Its disk stands still; else it has none, and has synced what it had written to the host's daemon.
   [[nodiscard]] bool is_frozen() const { return is_frozen_; }
@@ -27,12 +29,16 @@ class GuestStill {
   Result<void> end();
 
  private:
-  explicit GuestStill(UniqueFd socket) : socket_(std::move(socket)) { decoder_.accept(); }
+  GuestStill(UniqueFd socket, std::chrono::milliseconds patience)
+      : socket_(std::move(socket)), patience_(patience) {
+    decoder_.accept();
+  }
   Result<void> send(std::string_view bytes);
   /// The session's next words on its standard output; nothing when it has ended well.
-  Result<std::string> hear();
+  Result<std::string> hear(std::chrono::steady_clock::time_point late);
 
   UniqueFd socket_;
+  std::chrono::milliseconds patience_;
   guest_init::FrameDecoder decoder_;
   std::string said_wrong_;
   bool is_frozen_ = false;
