@@ -154,6 +154,13 @@ void Child::send(int signal_number) const {
   if (pid_ > 0) ::kill(pid_, signal_number);
 }
 
+void Child::leave() {
+  pid_ = -1;
+  pidfd_.reset();
+  if (pid_namespace_) pid_namespace_->leave();
+  pid_namespace_.reset();
+}
+
 ExitStatus Child::wait() {
   int status = 0;
   pid_t got = 0;

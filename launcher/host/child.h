@@ -60,6 +60,9 @@ class Child {
   void send(int signal_number) const;
   /// Waits for the end and reaps. Call once.
   ExitStatus wait();
+  /// For one that was killed and does not end, as a thread does not that waits for a dead network share: it
+  /// is not waited for any more, and whoever adopts it reaps it. Instead of wait().
+  void leave();
 
  private:
   Child(std::string label, pid_t pid, std::optional<PidNamespace> pid_namespace)

@@ -93,6 +93,10 @@ PidNamespace::~PidNamespace() {
   if (keeper_ > 0) end(keeper_);
 }
 
+void PidNamespace::leave() {
+  if (keeper_ > 0) ::kill(std::exchange(keeper_, -1), SIGKILL);
+}
+
 Result<pid_t> PidNamespace::fork() const {
   // Both concern the children to come, not this process.
   if (::setns(keeper_pidfd_.get(), CLONE_NEWPID) != 0) return errno_error("cannot enter a PID namespace");

@@ -28,6 +28,8 @@ class PidNamespace {
   /// As fork(2): 0 in the child, which is in the namespace and whose getppid() is 0 while we live. In us the
   /// child's number as we see it.
   [[nodiscard]] Result<pid_t> fork() const;
+  /// Ends it without waiting for that: somebody in it can't be ended.
+  void leave();
 
  private:
   PidNamespace(pid_t keeper, UniqueFd keeper_pidfd, UniqueFd own)

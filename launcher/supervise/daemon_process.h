@@ -48,6 +48,11 @@ class DaemonProcess {
   void send(int signal_number) const { process_.send(signal_number); }
   /// After `ended`, once.
   ExitStatus wait() { return process_.wait(); }
+  /// As Child::leave(): `ended` is not called any more.
+  void leave() {
+    watch_.reset();
+    process_.leave();
+  }
 
  private:
   DaemonProcess(boost::asio::io_context& io, Child process, Handlers handlers)

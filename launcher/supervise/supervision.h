@@ -100,9 +100,16 @@ class Supervision {
   void bound_power_down();
   void quit_vmm();
   void vmm_ended();
+  void drain_vmm();
   void finish_vmm_if_drained();
   void stop_daemons();
+  void kill_daemons();
+  void leave_daemons();
+  void leave_vmm();
   void daemon_ended(std::size_t number);
+  [[nodiscard]] bool serves_volume(std::size_t number) const;
+  void volume_gone(const std::string& label, const ExitStatus& status);
+  bool lost_with_volume();
   void daemon_gone_with_vmm(const std::string& text);
   void finish_if_nothing_left();
   void give_up(Error error);
@@ -121,6 +128,7 @@ class Supervision {
   std::unique_ptr<ExitWatch> foreign_daemon_;
   std::optional<Child> network_;
   UniqueFd network_socket_;  // QEMU's end, until it has it
+  std::string lost_volume_;  // the label of a daemon without which the guest runs on
   std::optional<WatchedChild> vmm_;
   std::unique_ptr<QmpClient> qmp_;
   std::unique_ptr<LogBound> log_bound_;

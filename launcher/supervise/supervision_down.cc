@@ -85,7 +85,20 @@ void Supervision::quit_vmm() {
   after(plan_.bounds.quit, [this] {
     log_warn(vmm_->process.label(), " did not end when asked: killed");
     vmm_->process.send(SIGKILL);
+    after(plan_.bounds.kill, [this] { leave_vmm(); });
   });
+}
+
+/// A process that waits for a disk or a network share which is dead outlives SIGKILL, for as long.
+void Supervision::leave_vmm() {
+  if (!vmm_ || vmm_status_) return;
+  log_error(vmm_->process.label(), " (process ", vmm_->process.pid(),
+            ") can't be killed: a disk or share that it waits for does not answer");
+  vmm_->watch.reset();
+  vmm_->process.leave();
+  if (outcome_) outcome_ = fail(EBUSY, vmm_->process.label(), " was left behind");
+  vmm_status_ = ExitStatus{.signaled = true, .value = SIGKILL};
+  drain_vmm();
 }
 
 void Supervision::vmm_ended() {
@@ -93,6 +106,10 @@ void Supervision::vmm_ended() {
   if (outcome_ && !vmm_status_->clean()) {
     outcome_ = fail(EIO, vmm_->process.label(), " failed with ", vmm_status_->describe());
   }
+  drain_vmm();
+}
+
+void Supervision::drain_vmm() {
   after(plan_.bounds.drain, [this] {
     hub_open_ = false;
     console_open_ = false;
@@ -124,13 +141,28 @@ void Supervision::stop_daemons() {
   }
   finish_if_nothing_left();
   if (finished_) return;
-  after(plan_.bounds.flush, [this] {
-    for (const auto& daemon : daemons_) {
-      if (!daemon) continue;
-      log_warn(daemon->label(), " did not end when asked: killed, what it wrote last may be missing");
-      daemon->send(SIGKILL);
-    }
-  });
+  after(plan_.bounds.flush, [this] { kill_daemons(); });
+}
+
+void Supervision::kill_daemons() {
+  for (const auto& daemon : daemons_) {
+    if (!daemon) continue;
+    log_warn(daemon->label(), " did not end when asked: killed, what it wrote last may be missing");
+    daemon->send(SIGKILL);
+  }
+  after(plan_.bounds.kill, [this] { leave_daemons(); });
+}
+
+void Supervision::leave_daemons() {
+  for (auto& daemon : daemons_) {
+    if (!daemon) continue;
+    log_error(daemon->label(), " (process ", daemon->pid(),
+              ") can't be killed: a disk or share that it waits for does not answer");
+    if (outcome_) outcome_ = fail(EBUSY, daemon->label(), " was left behind");
+    daemon->leave();
+    daemon.reset();
+  }
+  finish_if_nothing_left();
 }
 
 void Supervision::finish_if_nothing_left() {
@@ -146,6 +178,7 @@ void Supervision::daemon_ended(std::size_t number) {
   const ExitStatus status = daemon->wait();
   const std::string& label = daemon->label();
   const bool on_its_own = !going_down_ && !vmm_status_;
+  if (on_its_own && vmm_ && serves_volume(number)) return volume_gone(label, status);
   if (on_its_own && vmm_) {
     const std::string text = str_cat(label, " ended with ", status.describe(), ": the VM was stopped");
     if (!status.clean()) return give_up(Error{EPIPE, text});
@@ -164,6 +197,37 @@ void Supervision::daemon_ended(std::size_t number) {
   // The others are of no use without it.
   if (!vmm_ && !going_down_) return stop_daemons();
   finish_if_nothing_left();
+}
+
+/// Of the plan's daemons the root's comes first, where it is ours.
+bool Supervision::serves_volume(std::size_t number) const {
+  return number > 0 || plan_.disk_root || !plan_.socket.empty();
+}
+
+/// What the guest has asked of it and asks from now on is never answered: only it knows the guest's queues.
+/// The rest of the VM does not depend on that.
+void Supervision::volume_gone(const std::string& label, const ExitStatus& status) {
+  const std::string text =
+      str_cat(label, " ended with ", status.describe(),
+              ": the VM goes on without, and who uses that in the guest waits until the VM is started anew");
+  if (!status.clean()) {
+    lost_volume_ = label;
+    return log_error(text);
+  }
+  // As of any daemon that serves one VM, its end may be seen before QEMU's.
+  const auto timer = std::make_shared<boost::asio::steady_timer>(io_, plan_.bounds.same_end);
+  timer->async_wait([this, timer, text, label](error_code error) {
+    if (error || !vmm_ || vmm_status_ || guest_shut_down_ || going_down_) return;
+    lost_volume_ = label;
+    log_error(text);
+  });
+}
+
+/// A guest that boots anew would wait for its volume for ever.
+bool Supervision::lost_with_volume() {
+  if (lost_volume_.empty() || going_down_) return false;
+  give_up(Error{EPIPE, str_cat("the guest restarts, and ", lost_volume_, " has ended: the VM was stopped")});
+  return true;
 }
 
 void Supervision::daemon_gone_with_vmm(const std::string& text) {

@@ -73,7 +73,7 @@ void Supervision::handle_event(const QmpEvent& event) {
   log_debug("QEMU: ", event.name);
   if (event.name == "SHUTDOWN" && event.guest) guest_shut_down_ = true;
   if (event.name != "RESET" || !event.guest) return;
-  if (command_lost()) return;
+  if (command_lost() || lost_with_volume()) return;
   if (link_) link_->guest_reset();
   const auto now = steady_clock::now();
   if (now - last_reset_ < kOneReset) return;

@@ -22,6 +22,7 @@ struct SupervisorBounds {
   std::chrono::milliseconds ask_again{15'000};   // of that, until it is asked once more, in every way
   std::chrono::milliseconds quit{5'000};         // QEMU, asked to quit
   std::chrono::milliseconds flush{30'000};       // a daemon, after SIGTERM
+  std::chrono::milliseconds kill{5'000};         // any of them, after SIGKILL
   std::chrono::milliseconds drain{2'000};        // what the guest said last, into a slow standard output
   std::chrono::milliseconds clear_up{30'000};    // QEMU, once the guest is off
   std::chrono::milliseconds same_end{500};  // a daemon that ends cleanly just before QEMU is seen to have
@@ -79,7 +80,8 @@ inline constexpr std::chrono::seconds kOneReset{2};
 /// number; else 0. SIGINT, SIGTERM and SIGHUP, the console's escape, and a stop by the
 /// control socket power the guest off; a second one, a kill, or SIGQUIT, stops it at once, which is an error
 /// since the guest may have lost data. An Error without text: a child has said why on standard error.
-/// Afterwards no child is left and the terminal is as it was.
+/// The end of a volume's daemon is told and ends nothing. Afterwards no child is left, but for one that can't
+/// be killed, which is told and an error; and the terminal is as it was.
 Result<int> supervise(const SupervisorPlan& plan);
 
 }  // namespace layerboot::launcher

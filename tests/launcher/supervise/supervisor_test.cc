@@ -2,12 +2,16 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
+#include <fstream>
+#include <thread>
 
 #include "oci-mount/base/unique_fd.h"
 #include "tests/launcher/scratch_dir.h"
@@ -68,7 +72,11 @@ class SupervisorTest : public testing::Test {
     const auto script = scratch_.script(name, str_cat("cd ", scratch_.path().string(), "\n", body));
     return {.label = name, .argv = {script.string()}};
   }
-  void daemon(const std::string& body) { plan_.daemons = {fake("vfsd", kDaemonStart + body)}; }
+  /// The root's, ours.
+  void daemon(const std::string& body) {
+    plan_.daemons = {fake("vfsd", kDaemonStart + body)};
+    plan_.socket.clear();
+  }
   void qemu(const std::string& body) { plan_.vmm = fake("QEMU", kQemuStart + body); }
   void expect_error(const Result<int>& outcome, const std::string& about) {
     ASSERT_FALSE(outcome);
@@ -176,6 +184,82 @@ TEST_F(SupervisorTest, TheDaemonDies) {
   qemu("kill -KILL $(cat daemon.pid); hear quit; say '{\"return\": {}, \"id\": 2}'; exit 0");
   expect_error(supervise(plan_), "vfsd ended with signal 9 (Killed): the VM was stopped");
   EXPECT_EQ(log(), "started\nqmp_capabilities\nquit\n");
+}
+
+TEST_F(SupervisorTest, AVolumesDaemonThatDiesTakesNothingWithIt) {
+  for (const char* end : {"kill -KILL $$", "exit 0", "exit 3"}) {
+    SCOPED_TRACE(end);
+    std::filesystem::remove(scratch_.path() / "log");
+    std::filesystem::remove(scratch_.path() / "never");
+    daemon(kDaemonServes);
+    plan_.daemons.push_back(
+        fake("vfsd of data", str_cat("echo ready >&3; exec 3>&-; mkfifo gone; read -r word < gone; ", end)));
+    qemu("echo go > gone; sleep 0.3; rm gone; power_off");
+    plan_.bounds.same_end = milliseconds(20);
+    testing::internal::CaptureStderr();
+    const auto outcome = supervise(plan_);
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_TRUE(outcome) << outcome.error().describe();
+    EXPECT_EQ(log(), "started\nqmp_capabilities\noff\nflushed\n");
+    EXPECT_NE(said.find("vfsd of data ended with"), std::string::npos) << said;
+  }
+}
+
+TEST_F(SupervisorTest, AGuestThatRestartsWithoutItsVolumeIsStopped) {
+  daemon(kDaemonServes);
+  plan_.daemons.push_back(
+      fake("vfsd of data", "echo ready >&3; exec 3>&-; mkfifo gone; read -r word < gone; exit 3"));
+  qemu(
+      "echo go > gone; sleep 0.3; say '{\"event\": \"RESET\", \"data\": {\"guest\": true}}'; hear quit\n"
+      "say '{\"return\": {}, \"id\": 2}'; exit 0");
+  expect_error(supervise(plan_), "the guest restarts, and vfsd of data has ended");
+}
+
+/// Holds a process at the last step of its end, as the kernel holds one in a system call that does not come
+/// back.
+class HeldAtItsEnd {
+ public:
+  explicit HeldAtItsEnd(std::filesystem::path pid_file)
+      : pid_file_(std::move(pid_file)), holding_([this] { hold(); }) {}
+  ~HeldAtItsEnd() {
+    over_ = true;
+    holding_.join();
+    if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
+  }
+  HeldAtItsEnd(const HeldAtItsEnd&) = delete;
+  HeldAtItsEnd& operator=(const HeldAtItsEnd&) = delete;
+  [[nodiscard]] bool holds() const { return pid_ > 0; }
+
+ private:
+  void hold() {
+    while (!over_ && pid_ <= 0) {
+      pid_t pid = 0;
+      std::ifstream(pid_file_) >> pid;
+      if (pid > 0 && ::ptrace(PTRACE_SEIZE, pid, nullptr, PTRACE_O_TRACEEXIT) == 0) pid_ = pid;
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    while (!over_) std::this_thread::sleep_for(milliseconds(10));
+    // With this thread ends what it traces with.
+  }
+
+  std::filesystem::path pid_file_;
+  std::atomic<bool> over_ = false;
+  std::atomic<pid_t> pid_ = -1;
+  std::thread holding_;
+};
+
+TEST_F(SupervisorTest, ADaemonThatCannotBeKilledIsLeftBehind) {
+  daemon("trap '' TERM; while [ ! -e held ]; do :; done; ready; while :; do :; done");
+  const HeldAtItsEnd held(scratch_.path() / "daemon.pid");
+  plan_.bounds.flush = milliseconds(20);
+  plan_.bounds.kill = milliseconds(100);
+  std::thread telling([&] {
+    while (!held.holds()) std::this_thread::sleep_for(milliseconds(1));
+    std::ofstream(scratch_.path() / "held") << "x";
+  });
+  qemu("power_off");
+  expect_error(supervise(plan_), "vfsd was left behind");
+  telling.join();
 }
 
 TEST_F(SupervisorTest, QemuFails) {
