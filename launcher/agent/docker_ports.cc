@@ -109,6 +109,8 @@ void DockerPorts::watch() {
                                 .ended =
                                     [this] {
                                       events_.reset();
+                                      // Has it published anything, and is there nobody any more?
+                                      if (!forwards_.empty()) ask();
                                       watch_later();
                                     }});
   if (!begun) return watch_later();
@@ -142,8 +144,13 @@ void DockerPorts::ask() {
 void DockerPorts::asked() {
   list_.reset();
   const auto ports = published_ports(answer_);
+  const bool is_gone = answer_.empty();
   answer_ = {};
-  if (ports) {
+  if (is_gone) {
+    if (!forwards_.empty())
+      log_info("the VM's Docker engine is gone, and with it its containers' ports here");
+    forwards_.clear();
+  } else if (ports) {
     serve(*ports);
   } else {
     log_warn(ports.error().describe());

@@ -207,6 +207,19 @@ TEST_F(DockerPortsTest, AnEngineThatIsNotThereYetIsWaitedFor) {
   run_until([&] { return !is_listened_at(port_); });
 }
 
+TEST_F(DockerPortsTest, AnEngineThatGoesForGoodTakesItsPortsAlong) {
+  start_engine();
+  engine_->publish({port_});
+  ports_->guest_answered();
+  run_until([&] { return is_listened_at(port_); });
+  engine_.reset();
+  std::filesystem::remove(socket_);
+  run_until([&] { return !is_listened_at(port_); });
+  start_engine();
+  engine_->publish({port_});
+  run_until([&] { return is_listened_at(port_); });
+}
+
 TEST_F(DockerPortsTest, APortThatSomebodyHasIsLeftToThem) {
   std::uint16_t taken = 0;
   const UniqueFd owner = listen_at_loopback(taken);
