@@ -62,6 +62,8 @@ Result<void> take_image_ports(const StateDirs& dirs, KubernetesSet& set) {
   RunSettings settings;
   publish_exposed_in_place(image->config.exposed_ports, settings);
   set.ports = settings.published;
+  // By options of its own, perhaps, which lead elsewhere than to the same port of the guest.
+  set.image_forwards = true;
   return {};
 }
 

@@ -123,16 +123,50 @@ Result<void> take_mounts(const std::vector<MountPoint>& mounts, RunSettings& set
   return fail(E2BIG, "the container has more than ", kMaxVolumes, " directories mounted: a VM takes no more");
 }
 
+namespace {
+
+constexpr const char* kAllAddresses = "0.0.0.0";
+
+void publish_outside(std::vector<PublishedPort>& published) {
+  for (PublishedPort& port : published) {
+    if (port.address == PublishedPort().address) port.address = kAllAddresses;
+  }
+}
+
+/// Whether only one of the two can be listened at.
+bool collide(const PublishedPort& one, const PublishedPort& other) {
+  return one.host == other.host && one.udp == other.udp &&
+         (one.address == other.address || one.address == kAllAddresses || other.address == kAllAddresses);
+}
+
+/// Options come packaged and with the container: of two for one port the latter counts.
+void keep_last_of_each_port(std::vector<PublishedPort>& published) {
+  std::vector<PublishedPort> kept;
+  for (const PublishedPort& port : published) {
+    std::erase_if(kept, [&](const PublishedPort& earlier) {
+      if (!collide(earlier, port)) return false;
+      if (earlier.guest != port.guest)
+        log_warn("port ", port.host, " leads to the VM's ", port.guest, ", and no more to its ",
+                 earlier.guest, ": -p was given for both, and the last counts");
+      return true;
+    });
+    kept.push_back(port);
+  }
+  published = std::move(kept);
+}
+
+}  // namespace
+
 void take_ports(const std::vector<std::string>& exposed, RunSettings& settings) {
   for (PublishedPort& port : settings.published) {
     if (std::exchange(port.random, false)) port.host = port.guest;
   }
+  publish_outside(settings.published);
+  keep_last_of_each_port(settings.published);
   publish_exposed_in_place(exposed, settings);
   // Done, and at ports that are known.
   settings.publish_all = false;
-  for (PublishedPort& port : settings.published) {
-    if (port.address == PublishedPort().address) port.address = "0.0.0.0";
-  }
+  publish_outside(settings.published);
 }
 
 Result<std::uint64_t> memory_within(std::uint64_t limit_bytes, bool is_emulated) {

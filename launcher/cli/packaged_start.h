@@ -37,7 +37,8 @@ std::vector<std::string> guest_environment(const std::vector<std::string>& varia
 /// said.
 Result<void> take_mounts(const std::vector<MountPoint>& mounts, RunSettings& settings);
 
-/// Ports as seen from outside of the container: at all its addresses, one without a host's port at its own;
+/// Ports as seen from outside of the container: at all its addresses, one without a host's port at its own,
+/// of several for one port the last;
 /// and what of `exposed` (ImageConfig) can be forwarded beside them: what can't is said.
 void take_ports(const std::vector<std::string>& exposed, RunSettings& settings);
 

@@ -76,6 +76,7 @@ std::string run_options(const KubernetesSet& set) {
   std::string words = str_cat("--cpus ", set.cpus, " --memory ", set.memory_bytes / kMib, "M --disk ",
                               set.disk_bytes / kMib, "M");
   words += set.kvm_resource.empty() ? " --accel tcg" : " --require-kvm";
+  if (set.image_forwards) return words;
   for (const PublishedPort& port : set.ports)
     words += str_cat(" -p 0.0.0.0:", port.guest, ":", port.guest, port.udp ? "/udp" : "");
   return words;

@@ -37,6 +37,7 @@ struct KubernetesSet {
   std::string kvm_resource = kGenericKvmResource;  // empty: the guests are emulated
   std::optional<std::uint32_t> kvm_group;          // whose /dev/kvm is on the nodes
   std::vector<PublishedPort> ports;                // of the guest
+  bool image_forwards = false;                     // those ports, by itself: it is not told to
   std::vector<std::string> environment;            // NAME=VALUE
   std::vector<std::string> command;                // instead of the image's
 };

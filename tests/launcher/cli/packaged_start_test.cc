@@ -113,6 +113,23 @@ TEST(PackagedStartTest, StartsWithoutThePortsThatCannotBeForwarded) {
   EXPECT_FALSE(settings.publish_all) << "it is done";
 }
 
+TEST(PackagedStartTest, GivesAPortOnceWhateverIsAskedTwice) {
+  RunSettings settings;
+  for (const char* text : {"8080:80", "127.0.0.2:53:53/udp", "8080:81/udp", "0.0.0.0:8080:8080", "53:54/udp"})
+    settings.published.push_back(parse_published(text)->front());
+  testing::internal::CaptureStderr();
+  take_ports({"8080/tcp", "80/tcp"}, settings);
+  const std::string said = testing::internal::GetCapturedStderr();
+  ASSERT_EQ(settings.published.size(), 4U);
+  EXPECT_EQ(settings.published[0].guest, 81);
+  EXPECT_EQ(settings.published[1], (PublishedPort{.address = "0.0.0.0", .host = 8080, .guest = 8080}))
+      << "the later one";
+  EXPECT_EQ(settings.published[2],
+            (PublishedPort{.address = "0.0.0.0", .host = 53, .guest = 54, .udp = true}));
+  EXPECT_EQ(settings.published[3].guest, 80);
+  EXPECT_NE(said.find("port 8080 leads to the VM's 8080, and no more to its 80"), std::string::npos) << said;
+}
+
 TEST(PackagedStartTest, LeavesRoomBesideTheGuest) {
   const auto memory = memory_within(std::uint64_t{1} << 30, false);
   ASSERT_TRUE(memory.has_value());

@@ -88,6 +88,12 @@ TEST(KubernetesSetTest, APortOfTheGuestIsThereOnce) {
   };
   EXPECT_EQ(count("name: \"tcp-80\""), 2U) << "of the Service, and of the container\n" << *text;
   EXPECT_EQ(count("-p 0.0.0.0:80:80"), 2U) << "tcp and udp\n" << *text;
+  set.image_forwards = true;
+  const auto by_itself = kubernetes_manifests(set);
+  ASSERT_TRUE(by_itself);
+  EXPECT_EQ(by_itself->find("-p "), std::string::npos) << *by_itself;
+  EXPECT_NE(by_itself->find("containerPort: 80"), std::string::npos) << "and others are told all the same";
+  set.image_forwards = false;
   set.ports.clear();
   for (std::uint16_t port = 1; port <= kMaxPublished + 1; ++port) set.ports.push_back({.guest = port});
   EXPECT_FALSE(kubernetes_manifests(set).has_value());
