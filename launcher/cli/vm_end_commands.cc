@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "launcher/cli/exec_command.h"
+#include "launcher/cli/guest_lines.h"
 #include "launcher/cli/run_events.h"
 #include "launcher/cli/vm_commands.h"
 #include "launcher/disk/upper_disk.h"
@@ -107,20 +108,22 @@ Result<void> resize_guest_upper(const StateDirs& dirs, const VmView& vm, const V
   }
   guest_init::SessionRequest request;
   request.grow_bytes = upper_cap_bytes(record.run, record.quota_bytes);
-  LB_ASSIGN(const int code, run_session(dirs, vm.name, request,
-                                        {.input = -1, .output = STDOUT_FILENO, .error = STDERR_FILENO}));
+  LB_ASSIGN(auto words, GuestLines::begin());
+  LB_ASSIGN(const int code,
+            run_session(dirs, vm.name, request, {.input = -1, .output = words->fd(), .error = words->fd()}));
+  words.reset();
   if (code == 0) return {};
   return fail(EIO, "the guest did not follow");
 }
 
 /// A guest's own disk only grows, and not past what its file system can be.
-Result<void> check_new_size(const VmPaths& paths, const VmRecord& record, std::uint64_t quota_bytes) {
+Result<void> check_new_size(const VmView& vm, const VmRecord& record, std::uint64_t quota_bytes) {
   if (record.run.upper != UpperKind::kDisk) return {};
   if (quota_bytes < kMinUpperDiskBytes || quota_bytes > kMaxUpperDiskBytes) {
     return fail(EINVAL, "a VM's disk has at least ", human_size(kMinUpperDiskBytes), " and at most ",
                 human_size(kMaxUpperDiskBytes));
   }
-  const std::uint64_t present = upper_disk_bytes(paths);
+  const std::uint64_t present = vm.is_live() ? live_upper_disk_bytes(vm.paths) : upper_disk_bytes(vm.paths);
   if (quota_bytes >= present) return {};
   return fail(EINVAL, "VM ", record.name,
               " keeps what it writes on a disk of its own, which can only grow: it has ",
@@ -187,6 +190,10 @@ Result<void> resize_running(const StateDirs& dirs, const VmView& vm, const VmRec
     return {};
   }
   if (record.run.upper == UpperKind::kDisk) {
+    // What QEMU was asked for it may have done, whatever came of the guest's part.
+    if (live_upper_disk_bytes(vm.paths) >= record.quota_bytes && record.quota_bytes > before.quota_bytes)
+      return while_doing(live.error(),
+                         "the VM's disk is larger now, and its file system follows when the VM starts anew");
     LB_TRY(save_vm_record(vm.paths, before));
     return while_doing(live.error(), "the VM's disk is as it was");
   }
@@ -202,7 +209,7 @@ Result<void> resize_vm(const StateDirs& dirs, const Options& options) {
     return fail(EOPNOTSUPP, "VM ", options.name, " has a disk for its root, of a fixed size");
   }
   const std::uint64_t quota_bytes = options.quota_bytes.value_or(record.quota_bytes);
-  LB_TRY(check_new_size(vm.paths, record, quota_bytes));
+  LB_TRY(check_new_size(vm, record, quota_bytes));
   const VmRecord before = record;
   record.quota_bytes = quota_bytes;
   LB_TRY(save_vm_record(vm.paths, record));

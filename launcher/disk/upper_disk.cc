@@ -84,9 +84,19 @@ Result<void> check_root_kind(const VmPaths& paths, const std::string& name, bool
   return {};
 }
 
-std::uint64_t upper_disk_bytes(const VmPaths& paths) {
+namespace {
+
+std::uint64_t size_of(const fs::path& file) {
   struct stat st{};
-  return ::stat(paths.upper_disk().c_str(), &st) == 0 ? static_cast<std::uint64_t>(st.st_size) : 0;
+  return ::stat(file.c_str(), &st) == 0 ? static_cast<std::uint64_t>(st.st_size) : 0;
+}
+
+}  // namespace
+
+std::uint64_t upper_disk_bytes(const VmPaths& paths) { return size_of(paths.upper_disk()); }
+
+std::uint64_t live_upper_disk_bytes(const VmPaths& paths) {
+  return std::max(upper_disk_bytes(paths), size_of(paths.ephemeral_upper_disk()));
 }
 
 Result<void> make_upper_disk(const fs::path& path, std::uint64_t size_bytes) {

@@ -34,6 +34,8 @@ bool has_written(const VmPaths& paths);
 
 /// The size of the VM's disk for an upper; 0 where it has none.
 std::uint64_t upper_disk_bytes(const VmPaths& paths);
+/// While the VM runs: of that and the one that only this run has (--ephemeral), the larger.
+std::uint64_t live_upper_disk_bytes(const VmPaths& paths);
 
 /// Makes the sparse disk `path` with an empty ext4 of `size_bytes` in it, unless it is there. One that is
 /// smaller gets larger, and the guest's file system at its next boot; a larger one is EINVAL. REQUIRES: the

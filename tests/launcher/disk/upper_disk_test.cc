@@ -46,6 +46,24 @@ TEST_F(UpperDisk, IsSparseSoundAndGrows) {
   EXPECT_FALSE(std::filesystem::exists(scratch_.path() / "tiny"));
 }
 
+TEST_F(UpperDisk, OfARunIsTheOneThatMayNotShrink) {
+  auto directory = VmDirectory::open(dirs(), "a");
+  ASSERT_TRUE(directory) << directory.error().describe();
+  const VmPaths& paths = directory->paths();
+  EXPECT_EQ(live_upper_disk_bytes(paths), 0U);
+  VmConfig config;
+  config.name = "a";
+  config.ephemeral = true;
+  config.quota_bytes = 128 * kMib;
+  ASSERT_TRUE(prepare_upper_disk(*directory, "sha256:one", config));
+  EXPECT_EQ(upper_disk_bytes(paths), 0U) << "nothing is kept";
+  EXPECT_EQ(live_upper_disk_bytes(paths), 128 * kMib);
+  config.ephemeral = false;
+  config.quota_bytes = 256 * kMib;
+  ASSERT_TRUE(prepare_upper_disk(*directory, "sha256:one", config));
+  EXPECT_EQ(live_upper_disk_bytes(paths), 256 * kMib);
+}
+
 TEST_F(UpperDisk, BelongsToOneImage) {
   auto directory = VmDirectory::open(dirs(), "a");
   ASSERT_TRUE(directory) << directory.error().describe();
