@@ -306,16 +306,19 @@ Result<void> serve_image(const StateDirs& dirs, const Options& given) {
   static_cast<RunSettings&>(chosen) = known.run;
   chosen.kernel = options.kernel;
   chosen.disk_root = false;
-  LB_ASSIGN(chosen.upper, choose_upper(directory.paths(), known, UpperKind::kHost, false));
+  LB_ASSIGN(chosen.upper, choose_upper(directory.paths(), known, std::nullopt, false));
   chosen.ephemeral = false;
   chosen.writeback |= options.writeback;
+  LB_TRY(check_upper(chosen));
   LB_ASSIGN(const Prepared prepared, prepare(dirs, chosen, directory));
   const auto& [kernel, record, config, files] = prepared;
+  VmRecord served = record;
+  if (!known.image.empty()) served.run = known.run;
   LB_ASSIGN(ChildSpec daemon, vfsd_spec(dirs, chosen, directory, prepared, plan.socket));
   plan.daemons.push_back(std::move(daemon));
-  plan.on_ready = [&directory, record]() -> Result<void> {
+  plan.on_ready = [&directory, served]() -> Result<void> {
     directory.keep();
-    return directory.save_record(record);
+    return directory.save_record(served);
   };
   LB_TRY(add_volumes(dirs, chosen, directory, config, plan));
   LB_TRY(InterruptScope::check());

@@ -82,6 +82,42 @@ TEST_F(ExportVmTest, AnImageHasNothingOfTheVm) {
   EXPECT_EQ(ask("plain", "cat /etc/gone"), "gone");
 }
 
+TEST_F(ExportVmTest, ServesAVmAsItIs) {
+  // What is kept of a VM is not served's to change, nor what its guest writes by itself.
+  constexpr const char* kUntilServed =
+      "\"$@\" & pid=$!; for i in $(seq 600); do [ -S \"$SOCKET\" ] && break; sleep 0.05; done\n"
+      "[ -S \"$SOCKET\" ] && tr '\\0' ' ' < /proc/$(pgrep -P $pid -x vfsd)/cmdline; kill -TERM $pid; wait "
+      "$pid";
+  const std::string socket = dir_ / "served.sock";
+  for (const char* upper : {"disk", "ram", "host"}) {
+    SCOPED_TRACE(upper);
+    const std::string name = str_cat("of-", upper);
+    make_vm(name);
+    const auto record = vm(name) / "config.json";
+    Json kept = Json::parse(read_text(record), nullptr, false);
+    kept["run"] = {{"upper", upper}, {"ephemeral", std::string(upper) == "host"}};
+    write_text(record, kept.dump());
+    if (std::string(upper) == "disk") write_text(vm(name) / "upper.raw", std::string(4096, '\0'));
+    std::vector<std::string> serve{"serve",         reference_,
+                                   "--name",        name,
+                                   "--kernel",      (dir_ / "kernel").string(),
+                                   "--vfsd",        LAYERBOOT_VFSD,
+                                   "--guest-init",  LAYERBOOT_GUEST_INIT,
+                                   "--socket-path", socket};
+    serve = words(serve);
+    serve.insert(serve.begin(), {"env", "SOCKET=" + socket, "sh", "-c", kUntilServed, "sh"});
+    const Outcome served = run_program(serve, dir_ / "cache");
+    EXPECT_EQ(served.exit_code, 0) << served.err;
+    const bool writable = served.out.find("--upper ") != std::string::npos;
+    EXPECT_EQ(writable, std::string(upper) == "host") << served.out;
+    EXPECT_EQ(served.out.find("--read-only") != std::string::npos, !writable) << served.out;
+    const Json now = Json::parse(read_text(record), nullptr, false);
+    EXPECT_EQ(now["run"]["upper"], upper);
+    EXPECT_EQ(now["run"]["ephemeral"], kept["run"]["ephemeral"]);
+    fs::remove(socket);
+  }
+}
+
 TEST_F(ExportVmTest, ARunningOrEmptyVmIsNamed) {
   make_vm("new");
   const Outcome fresh = export_gns3({"new"});
