@@ -171,19 +171,23 @@ Result<void> Sandbox::enter_namespaces() {
   return {};
 }
 
-Result<void> Sandbox::hold_host(const std::filesystem::path& upper, const std::filesystem::path& indexes) {
+Result<void> Sandbox::hold_host(const std::filesystem::path& upper,
+                                const std::vector<std::filesystem::path>& caches) {
   if (!has_namespaces_) return {};
   UniqueFd written;
   if (!upper.empty()) {
     LB_TRY(make_directories(upper, 0700));
     LB_ASSIGN(written, clone_directory(upper));
   }
-  LB_TRY(make_private_directory(indexes));
-  LB_ASSIGN(indexes_, clone_directory(indexes));
+  for (const auto& cache : caches) {
+    LB_TRY(make_private_directory(cache));
+    LB_ASSIGN(UniqueFd own, clone_directory(cache));
+    caches_.push_back(std::move(own));
+  }
   // The clones are taken before: they stay as they are.
   auto shut = set_mount_attributes(AT_FDCWD, "/", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, AT_RECURSIVE);
   if (!shut) return fail(shut.error().code, shut.error().describe(), kAdvice);
-  LB_TRY(cover(indexes, indexes_.get()));
+  for (std::size_t i = 0; i < caches.size(); ++i) LB_TRY(cover(caches[i], caches_[i].get()));
   return upper.empty() ? Result<void>() : cover(upper, written.get());
 }
 
@@ -207,11 +211,11 @@ std::size_t Sandbox::share_descriptors() {
 
 Result<void> Sandbox::close(Served served, bool recorded_upper) {
   LB_TRY(limit_descriptors(kServingDescriptors, served == Served::kShare ? share_descriptors() : 0));
-  if (indexes_) {
-    if (auto shut = set_mount_attributes(indexes_.get(), "", MOUNT_ATTR_RDONLY); !shut)
+  for (const UniqueFd& cache : caches_) {
+    if (auto shut = set_mount_attributes(cache.get(), "", MOUNT_ATTR_RDONLY); !shut)
       return while_doing(std::move(shut).error(), "cannot make the indexes read-only");
-    indexes_.reset();
   }
+  caches_.clear();
   if (has_namespaces_) {
     if (auto made = make_private_root(share_.get()); !made) {
       return fail(made.error().code, "cannot make the sandbox's root: ", made.error().describe(), kAdvice);

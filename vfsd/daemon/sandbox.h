@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include <filesystem>
+#include <vector>
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
@@ -42,10 +43,11 @@ class Sandbox {
   static Result<Sandbox> enter(SandboxMode mode, bool writable, bool in_place = false);
 
   /// Of an image: from here on all that is opened comes from read-only mounts, and nothing of it can be
-  /// opened anew, or changed, for writing. But for `upper` (empty: none) and, until close(), `indexes`, which
+  /// opened anew, or changed, for writing. But for `upper` (empty: none) and, until close(), `caches`, which
   /// are made where missing and become mounts of their own: no path that begins at a descriptor in one leads
-  /// out of it, and no device node in it can be opened. Both absolute. Call before any of it is opened.
-  Result<void> hold_host(const std::filesystem::path& upper, const std::filesystem::path& indexes);
+  /// out of it, and no device node in it can be opened. All absolute. Call before any of it is opened.
+  Result<void> hold_host(const std::filesystem::path& upper,
+                         const std::vector<std::filesystem::path>& caches);
   /// A directory that is served in place: a mount of its own in the same way, with all that is mounted below
   /// it, now or later. What it gives leads there until close(). ENOTDIR or the like where there is none.
   Result<std::filesystem::path> hold_share(const std::filesystem::path& share);
@@ -68,8 +70,8 @@ class Sandbox {
   bool has_namespaces_ = false;
   bool writable_ = false;
   bool is_root_ = false;
-  UniqueFd share_;    // its mounts, until they are in the private root
-  UniqueFd indexes_;  // the mount, until it is read-only
+  UniqueFd share_;                // its mounts, until they are in the private root
+  std::vector<UniqueFd> caches_;  // the mounts, until they are read-only
   int death_signal_ = 0;
   pid_t parent_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "oci-mount/store/reference.h"
 #include "oci-mount/vfs/image_fs.h"
 #include "oci-mount/vfs/share_fs.h"
 
@@ -28,6 +29,19 @@ Result<ServedImage> serve_share(const Options& options, Sandbox& sandbox) {
   return served;
 }
 
+/// Where something is written while an image is opened: indexes, and what an archive is unpacked into.
+Result<std::vector<std::filesystem::path>> caches_of(const std::string& image,
+                                                     const vfs::ImageSourceOptions& options) {
+  std::vector<std::filesystem::path> caches{options.index_dir};
+  LB_ASSIGN(const store::Reference reference, store::parse_reference(image, options.dirs));
+  const bool archive =
+      reference.kind == store::SourceKind::kOciArchive || reference.kind == store::SourceKind::kDockerArchive;
+  if (archive) caches.push_back(std::filesystem::absolute(options.dirs.unpacked()));
+  if (reference.kind == store::SourceKind::kDockerArchive)
+    caches.push_back(std::filesystem::absolute(options.dirs.cache / "digest"));
+  return caches;
+}
+
 }  // namespace
 
 Served ServedImage::served() const {
@@ -45,7 +59,8 @@ Result<ServedImage> serve_image(const Options& options, Sandbox& sandbox) {
       std::filesystem::absolute(options.index_dir.empty() ? source_options.dirs.index() : options.index_dir);
   const std::filesystem::path upper_directory =
       options.read_only ? std::filesystem::path() : std::filesystem::absolute(options.upper);
-  LB_TRY(sandbox.hold_host(upper_directory, source_options.index_dir));
+  LB_ASSIGN(const auto caches, caches_of(options.image, source_options));
+  LB_TRY(sandbox.hold_host(upper_directory, caches));
   source_options.platform = options.platform;
   source_options.add_layers = options.add_layers;
   source_options.cache_bytes = options.cache_bytes;

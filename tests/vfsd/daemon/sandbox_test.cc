@@ -72,7 +72,7 @@ TEST_F(SandboxTest, NoPathLeadsOut) {
       in_child([&]() -> std::string {
         auto sandbox = Sandbox::enter(SandboxMode::kNamespace, true);
         if (!sandbox) return sandbox.error().describe();
-        if (auto held = sandbox->hold_host(upper, dir_ / "index"); !held) return held.error().describe();
+        if (auto held = sandbox->hold_host(upper, {dir_ / "index"}); !held) return held.error().describe();
         const UniqueFd inside(::open(upper.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
         if (auto closed = sandbox->close(Served::kImage); !closed) return closed.error().describe();
         for (const auto* path : {"/etc", "/tmp", "/proc/1", "/proc/self/root", "/proc/self/exe", "/dev"}) {
@@ -95,7 +95,7 @@ TEST_F(SandboxTest, DescriptorsHavePaths) {
   EXPECT_EQ(in_child([&]() -> std::string {
               auto sandbox = Sandbox::enter(SandboxMode::kNamespace, true);
               if (!sandbox) return sandbox.error().describe();
-              if (auto held = sandbox->hold_host(upper, dir_ / "index"); !held)
+              if (auto held = sandbox->hold_host(upper, {dir_ / "index"}); !held)
                 return held.error().describe();
               const UniqueFd inside(::open(upper.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
               if (auto closed = sandbox->close(Served::kImage); !closed) return closed.error().describe();
