@@ -157,11 +157,13 @@ Result<void> allow_only_serving(SeccompMode mode, ServingCalls calls) {
   return load(filter);
 }
 
-Result<void> allow_only_removing_files() {
-  LB_ASSIGN(const Filter filter, make_filter(SeccompMode::kKill));
+Result<void> allow_only_removing_files(SeccompMode mode) {
+  if (mode == SeccompMode::kNone) return {};
+  LB_ASSIGN(const Filter filter, make_filter(mode));
   LB_TRY(allow(filter, std::array{SCMP_SYS(read), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(unlinkat),
                                   SCMP_SYS(flock), SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep),
                                   SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall)}));
+  LB_TRY(allow_if(filter, SCMP_SYS(write), equal(0, STDOUT_FILENO)));
   return load(filter);
 }
 

@@ -26,7 +26,8 @@ struct ServingCalls {
 /// sandbox takes no filter.
 Result<void> allow_only_serving(SeccompMode mode, ServingCalls calls);
 
-/// For a SocketKeeper's child: to wait, to remove files from directories that are open, and to end.
-Result<void> allow_only_removing_files();
+/// For a SocketKeeper's child: to say on descriptor 1 that it is ready, to wait, to remove files from
+/// directories that are open, and to end.
+Result<void> allow_only_removing_files(SeccompMode mode);
 
 }  // namespace layerboot::vfsd

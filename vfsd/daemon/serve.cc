@@ -56,7 +56,7 @@ Result<Doors> open_doors(const Options& options) {
   std::vector<SocketFile> files;
   if (auto file = front_end.take_file()) files.push_back(*std::move(file));
   if (auto file = control ? control->take_file() : std::nullopt) files.push_back(*std::move(file));
-  LB_ASSIGN(auto keeper, SocketKeeper::start(std::move(files)));
+  LB_ASSIGN(auto keeper, SocketKeeper::start(std::move(files), options.seccomp));
   return Doors{std::move(keeper), std::move(front_end), std::move(control)};
 }
 

@@ -39,8 +39,16 @@ bool keep_descriptors(std::vector<int>& kept) {
   return ::syscall(SYS_close_range, static_cast<unsigned>(number), ~0U, 0) == 0;
 }
 
-/// The child. A filter that the host does not take is no reason to leave the files.
-[[noreturn]] void keep(int alive, int done, std::vector<SocketFile> files) {
+/// What the child may not do any more.
+Result<void> shut_in(SeccompMode mode) {
+  if (::chdir("/") != 0) return errno_error("chdir");
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return errno_error("no_new_privs");
+  LB_TRY(keep_only(::geteuid() == 0 ? Rights::kRemoveFiles : Rights::kNone));
+  return kSanitizer ? Result<void>() : allow_only_removing_files(mode);
+}
+
+/// The child. Its first word, in descriptor 1, is what has gone wrong: nothing.
+[[noreturn]] void keep(int alive, int done, std::vector<SocketFile> files, SeccompMode mode) {
   sigset_t all;
   ::sigfillset(&all);
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
@@ -50,15 +58,13 @@ bool keep_descriptors(std::vector<int>& kept) {
     for (UniqueFd* fd : {&file.directory, &file.file}) kept.push_back(fd->release());
   }
   if (!keep_descriptors(kept)) ::_exit(1);
-  const char ready = 'k';
-  if (::write(kept[1], &ready, 1) != 1) ::_exit(1);
   auto next = kept.begin() + 2;
   for (SocketFile& file : files) {
     for (UniqueFd* fd : {&file.directory, &file.file}) *fd = UniqueFd(*next++);
   }
-  if (::chdir("/") != 0 || ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) ::_exit(1);
-  static_cast<void>(keep_only(::geteuid() == 0 ? Rights::kRemoveFiles : Rights::kNone));
-  if (!kSanitizer) static_cast<void>(allow_only_removing_files());
+  const auto shut = shut_in(mode);
+  const auto wrong = static_cast<char>(shut ? 0 : shut.error().code);
+  if (::write(kept[1], &wrong, 1) != 1 || !shut) ::syscall(SYS_exit_group, 1);
   char c = 0;
   while (::read(kept[0], &c, 1) > 0) {
   }
@@ -69,22 +75,26 @@ bool keep_descriptors(std::vector<int>& kept) {
 
 }  // namespace
 
-Result<SocketKeeper> SocketKeeper::start(std::vector<SocketFile> files) {
+Result<SocketKeeper> SocketKeeper::start(std::vector<SocketFile> files, SeccompMode mode) {
   SocketKeeper keeper;
   if (files.empty()) return keeper;
   LB_ASSIGN(auto alive, make_pipe());
   LB_ASSIGN(auto done, make_pipe());
   const pid_t child = ::fork();
   if (child < 0) return errno_error("cannot start the process that removes the socket at the end");
-  if (child == 0) keep(alive[0].get(), done[1].get(), std::move(files));
+  if (child == 0) keep(alive[0].get(), done[1].get(), std::move(files), mode);
   keeper.alive_ = std::move(alive[1]);
   keeper.done_ = std::move(done[0]);
   // As long as the child has the listening sockets, too, a daemon that is killed seems to live, and the next
   // one is refused.
   done[1].reset();
-  char ready = 0;
-  if (::read(keeper.done_.get(), &ready, 1) != 1) {
+  char wrong = 0;
+  if (::read(keeper.done_.get(), &wrong, 1) != 1) {
     return fail(EIO, "the process that removes the socket at the end did not start");
+  }
+  if (wrong != 0) {
+    return fail(wrong, "the process that removes the socket at the end could not give up its rights: ",
+                Error{wrong, {}}.describe(), "; --seccomp none goes without a filter");
   }
   return keeper;
 }

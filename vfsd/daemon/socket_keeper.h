@@ -7,6 +7,7 @@
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/socket_file.h"
 #include "oci-mount/base/unique_fd.h"
+#include "vfsd/daemon/seccomp.h"
 
 namespace layerboot::vfsd {
 
@@ -15,9 +16,9 @@ namespace layerboot::vfsd {
 class SocketKeeper {
  public:
   /// Forks: call before there are other threads, with the host's root in view and all rights. Stop signals
-  /// are blocked in the child. Returns when the child has closed all that is not its own. Nothing to keep
-  /// gives an object that does nothing.
-  static Result<SocketKeeper> start(std::vector<SocketFile> files);
+  /// are blocked in the child. Returns when the child has closed all that is not its own, and given up what
+  /// it may; an Error when it can't. Nothing to keep gives an object that does nothing.
+  static Result<SocketKeeper> start(std::vector<SocketFile> files, SeccompMode mode = SeccompMode::kKill);
 
   SocketKeeper(SocketKeeper&&) noexcept = default;
   SocketKeeper& operator=(SocketKeeper&&) = delete;
