@@ -93,6 +93,8 @@ struct Options : RunSettings {
   bool name_given = false;                   // and not made from the image
   std::optional<std::uint64_t> quota_bytes;  // none: as the VM had it, kDefaultQuotaBytes at first
   std::optional<UpperKind> upper_choice;     // none: as the VM had it, kHost at first
+  /// Of the container that the VM is in: what it leaves is the guest's memory. None: `memory_bytes`.
+  std::optional<std::uint64_t> container_memory_bytes;
   std::filesystem::path vfsd;
   std::filesystem::path guest_init;
   std::filesystem::path oci_mount;

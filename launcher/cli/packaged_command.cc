@@ -105,11 +105,7 @@ Result<int> packaged_command(const StateDirs& dirs, const Options& options) {
   run.kernel = kPackagedKernel;
   run.pull_policy = PullPolicy::kNever;
   log_setup("layerboot", run.log_level);
-  if (const auto limit = memory_limit_bytes(); limit && !was_given(run, "--memory")) {
-    // Before it is known whether a guest comes up on it.
-    const bool is_emulated = run.accel_choice == AccelChoice::kTcg || ::access("/dev/kvm", R_OK | W_OK) != 0;
-    LB_ASSIGN(run.memory_bytes, memory_within(*limit, is_emulated));
-  }
+  if (!was_given(run, "--memory")) run.container_memory_bytes = memory_limit_bytes();
   LB_TRY(take_container(dirs, run));
   return run_vm(dirs, run);
 }

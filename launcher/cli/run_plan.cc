@@ -8,6 +8,7 @@
 #include "launcher/agent/docker_answer.h"
 #include "launcher/agent/session_client.h"
 #include "launcher/cli/disk_command.h"
+#include "launcher/cli/packaged_start.h"
 #include "launcher/disk/disk_vm.h"
 #include "launcher/disk/upper_disk.h"
 #include "launcher/export/libvirt_domain.h"
@@ -235,6 +236,12 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
   LB_ASSIGN(Prepared prepared, prepare(dirs, options, directory));
   auto& [kernel, record, config, files] = prepared;
   LB_TRY(decide_accelerator(dirs, options, qemu, config));
+  // A device that is there may run no guest: only now it is known what an emulator takes.
+  if (options.container_memory_bytes) {
+    LB_ASSIGN(config.memory_bytes,
+              memory_within(*options.container_memory_bytes, config.accel == Accel::kTcg));
+    record.run.memory_bytes = config.memory_bytes;
+  }
   if (config.accel == Accel::kTcg) {
     config.tsc_khz = measure_host_tsc_khz();
     config.qemu_major = qemu_major(qemu_version(qemu).value_or(""));
