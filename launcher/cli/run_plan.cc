@@ -283,7 +283,7 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
   }
   LB_TRY(add_volumes(dirs, options, directory, config, plan));
   LB_TRY(add_network(config, plan));
-  LB_TRY(choose_qemu_user(dirs, qemu, config));
+  LB_ASSIGN(plan.qemu_user, choose_qemu_user(dirs, qemu, config));
   plan.vmm = ChildSpec{.label = "QEMU",
                        .argv = qemu_args(config, qemu),
                        .death_signal = SIGKILL,

@@ -1,13 +1,16 @@
 #include "launcher/qemu/qemu_user.h"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <filesystem>
 #include <functional>
-#include <optional>
 #include <sstream>
 
 #include "launcher/host/pid_namespace.h"
@@ -27,6 +30,7 @@ constexpr unsigned kLastUser = 65519;
 constexpr unsigned kMaxTries = 64;
 constexpr std::size_t kMaxMapBytes = 65536;
 constexpr std::size_t kNameBytes = 16384;
+constexpr std::size_t kMaxStatusBytes = 16384;
 
 /// Whether a process here can have the id, by the text of its map. Source: user_namespaces(7), uid_map.
 bool is_mapped(const std::string& map, unsigned id) {
@@ -50,17 +54,60 @@ bool is_somebodys(unsigned id) {
          ::getgrgid_r(id, &members, names.data(), names.size(), &found_group) != 0 || found_group != nullptr;
 }
 
+/// Of the process of this directory in /proc: one that changed its user owns no file there.
+bool runs_as(const std::filesystem::path& process, unsigned id) {
+  std::istringstream status(read_file(process / "status", kMaxStatusBytes).value_or(""));
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with("Uid:")) continue;
+    std::istringstream ids(line.substr(4));
+    for (unsigned one = 0; ids >> one;) {
+      if (one == id) return true;
+    }
+    return false;
+  }
+  return false;
+}
+
+bool is_running(unsigned id) {
+  std::error_code error;
+  for (auto at = std::filesystem::directory_iterator("/proc", error);
+       !error && at != std::filesystem::directory_iterator(); at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    const bool is_process = name.find_first_not_of("0123456789") == std::string::npos;
+    if (is_process && runs_as(at->path(), id)) return true;
+  }
+  return false;
+}
+
+/// Empty when another VM has it.
+Result<HeldUser> hold_user(const std::filesystem::path& directory, unsigned id) {
+  LB_ASSIGN(UniqueFd file, open_path(directory / std::to_string(id), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0) return file;
+  if (errno == EWOULDBLOCK) return HeldUser();
+  return errno_error("cannot lock ", (directory / std::to_string(id)).string());
+}
+
+struct FreeUser {
+  unsigned id = 0;
+  HeldUser held;
+};
+
 /// The same for a VM at each start, as long as nobody else has it: its processes are told apart by it.
-std::optional<unsigned> free_user(const std::string& machine_id) {
+Result<FreeUser> free_user(const std::filesystem::path& runtime, const std::string& machine_id) {
+  const auto directory = runtime / ".users";
+  LB_TRY(make_directories(directory, 0700));
   constexpr unsigned kUsers = kLastUser - kFirstUser + 1;
   const std::string users = read_file("/proc/self/uid_map", kMaxMapBytes).value_or("");
   const std::string groups = read_file("/proc/self/gid_map", kMaxMapBytes).value_or("");
   const auto begin = static_cast<unsigned>(std::hash<std::string>{}(machine_id) % kUsers);
   for (unsigned i = 0; i < kMaxTries; ++i) {
     const unsigned id = kFirstUser + (begin + i) % kUsers;
-    if (is_mapped(users, id) && is_mapped(groups, id) && !is_somebodys(id)) return id;
+    if (!is_mapped(users, id) || !is_mapped(groups, id) || is_somebodys(id)) continue;
+    LB_ASSIGN(HeldUser held, hold_user(directory, id));
+    // Of another runtime directory, or none of a VM's: that is seen once it runs.
+    if (held && !is_running(id)) return FreeUser{.id = id, .held = std::move(held)};
   }
-  return std::nullopt;
+  return FreeUser();
 }
 
 bool has_user_network(const RunSettings& settings) {
@@ -68,25 +115,27 @@ bool has_user_network(const RunSettings& settings) {
          std::ranges::any_of(settings.more_nets, [](const NetCard& card) { return card.kind == Net::kUser; });
 }
 
-Result<void> stays_root(std::string_view why) {
+Result<HeldUser> stays_root(std::string_view why) {
   log_debug("QEMU runs as root: ", why);
-  return {};
+  return HeldUser();
 }
 
 }  // namespace
 
-Result<void> choose_qemu_user(const StateDirs& dirs, const std::filesystem::path& qemu, VmConfig& config) {
-  if (::geteuid() != 0) return {};
+Result<HeldUser> choose_qemu_user(const StateDirs& dirs, const std::filesystem::path& qemu,
+                                  VmConfig& config) {
+  if (::geteuid() != 0) return HeldUser();
   if (config.qemu_major == 0) config.qemu_major = qemu_major(qemu_version(qemu).value_or(""));
   if (config.qemu_major == 0) return stays_root("its version is not known");
   if (auto can = PidNamespace::make(); !can) return stays_root(can.error().describe());
-  const auto user = free_user(config.machine_id);
-  if (!user) return stays_root("no user id is free for it");
-  config.qemu_uid = *user;
+  LB_ASSIGN(FreeUser user, free_user(dirs.runtime, config.machine_id));
+  if (user.id == 0) return stays_root("no user id is free for it");
+  config.qemu_uid = user.id;
   // QEMU's user network asks /etc/resolv.conf for the host's resolvers at any time.
-  if (has_user_network(config)) return {};
+  if (has_user_network(config)) return std::move(user.held);
   config.qemu_root = dirs.runtime / ".empty";
-  return make_directories(config.qemu_root, 0755);
+  LB_TRY(make_directories(config.qemu_root, 0755));
+  return std::move(user.held);
 }
 
 std::vector<std::string> qemu_user_args(const VmConfig& config) {

@@ -6,15 +6,20 @@
 
 #include "launcher/vm/vm_config.h"
 #include "oci-mount/base/state_dirs.h"
+#include "oci-mount/base/unique_fd.h"
 
 namespace layerboot::launcher {
 
-/// Sets `qemu_uid`, `qemu_root` and `qemu_major` of `config` where we are root: an id that nobody has, and an
+/// Holds an id against the other VMs of this runtime directory, for as long as it lives. Empty: none.
+using HeldUser = UniqueFd;
+
+/// Sets `qemu_uid`, `qemu_root` and `qemu_major` of `config` where we are root: an id that nobody has, no
+/// process and no other VM either, and an
 /// empty directory as the whole of the host that QEMU sees once its files are open. They stay as they are (0
 /// and empty: QEMU goes on as root) where the machine can't have it, which is told in the log: no right to
 /// make PID namespaces, as in most containers, ids that are not mapped, or a QEMU of unknown version.
 /// REQUIRES: `net` and `machine_id` of `config` are set.
-Result<void> choose_qemu_user(const StateDirs& dirs, const std::filesystem::path& qemu, VmConfig& config);
+Result<HeldUser> choose_qemu_user(const StateDirs& dirs, const std::filesystem::path& qemu, VmConfig& config);
 
 /// The part of the command line that makes QEMU become that user when its files are open and before the guest
 /// runs; empty where it is to stay who it is. Source: QEMU's os_setup_post() (os-posix.c); `-run-with`

@@ -1,9 +1,12 @@
 #include "launcher/qemu/qemu_user.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 
 #include "launcher/qemu/qemu_args.h"
 #include "tests/launcher/scratch_dir.h"
@@ -54,10 +57,17 @@ TEST(QemuUser, IsRootNoMoreWhereWeAre) {
   config.net = Net::kNone;
   config.qemu_major = 7;
   config.machine_id = "0123456789abcdef0123456789abcdef";
-  ASSERT_TRUE(choose_qemu_user(dirs, "/no/such/qemu", config));
+  auto held = choose_qemu_user(dirs, "/no/such/qemu", config);
+  ASSERT_TRUE(held && *held);
   EXPECT_GE(config.qemu_uid, 61184U);
   EXPECT_LE(config.qemu_uid, 65519U);
   EXPECT_TRUE(std::filesystem::is_empty(config.qemu_root));
+  // The hash of two machines' ids may be one.
+  VmConfig other = config;
+  const auto also_held = choose_qemu_user(dirs, "/no/such/qemu", other);
+  ASSERT_TRUE(also_held && *also_held);
+  EXPECT_NE(other.qemu_uid, config.qemu_uid) << "while the first one runs";
+  held->reset();
   VmConfig again = config;
   ASSERT_TRUE(choose_qemu_user(dirs, "/no/such/qemu", again));
   EXPECT_EQ(again.qemu_uid, config.qemu_uid) << "a VM's own";
@@ -71,6 +81,35 @@ TEST(QemuUser, IsRootNoMoreWhereWeAre) {
   with_network.more_nets = {{.kind = Net::kUser, .tap = {}}};
   ASSERT_TRUE(choose_qemu_user(dirs, "/no/such/qemu", with_network));
   EXPECT_TRUE(with_network.qemu_root.empty());
+}
+
+TEST(QemuUser, IsNoneThatAProcessHas) {
+  if (::geteuid() != 0) GTEST_SKIP() << "an ordinary user's QEMU runs as that user";
+  const ScratchDir scratch;
+  const StateDirs dirs{.data = scratch.path(), .cache = scratch.path(), .runtime = scratch.path() / "run"};
+  VmConfig config;
+  config.net = Net::kNone;
+  config.qemu_major = 7;
+  config.machine_id = "fedcba9876543210fedcba9876543210";
+  ASSERT_TRUE(choose_qemu_user(dirs, "/no/such/qemu", config));
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const bool changed = ::setuid(config.qemu_uid) == 0;
+    if (::write(ends[1], changed ? "y" : "n", 1) == 1) ::pause();
+    ::_exit(1);
+  }
+  char changed = 'n';
+  ASSERT_EQ(::read(ends[0], &changed, 1), 1);
+  ASSERT_EQ(changed, 'y');
+  VmConfig other = config;
+  ASSERT_TRUE(choose_qemu_user(dirs, "/no/such/qemu", other));
+  EXPECT_NE(other.qemu_uid, config.qemu_uid);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  ::close(ends[0]);
+  ::close(ends[1]);
 }
 
 TEST(QemuUser, AQemuOfUnknownVersionIsLeftAsItIs) {
