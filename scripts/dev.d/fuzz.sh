@@ -9,6 +9,12 @@ cd "$root"
 
 seconds=${1:-60}
 DEV_EXTRA_PACKAGES="clang-19 libclang-rt-19-dev" ensure_setup
+# Or libFuzzer ends before it begins, and this script with it. Git keeps no empty folder.
+for source in tests/fuzz/fuzz_*.cc; do
+  stem=$(basename "$source" .cc)
+  [ -n "$(ls -A "tests/fuzz/corpus/${stem#fuzz_}" 2> /dev/null)" ] ||
+    die "no inputs to begin with for $stem: put one into tests/fuzz/corpus/${stem#fuzz_}"
+done
 build fuzz fuzzers
 for fuzzer in build/fuzz/tests/fuzz/fuzz_*; do
   [ -x "$fuzzer" ] && [ -f "$fuzzer" ] || continue

@@ -1,11 +1,6 @@
-// FUSE requests, in sequence, to a session on a real image with an upper directory: well-formed as to their
-// header, any bytes behind it, of nodes that the file system has given out or that it has not.
-//
-// Input: for each request one byte of opcode, one of node, two of body length, and the body. A node byte from
-// kGiven on means one of those that came in replies.
+// FUSE requests, in sequence (ask_all()), to a session on a real image with an upper directory.
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -21,10 +16,6 @@
 namespace layerboot::vfsd::fuse {
 namespace {
 
-constexpr std::size_t kMaxRequests = 48;
-constexpr std::size_t kMaxBody = 8192;
-constexpr std::size_t kReplyRoom = 16384;
-constexpr std::uint8_t kGiven = 64;
 constexpr std::uint64_t kQuotaBytes = 1U << 20;
 constexpr std::uint64_t kQuotaInodes = 64;
 /// A block for each file and directory, at the most.
@@ -61,11 +52,6 @@ class FuzzedImage {
   std::unique_ptr<vfs::ImageSource> source_;
 };
 
-bool gives_node(std::uint32_t opcode) {
-  return opcode == FUSE_LOOKUP || opcode == FUSE_MKNOD || opcode == FUSE_MKDIR || opcode == FUSE_SYMLINK ||
-         opcode == FUSE_LINK || opcode == FUSE_CREATE || opcode == FUSE_TMPFILE;
-}
-
 }  // namespace
 }  // namespace layerboot::vfsd::fuse
 
@@ -78,30 +64,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   auto fs = image.open();
   vfsd::fuse::Session session(*fs, {});
   introduce(session, *reactor);
-  std::vector<std::uint64_t> given{FUSE_ROOT_ID};
-  ByteReader input({reinterpret_cast<const std::byte*>(data), size});
-  for (std::size_t i = 0; i < kMaxRequests && !input.rest().empty(); ++i) {
-    fuse_in_header header{};
-    header.opcode = input.read<std::uint8_t>();
-    const auto node = input.read<std::uint8_t>();
-    header.nodeid = node >= kGiven ? given[node % given.size()] : node;
-    header.unique = i + 2;
-    const std::size_t length =
-        std::min<std::size_t>(input.read<std::uint16_t>() % kMaxBody, input.rest().size());
-    const auto body = input.take(length);
-    header.len = static_cast<std::uint32_t>(sizeof(header) + body.size());
-    std::vector<std::byte> request(header.len);
-    std::memcpy(request.data(), &header, sizeof(header));
-    if (!body.empty()) std::memcpy(request.data() + sizeof(header), body.data(), body.size());
-    FuzzExchange exchange(request, kReplyRoom, 4096);
-    session.handle(*reactor, exchange);
-    exchange.wait(*reactor);
-    ByteReader reply(exchange.reply());
-    const auto out = reply.read<fuse_out_header>();
-    if (out.error == 0 && out.len > sizeof(out) && gives_node(header.opcode)) {
-      if (const auto id = reply.read<std::uint64_t>(); id != 0) given.push_back(id);
-    }
-  }
+  ask_all(session, *reactor, {reinterpret_cast<const std::byte*>(data), size});
   const auto usage = test::host_usage(image.upper());
   if (usage.bytes > kQuotaBytes + kSlackBytes || usage.inodes > kQuotaInodes + 1) std::abort();
   return 0;
