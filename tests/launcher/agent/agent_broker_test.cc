@@ -362,7 +362,10 @@ TEST_F(HostileGuest, ThatReadsNothingIsSentNoSessionsThatItCallsForth) {
   auto other = socket_pair();
   ASSERT_TRUE(other);
   ASSERT_TRUE(broker_->adopt(std::move(other->first)));
-  ASSERT_EQ(::send(other->second.get(), input.data(), input.size(), 0), static_cast<ssize_t>(input.size()));
+  std::string request;
+  guest_init::append_frame(request, 0, FrameType::kStart, {});
+  ASSERT_EQ(::send(other->second.get(), request.data(), request.size(), 0),
+            static_cast<ssize_t>(request.size()));
   io_.restart();
   while (io_.poll_one() > 0) continue;
   int unread_bytes = 0;
