@@ -112,8 +112,10 @@ void run_asked_shell(const BootOptions& options, const Start& start) {
   if (!is_shell(options.init)) return;
   say("shell " + options.init + " on the mounted root. `exit` goes on booting, `poweroff -f` powers off.");
   if (!run_shell(options.init)) stop_boot("cannot run " + options.init);
-  if (start.kind == GuestKind::kInit && start.init.empty())
-    stop_boot("the shell has ended and the image has no init");
+  if (start.kind == GuestKind::kInit && start.init.empty()) {
+    say("the shell has ended and the image has no init: powering off");
+    power_off();
+  }
 }
 
 void bring_getty_keeper(const Start& start) {

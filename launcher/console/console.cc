@@ -53,13 +53,21 @@ Console::Console(boost::asio::io_context& io, UniqueFd guest, int input, int out
 
 Console::~Console() = default;
 
-Result<void> Console::start() {
+Result<void> Console::start() { return begin(true); }
+Result<void> Console::start_without_given_input() { return begin(false); }
+
+void Console::read_given_input() {
+  if (input_->usable() && !terminal_ && ::isatty(input_fd_) == 0) read_input();
+}
+
+Result<void> Console::begin(bool take_given_input) {
   if (!guest_.is_open()) return fail(EBADF, "cannot watch the console's socket");
   LB_ASSIGN(auto terminal, RawTerminal::enter(input_fd_));
   if (terminal) terminal_.emplace(*std::move(terminal));
   if (!output_->usable()) output_.reset();
   // A terminal that is another job's is left alone: reading it would stop us.
-  if (input_->usable() && (terminal_ || ::isatty(input_fd_) == 0)) read_input();
+  if (input_->usable() && terminal_) read_input();
+  if (take_given_input) read_given_input();
   read_guest();
   return {};
 }

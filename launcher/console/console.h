@@ -64,6 +64,10 @@ class Console {
   Console& operator=(const Console&) = delete;
 
   Result<void> start();
+  /// start(), but input that is no terminal is left alone until read_given_input(): it may be somebody
+  /// else's.
+  Result<void> start_without_given_input();
+  void read_given_input();
   /// True when a terminal is raw: the person has to know the way out.
   [[nodiscard]] bool on_terminal() const { return terminal_.has_value(); }
 
@@ -75,6 +79,7 @@ class Console {
   static constexpr std::size_t kMaxMissedBytes = std::size_t{64} << 10;
 
  private:
+  Result<void> begin(bool take_given_input);
   void read_input();
   void write_guest(std::size_t size_bytes);
   void read_guest();

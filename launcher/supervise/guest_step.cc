@@ -9,15 +9,21 @@ namespace layerboot::launcher {
 namespace {
 
 constexpr std::string_view kPrefix = "layerboot: timing: ";
+constexpr std::string_view kStopPrefix = "layerboot: boot stopped: ";
 constexpr std::uint64_t kMaxMicroseconds = 1'000'000'000;
+
+std::string printable(std::string_view text) {
+  std::string result(text);
+  std::erase_if(result, [](char one) { return one < ' ' || one > '~'; });
+  return result;
+}
 
 }  // namespace
 
 std::optional<GuestStep> parse_guest_step(std::string_view line) {
   const std::size_t at = line.find(kPrefix);
   if (at == std::string_view::npos) return std::nullopt;
-  GuestStep step{.name = std::string(line.substr(at + kPrefix.size()))};
-  std::erase_if(step.name, [](char one) { return one < ' ' || one > '~'; });
+  GuestStep step{.name = printable(line.substr(at + kPrefix.size()))};
   const std::size_t minus = step.name.rfind(" -");
   if (minus == std::string::npos) return step;
   const auto microseconds = parse_decimal(std::string_view(step.name).substr(minus + 2), kMaxMicroseconds);
@@ -25,6 +31,11 @@ std::optional<GuestStep> parse_guest_step(std::string_view line) {
   step.ago = std::chrono::microseconds(*microseconds);
   step.name.resize(minus);
   return step;
+}
+
+std::string parse_boot_stop(std::string_view line) {
+  const std::size_t at = line.find(kStopPrefix);
+  return at == std::string_view::npos ? "" : printable(line.substr(at + kStopPrefix.size()));
 }
 
 }  // namespace layerboot::launcher

@@ -1,4 +1,4 @@
-// What guest-init and the VM layer's unit say on the console with --timing.
+// What guest-init and the VM layer's unit say on the console, for the launcher to hear.
 #pragma once
 
 #include <chrono>
@@ -15,5 +15,8 @@ struct GuestStep {
 
 /// Reads "layerboot: timing: STEP [-MICROSECONDS]", wherever in a line of the console it begins.
 [[nodiscard]] std::optional<GuestStep> parse_guest_step(std::string_view line);
+
+/// Reads "layerboot: boot stopped: WHAT", likewise: WHAT, printable. Empty when that is not said.
+[[nodiscard]] std::string parse_boot_stop(std::string_view line);
 
 }  // namespace layerboot::launcher

@@ -53,8 +53,8 @@ class Supervision {
   static constexpr std::size_t kMaxWaiters = 32;
   /// What a console says before it is known whether anybody is to see it.
   static constexpr std::size_t kMaxHeldBytes = std::size_t{64} << 10;
-  /// For a guest whose agent does not answer although the guest speaks.
-  static constexpr std::chrono::seconds kHoldFor{15};
+  /// So soon after its agent has answered, the guest may still find that it can't run its init.
+  static constexpr std::chrono::seconds kStillBooting{10};
 
   // Up.
   Result<void> open_control();
@@ -73,11 +73,12 @@ class Supervision {
   void hold_console();
   void show_console();
   Result<void> join_console();
+  void leave_console();
   void open_shell();
   void guest_answered(guest_init::GuestKind kind);
   void main_ended(const SessionEnd& end);
   bool hand_on_signal(int number);
-  /// The exit code; makes an error of a command that was not run.
+  /// The exit code; makes an error of a command that was not run, and of a boot that stopped.
   int settle_outcome();
 
   // Meanwhile.
@@ -89,7 +90,8 @@ class Supervision {
   Result<nlohmann::json> resize_disk(std::uint64_t size_bytes);
   void take_over(UniqueFd socket, ControlVerb verb);
   void pause(UniqueFd socket);
-  void hear_timing(std::string_view text);
+  void hear_lines(std::string_view text);
+  void hear_line(std::string_view line);
   void stop_by_request(const ControlRequest& request);
 
   // Down.
@@ -142,9 +144,12 @@ class Supervision {
   std::unique_ptr<GuestLink> link_;
   boost::asio::steady_timer hold_timer_{io_};
   std::string held_;
+  std::optional<guest_init::GuestKind> kind_;  // as its agent has told
   std::optional<SessionEnd> main_end_;
   std::chrono::milliseconds power_down_bound_{};
-  std::string timing_line_;  // the last line begun on the console
+  std::string heard_line_;    // the last line begun on the console
+  std::string boot_stopped_;  // why, where the guest has said that its boot stopped
+  std::optional<std::chrono::steady_clock::time_point> answered_at_;
   bool hub_open_ = false;
   bool console_open_ = false;
   bool qmp_open_ = false;

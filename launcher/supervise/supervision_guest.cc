@@ -34,7 +34,7 @@ Result<void> Supervision::start_guest_link(UniqueFd port) {
 
 void Supervision::hold_console() {
   hub_->on_text([this](std::string_view text) {
-    hear_timing(text);
+    hear_lines(text);
     if (console_decided_) return;
     held_.append(text.substr(0, kMaxHeldBytes - held_.size()));
     if (hold_ends_) return;
@@ -42,7 +42,7 @@ void Supervision::hold_console() {
     // A guest that speaks and has no agent is one to be looked at; but a command's output is not mixed with
     // that.
     if (plan_.guest->expected == GuestKind::kCommand) return;
-    hold_timer_.expires_after(kHoldFor);
+    hold_timer_.expires_after(plan_.bounds.hold);
     hold_timer_.async_wait([this](error_code error) {
       if (!error) show_console();
     });
@@ -71,7 +71,9 @@ Result<void> Supervision::join_console() {
                                                                console_open_ = false;
                                                                finish_vmm_if_drained();
                                                              }});
-  LB_TRY(console_->start());
+  // One that asks for it may still turn out to run a command, whose input is then the same.
+  const bool known = !plan_.guest || plan_.guest->expected || kind_;
+  LB_TRY(known ? console_->start() : console_->start_without_given_input());
   console_open_ = true;
   if (console_->on_terminal()) {
     const std::string name = plan_.control_socket.parent_path().filename().string();
@@ -101,6 +103,8 @@ void Supervision::open_shell() {
 
 void Supervision::guest_answered(GuestKind kind) {
   mark("guest answers");
+  kind_ = kind;
+  answered_at_ = std::chrono::steady_clock::now();
   hold_timer_.cancel();
   // What it was asked before, it has not heard. Not from here: its workload, if it has one, comes first.
   if (stopping_ && !going_down_) {
@@ -108,8 +112,21 @@ void Supervision::guest_answered(GuestKind kind) {
       if (!going_down_ && link_) link_->power_off();
     });
   }
-  if (kind == GuestKind::kInit) return show_console();
-  console_decided_ = true;
+  if (kind == GuestKind::kCommand) {
+    console_decided_ = true;
+    return leave_console();
+  }
+  if (console_ && !plan_.guest->expected) console_->read_given_input();
+  show_console();
+}
+
+/// Input and output are the command's.
+void Supervision::leave_console() {
+  if (!console_) return;
+  log_info("the console was shown because the VM's agent took its time; from here on this is the command's");
+  shell_.reset();
+  console_.reset();
+  console_open_ = false;
 }
 
 void Supervision::main_ended(const SessionEnd& end) {
@@ -128,14 +145,19 @@ bool Supervision::hand_on_signal(int number) {
 }
 
 int Supervision::settle_outcome() {
-  const bool command = plan_.guest && plan_.guest->expected == GuestKind::kCommand;
   if (main_end_) return main_end_->exit_code;
-  if (!outcome_ || !command || !plan_.vmm) return 0;
+  if (!outcome_ || !plan_.vmm) return 0;
   if (command_lost_) return kCommandLostStatus;
+  const auto kind = kind_ || !plan_.guest ? kind_ : plan_.guest->expected;
   // Never 0, which would say that the command was run and did well.
-  if (stopping_) return guest_init::kSignalExit + stop_signal_;
-  outcome_ = fail(EIO, "the VM ended before its command was run",
-                  held_.empty() ? "" : str_cat("; its console's last words:\n", guest_lines(held_)));
+  if (kind == GuestKind::kCommand && stopping_) return guest_init::kSignalExit + stop_signal_;
+  const bool unknown = plan_.guest && !kind && !console_decided_ && !stopping_;
+  if (kind == GuestKind::kCommand || unknown) {
+    outcome_ = fail(EIO, "the VM ended before its command was run",
+                    held_.empty() ? "" : str_cat("; its console's last words:\n", guest_lines(held_)));
+  } else if (!boot_stopped_.empty()) {
+    outcome_ = fail(EIO, "the VM's boot stopped: ", boot_stopped_);
+  }
   return 0;
 }
 

@@ -123,7 +123,7 @@ Result<void> Supervision::start_console(UniqueFd socket) {
     hub_open_ = false;
     finish_vmm_if_drained();
   });
-  hub_->on_text([this](std::string_view text) { hear_timing(text); });
+  hub_->on_text([this](std::string_view text) { hear_lines(text); });
   hub_open_ = true;
   // A command's streams are not mixed with what the kernel or an init have to say.
   const bool at_once = !plan_.guest || plan_.guest->expected == guest_init::GuestKind::kInit;

@@ -21,7 +21,7 @@ using boost::system::error_code;
 using nlohmann::json;
 using std::chrono::steady_clock;
 
-constexpr std::size_t kMaxTimingLineBytes = 256;
+constexpr std::size_t kMaxHeardLineBytes = 512;
 
 }  // namespace
 
@@ -74,6 +74,8 @@ void Supervision::handle_event(const QmpEvent& event) {
   if (event.name == "SHUTDOWN" && event.guest) guest_shut_down_ = true;
   if (event.name != "RESET" || !event.guest) return;
   if (command_lost() || lost_with_volume()) return;
+  boot_stopped_.clear();
+  answered_at_.reset();
   if (link_) link_->guest_reset();
   const auto now = steady_clock::now();
   if (now - last_reset_ < kOneReset) return;
@@ -177,17 +179,24 @@ void Supervision::pause(UniqueFd socket) {
       [this] { boost::asio::post(io_, [gone = std::shared_ptr<PauseLease>(std::move(pause_))] {}); });
 }
 
-void Supervision::hear_timing(std::string_view text) {
-  if (plan_.timeline == nullptr) return;
+void Supervision::hear_lines(std::string_view text) {
   for (const char c : text) {
     if (c != '\n' && c != '\r') {
-      if (timing_line_.size() < kMaxTimingLineBytes) timing_line_ += c;
+      if (heard_line_.size() < kMaxHeardLineBytes) heard_line_ += c;
       continue;
     }
-    if (const auto step = parse_guest_step(timing_line_))
-      plan_.timeline->mark(step->name, steady_clock::now() - step->ago);
-    timing_line_.clear();
+    hear_line(heard_line_);
+    heard_line_.clear();
   }
+}
+
+void Supervision::hear_line(std::string_view line) {
+  const auto now = steady_clock::now();
+  // Later it is somebody else's to say.
+  const bool booting = !answered_at_ || now - *answered_at_ < kStillBooting;
+  if (auto why = parse_boot_stop(line); booting && !why.empty()) boot_stopped_ = std::move(why);
+  if (plan_.timeline == nullptr) return;
+  if (const auto step = parse_guest_step(line)) plan_.timeline->mark(step->name, now - step->ago);
 }
 
 void Supervision::stop_by_request(const ControlRequest& request) {

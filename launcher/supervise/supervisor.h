@@ -19,6 +19,7 @@ namespace layerboot::launcher {
 /// How long each step of a teardown may take before the next, harsher one.
 struct SupervisorBounds {
   std::chrono::milliseconds power_down{90'000};  // the guest's own shutdown, slow under emulation
+  std::chrono::milliseconds hold{15'000};        // until a guest that speaks and whose agent does not is shown
   std::chrono::milliseconds ask_again{15'000};   // of that, until it is asked once more, in every way
   std::chrono::milliseconds quit{5'000};         // QEMU, asked to quit
   std::chrono::milliseconds flush{30'000};       // a daemon, after SIGTERM
@@ -78,11 +79,12 @@ inline constexpr std::chrono::seconds kOneReset{2};
 /// Runs the plan to its end on this thread, which must be the main one. Success: the guest powered off (or,
 /// without a VMM, the daemon was stopped by a signal); the exit code of the command that the VM ran,
 /// kCommandLostStatus, or of one that was stopped before its command began kSignalExit and the signal's
-/// number; else 0. SIGINT, SIGTERM and SIGHUP, the console's escape, and a stop by the
-/// control socket power the guest off; a second one, a kill, or SIGQUIT, stops it at once, which is an error
-/// since the guest may have lost data. An Error without text: a child has said why on standard error.
-/// The end of a volume's daemon is told and ends nothing. Afterwards no child is left, but for one that can't
-/// be killed, which is told and an error; and the terminal is as it was.
+/// number; else 0. A guest that says that its boot has stopped, or ends before its command is run, is an
+/// Error. SIGINT, SIGTERM and SIGHUP, the console's escape, and a stop by the control socket power the guest
+/// off; a second one, a kill, or SIGQUIT, stops it at once, which is an error since the guest may have lost
+/// data. An Error without text: a child has said why on standard error. The end of a volume's daemon is told
+/// and ends nothing. Afterwards no child is left, but for one that can't be killed, which is told and an
+/// error; and the terminal is as it was.
 Result<int> supervise(const SupervisorPlan& plan);
 
 }  // namespace layerboot::launcher

@@ -27,5 +27,12 @@ TEST(GuestStep, WhateverAGuestSays) {
   }
 }
 
+TEST(BootStopTest, IsHeardWhereverALineHasIt) {
+  EXPECT_EQ(parse_boot_stop("layerboot: boot stopped: cannot mount the root"), "cannot mount the root");
+  EXPECT_EQ(parse_boot_stop("[    1.2] x layerboot: boot stopped: a\x1b[31mb"), "a[31mb");
+  EXPECT_EQ(parse_boot_stop("layerboot: boot stopped"), "");
+  EXPECT_EQ(parse_boot_stop("layerboot: timing: initrd -5"), "");
+}
+
 }  // namespace
 }  // namespace layerboot::launcher

@@ -44,6 +44,11 @@ say '{"QMP": {}}'
 hear qmp_capabilities
 say '{"return": {}, "id": 1}'
 power_off() { say '{"event": "SHUTDOWN", "data": {"guest": true}}'; note off; exit 0; }
+# The agent's answer to the hello: the hello itself, but for the kind of guest, 1 or 2, in its 26th byte.
+answer() {
+  head -c 44 <&6 > hello
+  { head -c 25 hello; printf "\\00$1"; tail -c 18 hello; } >&6
+}
 )";
 
 UniqueFd listen_at(const std::filesystem::path& path) {
@@ -391,6 +396,85 @@ TEST_F(SupervisorTest, AStopBeforeTheCommandIsNoSuccess) {
     EXPECT_EQ(*outcome, status);
     std::filesystem::remove(scratch_.path() / "never");
   }
+}
+
+TEST_F(SupervisorTest, AStoppedBootIsNoSuccess) {
+  // Also where nobody has looked at what the guest is, and where it has no agent.
+  using Expected = std::optional<guest_init::GuestKind>;
+  for (const Expected& expected : {Expected(guest_init::GuestKind::kInit), Expected()}) {
+    daemon(kDaemonServes);
+    qemu("printf 'layerboot: boot stopped: no init\\r\\nlayerboot: powering off\\r\\n' >&4; power_off");
+    plan_.guest.emplace();
+    plan_.guest->agent_socket = scratch_.path() / "agent.sock";
+    plan_.guest->expected = expected;
+    expect_error(supervise(plan_), "boot stopped: no init");
+    std::filesystem::remove(scratch_.path() / "never");
+  }
+  daemon(kDaemonServes);
+  plan_.guest.reset();
+  expect_error(supervise(plan_), "boot stopped: no init");
+}
+
+TEST_F(SupervisorTest, AGuestThatEndsBeforeItIsKnownIsNoSuccess) {
+  daemon(kDaemonServes);
+  qemu("power_off");
+  plan_.guest.emplace();
+  plan_.guest->agent_socket = scratch_.path() / "agent.sock";
+  expect_error(supervise(plan_), "before its command was run");
+}
+
+TEST_F(SupervisorTest, AGuestThatHasBootedMayPowerOff) {
+  daemon(kDaemonServes);
+  qemu("answer 1; printf 'login: ' >&4; power_off");
+  plan_.guest.emplace();
+  plan_.guest->agent_socket = scratch_.path() / "agent.sock";
+  const auto outcome = supervise(plan_);
+  ASSERT_TRUE(outcome) << outcome.error().describe();
+  EXPECT_EQ(*outcome, 0);
+}
+
+/// Of a guest that is looked at before it has said what it is.
+class LateAgentTest : public SupervisorTest {
+ protected:
+  void SetUp() override {
+    SupervisorTest::SetUp();
+    int ends[2] = {-1, -1};
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    pipe_ = UniqueFd(ends[0]);
+    const UniqueFd write_end(ends[1]);
+    ASSERT_EQ(::write(write_end.get(), "typed line\n", 11), 11);
+    plan_.console_input = pipe_.get();
+    plan_.guest.emplace();
+    plan_.guest->agent_socket = scratch_.path() / "agent.sock";
+    plan_.bounds.hold = milliseconds(10);
+    daemon(kDaemonServes);
+  }
+  /// The console is shown before `and_then`.
+  void qemu_late(const std::string& and_then) {
+    qemu("printf 'booting\\r\\n' >&4; until grep -q booting out; do sleep 0.02; done; sleep 0.2\n" +
+         and_then);
+  }
+
+  UniqueFd pipe_;
+};
+
+TEST_F(LateAgentTest, TheCommandAloneHasTheInput) {
+  // All that the session is told, up to the input's end, and then its exit code, 7.
+  qemu_late(
+      "answer 2; until grep -q typed frames; do dd bs=4096 count=1 <&6 >> frames 2>/dev/null; done\n"
+      "head -c 4 frames > number; { cat number; printf '\\015\\0\\004\\0\\007\\0\\0\\0'; } >&6\n"
+      "sleep 0.2; power_off");
+  const auto outcome = supervise(plan_);
+  ASSERT_TRUE(outcome) << outcome.error().describe();
+  EXPECT_EQ(*outcome, 7);
+  EXPECT_NE(scratch_.read("frames").find("typed line\n"), std::string::npos);
+}
+
+TEST_F(LateAgentTest, AnInitHasTheInputOnItsConsole) {
+  qemu_late("answer 1; head -n 1 <&4 > heard; power_off");
+  const auto outcome = supervise(plan_);
+  ASSERT_TRUE(outcome) << outcome.error().describe();
+  EXPECT_EQ(scratch_.read("heard"), "typed line\n");
 }
 
 TEST_F(SupervisorTest, ResetsOfOursAndManyOfOneRebootAreFine) {
