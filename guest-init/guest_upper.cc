@@ -6,14 +6,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
 
 #include "guest-init/console.h"
 #include "guest-init/disk.h"
 #include "guest-init/fd.h"
 #include "guest-init/grow_upper.h"
+#include "guest-init/mount_order.h"
 #include "guest-init/mounts.h"
 #include "guest-init/open_in_root.h"
 #include "guest-init/root_paths.h"
@@ -117,9 +118,7 @@ std::string name_of(std::string_view path) {
   return name;
 }
 
-void bind_plain(int root, std::string path, bool make) {
-  path.erase(0, path.find_first_not_of('/'));
-  while (!path.empty() && path.back() == '/') path.pop_back();
+void bind_plain(int root, const std::string& path, bool make) {
   if (path.empty()) return;
   const std::string name = name_of(path);
   if (name.size() > kMaxNameBytes)
@@ -164,11 +163,10 @@ void mount_over_image(const BootOptions& options) {
 void bind_plain_directories(const std::vector<std::string>& volumes, bool engines) {
   const Fd root(open(kNewRoot, O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root) return;
-  std::vector<std::string> paths = volumes;
-  // One in another: the outer one first.
-  std::sort(paths.begin(), paths.end());
-  for (const auto& path : paths) bind_plain(root.get(), path, true);
-  for (const char* path : kEngineDirectories) bind_plain(root.get(), path, engines);
+  std::map<std::string, bool> wanted;  // in order: one in another after the outer one
+  for (const char* path : kEngineDirectories) wanted[path] = engines;
+  for (const auto& volume : volumes) wanted[plain_path(volume)] = true;
+  for (const auto& [path, make] : wanted) bind_plain(root.get(), path.substr(1), make);
 }
 
 }  // namespace guest_init

@@ -24,6 +24,7 @@
 #include "guest-init/network.h"
 #include "guest-init/network_choice.h"
 #include "guest-init/no_udev.h"
+#include "guest-init/root_paths.h"
 #include "guest-init/shell.h"
 #include "guest-init/swap.h"
 #include "guest-init/switch_root.h"
@@ -171,15 +172,19 @@ void bring_getty_keeper(const Start& start) {
   }
   steps.reached("initrd: root mounted");
   const Start start = choose_start(options);
-  if (options.upper) bind_plain_directories(start.workload.volumes, start.kind == GuestKind::kInit);
+  if (options.upper) {
+    bind_plain_directories(start.workload.volumes, start.kind == GuestKind::kInit);
+  } else {
+    const Fd root(open(kNewRoot, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    make_volume_directories(root.get(), start.workload.volumes);
+  }
   const NetworkChoice network = choose_image_network(start);
   if (network.owner == NetworkOwner::kUs) bring_up_network(options.net, options.more_nets);
   steps.reached("initrd: init chosen");
   const int old_root = switch_root();
   steps.reached("initrd: root switched");
   link_modules();
-  mount_shares(options.shares);
-  mount_tmpfs(start.workload.tmpfs);
+  mount_into_root(options.shares, start.workload.tmpfs);
   if (!options.keep_resolver) use_resolver();
   leave_cards_to(network);
   if (start.systemd && !start.udev) put_console_getty(start.workload.autologin);

@@ -12,6 +12,7 @@
 #include "guest-init/console.h"
 #include "guest-init/disk.h"
 #include "guest-init/files.h"
+#include "guest-init/mount_order.h"
 #include "guest-init/tmpfs_options.h"
 
 namespace guest_init {
@@ -50,6 +51,18 @@ bool mount_source(const std::string& source, const char* where, const std::strin
   if (mount(source.c_str(), where, type.c_str(), flags, data) != 0) return false;
   if (type == "virtiofs") set_read_ahead(where);
   return true;
+}
+
+void mount_share(const Share& share, const std::string& where) {
+  const unsigned long flags = share.read_only ? static_cast<unsigned long>(MS_RDONLY) : 0;
+  if (mount_source(share.tag, where.c_str(), "virtiofs", flags, nullptr)) return;
+  say("cannot mount the volume " + share.tag + " on " + where + because());
+}
+
+void mount_tmpfs(const std::string& words, const std::string& where) {
+  const TmpfsOptions options = parse_tmpfs_options(words);
+  if (mount("tmpfs", where.c_str(), "tmpfs", options.flags, options.data.c_str()) == 0) return;
+  say("cannot mount a tmpfs on " + where + " (" + options.data + ")" + because());
 }
 
 }  // namespace
@@ -108,23 +121,14 @@ void mount_root(const BootOptions& options) {
                  .what = "the root"});
 }
 
-void mount_shares(const std::vector<Share>& shares) {
-  for (const auto& share : shares) {
-    make_directories(share.path);
-    const unsigned long flags = share.read_only ? static_cast<unsigned long>(MS_RDONLY) : 0;
-    if (mount_source(share.tag, share.path.c_str(), "virtiofs", flags, nullptr)) continue;
-    say("cannot mount the volume " + share.tag + " on " + share.path + because());
-  }
-}
-
-void mount_tmpfs(const std::vector<std::string>& mounts) {
-  for (const std::string& text : mounts) {
-    const std::string path = text.substr(0, text.find(':'));
-    const std::string words = path.size() < text.size() ? text.substr(path.size() + 1) : "";
-    const TmpfsOptions options = parse_tmpfs_options(words);
-    make_directories(path);
-    if (mount("tmpfs", path.c_str(), "tmpfs", options.flags, options.data.c_str()) == 0) continue;
-    say("cannot mount a tmpfs on " + path + " (" + options.data + ")" + because());
+void mount_into_root(const std::vector<Share>& shares, const std::vector<std::string>& tmpfs) {
+  for (const MountStep& step : in_mount_order(shares, tmpfs)) {
+    make_directories(step.path);
+    if (step.share) {
+      mount_share(*step.share, step.path);
+    } else {
+      mount_tmpfs(step.tmpfs_options, step.path);
+    }
   }
 }
 

@@ -43,12 +43,9 @@ void mount_waiting(const MountPlan& plan);
 /// Mounts the root that `options` names on kNewRoot, by mount_waiting().
 void mount_root(const BootOptions& options);
 
-/// Mounts the further virtiofs shares, making their directories. One that can't be mounted is told of and
-/// left out. REQUIRES: / is the image's root.
-void mount_shares(const std::vector<Share>& shares);
-
-/// "PATH:OPTIONS" each (tmpfs_options.h), after switch_root(). What can't be mounted is said, and the boot
-/// goes on.
-void mount_tmpfs(const std::vector<std::string>& mounts);
+/// Mounts the further virtiofs shares and the tmpfs ("PATH:OPTIONS" each, tmpfs_options.h), making their
+/// directories, one inside another after that one (mount_order.h). What can't be mounted is told of and left
+/// out. REQUIRES: / is the image's root.
+void mount_into_root(const std::vector<Share>& shares, const std::vector<std::string>& tmpfs);
 
 }  // namespace guest_init

@@ -8,6 +8,8 @@
 #include <cerrno>
 
 #include "guest-init/console.h"
+#include "guest-init/fd.h"
+#include "guest-init/mount_order.h"
 #include "guest-init/open_in_root.h"
 
 namespace guest_init {
@@ -24,6 +26,15 @@ int make_directory_in_root(int root, const std::string& path) {
   const int opened = made == 0 ? openat(parent, name.c_str(), kFlags | O_NOFOLLOW | O_CLOEXEC) : -1;
   close(parent);
   return opened;
+}
+
+void make_volume_directories(int root, const std::vector<std::string>& volumes) {
+  for (const std::string& volume : volumes) {
+    const std::string path = plain_path(volume).substr(1);
+    if (path.empty()) continue;
+    const Fd made(make_directory_in_root(root, path));
+    if (!made && errno != EROFS) say("cannot make the volume /" + path + because());
+  }
 }
 
 void bind_into_root(const std::string& from, int target, const std::string& what) {

@@ -67,6 +67,25 @@ Result<VmRecord> record_for(const Options& options, const VmDirectory& directory
   return record;
 }
 
+/// A file of the VM layer is below whatever is mounted.
+Result<void> check_not_hidden(const Options& options, const std::string& file) {
+  const auto hides = [&file](std::string directory) {
+    if (!directory.ends_with('/')) directory += '/';
+    return file.starts_with(directory);
+  };
+  const auto refuse = [&file](const char* option, const std::string& directory) {
+    return fail(EINVAL, "--volume: the file ", file, " would be hidden by ", option, " ", directory,
+                ", which is mounted over it: put it into that directory");
+  };
+  for (const Volume& volume : options.volumes) {
+    if (hides(volume.guest)) return refuse("--volume", volume.guest);
+  }
+  for (const TmpfsMount& mount : options.tmpfs) {
+    if (hides(mount.guest)) return refuse("--tmpfs", mount.guest);
+  }
+  return {};
+}
+
 /// A daemon shares directories: a file is put into the VM layer, where it is as it was at the start.
 Result<std::vector<LayerFile>> take_files(Options& options) {
   constexpr std::size_t kMaxFileBytes = std::size_t{1} << 20;
@@ -94,6 +113,7 @@ Result<std::vector<LayerFile>> take_files(Options& options) {
   std::erase_if(options.volumes, [&](const Volume& volume) {
     return std::ranges::any_of(files, [&](const LayerFile& file) { return file.path == volume.guest; });
   });
+  for (const LayerFile& file : files) LB_TRY(check_not_hidden(options, file.path));
   return files;
 }
 

@@ -10,13 +10,16 @@ build=$1
 # shellcheck source=tests/vm/commits_while_running.sh
 . "$here/commits_while_running.sh"
 need_test_image
-layout=$(dirname "$LAYERBOOT_TEST_IMAGE")/test/busybox
-"$here/systems/image.sh" busybox "$layout"
+built=$(dirname "$LAYERBOOT_TEST_IMAGE")/test/busybox
+"$here/systems/image.sh" busybox "$built"
 
 make_state_dir
 make_home "$build"
 export LAYERBOOT_CONFIG=
-image=oci:$layout:latest
+layout=$state/image image=oci:$state/image:latest
+cp -r "$built" "$layout"
+umoci config --image "$layout:latest" --config.volume /srv/missing
+mkdir -p "$state/inner" "$state/deeper" "$state/outer/below" && echo inner > "$state/inner/file" && echo deeper > "$state/deeper/file"
 refused() { # WHAT PATTERN COMMAND...
   local what=$1 pattern=$2 said
   shift 2
@@ -27,7 +30,7 @@ in_guest() { layerboot exec web -- sh -c "$1"; }
 
 printf '# of the file\nFROM_FILE=1\nBOTH=file\n' > "$state/env"
 layerboot run -q -d --wait "$image" --name web -m 192m --label team=a --env-file "$state/env" -e BOTH=given --tmpfs /scratch:size=1m \
-  -v "$state/env:/etc/app.conf:ro,Z" --add-host db:10.9.9.9 --dns 9.9.9.9 -p 80 -v data:/data \
+  -v "$state/inner:/scratch/inner" -v "$state/deeper:/outer/below" -v "$state/outer:/outer:ro" -v "$state/env:/etc/app.conf:ro,Z" --add-host db:10.9.9.9 --dns 9.9.9.9 -p 80 -v data:/data \
   --mount "type=bind,source=$state,target=/host,readonly" --accel tcg \
   "${programs[@]}" -- sh -c 'echo begun; echo "$FROM_FILE $BOTH" > /data/env; while :; do sleep 1; done'
 
@@ -42,6 +45,10 @@ nameserver 9.9.9.9
 10.9.9.9 db
 tmpfs /scratch tmpfs rw,nosuid,nodev,noexec
 read-only"
+same "what is mounted inside another" "$(in_guest 'cat /scratch/inner/file /outer/below/file')" "inner
+deeper"
+in_guest 'busybox test -d /srv/missing' || fail "the image's volume was not made"
+refused "a file below a volume" "would be hidden" layerboot run "$image" --name other -v "$state:/etc" -v "$state/env:/etc/app.conf:ro" "${programs[@]}" -- true
 same "the named volume" "$(cat "$state/data/layerboot/volumes/data/env")" "1 given"
 refused "a file to be written to" "add :ro" layerboot run "$image" --name other -v "$state/env:/etc/app.conf" "${programs[@]}" -- true
 refused "a volume in use" "is VM web's" layerboot volume rm data
