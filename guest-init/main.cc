@@ -186,7 +186,7 @@ void bring_getty_keeper(const Start& start) {
   link_modules();
   mount_into_root(options.shares, start.workload.tmpfs);
   if (!options.keep_resolver) use_resolver();
-  leave_cards_to(network);
+  leave_cards_to(network, start.systemd, start.udev);
   if (start.systemd && !start.udev) put_console_getty(start.workload.autologin);
   fill_gaps(start.workload, {.systemd = start.systemd, .stays = start.kind == GuestKind::kCommand});
   register_interpreters(start.systemd);

@@ -1,7 +1,6 @@
 #include "guest-init/network.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <net/route.h>
@@ -23,6 +22,7 @@
 #include "guest-init/console.h"
 #include "guest-init/fd.h"
 #include "guest-init/files.h"
+#include "guest-init/network_cards.h"
 
 namespace guest_init {
 
@@ -69,20 +69,6 @@ bool set_gateway(int fd, const std::string& gateway) {
   route.rt_gateway = make_address(gateway);
   route.rt_flags = RTF_UP | RTF_GATEWAY;
   return ioctl(fd, SIOCADDRT, &route) == 0 || errno == EEXIST;
-}
-
-/// All but the loopback, by name.
-std::vector<std::string> devices() {
-  std::vector<std::string> names;
-  DIR* stream = opendir("/sys/class/net");
-  if (!stream) return names;
-  while (const dirent* entry = readdir(stream)) {
-    const std::string name = entry->d_name;
-    if (name[0] != '.' && name != "lo") names.push_back(name);
-  }
-  closedir(stream);
-  std::sort(names.begin(), names.end());
-  return names;
 }
 
 /// `card`: how many are before it.
@@ -148,7 +134,7 @@ void bring_up_network(NetChoice choice, const std::vector<NetChoice>& more) {
   if (!fd) return;  // a kernel without networking
   set_up(fd.get(), "lo");
   if (choice == NetChoice::kLeave) return;
-  const auto all = devices();
+  const auto all = network_cards();
   if (choice == NetChoice::kUp) {
     for (const auto& device : all) set_up(fd.get(), device);
     return;

@@ -11,6 +11,7 @@
 #include "guest-init/console.h"
 #include "guest-init/fd.h"
 #include "guest-init/files.h"
+#include "guest-init/network_cards.h"
 
 namespace guest_init {
 
@@ -84,6 +85,24 @@ std::vector<std::string> cards_of_ifupdown(int root) {
   return cards_of_interfaces(text);
 }
 
+bool keep_networkd_away() {
+  const Fd root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (is_enabled(root.get(), "systemd-networkd.service")) return true;
+  make_directories(kRuntimeUnits);
+  bool done = true;
+  // Its sockets start it as well.
+  for (const char* unit : {"systemd-networkd.service", "systemd-networkd.socket"})
+    done = symlink("/dev/null", (std::string(kRuntimeUnits) + "/" + unit).c_str()) == 0 && done;
+  return done;
+}
+
+/// udev gives it the name.
+bool link_card(const std::string& now, const std::string& then) {
+  make_directories(kRuntimeLinks);
+  return write_text(std::string(kRuntimeLinks) + "/10-layerboot-" + now + ".link",
+                    "[Match]\nOriginalName=" + now + "\n\n[Link]\nName=" + then + "\n");
+}
+
 }  // namespace
 
 std::vector<std::string> cards_of_interfaces(std::string_view text) {
@@ -119,23 +138,16 @@ NetworkChoice choose_network(int root, bool systemd, bool udev) {
   return {managed && networkd ? NetworkOwner::kNetworkd : NetworkOwner::kUs, {}};
 }
 
-void leave_cards_to(const NetworkChoice& choice) {
+void leave_cards_to(const NetworkChoice& choice, bool systemd, bool udev) {
   if (choice.owner != NetworkOwner::kNetworkManager && choice.owner != NetworkOwner::kIfupdown) return;
-  const Fd root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
-  bool done = true;
-  if (!is_enabled(root.get(), "systemd-networkd.service")) {
-    make_directories(kRuntimeUnits);
-    // Its sockets start it as well.
-    for (const char* unit : {"systemd-networkd.service", "systemd-networkd.socket"})
-      done = symlink("/dev/null", (std::string(kRuntimeUnits) + "/" + unit).c_str()) == 0 && done;
-  }
-  for (std::size_t i = 0; i < choice.card_names.size(); ++i) {
-    make_directories(kRuntimeLinks);
-    const std::string number = std::to_string(i);
-    done = write_text(
-               std::string(kRuntimeLinks) + "/10-layerboot-" + number + ".link",
-               "[Match]\nOriginalName=eth" + number + "\n\n[Link]\nName=" + choice.card_names[i] + "\n") &&
-           done;
+  // The folder alone would tell other inits' scripts that systemd runs.
+  bool done = !systemd || keep_networkd_away();
+  for (const auto& [now, then] : name_cards(network_cards(), choice.card_names)) {
+    if (systemd && udev) {
+      done = link_card(now, then) && done;
+    } else if (now != then) {
+      done = rename_card(now, then) && done;
+    }
   }
   if (!done) say("cannot leave the network to the image's own program" + because());
 }

@@ -28,8 +28,9 @@ struct NetworkChoice {
 [[nodiscard]] std::vector<std::string> cards_of_interfaces(std::string_view text);
 
 /// Keeps systemd's networkd, which the kernel's command line asks for, away from cards that are another
-/// program's; and has udev give the cards the names by which the image's configuration calls them.
-/// REQUIRES: / is the image's root, whose init is systemd with udev.
-void leave_cards_to(const NetworkChoice& choice);
+/// program's; and has the cards named as the image's configuration calls them: by its udev, or where no such
+/// word of ours would be heard, at once. REQUIRES: / is the image's root. `systemd`, `udev`: as for
+/// choose_network().
+void leave_cards_to(const NetworkChoice& choice, bool systemd, bool udev);
 
 }  // namespace guest_init

@@ -107,7 +107,8 @@ dhclient"
   in_guest 'grep -qF "root:\$6\$" /etc/shadow' || fail "no password"
   [[ $(layerboot inspect sysvinit) != *password* ]] || fail "inspect shows the password's hash"
   # Another machine's, for the next boot.
-  in_guest 'echo "UUID=0b1d0000-aaaa-bbbb-cccc-000000000000 /home ext4 defaults 0 2" > /etc/fstab'
+  in_guest 'echo "UUID=0b1d0000-aaaa-bbbb-cccc-000000000000 /home ext4 defaults 0 2" > /etc/fstab
+    sed -i s/eth0/ens3/ /etc/network/interfaces; ! test -e /run/systemd/system' || fail "its init is no systemd"
 fi
 in_guest 'echo kept > /kept'
 layerboot stop "$system" --time 600 || fail "stop"
@@ -132,6 +133,8 @@ case $system in
 esac
 for ((i = 0; i < 600; ++i)); do
   layerboot ps --json | grep -q "\"$system\"" || break
+  # By the name that it has there, though no udev gives it one.
+  same "ifupdown's renamed card" "$(in_guest 'ip -4 -o addr show dev ens3 | grep -o "inet [0-9./]*"')" "inet 10.0.2.15/24"
   sleep 0.5
 done
 layerboot inspect "$system" | grep -q '"exit_status": 0' || fail "its own poweroff: $(layerboot inspect "$system")"
