@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include "guest-init/no_udev.h"
 #include "guest-init/open_in_root.h"
 #include "guest-init/records.h"
+#include "guest-init/serial_console.h"
 #include "guest-init/session_group.h"
 
 namespace guest_init {
@@ -148,11 +150,26 @@ void AgentLoop::handle(const Frame& frame) {
       return start(frame.session);
     case FrameType::kPowerOff:
       return shut_down(true);
+    case FrameType::kWindow:
+      if (frame.session == 0) return size_console(frame);
+      break;
     default:
       break;
   }
   // A frame for a session that has just ended is nothing unusual.
   if (Session* session = find(frame.session)) handle_session(*session, frame);
+}
+
+void AgentLoop::size_console(const Frame& frame) {
+  const auto number = decode_number(frame.payload);
+  if (!number) return;
+  const std::string line = "dev/" + std::string(kSerialConsole);
+  // Opened anew, since a getty hangs up who had it; and kept, since a terminal that nobody has open forgets.
+  Fd console(openat(root_, line.c_str(), O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
+  winsize size{};
+  size.ws_row = static_cast<std::uint16_t>(*number);
+  size.ws_col = static_cast<std::uint16_t>(*number >> 16);
+  if (console && ioctl(console.get(), TIOCSWINSZ, &size) == 0) console_ = std::move(console);
 }
 
 void AgentLoop::handle_hello(const Frame& frame) {

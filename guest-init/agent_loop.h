@@ -36,6 +36,7 @@ class AgentLoop {
   void write_port();
   void handle(const Frame& frame);
   void handle_hello(const Frame& frame);
+  void size_console(const Frame& frame);
   void handle_session(Session& session, const Frame& frame);
   void take_request(const Frame& frame);
   void start(std::uint32_t id);
@@ -61,6 +62,7 @@ class AgentLoop {
   Fd port_;
   Fd signals_;
   PowerButton button_;
+  Fd console_;  // once it was given a size
   FrameDecoder decoder_;
   std::string out_;
   std::list<Session> sessions_;

@@ -79,6 +79,7 @@ void take_networks(BootOptions& options, std::string_view words) {
 
 void apply_ours(BootOptions& options, std::string_view name, const std::string& value) {
   if (name == "mount") add_share(options, value);
+  if (name == "shell") options.shell_once = value == "once";
   if (name == "cgroup") options.cgroup_v1 = value == "1";
   if (name == "resolver") options.keep_resolver = value == "image";
   if (name == "net") take_networks(options, value);

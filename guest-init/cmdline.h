@@ -49,6 +49,7 @@ struct BootOptions {
   std::string init;     // init=       empty: look for the image's own
   std::vector<std::string> init_arguments;  // what follows `--`
   bool single = false;                      // single: a shell before the root is mounted
+  bool shell_once = false;                  // layerboot.shell=once: the end of a shell is the machine's
   bool probe = false;                       // layerboot.probe: say that we run, and power off
   bool timing = false;                      // layerboot.timing: say on the console how far the boot is
   bool agent = false;                       // layerboot.agent: there is a port for the agent

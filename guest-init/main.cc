@@ -109,10 +109,16 @@ NetworkChoice choose_image_network(const Start& start) {
   stop_boot("cannot run " + path + because());
 }
 
+[[noreturn]] void end_after_shell() {
+  say("the shell has ended: powering off");
+  power_off();
+}
+
 void run_asked_shell(const BootOptions& options, const Start& start) {
   if (!is_shell(options.init)) return;
   say("shell " + options.init + " on the mounted root. `exit` goes on booting, `poweroff -f` powers off.");
   if (!run_shell(options.init)) stop_boot("cannot run " + options.init);
+  if (options.shell_once) end_after_shell();
   if (start.kind == GuestKind::kInit && start.init.empty()) {
     say("the shell has ended and the image has no init: powering off");
     power_off();
@@ -156,7 +162,10 @@ void bring_getty_keeper(const Start& start) {
   steps.reached("initrd: mounts");
   ModuleLoader modules;
   modules.load_for_devices();
-  if (options.single) run_recovery_shell();
+  if (options.single) {
+    run_recovery_shell();
+    if (options.shell_once) end_after_shell();
+  }
   modules.load("fs-" + options.root_type);
   if (options.upper) {
     modules.load("fs-overlay");

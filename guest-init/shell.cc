@@ -1,16 +1,21 @@
 #include "guest-init/shell.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <vector>
 
 #include "guest-init/console.h"
 #include "guest-init/exit_codes.h"
+#include "guest-init/fd.h"
 #include "guest-init/files.h"
+#include "guest-init/power_button.h"
 
 namespace guest_init {
 
@@ -44,8 +49,13 @@ std::string console_terminal() {
   _exit(kNotFound);
 }
 
-/// Waits for `child`, reaping orphans, and heeds the signals that ask PID 1 for the machine's end.
+/// Waits for `child`, reaping orphans, and heeds what asks for the machine's end: signals to PID 1, and the
+/// power button, which nobody else hears by now.
 int wait_for(pid_t child, const sigset_t& signals) {
+  const Fd root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  PowerButton button;
+  button.open(root.get());
+  const Fd heard(signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC));
   for (;;) {
     int status = 0;
     pid_t ended;
@@ -53,9 +63,18 @@ int wait_for(pid_t child, const sigset_t& signals) {
       if (ended == child) return status;
     }
     if (ended < 0 && errno == ECHILD) return 0;
-    const int number = sigwaitinfo(&signals, nullptr);
-    if (number == SIGUSR1 || number == SIGUSR2) power_off();
-    if (number == SIGTERM) restart();
+    std::vector<pollfd> polls = {{heard.get(), POLLIN, 0}};
+    button.add_polls(polls);
+    poll(polls.data(), polls.size(), -1);
+    signalfd_siginfo signal{};
+    while (read(heard.get(), &signal, sizeof(signal)) > 0) {
+      if (signal.ssi_signo == SIGUSR1 || signal.ssi_signo == SIGUSR2) power_off();
+      if (signal.ssi_signo == SIGTERM) restart();
+    }
+    if (button.pressed()) {
+      say("power button: powering off");
+      power_off();
+    }
   }
 }
 

@@ -77,6 +77,12 @@ bool AgentBroker::power_off() {
   return true;
 }
 
+void AgentBroker::set_console_window(WindowSize size) {
+  if (!decoder_.in_step()) return;
+  const std::uint32_t number = std::uint32_t{size.rows} | std::uint32_t{size.columns} << 16U;
+  to_guest(0, FrameType::kWindow, {reinterpret_cast<const char*>(&number), sizeof(number)});
+}
+
 void AgentBroker::greet() {
   // Fresh each time: an answer to an earlier hello, or a look-alike in what a program says, is not the
   // answer.

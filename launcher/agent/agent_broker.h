@@ -12,6 +12,7 @@
 #include <string>
 
 #include "guest-init/agent_protocol.h"
+#include "launcher/host/window_size.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
 
@@ -54,6 +55,8 @@ class AgentBroker {
   void guest_reset();
   /// Asks the agent to shut the guest down in order. False before the guest has answered.
   bool power_off();
+  /// Tells the agent the size of the console's terminal. Nothing before the guest has answered.
+  void set_console_window(WindowSize size);
 
  private:
   class Client;

@@ -26,6 +26,7 @@ struct GuestPlan {
   std::filesystem::path agent_socket;             // for exec and ssh
   guest_init::SessionRequest main;                // what to run, in a guest whose first process is ours
   std::optional<guest_init::GuestKind> expected;  // as expected_guest() has it
+  bool shell_once = false;  // the console's input is a shell's, from when it is there to its end
   std::vector<SharedSocket> sockets;
   bool docker = false;  // what the containers of the guest's Docker publish is published here
 };
@@ -57,6 +58,8 @@ class GuestLink {
   /// Hands a signal on to the workload. False when none runs.
   bool signal_main(int number);
   void window_changed();
+  /// Of the console's terminal, on which no workload of ours runs. Nothing before the agent has answered.
+  void set_console_window(WindowSize size) { broker_->set_console_window(size); }
   /// Whether the guest is known to run a workload, and no init of its own.
   [[nodiscard]] bool runs_command() const { return kind_ == guest_init::GuestKind::kCommand; }
   [[nodiscard]] bool has_answered() const { return kind_.has_value(); }

@@ -134,6 +134,9 @@ Result<VmConfig> config_for(const Options& options, const VmRecord& record,
   config.vmlinuz = kernel.vmlinuz;
   config.initrd = kernel.initrd;
   config.tcg_append = kernel.tcg_append;
+  // Somebody who is not at a terminal can't go on after it.
+  config.shell_once = options.command == Command::kRun && !options.detach && !options.no_initrd &&
+                      boots_into_shell(options.append) && ::isatty(STDIN_FILENO) == 0;
   config.timing = options.timing;
   config.quiet = options.log_level == LogLevel::kWarn;
   config.debug = options.log_level == LogLevel::kDebug;
@@ -284,6 +287,7 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
                          .main = main_request(config),
                          .expected = expected_guest(config),
                          .sockets = config.sockets,
+                         .shell_once = config.shell_once,
                          .docker = config.docker};
   if (config.docker)
     plan.guest->sockets.push_back({directory.paths().docker_socket().string(), kDockerSocket});

@@ -7,6 +7,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdio>
+#include <functional>
 #include <utility>
 
 #include "launcher/cli/console_text.h"
@@ -15,6 +16,7 @@
 #include "launcher/console/console_log.h"
 #include "launcher/host/log_bound.h"
 #include "launcher/host/time_text.h"
+#include "launcher/host/window_size.h"
 #include "launcher/vm/control_client.h"
 #include "launcher/vm/vm_list.h"
 #include "oci-mount/base/files.h"
@@ -133,11 +135,35 @@ Result<void> join_console(const StateDirs& dirs, const Options& options) {
   const auto leave = [&] {
     left = true;
     io.stop();
+namespace {
+
+/// The console's terminal in the guest is as large as this one, as far as the VM's launcher knows how.
+void tell_window(const VmPaths& paths) {
+  const auto window = window_of(STDIN_FILENO);
+  auto client = window ? ControlClient::connect(paths.control_socket())
+                       : Result<ControlClient>(fail(ENOTTY, "no terminal"));
+  if (!client) return;
+  ControlRequest request;
+  request.verb = ControlVerb::kWindow;
+  request.window = *window;
+  if (const auto told = client->ask(request); !told) log_debug("the window: ", told.error().describe());
+}
+
+}  // namespace
+
   };
   signals.async_wait([&](boost::system::error_code error, int) {
     if (!error) leave();
   });
   bool on_terminal = false;
+  boost::asio::signal_set resized(io, SIGWINCH);
+  const std::function<void(boost::system::error_code, int)> follow = [&](boost::system::error_code error,
+                                                                         int) {
+    if (error) return;
+    resized.async_wait(follow);
+    tell_window(vm.paths);
+  };
+  resized.async_wait(follow);
   {
     Console console(io, std::move(stream.socket), STDIN_FILENO, STDOUT_FILENO,
                     {.escape = leave, .shell = {}, .closed = [&] { io.stop(); }});
@@ -153,5 +179,6 @@ Result<void> join_console(const StateDirs& dirs, const Options& options) {
   if (!left) log_info("VM ", options.name, " has ended");
   return {};
 }
+      tell_window(vm.paths);
 
 }  // namespace layerboot::launcher

@@ -57,7 +57,18 @@ Result<void> Console::start() { return begin(true); }
 Result<void> Console::start_without_given_input() { return begin(false); }
 
 void Console::read_given_input() {
-  if (input_->usable() && !terminal_ && ::isatty(input_fd_) == 0) read_input();
+  if (terminal_ || ::isatty(input_fd_) != 0) return;
+  if (input_->usable()) return read_input();
+  if (handlers_.input_ended) handlers_.input_ended();
+}
+
+void Console::type(std::string_view text) {
+  if (!typed_.empty() || input_busy_) return;
+  typed_ = text;
+  boost::asio::async_write(guest_, boost::asio::buffer(typed_),
+                           [weak = std::weak_ptr(self_)](error_code, std::size_t) {
+                             if (const auto self = weak.lock()) (*self)->typed_.clear();
+                           });
 }
 
 Result<void> Console::begin(bool take_given_input) {
@@ -82,7 +93,9 @@ void Console::read_input() {
                                      if (!error) return console.write_guest(size_bytes);
                                      // At its end the guest goes on.
                                      console.input_busy_ = false;
-                                     if (error == boost::asio::error::operation_aborted) console.read_input();
+                                     if (error == boost::asio::error::operation_aborted)
+                                       return console.read_input();
+                                     if (console.handlers_.input_ended) console.handlers_.input_ended();
                                    });
 }
 

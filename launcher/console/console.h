@@ -51,8 +51,10 @@ class Console {
   struct Handlers {
     std::function<void()> escape;  // the person wants out; may come again
     std::function<void()> shell;   // the person wants a shell; may be empty, and then the key is the guest's
-    std::function<void()>
-        closed;  // the guest's end is closed and all it said is written; may destroy the console
+    /// The guest's end is closed and all it said is written; may destroy the console.
+    std::function<void()> closed;
+    /// Input that is no terminal has ended, or there is none.
+    std::function<void()> input_ended = {};
   };
 
   /// `guest` is our end of the serial line's socket; `input` and `output` are lent. Descriptors are reopened
@@ -68,6 +70,8 @@ class Console {
   /// else's.
   Result<void> start_without_given_input();
   void read_given_input();
+  /// To the guest, behind what has come from the input. REQUIRES: that has ended.
+  void type(std::string_view text);
   /// True when a terminal is raw: the person has to know the way out.
   [[nodiscard]] bool on_terminal() const { return terminal_.has_value(); }
 
@@ -98,6 +102,7 @@ class Console {
   std::optional<RawTerminal> terminal_;
   bool input_busy_ = false;  // from_input_ is being filled, or on its way to the guest
   bool lent_ = false;
+  std::string typed_;  // by type(), on its way
   std::string missed_;
   std::shared_ptr<Console*> self_;
 };

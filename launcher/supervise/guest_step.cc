@@ -33,6 +33,11 @@ std::optional<GuestStep> parse_guest_step(std::string_view line) {
   return step;
 }
 
+bool says_shell_begins(std::string_view line) {
+  return line.find("layerboot: shell ") != std::string_view::npos ||
+         line.find("layerboot: recovery shell;") != std::string_view::npos;
+}
+
 std::string parse_boot_stop(std::string_view line) {
   const std::size_t at = line.find(kStopPrefix);
   return at == std::string_view::npos ? "" : printable(line.substr(at + kStopPrefix.size()));

@@ -16,6 +16,9 @@ struct GuestStep {
 /// Reads "layerboot: timing: STEP [-MICROSECONDS]", wherever in a line of the console it begins.
 [[nodiscard]] std::optional<GuestStep> parse_guest_step(std::string_view line);
 
+/// Whether the line says that one of guest-init's shells begins.
+[[nodiscard]] bool says_shell_begins(std::string_view line);
+
 /// Reads "layerboot: boot stopped: WHAT", likewise: WHAT, printable. Empty when that is not said.
 [[nodiscard]] std::string parse_boot_stop(std::string_view line);
 

@@ -74,7 +74,10 @@ class Supervision {
   void show_console();
   Result<void> join_console();
   void leave_console();
+  void end_shell();
   void open_shell();
+  void take_own_window();
+  void tell_window();
   void guest_answered(guest_init::GuestKind kind);
   void main_ended(const SessionEnd& end);
   bool hand_on_signal(int number);
@@ -143,7 +146,9 @@ class Supervision {
   std::unique_ptr<PauseLease> pause_;  // after qmp_, whose answers it waits for
   std::unique_ptr<GuestLink> link_;
   boost::asio::steady_timer hold_timer_{io_};
+  boost::asio::steady_timer shell_timer_{io_};  // until a shell without further input is told again to end
   std::string held_;
+  std::optional<WindowSize> window_;           // of the terminal that was last at the console, or has changed
   std::optional<guest_init::GuestKind> kind_;  // as its agent has told
   std::optional<SessionEnd> main_end_;
   std::chrono::milliseconds power_down_bound_{};
@@ -157,6 +162,7 @@ class Supervision {
   bool console_decided_ = false;
   bool hold_ends_ = false;
   bool interrupted_ = false;
+  bool shell_told_ = false;  // that its input has ended
   bool greeted_ = false;
   std::optional<ExitStatus> vmm_status_;
   bool guest_shut_down_ = false;

@@ -70,17 +70,40 @@ Result<void> Supervision::join_console() {
                                                              [this] {
                                                                console_open_ = false;
                                                                finish_vmm_if_drained();
-                                                             }});
+                                                             },
+                                                         .input_ended = [this] { end_shell(); }});
   // One that asks for it may still turn out to run a command, whose input is then the same.
-  const bool known = !plan_.guest || plan_.guest->expected || kind_;
+  const bool known = !plan_.guest || ((plan_.guest->expected || kind_) && !plan_.guest->shell_once);
   LB_TRY(known ? console_->start() : console_->start_without_given_input());
   console_open_ = true;
   if (console_->on_terminal()) {
     const std::string name = plan_.control_socket.parent_path().filename().string();
+    take_own_window();
     log_info("console: Ctrl-] Ctrl-] s is a shell in the VM, without a password ('layerboot exec ", name,
              "' in another terminal is one too); Ctrl-] three times within a second stops the VM");
   }
   return {};
+}
+
+/// Who reads a serial line sees no end of input but this one. Said again: a shell that changes its terminal's
+/// mode meanwhile loses it.
+void Supervision::end_shell() {
+  if (!plan_.guest || !plan_.guest->shell_once || !console_ || going_down_) return;
+  console_->type(std::exchange(shell_told_, true) ? "\x04" : "\n\x04");
+  shell_timer_.expires_after(plan_.bounds.end_of_input);
+  shell_timer_.async_wait([this](error_code error) {
+    if (!error) end_shell();
+  });
+}
+
+void Supervision::take_own_window() {
+  window_ = window_of(plan_.console_input);
+  tell_window();
+}
+
+/// A guest whose agent has not answered is told when it does.
+void Supervision::tell_window() {
+  if (link_ && window_) link_->set_console_window(*window_);
 }
 
 /// The hub's first peer, for which the guest waits, goes on reading meanwhile.
@@ -93,7 +116,10 @@ void Supervision::open_shell() {
   shell_ = std::make_unique<ConsoleShell>(
       io_, *console_, plan_.console_input, plan_.console_output,
       // It is in the middle of telling us.
-      [this] { boost::asio::post(io_, [gone = std::shared_ptr<ConsoleShell>(std::move(shell_))] {}); });
+      [this] {
+        boost::asio::post(io_, [gone = std::shared_ptr<ConsoleShell>(std::move(shell_))] {});
+        take_own_window();
+      });
   auto socket = link_->new_session();
   const auto opened = socket ? shell_->start(*std::move(socket)) : std::unexpected(socket.error());
   if (opened) return;
@@ -106,6 +132,7 @@ void Supervision::guest_answered(GuestKind kind) {
   kind_ = kind;
   answered_at_ = std::chrono::steady_clock::now();
   hold_timer_.cancel();
+  tell_window();
   // What it was asked before, it has not heard. Not from here: its workload, if it has one, comes first.
   if (stopping_ && !going_down_) {
     boost::asio::post(io_, [this] {
@@ -137,6 +164,7 @@ void Supervision::main_ended(const SessionEnd& end) {
 bool Supervision::hand_on_signal(int number) {
   if (number == SIGWINCH && shell_) shell_->window_changed();
   if (number == SIGWINCH && link_) link_->window_changed();
+  if (number == SIGWINCH && !shell_ && console_ && console_->on_terminal()) take_own_window();
   if (number == SIGWINCH) return true;
   // The first Ctrl-C is the command's, as it would be without a VM.
   if (number != SIGINT || stopping_ || !link_ || interrupted_) return false;

@@ -131,6 +131,10 @@ Result<json> Supervision::answer(const ControlRequest& request) {
       // Not from here: what it leads to may end this connection before the answer is sent.
       boost::asio::post(io_, [this, request] { stop_by_request(request); });
       return json::object();
+    case ControlVerb::kWindow:
+      window_ = request.window;
+      tell_window();
+      return json::object();
     case ControlVerb::kResize:
       return resize_disk(request.size_bytes);
     case ControlVerb::kWait:
@@ -195,6 +199,9 @@ void Supervision::hear_line(std::string_view line) {
   // Later it is somebody else's to say.
   const bool booting = !answered_at_ || now - *answered_at_ < kStillBooting;
   if (auto why = parse_boot_stop(line); booting && !why.empty()) boot_stopped_ = std::move(why);
+  // What comes earlier is lost to a serial line that is not open yet.
+  if (console_ && plan_.guest && plan_.guest->shell_once && says_shell_begins(line))
+    console_->read_given_input();
   if (plan_.timeline == nullptr) return;
   if (const auto step = parse_guest_step(line)) plan_.timeline->mark(step->name, now - step->ago);
 }

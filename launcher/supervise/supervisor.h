@@ -19,13 +19,14 @@ namespace layerboot::launcher {
 /// How long each step of a teardown may take before the next, harsher one.
 struct SupervisorBounds {
   std::chrono::milliseconds power_down{90'000};  // the guest's own shutdown, slow under emulation
-  std::chrono::milliseconds hold{15'000};        // until a guest that speaks and whose agent does not is shown
-  std::chrono::milliseconds ask_again{15'000};   // of that, until it is asked once more, in every way
-  std::chrono::milliseconds quit{5'000};         // QEMU, asked to quit
-  std::chrono::milliseconds flush{30'000};       // a daemon, after SIGTERM
-  std::chrono::milliseconds kill{5'000};         // any of them, after SIGKILL
-  std::chrono::milliseconds drain{2'000};        // what the guest said last, into a slow standard output
-  std::chrono::milliseconds clear_up{30'000};    // QEMU, once the guest is off
+  std::chrono::milliseconds hold{15'000};  // until a guest that speaks and whose agent does not is shown
+  std::chrono::milliseconds end_of_input{1'000};  // until a shell is told again that its input has ended
+  std::chrono::milliseconds ask_again{15'000};    // of that, until it is asked once more, in every way
+  std::chrono::milliseconds quit{5'000};          // QEMU, asked to quit
+  std::chrono::milliseconds flush{30'000};        // a daemon, after SIGTERM
+  std::chrono::milliseconds kill{5'000};          // any of them, after SIGKILL
+  std::chrono::milliseconds drain{2'000};         // what the guest said last, into a slow standard output
+  std::chrono::milliseconds clear_up{30'000};     // QEMU, once the guest is off
   std::chrono::milliseconds same_end{500};  // a daemon that ends cleanly just before QEMU is seen to have
 };
 

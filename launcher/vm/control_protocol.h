@@ -7,16 +7,18 @@
 #include <string>
 #include <string_view>
 
+#include "launcher/host/window_size.h"
 #include "oci-mount/base/result.h"
 
 namespace layerboot::launcher {
 
-enum class ControlVerb { kStatus, kStop, kKill, kConsole, kLogs, kResize, kWait, kPause };
+enum class ControlVerb { kStatus, kStop, kKill, kConsole, kLogs, kResize, kWait, kPause, kWindow };
 
 struct ControlRequest {
   ControlVerb verb = ControlVerb::kStatus;
   std::optional<std::uint64_t> timeout_seconds;  // stop: for the guest's own shutdown
   std::uint64_t size_bytes = 0;                  // resize: of the disk of the guest's own upper
+  WindowSize window = {};                        // window: of the terminal that is at the console
 };
 
 /// Longer than this is no timeout but a mistake.

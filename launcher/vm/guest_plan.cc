@@ -14,12 +14,12 @@ std::vector<std::string> command_of(const VmConfig& config) {
   return guest_init::main_command(config.workload, main_request(config));
 }
 
-/// Somebody who asks for a shell of guest-init's wants the console.
-bool asks_for_shell(std::string_view append) {
+/// Somebody who asks for a shell of guest-init's, or for another init, wants the console.
+bool asks_for_init(std::string_view append, std::string_view ending) {
   while (!append.empty()) {
     const std::string_view word = append.substr(0, append.find(' '));
     append.remove_prefix(std::min(append.size(), word.size() + 1));
-    if (word == "single" || word.starts_with("init=")) return true;
+    if (word == "single" || (word.starts_with("init=") && word.ends_with(ending))) return true;
   }
   return false;
 }
@@ -49,7 +49,7 @@ guest_init::SessionRequest main_request(const VmConfig& config) {
 }
 
 std::optional<GuestKind> expected_guest(const VmConfig& config) {
-  if (config.boot == Boot::kInit || asks_for_shell(config.append)) return GuestKind::kInit;
+  if (config.boot == Boot::kInit || asks_for_init(config.append, "")) return GuestKind::kInit;
   if (config.boot == Boot::kCommand) return GuestKind::kCommand;
   const auto command = command_of(config);
   if (guest_init::names_init(command)) return GuestKind::kInit;
@@ -57,6 +57,8 @@ std::optional<GuestKind> expected_guest(const VmConfig& config) {
   if (config.image.empty() || !command.empty()) return std::nullopt;
   return GuestKind::kInit;
 }
+
+bool boots_into_shell(std::string_view append) { return asks_for_init(append, "sh"); }
 
 std::string guest_arguments(const VmConfig& config) {
   std::string line = " layerboot.agent";
@@ -67,6 +69,7 @@ std::string guest_arguments(const VmConfig& config) {
     line += str_cat(" layerboot.net=", config.net == Net::kUser ? "user" : "dhcp");
     for (const NetCard& card : config.more_nets) line += card.kind == Net::kUser ? ",user" : ",dhcp";
   }
+  if (config.shell_once) line += " layerboot.shell=once";
   if (!config.dns.empty()) line += " layerboot.resolver=image";
   if (config.cgroup_v1) {
     line +=

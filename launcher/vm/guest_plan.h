@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "guest-init/agent_protocol.h"
 #include "guest-init/workload.h"
@@ -17,6 +18,9 @@ std::optional<guest_init::GuestKind> expected_guest(const VmConfig& config);
 
 /// The request for the VM's own workload, should the guest turn out to need one. Pure.
 guest_init::SessionRequest main_request(const VmConfig& config);
+
+/// Whether these kernel arguments have guest-init run a shell on the console. Pure.
+bool boots_into_shell(std::string_view append);
 
 /// The part of the kernel's command line that is guest-init's, beginning with a blank.
 std::string guest_arguments(const VmConfig& config);

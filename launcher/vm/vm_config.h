@@ -46,6 +46,7 @@ struct VmConfig : RunSettings {
   unsigned qemu_uid = 0;            // whom QEMU becomes, user and group; 0: it stays who we are
   std::filesystem::path qemu_root;  // and what it then sees of the host; empty: what we see
   Machine machine = Machine::kQ35;
+  bool shell_once = false;      // a shell that --append asks for is all that is wanted
   bool timing = false;          // the guest is to say how far it is
   unsigned request_queues = 1;  // what QEMU asks of the daemon
   bool quiet = false;

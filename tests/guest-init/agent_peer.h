@@ -31,7 +31,8 @@ class AgentPeer {
  public:
   static constexpr int kPatienceMs = 60'000;  // against a hang, not an expectation of speed
 
-  explicit AgentPeer(GuestKind kind = GuestKind::kInit, ImageWorkload workload = {}) {
+  explicit AgentPeer(GuestKind kind = GuestKind::kInit, ImageWorkload workload = {},
+                     const std::string& image_root = "/") {
     int ends[2];
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     ours_ = ends[0];
@@ -45,7 +46,7 @@ class AgentPeer {
       plan.power_button = false;  // not this machine's
       plan.init_is_systemd = true;
       plan.port = ends[1];
-      const int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+      const int root = open(image_root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
       AgentLoop(plan, root).run();
     }
     close(ends[1]);

@@ -4,9 +4,14 @@
 #include <algorithm>
 
 #include <gtest/gtest.h>
+#include <pty.h>
+#include <sys/ioctl.h>
 #include <sys/un.h>
 
+#include <filesystem>
+
 #include "guest-init/freeze_upper.h"
+#include "guest-init/serial_console.h"
 #include "tests/guest-init/agent_peer.h"
 
 namespace guest_init {
@@ -32,6 +37,29 @@ TEST_F(Agent, HandsBackOutputErrorAndExitCode) {
   EXPECT_EQ(heard.output, "out\n");
   EXPECT_EQ(heard.error, "err\n");
   EXPECT_EQ(heard.code, 7U);
+}
+
+TEST_F(Agent, TheConsoleHasTheSizeThatIsTold) {
+  int outer = -1;
+  int inner = -1;
+  ASSERT_EQ(openpty(&outer, &inner, nullptr, nullptr, nullptr), 0);
+  const Fd person(outer);
+  const Fd terminal(inner);
+  // An image whose serial line is that terminal.
+  std::string root = (std::filesystem::temp_directory_path() / "agent_test-XXXXXX").string();
+  ASSERT_NE(mkdtemp(root.data()), nullptr);
+  std::filesystem::create_directories(root + "/dev");
+  std::filesystem::create_symlink(ptsname(outer), root + "/dev/" + std::string(kSerialConsole));
+  AgentPeer peer(GuestKind::kInit, {}, root);
+  winsize size{};
+  for (const std::uint32_t rows : {33U, 50U}) {
+    peer.number(0, FrameType::kWindow, rows | 101U << 16U);
+    peer.greet(static_cast<std::uint8_t>(rows));  // what came before has been dealt with
+    EXPECT_EQ(ioctl(outer, TIOCGWINSZ, &size), 0);
+    EXPECT_EQ(size.ws_row, rows);
+    EXPECT_EQ(size.ws_col, 101);
+  }
+  std::filesystem::remove_all(root);
 }
 
 TEST_F(Agent, ExitCodesAreAShells) {

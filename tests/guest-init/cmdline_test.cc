@@ -131,5 +131,11 @@ TEST(Cmdline, SkipsSharesThatNameNoPlace) {
                   .shares.empty());
 }
 
+TEST(CommandLine, AShellMayBeAllThatIsWanted) {
+  EXPECT_TRUE(parse_command_line("layerboot.shell=once").shell_once);
+  EXPECT_FALSE(parse_command_line("layerboot.shell=often").shell_once);
+  EXPECT_FALSE(parse_command_line("quiet").shell_once);
+}
+
 }  // namespace
 }  // namespace guest_init

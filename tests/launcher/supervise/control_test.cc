@@ -32,11 +32,23 @@ TEST(ControlProtocol, AResizeHasASize) {
   EXPECT_EQ(back->size_bytes, 1U << 30U);
 }
 
+TEST(ControlProtocol, AWindowHasTwoSides) {
+  ControlRequest request;
+  request.verb = ControlVerb::kWindow;
+  request.window = {.rows = 33, .columns = 65535};
+  const auto back = parse_control_request(control_request_line(request));
+  ASSERT_TRUE(back) << back.error().describe();
+  EXPECT_EQ(back->verb, ControlVerb::kWindow);
+  EXPECT_EQ(back->window, request.window);
+}
+
 TEST(ControlProtocol, RefusesWhatIsNoRequest) {
   for (const char* line :
        {"", "stop", "[]", "{}", R"({"do":1})", R"({"do":"fly"})", R"({"do":"stop","timeout_seconds":-1})",
         R"({"do":"stop","timeout_seconds":"9"})", R"({"do":"stop","timeout_seconds":86401})",
-        R"({"do":"resize"})", R"({"do":"resize","bytes":"1G"})"}) {
+        R"({"do":"window","rows":24})", R"({"do":"window","rows":0,"columns":80})",
+        R"({"do":"window","rows":24,"columns":65536})", R"({"do":"resize"})",
+        R"({"do":"resize","bytes":"1G"})"}) {
     EXPECT_FALSE(parse_control_request(line)) << line;
   }
 }

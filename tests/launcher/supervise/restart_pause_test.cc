@@ -7,6 +7,7 @@
 #include <csignal>
 #include <thread>
 
+#include "launcher/host/signals.h"
 #include "launcher/vm/control_client.h"
 #include "tests/launcher/scratch_dir.h"
 
@@ -24,6 +25,7 @@ class RestartPause : public testing::Test {
   void begin(milliseconds pause) {
     process_ = fork();
     if (process_ != 0) return;
+    ignore_idle_signals();
     const auto go_on = pause_before_restart(path_, pause);
     _exit(go_on ? (*go_on ? kGoesOn : kIsOver) : 1);
   }
@@ -56,6 +58,8 @@ TEST_F(RestartPause, GoesOnWhenItIsOver) {
 TEST_F(RestartPause, IsThereForStop) {
   begin(kLong);
   auto client = connect();
+  // Nobody's here, and no reason to end.
+  for (const int signal : kIdleSignals) kill(process_, signal);
   const auto answer = client.ask({});
   ASSERT_TRUE(answer) << answer.error().describe();
   EXPECT_EQ(answer->at("state"), "restarting");

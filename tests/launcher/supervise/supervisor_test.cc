@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pty.h>
+#include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -13,6 +15,7 @@
 #include <fstream>
 #include <thread>
 
+#include "launcher/host/signals.h"
 #include "oci-mount/base/unique_fd.h"
 #include "tests/launcher/scratch_dir.h"
 
@@ -355,6 +358,15 @@ TEST_F(SupervisorTest, ADaemonThatDoesNotEndIsKilledAndThatIsAnError) {
   expect_error(supervise(plan_), "vfsd ended with signal 9");
 }
 
+TEST_F(SupervisorTest, IdleSignalsEndNothing) {
+  ignore_idle_signals();
+  daemon(kDaemonServes);
+  qemu("for name in USR1 USR2 PIPE WINCH; do kill -$name $PPID; done; sleep 0.3; power_off");
+  const auto outcome = supervise(plan_);
+  EXPECT_TRUE(outcome) << outcome.error().describe();
+  EXPECT_EQ(log(), "started\nqmp_capabilities\noff\nflushed\n");
+}
+
 TEST_F(SupervisorTest, ASignalBeforeTheVmStarts) {
   daemon("trap 'note flushed; exit 0' TERM; kill -INT $PPID; while :; do :; done");
   qemu("power_off");
@@ -475,6 +487,48 @@ TEST_F(LateAgentTest, AnInitHasTheInputOnItsConsole) {
   const auto outcome = supervise(plan_);
   ASSERT_TRUE(outcome) << outcome.error().describe();
   EXPECT_EQ(scratch_.read("heard"), "typed line\n");
+}
+
+TEST_F(LateAgentTest, AShellHasTheInputWhenItIsThereAndThenItsEnd) {
+  plan_.guest->expected = guest_init::GuestKind::kInit;
+  plan_.guest->shell_once = true;
+  plan_.bounds.end_of_input = milliseconds(20);
+  qemu(
+      "sleep 0.2; printf 'layerboot: shell /bin/sh on the mounted root.\\r\\n' >&4\n"
+      "head -c 15 <&4 > heard; power_off");
+  const auto outcome = supervise(plan_);
+  ASSERT_TRUE(outcome) << outcome.error().describe();
+  EXPECT_EQ(scratch_.read("heard"), "typed line\n\n\x04\x04\x04");
+}
+
+TEST_F(LateAgentTest, AShellWithoutInputIsToldAtOnce) {
+  plan_.guest->expected = guest_init::GuestKind::kInit;
+  plan_.guest->shell_once = true;
+  plan_.console_input = input_.get();
+  qemu("printf 'layerboot: recovery shell; the root\\r\\n' >&4; head -c 2 <&4 > heard; power_off");
+  const auto outcome = supervise(plan_);
+  ASSERT_TRUE(outcome) << outcome.error().describe();
+  EXPECT_EQ(scratch_.read("heard"), "\n\x04");
+}
+
+/// On a terminal of 33 rows and 101 columns.
+TEST_F(LateAgentTest, TheConsolesTerminalHasTheSizeOfThisOne) {
+  int outer = -1;
+  int inner = -1;
+  winsize size{.ws_row = 33, .ws_col = 101, .ws_xpixel = 0, .ws_ypixel = 0};
+  ASSERT_EQ(::openpty(&outer, &inner, nullptr, nullptr, &size), 0);
+  const UniqueFd person(outer);
+  const UniqueFd terminal(inner);
+  plan_.console_input = terminal.get();
+  plan_.guest->expected = guest_init::GuestKind::kInit;
+  // Of both frames, once it answers and when it is told that something has changed, session and type, and the
+  // payload: 33 and 101, little-endian.
+  qemu("answer 1; head -c 12 <&6 > first; kill -WINCH $PPID; head -c 12 <&6 > second; power_off");
+  const auto outcome = supervise(plan_);
+  ASSERT_TRUE(outcome) << outcome.error().describe();
+  const std::string frame("\0\0\0\0\x06\0\x04\0\x21\0\x65\0", 12);
+  EXPECT_EQ(scratch_.read("first"), frame);
+  EXPECT_EQ(scratch_.read("second"), frame);
 }
 
 TEST_F(SupervisorTest, ResetsOfOursAndManyOfOneRebootAreFine) {

@@ -53,6 +53,17 @@ TEST(ExpectedGuest, ThePersonDecidesAboveAll) {
   }
 }
 
+TEST(BootsIntoShell, SingleAndAnInitThatIsOne) {
+  for (const char* append : {"single", "quiet init=/bin/bash", "init=/bin/sh -- -x"})
+    EXPECT_TRUE(boots_into_shell(append));
+  for (const char* append : {"", "init=/sbin/init", "singles", "sh"})
+    EXPECT_FALSE(boots_into_shell(append)) << append;
+  VmConfig config = image_with({}, {"/sbin/init"});
+  EXPECT_EQ(guest_arguments(config).find("layerboot.shell"), std::string::npos);
+  config.shell_once = true;
+  EXPECT_NE(guest_arguments(config).find(" layerboot.shell=once"), std::string::npos);
+}
+
 TEST(MainRequest, IsWhatWasAskedFor) {
   VmConfig config = image_with({"entry"}, {"cmd"});
   config.guest_command = {"given"};
