@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <csignal>
 #include <ctime>
 #include <string>
@@ -54,7 +55,10 @@ void mount_cgroup_v1() {
 void set_host_name() {
   std::string name = read_text("/etc/hostname");
   name.resize(std::min(name.find_first_of(" \t\n"), name.size()));
-  if (!name.empty()) sethostname(name.data(), name.size());
+  // An image's own may be longer than a kernel takes.
+  if (name.size() > HOST_NAME_MAX) name.resize(std::min<std::size_t>(name.find('.'), HOST_NAME_MAX));
+  if (!name.empty() && sethostname(name.data(), name.size()) != 0)
+    say("cannot take the host name " + name + because());
 }
 
 int pause_ms(int duration_ms) {

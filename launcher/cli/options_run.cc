@@ -102,8 +102,9 @@ Result<void> check_network(const Options& options) {
 Result<void> check_guest(const Options& options) {
   if (options.volumes.size() > kMaxVolumes) return fail(EINVAL, "--volume: at most ", kMaxVolumes);
   if (options.tmpfs.size() > kMaxTmpfs) return fail(EINVAL, "--tmpfs: at most ", kMaxTmpfs);
-  if (!options.hostname.empty() && hostname_for(options.hostname) != options.hostname) {
-    return fail(EINVAL, "--hostname ", options.hostname, ": use letters, digits and '-'");
+  if (was_given(options, "--hostname")) {
+    if (const auto good = check_hostname(options.hostname); !good)
+      return while_doing(good.error(), "--hostname");
   }
   return {};
 }

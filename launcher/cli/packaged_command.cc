@@ -65,7 +65,8 @@ Result<std::vector<std::string>> option_words() {
 /// The container's, which its engine has made known to others.
 std::string host_name() {
   char name[HOST_NAME_MAX + 1] = {};
-  return ::gethostname(name, sizeof(name) - 1) == 0 ? hostname_for(name) : std::string();
+  if (::gethostname(name, sizeof(name) - 1) != 0) return {};
+  return check_hostname(name) ? std::string(name) : hostname_for(name);
 }
 
 Result<void> take_container(const StateDirs& dirs, Options& run) {

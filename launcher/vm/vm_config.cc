@@ -121,6 +121,30 @@ std::uint64_t upper_cap_bytes(const RunSettings& settings, std::uint64_t quota_b
 
 std::string volume_tag(std::size_t number) { return str_cat("volume", number); }
 
+Result<void> check_hostname(std::string_view hostname) {
+  constexpr std::size_t kMaxLabelBytes = 63;
+  constexpr std::size_t kMaxBytes = 253;
+  bool good = hostname.size() <= kMaxBytes;
+  for (std::string_view rest = hostname; good;) {
+    const auto dot = rest.find('.');
+    const std::string_view label = rest.substr(0, dot);
+    good = !label.empty() && label.size() <= kMaxLabelBytes && !label.starts_with('-') &&
+           !label.ends_with('-') &&
+           std::ranges::all_of(label, [](char c) { return is_alphanumeric(c) || c == '-'; });
+    if (dot == std::string_view::npos) break;
+    rest.remove_prefix(dot + 1);
+  }
+  if (good) return {};
+  return fail(EINVAL, "'", hostname, "' is no host name: letters, digits and '-' within a label, at most ",
+              kMaxLabelBytes, " of them, labels with dots between them, at most ", kMaxBytes,
+              " bytes in all");
+}
+
+std::string kernel_hostname(std::string_view hostname) {
+  constexpr std::size_t kMaxKernelBytes = 64;
+  return std::string(hostname.size() <= kMaxKernelBytes ? hostname : hostname.substr(0, hostname.find('.')));
+}
+
 std::string hostname_for(std::string_view name) {
   std::string hostname(name);
   for (char& c : hostname) {

@@ -92,6 +92,13 @@ inline constexpr std::size_t kMaxNameLength = 63;
 /// kMaxNameLength, starting with a letter or digit.
 Result<void> check_name(std::string_view name);
 
+/// A host name as engines take it: labels of letters, digits and '-', which is neither first nor last, at
+/// most 63 bytes each and 253 in all, with dots between them.
+Result<void> check_hostname(std::string_view hostname);
+
+/// What of it the kernel can hold (64 bytes): all, or its first label. The whole is in /etc/hosts.
+std::string kernel_hostname(std::string_view hostname);
+
 /// `name` with what a host name may not hold replaced by '-'.
 std::string hostname_for(std::string_view name);
 

@@ -73,8 +73,10 @@ Result<void> add_drop_in(TarWriter& tar, std::string_view unit, std::string_view
 }
 
 std::string hosts_file(std::string_view hostname, const std::vector<HostEntry>& further) {
+  const std::string_view first_label = hostname.substr(0, hostname.find('.'));
   std::string text =
-      str_cat("127.0.0.1 localhost\n127.0.1.1 ", hostname,
+      str_cat("127.0.0.1 localhost\n127.0.1.1 ", hostname, first_label == hostname ? "" : " ",
+              first_label == hostname ? "" : first_label,
               "\n::1 localhost ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n");
   for (const HostEntry& entry : further) text += str_cat(entry.address, ' ', entry.name, '\n');
   return text;
@@ -142,7 +144,7 @@ Result<std::string> vm_layer_tar(const VmConfig& config, const std::vector<Layer
   // For root alone: an image's environment may hold what nobody else is to know.
   LB_TRY(tar.add_file(std::string_view(guest_init::kWorkloadFile).substr(1),
                       guest_init::encode_workload(config.workload), 0600));
-  LB_TRY(tar.add_file("etc/hostname", hostname + "\n"));
+  LB_TRY(tar.add_file("etc/hostname", kernel_hostname(hostname) + "\n"));
   LB_TRY(tar.add_file("etc/hosts", hosts_file(hostname, config.hosts)));
   LB_TRY(tar.add_file("etc/machine-id", config.machine_id.empty() ? "" : config.machine_id + "\n", 0444));
   if (const std::string resolver = resolver_file(config); !resolver.empty()) {

@@ -103,5 +103,20 @@ TEST(MacAddress, IsOfTheMachineAndStable) {
   EXPECT_EQ(mac_address("0123456789abcdef0123456789ffffff", 2), "52:54:00:00:00:01");
 }
 
+TEST(HostnameTest, HasLabelsAndDotsAsEnginesTakeThem) {
+  const std::string label(63, 'a');
+  const std::string longest = label + "." + label + "." + label + "." + std::string(61, 'b');
+  for (const std::string& good : {std::string("a"), std::string("web-1.example.org"), label, longest}) {
+    EXPECT_TRUE(check_hostname(good)) << good;
+  }
+  for (const std::string& bad :
+       {std::string(), label + "a", longest + "b", std::string("a..b"), std::string("a."), std::string(".a"),
+        std::string("-a"), std::string("a-"), std::string("a_b"), std::string("a b")}) {
+    EXPECT_FALSE(check_hostname(bad)) << bad;
+  }
+  EXPECT_EQ(kernel_hostname(std::string(60, 'a') + ".bcd"), std::string(60, 'a') + ".bcd");
+  EXPECT_EQ(kernel_hostname(std::string(60, 'a') + ".bcde"), std::string(60, 'a'));
+}
+
 }  // namespace
 }  // namespace layerboot::launcher

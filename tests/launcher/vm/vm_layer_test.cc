@@ -46,6 +46,17 @@ TEST(VmLayer, GnuTarReadsWhatIsInIt) {
   EXPECT_TRUE(modes->starts_with("-r--r--r-- 0/0 ")) << *modes;
 }
 
+TEST(VmLayer, ALongHostNameIsWholeInHostsAlone) {
+  VmConfig config = example();
+  config.hostname = "web.example.org";
+  EXPECT_NE(vm_layer_tar(config)->find("127.0.1.1 web.example.org web\n"), std::string::npos);
+  config.hostname = "web." + std::string(63, 'a') + ".org";
+  const auto tar = vm_layer_tar(config);
+  ASSERT_TRUE(tar);
+  EXPECT_NE(tar->find("127.0.1.1 " + config.hostname + " web\n"), std::string::npos);
+  EXPECT_EQ(tar->find(std::string("\0") + config.hostname + "\n"), std::string::npos);
+}
+
 TEST(VmLayer, OnADiskTheKernelsModulesStayMountedToTheEnd) {
   VmConfig config = example();
   config.kernel_release = "6.12.9+deb12-cloud-amd64";
