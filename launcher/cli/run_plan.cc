@@ -161,6 +161,7 @@ Result<void> check_network(const Options& options) {
     auto there = check_interface(tap);
     if (!there) return while_doing(there.error(), "--net");
   }
+  LB_TRY(check_ports_differ(options.published));
   for (const PublishedPort& port : options.published) {
     auto free = check_port_free(port.address, port.host, port.udp);
     if (!free) return while_doing(free.error(), "--publish");
@@ -286,8 +287,8 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
   plan.guest = GuestPlan{.agent_socket = directory.paths().agent_socket(),
                          .main = main_request(config),
                          .expected = expected_guest(config),
-                         .sockets = config.sockets,
                          .shell_once = config.shell_once,
+                         .sockets = config.sockets,
                          .docker = config.docker};
   if (config.docker)
     plan.guest->sockets.push_back({directory.paths().docker_socket().string(), kDockerSocket});

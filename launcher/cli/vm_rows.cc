@@ -73,8 +73,9 @@ constexpr std::array kFields = {ListField<VmRow>{"Name", name},      ListField<V
                                 ListField<VmRow>{"Upper", upper},    ListField<VmRow>{"PID", pid},
                                 ListField<VmRow>{"Swap", swap_size}, ListField<VmRow>{"Problem", problem}};
 
-constexpr std::array<std::string_view, 6> kStates = {"running",  "paused",  "starting",
-                                                     "stopping", "stopped", "serving"};
+/// All that VmView::state() may say.
+constexpr std::array<std::string_view, 8> kStates = {"running", "paused",  "starting",   "stopping",
+                                                     "stopped", "serving", "restarting", "unknown"};
 
 Result<ListFilter> parse_filter(const std::string& text) {
   ListFilter filter = split_filter(text);
@@ -88,7 +89,7 @@ Result<ListFilter> parse_filter(const std::string& text) {
   return fail(
       EINVAL, "--filter ", text,
       ": write name=PATTERN, image=PATTERN, label=NAME[=VALUE], or state= with running, paused, starting, "
-      "stopping, stopped or serving");
+      "stopping, stopped, restarting, serving or unknown");
 }
 
 bool passes(const VmView& vm, const ListFilter& filter) {

@@ -115,6 +115,21 @@ bool is_published(const RunSettings& settings, const PublishedPort& port) {
 
 }  // namespace
 
+Result<void> check_ports_differ(const std::vector<PublishedPort>& ports) {
+  static constexpr std::string_view kAll = "0.0.0.0";
+  for (auto one = ports.begin(); one != ports.end(); ++one) {
+    const auto same = std::find_if(ports.begin(), one, [&one](const PublishedPort& other) {
+      return one->host != 0 && other.host == one->host && other.udp == one->udp &&
+             (other.address == one->address || std::string_view(other.address) == kAll ||
+              std::string_view(one->address) == kAll);
+    });
+    if (same == one) continue;
+    return fail(EINVAL, "--publish: ", one->address, ':', one->host, " is to lead to port ", same->guest,
+                " of the guest and to ", one->guest, ": take another port of this host for one of them");
+  }
+  return {};
+}
+
 std::string port_text(const PublishedPort& port) { return str_cat(port.guest, port.udp ? "/udp" : "/tcp"); }
 
 Result<void> publish_exposed(const std::vector<std::string>& exposed, RunSettings& settings) {

@@ -206,6 +206,9 @@ Result<SharedSocket> parse_shared_socket(std::string_view text);
 /// 8000-8009; without HOST any free port.
 Result<std::vector<PublishedPort>> parse_published(std::string_view text);
 
+/// EINVAL where two of them want the same port of this host. Those at random differ.
+Result<void> check_ports_differ(const std::vector<PublishedPort>& ports);
+
 /// `80/tcp`, in the guest.
 [[nodiscard]] std::string port_text(const PublishedPort& port);
 

@@ -50,6 +50,10 @@ TEST(Options, CommandsAboutVms) {
   expect_misuse({"logs", "--since", "soon", "vm"}, "soon");
   expect_misuse({"ps", "--filter", "size=3"}, "--filter size=3");
   expect_misuse({"ps", "--format", "{{.Colour}}"}, ".Colour");
+  for (const char* state : {"state=running", "state=paused", "state=starting", "state=stopping",
+                            "state=stopped", "state=restarting", "state=serving", "state=unknown"})
+    EXPECT_TRUE(parse({"ps", "--filter", state}).options) << state;
+  expect_misuse({"ps", "--filter", "state=gone"}, "restarting");
   EXPECT_TRUE(parse({"ps", "--filter", "status=exited", "--format", "{{.Name}}\t{{.Ports}}"}).options);
   EXPECT_EQ(parse({"rename", "old", "new"}).options->new_name, "new");
   expect_misuse({"rename", "old", "n/w"}, "n/w");
@@ -181,6 +185,10 @@ TEST(Options, MisuseIsOneLineAndStatus2) {
   expect_misuse({"run", "i", "-p", ":80"}, "HOST:]GUEST");
   expect_misuse({"run", "i", "-p", "80:80", "--net", "none"}, "--publish");
   expect_misuse({"run", "i", "--hostname", "a b"}, "--hostname");
+  expect_misuse({"run", "i", "--hostname", std::string(65, 'a').c_str()}, "--hostname");
+  expect_misuse({"run", "i", "--hostname", ""}, "--hostname");
+  expect_misuse({"run", "i", "-p", "8080:80", "-p", "8080:81"}, "127.0.0.1:8080");
+  expect_misuse({"run", "i", "-p", "0.0.0.0:8080:80", "-p", "127.0.0.1:8080:81"}, "8080");
   expect_misuse({"run", "i", "--ssh-key", "/dev/null"}, "public key");
   expect_misuse({"run", "i", "--quiet", "--debug"}, "--debug");
   expect_misuse({"run", "i", "--accel", "tcg", "--require-kvm"}, "--require-kvm");
