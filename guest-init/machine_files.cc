@@ -1,5 +1,6 @@
 #include "guest-init/machine_files.h"
 
+#include <algorithm>
 #include <array>
 
 #include "guest-init/serial_console.h"
@@ -38,6 +39,22 @@ bool names_device(std::string_view source) {
   return false;
 }
 
+/// Those of mount(8) that are no file system's own.
+std::string any_systems_options(std::string_view options) {
+  constexpr std::array<std::string_view, 19> kAny = {
+      "ro",         "rw",       "dev",        "nodev",       "suid",    "nosuid",  "exec",
+      "noexec",     "sync",     "async",      "dirsync",     "atime",   "noatime", "diratime",
+      "nodiratime", "relatime", "norelatime", "strictatime", "lazytime"};
+  std::string kept;
+  while (!options.empty()) {
+    const std::string_view option = options.substr(0, options.find(','));
+    options.remove_prefix(option.size() < options.size() ? option.size() + 1 : options.size());
+    const bool any = option.starts_with("x-") || std::find(kAny.begin(), kAny.end(), option) != kAny.end();
+    if (any) kept += (kept.empty() ? "" : ",") + std::string(option);
+  }
+  return kept.empty() ? "defaults" : kept;
+}
+
 }  // namespace
 
 std::string lenient_fstab(std::string_view text, const std::function<bool(const std::string&)>& known,
@@ -47,14 +64,19 @@ std::string lenient_fstab(std::string_view text, const std::function<bool(const 
     const std::string_view line = take_line(text);
     auto words = words_of(line);
     const bool entry = words.size() >= 3 && !words[0].starts_with('#');
-    const bool foreign = entry && words[1] != "/" && names_device(words[0]) && !known(words[0]);
-    if (!foreign) {
+    const bool foreign = entry && names_device(words[0]) && !known(words[0]);
+    const std::string options = words.size() < 4 ? "defaults" : words[3];
+    const bool root = foreign && words[1] == "/";
+    const std::string wanted = root ? any_systems_options(options) : options + "," + std::string(kLenient);
+    const bool checked = root && words.size() > 5 && words[5] != "0";
+    if (!foreign || (wanted == options && !checked)) {
       result += std::string(line) + "\n";
       continue;
     }
     changed.push_back(words[0]);
-    if (words.size() < 4) words.emplace_back("defaults");
-    words[3] += "," + std::string(kLenient);
+    if (words.size() < 4) words.emplace_back();
+    words[3] = wanted;
+    if (checked) words[5] = "0";
     for (std::size_t i = 0; i < words.size(); ++i) result += (i == 0 ? "" : " ") + words[i];
     result += "\n";
   }

@@ -17,15 +17,32 @@ TEST(LenientFstab, LeavesWhatIsHereAndDoesNotWaitForTheRest) {
   std::vector<std::string> changed;
   const std::string lenient =
       lenient_fstab(text, [](const std::string& device) { return device == "LABEL=here"; }, changed);
-  EXPECT_EQ(changed, (std::vector<std::string>{"UUID=2222-home", "/dev/sda5", "/dev/sdb1"}));
+  EXPECT_EQ(changed,
+            (std::vector<std::string>{"UUID=1111-root", "UUID=2222-home", "/dev/sda5", "/dev/sdb1"}));
   EXPECT_EQ(lenient,
             "# UUID=comment /x ext4\n"
-            "UUID=1111-root / ext4 errors=remount-ro 0 1\n"
+            "UUID=1111-root / ext4 defaults 0 0\n"
             "UUID=2222-home /home ext4 noatime,nofail,x-systemd.device-timeout=1s 0 2\n"
             "/dev/sda5 none swap sw,nofail,x-systemd.device-timeout=1s 0 0\n"
             "LABEL=here /data ext4\n"
             "tmpfs /tmp tmpfs defaults 0 0\n"
             "/dev/sdb1 /short ext4 defaults,nofail,x-systemd.device-timeout=1s\n");
+}
+
+TEST(LenientFstab, TheRootKeepsWhatEveryFileSystemTakes) {
+  std::vector<std::string> changed;
+  const auto lenient = [&changed](const char* text, bool here) {
+    return lenient_fstab(text, [here](const std::string&) { return here; }, changed);
+  };
+  EXPECT_EQ(lenient("/dev/sda1 / btrfs subvol=@,noatime,x-systemd.y,compress=zstd 0 1", false),
+            "/dev/sda1 / btrfs noatime,x-systemd.y 0 0\n");
+  EXPECT_EQ(changed.size(), 1U);
+  for (const char* stays :
+       {"/dev/sda1 / ext4 ro,noatime 0 0\n", "/dev/sda1 / ext4\n", "root / virtiofs x=y 0 1\n"})
+    EXPECT_EQ(lenient(stays, false), stays);
+  EXPECT_EQ(lenient("/dev/vda / ext4 errors=remount-ro 0 1\n", true),
+            "/dev/vda / ext4 errors=remount-ro 0 1\n");
+  EXPECT_EQ(changed.size(), 1U);
 }
 
 TEST(SerialGetty, IsBroughtWhereThereIsNone) {
