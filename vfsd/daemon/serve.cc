@@ -74,8 +74,13 @@ Result<void> shut_and_work(const Options& options, const ServedImage& image, IoE
                            std::chrono::steady_clock::time_point began, const Work& work) {
   LB_TRY(allow_only_serving(options.seccomp, calls_for(options, image, engine)));
   LB_TRY(announce_ready(options.ready_fd, {.began = began, .indexes_open = image.indexes_open}));
-  log_info("serving ", options.share.empty() ? options.image : options.share.native(), " on ",
-           options.socket_fd >= 0 ? str_cat("descriptor ", options.socket_fd) : options.socket_path.native());
+  const std::string& what = options.share.empty() ? options.image : options.share.native();
+  // Who has handed a connection down is told by the ready line, and has a person of its own to talk to.
+  if (options.socket_fd >= 0) {
+    log_debug("serving ", what, " on descriptor ", options.socket_fd);
+  } else {
+    log_info("serving ", what, " on ", options.socket_path.native());
+  }
   mask_stop_signals(SIG_UNBLOCK);
   work(server);
   mask_stop_signals(SIG_BLOCK);

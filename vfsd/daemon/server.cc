@@ -13,7 +13,11 @@ namespace asio = boost::asio;
 using Wait = asio::posix::stream_descriptor;
 
 Server::Server(Listener& listener, vhost::Backend& backend, fuse::Session& session, bool once)
-    : backend_(backend), session_(session), once_(once || listener.is_connected()), peers_(listener.peers()) {
+    : backend_(backend),
+      session_(session),
+      once_(once || listener.is_connected()),
+      for_another_(listener.is_connected()),
+      peers_(listener.peers()) {
   for (const int signal : {SIGTERM, SIGINT}) {
     boost::system::error_code error;
     signals_.add(signal, error);
@@ -21,7 +25,7 @@ Server::Server(Listener& listener, vhost::Backend& backend, fuse::Session& sessi
   }
   signals_.async_wait([this](boost::system::error_code error, int signal) {
     if (error) return;
-    log_info("stopping on signal ", signal);
+    tell(str_cat("stopping on signal ", signal));
     io_.stop();
   });
   if (listener.is_connected()) {
@@ -90,9 +94,17 @@ Result<void> Server::handle_messages() {
   }
 }
 
+void Server::tell(const std::string& what) const {
+  if (for_another_) {
+    log_debug(what);
+  } else {
+    log_info(what);
+  }
+}
+
 void Server::end_connection(const Error& why) {
   if (why.code == ENOTCONN) {
-    log_info(why.describe());
+    tell(why.describe());
   } else {
     log_warn("connection ended: ", why.describe());
   }

@@ -7,6 +7,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <optional>
+#include <string>
 
 #include "oci-mount/base/result.h"
 #include "vfsd/daemon/listener.h"
@@ -37,10 +38,12 @@ class Server {
   void wait_for_message();
   Result<void> handle_messages();
   void end_connection(const Error& why);
+  void tell(const std::string& what) const;
 
   vhost::Backend& backend_;
   fuse::Session& session_;
   const bool once_;
+  const bool for_another_;  // the connection was handed down: by who has a person of its own to talk to
   const std::optional<PeerRule> peers_;
   boost::asio::io_context io_{1};
   boost::asio::signal_set signals_{io_};

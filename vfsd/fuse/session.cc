@@ -156,7 +156,7 @@ Task<Result<fuse_init_out>> Session::begin(Reactor& reactor, Introduction client
   out.max_pages = kMaxPages;
   out.time_gran = 1;
   initialised_.store(true, std::memory_order_relaxed);
-  log_info("the guest's first sign of life: FUSE ", client.major, ".", client.minor);
+  log_debug("the guest's first sign of life: FUSE ", client.major, ".", client.minor);
   co_return out;
 }
 
