@@ -46,14 +46,7 @@ Result<void> take_free_words(const CLI::App& app, Options& options) {
   const auto* run = app.get_subcommand("run");
   std::vector<std::string> words = run->remaining();
   if (words.empty()) return {};
-  if (const std::string& word = words.front(); word.starts_with('-')) {
-    std::vector<std::string> names;
-    for (const CLI::Option* option : run->get_options()) {
-      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
-    }
-    return fail(EINVAL, "run: unknown option ", printable(word),
-                did_you_mean(word.substr(0, word.find('=')), names));
-  }
+  LB_TRY(check_no_option(*run, words.front()));
   if (!options.guest_command.empty()) words.emplace_back("--");
   words.insert(words.end(), options.guest_command.begin(), options.guest_command.end());
   options.guest_command = std::move(words);
@@ -168,6 +161,17 @@ ParsedCommandLine parse(Options options, int argc, const char* const* argv, cons
 }
 
 }  // namespace
+
+Result<void> check_no_option(const CLI::App& command, const std::string& word) {
+  if (!word.starts_with('-')) return {};
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  const std::string near = did_you_mean(word.substr(0, word.find('=')), names);
+  return fail(EINVAL, command.get_name(), ": unknown option ", printable(word), near,
+              near.empty() ? str_cat(": see layerboot ", command.get_name(), " --help") : "");
+}
 
 bool was_given(const Options& options, std::string_view name) {
   return std::ranges::find(options.given, name, &GivenOption::name) != options.given.end();

@@ -10,10 +10,12 @@ namespace layerboot::launcher {
 
 namespace {
 
-/// What follows the VM's name is the program's own, whatever it looks like.
+/// From the first word behind the VM's name that is no option, the words are the program's own.
 Result<void> take_command(Options& options, const CLI::App& app) {
   LB_TRY(check_name(options.name));
   auto words = app.remaining();
+  // Those of a docker may be its own; all others have theirs.
+  if (!words.empty() && app.get_name() != "docker") LB_TRY(check_no_option(app, words.front()));
   // A `--` among them is one of the program's own.
   if (!words.empty() && !options.guest_command.empty()) words.emplace_back("--");
   options.guest_command.insert(options.guest_command.begin(), words.begin(), words.end());

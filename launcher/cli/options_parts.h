@@ -108,4 +108,7 @@ void add_package_commands(CommandSet& commands);
 /// `export systemd` and `export kubernetes`.
 void add_further_exports(CommandSet& commands, CLI::App* group);
 
+/// EINVAL where `word`, the first of a command's free ones, looks like an option: `command` has none such.
+Result<void> check_no_option(const CLI::App& command, const std::string& word);
+
 }  // namespace layerboot::launcher

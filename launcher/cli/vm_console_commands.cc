@@ -45,6 +45,11 @@ Result<std::string> read_log(const std::filesystem::path& path, std::uint64_t mo
   return text;
 }
 
+/// To a person; a program sees that there is nothing.
+void tell_silence(std::string_view text) {
+  if (::isatty(STDOUT_FILENO) != 0) log_info(text);
+}
+
 Result<void> print_log(const VmPaths& paths, std::uint64_t most_bytes, const LogChoice& choice) {
   const auto log = paths.console_log();
   LB_ASSIGN(std::string text, read_log(older_log(log), UINT64_MAX));
@@ -57,7 +62,10 @@ Result<void> print_log(const VmPaths& paths, std::uint64_t most_bytes, const Log
   }
   LB_ASSIGN(const std::string latest, read_log(log, most_bytes));
   text += latest;
+  const bool silent = text.empty();
   if (!choice.all()) text = choose_log(text, times, choice);
+  if (text.empty())
+    tell_silence(silent ? "the console has said nothing" : "the console has said nothing in that time");
   put(text.data(), text.size());
   return {};
 }
@@ -112,6 +120,7 @@ Result<void> show_logs(const StateDirs& dirs, const Options& options) {
   const LogChoice choice{.tail = options.tail, .since = options.since, .timestamps = options.timestamps};
   if (options.launcher_log) {
     LB_ASSIGN(std::string text, read_log(vm.paths.launcher_log(), UINT64_MAX));
+    if (text.empty()) tell_silence("the launcher has said nothing");
     text = choose_log(text, {}, {.tail = options.tail, .since = {}, .timestamps = false});
     put(text.data(), text.size());
     return {};
@@ -126,15 +135,6 @@ Result<void> show_logs(const StateDirs& dirs, const Options& options) {
   return {};
 }
 
-Result<void> join_console(const StateDirs& dirs, const Options& options) {
-  LB_ASSIGN(const VmView vm, look_at_vm(dirs, options.name));
-  LB_ASSIGN(Stream stream, open_stream(vm.paths, options.name, ControlVerb::kConsole));
-  boost::asio::io_context io(1);
-  boost::asio::signal_set signals(io, SIGINT, SIGTERM, SIGHUP);
-  bool left = false;
-  const auto leave = [&] {
-    left = true;
-    io.stop();
 namespace {
 
 /// The console's terminal in the guest is as large as this one, as far as the VM's launcher knows how.
@@ -151,11 +151,11 @@ void tell_window(const VmPaths& paths) {
 
 }  // namespace
 
-  };
-  signals.async_wait([&](boost::system::error_code error, int) {
-    if (!error) leave();
-  });
-  bool on_terminal = false;
+Result<void> join_console(const StateDirs& dirs, const Options& options) {
+  LB_ASSIGN(const VmView vm, look_at_vm(dirs, options.name));
+  LB_ASSIGN(Stream stream, open_stream(vm.paths, options.name, ControlVerb::kConsole));
+  boost::asio::io_context io(1);
+  boost::asio::signal_set signals(io, SIGINT, SIGTERM, SIGHUP);
   boost::asio::signal_set resized(io, SIGWINCH);
   const std::function<void(boost::system::error_code, int)> follow = [&](boost::system::error_code error,
                                                                          int) {
@@ -164,12 +164,22 @@ void tell_window(const VmPaths& paths) {
     tell_window(vm.paths);
   };
   resized.async_wait(follow);
+  bool left = false;
+  const auto leave = [&] {
+    left = true;
+    io.stop();
+  };
+  signals.async_wait([&](boost::system::error_code error, int) {
+    if (!error) leave();
+  });
+  bool on_terminal = false;
   {
     Console console(io, std::move(stream.socket), STDIN_FILENO, STDOUT_FILENO,
                     {.escape = leave, .shell = {}, .closed = [&] { io.stop(); }});
     LB_TRY(console.start());
     on_terminal = console.on_terminal();
     if (on_terminal) {
+      tell_window(vm.paths);
       log_info("at the console of ", options.name,
                ": Enter shows its prompt, Ctrl-] three times within a second leaves it");
     }
@@ -179,6 +189,5 @@ void tell_window(const VmPaths& paths) {
   if (!left) log_info("VM ", options.name, " has ended");
   return {};
 }
-      tell_window(vm.paths);
 
 }  // namespace layerboot::launcher

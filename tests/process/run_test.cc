@@ -63,6 +63,78 @@ TEST_F(FailedRunTest, AThrowAwayRunRemovesNoOthersVm) {
   EXPECT_FALSE(fs::exists(vms() / (by_default + "-2")));
 }
 
+TEST_F(FailedRunTest, ADaemonsOwnWordsAreNotTheRuns) {
+  const auto outcome = run({});
+  EXPECT_NE(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.err.find("serving"), std::string::npos) << outcome.err;
+  EXPECT_EQ(outcome.err.find("vfsd"), std::string::npos) << outcome.err;
+}
+
+TEST_F(FailedRunTest, AFileBelowWhatIsMountedIsRefused) {
+  std::ofstream(dir_ / "file") << "x";
+  const std::string file = (dir_ / "file").string() + ":/data/x/file:ro";
+  for (const auto& hiding : {std::vector<std::string>{"-v", dir_.path().string() + ":/data"},
+                             std::vector<std::string>{"--tmpfs", "/data/x"}}) {
+    std::vector<std::string> words = hiding;
+    words.insert(words.end(), {"-v", file});
+    const auto outcome = run(words);
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_NE(outcome.err.find("would be hidden by "), std::string::npos) << outcome.err;
+  }
+}
+
+TEST_F(FailedRunTest, LogsOfASilentConsoleSaySoToAPerson) {
+  make_vm("quiet");
+  const auto piped = layerboot({"logs", "quiet"});
+  EXPECT_EQ(piped.exit_code, 0);
+  EXPECT_EQ(piped.out + piped.err, "");
+  std::string line;
+  for (const std::string& word : words_of({"logs", "quiet"})) line += "'" + word + "' ";
+  const auto seen = run_program({"script", "-qec", line, "/dev/null"}, dir_ / "cache");
+  EXPECT_EQ(seen.exit_code, 0) << seen.out;
+  EXPECT_NE(seen.out.find("the console has said nothing"), std::string::npos) << seen.out;
+}
+
+TEST_F(FailedRunTest, SignalsThatSayNothingEndNothing) {
+  const std::string script = "cd " + dir_.path().string() +
+                             "; mkfifo in; XDG_DATA_HOME=$PWD " LAYERBOOT_LAUNCHER
+                             " run < in 2> said & run=$!\n"
+                             "exec 3> in; until grep -q waiting said; do sleep 0.1; done\n"
+                             "for name in USR1 USR2 PIPE; do kill -$name $run; done; exec 3>&-\n"
+                             "wait $run; status=$?; cat said >&2; exit $status";
+  const auto outcome = run_program({"sh", "-c", script}, dir_ / "cache");
+  EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
+  EXPECT_NE(outcome.err.find("give an IMAGE"), std::string::npos) << outcome.err;
+}
+
+TEST_F(FailedRunTest, DoctorFetchesNothing) {
+  const fs::path tools = dir_ / "tools";
+  fs::create_directories(tools);
+  for (const char* tool : {"apt-get", "apt", "curl", "wget", "skopeo"}) {
+    std::ofstream(tools / tool) << "#!/bin/sh\necho " << tool << " \"$@\" >> " << (dir_ / "asked").string()
+                                << "\nexit 1\n";
+    fs::permissions(tools / tool, fs::perms::owner_all);
+  }
+  auto words = words_of({"doctor"});
+  words.insert(words.begin() + 1, str_cat("PATH=", tools.string(), ":", std::string_view(::getenv("PATH"))));
+  const auto outcome = run_program(words, dir_ / "cache");
+  EXPECT_NE(outcome.out.find("is not here yet"), std::string::npos) << outcome.out << outcome.err;
+  // A version may be asked for; nothing may be fetched.
+  for (const char* word : {"download", "install", "update", "http", "copy"})
+    EXPECT_EQ(content(dir_ / "asked").find(word), std::string::npos) << content(dir_ / "asked");
+  EXPECT_FALSE(fs::exists(dir_ / "data/layerboot/kernels"));
+}
+
+TEST_F(FailedRunTest, OneHostPortForTwoIsRefusedBeforeAnythingStarts) {
+  be_qemu("#!/bin/sh\n: > " + (dir_ / "started").string() + "\nexit 3\n");
+  for (const char* address : {"", "0.0.0.0:"}) {
+    const auto outcome = run({"-p", "18080:80", "-p", std::string(address) + "18080:81"});
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
+    EXPECT_NE(outcome.err.find("18080"), std::string::npos) << outcome.err;
+    EXPECT_FALSE(fs::exists(dir_ / "started"));
+  }
+}
+
 TEST_F(FailedRunTest, APortInUseIsFoundBeforeAnythingStarts) {
   const UniqueFd taken(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{};

@@ -204,6 +204,15 @@ TEST(RunOptions, WhatFollowsTheMarksIsTheGuests) {
   ASSERT_TRUE(ssh.options) << ssh.text;
   EXPECT_EQ(ssh.options->user, "web");
   EXPECT_EQ(ssh.options->guest_command, (std::vector<std::string>{"uptime", "-p"}));
+  for (const char* command : {"exec", "ssh"}) {
+    expect_misuse({command, "vm", "--typo"}, "unknown option --typo");
+    expect_misuse({command, "--typo", "vm", "ls"}, "--typo");
+    expect_misuse({command, "vm", "-x", "ls"}, "unknown option -x");
+    EXPECT_EQ(parse({command, "vm", "--", "--typo"}).options->guest_command,
+              std::vector<std::string>{"--typo"});
+  }
+  expect_misuse({"exec", "vm", "--workdri", "/", "ls"}, "did you mean --workdir?");
+  EXPECT_TRUE(parse({"docker", "vm", "--version"}).options);
   expect_misuse({"exec"}, "VM");
   expect_misuse({"exec", "no/name"}, "no/name");
   expect_misuse({"exec", "-e", "=x", "vm"}, "a name is missing");
