@@ -12,6 +12,8 @@
 int main(int argc, char** argv) {
   using namespace layerboot;
   using namespace layerboot::launcher;
+  // Before all else: reading the command line may wait for an image's name.
+  ignore_idle_signals();
   const auto config = read_config_file();
   if (!config) {
     std::fprintf(stderr, "layerboot: error: %s\n", config.error().describe().c_str());
@@ -23,7 +25,6 @@ int main(int argc, char** argv) {
     return parsed.exit_code;
   }
   log_setup("layerboot", parsed.options->log_level);
-  ignore_idle_signals();
   const auto done = carry_out(*parsed.options);
   if (done) return *done;
   if (!done.error().text.empty()) log_error(done.error().text);
