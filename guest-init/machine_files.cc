@@ -9,6 +9,8 @@ namespace guest_init {
 
 namespace {
 
+/// No tag, which mount(8) would look for, and no device that an init would wait for.
+constexpr const char* kRootSource = "root";
 constexpr std::string_view kLenient = "nofail,x-systemd.device-timeout=1s";
 
 std::string_view take_line(std::string_view& rest) {
@@ -65,18 +67,19 @@ std::string lenient_fstab(std::string_view text, const std::function<bool(const 
     auto words = words_of(line);
     const bool entry = words.size() >= 3 && !words[0].starts_with('#');
     const bool foreign = entry && names_device(words[0]) && !known(words[0]);
-    const std::string options = words.size() < 4 ? "defaults" : words[3];
-    const bool root = foreign && words[1] == "/";
-    const std::string wanted = root ? any_systems_options(options) : options + "," + std::string(kLenient);
-    const bool checked = root && words.size() > 5 && words[5] != "0";
-    if (!foreign || (wanted == options && !checked)) {
+    if (!foreign) {
       result += std::string(line) + "\n";
       continue;
     }
     changed.push_back(words[0]);
-    if (words.size() < 4) words.emplace_back();
-    words[3] = wanted;
-    if (checked) words[5] = "0";
+    if (words.size() < 4) words.emplace_back("defaults");
+    if (words[1] == "/") {
+      words[0] = kRootSource;
+      words[3] = any_systems_options(words[3]);
+      if (words.size() > 5) words[5] = "0";
+    } else {
+      words[3] += "," + std::string(kLenient);
+    }
     for (std::size_t i = 0; i < words.size(); ++i) result += (i == 0 ? "" : " ") + words[i];
     result += "\n";
   }

@@ -10,8 +10,9 @@ namespace guest_init {
 
 /// An /etc/fstab that was another machine's: entries whose device this one does not have are nobody's to wait
 /// for. They get `nofail` and a short time-out (systemd.mount(5)), swap as well. The root's, whose options
-/// inits apply to what is mounted, keeps those that every file system takes, and is not to be checked. `known` is asked for UUID=, LABEL=, PARTUUID=,
-/// PARTLABEL= and /dev/ names; `changed` gets the devices.
+/// inits apply to what is mounted, keeps those that every file system takes, names what is mounted, and is
+/// not to be checked. `known` is asked for UUID=, LABEL=, PARTUUID=, PARTLABEL= and /dev/ names; `changed`
+/// gets the devices.
 [[nodiscard]] std::string lenient_fstab(std::string_view text,
                                         const std::function<bool(const std::string&)>& known,
                                         std::vector<std::string>& changed);
