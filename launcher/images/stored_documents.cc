@@ -10,6 +10,7 @@
 #include "oci-mount/base/files.h"
 #include "oci-mount/store/image.h"
 #include "oci-mount/store/json_document.h"
+#include "oci-mount/store/manifest_choice.h"
 
 namespace layerboot::launcher {
 
@@ -19,17 +20,21 @@ using store::Digest;
 using store::find_member;
 using store::Json;
 using store::text_member;
+using namespace std::string_view_literals;
 
-/// index.json, an index in it, and one more: as deep as open_image() goes, and then some.
-constexpr int kMaxNesting = 4;
+constexpr std::string_view kManifests = "manifests";
 
-/// Every blob that a document leads to, whatever kind of document it is.
+/// Every blob that a document leads to, whatever kind of document it is. Goes as deep as open_image() does,
+/// and says that there is more where something lies deeper.
 class BlobWalk {
  public:
   BlobWalk(const std::filesystem::path& store, StoredDocuments& found) : store_(store), found_(found) {}
 
+  /// `nesting`: indexes above it, below index.json.
   void add_document(const Digest& digest, int nesting) {
-    if (!found_.blobs.insert(digest.text()).second) return;
+    found_.blobs.insert(digest.text());
+    // What was met as a blob, or in a text, may be a document all the same.
+    if (!walked_.insert(digest.text()).second) return;
     const auto text = read_file(blob_path(store_, digest), store::kMaxManifestJsonBytes);
     if (!text) {
       // In an index: another platform's, never fetched.
@@ -40,8 +45,7 @@ class BlobWalk {
     if (!hash || *hash != digest) found_.complete = false;
     const auto document =
         store::parse_json_object(*text, store::kMaxManifestJsonBytes, store::kMaxJsonDepth, "");
-    if (!document || nesting > kMaxNesting || !add_members(*document, nesting))
-      found_.blobs.merge(digests_in(*text));
+    if (!document || !add_members(*document, nesting)) found_.blobs.merge(digests_in(*text));
   }
 
  private:
@@ -49,12 +53,16 @@ class BlobWalk {
   bool add_members(const Json& document, int nesting) {
     bool known = false;
     bool whole = true;
-    for (const char* const key : {"manifests", "layers", "blobs", "fsLayers"}) {
+    for (const std::string_view key : {kManifests, "layers"sv, "blobs"sv, "fsLayers"sv}) {
       const Json* const list = find_member(document, key);
       if (list == nullptr) continue;
       known = true;
       whole &= list->is_array();
       if (!list->is_array()) continue;
+      if (key == kManifests && nesting >= store::kMaxIndexNesting) {
+        found_.complete = false;
+        return false;
+      }
       for (const Json& descriptor : *list) whole &= add_descriptor(descriptor, key, nesting);
     }
     if (const Json* const config = find_member(document, "config"); config != nullptr && known)
@@ -64,7 +72,7 @@ class BlobWalk {
   bool add_descriptor(const Json& descriptor, std::string_view key, int nesting) {
     const auto digest = Digest::parse(text_member(descriptor, key == "fsLayers" ? "blobSum" : "digest"));
     if (!digest) return false;
-    if (key == "manifests") {
+    if (key == kManifests) {
       add_document(*digest, nesting + 1);
     } else {
       found_.blobs.insert(digest->text());
@@ -74,6 +82,7 @@ class BlobWalk {
 
   const std::filesystem::path& store_;
   StoredDocuments& found_;
+  std::set<std::string> walked_;
 };
 
 /// Whether it can be booted, in the words of those who would read it.
@@ -125,9 +134,9 @@ class Judge {
   void look_at_index(const std::string& text, std::string_view what, int nesting) {
     const auto index = store::parse_index(text, what);
     if (!index) return say(ImageState::kUnusable, index.error().describe());
-    if (nesting >= kMaxNesting)
+    if (nesting >= store::kMaxIndexNesting)
       return say(ImageState::kUnusable,
-                 str_cat("its indexes are nested deeper than the limit of ", kMaxNesting));
+                 str_cat("its indexes are nested deeper than the limit of ", store::kMaxIndexNesting));
     for (const auto& entry : index->manifests) {
       if (!store::fits_host(entry)) continue;
       return look_at(entry.digest, {}, "the manifest in its index", nesting + 1);

@@ -28,7 +28,8 @@ struct StoredLayer {
 
 struct StoredDocuments {
   std::set<std::string> blobs;  // digests of all that the first document leads to, itself included
-  /// False when a document is damaged, so that there may be more than `blobs`.
+  /// False when a document is damaged, or lies deeper in indexes than anything is read, so that there may be
+  /// more than `blobs`.
   bool complete = true;
   ImageState state = ImageState::kWhole;
   std::string problem;  // why it is not whole, for people; foreign text in it

@@ -11,6 +11,7 @@
 #include "oci-mount/base/str_cat.h"
 #include "oci-mount/layer/layer.h"
 #include "oci-mount/store/image.h"
+#include "oci-mount/store/manifest_choice.h"
 #include "oci-mount/tree/tree_builder.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/tar_builder.h"
@@ -315,6 +316,63 @@ TEST_F(StoreGcTest, BlobsThatNoIndexTellsOfStay) {
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().text.find("index.json"), std::string::npos) << refused.error().text;
   EXPECT_EQ(blob_count(), 7U);
+}
+
+/// `depth` indexes around the manifest that `image` wrote last; gives the outermost one's descriptor, named.
+std::string nested_index(ImageBuilder& image, int depth, const std::string& name) {
+  std::string descriptor = image.last_descriptor;
+  for (int i = 0; i < depth; ++i) {
+    const std::string document = str_cat(R"({"schemaVersion":2,"manifests":[)", descriptor, "]}");
+    descriptor = str_cat(R"({"mediaType":"application/vnd.oci.image.index.v1+json","digest":")",
+                         image.add_blob(document), R"(","size":)", document.size(), "}");
+  }
+  return descriptor.insert(
+      descriptor.size() - 1,
+      str_cat(R"(,"annotations":{"org.opencontainers.image.ref.name":")", name, R"("})"));
+}
+
+TEST_F(StoreGcTest, WhatCanBeOpenedStaysHoweverDeepItLies) {
+  for (int depth = 1; depth <= store::kMaxIndexNesting; ++depth) {
+    ImageBuilder image(dirs_.store());
+    image.add_gzip_layer(TarBuilder().file("own", std::to_string(depth)).finish()).write("made:1");
+    const std::string name = str_cat("deep:", depth);
+    const std::string descriptor = nested_index(image, depth, name);
+    test::write_text(dirs_.store() / "index.json", str_cat(R"({"manifests":[)", descriptor, "]}"));
+    ASSERT_TRUE(store::open_image(name, dirs_)) << depth;
+    const GcReport report = collect();
+    EXPECT_TRUE(report.doubtful.empty()) << depth;
+    const auto opened = store::open_image(name, dirs_);
+    ASSERT_TRUE(opened) << depth << ": " << opened.error().text;
+    for (const auto& layer : opened->layers) EXPECT_TRUE(fs::exists(layer.path)) << depth;
+  }
+}
+
+TEST_F(StoreGcTest, NothingGoesForWhatLiesTooDeep) {
+  ImageBuilder image(dirs_.store());
+  image.add_gzip_layer(TarBuilder().file("own", "deep").finish()).write("made:1");
+  const std::string descriptor = nested_index(image, store::kMaxIndexNesting + 1, "deep:1");
+  test::write_text(dirs_.store() / "index.json", str_cat(R"({"manifests":[)", descriptor, "]}"));
+  EXPECT_FALSE(store::open_image("deep:1", dirs_));
+  const std::size_t before = blob_count();
+  EXPECT_EQ(collect().doubtful, std::vector<std::string>{"deep:1"});
+  EXPECT_EQ(blob_count(), before);
+}
+
+TEST_F(StoreGcTest, AManifestThatIsNamedAsABlobBeforeIsReadAllTheSame) {
+  ImageBuilder image(dirs_.store());
+  image.add_gzip_layer(TarBuilder().file("own", "blob").finish()).write("made:1");
+  const std::string odd = str_cat(R"({"manifests":[],"blobs":[)", image.last_descriptor, "]}");
+  const std::string index =
+      str_cat(R"({"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":")",
+              image.add_blob(odd), R"(","size":)", odd.size(), "},", image.last_descriptor, "]}");
+  const std::string descriptor = str_cat(
+      R"({"mediaType":"application/vnd.oci.image.index.v1+json","digest":")", image.add_blob(index),
+      R"(","size":)", index.size(), R"(,"annotations":{"org.opencontainers.image.ref.name":"odd:1"}})");
+  test::write_text(dirs_.store() / "index.json", str_cat(R"({"manifests":[)", descriptor, "]}"));
+  collect();
+  const auto opened = store::open_image("odd:1", dirs_);
+  ASSERT_TRUE(opened) << opened.error().text;
+  for (const auto& layer : opened->layers) EXPECT_TRUE(fs::exists(layer.path));
 }
 
 }  // namespace
