@@ -1,14 +1,17 @@
 #include "launcher/images/registry_image.h"
 
-#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "launcher/images/skopeo.h"
 #include "launcher/images/stored_documents.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/printable.h"
+#include "oci-mount/store/content.h"
 #include "oci-mount/store/image.h"
 #include "oci-mount/store/json_document.h"
+#include "oci-mount/store/manifest_choice.h"
 
 namespace layerboot::launcher {
 
@@ -20,8 +23,6 @@ using store::Platform;
 using store::platform_text;
 using store::text_member;
 
-constexpr int kMaxIndexNesting = 2;
-
 Result<std::string> inspect(const std::string& source, bool config, bool tls_verify) {
   std::vector<std::string> words{"inspect", "--raw"};
   if (config) words.emplace_back("--config");
@@ -30,87 +31,92 @@ Result<std::string> inspect(const std::string& source, bool config, bool tls_ver
   return run_skopeo({.words = std::move(words), .working_directory = {}, .on_tick = {}});
 }
 
-Platform platform_of(const Json& descriptor) {
-  const Json* const platform = find_member(descriptor, "platform");
-  if (platform == nullptr) return {};
-  return {text_member(*platform, "os"), text_member(*platform, "architecture"),
-          text_member(*platform, "variant")};
-}
+/// A registry's repository, document by document: what is asked for is what is fetched.
+class RegistryContent final : public store::Content {
+ public:
+  RegistryContent(std::string repository, const std::filesystem::path& store, bool tls_verify)
+      : repository_(std::move(repository)), store_(store), tls_verify_(tls_verify) {}
 
-bool fits(const Platform& have, const Platform& wanted) {
-  return have.os == wanted.os && have.architecture == wanted.architecture &&
-         (wanted.variant.empty() || have.variant.empty() || have.variant == wanted.variant);
-}
+  /// What has been fetched already.
+  void know(const store::Digest& digest, std::string text) const {
+    last_digest_ = digest;
+    last_text_ = std::move(text);
+  }
 
-/// The digest of the index's entry for the platform.
-Result<std::string> choose(const Json& index, const std::string& text,
-                           const std::optional<Platform>& wanted) {
-  LB_ASSIGN(const auto parsed, store::parse_index(text, "its index"));
-  for (const auto& entry : parsed.manifests) {
-    if (!wanted && store::fits_host(entry)) return entry.digest.text();
+  Result<std::string> read_blob(const store::Digest& digest, std::size_t max_bytes) const override {
+    if (digest == last_digest_) return last_text_;
+    // A config goes by its manifest, which is always read just before.
+    const auto manifest = store::parse_manifest(last_text_, "");
+    const bool is_config = manifest && manifest->config == digest;
+    // The image may be known.
+    auto text = stored(digest, max_bytes);
+    if (!text) text = inspect(source_of(is_config ? last_digest_ : digest), is_config, tls_verify_);
+    if (text && !is_config) know(digest, *text);
+    return text;
   }
-  std::string seen;
-  for (const Json& descriptor : *find_member(index, "manifests")) {
-    const Platform platform = platform_of(descriptor);
-    if (wanted && fits(platform, *wanted)) return text_member(descriptor, "digest");
-    if (!platform.os.empty() && platform.os != "unknown")
-      seen += str_cat(seen.empty() ? "" : ", ", platform_text(platform));
+  Result<void> place(store::ImageLayer& layer) const override {
+    return fail(ENOTSUP, layer_name(layer), " is in ", where());
   }
-  const std::string what = wanted ? platform_text(*wanted) : str_cat("linux/", store::host_architecture());
-  return fail(ENOENT, "it has nothing for ", what, seen.empty() ? "" : "; it has: ", seen,
-              wanted ? "" : "; --platform fetches another's");
-}
+  [[nodiscard]] std::string where() const override { return repository_; }
+  [[nodiscard]] std::string remedy() const override { return "whoever pushed it has to push it again"; }
 
-/// The config document, out of the store where it is there and whole: the image may be known.
-Result<std::string> config_text(const std::filesystem::path& store, const RegistryImage& image,
-                                bool tls_verify) {
-  const store::Digest& digest = image.manifest->config;
-  const auto stored = read_file(blob_path(store, digest), store::kMaxManifestJsonBytes);
-  if (stored) {
-    LB_ASSIGN(const auto hash, store::digest_of(digest.algorithm(), as_bytes(*stored)));
-    if (hash == digest) return *stored;
+  [[nodiscard]] std::string source_of(const store::Digest& digest) const {
+    return str_cat("docker://", repository_, "@", digest.text());
   }
-  return inspect(image.source, true, tls_verify);
-}
+
+ private:
+  [[nodiscard]] Result<std::string> stored(const store::Digest& digest, std::size_t max_bytes) const {
+    LB_ASSIGN(auto text, read_file(blob_path(store_, digest), max_bytes));
+    LB_ASSIGN(const auto hash, store::digest_of(digest.algorithm(), as_bytes(text)));
+    if (hash != digest) return fail(EBADMSG, "damaged");
+    return text;
+  }
+
+  std::string repository_;
+  const std::filesystem::path& store_;
+  bool tls_verify_;
+  mutable store::Digest last_digest_;
+  mutable std::string last_text_;
+};
 
 /// That a manifest which was not chosen by its platform is for the one that is wanted.
-Result<void> check_platform(const std::string& text, const std::optional<Platform>& wanted) {
+Result<void> check_platform(const std::string& text, const Platform& wanted) {
   LB_ASSIGN(const auto config, store::parse_config(text, "its config"));
-  const Platform have{config.platform.os, config.platform.architecture, {}};
-  const Platform need = wanted.value_or(store::host_platform());
-  const bool says_nothing = have.os.empty() && have.architecture.empty();
-  if (says_nothing || fits(have, need)) return {};
-  return fail(ENOENT, "it is for ", platform_text(have), ", not for ", platform_text(need),
-              wanted ? "" : str_cat("; --platform ", platform_text(have), " fetches it all the same"));
+  if (store::fit_of(config.platform, wanted) != store::Fit::kNot) return {};
+  const std::string has = printable(platform_text(config.platform));
+  return fail(ENOTSUP, "it is for ", has, ", not for ", platform_text(wanted), "; --platform ", has,
+              " fetches it all the same");
 }
 
 }  // namespace
 
-Result<RegistryImage> look_up_in_registry(const ImageName& name, const std::optional<Platform>& platform,
+Result<RegistryImage> look_up_in_registry(const ImageName& name, const Platform& platform,
                                           const std::filesystem::path& store, bool tls_verify) {
   RegistryImage image;
   image.source = str_cat("docker://", name.text());
   LB_ASSIGN(std::string text, inspect(image.source, false, tls_verify));
-  LB_ASSIGN(const auto top, store::digest_of(store::HashAlgorithm::kSha256, as_bytes(text)));
-  image.digest = name.digest.empty() ? top.text() : name.digest;
-  std::string digest = image.digest;
-  bool chosen = false;
-  for (int nesting = 0;; ++nesting) {
-    LB_ASSIGN(const Json document, store::parse_json_object(text, store::kMaxIndexJsonBytes,
-                                                            store::kMaxJsonDepth, "what the registry has"));
-    const Json* const version = find_member(document, "schemaVersion");
-    if (version != nullptr && *version == 1) return image;
-    if (find_member(document, "manifests") == nullptr) break;
-    if (nesting == kMaxIndexNesting)
-      return fail(EINVAL, "its indexes are nested deeper than the limit of ", kMaxIndexNesting);
-    LB_ASSIGN(digest, choose(document, text, platform));
-    LB_ASSIGN(text, inspect(str_cat("docker://", name.repository, "@", digest), false, tls_verify));
-    chosen = true;
+  store::ManifestDescriptor top;
+  top.size_bytes = text.size();
+  LB_ASSIGN(top.digest, store::digest_of(store::HashAlgorithm::kSha256, as_bytes(text)));
+  if (!name.digest.empty()) {
+    LB_ASSIGN(top.digest, store::Digest::parse(name.digest));
   }
-  image.source = str_cat("docker://", name.repository, "@", digest);
+  image.digest = top.digest.text();
+  LB_ASSIGN(const Json document, store::parse_json_object(text, store::kMaxIndexJsonBytes,
+                                                          store::kMaxJsonDepth, "what the registry has"));
+  const Json* const version = find_member(document, "schemaVersion");
+  if (version != nullptr && *version == 1) return image;
+  if (find_member(document, "manifests") != nullptr) top.kind = store::DocumentKind::kIndex;
+  const RegistryContent content(name.repository, store, tls_verify);
+  content.know(top.digest, std::move(text));
+  LB_ASSIGN(const auto chosen, choose_manifest(content, {top}, platform, "it"));
+  LB_ASSIGN(text, content.read_document(chosen.digest, chosen.size_bytes, store::kMaxManifestJsonBytes,
+                                        "manifest"));
+  image.source = content.source_of(chosen.digest);
   LB_ASSIGN(image.manifest, store::parse_manifest(text, "its manifest"));
-  if (chosen) return image;
-  LB_ASSIGN(const std::string config, config_text(store, image, tls_verify));
+  LB_ASSIGN(const std::string config,
+            content.read_document(image.manifest->config, image.manifest->config_size_bytes,
+                                  store::kMaxManifestJsonBytes, "config"));
   LB_TRY(check_platform(config, platform));
   return image;
 }

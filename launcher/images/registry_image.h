@@ -20,11 +20,10 @@ struct RegistryImage {
   std::optional<store::ManifestDocument> manifest;
 };
 
-/// Asks the registry for the image for `platform`, or for this machine where there is none. ENOENT when it
-/// has nothing for that; EINVAL or ENOTSUP for what could not be served: an artifact, a layer of an unknown
-/// type.
-Result<RegistryImage> look_up_in_registry(const ImageName& name,
-                                          const std::optional<store::Platform>& platform,
+/// Asks the registry for the image for `platform`, which is chosen as open_image() does it
+/// (manifest_choice.h). ENOTSUP when it has nothing for that; EINVAL or ENOTSUP for what could not be served:
+/// an artifact, a layer of an unknown type.
+Result<RegistryImage> look_up_in_registry(const ImageName& name, const store::Platform& platform,
                                           const std::filesystem::path& store, bool tls_verify);
 
 }  // namespace layerboot::launcher

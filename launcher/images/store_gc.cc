@@ -96,7 +96,7 @@ Result<void> add_leased(const fs::path& store, const std::set<std::string>& blob
     LB_ASSIGN(const auto digest, store::Digest::parse(blob));
     LB_ASSIGN(const bool leased, store::is_leased(blob_path(store, digest)));
     if (!leased) continue;
-    const StoredDocuments of_it = read_documents(store, digest, {});
+    const StoredDocuments of_it = follow_documents(store, digest);
     reachable.insert(of_it.blobs.begin(), of_it.blobs.end());
   }
   return {};

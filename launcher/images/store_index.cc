@@ -39,7 +39,9 @@ IndexEntry entry_of(const Json& descriptor) {
           .media_type = store::text_member(descriptor, "mediaType"),
           .registry_digest = annotation(descriptor, kRegistryDigest),
           .source = annotation(descriptor, kSource),
-          .former_name = annotation(descriptor, kFormerName)};
+          .former_name = annotation(descriptor, kFormerName),
+          .number = 0,
+          .descriptor = store::parse_index_entry(descriptor, "its entry in the index")};
 }
 
 /// The document, of which "manifests" is a list; null where there is no index.json.
@@ -116,7 +118,12 @@ StoredImage look_at_image(const std::filesystem::path& store, const IndexEntry& 
     image.complete = false;
     return image;
   }
-  StoredDocuments found = read_documents(store, *digest, entry.media_type);
+  StoredDocuments found =
+      entry.descriptor ? read_documents(store, *entry.descriptor) : follow_documents(store, *digest);
+  if (!entry.descriptor) {
+    found.state = ImageState::kUnusable;
+    found.problem = entry.descriptor.error().describe();
+  }
   image.size_bytes = size_of(store, found.blobs);
   image.state = found.state;
   image.problem = std::move(found.problem);

@@ -42,6 +42,8 @@ struct IndexEntry {
   std::string source;  // from where it can be fetched again, as skopeo writes it: "docker://…@sha256:…"
   std::string former_name{};  // of one without a name: what it was called before another image took that
   std::size_t number = 0;     // its place in index.json, from 0
+  /// It as whoever opens the image reads it, or why that is refused; of one that index.json has.
+  Result<store::ManifestDescriptor> descriptor{};
 };
 
 /// Its name; without one its digest; without that "@N". Each is what `rmi` takes. As somebody wrote it.
@@ -50,7 +52,7 @@ std::string called(const IndexEntry& entry);
 struct StoredImage : IndexEntry {
   std::uint64_t size_bytes = 0;  // of all its blobs that are there, each counted once
   ImageState state = ImageState::kWhole;
-  std::string problem;   // why it is not whole
+  std::string problem;   // why it can't be run
   bool complete = true;  // false: it may lead to more than `blobs`
   std::size_t layer_count = 0;
   std::vector<StoredLayer> layers;  // lowest first

@@ -17,6 +17,7 @@
 #include "launcher/images/store_leftovers.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/base/progress.h"
 
 namespace layerboot::launcher {
@@ -128,7 +129,8 @@ void say_what_was_wrong(const std::vector<BlobFinding>& findings) {
 Result<void> pull_from_registry(const fs::path& store, const PullSource& source, const PullOptions& options,
                                 const std::optional<store::Platform>& platform) {
   LB_ASSIGN(const RegistryImage found,
-            look_up_in_registry(*source.registry_name, platform, store, options.tls_verify));
+            look_up_in_registry(*source.registry_name, platform.value_or(store::host_platform()), store,
+                                options.tls_verify));
   std::vector<BlobFinding> findings;
   if (found.manifest) {
     const std::string label =
@@ -156,28 +158,17 @@ Result<void> pull_from_registry(const fs::path& store, const PullSource& source,
                     .source = found.source});
 }
 
-/// What is no image for the platform does not leave the staging layout.
+/// What is no image, or for another platform than the one that is wanted (none: for any), does not leave the
+/// staging layout.
 Result<void> check_staged(const fs::path& staging, const Json& descriptor,
-                          const std::optional<store::Platform>& platform) {
-  LB_ASSIGN(const std::string text, store::string_member(descriptor, "digest", "its descriptor"));
-  LB_ASSIGN(const auto digest, store::Digest::parse(text));
-  const StoredDocuments found = read_documents(staging, digest, {});
-  const bool is_other =
-      platform && !found.platform.architecture.empty() &&
-      (found.platform.os != platform->os || found.platform.architecture != platform->architecture);
-  if (is_other) {
-    return fail(ENOTSUP, "it is for ", found.platform.os, "/", found.platform.architecture, ", not for ",
-                platform->os, "/", platform->architecture);
-  }
-  if (found.problem.empty()) return {};
-  const bool as_wanted = platform && !found.platform.architecture.empty() && found.layer_count > 0;
-  if (as_wanted) return {};
-  const bool other =
-      !found.platform.architecture.empty() && found.state == ImageState::kUnusable && !platform;
-  return fail(ENOTSUP, found.problem,
-              other ? str_cat("; --platform ", found.platform.os, "/", found.platform.architecture,
-                              " takes it all the same")
-                    : "");
+                          const std::optional<store::Platform>& wanted) {
+  LB_ASSIGN(const auto entry, store::parse_index_entry(descriptor, "its descriptor"));
+  const StoredDocuments found = read_documents(staging, entry);
+  if (!found.problem.empty()) return fail(ENOTSUP, found.problem);
+  if (!wanted || store::fit_of(found.platform, *wanted) != store::Fit::kNot) return {};
+  const std::string has = printable(store::platform_text(found.platform));
+  return fail(ENOTSUP, "it is for ", has, ", not for ", store::platform_text(*wanted), "; --platform ", has,
+              " takes it all the same");
 }
 
 Result<void> adopt_blobs(const fs::path& staging, const fs::path& store) {
@@ -211,7 +202,9 @@ Result<void> take_in(const fs::path& store, const PullSource& source, const Pull
                   .total_bytes = 0,
                   .label = options.show_progress ? str_cat("taking in ", source.stored_name) : ""};
   LB_ASSIGN(const Json descriptor, carry_out(copy, true));
-  LB_TRY(check_staged(staging.path(), descriptor, platform));
+  std::optional<store::Platform> wanted = platform;
+  if (!wanted && !options.any_platform) wanted = store::host_platform();
+  LB_TRY(check_staged(staging.path(), descriptor, wanted));
   LB_TRY(adopt_blobs(staging.path(), store));
   LB_TRY(sync_store(store));
   return put_entry(store, descriptor,

@@ -19,7 +19,8 @@ struct PullOptions {
   std::string platform;    // "linux/arm64"; "": this machine's
   bool tls_verify = true;  // false: plain http, or a certificate nobody signed, is taken
   bool show_progress = true;
-  bool keep_source = true;  // false: from there it can't be had again
+  bool keep_source = true;    // false: from there it can't be had again
+  bool any_platform = false;  // without `platform`: whatever it is for; not from a registry
 };
 
 /// Copies it with skopeo. What could not be served (an artifact, another platform's, a layer of an unknown

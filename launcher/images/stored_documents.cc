@@ -8,6 +8,7 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/store/content.h"
 #include "oci-mount/store/image.h"
 #include "oci-mount/store/json_document.h"
 #include "oci-mount/store/manifest_choice.h"
@@ -90,25 +91,18 @@ class Judge {
  public:
   Judge(const std::filesystem::path& store, StoredDocuments& found) : store_(store), found_(found) {}
 
-  void look_at(const Digest& digest, const std::string& media_type, std::string_view what, int nesting) {
-    const auto text = document(digest, what);
-    if (!text) return;
-    const auto json =
-        store::parse_json_object(*text, store::kMaxManifestJsonBytes, store::kMaxJsonDepth, what);
-    if (!json) return say(ImageState::kUnusable, json.error().describe());
-    const std::string type = media_type.empty() ? text_member(*json, "mediaType") : media_type;
-    const bool is_index =
-        find_member(*json, "manifests") != nullptr && find_member(*json, "layers") == nullptr;
-    if (is_index) return look_at_index(*text, what, nesting);
-    const auto manifest = store::parse_manifest(*text, what);
-    if (!manifest) {
-      look_at_artifact(*json);
-      return say(ImageState::kUnusable, manifest.error().describe());
+  void look_at(const store::ManifestDescriptor& entry) {
+    if (!document(entry.digest, "its manifest")) return;
+    const store::DirectoryContent content(store_ / "blobs", false);
+    auto chosen = choose_manifest(content, {entry}, store::host_platform(), "it");
+    if (!chosen && chosen.error().code == ENOTSUP) {
+      if (auto other = choose_any_manifest(content, {entry}, "it")) chosen = std::move(other);
     }
-    if (!type.empty() && type.find("manifest") == std::string::npos)
-      return say(ImageState::kUnusable,
-                 str_cat(what, ": is of type ", type, ", which is no container image"));
-    look_at_manifest(*manifest);
+    if (!chosen) {
+      const bool refused = chosen.error().code == ENOTSUP || chosen.error().code == EINVAL;
+      return say(refused ? ImageState::kUnusable : ImageState::kIncomplete, chosen.error().describe());
+    }
+    look_at_manifest(*chosen, chosen->digest == entry.digest ? "its manifest" : "the manifest in its index");
   }
 
  private:
@@ -130,31 +124,38 @@ class Judge {
     say(ImageState::kIncomplete, str_cat(what, " is damaged"));
     return {};
   }
-
-  void look_at_index(const std::string& text, std::string_view what, int nesting) {
-    const auto index = store::parse_index(text, what);
-    if (!index) return say(ImageState::kUnusable, index.error().describe());
-    if (nesting >= store::kMaxIndexNesting)
-      return say(ImageState::kUnusable,
-                 str_cat("its indexes are nested deeper than the limit of ", store::kMaxIndexNesting));
-    for (const auto& entry : index->manifests) {
-      if (!store::fits_host(entry)) continue;
-      return look_at(entry.digest, {}, "the manifest in its index", nesting + 1);
-    }
-    say(ImageState::kUnusable, str_cat("it has nothing for linux/", store::host_architecture()));
+  /// Whoever opens it compares what names it, too.
+  std::optional<std::string> document(const Digest& digest, std::uint64_t size_bytes, std::string_view what) {
+    auto text = document(digest, what);
+    if (!text || text->size() == size_bytes) return text;
+    say(ImageState::kIncomplete, str_cat(what, " has not the size that what names it says"));
+    return {};
   }
 
-  void look_at_artifact(const Json& json) {
-    const Json* const layers = find_member(json, "layers");
+  void look_at_manifest(const store::ManifestDescriptor& entry, std::string_view what) {
+    const auto text = document(entry.digest, entry.size_bytes, what);
+    if (!text) return;
+    const auto manifest = store::parse_manifest(*text, what);
+    if (!manifest) {
+      count_layers(*text);
+      return say(ImageState::kUnusable, manifest.error().describe());
+    }
+    look_at_image(*manifest);
+  }
+
+  /// Of what is no image.
+  void count_layers(const std::string& text) {
+    const auto json = store::parse_json_object(text, store::kMaxManifestJsonBytes, store::kMaxJsonDepth, "");
+    const Json* const layers = json ? find_member(*json, "layers") : nullptr;
     if (layers != nullptr && layers->is_array()) found_.layer_count = layers->size();
   }
 
-  void look_at_manifest(const store::ManifestDocument& manifest) {
+  void look_at_image(const store::ManifestDocument& manifest) {
     found_.layer_count = manifest.layers.size();
     for (const auto& layer : manifest.layers)
       found_.layers.push_back({layer.digest.text(), layer.size_bytes});
     found_.config_digest = manifest.config.text();
-    const auto config_text = document(manifest.config, "its config");
+    const auto config_text = document(manifest.config, manifest.config_size_bytes, "its config");
     if (!config_text) return;
     const auto json =
         store::parse_json_object(*config_text, store::kMaxManifestJsonBytes, store::kMaxJsonDepth, "");
@@ -171,12 +172,12 @@ class Judge {
     }
     store::Image image;
     image.config = *config;
-    const auto fits = store::check_config(image, manifest.layers.size(), store::host_platform());
+    const auto fits = store::check_config(image, manifest.layers.size(), {});
     if (!fits && fits.error().code == ENOTSUP) {
-      return say(ImageState::kUnusable,
-                 str_cat("it is for ", config->platform.os, "/", config->platform.architecture));
+      found_.state = ImageState::kOtherPlatform;
+    } else if (!fits) {
+      say(ImageState::kUnusable, "its config has not a diff_id for each layer");
     }
-    if (!fits) say(ImageState::kUnusable, "its config has not a diff_id for each layer");
   }
 
   const std::filesystem::path& store_;
@@ -189,11 +190,15 @@ std::filesystem::path blob_path(const std::filesystem::path& store, const Digest
   return store / "blobs" / digest.algorithm_name() / digest.hex();
 }
 
-StoredDocuments read_documents(const std::filesystem::path& store, const Digest& digest,
-                               const std::string& media_type) {
+StoredDocuments follow_documents(const std::filesystem::path& store, const Digest& digest) {
   StoredDocuments found;
   BlobWalk(store, found).add_document(digest, 0);
-  Judge(store, found).look_at(digest, media_type, "its manifest", 0);
+  return found;
+}
+
+StoredDocuments read_documents(const std::filesystem::path& store, const store::ManifestDescriptor& entry) {
+  StoredDocuments found = follow_documents(store, entry.digest);
+  Judge(store, found).look_at(entry);
   // Without this machine's manifest nobody knows which of the blobs were its.
   if (found.state == ImageState::kIncomplete && found.layer_count == 0) found.complete = false;
   return found;

@@ -14,9 +14,10 @@
 namespace layerboot::launcher {
 
 enum class ImageState : std::uint8_t {
-  kWhole,       // can be booted, if its blobs are what they are called
+  kWhole,          // can be booted, if its blobs are what they are called
+  kOtherPlatform,  // the same, by --platform
   kIncomplete,  // a document or blob is missing, or has not the size it should: fetched again it may be whole
-  kUnusable     // an artifact, another platform's, of a type that is not known
+  kUnusable     // an artifact, of a type that is not known
 };
 
 struct StoredLayer {
@@ -32,7 +33,7 @@ struct StoredDocuments {
   /// more than `blobs`.
   bool complete = true;
   ImageState state = ImageState::kWhole;
-  std::string problem;  // why it is not whole, for people; foreign text in it
+  std::string problem;  // why it can't be run, for people; foreign text in it
   std::size_t layer_count = 0;
   std::vector<StoredLayer> layers;  // lowest first; none of what is no image
   std::string config_digest;        // what Docker calls the image's ID; "" where it can't be told
@@ -43,10 +44,12 @@ struct StoredDocuments {
 /// A blob's file in the store.
 std::filesystem::path blob_path(const std::filesystem::path& store, const store::Digest& digest);
 
-/// Reads the document `digest` of media type `media_type` ("" where nobody said), and those that it leads to.
-/// An index is judged by the image in it that is for this machine.
-StoredDocuments read_documents(const std::filesystem::path& store, const store::Digest& digest,
-                               const std::string& media_type);
+/// Follows the document `digest` to all that it leads to: `blobs` and `complete` of it.
+StoredDocuments follow_documents(const std::filesystem::path& store, const store::Digest& digest);
+
+/// The same of an entry of an index, with all the rest: an index is judged by the image in it that is for
+/// this machine, or by the first where none is, in the words of those who would open it.
+StoredDocuments read_documents(const std::filesystem::path& store, const store::ManifestDescriptor& entry);
 
 /// The digests in a text that is no document of a known form: whatever looks like one.
 std::set<std::string> digests_in(std::string_view text);

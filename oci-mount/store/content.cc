@@ -12,14 +12,14 @@ Result<std::string> Content::read_document(const Digest& digest, std::uint64_t s
     return fail(EINVAL, name, ": ", size_bytes, " bytes are over the limit of ", max_bytes);
   }
   auto text = read_blob(digest, max_bytes);
-  if (!text) return while_doing(text.error(), name, " is not in ", where(), ": fetch the image again");
+  if (!text) return while_doing(text.error(), name, " is not in ", where(), ": ", remedy());
   LB_ASSIGN(const Digest found, digest_of(digest.algorithm(), as_bytes(*text)));
   if (found == digest && text->size() != size_bytes) {
     return fail(EBADMSG, name, " has ", text->size(), " bytes, but what names it says ", size_bytes,
                 ": the image was put together wrong; fetch or build it again");
   }
   if (found != digest) {
-    return fail(EBADMSG, name, " is damaged: its bytes hash to ", found.text(), "; fetch the image again");
+    return fail(EBADMSG, name, " is damaged: its bytes hash to ", found.text(), "; ", remedy());
   }
   return text;
 }

@@ -34,6 +34,8 @@ class Content {
   virtual Result<Lease> lease([[maybe_unused]] const Digest& manifest) const { return Lease(); }
   /// For messages.
   [[nodiscard]] virtual std::string where() const = 0;
+  /// What to do about a document that is not there or damaged, for messages.
+  [[nodiscard]] virtual std::string remedy() const { return "fetch the image again"; }
 };
 
 /// Blobs as files at DIRECTORY/ALGORITHM/HEX.

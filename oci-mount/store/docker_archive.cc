@@ -91,7 +91,7 @@ Result<std::vector<DockerImage>> parse_docker_manifest(std::string_view text, st
 }
 
 Result<Image> open_docker_archive(const OpenedArchive& opened, const Reference& reference,
-                                  const Platform& wanted, const std::filesystem::path& digest_cache) {
+                                  const ImageOptions& options, const std::filesystem::path& digest_cache) {
   const auto& archive = opened.tar;
   const std::string what = str_cat("manifest.json of ", reference.layout.string());
   auto text = archive->read("manifest.json", kMaxManifestJsonBytes);
@@ -110,7 +110,7 @@ Result<Image> open_docker_archive(const OpenedArchive& opened, const Reference& 
   LB_ASSIGN(image.manifest_digest, digest_of(HashAlgorithm::kSha256, as_bytes(*text)));
   LB_ASSIGN(image.config, parse_config(config, str_cat("config ", chosen.config)));
   image.config_text = config;
-  LB_TRY(check_config(image, chosen.layers.size(), wanted));
+  LB_TRY(check_config(image, chosen.layers.size(), options));
   for (std::size_t i = 0; i < chosen.layers.size(); ++i) {
     LB_ASSIGN(auto layer, find_layer(*archive, chosen.layers[i], image.config.diff_ids[i], digest_cache));
     image.layers.push_back(std::move(layer));

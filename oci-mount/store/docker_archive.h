@@ -31,6 +31,6 @@ Result<std::vector<DockerImage>> parse_docker_manifest(std::string_view text, st
 /// which is checked when it is indexed; a compressed one, which has no digest there, is hashed here once: the
 /// digest is kept in `digest_cache`.
 Result<Image> open_docker_archive(const OpenedArchive& opened, const Reference& reference,
-                                  const Platform& wanted, const std::filesystem::path& digest_cache);
+                                  const ImageOptions& options, const std::filesystem::path& digest_cache);
 
 }  // namespace layerboot::store

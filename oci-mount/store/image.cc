@@ -101,7 +101,7 @@ Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& inde
 }
 
 Result<Image> assemble(const Content& content, const ManifestDescriptor& chosen, const Reference& reference,
-                       const Platform& wanted) {
+                       const ImageOptions& options) {
   LB_ASSIGN(const std::string manifest_text,
             content.read_document(chosen.digest, chosen.size_bytes, kMaxManifestJsonBytes, "manifest"));
   LB_ASSIGN(const auto manifest, parse_manifest(manifest_text, str_cat("manifest ", chosen.digest.text())));
@@ -115,7 +115,7 @@ Result<Image> assemble(const Content& content, const ManifestDescriptor& chosen,
   image.lease = std::move(*lease);
   LB_ASSIGN(image.config, parse_config(config_text, str_cat("config ", manifest.config.text())));
   image.config_text = config_text;
-  LB_TRY(check_config(image, manifest.layers.size(), wanted));
+  LB_TRY(check_config(image, manifest.layers.size(), options));
   for (std::size_t i = 0; i < manifest.layers.size(); ++i) {
     const LayerDescriptor& from = manifest.layers[i];
     ImageLayer layer;
@@ -163,19 +163,23 @@ Result<Image> open_directory(const Reference& reference) {
   return image;
 }
 
+Result<Image> open_among(const Content& content, const std::vector<ManifestDescriptor>& candidates,
+                         const Reference& reference, const ImageOptions& options) {
+  const std::string what = str_cat("image \"", reference.text, "\"");
+  auto chosen = choose_manifest(content, candidates, options.platform, what);
+  if (!chosen && chosen.error().code == ENOTSUP && options.or_other)
+    chosen = choose_any_manifest(content, candidates, what);
+  if (!chosen) return std::unexpected(std::move(chosen).error());
+  return assemble(content, *chosen, reference, options);
+}
+
 Result<Image> open_layout(const Reference& reference, const Content& content, const IndexDocument& index,
-                          const Platform& wanted) {
+                          const ImageOptions& options) {
   LB_ASSIGN(const auto candidates, choose_by_name(index, reference));
-  LB_ASSIGN(const auto chosen, choose_manifest(content, candidates, wanted, reference.text));
-  return assemble(content, chosen, reference, wanted);
+  return open_among(content, candidates, reference, options);
 }
 
 }  // namespace
-
-bool fits_host(const ManifestDescriptor& entry) {
-  if (entry.is_artifact) return false;
-  return !entry.platform || fit_of(*entry.platform, host_platform()) == Fit::kYes;
-}
 
 Result<Digest> chain_id_of(const std::vector<Digest>& diff_ids) {
   if (diff_ids.empty()) return Digest();
@@ -204,12 +208,13 @@ Result<std::shared_ptr<const FileBlob>> open_blob(const ImageLayer& layer) {
   return blob;
 }
 
-Result<void> check_config(const Image& image, std::size_t layer_count, const Platform& wanted) {
+Result<void> check_config(const Image& image, std::size_t layer_count, const ImageOptions& options) {
   if (image.config.diff_ids.size() != layer_count) {
     return fail(EINVAL, "image \"", image.reference, "\": its config lists ", image.config.diff_ids.size(),
                 " diff_ids for ", layer_count, " layers");
   }
-  if (fit_of(image.config.platform, wanted) == Fit::kNot) {
+  const Platform& wanted = options.platform;
+  if (!options.or_other && fit_of(image.config.platform, wanted) == Fit::kNot) {
     const std::string has = printable(platform_text(image.config.platform));
     return fail(ENOTSUP, "image \"", image.reference, "\" is for ", has, ", not for ", platform_text(wanted),
                 ": --platform ", has, " takes it");
@@ -218,29 +223,27 @@ Result<void> check_config(const Image& image, std::size_t layer_count, const Pla
 }
 
 Result<Image> open_image(std::string_view text, const StateDirs& dirs, const ImageOptions& options) {
-  const Platform& wanted = options.platform;
   LB_ASSIGN(const Reference reference, parse_reference(text, dirs));
   switch (reference.kind) {
     case SourceKind::kLayout: {
       LB_ASSIGN(const IndexDocument index, read_top_index(reference));
-      return open_layout(reference, DirectoryContent(reference.layout / "blobs", false), index, wanted);
+      return open_layout(reference, DirectoryContent(reference.layout / "blobs", false), index, options);
     }
     case SourceKind::kOciArchive: {
       LB_ASSIGN(const auto archive, open_archive(reference.layout, dirs.unpacked(), options.unpacking));
       LB_ASSIGN(const IndexDocument index, read_top_index(*archive.tar, reference));
-      LB_ASSIGN(Image image, open_layout(reference, ArchiveContent(archive.tar), index, wanted));
+      LB_ASSIGN(Image image, open_layout(reference, ArchiveContent(archive.tar), index, options));
       image.unpacked = archive.unpacked;
       return image;
     }
     case SourceKind::kDockerArchive: {
       LB_ASSIGN(const auto archive, open_archive(reference.layout, dirs.unpacked(), options.unpacking));
-      return open_docker_archive(archive, reference, wanted, dirs.cache / "digest");
+      return open_docker_archive(archive, reference, options, dirs.cache / "digest");
     }
     case SourceKind::kContainerd: {
       LB_ASSIGN(const ManifestDescriptor top, find_in_containerd(reference));
       const DirectoryContent content(containerd_blobs(reference.layout), true);
-      LB_ASSIGN(const auto chosen, choose_manifest(content, {top}, wanted, reference.text));
-      return assemble(content, chosen, reference, wanted);
+      return open_among(content, {top}, reference, options);
     }
     case SourceKind::kDirectory:
       return open_directory(reference);

@@ -51,11 +51,9 @@ struct Image {
   Lease lease;  // keeps it in the local store, or any other layout, from gc and rmi
 };
 
-/// Whether an index's entry is for this machine, or does not say for which.
-[[nodiscard]] bool fits_host(const ManifestDescriptor& entry);
-
 struct ImageOptions {
   Platform platform = host_platform();  // which of an image for several, and what it must be for
+  bool or_other = false;  // where there is nothing for that, what there is: to be looked at, not to be run
   Unpacking unpacking = Unpacking::kAllowed;
 };
 
@@ -66,8 +64,9 @@ struct ImageOptions {
 /// exist where the tag does not.
 Result<Image> open_image(std::string_view reference, const StateDirs& dirs, const ImageOptions& options = {});
 
-/// That the config lists a DiffID for each of `layer_count` layers, and is for `wanted`.
-Result<void> check_config(const Image& image, std::size_t layer_count, const Platform& wanted);
+/// That the config lists a DiffID for each of `layer_count` layers (EINVAL), and is for the platform
+/// (ENOTSUP).
+Result<void> check_config(const Image& image, std::size_t layer_count, const ImageOptions& options);
 
 /// Exposed for its test: the ChainID of layers with these DiffIDs, lowest first.
 Result<Digest> chain_id_of(const std::vector<Digest>& diff_ids);

@@ -15,79 +15,106 @@ namespace {
 /// Worst first.
 enum class Rank { kNone, kCompatible, kOpen, kNamed };
 
-Rank rank_of(const ManifestDescriptor& entry, const Platform& wanted) {
+/// `wanted` null: anything will do.
+Rank rank_of(const ManifestDescriptor& entry, const Platform* wanted) {
   if (entry.is_artifact) return Rank::kNone;
+  if (wanted == nullptr) return Rank::kNamed;
   if (!entry.platform) return Rank::kOpen;
-  switch (fit_of(*entry.platform, wanted)) {
+  switch (fit_of(*entry.platform, *wanted)) {
     case Fit::kNot:
       return Rank::kNone;
     case Fit::kCompatible:
       return Rank::kCompatible;
     case Fit::kYes:
-      return entry.platform->os.empty() && entry.platform->architecture.empty() ? Rank::kOpen : Rank::kNamed;
+      return entry.platform->os.empty() || entry.platform->architecture.empty() ? Rank::kOpen : Rank::kNamed;
   }
   return Rank::kNone;
 }
 
+struct Found {
+  ManifestDescriptor entry;
+  bool only_compatible = false;  // taken where there is nothing better
+};
+
 class Search {
  public:
-  Search(const Content& content, const Platform& wanted) : content_(content), wanted_(wanted) {}
+  Search(const Content& content, const Platform* wanted) : content_(content), wanted_(wanted) {}
 
-  /// The first of the best rank. An error only where nothing could be looked at any more.
-  Result<std::optional<ManifestDescriptor>> among(const std::vector<ManifestDescriptor>& candidates,
-                                                  int nesting) {
+  /// The first of the best rank. An error where nothing could be looked at any more.
+  Result<std::optional<Found>> among(const std::vector<ManifestDescriptor>& candidates, int nesting,
+                                     bool only) {
     if (nesting > kMaxIndexNesting)
       return fail(EINVAL, "indexes are nested deeper than the limit of ", kMaxIndexNesting);
     for (const ManifestDescriptor& entry : candidates) {
-      if (entry.platform) seen_.insert(platform_text(*entry.platform));
+      if (entry.platform && !entry.is_artifact) seen_.insert(platform_text(*entry.platform));
     }
+    only = only && candidates.size() == 1;
+    std::optional<Found> fallback;
     for (const Rank rank : {Rank::kNamed, Rank::kOpen, Rank::kCompatible}) {
       for (const ManifestDescriptor& entry : candidates) {
         if (rank_of(entry, wanted_) != rank) continue;
-        LB_ASSIGN(auto found, within(entry, candidates.size() == 1, nesting));
-        if (found) return found;
+        LB_ASSIGN(auto found, within(entry, rank, nesting, only));
+        if (found && !found->only_compatible) return found;
+        if (found && !fallback) fallback = std::move(found);
       }
     }
-    return std::nullopt;
+    return fallback;
   }
 
-  /// " linux/arm64 linux/s390x", and why documents could not be looked at.
+  /// " linux/arm64 linux/s390x".
   [[nodiscard]] std::string seen() const {
     std::string text;
     for (const std::string& platform : seen_) text += str_cat(" ", printable(platform));
     return text;
   }
+  /// Why a document could not be looked at.
   [[nodiscard]] const std::optional<Error>& first_error() const { return first_error_; }
 
  private:
-  Result<std::optional<ManifestDescriptor>> within(const ManifestDescriptor& entry, bool only, int nesting) {
+  Result<std::optional<Found>> within(const ManifestDescriptor& entry, Rank rank, int nesting, bool only) {
     if (entry.kind == DocumentKind::kManifest) {
       // The only one is judged by who opens it, and says what is wrong with it.
-      const bool taken = only || rank_of(entry, wanted_) != Rank::kOpen || config_fits(entry);
-      return taken ? std::optional(entry) : std::nullopt;
+      if (only) return Found{entry};
+      if (wanted_ == nullptr) return if_there(entry);
+      if (rank == Rank::kOpen) return if_config_fits(entry);
+      return Found{entry, rank == Rank::kCompatible};
     }
-    if (++documents_read_ > kMaxDocumentsRead)
-      return fail(EINVAL, "more than ", kMaxDocumentsRead, " documents would have to be read, the limit");
+    LB_TRY(count_documents(1));
     auto text = content_.read_document(entry.digest, entry.size_bytes, kMaxManifestJsonBytes, "index");
     auto nested = text ? parse_index(*text, str_cat("index ", entry.digest.text()))
                        : Result<IndexDocument>(std::unexpected(text.error()));
-    if (!nested) {
-      if (!first_error_) first_error_ = nested.error();
-      return std::nullopt;
-    }
-    return among(nested->manifests, nesting + 1);
+    if (!nested) return passed_over(nested.error());
+    return among(nested->manifests, nesting + 1, only);
   }
 
-  bool config_fits(const ManifestDescriptor& entry) {
-    if ((documents_read_ += 2) > kMaxDocumentsRead) return true;
+  Result<void> count_documents(int count) {
+    if ((documents_read_ += count) <= kMaxDocumentsRead) return {};
+    return fail(EINVAL, "more than ", kMaxDocumentsRead, " documents would have to be read, the limit");
+  }
+
+  /// One that is broken is no reason not to take another; somebody who interrupts wants none.
+  Result<std::optional<Found>> passed_over(const Error& error) {
+    if (error.code == EINTR) return std::unexpected(error);
+    if (!first_error_) first_error_ = error;
+    return std::nullopt;
+  }
+
+  Result<std::optional<Found>> if_there(const ManifestDescriptor& entry) {
+    LB_TRY(count_documents(1));
+    const auto text =
+        content_.read_document(entry.digest, entry.size_bytes, kMaxManifestJsonBytes, "manifest");
+    if (!text) return passed_over(text.error());
+    return Found{entry};
+  }
+
+  Result<std::optional<Found>> if_config_fits(const ManifestDescriptor& entry) {
+    LB_TRY(count_documents(2));
     const auto platform = platform_of(entry);
-    if (!platform) {
-      if (!first_error_) first_error_ = platform.error();
-      return false;
-    }
-    if (fit_of(*platform, wanted_) != Fit::kNot) return true;
+    if (!platform) return passed_over(platform.error());
+    const Fit fit = fit_of(*platform, *wanted_);
+    if (fit != Fit::kNot) return Found{entry, fit == Fit::kCompatible};
     seen_.insert(platform_text(*platform));
-    return false;
+    return std::nullopt;
   }
 
   Result<Platform> platform_of(const ManifestDescriptor& entry) const {
@@ -101,26 +128,39 @@ class Search {
   }
 
   const Content& content_;
-  const Platform& wanted_;
+  const Platform* wanted_;  // null: any
   int documents_read_ = 0;
   std::set<std::string> seen_;
   std::optional<Error> first_error_;
 };
+
+Result<ManifestDescriptor> search_for(const Content& content,
+                                      const std::vector<ManifestDescriptor>& candidates,
+                                      const Platform* wanted, std::string_view what) {
+  Search search(content, wanted);
+  auto found = search.among(candidates, 0, true);
+  if (!found) return while_doing(found.error(), what);
+  if (*found) return std::move((*found)->entry);
+  // What could not be read is a better reason than what is not there.
+  if (search.first_error()) return while_doing(*search.first_error(), what);
+  if (wanted == nullptr) return fail(ENOTSUP, what, " has no image in it");
+  const std::string seen = search.seen();
+  return fail(ENOTSUP, what, " has nothing for ", platform_text(*wanted),
+              seen.empty() ? "" : "; it has:", seen, seen.empty() ? "" : " (--platform takes another's)");
+}
 
 }  // namespace
 
 Result<ManifestDescriptor> choose_manifest(const Content& content,
                                            const std::vector<ManifestDescriptor>& candidates,
                                            const Platform& wanted, std::string_view what) {
-  Search search(content, wanted);
-  auto found = search.among(candidates, 0);
-  if (!found) return while_doing(found.error(), "image \"", what, "\"");
-  if (*found) return **found;
-  // What could not be read is a better reason than what is not there.
-  if (search.first_error()) return while_doing(*search.first_error(), "image \"", what, "\"");
-  const std::string seen = search.seen();
-  return fail(ENOENT, "image \"", what, "\" has nothing for ", platform_text(wanted),
-              seen.empty() ? "" : "; it has:", seen, seen.empty() ? "" : " (--platform takes another's)");
+  return search_for(content, candidates, &wanted, what);
+}
+
+Result<ManifestDescriptor> choose_any_manifest(const Content& content,
+                                               const std::vector<ManifestDescriptor>& candidates,
+                                               std::string_view what) {
+  return search_for(content, candidates, nullptr, what);
 }
 
 }  // namespace layerboot::store

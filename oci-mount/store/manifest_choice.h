@@ -20,10 +20,16 @@ inline constexpr int kMaxIndexNesting = 8;
 inline constexpr int kMaxDocumentsRead = 64;
 
 /// Follows nested indexes down to one manifest; artifacts and attestations are passed over, and of manifests
-/// that do not say for what they are, that of a config which does is taken. `what` names the image in errors,
-/// which list what platforms there are.
+/// that do not say for what they are, that of a config which does is taken. `what` begins errors ("image
+/// \"debian:12\""): ENOTSUP, with the platforms there are, when there is nothing for `wanted`; EINVAL past
+/// the limits above.
 Result<ManifestDescriptor> choose_manifest(const Content& content,
                                            const std::vector<ManifestDescriptor>& candidates,
                                            const Platform& wanted, std::string_view what);
+
+/// The first image whose manifest is there, whatever it is for: to be looked at, not to be run.
+Result<ManifestDescriptor> choose_any_manifest(const Content& content,
+                                               const std::vector<ManifestDescriptor>& candidates,
+                                               std::string_view what);
 
 }  // namespace layerboot::store

@@ -120,30 +120,10 @@ Result<bool> is_artifact(const Json& descriptor, std::string_view what) {
   return (!type.empty() && !is_config(type)) || reference_type == "attestation-manifest";
 }
 
-std::string name_in(const Json& descriptor) {
+std::string name_in(const Json& descriptor, const char* annotation = "org.opencontainers.image.ref.name") {
   const Json* const annotations = find_member(descriptor, "annotations");
   if (annotations == nullptr) return {};
-  return string_member(*annotations, "org.opencontainers.image.ref.name", "").value_or(std::string());
-}
-
-/// ENOTSUP for what is no image.
-Result<ManifestDescriptor> parse_index_entry(const Json& json, std::string_view what) {
-  LB_ASSIGN(const BlobRef ref, parse_descriptor(json, what));
-  ManifestDescriptor entry;
-  entry.ref_name = name_in(json);
-  if (ref.media_type.empty())
-    return fail(ENOTSUP, "its entry in the index has no mediaType; write it anew with: skopeo copy");
-  if (ref.media_type == kOciIndex || ref.media_type == kDockerIndex) {
-    entry.kind = DocumentKind::kIndex;
-  } else if (ref.media_type != kOciManifest && ref.media_type != kDockerManifest) {
-    return fail(ENOTSUP, "it is of type ", printable(ref.media_type),
-                ", which is no image that can be read; convert it with: skopeo copy --format oci");
-  }
-  entry.digest = ref.digest;
-  entry.size_bytes = ref.size_bytes;
-  LB_ASSIGN(entry.platform, parse_platform(json, what));
-  LB_ASSIGN(entry.is_artifact, is_artifact(json, what));
-  return entry;
+  return string_member(*annotations, annotation, "").value_or(std::string());
 }
 
 }  // namespace
@@ -162,6 +142,26 @@ std::string_view compression_name(Compression compression) {
       return "bzip2";
   }
   return "unknown";
+}
+
+Result<ManifestDescriptor> parse_index_entry(const Json& json, std::string_view what) {
+  LB_ASSIGN(const BlobRef ref, parse_descriptor(json, what));
+  ManifestDescriptor entry;
+  entry.ref_name = name_in(json);
+  entry.full_name = name_in(json, "io.containerd.image.name");
+  if (ref.media_type.empty())
+    return fail(ENOTSUP, "its entry in the index has no mediaType; write it anew with: skopeo copy");
+  if (ref.media_type == kOciIndex || ref.media_type == kDockerIndex) {
+    entry.kind = DocumentKind::kIndex;
+  } else if (ref.media_type != kOciManifest && ref.media_type != kDockerManifest) {
+    return fail(ENOTSUP, "it is of type ", printable(ref.media_type),
+                ", which is no image that can be read; convert it with: skopeo copy --format oci");
+  }
+  entry.digest = ref.digest;
+  entry.size_bytes = ref.size_bytes;
+  LB_ASSIGN(entry.platform, parse_platform(json, what));
+  LB_ASSIGN(entry.is_artifact, is_artifact(json, what));
+  return entry;
 }
 
 Result<IndexDocument> parse_index(std::string_view text, std::string_view what) {

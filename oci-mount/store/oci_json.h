@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -37,6 +38,7 @@ struct ManifestDescriptor {
   std::optional<Platform> platform;  // normalized
   bool is_artifact = false;  // by its artifactType or BuildKit's annotation, though its type is a manifest's
   std::string ref_name;      // annotation org.opencontainers.image.ref.name; may be empty
+  std::string full_name;     // io.containerd.image.name, by which that may be the tag alone; may be empty
 };
 
 struct IndexDocument {
@@ -75,6 +77,8 @@ struct ImageConfig {
 /// that are neither manifest nor index (artifacts), or are broken, are left out: one bad entry is no reason
 /// not to give the others.
 Result<IndexDocument> parse_index(std::string_view text, std::string_view what);
+/// One entry of an index; ENOTSUP for what is no image, in words that stand behind the entry's name.
+Result<ManifestDescriptor> parse_index_entry(const nlohmann::json& json, std::string_view what);
 Result<ManifestDocument> parse_manifest(std::string_view text, std::string_view what);
 Result<ImageConfig> parse_config(std::string_view text, std::string_view what);
 

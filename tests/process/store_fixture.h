@@ -33,6 +33,34 @@ class StoreFixture : public testing::Test {
                                        dir_ / "cache");
     ASSERT_EQ(pushed.exit_code, 0) << pushed.err;
   }
+  /// One for each of `architectures`, which its file `own` tells, in an index. With `labels` an entry says
+  /// for what it is.
+  void push_for_several(const std::string& tag, const std::vector<std::string>& architectures,
+                        bool labels = true) {
+    ImageBuilder image(dir_ / ("several-" + tag));
+    std::string entries;
+    for (const std::string& architecture : architectures) {
+      image.layers.clear();
+      image.architecture = architecture;
+      image.add_gzip_layer(TarBuilder().file("own", architecture).finish()).write(architecture);
+      std::string entry = image.last_descriptor;
+      if (labels)
+        entry.insert(entry.size() - 1,
+                     str_cat(R"(,"platform":{"os":"linux","architecture":")", architecture, R"("})"));
+      entries += str_cat(entries.empty() ? "" : ",", entry);
+    }
+    const std::string index =
+        str_cat(R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[)",
+                entries, "]}");
+    image.add_to_index(str_cat(R"({"mediaType":"application/vnd.oci.image.index.v1+json","digest":")",
+                               image.add_blob(index), R"(","size":)", index.size(),
+                               R"(,"annotations":{"org.opencontainers.image.ref.name":"latest"}})"));
+    const Outcome pushed =
+        run_program({"skopeo", "copy", "--quiet", "--all", "--dest-tls-verify=false",
+                     "oci:" + image.layout().string() + ":latest", "docker://" + name(tag)},
+                    dir_ / "cache");
+    ASSERT_EQ(pushed.exit_code, 0) << pushed.err;
+  }
   std::string name(const std::string& tag) const { return name(tag, registry_.port()); }
   static std::string name(const std::string& tag, int port) {
     return str_cat("localhost:", port, "/team/app:", tag);

@@ -8,6 +8,7 @@
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/str_cat.h"
+#include "oci-mount/store/image.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/tar_builder.h"
 #include "tests/support/temp_dir.h"
@@ -57,7 +58,7 @@ TEST_F(StoreIndexTest, KnowsImagesAndAllTheirBlobs) {
     sum += std::filesystem::file_size(blob_path(store(), *store::Digest::parse(blob)));
   EXPECT_EQ(one.size_bytes, sum);
   EXPECT_EQ(contents->reachable().size(), 7U) << "the shared layer is there once";
-  const auto of_manifest = read_documents(store(), *store::Digest::parse(one.digest), {}).blobs;
+  const auto of_manifest = follow_documents(store(), *store::Digest::parse(one.digest)).blobs;
   EXPECT_EQ(std::vector(of_manifest.begin(), of_manifest.end()), one.blobs);
 }
 
@@ -123,6 +124,75 @@ TEST_F(StoreIndexTest, WhatIsNoImageIsSaidToBeNoneAndHindersNobody) {
   EXPECT_EQ(contents->incomplete(), (std::vector<std::string>{"@4", "md5:1"}));
   for (const char* const name : {"chart:1", "odd:1", "md5:1"})
     EXPECT_EQ(forget_images(store(), {name}).value_or(99), 1U) << name;
+}
+
+/// Puts an index of these entries into the store's index.json, alone.
+void write_image_index(ImageBuilder& image, const std::vector<std::string>& entries,
+                       const std::string& name) {
+  std::string document = R"({"schemaVersion":2,"manifests":[)";
+  for (const std::string& entry : entries) document += str_cat(document.ends_with('[') ? "" : ",", entry);
+  document += "]}";
+  test::write_text(image.layout() / "index.json",
+                   str_cat(R"({"manifests":[)",
+                           descriptor("application/vnd.oci.image.index.v1+json", image.add_blob(document),
+                                      document.size(), name),
+                           "]}"));
+}
+
+TEST_F(StoreIndexTest, AnIndexIsJudgedAsItIsOpened) {
+  const StateDirs dirs{dir_.path(), dir_ / "cache", dir_ / "run"};
+  ImageBuilder image(store());
+  const auto made = [&](const std::string& architecture) {
+    image.layers.clear();
+    image.architecture = architecture;
+    image.add_gzip_layer(TarBuilder().file("f", architecture).finish()).write("made:1");
+    return image.last_descriptor;
+  };
+  const auto labelled = [](std::string descriptor, const std::string& architecture) {
+    return descriptor.insert(descriptor.size() - 1,
+                             str_cat(R"(,"platform":{"os":"linux","architecture":")", architecture, R"("})"));
+  };
+  const auto state = [this] { return StoreContents::read(store())->images().at(0); };
+  const std::string host(store::host_architecture());
+  const std::string other = made("s390x");
+  const std::string ours = made(host);
+  write_image_index(image, {other, ours}, "x:1");
+  EXPECT_EQ(state().problem, "") << "neither says for what it is";
+  EXPECT_EQ(state().platform.architecture, host);
+  EXPECT_TRUE(store::open_image("x:1", dirs));
+  if (host == "amd64") {
+    write_image_index(image, {labelled(made("386"), "386")}, "x:1");
+    EXPECT_EQ(state().problem, "");
+    EXPECT_EQ(state().state, ImageState::kWhole);
+    EXPECT_TRUE(store::open_image("x:1", dirs));
+  }
+  write_image_index(image, {labelled(other, "s390x")}, "x:1");
+  EXPECT_EQ(state().state, ImageState::kOtherPlatform);
+  EXPECT_EQ(state().problem, "");
+  EXPECT_EQ(state().platform.architecture, "s390x");
+  EXPECT_EQ(state().layer_count, 1U);
+}
+
+TEST_F(StoreIndexTest, AnEntryIsJudgedAsItIsOpened) {
+  const StateDirs dirs{dir_.path(), dir_ / "cache", dir_ / "run"};
+  ImageBuilder image(store());
+  image.add_gzip_layer(TarBuilder().file("f", "x").finish()).write("x:1");
+  const std::string whole = test::read_text(store() / "index.json");
+  const auto without = [&](std::string_view part, std::string_view instead) {
+    std::string text = whole;
+    text.replace(text.find(part), part.size(), instead);
+    test::write_text(store() / "index.json", text);
+    return StoreContents::read(store())->images().at(0);
+  };
+  const StoredImage untyped = without(R"("mediaType":"application/vnd.oci.image.manifest.v1+json",)", "");
+  EXPECT_EQ(untyped.state, ImageState::kUnusable);
+  EXPECT_NE(untyped.problem.find("no mediaType"), std::string::npos) << untyped.problem;
+  EXPECT_EQ(untyped.blobs.size(), 3U) << "it stays";
+  const auto refused = store::open_image("x:1", dirs);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().text.find(untyped.problem), std::string::npos) << refused.error().text;
+  EXPECT_NE(without(R"("size":)", R"("size":1)").problem, "");
+  EXPECT_FALSE(store::open_image("x:1", dirs));
 }
 
 TEST_F(StoreIndexTest, WhatIsCutIsIncomplete) {

@@ -198,6 +198,77 @@ TEST_F(IndexTest, OldNamesOfPlatforms) {
   EXPECT_EQ(chosen({image("a")}), "a");
 }
 
+TEST_F(IndexTest, WhatNamesHalfAPlatformNamesNone) {
+  const std::string os_alone = R"(,"platform":{"os":"linux"})";
+  EXPECT_EQ(chosen({image("a", os_alone), image("b", host())}), "b");
+  EXPECT_EQ(chosen({image("a", os_alone, "s390x"), image("b", os_alone)}), "b") << "their configs say";
+  EXPECT_EQ(chosen({nested({image("a", "", "s390x")}), nested({image("b")})}), "b")
+      << "the only one of an index is not the only one";
+}
+
+TEST_F(IndexTest, ACompatibleOneIsTakenWhereNothingIsBetter) {
+  if (host_architecture() != "amd64") GTEST_SKIP() << "386 is what amd64 runs, too";
+  EXPECT_EQ(chosen({image("a", platform("386"), "386")}), "a");
+  EXPECT_EQ(chosen({image("a", "", "386"), image("b")}), "b") << "also where their configs say it";
+  EXPECT_EQ(chosen({nested({image("a", platform("386"), "386")}), nested({image("b", host())})}), "b");
+  EXPECT_EQ(chosen({image("a", "", "386"), image("c", platform("s390x"))}), "a");
+}
+
+TEST_F(IndexTest, VariantsAndVersionsOfTheSystem) {
+  EXPECT_EQ(chosen({image("a", host(R"(,"os.version":"10.0.1","os.features":["x"])")), image("b", host())}),
+            "a");
+  const auto open_for_arm = [&](const char* variant) {
+    return name_of(
+        open_image(str_cat("oci:", layout().string()), dirs_, {.platform = {"linux", "arm", variant}}));
+  };
+  test::write_text(layout() / "index.json",
+                   list({nested({image("a", platform("arm", R"(,"variant":"8")"), "arm"),
+                                 image("b", platform("arm", R"(,"variant":"v6")"), "arm"),
+                                 image("c", platform("arm", R"(,"variant":"v7")"), "arm")})}));
+  EXPECT_EQ(open_for_arm("v7"), "b") << "the first that matches";
+  EXPECT_EQ(open_for_arm("v6"), "b");
+  EXPECT_NE(open_for_arm("v5").find("has nothing for linux/arm/v5"), std::string::npos);
+#if defined(__x86_64__)
+  for (const auto& [variant, is_there] :
+       {std::pair{"v2", __builtin_cpu_supports("x86-64-v2")}, {"v3", __builtin_cpu_supports("x86-64-v3")}}) {
+    const std::string entry = image("a", host(str_cat(R"(,"variant":")", variant, R"(")")));
+    EXPECT_EQ(chosen({entry, image("b", host())}), is_there != 0 ? "a" : "b") << variant;
+  }
+#endif
+}
+
+TEST_F(IndexTest, NoMoreDocumentsAreReadThanTheLimit) {
+  const std::string other = image("a", "", "s390x");
+  const auto unlabelled = [&](int count) {
+    std::vector<std::string> entries(static_cast<std::size_t>(count), other);
+    entries.push_back(image("b"));
+    return chosen(entries);
+  };
+  // The index itself, and two for each manifest.
+  constexpr int kMost = (kMaxDocumentsRead - 1) / 2;
+  EXPECT_EQ(unlabelled(kMost - 1), "b");
+  const std::string refused = unlabelled(kMost);
+  EXPECT_NE(refused.find("more than 64 documents"), std::string::npos) << refused << ": none is taken unread";
+  const std::vector<std::string> indexes(kMaxDocumentsRead, nested({other}));
+  EXPECT_NE(chosen(indexes).find("more than 64 documents"), std::string::npos);
+}
+
+TEST_F(IndexTest, WhatIsForAnotherPlatformCanBeLookedAt) {
+  const auto look = [&] {
+    return name_of(open_image(str_cat("oci:", layout().string()), dirs_, {.or_other = true}));
+  };
+  test::write_text(layout() / "index.json", list({image("a", "", "s390x")}));
+  EXPECT_EQ(look(), "a");
+  const std::string gone =
+      str_cat(R"({"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:)",
+              std::string(64, '0'), R"(","size":1)", platform("riscv64"), "}");
+  test::write_text(layout() / "index.json", list({nested({gone, image("a", platform("s390x"), "s390x")})}));
+  EXPECT_EQ(look(), "a") << "what nobody fetched is passed over";
+  test::write_text(layout() / "index.json",
+                   list({nested({image("a", platform("s390x"), "s390x"), image("b", host())})}));
+  EXPECT_EQ(look(), "b") << "this machine's goes first";
+}
+
 TEST_F(IndexTest, ByNumber) {
   test::write_text(layout() / "index.json", list({image("a"), image("b")}));
   EXPECT_EQ(name_of(open("@1")), "b");
