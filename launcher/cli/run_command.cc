@@ -19,6 +19,7 @@
 #include "launcher/cli/store_commands.h"
 #include "launcher/cli/up_wait.h"
 #include "launcher/cli/upper_settings.h"
+#include "launcher/cli/written_content.h"
 #include "launcher/disk/disk_vm.h"
 #include "launcher/disk/swap_disk.h"
 #include "launcher/disk/upper_disk.h"
@@ -136,7 +137,7 @@ Result<Options> exported_options(const StateDirs& dirs, const Options& options) 
   }
   Options chosen = options;
   static_cast<RunSettings&>(chosen) = record.run;
-  if (chosen.image.empty()) chosen.image = record.image;
+  if (chosen.image.empty()) chosen.image = image_to_go_on_from(dirs, record);
   chosen.accel_choice = options.accel_choice;
   return chosen;
 }
@@ -248,7 +249,10 @@ Result<int> start_vm(const StateDirs& dirs, const Options& options) {
   again.command = Command::kRun;
   again.pull_policy = PullPolicy::kNever;  // what the VM has written lies on one image
   again.upper_choice = record.run.upper;
-  again.image = record.image;
+  again.image = image_to_go_on_from(dirs, record);
+  if (again.image != record.image)
+    log_info("VM ", options.name, " goes on from ", again.image, ", which it was made of: ", record.image,
+             " is another image now");
   again.detach = !options.attach;
   again.remove_at_end = false;  // of a run that was cut off before it could
   if (again.image.empty()) {

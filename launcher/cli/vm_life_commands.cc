@@ -11,6 +11,7 @@
 #include "launcher/cli/run_command.h"
 #include "launcher/cli/run_events.h"
 #include "launcher/cli/vm_commands.h"
+#include "launcher/cli/written_content.h"
 #include "launcher/images/image_supply.h"
 #include "launcher/vm/control_client.h"
 #include "launcher/vm/image_workload.h"
@@ -33,9 +34,9 @@ Result<void> check_starts_again(const StateDirs& dirs, const std::string& name) 
   if (record.image.empty())
     return fail(EINVAL, "it was run on somebody else's daemon: stop it, and use 'run --socket-path' again");
   // As start_vm() will look for it.
-  LB_ASSIGN(
-      const std::string image,
-      supply_image(dirs, record.image, {.policy = PullPolicy::kNever, .platform = record.run.platform}));
+  LB_ASSIGN(const std::string image,
+            supply_image(dirs, image_to_go_on_from(dirs, record),
+                         {.policy = PullPolicy::kNever, .platform = record.run.platform}));
   LB_TRY(image_workload(dirs, image, image_platform(record.run)));
   return {};
 }

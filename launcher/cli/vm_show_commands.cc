@@ -6,6 +6,7 @@
 #include "launcher/cli/image_show.h"
 #include "launcher/cli/vm_commands.h"
 #include "launcher/cli/vm_rows.h"
+#include "launcher/cli/written_content.h"
 #include "launcher/host/disk_usage.h"
 #include "launcher/host/time_text.h"
 #include "launcher/vm/vm_list.h"
@@ -99,7 +100,7 @@ json inspect_json(const StateDirs& dirs, const VmView& vm) {
   if (vm.record->image.empty()) return object;
   // Looking unpacks nothing.
   const auto image =
-      store::open_image(vm.record->image, dirs,
+      store::open_image(image_to_go_on_from(dirs, *vm.record), dirs,
                         {.platform = image_platform(vm.record->run), .unpacking = store::Unpacking::kNever});
   if (image) {
     object["image_digest"] = image->manifest_digest.text();

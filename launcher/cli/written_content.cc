@@ -1,19 +1,25 @@
 #include "launcher/cli/written_content.h"
 
+#include <algorithm>
 #include <system_error>
 #include <vector>
 
+#include "launcher/disk/disk_build.h"
 #include "launcher/disk/upper_disk.h"
 #include "launcher/kernel/kernel_store.h"
 #include "launcher/vm/binfmt_layer.h"
+#include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/store/image.h"
+#include "oci-mount/store/reference.h"
 
 namespace layerboot::launcher {
 
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxPathBytes = 4096;
 
 Result<std::string> identity_of_written(const VmPaths& paths, const std::string& vm) {
   auto identity = upper_identity(paths);
@@ -27,7 +33,13 @@ Result<std::string> image_of_vm(const StateDirs& dirs, const VmRecord& record, c
   const auto platform = image_platform(record.run);
   const auto named = supply_image(dirs, record.image, kAsItIs);
   if (named && is_image(dirs, *named, identity, platform)) return *named;
-  LB_ASSIGN(const auto entries, read_entries(dirs.store()));
+  LB_ASSIGN(auto entries, read_entries(dirs.store()));
+  // Of several that have the same layers, the one that had the name.
+  if (const auto parsed = store::parse_reference(record.image, dirs)) {
+    std::ranges::stable_partition(entries, [&](const IndexEntry& entry) {
+      return std::ranges::find(parsed->names, entry.former_name) != parsed->names.end();
+    });
+  }
   for (const IndexEntry& entry : entries) {
     const std::string by_digest = str_cat("image@", entry.digest);
     if (is_image(dirs, by_digest, identity, platform)) return by_digest;
@@ -35,6 +47,14 @@ Result<std::string> image_of_vm(const StateDirs& dirs, const VmRecord& record, c
   if (!named) return std::unexpected(named.error());
   return fail(ENOENT, "the image that VM ", record.name,
               " was made from is not there any more: ", record.image, " is another one now");
+}
+
+/// Of the image that the VM's files lie on; an Error where there are none.
+Result<std::string> identity_below(const VmPaths& paths, const VmRecord& record) {
+  if (!record.run.disk_root) return upper_identity(paths);
+  LB_ASSIGN(const std::string base, read_file(paths.root_disk_base(), kMaxPathBytes));
+  LB_ASSIGN(const auto identity, image_below_disk(base));
+  return identity.text();
 }
 
 /// Where what the VM has written can be read.
@@ -74,6 +94,14 @@ bool is_image(const StateDirs& dirs, const std::string& reference, const std::st
               const store::Platform& platform) {
   const auto image = store::open_image(reference, dirs, {.platform = platform});
   return image && image->chain_id.text() == identity;
+}
+
+std::string image_to_go_on_from(const StateDirs& dirs, const VmRecord& record) {
+  const auto parsed = store::parse_reference(record.image, dirs);
+  const auto identity = identity_below(VmPaths(dirs, record.name), record);
+  // What it wrote on an image that it has gone on from is nothing any more.
+  if (!parsed || !parsed->in_store || !identity || *identity == record.spent_upper) return record.image;
+  return image_of_vm(dirs, record, *identity).value_or(record.image);
 }
 
 Result<void> content_below(const StateDirs& dirs, const VmPaths& paths, const VmRecord& record,

@@ -6,6 +6,7 @@
 
 #include "launcher/images/image_commit.h"
 #include "launcher/images/image_supply.h"
+#include "launcher/vm/vm_config.h"
 #include "launcher/vm/vm_directory.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/state_dirs.h"
@@ -19,6 +20,11 @@ inline const SupplyOptions kAsItIs{
 /// Whether `reference` is the image of this identity (Image::chain_id).
 bool is_image(const StateDirs& dirs, const std::string& reference, const std::string& identity,
               const store::Platform& platform);
+
+/// What a VM that is started again is to be run from: the image of its record, or, where that name means
+/// another one now, the one of the store that what it has written lies on, by its digest. Where that is gone,
+/// the record's.
+std::string image_to_go_on_from(const StateDirs& dirs, const VmRecord& record);
 
 /// Into `commit`: the VM's name, image and platform, and what it has had on top of its image, whose identity
 /// is `identity`. ENOENT where that image is gone.

@@ -123,6 +123,15 @@ Result<fs::path> base_disk_path(const StateDirs& dirs, const DiskPlan& plan) {
          str_cat(image.chain_id.file_name(), "-", plan.size_bytes / kMib, "M-", kDiskFormat) / kDiskFile;
 }
 
+Result<store::Digest> image_below_disk(const fs::path& base) {
+  std::string name = base.parent_path().filename().string();
+  const auto algorithm_end = name.find('-');
+  if (algorithm_end == std::string::npos) return fail(EINVAL, base.string(), " is no disk of an image");
+  name.resize(std::min(name.size(), name.find('-', algorithm_end + 1)));
+  name[algorithm_end] = ':';
+  return store::Digest::parse(name);
+}
+
 Result<fs::path> base_disk(const StateDirs& dirs, const DiskPlan& plan) {
   LB_ASSIGN(const fs::path path, base_disk_path(dirs, plan));
   return kept_disk(plan, path.parent_path());

@@ -9,6 +9,7 @@
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/state_dirs.h"
+#include "oci-mount/store/digest.h"
 #include "oci-mount/store/platform.h"
 
 namespace layerboot::launcher {
@@ -40,6 +41,8 @@ Result<void> build_disk(const DiskPlan& plan, const std::filesystem::path& work,
 /// Where the base disk of an image is or will be: under `data`/disks, named by what it holds (ChainID) and
 /// its size. EINVAL for a directory, whose content has no name.
 Result<std::filesystem::path> base_disk_path(const StateDirs& dirs, const DiskPlan& plan);
+/// The identity (Image::chain_id) of the image that such a path is of.
+Result<store::Digest> image_below_disk(const std::filesystem::path& base);
 
 /// The base disk of an image, made once and kept: VMs put their own writes on top of it, so it never changes.
 /// REQUIRES: the main thread.

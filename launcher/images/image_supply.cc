@@ -48,16 +48,25 @@ Result<std::string> fetch(const StateDirs& dirs, const std::string& reference, c
   return fail(pulled.error().code, pulled.error().text, near_ones(dirs, reference));
 }
 
+/// Whether it is for another platform than is wanted, and may be had for that. Where nobody asked for one,
+/// only a registry is asked: what came from elsewhere is what it is.
+bool is_to_be_fetched_for(const StoredImage& image, const std::string& platform) {
+  if (image.platform.architecture.empty()) return false;
+  if (platform.empty())
+    return image.state == ImageState::kOtherPlatform && image.source.starts_with("docker://");
+  const auto wanted = store::parse_platform(platform);
+  return wanted && store::fit_of(image.platform, *wanted) == store::Fit::kNot;
+}
+
 /// Whether the store has it, and it is worth a try. What is not whole is fetched again where that may help.
 bool is_of_use(const StateDirs& dirs, const std::vector<IndexEntry>& entries, const SupplyOptions& options) {
   if (entries.empty()) return false;
   const StoredImage image = look_at_image(dirs.store(), entries.front());
   if (options.policy == PullPolicy::kNever) return true;
-  if (const auto wanted = store::parse_platform(options.platform);
-      wanted && !image.platform.architecture.empty() &&
-      store::fit_of(image.platform, *wanted) == store::Fit::kNot) {
+  if (is_to_be_fetched_for(image, options.platform)) {
     log_info("image ", image.name, " of the local store is for ", store::platform_text(image.platform),
-             ": fetching it for ", options.platform);
+             ": fetching it for ",
+             options.platform.empty() ? store::platform_text(store::host_platform()) : options.platform);
     return false;
   }
   if (image.state != ImageState::kIncomplete) return true;

@@ -214,9 +214,11 @@ Result<void> forget_displaced(const StateDirs& dirs, const ImagesOfVms& images) 
     used.insert(reference);
     const auto parsed = store::parse_reference(reference, dirs);
     if (parsed) used.insert(parsed->names.begin(), parsed->names.end());
+    if (parsed && parsed->digest) used.insert(parsed->digest->text());
   }
   LB_TRY(forget_entries(dirs.store(), [&](const IndexEntry& entry) {
-    return entry.name.empty() && !entry.former_name.empty() && !used.contains(entry.former_name);
+    return entry.name.empty() && !entry.former_name.empty() && !used.contains(entry.former_name) &&
+           !used.contains(entry.digest);
   }));
   return {};
 }

@@ -115,7 +115,8 @@ bool is_known_and_whole(const fs::path& store, const std::string& name, const Re
   const auto entries = read_entries(store);
   if (!entries) return false;
   return std::ranges::any_of(*entries, [&](const IndexEntry& entry) {
-    return entry.name == name && entry.registry_digest == found.digest &&
+    // The index alone does not tell which of its images it is.
+    return entry.name == name && entry.registry_digest == found.digest && entry.source == found.source &&
            look_at_image(store, entry).problem.empty();
   });
 }

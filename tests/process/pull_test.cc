@@ -117,6 +117,66 @@ TEST_F(PullTest, WhatCannotBeServedIsRefusedBeforeAnythingIsStored) {
   EXPECT_EQ(asked.exit_code, 0) << asked.err;
 }
 
+const std::string kHost = [] {
+#if defined(__aarch64__)
+  return "arm64";
+#else
+  return "amd64";
+#endif
+}();
+const std::string kForeign = kHost == "arm64" ? "amd64" : "arm64";
+
+/// "linux/arm64" of the image that is called so.
+std::string platform_of(const Outcome& listed, const std::string& name) {
+  const auto images = nlohmann::json::parse(listed.out, nullptr, false);
+  for (const auto& image : images) {
+    if (image["name"] == name) return image["platform"];
+  }
+  return "none is called " + name;
+}
+
+TEST_F(PullTest, OfAnIndexTheOneForThePlatformIsTaken) {
+  push_for_several("both", {kForeign, kHost});
+  const auto pull = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words{"pull", "-q", "--tls-verify=false", name("both")};
+    words.insert(words.end(), more.begin(), more.end());
+    const Outcome pulled = layerboot(words);
+    EXPECT_EQ(pulled.exit_code, 0) << pulled.err;
+    return platform_of(layerboot({"images", "--json"}), name("both"));
+  };
+  const std::vector<std::string> foreign{"--platform", "linux/" + kForeign};
+  EXPECT_EQ(pull({}), "linux/" + kHost);
+  EXPECT_EQ(cat(name("both"), "own").out, kHost);
+  EXPECT_EQ(pull(foreign), "linux/" + kForeign);
+  EXPECT_EQ(pull({}), "linux/" + kHost);
+  EXPECT_EQ(pull(foreign), "linux/" + kForeign) << "the index is known, and this one of it is there";
+  EXPECT_EQ(pull({"--platform", kHost == "amd64" ? "linux/x86_64" : "linux/aarch64"}), "linux/" + kHost);
+  const Outcome none =
+      layerboot({"pull", "-q", "--tls-verify=false", "--platform", "linux/riscv64", name("both")});
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_NE(none.err.find("has nothing for linux/riscv64; it has: linux/amd64 linux/arm64"),
+            std::string::npos)
+      << none.err;
+}
+
+TEST_F(PullTest, OfAnIndexThatSaysNothingTheConfigsSay) {
+  push_for_several("unlabelled", {"s390x", kHost}, false);
+  const Outcome pulled = layerboot({"pull", "-q", "--tls-verify=false", name("unlabelled")});
+  ASSERT_EQ(pulled.exit_code, 0) << pulled.err;
+  EXPECT_EQ(cat(name("unlabelled"), "own").out, kHost);
+  const Outcome again = layerboot({"pull", "-q", "--tls-verify=false", name("unlabelled")});
+  EXPECT_EQ(again.exit_code, 0) << "with documents that the store has: " << again.err;
+}
+
+TEST_F(PullTest, WhatThisMachineRunsTooIsTaken) {
+  if (kHost != "amd64") GTEST_SKIP() << "386 is what amd64 runs, too";
+  push_for_several("old", {"386"});
+  const Outcome pulled = layerboot({"pull", "-q", "--tls-verify=false", name("old")});
+  ASSERT_EQ(pulled.exit_code, 0) << pulled.err;
+  EXPECT_EQ(cat(name("old"), "own").out, "386");
+  EXPECT_EQ(layerboot({"images"}).out.find("can't be run"), std::string::npos);
+}
+
 TEST_F(PullTest, APullThatIsKilledIsMadeGoodByTheNext) {
   SlowProxy proxy(registry_.port());
   push("large", noise());
