@@ -71,9 +71,8 @@ std::string in_use_by(const Row& row) {
 }
 std::string layers(const Row& row) { return std::to_string(row.image.layer_count); }
 std::string platform(const Row& row) {
-  return row.image.platform.os.empty()
-             ? std::string("-")
-             : printable_whole(str_cat(row.image.platform.os, "/", row.image.platform.architecture));
+  return row.image.platform.os.empty() ? std::string("-")
+                                       : printable_whole(store::platform_text(row.image.platform));
 }
 std::string problem(const Row& row) { return printable_whole(row.image.problem); }
 
@@ -116,7 +115,7 @@ bool passes(const Row& row, const ListFilter& filter) {
   if (filter.key == "reference") return !row.image.name.empty() && matches(filter.value, row.image.name);
   if (filter.key == "dangling") return row.image.name.empty() == wanted;
   if (filter.key == "used") return row.used() == wanted;
-  return row.image.problem.empty() == wanted;
+  return (row.image.state == ImageState::kWhole) == wanted;
 }
 
 Result<std::vector<Row>> rows_of(const StateDirs& dirs, const Options& options) {
@@ -176,6 +175,8 @@ std::string tree_name(const Row& row) {
 }
 std::string remark(const Row& row) {
   std::string text = in_use_by(row);
+  if (row.image.state == ImageState::kOtherPlatform)
+    text += str_cat(text.empty() ? "" : "; ", "for ", platform(row));
   if (!row.image.problem.empty()) text += str_cat(text.empty() ? "" : "; ", "can't be run: ", problem(row));
   return text;
 }

@@ -124,14 +124,14 @@ Result<json> inspect_image(const StateDirs& dirs, const std::string& reference) 
     if (!object["problem"].is_null()) return object;
   }
   LB_ASSIGN(opened, supply_image(dirs, reference, {.policy = PullPolicy::kNever}));
-  LB_ASSIGN(const store::Image image, store::open_image(opened, dirs));
+  LB_ASSIGN(const store::Image image, store::open_image(opened, dirs, {.or_other = true}));
   add_opened(dirs, image, object);
   return object;
 }
 
 Result<void> show_history(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const std::string reference, supply_image(dirs, options.image, {.policy = PullPolicy::kNever}));
-  LB_ASSIGN(const store::Image image, store::open_image(reference, dirs));
+  LB_ASSIGN(const store::Image image, store::open_image(reference, dirs, {.or_other = true}));
   std::vector<Step> steps = steps_of(image);
   std::ranges::reverse(steps);
   json list = json::array();

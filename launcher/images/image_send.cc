@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 
 #include "launcher/host/process_io.h"
 #include "launcher/host/run_tool.h"
@@ -19,6 +20,7 @@
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/progress.h"
+#include "oci-mount/store/docker_archive.h"
 #include "oci-mount/store/image.h"
 #include "oci-mount/store/lease.h"
 #include "oci-mount/store/oci_json.h"
@@ -73,7 +75,8 @@ std::string label_of(const Json& config, const char* label) {
 
 /// An image with private keys or a password's hash in it is not for others by mistake.
 Result<void> check_has_no_secrets(const StateDirs& dirs, const HeldImage& image) {
-  LB_ASSIGN(const store::Image opened, store::open_image(str_cat("image@", image.entry.digest), dirs));
+  LB_ASSIGN(const store::Image opened,
+            store::open_image(str_cat("image@", image.entry.digest), dirs, {.or_other = true}));
   const Json config = Json::parse(opened.config_text, nullptr, false);
   if (const std::string vm = label_of(config, kIdentityLabel); !vm.empty())
     return fail(
@@ -131,36 +134,84 @@ Result<void> copy_bytes(int from, int to) {
   }
 }
 
-/// Where an archive says what its images are called, and how skopeo is to read it.
-struct ArchiveContents {
-  std::string notation;
-  fs::path file;  // it, or what it was unpacked into
-  std::vector<std::string> names;
+struct NamedImage {
+  std::string reference;  // skopeo's, of the archive's only image without a name in it
+  std::string name;       // empty: none
 };
+
+/// Where an archive says what its images are called.
+struct ArchiveContents {
+  fs::path file;  // it, or what it was unpacked into
+  std::vector<NamedImage> images;
+};
+
+/// As Docker's archives have it; none where there is no manifest.json.
+Result<std::vector<NamedImage>> images_by_repo_tags(const store::TarArchive& archive, const fs::path& file) {
+  std::vector<NamedImage> images;
+  const auto text = archive.read("manifest.json", store::kMaxManifestJsonBytes);
+  if (!text && text.error().code == ENOENT) return images;
+  if (!text) return std::unexpected(text.error());
+  const std::string source = str_cat("docker-archive:", file.string());
+  LB_ASSIGN(const auto list, store::parse_docker_manifest(*text, "its manifest.json"));
+  for (const auto& image : list) {
+    for (const std::string& tag : image.tags) images.push_back({str_cat(source, ":", tag), tag});
+  }
+  if (images.empty()) images.push_back({source, ""});
+  return images;
+}
+
+/// As an OCI layout has it. Tools of containerd's write the tag alone where others write the whole name,
+/// which they put beside it.
+std::vector<NamedImage> images_by_annotations(const store::IndexDocument& index, const fs::path& file) {
+  const std::string source = str_cat("oci-archive:", file.string());
+  std::vector<NamedImage> images;
+  for (const auto& manifest : index.manifests) {
+    if (manifest.ref_name.empty() && manifest.full_name.empty()) continue;
+    NamedImage image{manifest.ref_name.empty() ? source : str_cat(source, ":", manifest.ref_name),
+                     manifest.full_name.empty() ? manifest.ref_name : manifest.full_name};
+    const bool is_known = std::ranges::any_of(images, [&](const NamedImage& other) {
+      return other.reference == image.reference && other.name == image.name;
+    });
+    if (!is_known) images.push_back(std::move(image));
+  }
+  if (images.empty()) images.push_back({source, ""});
+  return images;
+}
+
+/// Whether each name leads to one image, and is a whole name as far as can be seen.
+bool is_told_apart(const std::vector<NamedImage>& images) {
+  std::set<std::string> references;
+  for (const NamedImage& image : images) {
+    if (image.name.find_first_of(":/") == std::string::npos || !references.insert(image.reference).second)
+      return false;
+  }
+  return true;
+}
 
 Result<ArchiveContents> look_into(const fs::path& file, const fs::path& cache) {
   LB_ASSIGN(const auto opened, store::open_archive(file, cache, store::Unpacking::kAllowed));
-  const auto& archive = opened.tar;
   ArchiveContents contents;
   contents.file = opened.unpacked.empty() ? file : opened.unpacked;
-  if (const auto text = archive->read("index.json", store::kMaxIndexJsonBytes)) {
-    contents.notation = "oci-archive:";
+  if (const auto text = opened.tar->read("index.json", store::kMaxIndexJsonBytes)) {
     LB_ASSIGN(const auto index, store::parse_index(*text, "its index.json"));
-    for (const auto& manifest : index.manifests) {
-      if (!manifest.ref_name.empty()) contents.names.push_back(manifest.ref_name);
-    }
-    return contents;
+    contents.images = images_by_annotations(index, contents.file);
+    if (is_told_apart(contents.images)) return contents;
   }
-  const auto text = archive->read("manifest.json", store::kMaxManifestJsonBytes);
-  if (!text) return fail(EINVAL, "it is no archive of images: it has neither index.json nor manifest.json");
-  contents.notation = "docker-archive:";
-  const Json list = Json::parse(*text, nullptr, false);
-  if (!list.is_array()) return fail(EINVAL, "its manifest.json is damaged");
-  for (const Json& image : list) {
-    LB_ASSIGN(const auto tags, store::strings_member(image, "RepoTags", "its manifest.json"));
-    contents.names.insert(contents.names.end(), tags.begin(), tags.end());
-  }
+  LB_ASSIGN(auto tagged, images_by_repo_tags(*opened.tar, contents.file));
+  const bool is_named = !tagged.empty() && !tagged.front().name.empty();
+  if (is_named || contents.images.empty()) contents.images = std::move(tagged);
+  if (contents.images.empty())
+    return fail(EINVAL, "it is no archive of images: it has neither index.json nor manifest.json");
   return contents;
+}
+
+/// What skopeo is to be told for an image that is not for this machine, where an index leads to it.
+std::string platform_in_archive(const StateDirs& dirs, const std::string& reference) {
+  if (!reference.starts_with("oci-archive:")) return {};
+  const auto image = store::open_image(reference, dirs, {.or_other = true});
+  if (!image || image->config.platform.os.empty() || image->config.platform.architecture.empty()) return {};
+  const bool is_ours = store::fit_of(image->config.platform, store::host_platform()) == store::Fit::kYes;
+  return is_ours ? std::string() : store::platform_text(image->config.platform);
 }
 
 }  // namespace
@@ -245,18 +296,19 @@ Result<std::vector<std::string>> load_images(const StateDirs& dirs, const LoadOp
   const std::string what = options.input.empty() ? "standard input" : options.input.string();
   auto contents = look_into(file, dirs.unpacked());
   if (!contents) return while_doing(contents.error(), "cannot load ", what);
-  if (!options.name.empty() && contents->names.size() > 1)
+  if (!options.name.empty() && contents->images.size() > 1)
     return fail(EINVAL, what, " has several images, which can't all be called ", options.name);
-  if (options.name.empty() && contents->names.empty())
+  if (options.name.empty() && contents->images.front().name.empty())
     return fail(EINVAL, "the image in ", what, " has no name: layerboot load --input FILE NAME gives it one");
-  if (contents->names.empty()) contents->names.emplace_back();
   std::vector<std::string> loaded;
-  for (const std::string& name : contents->names) {
+  for (const NamedImage& image : contents->images) {
     PullOptions pull;
-    pull.reference = str_cat(contents->notation, contents->file.string(), name.empty() ? "" : ":", name);
-    pull.name = options.name.empty() ? name : options.name;
+    pull.reference = image.reference;
+    pull.name = options.name.empty() ? image.name : options.name;
     pull.show_progress = options.show_progress;
     pull.keep_source = false;
+    pull.platform = platform_in_archive(dirs, image.reference);
+    pull.any_platform = true;
     LB_ASSIGN(loaded.emplace_back(), pull_image(dirs.store(), pull));
   }
   return loaded;

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "oci-mount/base/files.h"
@@ -119,6 +120,104 @@ TEST_F(ImageCircleTest, ArchivesOfBothKindsComeBackAsTheyWere) {
   const Outcome refused = elsewhere({"load", "-i", (dir_ / "no-archive").string()});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_NE(refused.err.find("no-archive"), std::string::npos) << refused.err;
+}
+
+TEST_F(ImageCircleTest, AnImageOfAnotherPlatformIsCarriedAsAnyOther) {
+  ImageBuilder image(dir_ / "foreign");
+  image.architecture = "s390x";
+  image.config_more_json = R"("history":[{"created_by":"made for s390x"}],)";
+  image.add_gzip_layer(TarBuilder().file("own", "s390x").finish()).write();
+  push_layout(image.layout(), name("foreign"));
+  ASSERT_EQ(
+      layerboot({"pull", "-q", "--tls-verify=false", "--platform", "linux/s390x", name("foreign")}).exit_code,
+      0);
+  const Outcome history = layerboot({"history", name("foreign")});
+  EXPECT_EQ(history.exit_code, 0) << history.err;
+  EXPECT_NE(history.out.find("made for s390x"), std::string::npos) << history.out;
+  const Outcome shown = layerboot({"inspect", name("foreign")});
+  EXPECT_EQ(shown.exit_code, 0) << shown.err;
+  EXPECT_NE(shown.out.find("\"chain_id\""), std::string::npos) << shown.out;
+  EXPECT_EQ(layerboot({"tag", name("foreign"), name("tagged")}).exit_code, 0);
+  const Outcome pushed = layerboot({"push", "-q", "--tls-verify=false", name("tagged")});
+  EXPECT_EQ(pushed.exit_code, 0) << pushed.err;
+  for (const char* const kind : {"oci-archive", "docker-archive"}) {
+    const std::string file = (dir_ / kind).string();
+    ASSERT_EQ(layerboot({"save", "-q", "--format", kind, "-o", file, name("foreign")}).exit_code, 0);
+    const Outcome loaded = elsewhere({"load", "-q", "-i", file, str_cat("loaded:", kind)});
+    EXPECT_EQ(loaded.exit_code, 0) << loaded.err;
+  }
+  EXPECT_NE(elsewhere({"images"}).out.find("for linux/s390x"), std::string::npos);
+}
+
+TEST_F(ImageCircleTest, HistoryAndTagsAreOfTheImage) {
+  ImageBuilder image(dir_ / "steps");
+  image.config_more_json =
+      R"("history":[{"created_by":"first\u009b step"},{"created_by":"no layer","empty_layer":true}],)";
+  image.add_gzip_layer(TarBuilder().file("a", "1").finish());
+  image.add_gzip_layer(TarBuilder().file("b", "2").finish()).write();
+  push_layout(image.layout(), name("steps"));
+  ASSERT_EQ(layerboot({"pull", "-q", "--tls-verify=false", name("steps")}).exit_code, 0);
+  const Outcome tagged = layerboot({"tag", name("steps"), "steps:2"});
+  ASSERT_EQ(tagged.exit_code, 0) << tagged.err;
+  const Outcome history = layerboot({"history", "steps:2"});
+  ASSERT_EQ(history.exit_code, 0) << history.err;
+  EXPECT_EQ(std::ranges::count(history.out, '\n'), 4) << "a heading, and three steps: " << history.out;
+  EXPECT_LT(history.out.find("no layer"), history.out.find("first")) << "the last comes first";
+  const Outcome json = layerboot({"history", "--json", "steps:2"});
+  EXPECT_EQ(json.out.find("\xc2\x9b"), std::string::npos) << "a command to a terminal";
+  const auto steps = Json::parse(json.out, nullptr, false);
+  ASSERT_EQ(steps.size(), 3U);
+  EXPECT_EQ(steps[2]["created_by"], "first\xc2\x9b step");
+  EXPECT_TRUE(steps[1]["layer"].is_null());
+  EXPECT_EQ(layerboot({"rmi", name("steps")}).exit_code, 0);
+  EXPECT_EQ(layerboot({"history", "steps:2"}).exit_code, 0) << "the tag is a name of its own";
+  EXPECT_EQ(layerboot({"tag", "none:1", "steps:3"}).exit_code, 1);
+}
+
+TEST_F(ImageCircleTest, AnArchiveIsReadableByWhomTheUmaskSays) {
+  push("one", "1");
+  ASSERT_EQ(layerboot({"pull", "-q", "--tls-verify=false", name("one")}).exit_code, 0);
+  const std::string file = (dir_ / "saved").string();
+  std::string save = "umask 027;";
+  for (const std::string& word : layerboot_words({"save", "-q", "-o", file, name("one")})) save += " " + word;
+  ASSERT_EQ(run_program({"sh", "-c", save}, dir_ / "cache").exit_code, 0);
+  EXPECT_EQ(fs::status(file).permissions(), fs::perms{0640});
+}
+
+/// As docker save writes it since Docker 25, and ctr export: the tag alone, and the whole name beside it.
+TEST_F(ImageCircleTest, ContainerdsNamesInArchivesAreWhole) {
+  const fs::path layout = dir_ / "containerd";
+  ImageBuilder image(layout);
+  image.add_gzip_layer(TarBuilder().file("own", "1").finish()).write("12");
+  const std::string by_tag = read_text(layout / "index.json");
+  const auto load = [&](const std::string& index, const std::string& docker) {
+    write_text(layout / "index.json", index);
+    fs::remove(layout / "manifest.json");
+    if (!docker.empty()) write_text(layout / "manifest.json", docker);
+    write_text(layout / "oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
+    const std::string file = (dir_ / "containerd.tar").string();
+    EXPECT_EQ(run_program({"sh", "-c", "cd " + layout.string() + " && tar cf " + file + " *"}, dir_ / "cache")
+                  .exit_code,
+              0);
+    const Outcome loaded = elsewhere({"load", "-q", "-i", file});
+    EXPECT_EQ(loaded.exit_code, 0) << loaded.err;
+    return loaded.out;
+  };
+  std::string by_name = by_tag;
+  constexpr std::string_view kTag = R"("org.opencontainers.image.ref.name":"12")";
+  by_name.insert(by_name.find(kTag), R"("io.containerd.image.name":"docker.io/library/debian:12",)");
+  EXPECT_EQ(load(by_name, ""), "docker.io/library/debian:12\n");
+  const Json index = Json::parse(by_tag);
+  const Json manifest =
+      Json::parse(read_text(image.blob_path(index["manifests"][0]["digest"].get<std::string>())));
+  const auto blob = [](const Json& descriptor) {
+    return "blobs/sha256/" + descriptor["digest"].get<std::string>().substr(7);
+  };
+  const Json docker = {{{"Config", blob(manifest["config"])},
+                        {"RepoTags", {"fedora:12", "other/name:1"}},
+                        {"Layers", {blob(manifest["layers"][0])}}}};
+  EXPECT_EQ(load(by_tag, docker.dump()), "docker.io/library/fedora:12\ndocker.io/other/name:1\n");
+  EXPECT_EQ(load(by_tag, ""), "docker.io/library/12:latest\n") << "nothing says more";
 }
 
 class BuildTest : public ImageCircleTest {
