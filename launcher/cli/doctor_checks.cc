@@ -19,6 +19,7 @@
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/progress.h"
 #include "oci-mount/base/reactor.h"
+#include "oci-mount/store/json_document.h"
 
 namespace layerboot::launcher {
 
@@ -236,7 +237,7 @@ std::string findings_json(const std::vector<Finding>& findings) {
                     {"detail", finding.detail},
                     {"remedy", finding.remedy}});
   }
-  return list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  return store::json_text(list, 2) + "\n";
 }
 
 }  // namespace layerboot::launcher

@@ -18,6 +18,7 @@
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/printable.h"
 #include "oci-mount/base/progress.h"
+#include "oci-mount/store/json_document.h"
 
 namespace layerboot::launcher {
 
@@ -144,9 +145,7 @@ Result<std::vector<Row>> rows_of(const StateDirs& dirs, const Options& options) 
   return rows;
 }
 
-std::string json_text(const nlohmann::json& list) {
-  return list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-}
+std::string json_text(const nlohmann::json& list) { return store::json_text(list, 2) + "\n"; }
 
 std::string as_json(const std::vector<Row>& rows) {
   nlohmann::json list = nlohmann::json::array();

@@ -152,8 +152,7 @@ Result<void> show_history(const StateDirs& dirs, const Options& options) {
          step.layer == nullptr ? "-" : human_size(step.layer->size_bytes), index ? human_size(*index) : "-",
          one_line(step.created_by, options.no_trunc)});
   }
-  const std::string text =
-      options.json ? list.dump(2, ' ', false, json::error_handler_t::replace) + "\n" : columns(rows);
+  const std::string text = options.json ? store::json_text(list, 2) + "\n" : columns(rows);
   std::fwrite(text.data(), 1, text.size(), stdout);
   return {};
 }

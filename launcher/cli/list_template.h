@@ -11,6 +11,7 @@
 #include "launcher/cli/columns.h"
 #include "oci-mount/base/ascii.h"
 #include "oci-mount/base/result.h"
+#include "oci-mount/store/json_document.h"
 
 namespace layerboot::launcher {
 
@@ -126,7 +127,7 @@ class ListTemplate {
   [[nodiscard]] std::string all_fields(const Row& row) const {
     nlohmann::json object;
     for (const auto& field : fields_) object[std::string(field.name)] = field.of(row);
-    return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    return store::json_text(object);
   }
 
   static std::vector<std::string> cells_of(std::string_view line) {

@@ -14,6 +14,7 @@
 #include "oci-mount/base/decimal.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/progress.h"
+#include "oci-mount/store/json_document.h"
 
 namespace layerboot::launcher {
 
@@ -160,7 +161,7 @@ Result<std::string> round_of(const StateDirs& dirs, const Options& options,
     now.emplace(vm.name, sample);
   }
   before = std::move(now);
-  if (options.json) return list.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  if (options.json) return store::json_text(list) + "\n";
   return columns(cells);
 }
 

@@ -11,6 +11,7 @@
 #include "launcher/host/time_text.h"
 #include "launcher/vm/vm_list.h"
 #include "oci-mount/store/image.h"
+#include "oci-mount/store/json_document.h"
 
 namespace layerboot::launcher {
 
@@ -110,9 +111,7 @@ json inspect_json(const StateDirs& dirs, const VmView& vm) {
   return object;
 }
 
-void print(const json& document) {
-  std::printf("%s\n", document.dump(2, ' ', false, json::error_handler_t::replace).c_str());
-}
+void print(const json& document) { std::printf("%s\n", store::json_text(document, 2).c_str()); }
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 #include "launcher/cli/columns.h"
 #include "launcher/vm/named_volumes.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/store/json_document.h"
 
 namespace layerboot::launcher {
 
@@ -26,7 +27,7 @@ Result<void> list(const StateDirs& dirs, const Options& options) {
     names += volume.name + '\n';
   }
   std::string text = options.names_only ? names : columns(cells);
-  if (options.json) text = document.dump(2, ' ', false, json::error_handler_t::replace) + '\n';
+  if (options.json) text = store::json_text(document, 2) + '\n';
   std::fwrite(text.data(), 1, text.size(), stdout);
   return {};
 }

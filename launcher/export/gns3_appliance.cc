@@ -5,6 +5,7 @@
 #include "launcher/disk/disk_build.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/store/digest.h"
+#include "oci-mount/store/json_document.h"
 
 namespace layerboot::launcher {
 
@@ -138,7 +139,7 @@ Result<std::string> gns3_appliance_json(const Gns3Appliance& appliance, unsigned
   if (registry_version != 4 && registry_version != 8)
     return fail(EINVAL, "GNS3's registry version ", registry_version, ": 4 and 8 can be made");
   const Json json = registry_version == 4 ? version_4(appliance) : version_8(appliance);
-  return json.dump(4, ' ', false, Json::error_handler_t::replace) + "\n";
+  return store::json_text(json, 4) + "\n";
 }
 
 Result<void> check_bzimage(std::string_view bytes) {

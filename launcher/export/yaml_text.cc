@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "oci-mount/base/str_cat.h"
+#include "oci-mount/store/json_document.h"
 
 namespace layerboot::launcher {
 
@@ -16,7 +17,7 @@ using Json = nlohmann::ordered_json;
 
 bool is_block(const Json& value) { return value.is_structured() && !value.empty(); }
 
-std::string scalar(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string scalar(const Json& value) { return store::json_text(value); }
 
 /// A name that YAML takes as a text without quotes, whatever the version: not one of those that some take for
 /// a truth value or for nothing.

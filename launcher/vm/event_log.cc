@@ -14,6 +14,7 @@
 #include "oci-mount/base/file_lock.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/store/json_document.h"
 
 namespace layerboot::launcher {
 
@@ -106,7 +107,7 @@ std::string event_line(const VmEvent& event) {
   if (!event.error.empty()) line["error"] = event.error;
   if (!event.new_name.empty()) line["new_name"] = event.new_name;
   if (event.size_bytes) line["bytes"] = *event.size_bytes;
-  return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  return store::json_text(line);
 }
 
 Result<VmEvent> parse_event(std::string_view line) {

@@ -57,4 +57,25 @@ std::string printable_lines(std::string_view message) {
   return out;
 }
 
+std::string printable_json(std::string_view text) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::size_t size = text[i] == '\x7f' ? 1 : 2;
+    const std::string_view character = text.substr(i, size);
+    const auto last = static_cast<unsigned char>(character.back());
+    // C0 is escaped already, or layout.
+    if (character == "\x7f" || (character.size() == 2 && character[0] == '\xc2' && is_control(character))) {
+      out += "\\u00";
+      out += kDigits[last >> 4U];
+      out += kDigits[last & 0xfU];
+      i += size - 1;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
 }  // namespace layerboot

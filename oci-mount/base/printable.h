@@ -21,4 +21,8 @@ inline constexpr std::size_t kMaxShownBytes = 256;
 /// nothing is cut.
 [[nodiscard]] std::string printable_lines(std::string_view message);
 
+/// The same for a JSON text that is valid: DEL and C1, which JSON lets stand in a text as they are, become
+/// \u00XX, so that it means what it did.
+[[nodiscard]] std::string printable_json(std::string_view text);
+
 }  // namespace layerboot

@@ -178,7 +178,7 @@ bool print_verdict(const LayerVerdict& verdict) {
   std::printf("%s %s", verdict.layer.c_str(), good ? "good" : "BAD");
   if (good) std::printf(" (%u spans, %s)", verdict.spans, human_size(verdict.stream_bytes).c_str());
   std::printf("\n");
-  for (const std::string& finding : verdict.findings) std::printf("  %s\n", finding.c_str());
+  for (const std::string& finding : verdict.findings) std::printf("  %s\n", printable_lines(finding).c_str());
   std::fflush(stdout);
   return good;
 }

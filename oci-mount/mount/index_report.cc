@@ -8,6 +8,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "oci-mount/store/json_document.h"
 #include "oci-mount/tree/tree_builder.h"
 
 namespace layerboot::mount {
@@ -122,7 +123,7 @@ std::string report_json(const IndexReport& report) {
     if (layer.seconds) one["build_seconds"] = *layer.seconds;
     document["layers"].push_back(std::move(one));
   }
-  return document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  return store::json_text(document, 2) + "\n";
 }
 
 }  // namespace layerboot::mount

@@ -7,6 +7,7 @@
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/mapping.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/layer/identity.h"
 #include "oci-mount/layer/layer.h"
@@ -115,7 +116,7 @@ Result<void> read_files(const layer::Layer& opened, LayerVerdict& verdict) {
           continue;
         }
         if (++unreadable <= kMaxRangesListed)
-          verdict.findings.push_back(got ? str_cat(entries.entry(i).path, ": ends before its size")
+          verdict.findings.push_back(got ? str_cat(printable(entries.entry(i).path), ": ends before its size")
                                          : got.error().describe());
         break;
       }

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "oci-mount/base/printable.h"
 #include "oci-mount/base/result.h"
 
 namespace layerboot::store {
@@ -23,6 +24,13 @@ Result<Json> parse_json_object(std::string_view text, std::size_t max_bytes, int
 /// The same of a document whose top is a list.
 Result<Json> parse_json_list(std::string_view text, std::size_t max_bytes, int max_depth,
                              std::string_view what);
+
+/// A document for people and programs, with nothing in it that is a command to a terminal; what is no UTF-8
+/// becomes U+FFFD. `indent` -1: one line, else of that many spaces.
+template <typename AnyJson>
+std::string json_text(const AnyJson& document, int indent = -1) {
+  return printable_json(document.dump(indent, ' ', false, AnyJson::error_handler_t::replace));
+}
 
 /// A member of `object`, or nullptr when it is not there, is null, or `object` is no object.
 const Json* find_member(const Json& object, std::string_view key);

@@ -19,6 +19,13 @@ TEST(Printable, EscapesWhatATerminalActsOn) {
       << "and as a terminal without UTF-8 reads it";
 }
 
+TEST(Printable, JsonMeansTheSameAndCommandsNoTerminal) {
+  EXPECT_EQ(printable_json("{\"a\":\"\x7f\xc2\x9b\xc2\xa0\xc3\xa9\\u001b\"}\n"),
+            "{\"a\":\"\\u007f\\u009b\xc2\xa0\xc3\xa9\\u001b\"}\n");
+  EXPECT_EQ(printable_json("\xc2"), "\xc2");
+  EXPECT_EQ(printable_json(""), "");
+}
+
 TEST(Printable, EscapesWhatIsNoUtf8) {
   EXPECT_EQ(printable("\xff"), "\\377");
   EXPECT_EQ(printable("\xc3"), "\\303");
