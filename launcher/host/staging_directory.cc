@@ -11,14 +11,13 @@
 
 namespace layerboot::launcher {
 
-Result<StagingDirectory> StagingDirectory::create(const std::filesystem::path& target) {
+Result<StagingDirectory> StagingDirectory::create(const std::filesystem::path& target, mode_t mode) {
   LB_TRY(make_directories(target.parent_path()));
   std::string name =
       (target.parent_path() / str_cat('.', target.filename().string(), ".making-XXXXXX")).string();
   if (!::mkdtemp(name.data()))
     return errno_error("cannot make a directory in ", target.parent_path().string());
-  // A package tool that drops its privileges must be able to pass through; there are no secrets here.
-  ::chmod(name.c_str(), 0755);
+  ::chmod(name.c_str(), mode);
   return StagingDirectory(std::move(name), target);
 }
 

@@ -1,6 +1,8 @@
 // StagingDirectory: a directory that appears whole or not at all.
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
 #include <utility>
 
@@ -11,8 +13,9 @@ namespace layerboot::launcher {
 /// Owns a directory with a name of its own beside `target`, and removes it with all it holds on destruction.
 class StagingDirectory {
  public:
-  /// Makes target's parents as needed.
-  static Result<StagingDirectory> create(const std::filesystem::path& target);
+  /// Makes target's parents as needed. `mode` is of the directory: what is made in it may be of a private
+  /// image.
+  static Result<StagingDirectory> create(const std::filesystem::path& target, mode_t mode = 0700);
 
   StagingDirectory(StagingDirectory&& other) noexcept
       : path_(std::exchange(other.path_, {})), target_(std::move(other.target_)) {}

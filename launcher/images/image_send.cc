@@ -116,6 +116,13 @@ Result<void> carry_out(const Copy& copy) {
   return {};
 }
 
+/// As the person's umask has it.
+mode_t mode_of_new_files() {
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  return 0666 & ~mask;
+}
+
 /// From standard input into a file, or from a file to standard output.
 Result<void> copy_bytes(int from, int to) {
   std::vector<std::byte> piece(std::size_t{1} << 20);
@@ -275,7 +282,7 @@ Result<void> save_image(const StateDirs& dirs, const SaveOptions& options) {
   const fs::path made = staging.path() / "archive";
   LB_ASSIGN(const UniqueFd file, open_path(made, O_RDONLY));
   if (to_stdout) return copy_bytes(file.get(), STDOUT_FILENO);
-  if (::fchmod(file.get(), 0644) != 0 || ::fsync(file.get()) != 0)
+  if (::fchmod(file.get(), mode_of_new_files()) != 0 || ::fsync(file.get()) != 0)
     return errno_error("cannot sync ", made.string());
   return rename_durably(made, fs::absolute(options.output));
 }

@@ -42,7 +42,9 @@ Result<StoredKernel> stored_or_fetched(const StateDirs& dirs, const KernelSpec& 
   if (spec.kind == KernelSpec::Kind::kDirectory) return open_kernel(spec.directory);
   const fs::path target = dirs.kernels() / spec.store_name();
   if (!is_stored(target)) {
-    LB_ASSIGN(StagingDirectory staging, StagingDirectory::create(target));
+    // A package tool that drops its privileges must be able to pass through; there are no secrets in a
+    // kernel.
+    LB_ASSIGN(StagingDirectory staging, StagingDirectory::create(target, 0755));
     const fs::path made = staging.path() / "kernel";
     LB_TRY(spec.kind == KernelSpec::Kind::kDebian
                ? fetch_debian_kernel(spec.series, architecture, staging.path(), made)

@@ -1,6 +1,7 @@
 #include "oci-mount/store/unpacked_archive.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -115,7 +116,7 @@ Result<std::shared_ptr<const TarArchive>> unpack(const FileBlob& archive, const 
                                                  const std::filesystem::path& to) {
   log_info(archive.name(), " is compressed with ", compression_name(compression),
            ": it is unpacked, once, into ", to.parent_path().string());
-  LB_ASSIGN(AtomicFile file, AtomicFile::create(to, 0444));
+  LB_ASSIGN(AtomicFile file, AtomicFile::create(to, 0400));
   if (auto done = decode_into(archive, compression, file.fd()); !done) {
     if (done.error().code == EINTR) return std::unexpected(done.error());
     const bool room = done.error().code == ENOSPC;
@@ -149,7 +150,9 @@ Result<OpenedArchive> open_archive(const std::filesystem::path& path, const std:
   if (!unpacked) {
     if (unpacked.error().code != ENOENT) return std::unexpected(unpacked.error());
     if (unpacking == Unpacking::kNever) return fail(ENODATA, file->name(), " is not unpacked");
-    LB_TRY(make_directories(cache));
+    LB_TRY(make_private_directory(cache));
+    // One that others made may be open; nobody but its owner can, or needs to, close it.
+    static_cast<void>(::chmod(cache.c_str(), 0700));
     LB_ASSIGN(const UniqueFd lock, lock_cache(cache));
     // Who held the lock before may have unpacked this very one.
     unpacked = FileBlob::open(kept, file->name());

@@ -16,6 +16,18 @@ TEST_F(Staging, LeavesNothingWhenDropped) {
   EXPECT_EQ(entries(scratch_ / "deep"), 0U);
 }
 
+TEST_F(Staging, IsForItsOwnerAloneUnlessAskedOtherwise) {
+  const auto mode_of = [](const StagingDirectory& staging) {
+    return std::filesystem::status(staging.path()).permissions();
+  };
+  auto staging = StagingDirectory::create(scratch_ / "target");
+  ASSERT_TRUE(staging);
+  EXPECT_EQ(mode_of(*staging), std::filesystem::perms{0700});
+  auto open = StagingDirectory::create(scratch_ / "kernel", 0755);
+  ASSERT_TRUE(open);
+  EXPECT_EQ(mode_of(*open), std::filesystem::perms{0755});
+}
+
 TEST_F(Staging, CommitGivesTheNameAndLeavesNothingElse) {
   {
     auto staging = StagingDirectory::create(scratch_ / "target");

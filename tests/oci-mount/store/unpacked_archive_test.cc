@@ -68,6 +68,15 @@ TEST_F(UnpackedArchiveTest, IsUnpackedOnceWhateverItIsCompressedWith) {
   }
 }
 
+TEST_F(UnpackedArchiveTest, IsItsOwnersAlone) {
+  fs::create_directory(cache_);  // open to all, as it was made before
+  test::write_text(archive_, test::gzip(tar_));
+  const auto archive = open();
+  ASSERT_TRUE(archive) << archive.error().text;
+  EXPECT_EQ(fs::status(archive->unpacked).permissions(), fs::perms{0400});
+  EXPECT_EQ(fs::status(cache_).permissions(), fs::perms{0700});
+}
+
 TEST_F(UnpackedArchiveTest, IsTheSameUnderEveryName) {
   test::write_text(archive_, test::gzip(tar_));
   const auto archive = open();
