@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <random>
 
 #include "oci-mount/base/path_rules.h"
@@ -106,6 +107,24 @@ TEST(EntryTable, AFileTakesTheDirectoryBeforeItAway) {
                           entry(kDirectory, "a", 4), entry(kFile, "a/c", 5)})),
             "a:4 a/c:5")
       << "and what it took away does not come back with the next directory";
+}
+
+TEST(EntryTable, WhatIsCoveredAgainAndAgainTakesNoLongerEach) {
+  const auto seconds_for = [](int pairs) {
+    const std::clock_t begun = std::clock();
+    EntryTableBuilder builder;
+    for (int i = 0; i < pairs; ++i) {
+      // A directory with a file in it, and a file that covers both; each in a directory that all share.
+      EXPECT_TRUE(builder.add(entry(kFile, str_cat("d/", i % 1000, "/f"))));
+      EXPECT_TRUE(builder.add(entry(kFile, str_cat("d/", i % 1000))));
+      EXPECT_TRUE(builder.add(entry(kDirectory, str_cat("d/", i % 1000))));
+    }
+    const auto table = builder.finish();
+    EXPECT_TRUE(table) << table.error().text;
+    return static_cast<double>(std::clock() - begun) / CLOCKS_PER_SEC;
+  };
+  const double some = seconds_for(50'000);
+  EXPECT_LT(seconds_for(400'000), 8 * 4 * some + 1) << "in proportion, with room for the clock";
 }
 
 TEST(EntryTable, NothingIsBelowAFile) {
