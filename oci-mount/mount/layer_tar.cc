@@ -13,6 +13,7 @@
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/path_rules.h"
 #include "oci-mount/base/printable.h"
+#include "oci-mount/layer/limits.h"
 #include "oci-mount/layer/whiteout_names.h"
 #include "oci-mount/mount/identity_names.h"
 #include "oci-mount/overlay/acl.h"
@@ -289,6 +290,17 @@ class LayerWriter final : public LayerVisitor {
     return is_first ? nullptr : &first->second;
   }
 
+  /// A file may be of holes, of which the layer would be as large as without.
+  Result<void> count_data(std::uint64_t size_bytes) {
+    if (size_bytes > layer::kMaxStreamBytes - data_bytes_) {
+      return fail(E2BIG, "with its ", size_bytes,
+                  " bytes, holes counted, the layer would be larger than the ", layer::kMaxStreamBytes,
+                  " that one may have: remove it in the VM first, or make it smaller");
+    }
+    data_bytes_ += size_bytes;
+    return {};
+  }
+
   Result<void> put_file(const Found& found, store::PaxMember& member) {
     NodeId row = found.row;
     if (found.in_upper) {
@@ -303,6 +315,7 @@ class LayerWriter final : public LayerVisitor {
       row = source.row;
     }
     member.size_bytes = tree_.node(row).size_bytes;
+    LB_TRY(count_data(member.size_bytes));
     LB_TRY(output_.put(as_bytes(store::pax_header(member))));
     return output_.put_data(member.size_bytes, [&](std::uint64_t offset, std::span<std::byte> into) {
       return read_lower(lower_, reactor_, row, offset, into);
@@ -311,6 +324,7 @@ class LayerWriter final : public LayerVisitor {
 
   Result<void> put_own_data(const UpperObject& object, store::PaxMember& member) {
     member.size_bytes = static_cast<std::uint64_t>(object.st().st_size);
+    LB_TRY(count_data(member.size_bytes));
     LB_TRY(output_.put(as_bytes(store::pax_header(member))));
     if (member.size_bytes == 0) return {};
     LB_ASSIGN(const auto data, object.open());
@@ -331,6 +345,7 @@ class LayerWriter final : public LayerVisitor {
   };
   std::vector<Directory> directories_;  // from the top to where the walk is
   TarOutput output_;
+  std::uint64_t data_bytes_ = 0;
   std::size_t devices_zero_ = 0;
   std::string first_device_zero_;
   /// Of objects with several names: of the upper, by inode; of the image, by row.

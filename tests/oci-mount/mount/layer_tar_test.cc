@@ -152,6 +152,19 @@ TEST_F(LayerTarTest, WhatALayerCannotHoldIsLeftOut) {
     EXPECT_NE(said.find(what), std::string::npos) << said;
 }
 
+TEST_F(LayerTarTest, AFileOfHolesThatNoLayerCanHoldIsRefusedAtOnce) {
+  EXPECT_EQ(vm().create("etc/huge", "x"), 0);
+  EXPECT_EQ(vm().truncate("etc/huge", std::uint64_t{1} << 40), 0);
+  // Not by stop(), which reads all of it.
+  driver.reset();
+  EXPECT_TRUE(fs->stop());
+  fs.reset();
+  const auto made = layer_of(*this, {});
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, E2BIG);
+  EXPECT_NE(made.error().text.find("etc/huge"), std::string::npos) << made.error().text;
+}
+
 TEST_F(LayerTarTest, WhatBelongsToOneMachineIsLeftOut) {
   for (const char* made : {"etc/ssh", "var", "var/lib", "var/lib/systemd", "run/lock"})
     EXPECT_EQ(vm().mkdir(made), 0);
