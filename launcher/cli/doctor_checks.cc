@@ -203,7 +203,7 @@ Finding check_foreign_machine(const Architecture& architecture) {
 Finding check_foreign_programs() {
   std::string names;
   for (const EmulatedPrograms& programs : emulated_programs()) {
-    if (programs.name != own_architecture().name && find_interpreter(programs))
+    if (programs.name != own_architecture().name && find_interpreter(programs, own_architecture()))
       names += str_cat(names.empty() ? "" : ", ", programs.name);
   }
   if (names.empty()) {

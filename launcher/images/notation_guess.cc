@@ -134,8 +134,10 @@ Result<void> check_notation(std::string_view text, Wanted wanted) {
   std::error_code error;
   const auto status = fs::status(typed.path, error);
   if (!fs::exists(status)) {
-    return fail(ENOENT, "no image \"", text,
-                "\": there is no such file or directory; images have names such as debian:12");
+    const bool may_be_a_name = parse_image_name(text).has_value();
+    return fail(ENOENT, "no image \"", text, "\": there is no such file or directory; ",
+                may_be_a_name ? str_cat("if it is a registry's image, write docker://", text)
+                              : std::string("images have names such as debian:12"));
   }
   return fail(EINVAL, "\"", text, "\" ",
               fs::is_directory(status) ? what_directory_is(typed) : what_file_is(typed));

@@ -103,11 +103,19 @@ std::string registration(const EmulatedPrograms& programs, std::string_view inte
                  escaped(mask_of(programs)), ':', interpreter, ":OPF\n");
 }
 
-Result<fs::path> find_interpreter(const EmulatedPrograms& programs) {
-  // Since Debian 13 qemu-user has them, static and without the ending.
+Result<fs::path> find_interpreter(const EmulatedPrograms& programs, const Architecture& guest) {
+  fs::path unfit;
+  // Since Debian 13 qemu-user has them, static and without the ending; before, its are dynamic.
   for (const char* const ending : {"-static", ""}) {
-    if (auto found = find_in_path(str_cat("qemu-", programs.qemu, ending))) return found;
+    auto found = find_in_path(str_cat("qemu-", programs.qemu, ending));
+    if (!found) continue;
+    const auto program = read_file(*found, kMaxInterpreterBytes);
+    if (program && is_static_program(*program) && is_program_for(*program, guest)) return found;
+    unfit = *std::move(found);
   }
+  if (!unfit.empty())
+    return fail(EINVAL, unfit.string(), " is not a static program for ", guest.name,
+                ", as qemu-user-static has it: apt install qemu-user-static");
   return fail(ENOENT, "qemu-", programs.qemu, "-static is not installed: apt install qemu-user-static");
 }
 
@@ -119,12 +127,8 @@ namespace {
 
 Result<fs::path> binfmt_layer(const StateDirs& dirs, const EmulatedPrograms& programs,
                               const Architecture& guest) {
-  LB_ASSIGN(const fs::path interpreter, find_interpreter(programs));
+  LB_ASSIGN(const fs::path interpreter, find_interpreter(programs, guest));
   LB_ASSIGN(const std::string program, read_file(interpreter, kMaxInterpreterBytes));
-  if (!is_static_program(program) || !is_program_for(program, guest)) {
-    return fail(EINVAL, interpreter.string(), " is not a static program for ", guest.name,
-                ", as qemu-user-static has it");
-  }
   const std::string path = str_cat(kFolder, "qemu-", programs.qemu);
   TarWriter tar;
   LB_TRY(tar.add_file(str_cat("etc/binfmt.d/layerboot-", programs.qemu, ".conf"),

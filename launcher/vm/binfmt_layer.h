@@ -35,8 +35,9 @@ Result<std::vector<std::string>> parse_binfmt(std::string_view text);
 /// does not see the path has it too.
 [[nodiscard]] std::string registration(const EmulatedPrograms& programs, std::string_view interpreter);
 
-/// This machine's static interpreter, of Debian's qemu-user-static. ENOENT names the package.
-Result<std::filesystem::path> find_interpreter(const EmulatedPrograms& programs);
+/// A static interpreter for `guest`, of Debian's qemu-user-static. ENOENT names the package; EINVAL where
+/// what there is would not run in a guest.
+Result<std::filesystem::path> find_interpreter(const EmulatedPrograms& programs, const Architecture& guest);
 
 /// Where the layer for `name` is kept, made or not.
 [[nodiscard]] std::filesystem::path binfmt_layer_path(const StateDirs& dirs, std::string_view name);

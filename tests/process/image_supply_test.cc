@@ -207,6 +207,8 @@ TEST_F(ImageSupplyTest, PathsAndUrlsAreToldTheirNotation) {
   expect_says(run({at("packed.tar.gz")}),
               {"compressed with gzip", "write docker-archive:" + at("packed.tar.gz")});
   expect_says(run({"./not-there"}), {"no such file or directory"});
+  expect_says(run({"app:v1.tar"}), {"no such file or directory", "write docker://app:v1.tar"});
+  expect_says(run({"team/x.img"}), {"write docker://team/x.img"});
   expect_says(run({"https://hub.docker.com/_/debian"}), {"write debian"});
   expect_says(run({"https://registry.example/team/app"}), {"write registry.example/team/app"});
 }

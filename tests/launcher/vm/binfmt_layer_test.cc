@@ -94,6 +94,7 @@ TEST_F(BinfmtLayer, WhatCannotBeAnInterpreterIsNamed) {
   const auto dynamic = binfmt_layers(dirs_, {"riscv64"}, own_architecture());
   ASSERT_FALSE(dynamic);
   EXPECT_EQ(dynamic.error().code, EINVAL);
+  EXPECT_FALSE(find_interpreter(programs_for("riscv64"), own_architecture())) << "nor does doctor count it";
   install(LAYERBOOT_GUEST_INIT);
   for (const Architecture& architecture : architectures()) {
     if (!is_foreign(architecture)) continue;
