@@ -11,7 +11,7 @@ namespace layerboot::bench {
 
 namespace {
 
-constexpr std::uint32_t kPieceBytes = 128U << 10;
+constexpr std::uint32_t kReadBytes = 128U << 10;
 
 /// A handle, or 0 with `sends_open` cleared when the server wants no OPEN.
 Result<std::uint64_t> open_node(test::FuseClient& client, std::uint32_t opcode, std::uint64_t node,
@@ -36,12 +36,12 @@ Result<std::uint64_t> look(test::FuseClient& client, std::uint64_t parent, const
 
 /// So that what is measured is the server's caches, filled, and not who comes first.
 Result<void> read_through(test::FuseClient& client, const ServedTree::File& file) {
-  for (std::uint64_t at = 0; at < file.size_bytes; at += kPieceBytes) {
+  for (std::uint64_t at = 0; at < file.size_bytes; at += kReadBytes) {
     fuse_read_in in{};
     in.fh = file.handle;
     in.offset = at;
-    in.size = kPieceBytes;
-    const auto reply = client.call(FUSE_READ, file.node, {object_bytes(in)}, kPieceBytes);
+    in.size = kReadBytes;
+    const auto reply = client.call(FUSE_READ, file.node, {object_bytes(in)}, kReadBytes);
     if (!reply) return while_doing(reply.error(), "reading big.bin");
   }
   return {};
@@ -59,13 +59,13 @@ Result<ServedTree::File> make_target(test::FuseClient& client, std::uint64_t dir
   file.handle = reader.read<fuse_open_out>().fh;
   file.seed = 50 + lane;
   file.size_bytes = kTargetBytes;
-  std::vector<std::byte> piece(kPieceBytes);
+  std::vector<std::byte> piece(kReadBytes);
   for (std::uint64_t at = 0; at < kTargetBytes; at += piece.size()) {
     fill_expected(file.seed, at, piece);
     fuse_write_in write{};
     write.fh = file.handle;
     write.offset = at;
-    write.size = kPieceBytes;
+    write.size = kReadBytes;
     const auto written =
         client.call(FUSE_WRITE, file.node, {object_bytes(write), piece}, sizeof(fuse_write_out));
     if (!written) return while_doing(written.error(), "filling a file to write to");

@@ -51,7 +51,7 @@ void wait_for_end(int signals) {
   }
 }
 
-void say(std::string_view text) {
+void tell_launcher(std::string_view text) {
   [[maybe_unused]] const ssize_t told = write(STDOUT_FILENO, text.data(), text.size());
 }
 
@@ -71,7 +71,7 @@ void become_freeze(int root) {
   const int signals = hold_signals();
   if (syncfs(kTop) != 0) refuse_with_errno("cannot sync what the guest has written");
   if (is_disk && ioctl(kTop, FIFREEZE, 0) != 0) refuse_with_errno("cannot freeze the guest's disk");
-  say(is_disk ? kSaysFrozen : kSaysSynced);
+  tell_launcher(is_disk ? kSaysFrozen : kSaysSynced);
   wait_for_end(signals);
   if (is_disk && ioctl(kTop, FITHAW, 0) != 0) refuse_with_errno("cannot let the guest's disk go on");
   _exit(0);

@@ -8,11 +8,7 @@
 
 namespace layerboot::launcher {
 
-namespace {
-
-constexpr std::size_t kMaxConfigBytes = std::size_t{4} << 20;
-
-}  // namespace
+namespace {}  // namespace
 
 Result<Kernel> kernel_for(const StateDirs& dirs, const std::string& kernel,
                           const std::filesystem::path& guest_init, const Architecture& architecture) {
@@ -21,7 +17,8 @@ Result<Kernel> kernel_for(const StateDirs& dirs, const std::string& kernel,
 }
 
 Result<void> check_no_initrd(const Kernel& kernel, bool disk_root) {
-  LB_ASSIGN(const std::string config, read_file(kernel.vmlinuz.parent_path() / "config", kMaxConfigBytes));
+  LB_ASSIGN(const std::string config,
+            read_file(kernel.vmlinuz.parent_path() / "config", kMaxKernelConfigBytes));
   const std::vector<const char*> needed =
       disk_root ? std::vector<const char*>{"VIRTIO_PCI", "VIRTIO_BLK", "EXT4_FS"}
                 : std::vector<const char*>{"VIRTIO_PCI", "VIRTIO_FS"};

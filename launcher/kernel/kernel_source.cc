@@ -13,6 +13,7 @@
 #include "launcher/host/programs.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/kernel/kernel_package.h"
+#include "launcher/kernel/kernel_store.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
@@ -23,7 +24,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMaxConfigBytes = std::size_t{4} << 20;
 constexpr std::size_t kHeaderBytes = 64 * 1024;
 constexpr std::size_t kVersionPointer = 0x20e;
 constexpr std::size_t kMaxVersionBytes = 128;
@@ -136,7 +136,7 @@ Result<void> make_from_file(const fs::path& vmlinuz, const fs::path& into) {
   LB_ASSIGN(const std::string release, release_of_image(vmlinuz));
   std::string config;
   for (const std::string& name : {"config-" + release, std::string("config")}) {
-    if (auto text = read_file(vmlinuz.parent_path() / name, kMaxConfigBytes)) config = *std::move(text);
+    if (auto text = read_file(vmlinuz.parent_path() / name, kMaxKernelConfigBytes)) config = *std::move(text);
     if (!config.empty()) break;
   }
   if (config.empty())

@@ -12,7 +12,6 @@ namespace layerboot::launcher {
 namespace {
 
 constexpr std::size_t kMaxReleaseBytes = 64;  // __NEW_UTS_LEN
-constexpr std::size_t kMaxConfigBytes = std::size_t{4} << 20;
 constexpr std::size_t kMaxSeriesBytes = 16;
 constexpr std::size_t kMaxNameBytes = 200;
 
@@ -156,7 +155,7 @@ Result<StoredKernel> open_kernel(const std::filesystem::path& directory) {
     return fail(EINVAL, (directory / "release").string(),
                 " holds no kernel version: it must be what uname -r says");
   }
-  LB_ASSIGN(const std::string config, read_file(directory / "config", kMaxConfigBytes));
+  LB_ASSIGN(const std::string config, read_file(directory / "config", kMaxKernelConfigBytes));
   if (!config_has_virtiofs(config)) return std::unexpected(no_virtiofs_error(kernel.release));
   kernel.has_modules = is_readable(kernel.modules_tar());
   return kernel;

@@ -1,6 +1,7 @@
 // The kernels this machine has prepared, one directory each.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -9,6 +10,9 @@
 #include "oci-mount/base/result.h"
 
 namespace layerboot::launcher {
+
+/// Of a kernel's build configuration, a text.
+inline constexpr std::size_t kMaxKernelConfigBytes = std::size_t{4} << 20;
 
 /// Which kernel, as the person wrote it.
 struct KernelSpec {

@@ -14,7 +14,6 @@ namespace layerboot::store {
 namespace {
 
 constexpr std::size_t kMaxImages = 4096;
-constexpr std::size_t kMaxTagsListed = 20;
 
 bool has_tag(const DockerImage& image, const std::vector<std::string>& names) {
   return std::any_of(names.begin(), names.end(), [&](const std::string& name) {

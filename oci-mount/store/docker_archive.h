@@ -5,6 +5,7 @@
 // layout's blobs; other tools put compressed ones there.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -16,6 +17,9 @@
 #include "oci-mount/store/unpacked_archive.h"
 
 namespace layerboot::store {
+
+/// Of a message that says what an image could have been called.
+inline constexpr std::size_t kMaxTagsListed = 20;
 
 /// One image of manifest.json.
 struct DockerImage {

@@ -19,8 +19,6 @@ namespace layerboot::store {
 
 namespace {
 
-constexpr std::size_t kMaxTagsListed = 20;
-
 /// "; it has: a, b" or "; it has no tagged image".
 std::string list_tags(const IndexDocument& index) {
   std::vector<std::string> tags;

@@ -19,8 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kMaxTries = 100;
-constexpr useconds_t kTryInterval = 100'000;
+constexpr int kMostStartTries = 100;
+constexpr useconds_t kStartTryInterval = 100'000;
 // `ctr images import` holds no lease on the snapshots of layers that it finds there already (containerd 1.6):
 // a collection between two layers takes the parent away, and the import fails. Nothing is collected here.
 constexpr const char* kNoCollection =
@@ -50,9 +50,9 @@ PrivateContainerd::PrivateContainerd(fs::path directory) : directory_(std::move(
     why_not_ = "containerd is not installed (Debian package containerd)";
     return;
   }
-  for (int i = 0; i < kMaxTries; ++i) {
+  for (int i = 0; i < kMostStartTries; ++i) {
     if (ctr({"version"}).exit_code == 0) return;
-    ::usleep(kTryInterval);
+    ::usleep(kStartTryInterval);
   }
   why_not_ = "containerd does not answer: " + read_text(log);
 }
