@@ -163,7 +163,8 @@ void bring_getty_keeper(const Start& start) {
   ModuleLoader modules;
   modules.load_for_devices();
   if (options.single) {
-    run_recovery_shell();
+    const bool ran = run_recovery_shell();
+    if (options.shell_once && !ran) stop_boot("there is no recovery shell");
     if (options.shell_once) end_after_shell();
   }
   modules.load("fs-" + options.root_type);

@@ -94,10 +94,10 @@ bool run_shell(const std::string& program) {
   return !(WIFEXITED(status) && WEXITSTATUS(status) == kNotFound);
 }
 
-void run_recovery_shell() {
+bool run_recovery_shell() {
   if (access(kBusybox, X_OK) != 0) {
     say("no recovery shell: this initrd was made without busybox (install busybox-static on the host)");
-    return;
+    return false;
   }
   const pid_t child = fork();
   if (child == 0) {
@@ -106,7 +106,9 @@ void run_recovery_shell() {
   }
   if (child > 0) waitpid(child, nullptr, 0);
   say("recovery shell; the root is not mounted. `exit` goes on booting, `poweroff` powers off.");
-  if (!run_shell(kBusybox)) say("the recovery shell did not start");
+  if (run_shell(kBusybox)) return true;
+  say("the recovery shell did not start");
+  return false;
 }
 
 }  // namespace guest_init

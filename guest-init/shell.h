@@ -10,8 +10,8 @@ namespace guest_init {
 /// started.
 bool run_shell(const std::string& program);
 
-/// The recovery shell of the initrd. Says how it can be left; says so when the initrd holds none, and
-/// returns.
-void run_recovery_shell();
+/// The recovery shell of the initrd. Says how it can be left. False when the initrd holds none, or it did not
+/// start, which it says.
+[[nodiscard]] bool run_recovery_shell();
 
 }  // namespace guest_init

@@ -43,9 +43,16 @@ std::string guest_lines(std::string_view text) {
       lines.push_back(text.substr(0, end));
     text.remove_prefix(std::min(end + 1, text.size()));
   }
+  std::vector<std::string> last;
+  std::size_t bytes = 0;
+  for (auto line = lines.rbegin(); line != lines.rend() && last.size() < kMaxGuestLines; ++line) {
+    std::string words = guest_words(*line);
+    bytes += words.size() + 1;
+    if (bytes > kMaxGuestLinesBytes) break;
+    last.push_back(std::move(words));
+  }
   std::string out;
-  for (std::size_t i = lines.size() - std::min(lines.size(), kMaxGuestLines); i < lines.size(); ++i)
-    out += str_cat(out.empty() ? "" : "\n", guest_words(lines[i]));
+  for (auto line = last.rbegin(); line != last.rend(); ++line) out += str_cat(out.empty() ? "" : "\n", *line);
   return out;
 }
 

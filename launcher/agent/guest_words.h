@@ -16,8 +16,10 @@ inline constexpr std::string_view kGuestSays = "the VM says: ";
 [[nodiscard]] std::string one_line(std::string_view text);
 /// One line that is marked as the guest's.
 [[nodiscard]] std::string guest_words(std::string_view text);
-/// Of several lines the last kMaxGuestLines, each on a line of its own that is marked as the guest's.
+/// Of several lines the last ones, kMaxGuestLines and kMaxGuestLinesBytes at most, each on a line of its own
+/// that is marked as the guest's.
 inline constexpr std::size_t kMaxGuestLines = 200;
+inline constexpr std::size_t kMaxGuestLinesBytes = std::size_t{16} << 10;
 [[nodiscard]] std::string guest_lines(std::string_view text);
 
 }  // namespace layerboot::launcher

@@ -117,7 +117,14 @@ std::vector<std::string> guest_environment(const std::vector<std::string>& varia
 
 Result<void> take_mounts(const std::vector<MountPoint>& mounts, RunSettings& settings) {
   for (const MountPoint& mount : mounts) {
-    if (!is_engines(mount)) LB_TRY(take_mount(mount, settings));
+    std::error_code ignored;
+    // The share of a directory has the files that are mounted in it.
+    const bool is_shared_already =
+        !fs::is_directory(mount.path, ignored) &&
+        std::ranges::any_of(settings.volumes, [&](const Volume& volume) {
+          return mount.path != volume.host && is_at_or_below(mount.path, volume.host);
+        });
+    if (!is_engines(mount) && !is_shared_already) LB_TRY(take_mount(mount, settings));
   }
   if (settings.volumes.size() <= kMaxVolumes) return {};
   return fail(E2BIG, "the container has more than ", kMaxVolumes, " directories mounted: a VM takes no more");

@@ -29,6 +29,7 @@
 #include "launcher/vm/vm_layer.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
 
 namespace layerboot::launcher {
 
@@ -67,23 +68,22 @@ Result<VmRecord> record_for(const Options& options, const VmDirectory& directory
   return record;
 }
 
-/// A file of the VM layer is below whatever is mounted.
-Result<void> check_not_hidden(const Options& options, const std::string& file) {
+/// A file of the VM layer is below whatever is mounted. No reason not to start: a VM may have been made so.
+void warn_if_hidden(const Options& options, const std::string& file) {
   const auto hides = [&file](std::string directory) {
     if (!directory.ends_with('/')) directory += '/';
     return file.starts_with(directory);
   };
-  const auto refuse = [&file](const char* option, const std::string& directory) {
-    return fail(EINVAL, "--volume: the file ", file, " would be hidden by ", option, " ", directory,
-                ", which is mounted over it: put it into that directory");
+  const auto warn = [&file](const char* option, const std::string& directory) {
+    log_warn("--volume: the file ", printable(file), " is hidden by ", option, " ", printable(directory),
+             ", which is mounted over it: put it into that directory");
   };
   for (const Volume& volume : options.volumes) {
-    if (hides(volume.guest)) return refuse("--volume", volume.guest);
+    if (hides(volume.guest)) warn("--volume", volume.guest);
   }
   for (const TmpfsMount& mount : options.tmpfs) {
-    if (hides(mount.guest)) return refuse("--tmpfs", mount.guest);
+    if (hides(mount.guest)) warn("--tmpfs", mount.guest);
   }
-  return {};
 }
 
 /// A daemon shares directories: a file is put into the VM layer, where it is as it was at the start.
@@ -113,7 +113,7 @@ Result<std::vector<LayerFile>> take_files(Options& options) {
   std::erase_if(options.volumes, [&](const Volume& volume) {
     return std::ranges::any_of(files, [&](const LayerFile& file) { return file.path == volume.guest; });
   });
-  for (const LayerFile& file : files) LB_TRY(check_not_hidden(options, file.path));
+  for (const LayerFile& file : files) warn_if_hidden(options, file.path);
   return files;
 }
 

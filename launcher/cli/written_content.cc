@@ -1,6 +1,7 @@
 #include "launcher/cli/written_content.h"
 
 #include <algorithm>
+#include <optional>
 #include <system_error>
 #include <vector>
 
@@ -47,6 +48,22 @@ Result<std::string> image_of_vm(const StateDirs& dirs, const VmRecord& record, c
   if (!named) return std::unexpected(named.error());
   return fail(ENOENT, "the image that VM ", record.name,
               " was made from is not there any more: ", record.image, " is another one now");
+}
+
+/// Of a VM that keeps nothing, and whose image's name is another platform's by now: the one that had the
+/// name.
+std::optional<std::string> former_image(const StateDirs& dirs, const VmRecord& record,
+                                        const store::Reference& named) {
+  const store::ImageOptions how{.platform = image_platform(record.run)};
+  if (store::open_image(record.image, dirs, how)) return {};
+  const auto entries = read_entries(dirs.store());
+  if (!entries) return {};
+  for (const IndexEntry& entry : *entries) {
+    if (std::ranges::find(named.names, entry.former_name) == named.names.end()) continue;
+    std::string by_digest = str_cat("image@", entry.digest);
+    if (store::open_image(by_digest, dirs, how)) return by_digest;
+  }
+  return {};
 }
 
 /// Of the image that the VM's files lie on; an Error where there are none.
@@ -100,7 +117,9 @@ std::string image_to_go_on_from(const StateDirs& dirs, const VmRecord& record) {
   const auto parsed = store::parse_reference(record.image, dirs);
   const auto identity = identity_below(VmPaths(dirs, record.name), record);
   // What it wrote on an image that it has gone on from is nothing any more.
-  if (!parsed || !parsed->in_store || !identity || *identity == record.spent_upper) return record.image;
+  if (!parsed || !parsed->in_store) return record.image;
+  if (!identity) return former_image(dirs, record, *parsed).value_or(record.image);
+  if (*identity == record.spent_upper) return record.image;
   return image_of_vm(dirs, record, *identity).value_or(record.image);
 }
 

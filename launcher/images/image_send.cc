@@ -19,6 +19,7 @@
 #include "launcher/images/store_pull.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/base/progress.h"
 #include "oci-mount/store/docker_archive.h"
 #include "oci-mount/store/image.h"
@@ -209,16 +210,28 @@ Result<ArchiveContents> look_into(const fs::path& file, const fs::path& cache) {
   if (is_named || contents.images.empty()) contents.images = std::move(tagged);
   if (contents.images.empty())
     return fail(EINVAL, "it is no archive of images: it has neither index.json nor manifest.json");
+  std::set<std::string> references;
+  for (const NamedImage& image : contents.images) {
+    if (!references.insert(image.reference).second)
+      return fail(EINVAL, "several of its images have the same tag and nothing else to tell them apart (",
+                  printable(image.name), " among them): export them one by one");
+  }
   return contents;
 }
 
-/// What skopeo is to be told for an image that is not for this machine, where an index leads to it.
-std::string platform_in_archive(const StateDirs& dirs, const std::string& reference) {
+/// For which platform an image is to be taken out of an archive.
+struct Taken {
+  std::string platform;      // what skopeo is to be told where an index leads to it; empty: this machine's
+  bool any_platform = true;  // false where one for this machine is known to be there
+};
+
+Taken taken_from(const StateDirs& dirs, const std::string& reference) {
   if (!reference.starts_with("oci-archive:")) return {};
   const auto image = store::open_image(reference, dirs, {.or_other = true});
   if (!image || image->config.platform.os.empty() || image->config.platform.architecture.empty()) return {};
-  const bool is_ours = store::fit_of(image->config.platform, store::host_platform()) == store::Fit::kYes;
-  return is_ours ? std::string() : store::platform_text(image->config.platform);
+  if (store::fit_of(image->config.platform, store::host_platform()) == store::Fit::kYes)
+    return {.platform = {}, .any_platform = false};
+  return {.platform = store::platform_text(image->config.platform)};
 }
 
 }  // namespace
@@ -314,8 +327,9 @@ Result<std::vector<std::string>> load_images(const StateDirs& dirs, const LoadOp
     pull.name = options.name.empty() ? image.name : options.name;
     pull.show_progress = options.show_progress;
     pull.keep_source = false;
-    pull.platform = platform_in_archive(dirs, image.reference);
-    pull.any_platform = true;
+    const Taken taken = taken_from(dirs, image.reference);
+    pull.platform = taken.platform;
+    pull.any_platform = taken.any_platform;
     LB_ASSIGN(loaded.emplace_back(), pull_image(dirs.store(), pull));
   }
   return loaded;

@@ -48,12 +48,19 @@ Result<std::string> fetch(const StateDirs& dirs, const std::string& reference, c
   return fail(pulled.error().code, pulled.error().text, near_ones(dirs, reference));
 }
 
+/// Whether its name leads to where it came from: a tag that was given to it here may be a stranger's there.
+bool is_of_its_registry(const IndexEntry& entry) {
+  const auto name = parse_image_name(entry.name);
+  if (!name) return false;
+  const std::string source = str_cat("docker://", name->repository);
+  return entry.source.starts_with(str_cat(source, "@")) || entry.source.starts_with(str_cat(source, ":"));
+}
+
 /// Whether it is for another platform than is wanted, and may be had for that. Where nobody asked for one,
 /// only a registry is asked: what came from elsewhere is what it is.
 bool is_to_be_fetched_for(const StoredImage& image, const std::string& platform) {
   if (image.platform.architecture.empty()) return false;
-  if (platform.empty())
-    return image.state == ImageState::kOtherPlatform && image.source.starts_with("docker://");
+  if (platform.empty()) return image.state == ImageState::kOtherPlatform && is_of_its_registry(image);
   const auto wanted = store::parse_platform(platform);
   return wanted && store::fit_of(image.platform, *wanted) == store::Fit::kNot;
 }

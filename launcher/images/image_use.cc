@@ -5,15 +5,25 @@
 #include "launcher/images/image_supply.h"
 #include "launcher/images/store_gc.h"
 #include "oci-mount/store/lease.h"
+#include "oci-mount/store/reference.h"
 
 namespace layerboot::launcher {
 
 Result<ImageUse> ImageUse::look(const StateDirs& dirs) {
   ImageUse use;
   LB_ASSIGN(const auto images, images_of_vms(dirs));
+  LB_ASSIGN(const auto all, read_entries(dirs.store()));
   for (const auto& [reference, vms] : images) {
     LB_ASSIGN(auto entries, find_entries(dirs, reference));
     if (!entries.empty()) use.used_.push_back({std::move(entries.front()), vms});
+    // What the VM has written may lie on an image that another one has taken the name of
+    // (image_to_go_on_from).
+    const auto parsed = store::parse_reference(reference, dirs);
+    if (!parsed) continue;
+    for (const IndexEntry& entry : all) {
+      if (entry.name.empty() && std::ranges::find(parsed->names, entry.former_name) != parsed->names.end())
+        use.used_.push_back({entry, vms});
+    }
   }
   return use;
 }

@@ -16,6 +16,7 @@
 #include "launcher/host/pid_namespace.h"
 #include "launcher/qemu/option_value.h"
 #include "launcher/qemu/qemu_version.h"
+#include "oci-mount/base/file_lock.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 
@@ -81,10 +82,15 @@ bool is_running(unsigned id) {
 
 /// Empty when another VM has it.
 Result<HeldUser> hold_user(const std::filesystem::path& directory, unsigned id) {
-  LB_ASSIGN(UniqueFd file, open_path(directory / std::to_string(id), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0) return file;
-  if (errno == EWOULDBLOCK) return HeldUser();
-  return errno_error("cannot lock ", (directory / std::to_string(id)).string());
+  auto path = directory / std::to_string(id);
+  LB_ASSIGN(UniqueFd file, open_path(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) return HeldUser();
+    return errno_error("cannot lock ", path.string());
+  }
+  // Another VM that had it may have removed it just now, and a third one have made it anew.
+  if (!is_still_at(file.get(), path)) return HeldUser();
+  return HeldUser(std::move(file), std::move(path));
 }
 
 struct FreeUser {

@@ -207,6 +207,12 @@ bool Supervision::serves_volume(std::size_t number) const {
 /// What the guest has asked of it and asks from now on is never answered: only it knows the guest's queues.
 /// The rest of the VM does not depend on that.
 void Supervision::volume_gone(const std::string& label, const ExitStatus& status) {
+  if (!status.clean() && (guest_shut_down_ || stopping_)) {
+    // What it had still to write may be lost; with an exit status it has itself said why.
+    if (outcome_)
+      outcome_ = fail(EIO, status.signaled ? str_cat(label, " ended with ", status.describe()) : "");
+    return;
+  }
   const std::string text =
       str_cat(label, " ended with ", status.describe(),
               ": the VM goes on without, and who uses that in the guest waits until the VM is started anew");

@@ -36,7 +36,9 @@ void Supervision::hold_console() {
   hub_->on_text([this](std::string_view text) {
     hear_lines(text);
     if (console_decided_) return;
-    held_.append(text.substr(0, kMaxHeldBytes - held_.size()));
+    // What it said last is what tells why it ended.
+    held_.append(text);
+    if (held_.size() > kMaxHeldBytes) held_.erase(0, held_.size() - kMaxHeldBytes);
     if (hold_ends_) return;
     hold_ends_ = true;
     // A guest that speaks and has no agent is one to be looked at; but a command's output is not mixed with

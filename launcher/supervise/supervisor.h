@@ -11,6 +11,7 @@
 #include "guest-init/exit_codes.h"
 #include "launcher/agent/guest_link.h"
 #include "launcher/host/child.h"
+#include "launcher/qemu/qemu_user.h"
 #include "launcher/supervise/timeline.h"
 #include "oci-mount/base/result.h"
 
@@ -60,7 +61,7 @@ struct SupervisorPlan {
   std::filesystem::path control_socket;  // empty: nobody else can look or stop
   /// What to do with the guest's agent; none: the VM has no port for one.
   std::optional<GuestPlan> guest;
-  UniqueFd qemu_user;            // held for as long as QEMU runs; may be empty
+  HeldUser qemu_user;            // held for as long as QEMU runs; may be empty
   Timeline* timeline = nullptr;  // lent; may be null
   bool* stop_asked = nullptr;    // lent; may be null. Set at the end: somebody asked for it
   SupervisorBounds bounds;

@@ -49,7 +49,9 @@ guest_init::SessionRequest main_request(const VmConfig& config) {
 }
 
 std::optional<GuestKind> expected_guest(const VmConfig& config) {
-  if (config.boot == Boot::kInit || asks_for_init(config.append, "")) return GuestKind::kInit;
+  // Without an initrd the kernel starts the image's init, and no agent ever answers.
+  if (config.no_initrd || config.boot == Boot::kInit || asks_for_init(config.append, ""))
+    return GuestKind::kInit;
   if (config.boot == Boot::kCommand) return GuestKind::kCommand;
   const auto command = command_of(config);
   if (guest_init::names_init(command)) return GuestKind::kInit;

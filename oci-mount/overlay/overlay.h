@@ -160,6 +160,7 @@ class Overlay final : public FileSystem {
   void book_allocation(Node& node, int fd, std::uint64_t most_bytes);
   void settle_write(Node& node, WriteGrant& grant);
 
+  void recount_attributes(Node& node, Place place);
   static NodePtr first_not_durable(NodePtr node);
   Task<Result<void>> sync_names(Reactor& reactor, int directory_fd);
   Task<Result<void>> sync_way(Reactor& reactor, NodePtr node, std::uint32_t changes);

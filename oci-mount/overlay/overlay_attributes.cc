@@ -241,7 +241,7 @@ Task<Result<void>> Overlay::setxattr(Reactor& reactor, NodeId id, std::string_vi
     if (node->file.filling && set) node->file.filling->capability = value;
     if (node->file.late_writes.under_way > 0 && set) node->file.late_writes.capability = value;
   }
-  LB_CO_TRY(parts_.objects.recount_attributes(*node, place.get()));  // what it took is booked at once
+  recount_attributes(*node, place.get());  // what it took is booked at once
   co_return set;
 }
 
@@ -265,8 +265,15 @@ Task<Result<void>> Overlay::removexattr(Reactor& reactor, NodeId id, std::string
   auto removed = remove_xattr_at(place.get(), host_name);
   if (name == kCapabilityXattr && node->file.filling) node->file.filling->capability.reset();
   if (name == kCapabilityXattr) node->file.late_writes.capability.reset();
-  LB_CO_TRY(parts_.objects.recount_attributes(*node, place.get()));
+  recount_attributes(*node, place.get());
   co_return removed;
+}
+
+/// After the host's last step, so that a failure is no error to the client: the next count finds what it
+/// took.
+void Overlay::recount_attributes(Node& node, Place place) {
+  node.known.valid = false;
+  if (!parts_.objects.recount_attributes(node, place)) parts_.ledger.doubt();
 }
 
 }  // namespace layerboot::overlay

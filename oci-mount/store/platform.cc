@@ -90,7 +90,7 @@ Fit fit_of(const Platform& platform, const Platform& wanted) {
   if (!platform.os.empty() && platform.os != wanted.os) return Fit::kNot;
   if (platform.architecture == "386" && architecture == "amd64") return Fit::kCompatible;
   if (!platform.architecture.empty() && platform.architecture != architecture) return Fit::kNot;
-  if (platform.variant.empty()) return Fit::kYes;
+  if (platform.variant.empty() || platform.variant == wanted.variant) return Fit::kYes;
   if (architecture == "arm" && platform.variant.size() == 2)
     return wanted.variant.empty() || platform.variant <= wanted.variant ? Fit::kYes : Fit::kNot;
   if (architecture == "arm64") return platform.variant.starts_with("v8") ? Fit::kYes : Fit::kNot;

@@ -187,8 +187,6 @@ TEST(Options, MisuseIsOneLineAndStatus2) {
   expect_misuse({"run", "i", "--hostname", "a b"}, "--hostname");
   expect_misuse({"run", "i", "--hostname", std::string(65, 'a').c_str()}, "--hostname");
   expect_misuse({"run", "i", "--hostname", ""}, "--hostname");
-  expect_misuse({"run", "i", "-p", "8080:80", "-p", "8080:81"}, "127.0.0.1:8080");
-  expect_misuse({"run", "i", "-p", "0.0.0.0:8080:80", "-p", "127.0.0.1:8080:81"}, "8080");
   expect_misuse({"run", "i", "--ssh-key", "/dev/null"}, "public key");
   expect_misuse({"run", "i", "--quiet", "--debug"}, "--debug");
   expect_misuse({"run", "i", "--accel", "tcg", "--require-kvm"}, "--require-kvm");

@@ -130,6 +130,28 @@ TEST(PackagedStartTest, GivesAPortOnceWhateverIsAskedTwice) {
   EXPECT_NE(said.find("port 8080 leads to the VM's 8080, and no more to its 80"), std::string::npos) << said;
 }
 
+// The later of two counts, as with every other option that is packaged and given once more.
+TEST(PackagedStartTest, TakesWordsThatForwardAPortTwice) {
+  const auto run = packaged_run({"-p", "8080:80", "-p", "8080:8080"}, "i", {});
+  ASSERT_TRUE(run) << run.error().describe();
+  EXPECT_EQ(run->published.size(), 2U);
+  EXPECT_FALSE(check_ports_differ(run->published)) << "which `run` itself refuses";
+  EXPECT_NE(check_ports_differ(run->published).error().text.find("127.0.0.1:8080"), std::string::npos);
+}
+
+TEST(PackagedStartTest, ASharedDirectoryHasTheFilesMountedInIt) {
+  const test::TempDir directory;
+  const std::string top = (directory / "app").string();
+  std::filesystem::create_directory(top);
+  std::ofstream(directory / "app/c.yaml") << "c";
+  RunSettings settings;
+  ASSERT_TRUE(take_mounts({{.path = top, .type = "ext4", .read_only = false},
+                           {.path = top + "/c.yaml", .type = "ext4", .read_only = true}},
+                          settings));
+  ASSERT_EQ(settings.volumes.size(), 1U);
+  EXPECT_EQ(settings.volumes[0].host, top);
+}
+
 TEST(PackagedStartTest, LeavesRoomBesideTheGuest) {
   const auto memory = memory_within(std::uint64_t{1} << 30, false);
   ASSERT_TRUE(memory.has_value());

@@ -67,7 +67,8 @@ TEST(QemuUser, IsRootNoMoreWhereWeAre) {
   const auto also_held = choose_qemu_user(dirs, "/no/such/qemu", other);
   ASSERT_TRUE(also_held && *also_held);
   EXPECT_NE(other.qemu_uid, config.qemu_uid) << "while the first one runs";
-  held->reset();
+  *held = HeldUser();
+  EXPECT_FALSE(std::filesystem::exists(dirs.runtime / ".users" / std::to_string(config.qemu_uid)));
   VmConfig again = config;
   ASSERT_TRUE(choose_qemu_user(dirs, "/no/such/qemu", again));
   EXPECT_EQ(again.qemu_uid, config.qemu_uid) << "a VM's own";

@@ -202,7 +202,9 @@ TEST_F(HostCallsTest, AnUnlinkIsOneCallThoughManyAreStillHeld) {
   });
   const auto made = [&](const char* call) { return calls.contains(call) ? calls.at(call) : 0U; };
   EXPECT_EQ(made("unlinkat"), kFiles);
-  EXPECT_EQ(made("renameat2") + made("renameat"), 0U);
+  // What is recorded is made apart, and gets its name by a rename.
+  const unsigned of_making = ::geteuid() == 0 ? 0 : kFiles;
+  EXPECT_EQ(made("renameat2") + made("renameat"), of_making);
 }
 
 TEST_F(HostCallsTest, ASmallFileOfTheUpperIsReadByOneCall) {
