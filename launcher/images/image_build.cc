@@ -29,7 +29,9 @@ std::vector<std::string> buildah(const StateDirs& dirs, std::vector<std::string>
 }
 
 std::vector<std::string> build_words(const BuildOptions& options, const fs::path& id_file) {
-  std::vector<std::string> words = {"build", "--layers", "--format", "oci", "--iidfile", id_file.string()};
+  // Without --force-rm a build that fails leaves its container, mounted.
+  std::vector<std::string> words = {"build", "--layers",  "--force-rm",    "--format",
+                                    "oci",   "--iidfile", id_file.string()};
   if (!options.file.empty()) words.insert(words.end(), {"--file", options.file.string()});
   for (const std::string& argument : options.arguments) words.insert(words.end(), {"--build-arg", argument});
   if (!options.platform.empty()) words.insert(words.end(), {"--platform", options.platform});

@@ -278,6 +278,8 @@ TEST_F(BuildTest, WhatCannotBeBuiltSaysWhy) {
   EXPECT_EQ(failed.exit_code, 1);
   EXPECT_EQ(failed.out, "");
   EXPECT_EQ(layerboot({"images", "--json"}).out, "[]\n");
+  EXPECT_EQ(read_text("/proc/self/mounts").find(dir_.path().string()), std::string::npos)
+      << "its container is gone";
 
   fs::create_directories(dir_ / "bin");
   const Outcome without =

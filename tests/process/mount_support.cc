@@ -97,7 +97,8 @@ Mounted::Mounted(std::vector<std::string> arguments, const std::filesystem::path
 
 Mounted::~Mounted() {
   if (pid_ > 0) stop(SIGTERM);
-  if (is_mountpoint(mountpoint_)) ::umount2(mountpoint_.c_str(), MNT_DETACH);
+  // Not asked first whether it is there: of who was killed it can't be told.
+  ::umount2(mountpoint_.c_str(), MNT_DETACH);
 }
 
 int Mounted::wait() {

@@ -15,6 +15,7 @@ leave() {
   rm -rf "$place"
 }
 trap leave EXIT
+chmod 755 "$place"
 mkdir "$place/disk"
 if [ "$kind" = tmpfs ]; then
   mount -t tmpfs -o size=4g none "$place/disk"
