@@ -48,7 +48,6 @@ read-only"
 same "what is mounted inside another" "$(in_guest 'cat /scratch/inner/file /outer/below/file')" "inner
 deeper"
 in_guest 'busybox test -d /srv/missing' || fail "the image's volume was not made"
-refused "a file below a volume" "would be hidden" layerboot run "$image" --name other -v "$state:/etc" -v "$state/env:/etc/app.conf:ro" "${programs[@]}" -- true
 same "the named volume" "$(cat "$state/data/layerboot/volumes/data/env")" "1 given"
 refused "a file to be written to" "add :ro" layerboot run "$image" --name other -v "$state/env:/etc/app.conf" "${programs[@]}" -- true
 refused "a volume in use" "is VM web's" layerboot volume rm data
