@@ -28,7 +28,7 @@ using Host = std::tuple<DiskFs, bool, Commits>;
 
 /// Where every step is committed there are hundreds of different disks: of those one in so many is looked at,
 /// unless LAYERBOOT_TEST_CUTS is "all".
-constexpr unsigned kOneIn = 5;
+constexpr unsigned kOneIn = 8;
 
 /// A disk as a cut left it.
 struct Cut {
