@@ -32,22 +32,17 @@ NodePtr Overlay::first_not_durable(NodePtr node) {
 
 /// Makes the names in a directory durable, and with them the copies and marks that they need.
 Task<Result<void>> Overlay::sync_names(Reactor& reactor, int directory_fd) {
-  std::uint64_t made = 0;
+  bool with_marks = false;
   {
     const std::lock_guard lock(parts_.mutex);
-    made = parts_.objects.marks_made();
-    if (!parts_.ledger.tariff().syncs_names_alone() || parts_.objects.marks_are_durable()) made = 0;
+    with_marks = parts_.ledger.tariff().syncs_names_alone() && !parts_.objects.marks_are_durable();
   }
-  if (made == 0) {
-    const auto synced = co_await reactor.fsync(directory_fd, false);
-    co_return synced ? Result<void>() : std::unexpected(synced.error());
+  if (with_marks) {
+    auto synced = co_await syncfs(reactor);
+    co_return synced;
   }
-  int code = 0;
-  co_await parts_.workers.run(reactor, [&] { code = ::syncfs(directory_fd) == 0 ? 0 : errno; });
-  if (code != 0) co_return fail(code);
-  const std::lock_guard lock(parts_.mutex);
-  parts_.objects.marks_synced(made);
-  co_return Result<void>();
+  const auto synced = co_await reactor.fsync(directory_fd, false);
+  co_return synced ? Result<void>() : std::unexpected(synced.error());
 }
 
 /// The names that copy-ups have made on the way to an object: what its own fsync(2) carries along of them is
@@ -178,6 +173,11 @@ Result<std::uint64_t> Overlay::lseek(NodeId id, std::uint64_t offset, std::uint3
 }
 
 Task<Result<void>> Overlay::syncfs(Reactor& reactor) {
+  std::uint64_t marks = 0;
+  {
+    const std::lock_guard lock(parts_.mutex);
+    marks = parts_.objects.marks_made();
+  }
   int code = 0;
   co_await parts_.workers.run(reactor, [&] {
     auto files = parts_.settling.take_all();
@@ -185,6 +185,8 @@ Task<Result<void>> Overlay::syncfs(Reactor& reactor) {
     if (code == 0) parts_.settling.settle(std::move(files));
   });
   if (code != 0) co_return fail(code);
+  const std::lock_guard lock(parts_.mutex);
+  parts_.objects.marks_synced(marks);
   co_return Result<void>();
 }
 
