@@ -15,6 +15,7 @@
 #include "launcher/host/foreign_tar.h"
 #include "launcher/vm/vm_config.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/pipe.h"
 
 namespace layerboot::launcher {
 
@@ -25,17 +26,6 @@ namespace fs = std::filesystem;
 /// Where GNU's tar, which packs what goes into a VM, writes to.
 constexpr const char* kInheritedStream = "/dev/fd/3";
 static_assert(kFirstInheritedFd == 3);
-
-struct Pipe {
-  UniqueFd read_end;
-  UniqueFd write_end;
-};
-
-Result<Pipe> make_pipe() {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error("pipe");
-  return Pipe{.read_end = UniqueFd(ends[0]), .write_end = UniqueFd(ends[1])};
-}
 
 bool leads_to_directory(const fs::path& path) {
   std::error_code ignored;

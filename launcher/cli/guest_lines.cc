@@ -1,6 +1,5 @@
 #include "launcher/cli/guest_lines.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <array>
@@ -12,25 +11,23 @@
 
 namespace layerboot::launcher {
 
-GuestLines::GuestLines(UniqueFd read_end, UniqueFd write_end)
-    : read_end_(std::move(read_end)), write_end_(std::move(write_end)), telling_([this] { tell(); }) {}
+GuestLines::GuestLines(Pipe pipe) : pipe_(std::move(pipe)), telling_([this] { tell(); }) {}
 
 GuestLines::~GuestLines() {
-  write_end_.reset();
+  pipe_.write_end.reset();
   telling_.join();
 }
 
 Result<std::unique_ptr<GuestLines>> GuestLines::begin() {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error("pipe");
-  return std::unique_ptr<GuestLines>(new GuestLines(UniqueFd(ends[0]), UniqueFd(ends[1])));
+  LB_ASSIGN(Pipe pipe, make_pipe());
+  return std::unique_ptr<GuestLines>(new GuestLines(std::move(pipe)));
 }
 
 void GuestLines::tell() const {
   std::string line;
   std::array<char, kMaxGuestWordsBytes> piece{};
   for (;;) {
-    const ssize_t got = ::read(read_end_.get(), piece.data(), piece.size());
+    const ssize_t got = ::read(pipe_.read_end.get(), piece.data(), piece.size());
     if (got < 0 && errno == EINTR) continue;
     for (ssize_t i = 0; i < got; ++i) {
       const char c = piece.at(static_cast<std::size_t>(i));

@@ -4,8 +4,8 @@
 #include <memory>
 #include <thread>
 
+#include "oci-mount/base/pipe.h"
 #include "oci-mount/base/result.h"
-#include "oci-mount/base/unique_fd.h"
 
 namespace layerboot::launcher {
 
@@ -20,14 +20,13 @@ class GuestLines {
   /// When all is told that was said.
   ~GuestLines();
 
-  [[nodiscard]] int fd() const { return write_end_.get(); }
+  [[nodiscard]] int fd() const { return pipe_.write_end.get(); }
 
  private:
-  GuestLines(UniqueFd read_end, UniqueFd write_end);
+  explicit GuestLines(Pipe pipe);
   void tell() const;
 
-  UniqueFd read_end_;
-  UniqueFd write_end_;
+  Pipe pipe_;
   std::thread telling_;
 };
 

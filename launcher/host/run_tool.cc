@@ -15,6 +15,7 @@
 #include "oci-mount/base/exec_pointers.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/interrupt.h"
+#include "oci-mount/base/pipe.h"
 
 namespace layerboot::launcher {
 
@@ -102,17 +103,6 @@ class Running {
   pid_t pid_;
 };
 
-struct Pipe {
-  UniqueFd read;
-  UniqueFd write;
-
-  static Result<Pipe> open() {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error("pipe");
-    return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
-  }
-};
-
 /// Takes what is there; false at the end of the pipe.
 Result<bool> drain(int fd, std::string& into) {
   char piece[16 * 1024];
@@ -166,9 +156,9 @@ Result<void> InterruptScope::check() { return check_interrupted(); }
 Result<std::string> run_tool(const ToolSpec& spec) {
   const InterruptScope interrupts;
   LB_TRY(InterruptScope::check());
-  LB_ASSIGN(auto out_pipe, Pipe::open());
-  LB_ASSIGN(auto err_pipe, Pipe::open());
-  LB_ASSIGN(auto status_pipe, Pipe::open());
+  LB_ASSIGN(auto out_pipe, make_pipe());
+  LB_ASSIGN(auto err_pipe, make_pipe());
+  LB_ASSIGN(auto status_pipe, make_pipe());
   LB_ASSIGN(const UniqueFd null_fd, open_path("/dev/null", O_RDONLY));
   UniqueFd file;
   if (!spec.output_file.empty()) {
@@ -187,21 +177,21 @@ Result<std::string> run_tool(const ToolSpec& spec) {
   }
   tool.env.insert(tool.env.end(), {tool.path_env.data(), locale, nullptr});
   tool.null_fd = null_fd.get();
-  tool.out_fd = file ? file.get() : spec.shows_all ? STDERR_FILENO : out_pipe.write.get();
-  tool.err_fd = spec.shows_all ? STDERR_FILENO : err_pipe.write.get();
-  tool.status_fd = status_pipe.write.get();
+  tool.out_fd = file ? file.get() : spec.shows_all ? STDERR_FILENO : out_pipe.write_end.get();
+  tool.err_fd = spec.shows_all ? STDERR_FILENO : err_pipe.write_end.get();
+  tool.status_fd = status_pipe.write_end.get();
 
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) return errno_error("cannot start ", spec.argv[0]);
   if (pid == 0) become_tool(tool, parent);
   Running running(pid);
-  out_pipe.write.reset();
-  err_pipe.write.reset();
-  status_pipe.write.reset();
+  out_pipe.write_end.reset();
+  err_pipe.write_end.reset();
+  status_pipe.write_end.reset();
 
   int exec_error = 0;
-  if (::read(status_pipe.read.get(), &exec_error, sizeof(exec_error)) == sizeof(exec_error)) {
+  if (::read(status_pipe.read_end.get(), &exec_error, sizeof(exec_error)) == sizeof(exec_error)) {
     if (exec_error == ENOENT) {
       return fail(ENOENT, "cannot run ", spec.argv[0],
                   ": it is not installed (./dev setup installs what is needed)");
@@ -211,7 +201,7 @@ Result<std::string> run_tool(const ToolSpec& spec) {
   if (spec.on_start) spec.on_start(pid);
   std::string out;
   std::string err;
-  LB_TRY(collect(spec, out_pipe.read.get(), err_pipe.read.get(), out, err));
+  LB_TRY(collect(spec, out_pipe.read_end.get(), err_pipe.read_end.get(), out, err));
   const int status = running.reap();
   if (WIFSIGNALED(status)) return fail(EIO, spec.argv[0], " was killed by signal ", WTERMSIG(status));
   if (WEXITSTATUS(status) != 0 && spec.shows_all)

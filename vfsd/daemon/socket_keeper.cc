@@ -7,9 +7,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <array>
 #include <csignal>
 
+#include "oci-mount/base/pipe.h"
 #include "oci-mount/base/sanitizers.h"
 #include "vfsd/daemon/capabilities.h"
 #include "vfsd/daemon/seccomp.h"
@@ -17,12 +17,6 @@
 namespace layerboot::vfsd {
 
 namespace {
-
-Result<std::array<UniqueFd, 2>> make_pipe() {
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return errno_error("pipe");
-  return std::array{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
 
 /// Of `kept` and what else is open: only `kept`, which becomes 0, 1, 2 and so on.
 bool keep_descriptors(std::vector<int>& kept) {
@@ -82,12 +76,12 @@ Result<SocketKeeper> SocketKeeper::start(std::vector<SocketFile> files, SeccompM
   LB_ASSIGN(auto done, make_pipe());
   const pid_t child = ::fork();
   if (child < 0) return errno_error("cannot start the process that removes the socket at the end");
-  if (child == 0) keep(alive[0].get(), done[1].get(), std::move(files), mode);
-  keeper.alive_ = std::move(alive[1]);
-  keeper.done_ = std::move(done[0]);
+  if (child == 0) keep(alive.read_end.get(), done.write_end.get(), std::move(files), mode);
+  keeper.alive_ = std::move(alive.write_end);
+  keeper.done_ = std::move(done.read_end);
   // As long as the child has the listening sockets, too, a daemon that is killed seems to live, and the next
   // one is refused.
-  done[1].reset();
+  done.write_end.reset();
   char wrong = 0;
   if (::read(keeper.done_.get(), &wrong, 1) != 1) {
     return fail(EIO, "the process that removes the socket at the end did not start");
