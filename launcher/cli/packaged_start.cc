@@ -132,18 +132,10 @@ Result<void> take_mounts(const std::vector<MountPoint>& mounts, RunSettings& set
 
 namespace {
 
-constexpr const char* kAllAddresses = "0.0.0.0";
-
 void publish_outside(std::vector<PublishedPort>& published) {
   for (PublishedPort& port : published) {
     if (port.address == PublishedPort().address) port.address = kAllAddresses;
   }
-}
-
-/// Whether only one of the two can be listened at.
-bool collide(const PublishedPort& one, const PublishedPort& other) {
-  return one.host == other.host && one.udp == other.udp &&
-         (one.address == other.address || one.address == kAllAddresses || other.address == kAllAddresses);
 }
 
 /// Options come packaged and with the container: of two for one port the latter counts.
@@ -151,7 +143,7 @@ void keep_last_of_each_port(std::vector<PublishedPort>& published) {
   std::vector<PublishedPort> kept;
   for (const PublishedPort& port : published) {
     std::erase_if(kept, [&](const PublishedPort& earlier) {
-      if (!collide(earlier, port)) return false;
+      if (!ports_collide(earlier, port)) return false;
       if (earlier.guest != port.guest)
         log_warn("port ", port.host, " leads to the VM's ", port.guest, ", and no more to its ",
                  earlier.guest, ": -p was given for both, and the last counts");

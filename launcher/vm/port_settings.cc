@@ -115,13 +115,15 @@ bool is_published(const RunSettings& settings, const PublishedPort& port) {
 
 }  // namespace
 
+bool ports_collide(const PublishedPort& one, const PublishedPort& other) {
+  return one.host == other.host && one.udp == other.udp &&
+         (one.address == other.address || one.address == kAllAddresses || other.address == kAllAddresses);
+}
+
 Result<void> check_ports_differ(const std::vector<PublishedPort>& ports) {
-  static constexpr std::string_view kAll = "0.0.0.0";
   for (auto one = ports.begin(); one != ports.end(); ++one) {
     const auto same = std::find_if(ports.begin(), one, [&one](const PublishedPort& other) {
-      return one->host != 0 && other.host == one->host && other.udp == one->udp &&
-             (other.address == one->address || std::string_view(other.address) == kAll ||
-              std::string_view(one->address) == kAll);
+      return one->host != 0 && ports_collide(other, *one);
     });
     if (same == one) continue;
     return fail(EINVAL, "--publish: ", one->address, ':', one->host, " is to lead to port ", same->guest,

@@ -206,6 +206,11 @@ Result<SharedSocket> parse_shared_socket(std::string_view text);
 /// 8000-8009; without HOST any free port.
 Result<std::vector<PublishedPort>> parse_published(std::string_view text);
 
+inline constexpr std::string_view kAllAddresses = "0.0.0.0";
+
+/// Whether only one of the two can be listened at, though they may lead to different ports of the guest.
+[[nodiscard]] bool ports_collide(const PublishedPort& one, const PublishedPort& other);
+
 /// EINVAL where two of them want the same port of this host. Those at random differ.
 Result<void> check_ports_differ(const std::vector<PublishedPort>& ports);
 
