@@ -37,9 +37,8 @@ Result<std::string> image_of_vm(const StateDirs& dirs, const VmRecord& record, c
   LB_ASSIGN(auto entries, read_entries(dirs.store()));
   // Of several that have the same layers, the one that had the name.
   if (const auto parsed = store::parse_reference(record.image, dirs)) {
-    std::ranges::stable_partition(entries, [&](const IndexEntry& entry) {
-      return std::ranges::find(parsed->names, entry.former_name) != parsed->names.end();
-    });
+    std::ranges::stable_partition(entries,
+                                  [&](const IndexEntry& entry) { return had_one_of(entry, parsed->names); });
   }
   for (const IndexEntry& entry : entries) {
     const std::string by_digest = str_cat("image@", entry.digest);
@@ -59,7 +58,7 @@ std::optional<std::string> former_image(const StateDirs& dirs, const VmRecord& r
   const auto entries = read_entries(dirs.store());
   if (!entries) return {};
   for (const IndexEntry& entry : *entries) {
-    if (std::ranges::find(named.names, entry.former_name) == named.names.end()) continue;
+    if (!had_one_of(entry, named.names)) continue;
     std::string by_digest = str_cat("image@", entry.digest);
     if (store::open_image(by_digest, dirs, how)) return by_digest;
   }

@@ -186,14 +186,18 @@ std::vector<NamedImage> images_by_annotations(const store::IndexDocument& index,
   return images;
 }
 
-/// Whether each name leads to one image, and is a whole name as far as can be seen.
-bool is_told_apart(const std::vector<NamedImage>& images) {
+/// One that skopeo finds by nothing else than another one of them; null where each is told apart.
+const NamedImage* find_one_of_two_alike(const std::vector<NamedImage>& images) {
   std::set<std::string> references;
   for (const NamedImage& image : images) {
-    if (image.name.find_first_of(":/") == std::string::npos || !references.insert(image.reference).second)
-      return false;
+    if (!references.insert(image.reference).second) return &image;
   }
-  return true;
+  return nullptr;
+}
+
+bool has_whole_names(const std::vector<NamedImage>& images) {
+  return std::ranges::all_of(
+      images, [](const NamedImage& image) { return image.name.find_first_of(":/") != std::string::npos; });
 }
 
 Result<ArchiveContents> look_into(const fs::path& file, const fs::path& cache) {
@@ -203,19 +207,17 @@ Result<ArchiveContents> look_into(const fs::path& file, const fs::path& cache) {
   if (const auto text = opened.tar->read("index.json", store::kMaxIndexJsonBytes)) {
     LB_ASSIGN(const auto index, store::parse_index(*text, "its index.json"));
     contents.images = images_by_annotations(index, contents.file);
-    if (is_told_apart(contents.images)) return contents;
+    if (has_whole_names(contents.images) && find_one_of_two_alike(contents.images) == nullptr)
+      return contents;
   }
   LB_ASSIGN(auto tagged, images_by_repo_tags(*opened.tar, contents.file));
   const bool is_named = !tagged.empty() && !tagged.front().name.empty();
   if (is_named || contents.images.empty()) contents.images = std::move(tagged);
   if (contents.images.empty())
     return fail(EINVAL, "it is no archive of images: it has neither index.json nor manifest.json");
-  std::set<std::string> references;
-  for (const NamedImage& image : contents.images) {
-    if (!references.insert(image.reference).second)
-      return fail(EINVAL, "several of its images have the same tag and nothing else to tell them apart (",
-                  printable(image.name), " among them): export them one by one");
-  }
+  if (const NamedImage* const one = find_one_of_two_alike(contents.images))
+    return fail(EINVAL, "several of its images have the same tag and nothing else to tell them apart (",
+                printable(one->name), " among them): export them one by one");
   return contents;
 }
 

@@ -21,8 +21,7 @@ Result<ImageUse> ImageUse::look(const StateDirs& dirs) {
     const auto parsed = store::parse_reference(reference, dirs);
     if (!parsed) continue;
     for (const IndexEntry& entry : all) {
-      if (entry.name.empty() && std::ranges::find(parsed->names, entry.former_name) != parsed->names.end())
-        use.used_.push_back({entry, vms});
+      if (entry.name.empty() && had_one_of(entry, parsed->names)) use.used_.push_back({entry, vms});
     }
   }
   return use;

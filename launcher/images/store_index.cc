@@ -91,6 +91,10 @@ Result<StoreLock> StoreLock::acquire(const std::filesystem::path& store) {
   return StoreLock(std::move(fd));
 }
 
+bool had_one_of(const IndexEntry& entry, const std::vector<std::string>& names) {
+  return !entry.former_name.empty() && std::ranges::find(names, entry.former_name) != names.end();
+}
+
 Result<std::vector<IndexEntry>> read_entries(const std::filesystem::path& store) {
   LB_ASSIGN(const Json document, read_index(store));
   std::vector<IndexEntry> entries;

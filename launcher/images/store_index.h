@@ -62,6 +62,9 @@ struct StoredImage : IndexEntry {
   std::vector<std::string> blobs;  // digests of all that it leads to, sorted
 };
 
+/// Whether it was called so before another image took that name.
+[[nodiscard]] bool had_one_of(const IndexEntry& entry, const std::vector<std::string>& names);
+
 /// index.json's entries in its order; none where there is no index.json. EBADMSG or EINVAL for a document
 /// that is none, with what to do.
 Result<std::vector<IndexEntry>> read_entries(const std::filesystem::path& store);
