@@ -111,6 +111,8 @@ class Supervision {
   void kill_daemons();
   void leave_daemons();
   void leave_vmm();
+  void tell_left_behind(const std::string& label, pid_t pid);
+  void fail_with(const std::string& label, const ExitStatus& status);
   void daemon_ended(std::size_t number);
   [[nodiscard]] bool serves_volume(std::size_t number) const;
   void volume_gone(const std::string& label, const ExitStatus& status);

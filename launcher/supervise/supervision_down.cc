@@ -90,13 +90,16 @@ void Supervision::quit_vmm() {
 }
 
 /// A process that waits for a disk or a network share which is dead outlives SIGKILL, for as long.
+void Supervision::tell_left_behind(const std::string& label, pid_t pid) {
+  log_error(label, " (process ", pid, ") can't be killed: a disk or share that it waits for does not answer");
+  if (outcome_) outcome_ = fail(EBUSY, label, " was left behind");
+}
+
 void Supervision::leave_vmm() {
   if (!vmm_ || vmm_status_) return;
-  log_error(vmm_->process.label(), " (process ", vmm_->process.pid(),
-            ") can't be killed: a disk or share that it waits for does not answer");
+  tell_left_behind(vmm_->process.label(), vmm_->process.pid());
   vmm_->watch.reset();
   vmm_->process.leave();
-  if (outcome_) outcome_ = fail(EBUSY, vmm_->process.label(), " was left behind");
   vmm_status_ = ExitStatus{.signaled = true, .value = SIGKILL};
   drain_vmm();
 }
@@ -156,9 +159,7 @@ void Supervision::kill_daemons() {
 void Supervision::leave_daemons() {
   for (auto& daemon : daemons_) {
     if (!daemon) continue;
-    log_error(daemon->label(), " (process ", daemon->pid(),
-              ") can't be killed: a disk or share that it waits for does not answer");
-    if (outcome_) outcome_ = fail(EBUSY, daemon->label(), " was left behind");
+    tell_left_behind(daemon->label(), daemon->pid());
     daemon->leave();
     daemon.reset();
   }
@@ -189,14 +190,18 @@ void Supervision::daemon_ended(std::size_t number) {
     outcome_ = fail(EPIPE, label, " ended before it was ready");
   } else if (outcome_ && other_image && !plan_.other_image_advice.empty()) {
     outcome_ = std::unexpected(Error{EINVAL, plan_.other_image_advice});
-  } else if (outcome_ && !status.clean()) {
-    // With an exit status it has itself said why.
-    outcome_ =
-        std::unexpected(Error{EIO, status.signaled ? str_cat(label, " ended with ", status.describe()) : ""});
+  } else if (!status.clean()) {
+    fail_with(label, status);
   }
   // The others are of no use without it.
   if (!vmm_ && !going_down_) return stop_daemons();
   finish_if_nothing_left();
+}
+
+/// With an exit status it has itself said why.
+void Supervision::fail_with(const std::string& label, const ExitStatus& status) {
+  if (outcome_)
+    outcome_ = fail(EIO, status.signaled ? str_cat(label, " ended with ", status.describe()) : "");
 }
 
 /// Of the plan's daemons the root's comes first, where it is ours.
@@ -208,10 +213,8 @@ bool Supervision::serves_volume(std::size_t number) const {
 /// The rest of the VM does not depend on that.
 void Supervision::volume_gone(const std::string& label, const ExitStatus& status) {
   if (!status.clean() && (guest_shut_down_ || stopping_)) {
-    // What it had still to write may be lost; with an exit status it has itself said why.
-    if (outcome_)
-      outcome_ = fail(EIO, status.signaled ? str_cat(label, " ended with ", status.describe()) : "");
-    return;
+    // What it had still to write may be lost.
+    return fail_with(label, status);
   }
   const std::string text =
       str_cat(label, " ended with ", status.describe(),
