@@ -1,104 +1,16 @@
 #include "launcher/supervise/supervisor.h"
 
-#include <fcntl.h>
-#include <gtest/gtest.h>
-#include <pty.h>
-#include <sys/ioctl.h>
-#include <sys/ptrace.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <cstring>
-#include <fstream>
-#include <thread>
+#include <filesystem>
 
 #include "launcher/host/signals.h"
 #include "oci-mount/base/unique_fd.h"
-#include "tests/launcher/scratch_dir.h"
+#include "tests/launcher/supervise/supervisor_fixture.h"
 
 namespace layerboot::launcher {
 namespace {
-
-using std::chrono::milliseconds;
-
-// What every fake daemon and QEMU can say. They note what happens to them in the file "log".
-constexpr const char* kDaemonStart = R"(
-note() { echo "$1" >> log; }
-ready() { echo ready >&3; exec 3>&-; }
-echo $$ > daemon.pid
-)";
-// It waits without a child of its own: a child that is signalled between fork and exec would outlive it.
-constexpr const char* kDaemonServes = R"(
-trap 'note flushed; exit 0' TERM
-mkfifo never
-exec 4<>never
-ready
-while :; do read -r nothing <&4; done
-)";
-constexpr const char* kQemuStart = R"(
-note() { echo "$1" >> log; }
-say() { printf '%s\r\n' "$1" >&5; }
-hear() { read -r line <&5; case $line in *"$1"*) note "$1";; *) note "not $1: $line";; esac; }
-note started
-say '{"QMP": {}}'
-hear qmp_capabilities
-say '{"return": {}, "id": 1}'
-power_off() { say '{"event": "SHUTDOWN", "data": {"guest": true}}'; note off; exit 0; }
-# The agent's answer to the hello: the hello itself, but for the kind of guest, 1 or 2, in its 26th byte.
-answer() {
-  head -c 44 <&6 > hello
-  { head -c 25 hello; printf "\\00$1"; tail -c 18 hello; } >&6
-}
-)";
-
-UniqueFd listen_at(const std::filesystem::path& path) {
-  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::strncpy(address.sun_path, path.c_str(), sizeof(address.sun_path) - 1);
-  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
-  EXPECT_EQ(::listen(fd.get(), 8), 0);
-  return fd;
-}
-
-class SupervisorTest : public testing::Test {
- protected:
-  void SetUp() override {
-    plan_.socket = scratch_.path() / "s.sock";
-    plan_.console_input = input_.get();
-    plan_.console_output = output_.get();
-    listener_ = listen_at(plan_.socket);
-  }
-  void TearDown() override {
-    EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a child is left";
-    EXPECT_EQ(errno, ECHILD);
-  }
-  ChildSpec fake(const char* name, const std::string& body) {
-    const auto script = scratch_.script(name, str_cat("cd ", scratch_.path().string(), "\n", body));
-    return {.label = name, .argv = {script.string()}};
-  }
-  /// The root's, ours.
-  void daemon(const std::string& body) {
-    plan_.daemons = {fake("vfsd", kDaemonStart + body)};
-    plan_.socket.clear();
-  }
-  void qemu(const std::string& body) { plan_.vmm = fake("QEMU", kQemuStart + body); }
-  void expect_error(const Result<int>& outcome, const std::string& about) {
-    ASSERT_FALSE(outcome);
-    EXPECT_NE(outcome.error().text.find(about), std::string::npos) << outcome.error().describe();
-  }
-  std::string log() { return scratch_.read("log"); }
-
-  ScratchDir scratch_;
-  UniqueFd input_{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
-  UniqueFd output_{
-      ::open((scratch_.path() / "out").c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600)};
-  UniqueFd listener_;
-  SupervisorPlan plan_;
-};
 
 TEST_F(SupervisorTest, TheGuestPowersOff) {
   daemon(kDaemonServes);
@@ -192,82 +104,6 @@ TEST_F(SupervisorTest, TheDaemonDies) {
   qemu("kill -KILL $(cat daemon.pid); hear quit; say '{\"return\": {}, \"id\": 2}'; exit 0");
   expect_error(supervise(plan_), "vfsd ended with signal 9 (Killed): the VM was stopped");
   EXPECT_EQ(log(), "started\nqmp_capabilities\nquit\n");
-}
-
-TEST_F(SupervisorTest, AVolumesDaemonThatDiesTakesNothingWithIt) {
-  for (const char* end : {"kill -KILL $$", "exit 0", "exit 3"}) {
-    SCOPED_TRACE(end);
-    std::filesystem::remove(scratch_.path() / "log");
-    std::filesystem::remove(scratch_.path() / "never");
-    daemon(kDaemonServes);
-    plan_.daemons.push_back(
-        fake("vfsd of data", str_cat("echo ready >&3; exec 3>&-; mkfifo gone; read -r word < gone; ", end)));
-    qemu("echo go > gone; sleep 0.3; rm gone; power_off");
-    plan_.bounds.same_end = milliseconds(20);
-    testing::internal::CaptureStderr();
-    const auto outcome = supervise(plan_);
-    const std::string said = testing::internal::GetCapturedStderr();
-    EXPECT_TRUE(outcome) << outcome.error().describe();
-    EXPECT_EQ(log(), "started\nqmp_capabilities\noff\nflushed\n");
-    EXPECT_NE(said.find("vfsd of data ended with"), std::string::npos) << said;
-  }
-}
-
-TEST_F(SupervisorTest, AGuestThatRestartsWithoutItsVolumeIsStopped) {
-  daemon(kDaemonServes);
-  plan_.daemons.push_back(
-      fake("vfsd of data", "echo ready >&3; exec 3>&-; mkfifo gone; read -r word < gone; exit 3"));
-  qemu(
-      "echo go > gone; sleep 0.3; say '{\"event\": \"RESET\", \"data\": {\"guest\": true}}'; hear quit\n"
-      "say '{\"return\": {}, \"id\": 2}'; exit 0");
-  expect_error(supervise(plan_), "the guest restarts, and vfsd of data has ended");
-}
-
-/// Holds a process at the last step of its end, as the kernel holds one in a system call that does not come
-/// back.
-class HeldAtItsEnd {
- public:
-  explicit HeldAtItsEnd(std::filesystem::path pid_file)
-      : pid_file_(std::move(pid_file)), holding_([this] { hold(); }) {}
-  ~HeldAtItsEnd() {
-    over_ = true;
-    holding_.join();
-    if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
-  }
-  HeldAtItsEnd(const HeldAtItsEnd&) = delete;
-  HeldAtItsEnd& operator=(const HeldAtItsEnd&) = delete;
-  [[nodiscard]] bool holds() const { return pid_ > 0; }
-
- private:
-  void hold() {
-    while (!over_ && pid_ <= 0) {
-      pid_t pid = 0;
-      std::ifstream(pid_file_) >> pid;
-      if (pid > 0 && ::ptrace(PTRACE_SEIZE, pid, nullptr, PTRACE_O_TRACEEXIT) == 0) pid_ = pid;
-      std::this_thread::sleep_for(milliseconds(1));
-    }
-    while (!over_) std::this_thread::sleep_for(milliseconds(10));
-    // With this thread ends what it traces with.
-  }
-
-  std::filesystem::path pid_file_;
-  std::atomic<bool> over_ = false;
-  std::atomic<pid_t> pid_ = -1;
-  std::thread holding_;
-};
-
-TEST_F(SupervisorTest, ADaemonThatCannotBeKilledIsLeftBehind) {
-  daemon("trap '' TERM; while [ ! -e held ]; do :; done; ready; while :; do :; done");
-  const HeldAtItsEnd held(scratch_.path() / "daemon.pid");
-  plan_.bounds.flush = milliseconds(20);
-  plan_.bounds.kill = milliseconds(100);
-  std::thread telling([&] {
-    while (!held.holds()) std::this_thread::sleep_for(milliseconds(1));
-    std::ofstream(scratch_.path() / "held") << "x";
-  });
-  qemu("power_off");
-  expect_error(supervise(plan_), "vfsd was left behind");
-  telling.join();
 }
 
 TEST_F(SupervisorTest, QemuFails) {
@@ -382,155 +218,6 @@ TEST_F(SupervisorTest, AGuestThatOnlyResetsIsGivenUp) {
   expect_error(supervise(plan_), "reset itself");
 }
 
-TEST_F(SupervisorTest, ACommandIsNotRunAgainAfterAReset) {
-  daemon(kDaemonServes);
-  qemu("say '{\"event\": \"RESET\", \"data\": {\"guest\": true}}'; hear quit; exit 0");
-  plan_.guest.emplace();
-  plan_.guest->agent_socket = scratch_.path() / "agent.sock";
-  plan_.guest->expected = guest_init::GuestKind::kCommand;
-  const auto outcome = supervise(plan_);
-  ASSERT_TRUE(outcome) << outcome.error().describe();
-  EXPECT_EQ(*outcome, kCommandLostStatus);
-  EXPECT_TRUE(log().starts_with("started\nqmp_capabilities\nquit\n")) << log();
-}
-
-TEST_F(SupervisorTest, AStopBeforeTheCommandIsNoSuccess) {
-  for (const auto& [signal, status] : {std::pair{"INT", 130}, std::pair{"TERM", 143}}) {
-    SCOPED_TRACE(signal);
-    daemon(kDaemonServes);
-    qemu(str_cat("kill -", signal,
-                 " $PPID; hear system_powerdown; say '{\"return\": {}, \"id\": 2}'; power_off"));
-    plan_.guest.emplace();
-    plan_.guest->agent_socket = scratch_.path() / "agent.sock";
-    plan_.guest->expected = guest_init::GuestKind::kCommand;
-    const auto outcome = supervise(plan_);
-    ASSERT_TRUE(outcome) << outcome.error().describe();
-    EXPECT_EQ(*outcome, status);
-    std::filesystem::remove(scratch_.path() / "never");
-  }
-}
-
-TEST_F(SupervisorTest, AStoppedBootIsNoSuccess) {
-  // Also where nobody has looked at what the guest is, and where it has no agent.
-  using Expected = std::optional<guest_init::GuestKind>;
-  for (const Expected& expected : {Expected(guest_init::GuestKind::kInit), Expected()}) {
-    daemon(kDaemonServes);
-    qemu("printf 'layerboot: boot stopped: no init\\r\\nlayerboot: powering off\\r\\n' >&4; power_off");
-    plan_.guest.emplace();
-    plan_.guest->agent_socket = scratch_.path() / "agent.sock";
-    plan_.guest->expected = expected;
-    expect_error(supervise(plan_), "boot stopped: no init");
-    std::filesystem::remove(scratch_.path() / "never");
-  }
-  daemon(kDaemonServes);
-  plan_.guest.reset();
-  expect_error(supervise(plan_), "boot stopped: no init");
-}
-
-TEST_F(SupervisorTest, AGuestThatEndsBeforeItIsKnownIsNoSuccess) {
-  daemon(kDaemonServes);
-  qemu("power_off");
-  plan_.guest.emplace();
-  plan_.guest->agent_socket = scratch_.path() / "agent.sock";
-  expect_error(supervise(plan_), "before its command was run");
-}
-
-TEST_F(SupervisorTest, AGuestThatHasBootedMayPowerOff) {
-  daemon(kDaemonServes);
-  qemu("answer 1; printf 'login: ' >&4; power_off");
-  plan_.guest.emplace();
-  plan_.guest->agent_socket = scratch_.path() / "agent.sock";
-  const auto outcome = supervise(plan_);
-  ASSERT_TRUE(outcome) << outcome.error().describe();
-  EXPECT_EQ(*outcome, 0);
-}
-
-/// Of a guest that is looked at before it has said what it is.
-class LateAgentTest : public SupervisorTest {
- protected:
-  void SetUp() override {
-    SupervisorTest::SetUp();
-    int ends[2] = {-1, -1};
-    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
-    pipe_ = UniqueFd(ends[0]);
-    const UniqueFd write_end(ends[1]);
-    ASSERT_EQ(::write(write_end.get(), "typed line\n", 11), 11);
-    plan_.console_input = pipe_.get();
-    plan_.guest.emplace();
-    plan_.guest->agent_socket = scratch_.path() / "agent.sock";
-    plan_.bounds.hold = milliseconds(10);
-    daemon(kDaemonServes);
-  }
-  /// The console is shown before `and_then`.
-  void qemu_late(const std::string& and_then) {
-    qemu("printf 'booting\\r\\n' >&4; until grep -q booting out; do sleep 0.02; done; sleep 0.2\n" +
-         and_then);
-  }
-
-  UniqueFd pipe_;
-};
-
-TEST_F(LateAgentTest, TheCommandAloneHasTheInput) {
-  // All that the session is told, up to the input's end, and then its exit code, 7.
-  qemu_late(
-      "answer 2; until grep -q typed frames; do dd bs=4096 count=1 <&6 >> frames 2>/dev/null; done\n"
-      "head -c 4 frames > number; { cat number; printf '\\015\\0\\004\\0\\007\\0\\0\\0'; } >&6\n"
-      "sleep 0.2; power_off");
-  const auto outcome = supervise(plan_);
-  ASSERT_TRUE(outcome) << outcome.error().describe();
-  EXPECT_EQ(*outcome, 7);
-  EXPECT_NE(scratch_.read("frames").find("typed line\n"), std::string::npos);
-}
-
-TEST_F(LateAgentTest, AnInitHasTheInputOnItsConsole) {
-  qemu_late("answer 1; head -n 1 <&4 > heard; power_off");
-  const auto outcome = supervise(plan_);
-  ASSERT_TRUE(outcome) << outcome.error().describe();
-  EXPECT_EQ(scratch_.read("heard"), "typed line\n");
-}
-
-TEST_F(LateAgentTest, AShellHasTheInputWhenItIsThereAndThenItsEnd) {
-  plan_.guest->expected = guest_init::GuestKind::kInit;
-  plan_.guest->shell_once = true;
-  plan_.bounds.end_of_input = milliseconds(20);
-  qemu(
-      "sleep 0.2; printf 'layerboot: shell /bin/sh on the mounted root.\\r\\n' >&4\n"
-      "head -c 15 <&4 > heard; power_off");
-  const auto outcome = supervise(plan_);
-  ASSERT_TRUE(outcome) << outcome.error().describe();
-  EXPECT_EQ(scratch_.read("heard"), "typed line\n\n\x04\x04\x04");
-}
-
-TEST_F(LateAgentTest, AShellWithoutInputIsToldAtOnce) {
-  plan_.guest->expected = guest_init::GuestKind::kInit;
-  plan_.guest->shell_once = true;
-  plan_.console_input = input_.get();
-  qemu("printf 'layerboot: recovery shell; the root\\r\\n' >&4; head -c 2 <&4 > heard; power_off");
-  const auto outcome = supervise(plan_);
-  ASSERT_TRUE(outcome) << outcome.error().describe();
-  EXPECT_EQ(scratch_.read("heard"), "\n\x04");
-}
-
-/// On a terminal of 33 rows and 101 columns.
-TEST_F(LateAgentTest, TheConsolesTerminalHasTheSizeOfThisOne) {
-  int outer = -1;
-  int inner = -1;
-  winsize size{.ws_row = 33, .ws_col = 101, .ws_xpixel = 0, .ws_ypixel = 0};
-  ASSERT_EQ(::openpty(&outer, &inner, nullptr, nullptr, &size), 0);
-  const UniqueFd person(outer);
-  const UniqueFd terminal(inner);
-  plan_.console_input = terminal.get();
-  plan_.guest->expected = guest_init::GuestKind::kInit;
-  // Of both frames, once it answers and when it is told that something has changed, session and type, and the
-  // payload: 33 and 101, little-endian.
-  qemu("answer 1; head -c 12 <&6 > first; kill -WINCH $PPID; head -c 12 <&6 > second; power_off");
-  const auto outcome = supervise(plan_);
-  ASSERT_TRUE(outcome) << outcome.error().describe();
-  const std::string frame("\0\0\0\0\x06\0\x04\0\x21\0\x65\0", 12);
-  EXPECT_EQ(scratch_.read("first"), frame);
-  EXPECT_EQ(scratch_.read("second"), frame);
-}
-
 TEST_F(SupervisorTest, ResetsOfOursAndManyOfOneRebootAreFine) {
   daemon(kDaemonServes);
   qemu(
@@ -564,8 +251,8 @@ TEST_F(SupervisorTest, AForeignDaemonDies) {
   const pid_t foreign = ::fork();
   ASSERT_GE(foreign, 0);
   if (foreign == 0) {
-    const UniqueFd listener = listen_at(plan_.socket);
-    if (::write(write_end.get(), "!", 1) != 1) ::_exit(1);
+    const auto listener = listen_at(plan_.socket);
+    if (!listener || ::write(write_end.get(), "!", 1) != 1) ::_exit(1);
     for (;;) ::pause();
   }
   char c = 0;
