@@ -28,7 +28,8 @@ TEST(Platform, WhatFits) {
   EXPECT_EQ(fit_of({"linux", "arm64", "v8.2"}, {"linux", "arm64", ""}), Fit::kYes);
   EXPECT_EQ(fit_of({"linux", "arm64", "v9"}, {"linux", "arm64", ""}), Fit::kNot);
   EXPECT_EQ(fit_of({"linux", "amd64", "v9"}, {"linux", "amd64", ""}), Fit::kNot) << "no such level is known";
-  EXPECT_EQ(fit_of({"linux", "amd64", "v9"}, {"linux", "amd64", "v9"}), Fit::kYes) << "it is what was asked for";
+  EXPECT_EQ(fit_of({"linux", "amd64", "v9"}, {"linux", "amd64", "v9"}), Fit::kYes)
+      << "it is what was asked for";
   EXPECT_EQ(fit_of({"linux", "riscv64", "rva23"}, {"linux", "riscv64", "rva23"}), Fit::kYes);
   EXPECT_EQ(fit_of({"windows", "amd64", ""}, {"linux", "amd64", ""}), Fit::kNot);
   EXPECT_EQ(fit_of({"unknown", "unknown", ""}, {"linux", "amd64", ""}), Fit::kNot);
