@@ -112,6 +112,7 @@ class Supervision {
   void leave_daemons();
   void leave_vmm();
   void tell_left_behind(const std::string& label, pid_t pid);
+  [[nodiscard]] bool ended_as_told(const DaemonProcess& daemon, const ExitStatus& status) const;
   void fail_with(const std::string& label, const ExitStatus& status);
   void daemon_ended(std::size_t number);
   [[nodiscard]] bool serves_volume(std::size_t number) const;

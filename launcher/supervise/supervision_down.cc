@@ -190,12 +190,18 @@ void Supervision::daemon_ended(std::size_t number) {
     outcome_ = fail(EPIPE, label, " ended before it was ready");
   } else if (outcome_ && other_image && !plan_.other_image_advice.empty()) {
     outcome_ = std::unexpected(Error{EINVAL, plan_.other_image_advice});
-  } else if (!status.clean()) {
+  } else if (!status.clean() && !ended_as_told(*daemon, status)) {
     fail_with(label, status);
   }
   // The others are of no use without it.
   if (!vmm_ && !going_down_) return stop_daemons();
   finish_if_nothing_left();
+}
+
+/// Until a daemon is ready it serves nobody and has nothing to write back: the signal may end it as it does
+/// any program.
+bool Supervision::ended_as_told(const DaemonProcess& daemon, const ExitStatus& status) const {
+  return going_down_ && !daemon.ready() && status.signaled && status.value == SIGTERM;
 }
 
 /// With an exit status it has itself said why.

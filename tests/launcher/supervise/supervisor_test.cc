@@ -270,6 +270,17 @@ TEST_F(SupervisorTest, ServingAloneEndsWithASignal) {
   EXPECT_EQ(log(), "flushed\n");
 }
 
+TEST_F(SupervisorTest, ADaemonStoppedBeforeItWasReadyHasLostNothing) {
+  daemon("kill -TERM $PPID; while :; do :; done");
+  const auto outcome = supervise(plan_);
+  EXPECT_TRUE(outcome) << outcome.error().describe();
+}
+
+TEST_F(SupervisorTest, ADaemonThatTheSignalKilledWhileItServedIsNamed) {
+  daemon("ready; sleep 0.3; kill -TERM $PPID; while :; do :; done");
+  expect_error(supervise(plan_), "vfsd ended with signal 15");
+}
+
 TEST_F(SupervisorTest, ServingAloneFailsAsTheDaemonDoes) {
   daemon("ready; exit 4");
   const auto outcome = supervise(plan_);
