@@ -1,5 +1,5 @@
 // POSIX ACLs in the form that the system calls carry them: <linux/posix_acl_xattr.h>. Follows fs/posix_acl.c
-// of Linux. Pure functions over bytes.
+// of Linux. Values and pure functions over bytes: no lock.
 #pragma once
 
 #include <cstdint>

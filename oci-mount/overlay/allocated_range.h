@@ -15,7 +15,7 @@ namespace layerboot::overlay {
 inline constexpr unsigned kMostExtents = 1024;
 
 /// Up to where a file has no extent that is allocated but not written, as it is on the disk; UINT64_MAX where
-/// it has none at all. Nothing where the host does not say, or has more than kMostExtents of them.
+/// it has none at all. Nothing where the host does not say, or has more than kMostExtents before it.
 [[nodiscard]] std::optional<std::uint64_t> first_unwritten(int fd);
 
 }  // namespace layerboot::overlay

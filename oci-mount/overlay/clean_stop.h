@@ -1,5 +1,6 @@
 // CleanStop: what a session that ended in order leaves in DIR/clean, so that the next need not walk the
-// upper. FORMAT.md has its bytes.
+// upper. FORMAT.md has its bytes. Before a session's first request and after its last, when nobody
+// else has the upper: no lock.
 #pragma once
 
 #include <cstdint>

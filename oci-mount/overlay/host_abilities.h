@@ -1,4 +1,5 @@
-// What the host's file system can do that an upper asks of it, found out by trying.
+// What the host's file system can do that an upper asks of it, found out by trying. While an upper is opened,
+// when nobody else has it: no lock.
 #pragma once
 
 #include <string>

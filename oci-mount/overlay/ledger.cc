@@ -1,6 +1,7 @@
 #include "oci-mount/overlay/ledger.h"
 
 #include "oci-mount/base/disk_blocks.h"
+#include "oci-mount/overlay/file_rules.h"
 
 namespace layerboot::overlay {
 
@@ -44,6 +45,8 @@ void Ledger::charge(Node& node, const struct stat& st) {
     if (st.st_size == 0 && allocated == 0) node.charge.kept_bytes = 0;
   }
   node.charge.allocated_bytes = allocated;
+  node.charge.is_ahead = node.is_regular() && tariff_.allocates_ahead() &&
+                         allocated > block_end(static_cast<std::uint64_t>(st.st_size));
   const std::uint64_t bytes = charge_of(node, st);
   node.charge.unbooked_name_bytes = 0;
   if (bytes == node.charge.bytes) return;
@@ -61,7 +64,13 @@ void Ledger::meet(Node& node, const struct stat& st) {
 void Ledger::part(Node& node) {
   if (node.is_gone()) return;
   late_files_.drop(node);
-  if (node.charge.grows_late) remember(node.host_ino, node.charge.bytes);
+  const std::uint64_t bytes = node.charge.bytes;
+  if (node.charge.grows_late) {
+    remember(node.host_ino, bytes);
+  } else if (node.charge.is_ahead) {
+    // The host takes it back when it likes: then less is taken than is booked.
+    late_growth_.remember(node.host_ino, {.charged_bytes = bytes, .late_bytes = 0});
+  }
 }
 
 void Ledger::remember(std::uint64_t host_ino, std::uint64_t charged_bytes) {

@@ -15,6 +15,9 @@ constexpr std::string_view kEscaped = "trusted.overlay.overlay.";
 constexpr std::string_view kRecordedPrefix = "user.overlay.layerboot.";
 /// Names that mean something to us, or to containers/storage, on an ordinary user's files.
 constexpr std::array<std::string_view, 2> kReservedUser = {"user.overlay.", "user.containers."};
+/// XFS shows its ACLs by these names as well (fs/xfs/xfs_xattr.c): set by them, an ACL would not change the
+/// mode, and an image made of the upper would have them as plain attributes.
+constexpr std::string_view kXfsAcls = "trusted.SGI_ACL_";
 constexpr std::array<std::string_view, 3> kServed = {"user.", "security.", "trusted."};
 
 bool is_plain_user(std::string_view name) {
@@ -35,6 +38,7 @@ std::string kept_name(Keeping keeping, std::string_view guest_name) {
 
 bool is_served_xattr(std::string_view guest_name) {
   if (is_acl_xattr(guest_name)) return true;
+  if (guest_name.starts_with(kXfsAcls)) return false;
   return std::ranges::any_of(kServed, [&](std::string_view prefix) {
     return guest_name.starts_with(prefix) && guest_name.size() > prefix.size();
   });

@@ -1,5 +1,6 @@
 // How an upper directory says what it means: overlayfs's marks. Follows
-// Documentation/filesystems/overlayfs.rst and fs/overlayfs/xattrs.c of Linux.
+// Documentation/filesystems/overlayfs.rst and fs/overlayfs/xattrs.c of Linux. Constants and pure functions:
+// no lock.
 #pragma once
 
 #include <sys/stat.h>

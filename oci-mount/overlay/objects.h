@@ -168,6 +168,7 @@ class Objects {
   Result<NodePtr> keep_by_name(const NodePtr& node, const NodePtr& directory, const std::string& name);
   Result<tree::NodeId> origin_of(const Node& directory, const std::string& name, Place place,
                                  const struct stat& st, Node& node);
+  void close_ahead(Node& node);
   bool is_to_be_settled(Node& node);
   bool free_work_object(Node& node);
   void part_with(Node& node);

@@ -23,10 +23,19 @@ void Objects::release_if_unused(NodePtr node) {
     if (nodes_.stays_for_session(*node)) return;
     // What it has grown by must not be lost to the budget.
     if (!node->is_gone()) static_cast<void>(attr_of(*node));
+    if (node->charge.is_ahead) close_ahead(*node);
     NodePtr parent = node->parent;
     part_with(*node);
     node = std::move(parent);
   }
+}
+
+/// What the host has allocated beyond the file's end it takes back when nobody has the file open any more.
+void Objects::close_ahead(Node& node) {
+  places_.take_fd(node).reset();
+  if (node.is_gone()) return;
+  node.known.valid = false;
+  static_cast<void>(attr_of(node));
 }
 
 /// It may still grow, and lives on by a name: then it stays until it is settled.
@@ -163,13 +172,15 @@ void Objects::free_unnamed() {
 
 Result<void> Objects::settle_all(Late late) {
   free_unnamed();
+  if (ledger_.tariff().allocates_ahead()) places_.drop_all_fds();  // as close_ahead()
   if (late == Late::kOnDisk && ::syncfs(places_.upper().root_fd()) != 0) {
     return errno_error("syncfs of the upper directory");
   }
   std::vector<NodePtr> unsettled;
   for (const auto& [id, node] : nodes_.all()) {
     if (!node->has_body()) continue;
-    const bool is_settled = node->known.valid && !node->known.times_stale && !node->charge.grows_late;
+    const bool is_settled =
+        node->known.valid && !node->known.times_stale && !node->charge.grows_late && !node->charge.is_ahead;
     if (is_settled && node->charge.unbooked_name_bytes == 0) continue;
     unsettled.push_back(node);
   }

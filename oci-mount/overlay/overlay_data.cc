@@ -59,8 +59,10 @@ Result<std::int64_t> Overlay::try_read(NodeId id, std::uint64_t offset, std::spa
   }
   if (!fd) return parts_.lower.try_read(row, offset, into);
   if (range_wraps(offset, total_bytes(into))) return fail(EINVAL);
-  const ssize_t got = ::preadv2(fd->get(), into.data(), static_cast<int>(into.size()),
-                                static_cast<off_t>(offset), RWF_NOWAIT);
+  // tmpfs does not know the flag, and is memory.
+  const int flags = parts_.ledger.tariff().kind() == HostKind::kTmpfs ? 0 : RWF_NOWAIT;
+  const ssize_t got =
+      ::preadv2(fd->get(), into.data(), static_cast<int>(into.size()), static_cast<off_t>(offset), flags);
   if (got < 0) return Lower::kWouldWait;
   // Part of it may be in memory and the rest not: then the count is short but the file has not ended.
   const std::uint64_t end = offset + static_cast<std::uint64_t>(got);

@@ -170,6 +170,23 @@ void unmake(const std::filesystem::path& directory, int top_fd, bool made_direct
   ::rmdir(directory.c_str());
 }
 
+/// 0 where it is not known: the C library says 127 of hosts that it does not know either, tmpfs among them.
+unsigned long most_links_on(int fd) {
+  constexpr unsigned long kBtrfsMostLinks = 65535;  // BTRFS_LINK_MAX of fs/btrfs/ctree.h
+  switch (host_kind_of(fd)) {
+    case HostKind::kBtrfs:
+      return kBtrfsMostLinks;
+    case HostKind::kExt4:
+    case HostKind::kXfs:
+      // Asked at the opening: to tell ext4 from ext2 it reads what a daemon's sandbox does not have.
+      return static_cast<unsigned long>(std::max(::fpathconf(fd, _PC_LINK_MAX), 0L));
+    case HostKind::kTmpfs:
+    case HostKind::kOther:
+      break;
+  }
+  return 0;
+}
+
 }  // namespace
 
 Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_view image_identity,
@@ -215,9 +232,7 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
   if (::fsync(top.get()) != 0) return errno_error("fsync of ", directory.string());
   Upper upper(*keeping, std::move(top), std::move(lock), *std::move(root), *std::move(work));
   upper.clean_stop_ = stop;
-  // Now: to tell ext4 from ext2, the C library reads what a daemon's sandbox does not have.
-  if (const long most = ::fpathconf(upper.root_fd(), _PC_LINK_MAX); most > 0)
-    upper.most_links_ = static_cast<unsigned long>(most);
+  upper.most_links_ = most_links_on(upper.root_fd());
   return upper;
 }
 

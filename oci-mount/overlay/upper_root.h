@@ -1,4 +1,5 @@
-// The top of an upper: it is "/" in the VM, and no copy-up ever makes it.
+// The top of an upper: it is "/" in the VM, and no copy-up ever makes it. Before a session's first
+// request: no lock.
 #pragma once
 
 #include "oci-mount/base/result.h"

@@ -288,6 +288,29 @@ TEST_F(LedgerTest, WhiteoutsAreChargedByTheirNumber) {
   }
 }
 
+// XFS allocates beyond the end of a file that grows, and takes that back when nobody has it open any more.
+TEST_F(LedgerTest, WhatTheHostTakesBackLaterIsGivenBackWhenTheFileIsMet) {
+  Ledger ledger = make(HostKind::kXfs);
+  const NodePtr written = node(S_IFREG);
+  ledger.add_object();
+  ledger.charge(*written, file(16, 4 * kBlock));
+  EXPECT_TRUE(written->charge.is_ahead);
+  ledger.part(*written);
+  const NodePtr met = node(S_IFREG);
+  ledger.meet(*met, file(4, 4 * kBlock));
+  EXPECT_FALSE(met->charge.is_ahead);
+  EXPECT_EQ(grown(ledger), static_cast<std::int64_t>(ledger.tariff().object(file(4))));
+}
+
+TEST_F(LedgerTest, OtherHostsTakeNothingBack) {
+  Ledger ledger = make(HostKind::kExt4);
+  const NodePtr preallocated = node(S_IFREG);
+  ledger.charge(*preallocated, file(16, 4 * kBlock));
+  EXPECT_FALSE(preallocated->charge.is_ahead);
+  ledger.part(*preallocated);
+  EXPECT_TRUE(ledger.late_growth().all().empty());
+}
+
 TEST_F(LedgerTest, WhatIsCutOffStaysChargedWhereTheHostKeepsIt) {
   Ledger ledger = make(HostKind::kBtrfs);
   const NodePtr made = node(S_IFREG);

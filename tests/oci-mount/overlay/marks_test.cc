@@ -40,6 +40,13 @@ TEST(MarksTest, OursAreHidden) {
   EXPECT_FALSE(guest_xattr_name(Keeping::kNative, "system.nfs4_acl"));
 }
 
+TEST(MarksTest, AnAclHasNoOtherName) {
+  for (const char* name : {"trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT"}) {
+    EXPECT_FALSE(guest_xattr_name(Keeping::kNative, name)) << name;
+    EXPECT_EQ(code_of(name), EOPNOTSUPP) << name;
+  }
+}
+
 // No guest name may reach one of our marks on the host.
 TEST(MarksTest, NoGuestNameBecomesAMark) {
   for (const auto mark : {kNativeMarks.opaque, kNativeMarks.redirect, kNativeMarks.origin}) {
