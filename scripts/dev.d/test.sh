@@ -32,4 +32,5 @@ elif [ $# = 0 ]; then
   long=$(ctest --preset dev --show-only --label-regex long | sed -n 's/^ *Test *#[0-9]*: //p' | paste -sd' ')
   printf 'dev: not run, since they take minutes each (./dev test --long): %s\n' "${long:-nothing}" >&2
 fi
-exec ctest --preset dev --parallel "$(nproc)" "$@"
+# Most tests wait for a disk or for what they have started; those of VMs count as two (tests/vm/CMakeLists.txt).
+exec ctest --preset dev --parallel "$((2 * $(nproc)))" "$@"

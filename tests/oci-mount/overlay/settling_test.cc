@@ -24,7 +24,8 @@ class SettlingTest : public ObjectsTest {
 
   void SetUp() override {
     ObjectsTest::SetUp();
-    if (!parts->ledger.tariff().changes_late(kBytes)) GTEST_SKIP() << "this host allocates all at once";
+    if (parts->ledger.tariff().late_growth(kBytes) == 0)
+      GTEST_SKIP() << "this host allocates late no more than what is charged";
   }
   /// One that was written to, and for which the host has allocated as much again since.
   NodePtr grown(const std::string& name) {
@@ -261,8 +262,11 @@ TEST_F(SettlingTest, AFileThatIsWrittenOutIsKnownToHaveAllOfItWritten) {
   }
   settling().keep_up();
   settling().finish();
+  // XFS may have blocks between the written ones that it has allocated ahead.
   const UniqueFd fd(::open(on_host("file0").c_str(), O_RDONLY | O_CLOEXEC));
-  EXPECT_EQ(files[0]->file.is_written, first_unwritten(fd.get()).has_value());
+  const auto unwritten = first_unwritten(fd.get());
+  EXPECT_EQ(files[0]->file.is_written,
+            unwritten && *unwritten >= std::filesystem::file_size(on_host("file0")));
   EXPECT_FALSE(files[1]->file.is_written) << "it was preallocated";
 }
 

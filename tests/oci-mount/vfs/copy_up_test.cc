@@ -20,7 +20,7 @@ TEST_F(CopyUpTest, LookingNeverCopies) {
       fs->create(drive().acquire("etc"), "small", 0644, false, {}));  // open(O_CREAT) of what is there
   EXPECT_FALSE(fs->create(drive().acquire("etc"), "small", 0644, true, {}));
   EXPECT_TRUE(upper_is_empty());
-  EXPECT_EQ(booked(), HostUsage{});
+  EXPECT_EQ(booked(), nothing());
 }
 
 TEST_F(CopyUpTest, RefusedChangesDoNotCopy) {

@@ -47,6 +47,7 @@ std::map<std::string, std::string> host_xattrs(const std::string& path) {
   std::istringstream rest(names.substr(0, static_cast<std::size_t>(std::max<ssize_t>(length, 0))));
   for (std::string name; std::getline(rest, name, '\0');) {
     std::string value(65536, '\0');
+    if (name.starts_with("trusted.SGI_ACL_")) continue;  // XFS: an ACL's other name
     const ssize_t got = ::lgetxattr(path.c_str(), name.c_str(), value.data(), value.size());
     value.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
     xattrs[name] = value;

@@ -87,7 +87,7 @@ TEST_F(OpenUnlinkedTest, OneNameOfTwoGone) {
   EXPECT_EQ(fs->getattr(node)->nlink, 0U);
   EXPECT_EQ(drive().read_node(node), "shared");
   fs->forget(node, 2);
-  EXPECT_EQ(booked().bytes, 0U);
+  EXPECT_EQ(booked(), nothing());
 }
 
 TEST_F(OpenUnlinkedTest, ATmpfileIsLinkedOrGone) {
@@ -123,10 +123,10 @@ TEST_F(OpenUnlinkedTest, ASessionsEndFreesWhatOnlyTheClientHeld) {
   ASSERT_TRUE(fs->tmpfile(vfs::kRootId, 0600, {}));
   fs->reset();
   expect_usage_agrees();
-  EXPECT_EQ(booked(), HostUsage{});
+  EXPECT_EQ(booked(), nothing());
   ASSERT_TRUE(fs->tmpfile(vfs::kRootId, 0600, {}));
   restart();
-  EXPECT_EQ(booked(), HostUsage{});
+  EXPECT_EQ(booked(), nothing());
 }
 
 // The host gives a removed directory's inode number to the next object while the client still holds the old

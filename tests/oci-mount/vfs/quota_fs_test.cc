@@ -99,14 +99,16 @@ TEST_F(QuotaFsTest, ACopyThatOneNameHasNoRoomForIsNoneAtAll) {
 TEST_F(QuotaFsTest, SparseFilesAreChargedForWhatTheyHold) {
   EXPECT_EQ(drive().create("sparse", ""), 0);
   EXPECT_EQ(drive().truncate("sparse", 1ULL << 40), 0);
-  EXPECT_EQ(used_bytes(), 0U);
+  const auto empty_bytes = used_bytes();
+  EXPECT_LE(empty_bytes, 8192U);
   EXPECT_EQ(drive().write("sparse", 1ULL << 39, "x"), 0);
-  EXPECT_GT(used_bytes(), 0U);
+  EXPECT_GT(used_bytes(), empty_bytes);
   EXPECT_LT(used_bytes(), 64U * 1024);
   EXPECT_EQ(drive().truncate("sparse", 0), 0);
 }
 
 TEST_F(QuotaFsTest, PreallocationIsChargedAndPunchingGivesBack) {
+  if (tariff().keeps_what_is_cut()) GTEST_SKIP() << "this host keeps what is punched out";
   EXPECT_EQ(drive().create("f", ""), 0);
   const auto node = drive().acquire("f");
   Reactor& ring = *drive().reactor;
@@ -148,7 +150,7 @@ TEST_F(QuotaFsTest, TheCountIsRebuiltFromTheUpper) {
 
 TEST_F(QuotaFsTest, ABudgetBelowWhatIsThereOnlyRefusesGrowth) {
   EXPECT_EQ(drive().create("a", std::string(300'000, 'x')), 0);
-  open_writable(4096, 1);
+  open_writable(32U << 10, 1);
   EXPECT_EQ(fs->statfs()->blocks_free, 0U);
   EXPECT_EQ(drive().create("b", ""), ENOSPC);
   EXPECT_EQ(drive().write("a", 300'000, std::string(8192, 'y')), ENOSPC);

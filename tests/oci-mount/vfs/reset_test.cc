@@ -55,6 +55,7 @@ TEST_F(ResetTest, WalksNothingWhereAllIsKnown) {
 
 // The host allocates what was written when it likes: only a look at the file tells.
 TEST_F(ResetTest, CountsWhereFilesMayStillGrow) {
+  if (!tariff().changes_late(100'000)) GTEST_SKIP() << "this host allocates all at once";
   ASSERT_EQ(drive().create("written", std::string(100'000, 'w')), 0);
   const auto before = booked();
   add_behind_its_back();
@@ -64,9 +65,7 @@ TEST_F(ResetTest, CountsWhereFilesMayStillGrow) {
 
 // Of small files it is known: a guest that writes those has no walk for each INIT.
 TEST_F(ResetTest, WalksNothingForFilesThatTheInodeHasRoomFor) {
-  const auto f_type =
-      overlay::host_kind_of(UniqueFd(::open(directory.path().c_str(), O_RDONLY | O_CLOEXEC)).get());
-  if (overlay::Tariff(f_type).changes_late(4096)) GTEST_SKIP() << "all files of this host change late";
+  if (tariff().changes_late(4096)) GTEST_SKIP() << "all files of this host change late";
   ASSERT_EQ(drive().create("written", "bytes"), 0);
   const auto before = booked();
   add_behind_its_back();

@@ -9,12 +9,16 @@
 
 #include "oci-mount/base/str_cat.h"
 #include "tests/support/host_steps.h"
+#include "tests/support/host_usage.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/tar_builder.h"
 
 namespace layerboot::test {
 
 namespace {
+
+/// Less than the smallest disk has free, so that statfs(2) tells of the budget.
+constexpr std::uint64_t kQuotaBytes = 16U << 20;
 
 std::string old_bytes() { return std::string(20'480, 'o'); }
 
@@ -317,7 +321,7 @@ Result<OpenUpper> OpenUpper::open(const Options& options, const std::filesystem:
   LB_ASSIGN(open.source, vfs::open_image_source("oci:" + options.image.string(), source));
   vfs::UpperOptions how;
   how.directory = upper;
-  how.quota_bytes = 64U << 20;
+  how.quota_bytes = kQuotaBytes;
   how.host_floor_bytes = 0;
   how.record_owners = options.recorded;
   LB_ASSIGN(open.fs, vfs::make_writable_fs(*open.source, how));
@@ -326,6 +330,30 @@ Result<OpenUpper> OpenUpper::open(const Options& options, const std::filesystem:
 }
 
 int OpenUpper::sync_all() { return syncfs()(*driver); }
+
+std::string OpenUpper::stop() {
+  driver.reset();
+  const auto stopped = fs->stop();
+  fs.reset();
+  return stopped ? std::string() : stopped.error().describe();
+}
+
+std::string OpenUpper::miscounted(const std::filesystem::path& upper) {
+  static_cast<void>(fs->getattr(vfs::kRootId));
+  const auto booked = fs->statfs();
+  if (!booked) return booked.error().describe();
+  const std::uint64_t bytes = kQuotaBytes - booked->blocks_free * booked->block_size_bytes;
+  const HostUsage there = host_usage(upper);
+  return bytes == there.bytes ? std::string()
+                              : str_cat("booked ", bytes, " bytes, there are ", there.bytes, "\n");
+}
+
+std::string do_all(OpenUpper& open, const std::vector<Act>& acts) {
+  for (const auto& act : acts) {
+    if (const int code = act(*open.driver); code != 0) return str_cat("error ", code);
+  }
+  return {};
+}
 
 std::string OpenUpper::look() {
   std::string text;
@@ -364,9 +392,7 @@ std::vector<std::string> states_by(const std::vector<Act>& before, const std::ve
   const auto states = run_apart([&] {
     auto open = OpenUpper::open(options, upper);
     if (!open) return open.error().describe();
-    for (const auto& act : before) {
-      if (const int code = act(*open->driver); code != 0) return str_cat("before: error ", code);
-    }
+    if (auto wrong = do_all(*open, before); !wrong.empty()) return str_cat("before: ", wrong);
     std::string text = open->look();
     for (const auto& act : acts) {
       if (const int code = act(*open->driver); code != 0) return str_cat("act: error ", code);

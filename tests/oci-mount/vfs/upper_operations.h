@@ -45,9 +45,17 @@ struct OpenUpper {
   static Result<OpenUpper> open(const Options& options, const std::filesystem::path& upper);
 
   int sync_all();
+  /// In order. "", or what has gone wrong; as of all that follow.
+  std::string stop();
   /// All of the tree as text, a line for each name.
   std::string look();
+  /// Whether what is booked is another figure than what `upper` takes. After look(), which books what the
+  /// host has allocated late.
+  std::string miscounted(const std::filesystem::path& upper);
 };
+
+/// One act after the other, to the first that fails.
+std::string do_all(OpenUpper& open, const std::vector<Act>& acts);
 
 /// What look() has given: lines that are missing, and lines that are new.
 std::string difference(const std::string& expected, const std::string& seen);
