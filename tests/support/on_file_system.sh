@@ -37,4 +37,8 @@ fi
 mounted=yes
 # As /var/tmp is.
 chmod 1777 "$place/disk"
-TMPDIR="$place/disk" "$@"
+# Beside this shell, so that who ends it ends the program first, and nothing stays mounted.
+TMPDIR="$place/disk" "$@" &
+program=$!
+trap 'kill "$program" 2> /dev/null; wait "$program"; exit 143' TERM INT
+wait "$program"
