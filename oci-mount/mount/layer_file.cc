@@ -79,7 +79,9 @@ Result<WrittenLayer> write_compressed_layer(const overlay::Lower& lower, Reactor
   const PutBytes put_blob = [&blob](std::span<const std::byte> bytes) { return blob.put(bytes); };
   PutBytes put_tar = put_blob;
   if (compression != store::Compression::kNone) {
-    compressor = std::make_unique<layer::SpanCompressor>(compression, workers, threads, put_blob);
+    // Who sets SOURCE_DATE_EPOCH wants the same bytes elsewhere, too.
+    const auto coder = options.newest_mtime_sec ? layer::GzipCoder::kSame : layer::GzipCoder::kFast;
+    compressor = std::make_unique<layer::SpanCompressor>(compression, workers, threads, put_blob, coder);
     put_tar = [&compressor](std::span<const std::byte> bytes) { return compressor->push(bytes); };
   }
   LB_ASSIGN(HashedOutput tar, hashed(put_tar));

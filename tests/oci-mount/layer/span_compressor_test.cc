@@ -5,7 +5,10 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <array>
 #include <filesystem>
+#include <random>
+#include <utility>
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/layer/layer.h"
@@ -18,13 +21,16 @@ namespace layerboot::layer {
 namespace {
 
 std::string compressed(store::Compression compression, std::string_view text, unsigned threads = 2,
-                       std::size_t step = 100'000) {
+                       std::size_t step = 100'000, GzipCoder coder = GzipCoder::kFast) {
   WorkerPool workers(threads);
   std::string out;
-  SpanCompressor compressor(compression, workers, threads, [&](std::span<const std::byte> bytes) {
-    out += as_text(bytes);
-    return Result<void>();
-  });
+  SpanCompressor compressor(
+      compression, workers, threads,
+      [&](std::span<const std::byte> bytes) {
+        out += as_text(bytes);
+        return Result<void>();
+      },
+      coder);
   for (std::size_t at = 0; at < text.size(); at += step)
     EXPECT_TRUE(compressor.push(as_bytes(text.substr(at, step))));
   EXPECT_TRUE(compressor.finish());
@@ -59,8 +65,10 @@ class SpanCompressorTest : public testing::TestWithParam<std::size_t> {};
 
 TEST_P(SpanCompressorTest, ItsOwnDecoderReadsIt) {
   const std::string text = test::sample_bytes(GetParam(), 11);
-  const std::string gzip = compressed(store::Compression::kGzip, text);
-  EXPECT_TRUE(gunzip(gzip, text.size()) == text);
+  for (const GzipCoder coder : {GzipCoder::kFast, GzipCoder::kSame}) {
+    const std::string gzip = compressed(store::Compression::kGzip, text, 2, 100'000, coder);
+    EXPECT_TRUE(gunzip(gzip, text.size()) == text);
+  }
   EXPECT_TRUE(unzstd(compressed(store::Compression::kZstd, text), text.size()) == text);
 }
 
@@ -74,6 +82,22 @@ TEST(SpanCompressorBytesTest, AreTheSameHoweverManyThreadsThereAreAndHoweverItIs
     const std::string once = compressed(compression, text, 1, text.size());
     EXPECT_TRUE(once == compressed(compression, text, 4, 333));
     EXPECT_TRUE(once == compressed(compression, text, 0, 777'777)) << "without a thread";
+  }
+}
+
+/// Nothing to find, and nothing but zeros: what a piece takes at most, and at least.
+TEST(SpanCompressorBytesTest, WhatCannotBeCompressedAndWhatIsNothingElse) {
+  std::string noise(3 * kSpanTargetBytes + 7, '\0');
+  std::mt19937_64 random(14);
+  for (char& byte : noise) byte = static_cast<char>(random());
+  const std::string zeros(5 * kSpanTargetBytes, '\0');
+  for (const GzipCoder coder : {GzipCoder::kFast, GzipCoder::kSame}) {
+    const std::string large = compressed(store::Compression::kGzip, noise, 2, 100'000, coder);
+    EXPECT_LT(large.size(), noise.size() + noise.size() / 500);
+    EXPECT_TRUE(gunzip(large, noise.size()) == noise);
+    const std::string small = compressed(store::Compression::kGzip, zeros, 2, 100'000, coder);
+    EXPECT_LT(small.size(), zeros.size() / 100);
+    EXPECT_TRUE(gunzip(small, zeros.size()) == zeros);
   }
 }
 
@@ -91,8 +115,11 @@ TEST(SpanCompressorBytesTest, ALayerHasSpansThatStandAlone) {
   const test::TempDir dir;
   const std::string tar = test::TarBuilder().file("a", test::sample_bytes(3'000'000, 13)).finish();
   const std::size_t pieces = (tar.size() + kSpanTargetBytes - 1) / kSpanTargetBytes;
-  for (const auto compression : {store::Compression::kGzip, store::Compression::kZstd}) {
-    const std::string blob = compressed(compression, tar);
+  constexpr std::array kWays = {std::pair(store::Compression::kGzip, GzipCoder::kFast),
+                                std::pair(store::Compression::kGzip, GzipCoder::kSame),
+                                std::pair(store::Compression::kZstd, GzipCoder::kFast)};
+  for (const auto& [compression, coder] : kWays) {
+    const std::string blob = compressed(compression, tar, 2, 100'000, coder);
     const auto path = dir / test::sha256_text(blob);
     test::write_text(path, blob);
     store::ImageLayer layer;
