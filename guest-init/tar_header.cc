@@ -22,7 +22,7 @@ constexpr Field kMtime{136, 12};
 constexpr Field kChecksum{148, 8};
 constexpr std::size_t kTypeAt = 156;
 constexpr Field kTarget{157, 100};
-constexpr Field kMagic{257, 8};
+constexpr Field kMagicField{257, 8};
 constexpr Field kMajor{329, 8};
 constexpr Field kMinor{337, 8};
 constexpr Field kPrefix{345, 155};
@@ -95,7 +95,7 @@ std::string header(const TarEntry& entry) {
   put_number(block, kMtime, entry.mtime);
   block[kTypeAt] = static_cast<char>(entry.kind);
   put_text(block, kTarget, entry.target);
-  put_text(block, kMagic, kGnuMagic);
+  put_text(block, kMagicField, kGnuMagic);
   put_number(block, kMajor, entry.major);
   put_number(block, kMinor, entry.minor);
   put_number(block, {kChecksum.at, kChecksum.size - 1}, checksum_of(block));
@@ -125,7 +125,7 @@ std::optional<TarEntry> decode_tar_block(const char (&block)[kTarBlock]) {
   entry.name = get_text(block, kName);
   // POSIX's own way with long names; GNU's header has other things there.
   const std::string prefix = get_text(block, kPrefix);
-  const bool gnu = std::string_view(block + kMagic.at, kMagic.size) == kGnuMagic;
+  const bool gnu = std::string_view(block + kMagicField.at, kMagicField.size) == kGnuMagic;
   if (!gnu && !prefix.empty()) entry.name = prefix + "/" + entry.name;
   entry.target = get_text(block, kTarget);
   entry.size_bytes = static_cast<std::uint64_t>(get_number(block, kSize));

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "launcher/cli/build_command.h"
 #include "launcher/images/image_build.h"
 #include "launcher/images/image_name.h"
 #include "launcher/images/image_send.h"
@@ -47,7 +48,9 @@ Result<void> build_command(const StateDirs& dirs, const Options& options) {
   build.platform = options.pull_platform;
   build.tls_verify = options.tls_verify;
   build.show_progress = shows_progress(options);
-  auto digest = build_image(dirs, build);
+  if (!build.in_vm && !options.guest_command.empty())
+    return fail(EINVAL, "build: options of run, behind --, are for build --vm");
+  auto digest = build.in_vm ? build_in_vms(dirs, options, build) : build_image(dirs, build);
   if (!digest) return while_doing(digest.error(), "cannot build ", build.context.string());
   std::printf("%s\n", digest->c_str());
   return {};

@@ -31,7 +31,9 @@ int take_guest_command(int argc, const char* const* argv, Options& options) {
     options.guest_command.assign(argv + 2, argv + argc);
     return 2;
   }
-  if (name != "run" && name != "exec" && name != "ssh" && name != "docker" && name != "package") return argc;
+  if (name != "run" && name != "exec" && name != "ssh" && name != "docker" && name != "package" &&
+      name != "build")
+    return argc;
   const char* const* end = argv + argc;
   const char* const* mark =
       std::find_if(argv, end, [](const char* word) { return std::string_view(word) == "--"; });

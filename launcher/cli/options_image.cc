@@ -62,10 +62,17 @@ void add_build(CommandSet& commands) {
   command->add_option("--platform", options.pull_platform, "another machine's than this one's")
       ->type_name("OS/ARCH");
   command->add_flag("--no-cache", build.no_cache, "every step anew");
+  command->add_flag("--vm", build.in_vm,
+                    "each RUN in a VM of the image so far, with its init and a kernel: for what no container "
+                    "can do");
+  command->add_option("--oci-mount", options.oci_mount, "with --vm: the oci-mount to read what VMs wrote by")
+      ->type_name("FILE");
   add_tls_options(command, options);
   command->footer(
-      "By buildah, which keeps its own storage in DATA/build; a step that has not changed is not done "
-      "again.\n"
+      "By buildah, which keeps its own storage in DATA/build, or, with --vm, by VMs; a step that has not "
+      "changed is\n"
+      "not done again. What follows -- are options of run for these VMs: layerboot build --vm . -- --memory "
+      "2G\n"
       "Prints the image's digest: layerboot build . | layerboot run");
 }
 

@@ -15,6 +15,7 @@ constexpr unsigned kDisk = static_cast<unsigned>(RunWay::kDiskRoot);
 constexpr unsigned kNoInit = static_cast<unsigned>(RunWay::kNoInitrd);
 constexpr unsigned kBoxed = static_cast<unsigned>(RunWay::kContainer);
 constexpr unsigned kStored = static_cast<unsigned>(RunWay::kPackage);
+constexpr unsigned kBuilt = static_cast<unsigned>(RunWay::kBuild);
 
 struct RunOption {
   std::string_view name;
@@ -26,31 +27,31 @@ struct RunOption {
 constexpr auto kRunOptions = std::to_array<RunOption>({
     {"--quiet"},
     {"--debug"},
-    {"--interactive"},
-    {"--tty"},
-    {"--socket-path", kBoxed},
-    {"--disk-image", kBoxed},
-    {"--detach", kBoxed},
-    {"--docker", kForeign | kNoInit | kBoxed},
-    {"--wait", kNoInit | kBoxed},
+    {"--interactive", kBuilt},
+    {"--tty", kBuilt},
+    {"--socket-path", kBoxed | kBuilt},
+    {"--disk-image", kBoxed | kBuilt},
+    {"--detach", kBoxed | kBuilt},
+    {"--docker", kForeign | kNoInit | kBoxed | kBuilt},
+    {"--wait", kNoInit | kBoxed | kBuilt},
     {"--wait-timeout", kNoInit | kBoxed},
-    {"--rm", kBoxed},
-    {"--restart"},
-    {"--timing"},
-    {"--ephemeral", kForeign},
-    {"--pull", kForeign | kBoxed},
-    {"--tls-verify", kForeign | kBoxed},
-    {"--no-tls-verify", kForeign | kBoxed},
-    {"--name", kBoxed},
+    {"--rm", kBoxed | kBuilt},
+    {"--restart", kBuilt},
+    {"--timing", kBuilt},
+    {"--ephemeral", kForeign | kBuilt},
+    {"--pull", kForeign | kBoxed | kBuilt},
+    {"--tls-verify", kForeign | kBoxed | kBuilt},
+    {"--no-tls-verify", kForeign | kBoxed | kBuilt},
+    {"--name", kBoxed | kBuilt},
     {"--disk", kForeign},
     {"--vfsd", kBoxed},
     {"--upper", kForeign | kDisk},
     {"--writeback", kForeign | kDisk},
-    {"--disk-format", kBoxed},
+    {"--disk-format", kBoxed | kBuilt},
     {"--oci-mount", kForeign | kBoxed},
     {"--kernel", kBoxed},
     {"--guest-init", kBoxed},
-    {"--no-initrd"},
+    {"--no-initrd", kBuilt},
     {"--append"},
     {"--cpus"},
     {"--memory"},
@@ -61,11 +62,11 @@ constexpr auto kRunOptions = std::to_array<RunOption>({
     {"--net"},
     {"--publish"},
     {"--publish-all", kForeign},
-    {"--platform", kBoxed},
+    {"--platform", kBoxed | kBuilt},
     {"--binfmt", kForeign | kDisk | kNoInit | kBoxed},
     {"--qemu", kBoxed},
-    {"--boot"},
-    {"--entrypoint", kNoInit},
+    {"--boot", kBuilt},
+    {"--entrypoint", kNoInit | kBuilt},
     {"--cgroup"},
     {"--socket", kNoInit},
     {"--volume"},
@@ -74,12 +75,12 @@ constexpr auto kRunOptions = std::to_array<RunOption>({
     {"--add-host", kForeign},
     {"--dns", kForeign},
     {"--label"},
-    {"--env", kNoInit},
-    {"--env-file", kNoInit},
-    {"--user", kNoInit},
-    {"--workdir", kNoInit},
+    {"--env", kNoInit | kBuilt},
+    {"--env-file", kNoInit | kBuilt},
+    {"--user", kNoInit | kBuilt},
+    {"--workdir", kNoInit | kBuilt},
     {"--hostname", kForeign},
-    {"--password", kForeign | kNoInit | kStored},
+    {"--password", kForeign | kNoInit | kStored | kBuilt},
     {"--autologin", kForeign},
     {"--ssh-key", kForeign},
 });
@@ -99,6 +100,8 @@ std::string_view reason(RunWay way) {
       return " needs the initrd, whose guest-init carries it out: leave --no-initrd out";
     case RunWay::kContainer:
       return " has no meaning for a VM in a container";
+    case RunWay::kBuild:
+      return " has no meaning for the VMs of a build: the Containerfile says what is run in them";
     case RunWay::kPackage:
       break;
   }

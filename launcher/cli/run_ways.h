@@ -17,6 +17,7 @@ enum class RunWay : unsigned {
   kNoInitrd = 1U << 2U,     // no guest-init, and so no agent
   kContainer = 1U << 3U,    // as `packaged`
   kPackage = 1U << 4U,      // the same, by what is stored in the image
+  kBuild = 1U << 5U,        // as a VM of `build --vm`
 };
 
 /// EINVAL names the first of `given` that does not fit, and says why.

@@ -26,6 +26,9 @@ Result<int> wait_for_vms(const StateDirs& dirs, const Options& options);
 /// EBUSY while it runs, EEXIST for a name that another VM has.
 Result<void> rename_vm(const StateDirs& dirs, const Options& options);
 
+/// One VM, which is killed first where it runs. Fine when there is none.
+Result<void> remove_vm(const StateDirs& dirs, const std::string& name);
+
 /// Powers one off as `stop` does; nothing to do when it does not run.
 Result<void> stop_vm(const StateDirs& dirs, const std::string& name, std::optional<std::uint64_t> seconds);
 

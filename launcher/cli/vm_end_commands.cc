@@ -153,19 +153,32 @@ Result<int> kill_vms(const StateDirs& dirs, const Options& options) {
   return for_each_name(options, [&](const std::string& name) { return kill(dirs, name); });
 }
 
+namespace {
+
+Result<void> remove_named(const StateDirs& dirs, const std::string& name, bool force) {
+  if (force) LB_TRY(kill(dirs, name));
+  auto directory = hold_stopped(dirs, name);
+  // One that was run with --rm has removed itself.
+  if (!directory && directory.error().code == ENOENT && force) return {};
+  if (!directory) return std::unexpected(directory.error());
+  // Before there is nothing left to read it from.
+  const VmEvent event = event_of("remove", name, directory->paths());
+  LB_TRY(directory->remove());
+  note_event(directory->paths().event_log, event);
+  return {};
+}
+
+}  // namespace
+
+Result<void> remove_vm(const StateDirs& dirs, const std::string& name) {
+  std::error_code error;
+  if (!std::filesystem::exists(VmPaths(dirs, name).state, error)) return {};
+  return remove_named(dirs, name, true);
+}
+
 Result<int> remove_vms(const StateDirs& dirs, const Options& options) {
-  return for_each_name(options, [&](const std::string& name) -> Result<void> {
-    if (options.force) LB_TRY(kill(dirs, name));
-    auto directory = hold_stopped(dirs, name);
-    // One that was run with --rm has removed itself.
-    if (!directory && directory.error().code == ENOENT && options.force) return {};
-    if (!directory) return std::unexpected(directory.error());
-    // Before there is nothing left to read it from.
-    const VmEvent event = event_of("remove", name, directory->paths());
-    LB_TRY(directory->remove());
-    note_event(directory->paths().event_log, event);
-    return {};
-  });
+  return for_each_name(options,
+                       [&](const std::string& name) { return remove_named(dirs, name, options.force); });
 }
 
 Result<int> reset_vms(const StateDirs& dirs, const Options& options) {

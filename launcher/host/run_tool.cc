@@ -176,7 +176,7 @@ Result<std::string> run_tool(const ToolSpec& spec) {
       tool.env.push_back(*entry);
   }
   tool.env.insert(tool.env.end(), {tool.path_env.data(), locale, nullptr});
-  tool.null_fd = null_fd.get();
+  tool.null_fd = spec.input >= 0 ? spec.input : null_fd.get();
   tool.out_fd = file ? file.get() : spec.shows_all ? STDERR_FILENO : out_pipe.write_end.get();
   tool.err_fd = spec.shows_all ? STDERR_FILENO : err_pipe.write_end.get();
   tool.status_fd = status_pipe.write_end.get();
@@ -204,6 +204,10 @@ Result<std::string> run_tool(const ToolSpec& spec) {
   LB_TRY(collect(spec, out_pipe.read_end.get(), err_pipe.read_end.get(), out, err));
   const int status = running.reap();
   if (WIFSIGNALED(status)) return fail(EIO, spec.argv[0], " was killed by signal ", WTERMSIG(status));
+  if (spec.exit_status != nullptr) {
+    *spec.exit_status = WEXITSTATUS(status);
+    return out;
+  }
   if (WEXITSTATUS(status) != 0 && spec.shows_all)
     return fail(EIO, spec.argv[0], " failed with exit status ", WEXITSTATUS(status));
   if (WEXITSTATUS(status) != 0) {

@@ -37,6 +37,8 @@ struct ToolSpec {
   std::filesystem::path output_file;        // standard output goes here; empty: it is returned
   std::function<void()> on_tick;        // called about five times a second while the tool runs; may be empty
   std::function<void(pid_t)> on_start;  // called once, when it runs; may be empty
+  int input = -1;                       // its standard input, lent; below 0: /dev/null
+  int* exit_status = nullptr;           // gets it, and then none is an Error
   std::string* messages = nullptr;      // gets the end of its standard error, where it has succeeded too
   bool shows_all = false;  // both its outputs go to our standard error, and are in no result and no Error
 };
@@ -44,7 +46,7 @@ struct ToolSpec {
 /// What a tool may print on standard output when it is returned; past it the tool is killed and E2BIG given.
 inline constexpr std::size_t kMaxToolOutputBytes = std::size_t{256} << 20;
 
-/// Runs the tool in a process group of its own, with standard input from /dev/null and messages in C.UTF-8,
+/// Runs the tool in a process group of its own, with messages in C.UTF-8,
 /// and waits. Gives its standard output. An exit status other than 0 is an Error with the last lines of its
 /// standard error; ENOENT names the program that is missing; EINTR when we are interrupted, the tool's group
 /// killed. The tool does not outlive us. REQUIRES: called on the main thread (the death signal is tied to

@@ -66,15 +66,16 @@ std::optional<StoredImage> find_built(const fs::path& store, const std::string& 
   return {};
 }
 
-Result<std::string> name_it(const fs::path& store, const StoredImage& image, const std::string& name) {
-  if (name.empty() || image.name == name) return image.digest;
-  IndexEntry known;
-  known.name = image.name;
-  known.digest = image.digest;
+Result<void> give_name(const fs::path& store, const IndexEntry& known, const std::string& name) {
+  if (name.empty() || known.name == name) return {};
   LB_ASSIGN(const auto descriptor, find_descriptor(store, known));
   IndexEntry entry;
   entry.name = name;
-  LB_TRY(put_entry(store, descriptor, entry));
+  return put_entry(store, descriptor, entry);
+}
+
+Result<std::string> name_it(const fs::path& store, const StoredImage& image, const std::string& name) {
+  LB_TRY(give_name(store, image, name));
   return image.digest;
 }
 
@@ -112,6 +113,17 @@ Result<std::string> build_image(const StateDirs& dirs, const BuildOptions& optio
   LB_TRY(remove_leftovers(dirs.store()));
   if (const auto there = find_built(dirs.store(), id)) return name_it(dirs.store(), *there, options.name);
   return copy_out(dirs, options, id);
+}
+
+Result<void> name_image(const fs::path& store, const std::string& digest, const std::string& name) {
+  if (name.empty()) return {};
+  LB_ASSIGN(const StoreLock lock, StoreLock::acquire(store));
+  LB_ASSIGN(const auto entries, read_entries(store));
+  const auto known = std::ranges::find(entries, digest, &IndexEntry::digest);
+  if (known == entries.end()) return fail(ENOENT, "the store has no image ", digest, " any more");
+  const auto named = std::ranges::find_if(
+      entries, [&](const IndexEntry& entry) { return entry.digest == digest && entry.name == name; });
+  return named != entries.end() ? Result<void>() : give_name(store, *known, name);
 }
 
 }  // namespace layerboot::launcher

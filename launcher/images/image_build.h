@@ -19,6 +19,7 @@ struct BuildOptions {
   bool no_cache = false;               // every step anew
   bool tls_verify = true;              // of the registries that FROM names
   bool show_progress = true;
+  bool in_vm = false;  // by VMs of the image itself (build --vm)
 };
 
 /// Runs the builder, whose own words are its progress, on standard error. Its storage is apart (DATA/build),
@@ -26,5 +27,9 @@ struct BuildOptions {
 /// already. Gives the image's digest. ENOENT, with how to get it, where there is no buildah; EINTR when
 /// interrupted.
 Result<std::string> build_image(const StateDirs& dirs, const BuildOptions& options);
+
+/// Gives the image `digest` of the store a name as well; "": none.
+Result<void> name_image(const std::filesystem::path& store, const std::string& digest,
+                        const std::string& name);
 
 }  // namespace layerboot::launcher

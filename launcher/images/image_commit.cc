@@ -50,7 +50,8 @@ void complete_history(Json& history, std::size_t layer_count) {
   for (; told < layer_count; ++told) history.push_back({{"created_by", "not told"}});
 }
 
-void add_history(Json& config, const CommitOptions& options, const std::string& created) {
+void add_history(Json& config, const CommitOptions& options, const std::string& created,
+                 bool has_layer = true) {
   Json& history = config["history"];
   if (!history.is_array()) history = Json::array();
   const Json* const diff_ids = store::find_member(config["rootfs"], "diff_ids");
@@ -60,7 +61,8 @@ void add_history(Json& config, const CommitOptions& options, const std::string& 
       if (entry.is_object()) entry["empty_layer"] = true;
     }
   }
-  Json entry = {{"created", created}, {"created_by", "layerboot commit"}};
+  Json entry = {{"created", created}, {"created_by", options.created_by}};
+  if (!has_layer) entry["empty_layer"] = true;
   if (!options.author.empty()) entry["author"] = options.author;
   if (!options.message.empty()) entry["comment"] = options.message;
   history.push_back(std::move(entry));
@@ -146,6 +148,23 @@ Result<std::string> commit_image(const StateDirs& dirs, const CommitOptions& opt
                                      {"size", size_bytes}}));
   label_secrets(config, options);
   LB_ASSIGN(config, finished_config(std::move(config), options, diff_id));
+  return image.finish(config, options.name);
+}
+
+Result<std::string> change_image(const StateDirs& dirs, const CommitOptions& options) {
+  LB_ASSIGN(const store::Image base, store::open_image(options.image, dirs, {.platform = options.platform}));
+  for (const auto& layer : base.layers) {
+    if (layer.is_directory)
+      return fail(ENOTSUP, options.image, " is a directory, not an image to be changed");
+  }
+  LB_ASSIGN(Json config, changed_config(base, options));
+  const InterruptScope interruptible;
+  LB_ASSIGN(const StoreLock lock, StoreLock::acquire(dirs.store()));
+  NewImage image(dirs.store());
+  for (const auto& layer : base.layers) LB_TRY(image.add_layer(layer));
+  const std::string created = utc_text(creation_time());
+  config["created"] = created;
+  add_history(config, options, created, false);
   return image.finish(config, options.name);
 }
 

@@ -32,6 +32,7 @@ struct CommitOptions {
   std::vector<std::string> changes;  // image_change.h
   std::string author;
   std::string message;
+  std::string created_by = "layerboot commit";  // for its history
   std::string compression = "gzip";
   bool squash = false;         // everything in one layer
   bool keep_identity = false;  // machine-id, ssh host keys, /run and /tmp too
@@ -55,5 +56,9 @@ Result<store::Json> write_written_layer(const StateDirs& dirs, const CommitOptio
 /// set, gives the same image. EINVAL where a change is not understood, or the upper is of another image;
 /// EINTR when interrupted. REQUIRES: nobody writes to the upper between the two calls.
 Result<std::string> commit_image(const StateDirs& dirs, const CommitOptions& options);
+
+/// The same image with another configuration and no new layer. Of `options` image, platform, changes, name,
+/// author, message and created_by count. An image of the store needs no copy of its layers.
+Result<std::string> change_image(const StateDirs& dirs, const CommitOptions& options);
 
 }  // namespace layerboot::launcher

@@ -1,0 +1,236 @@
+#include "launcher/cli/build_vm.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "guest-init/exit_codes.h"
+#include "guest-init/init_choice.h"
+#include "guest-init/workload.h"
+#include "launcher/cli/commit_source.h"
+#include "launcher/cli/vm_commands.h"
+#include "launcher/host/run_tool.h"
+#include "launcher/images/context_copy.h"
+#include "launcher/vm/image_workload.h"
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/base/pipe.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kNamePrefix = "build-";
+/// What a guest that has no init does until it is stopped.
+constexpr const char* kWaitForEver = "while :; do sleep 3600 & wait $!; done";
+
+fs::path lock_directory(const StateDirs& dirs) { return dirs.data / "build" / "vms"; }
+
+/// Held by the build whose VM has the file's name; nothing where another one holds it.
+Result<UniqueFd> try_lock(const fs::path& path, int flags) {
+  LB_ASSIGN(UniqueFd lock, open_path(path, O_RDWR | flags, 0600));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) return errno_error(path.string());
+  return lock;
+}
+
+/// This program with these words.
+Result<std::vector<std::string>> ourselves(const std::vector<std::string>& words) {
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  if (error) return fail(error.value(), "/proc/self/exe");
+  std::vector<std::string> argv = {program.string()};
+  argv.insert(argv.end(), words.begin(), words.end());
+  return argv;
+}
+
+Result<ToolSpec> tool_of(const std::vector<std::string>& words) {
+  ToolSpec tool;
+  LB_ASSIGN(tool.argv, ourselves(words));
+  return tool;
+}
+
+/// Our own words around the tool's error are not helpful: its last line is.
+Error bare(const Error& error) {
+  constexpr std::string_view kOurs = "layerboot: error: ";
+  const std::string text = error.describe();
+  const auto at = text.rfind(kOurs);
+  return at == std::string::npos ? error : Error{error.code, text.substr(at + kOurs.size())};
+}
+
+Result<void> run_ours(const std::vector<std::string>& words) {
+  LB_ASSIGN(const ToolSpec tool, tool_of(words));
+  if (const auto done = run_tool(tool); !done) return std::unexpected(bare(done.error()));
+  return {};
+}
+
+/// Where `path` leads in the image, as oci-mount lists it; "" where nothing is there.
+std::string listed(const BuildVmOptions& options, const std::string& image, const std::string& path) {
+  ToolSpec tool;
+  std::string ignored;
+  int status = 0;
+  tool.argv = {options.oci_mount.string(), "-q", "ls", "-l", image, path};
+  tool.messages = &ignored;
+  tool.exit_status = &status;
+  const auto said = run_tool(tool);
+  return said && status == 0 ? *said : std::string();
+}
+
+/// As guest-init decides it (choose_kind()): what would boot by itself.
+Result<bool> boots_by_itself(const StateDirs& dirs, const BuildVmOptions& options, const std::string& image,
+                             const store::Platform& platform) {
+  LB_ASSIGN(const guest_init::ImageWorkload workload, image_workload(dirs, image, platform));
+  const auto command = guest_init::main_command(workload, {});
+  if (guest_init::names_init(command)) return true;
+  const std::string init = listed(options, image, "/sbin/init");
+  if (init.contains("/systemd\n")) return true;
+  if (!command.empty()) return false;
+  for (const char* path : guest_init::kInitPaths) {
+    if (!listed(options, image, path).empty()) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+BuildVm::BuildVm(const StateDirs& dirs, std::string name, const BuildVmOptions& options, UniqueFd lock)
+    : dirs_(&dirs), name_(std::move(name)), options_(&options), lock_(std::move(lock)) {}
+
+BuildVm::BuildVm(BuildVm&& other) noexcept
+    : dirs_(other.dirs_),
+      name_(std::move(other.name_)),
+      options_(other.options_),
+      lock_(std::move(other.lock_)) {}
+
+BuildVm::~BuildVm() {
+  if (!lock_) return;
+  if (const auto gone = remove_vm(*dirs_, name_); !gone) log_warn(name_, ": ", gone.error().describe());
+  std::error_code ignored;
+  fs::remove(lock_directory(*dirs_) / name_, ignored);
+}
+
+Result<void> BuildVm::remove_leftovers(const StateDirs& dirs) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(lock_directory(dirs), ignored)) {
+    const auto lock = try_lock(entry.path(), 0);
+    if (!lock) continue;
+    LB_TRY(remove_vm(dirs, entry.path().filename().string()));
+    fs::remove(entry.path(), ignored);
+  }
+  return {};
+}
+
+Result<BuildVm> BuildVm::boot(const StateDirs& dirs, const std::string& image,
+                              const BuildVmOptions& options) {
+  LB_TRY(make_directories(lock_directory(dirs), 0700));
+  std::string name = str_cat(kNamePrefix, ::getpid());
+  LB_ASSIGN(UniqueFd lock, try_lock(lock_directory(dirs) / name, O_CREAT));
+  BuildVm vm(dirs, std::move(name), options, std::move(lock));
+  std::vector<std::string> words = {"run",    "--quiet", "--detach", "--wait",
+                                    "--pull", "never",   "--name",   vm.name_};
+  words.insert(words.end(), options.run_words.begin(), options.run_words.end());
+  LB_ASSIGN(const bool by_itself, boots_by_itself(dirs, options, image, options.platform));
+  if (!by_itself) words.insert(words.end(), {"--entrypoint", "/bin/sh", "--user", "0:0", "--workdir", "/"});
+  words.push_back(image);
+  if (!by_itself) words.insert(words.end(), {"--", "-c", kWaitForEver});
+  if (const auto up = run_ours(words); !up) return while_doing(up.error(), "the VM does not come up");
+  return vm;
+}
+
+Result<void> BuildVm::carry_out(const BuildAction& action, const fs::path& context) {
+  Result<void> done;
+  switch (action.kind) {
+    case BuildAction::Kind::kCopy:
+      done = copy(action.copy, context);
+      break;
+    case BuildAction::Kind::kDirectory:
+      done = unpack([&action](const auto& put) { return write_directory_tar(action.directory, put); });
+      break;
+    case BuildAction::Kind::kRun:
+      done = run(action.run);
+      break;
+  }
+  if (!done) return while_doing(done.error(), action.said);
+  return {};
+}
+
+Result<bool> BuildVm::has_directory(const std::string& path) {
+  LB_ASSIGN(ToolSpec tool,
+            tool_of({"exec", "--user", "0:0", "--workdir", "/", name_, "--", "test", "-d", path}));
+  int status = 0;
+  tool.exit_status = &status;
+  LB_TRY(run_tool(tool));
+  return status == 0;
+}
+
+Result<void> BuildVm::copy(const CopyAction& action, const fs::path& context) {
+  ContextCopy copy{.context = context, .action = action};
+  if (!action.into_directory) {
+    // Into a directory, where one is there, as cp does it.
+    LB_ASSIGN(const bool is_file, is_single_file(copy));
+    if (is_file) {
+      LB_ASSIGN(copy.action.into_directory, has_directory(action.target));
+    }
+  }
+  return unpack([&copy](const auto& put) { return write_context_tar(copy, put); });
+}
+
+Result<void> BuildVm::unpack(const WriteTar& write) {
+  LB_ASSIGN(ToolSpec tool, tool_of({"cp", "--archive", "-", str_cat(name_, ":/")}));
+  LB_ASSIGN(Pipe pipe, make_pipe());
+  Result<void> written;
+  std::thread writing([&written, &write, to = std::move(pipe.write_end)] {
+    // Who reads may end before, and says why.
+    sigset_t broken;
+    ::sigemptyset(&broken);
+    ::sigaddset(&broken, SIGPIPE);
+    ::pthread_sigmask(SIG_BLOCK, &broken, nullptr);
+    written = write([&to](std::span<const std::byte> bytes) -> Result<void> {
+      while (!bytes.empty()) {
+        const ssize_t put = ::write(to.get(), bytes.data(), bytes.size());
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return errno_error("the copy into the VM");
+        bytes = bytes.subspan(static_cast<std::size_t>(put));
+      }
+      return {};
+    });
+  });
+  tool.input = pipe.read_end.get();
+  const auto taken = run_tool(tool);
+  pipe.read_end.reset();
+  writing.join();
+  if (!written && written.error().code != EPIPE) return written;
+  if (!taken) return std::unexpected(bare(taken.error()));
+  return {};
+}
+
+Result<void> BuildVm::run(const RunAction& action) {
+  std::vector<std::string> words = {"exec", "--user", action.user.empty() ? "0:0" : action.user, "--workdir",
+                                    action.directory};
+  for (const std::string& variable : action.environment) words.push_back(str_cat("--env=", variable));
+  words.insert(words.end(), {name_, "--"});
+  words.insert(words.end(), action.command.begin(), action.command.end());
+  LB_ASSIGN(ToolSpec tool, tool_of(words));
+  int status = 0;
+  tool.shows_all = true;
+  tool.exit_status = &status;
+  LB_TRY(run_tool(tool));
+  if (status != 0) return fail(EIO, "ended with exit status ", status);
+  return {};
+}
+
+Result<std::string> BuildVm::commit(CommitOptions commit) {
+  LB_TRY(run_ours({"stop", name_}));
+  LB_ASSIGN(const CommitSource source, CommitSource::open(*dirs_, name_, false, commit));
+  commit.oci_mount = options_->oci_mount;
+  commit.show_progress = options_->show_progress;
+  return commit_image(*dirs_, commit);
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,421 @@
+#include "launcher/images/build_plan.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+#include <utility>
+
+#include "launcher/images/containerfile_words.h"
+#include "launcher/images/image_change.h"
+#include "oci-mount/base/decimal.h"
+#include "oci-mount/base/printable.h"
+#include "oci-mount/base/str_cat.h"
+#include "oci-mount/store/json_document.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+using store::Json;
+
+constexpr unsigned kMaxMode = 07777;
+/// Docker's, which needs no ARG, and is in no image.
+constexpr std::array<std::string_view, 8> kKnownArguments = {"HTTP_PROXY",  "http_proxy", "HTTPS_PROXY",
+                                                             "https_proxy", "FTP_PROXY",  "ftp_proxy",
+                                                             "NO_PROXY",    "no_proxy"};
+
+/// As one word of apply_change().
+std::string as_one_word(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + '"';
+}
+
+bool is_name(std::string_view text) {
+  const auto is_good = [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '.' || c == '-';
+  };
+  return !text.empty() && std::ranges::all_of(text, is_good);
+}
+
+/// NAME[=VALUE]…, each as it is written, expanded by `lookup`.
+struct Pair {
+  std::string key;
+  std::optional<std::string> value;
+};
+
+Result<std::vector<Pair>> pairs_in(std::string_view text, const Variables& lookup) {
+  std::vector<Pair> pairs;
+  LB_ASSIGN(const auto words, expand_words(text, lookup));
+  for (const std::string& word : words) {
+    const auto equals = word.find('=');
+    Pair pair{.key = word.substr(0, equals), .value = {}};
+    if (equals != std::string::npos) pair.value = word.substr(equals + 1);
+    if (pair.key.empty()) return fail(EINVAL, "\"", printable(word), "\" has no name");
+    pairs.push_back(std::move(pair));
+  }
+  return pairs;
+}
+
+/// ["exec", "form"]; nothing where it is a line for a shell.
+std::optional<std::vector<std::string>> exec_form(std::string_view text) {
+  if (!text.starts_with('[')) return {};
+  const Json list = Json::parse(text.begin(), text.end(), nullptr, false);
+  if (!list.is_array() || !std::ranges::all_of(list, [](const Json& one) { return one.is_string(); }))
+    return {};
+  return list.get<std::vector<std::string>>();
+}
+
+std::string absolute_in(const std::string& directory, const std::string& path) {
+  std::string whole = (std::filesystem::path(directory) / path).lexically_normal().string();
+  while (whole.size() > 1 && whole.ends_with('/')) whole.pop_back();
+  return whole;
+}
+
+/// What instructions before have said, and the steps so far.
+class Planner {
+ public:
+  Planner(const BuildArguments& arguments, const store::ImageConfig& base) : arguments_(arguments) {
+    for (const std::string& variable : base.env) {
+      const auto equals = variable.find('=');
+      if (equals != std::string::npos) environment_[variable.substr(0, equals)] = variable.substr(equals + 1);
+    }
+    user_ = base.user;
+    if (!base.working_dir.empty()) directory_ = absolute_in("/", base.working_dir);
+  }
+
+  /// Of an ARG before FROM, which one behind it without a value takes up.
+  void set_global(const std::string& name, const std::string& value) { globals_[name] = value; }
+
+  Result<void> take(const Instruction& given) {
+    said_ = said_at(given);
+    auto done = carry_out(given);
+    if (!done) return while_doing(done.error(), said_);
+    return {};
+  }
+  Result<BuildPlan> finish() {
+    if (!step_.actions.empty() || !step_.changes.empty()) close_step();
+    for (const auto& [name, value] : arguments_) {
+      const bool is_known = std::ranges::find(kKnownArguments, name) != kKnownArguments.end();
+      if (!is_known && !used_.contains(name)) plan_.unused.push_back(name);
+    }
+    return std::move(plan_);
+  }
+  void note_used(const std::string& name) { used_.insert(name); }
+
+ private:
+  Result<void> carry_out(const Instruction& given) {
+    const std::string& word = given.word;
+    if (word == "FROM") return fail(ENOTSUP, "build --vm knows one stage, and no second FROM");
+    if (word == "RUN") return run(given);
+    if (word == "COPY" || word == "ADD") return copy(given);
+    if (word == "ARG") return argument(given.text);
+    if (word == "ENV") return environment(given.text);
+    if (word == "WORKDIR") return working_directory(given.text);
+    if (word == "USER") return user(given.text);
+    if (word == "SHELL") return shell(given.text);
+    if (word == "CMD" || word == "ENTRYPOINT") return command(word, given.text);
+    if (word == "LABEL") return label(given.text);
+    if (word == "VOLUME" && exec_form(given.text)) return change(str_cat("VOLUME ", given.text));
+    // EXPOSE, VOLUME, STOPSIGNAL
+    LB_ASSIGN(const auto words, expand_words(given.text, lookup()));
+    std::string text = word;
+    for (const std::string& one : words)
+      text += word == "STOPSIGNAL" ? str_cat(' ', one) : str_cat(' ', as_one_word(one));
+    return change(std::move(text));
+  }
+
+  [[nodiscard]] Variables lookup() const {
+    return [this](std::string_view name) -> std::optional<std::string> {
+      if (const auto set = environment_.find(name); set != environment_.end()) return set->second;
+      if (const auto set = scope_.find(name); set != scope_.end()) return set->second;
+      return {};
+    };
+  }
+
+  /// Tried on nothing, so that what is wrong is said before anything is done.
+  Result<void> change(std::string instruction) {
+    Json nothing = Json::object();
+    LB_TRY(apply_change(nothing, instruction));
+    step_.changes.push_back(std::move(instruction));
+    note_step();
+    return {};
+  }
+
+  BuildAction& add_action(BuildAction::Kind kind) {
+    note_step();
+    BuildAction& action = step_.actions.emplace_back();
+    action.kind = kind;
+    action.said = said_;
+    return action;
+  }
+  void note_step() {
+    if (step_.said.empty()) step_.said = said_;
+  }
+  void close_step() { plan_.steps.push_back(std::exchange(step_, {})); }
+
+  Result<void> run(const Instruction& given) {
+    if (!given.flags.empty()) return fail(ENOTSUP, "build --vm knows no ", printable(given.flags.front()));
+    BuildAction& action = add_action(BuildAction::Kind::kRun);
+    action.run.command = in_shell(given.text);
+    if (action.run.command.empty()) return fail(EINVAL, "it says no command");
+    action.run.user = user_;
+    action.run.directory = directory_;
+    action.run.environment = variables_of_run();
+    step_.said = said_;
+    close_step();
+    return {};
+  }
+  [[nodiscard]] std::vector<std::string> variables_of_run() const {
+    std::map<std::string, std::string, std::less<>> all = scope_;
+    for (const std::string_view name : kKnownArguments) {
+      if (const auto given = arguments_.find(name); given != arguments_.end()) all.insert(*given);
+    }
+    for (const auto& [name, value] : environment_) all[name] = value;
+    std::vector<std::string> list;
+    for (const auto& [name, value] : all) list.push_back(str_cat(name, '=', value));
+    return list;
+  }
+  [[nodiscard]] std::vector<std::string> in_shell(const std::string& text) const {
+    if (auto words = exec_form(text)) return *words;
+    std::vector<std::string> words = shell_;
+    words.push_back(text);
+    return words;
+  }
+
+  Result<void> take_copy_flag(const std::string& flag, CopyAction& action) {
+    const auto equals = flag.find('=');
+    const std::string name = flag.substr(0, equals);
+    const bool is_known = equals != std::string::npos && (name == "--chown" || name == "--chmod");
+    if (!is_known) return fail(ENOTSUP, "build --vm knows no ", printable(flag));
+    LB_ASSIGN(const std::string value, expand_text(std::string_view(flag).substr(equals + 1), lookup()));
+    if (name == "--chmod") {
+      char* end = nullptr;
+      const unsigned long mode = std::strtoul(value.c_str(), &end, 8);
+      if (value.empty() || std::isdigit(static_cast<unsigned char>(value.front())) == 0 || *end != '\0' ||
+          mode > kMaxMode)
+        return fail(EINVAL, "--chmod takes a mode such as 0755, not ", printable(value));
+      action.mode = static_cast<unsigned>(mode);
+      return {};
+    }
+    const auto colon = value.find(':');
+    const auto uid = parse_whole<std::uint32_t>(value.substr(0, colon));
+    const auto gid = colon == std::string::npos ? uid : parse_whole<std::uint32_t>(value.substr(colon + 1));
+    if (!uid || !gid) {
+      return fail(ENOTSUP, "--chown takes numbers in build --vm, such as 33:33, not ", printable(value),
+                  ": or RUN chown");
+    }
+    action.uid = *uid;
+    action.gid = *gid;
+    return {};
+  }
+  Result<void> copy(const Instruction& given) {
+    CopyAction action;
+    for (const std::string& flag : given.flags) LB_TRY(take_copy_flag(flag, action));
+    std::vector<std::string> words;
+    if (const auto list = exec_form(given.text)) {
+      words = *list;
+    } else {
+      LB_ASSIGN(words, expand_words(given.text, lookup()));
+    }
+    if (words.size() < 2) return fail(EINVAL, "it needs a source and a target");
+    const std::string target = words.back();
+    words.pop_back();
+    for (const std::string& source : words) {
+      if (given.word == "ADD" && (source.contains("://") || source.starts_with("git@")))
+        return fail(ENOTSUP, "build --vm adds local files only: RUN curl, or wget, fetches others");
+      if (source.empty()) return fail(EINVAL, "a source is empty");
+    }
+    if (target.empty()) return fail(EINVAL, "the target is empty");
+    action.refuses_archives = given.word == "ADD";
+    action.target = absolute_in(directory_, target);
+    action.into_directory =
+        target.ends_with('/') || target == "." || target.ends_with("/.") || action.target == "/";
+    if (words.size() > 1 && !action.into_directory)
+      return fail(EINVAL, "several sources need a directory for a target, which ends with a /");
+    action.sources = std::move(words);
+    add_action(BuildAction::Kind::kCopy).copy = std::move(action);
+    return {};
+  }
+
+  Result<void> argument(std::string_view text) {
+    LB_ASSIGN(const auto pairs, pairs_in(text, lookup()));
+    for (const Pair& pair : pairs) {
+      if (!is_name(pair.key)) return fail(EINVAL, "\"", printable(pair.key), "\" is no name");
+      note_used(pair.key);
+      const auto given = arguments_.find(pair.key);
+      const auto global = globals_.find(pair.key);
+      if (given != arguments_.end()) {
+        scope_[pair.key] = given->second;
+      } else if (pair.value) {
+        scope_[pair.key] = *pair.value;
+      } else if (global != globals_.end()) {
+        scope_[pair.key] = global->second;
+      }
+    }
+    return {};
+  }
+
+  /// KEY=VALUE…, or "KEY the rest".
+  Result<std::vector<Pair>> keys_and_values(std::string_view text) const {
+    const auto end = text.find_first_of(" \t");
+    if (text.substr(0, end).contains('=')) {
+      LB_ASSIGN(auto pairs, pairs_in(text, lookup()));
+      for (const Pair& pair : pairs) {
+        if (!pair.value) return fail(EINVAL, "\"", printable(pair.key), "\" is not of the form KEY=VALUE");
+      }
+      return pairs;
+    }
+    if (end == std::string_view::npos) return fail(EINVAL, "\"", printable(text), "\" has no value");
+    std::string_view rest = text.substr(end);
+    rest.remove_prefix(std::min(rest.size(), rest.find_first_not_of(" \t")));
+    LB_ASSIGN(std::string value, expand_text(rest, lookup()));
+    return std::vector<Pair>{{.key = std::string(text.substr(0, end)), .value = std::move(value)}};
+  }
+  Result<void> environment(std::string_view text) {
+    LB_ASSIGN(const auto pairs, keys_and_values(text));
+    std::string instruction = "ENV";
+    for (const Pair& pair : pairs) {
+      instruction += str_cat(' ', as_one_word(str_cat(pair.key, '=', *pair.value)));
+      environment_[pair.key] = *pair.value;
+    }
+    return change(std::move(instruction));
+  }
+  Result<void> label(std::string_view text) {
+    LB_ASSIGN(const auto pairs, keys_and_values(text));
+    std::string instruction = "LABEL";
+    for (const Pair& pair : pairs)
+      instruction += str_cat(' ', as_one_word(str_cat(pair.key, '=', *pair.value)));
+    return change(std::move(instruction));
+  }
+
+  Result<void> working_directory(std::string_view text) {
+    LB_ASSIGN(const std::string path, expand_text(text, lookup()));
+    if (path.empty()) return fail(EINVAL, "it says no directory");
+    directory_ = absolute_in(directory_, path);
+    LB_TRY(change(str_cat("WORKDIR ", directory_)));
+    if (directory_ != "/") add_action(BuildAction::Kind::kDirectory).directory = directory_;
+    return {};
+  }
+  Result<void> user(std::string_view text) {
+    LB_ASSIGN(user_, expand_text(text, lookup()));
+    return change(str_cat("USER ", user_));
+  }
+  Result<void> shell(std::string_view text) {
+    const auto words = exec_form(text);
+    if (!words || words->empty())
+      return fail(EINVAL, "it takes a list in JSON, such as [\"/bin/bash\", \"-c\"]");
+    shell_ = *words;
+    return {};
+  }
+  Result<void> command(const std::string& word, const std::string& text) {
+    has_command_ = has_command_ || word == "CMD";
+    // What the image below is to do by itself is not the new program's argument.
+    if (word == "ENTRYPOINT" && !has_command_) LB_TRY(change("CMD []"));
+    return change(
+        str_cat(word, ' ', Json(in_shell(text)).dump(-1, ' ', false, Json::error_handler_t::replace)));
+  }
+
+  const BuildArguments& arguments_;
+  BuildPlan plan_;
+  BuildStep step_;  // so far
+  std::string said_;
+  std::map<std::string, std::string, std::less<>> environment_;
+  std::map<std::string, std::string, std::less<>> globals_;
+  std::map<std::string, std::string, std::less<>> scope_;  // of ARG
+  std::set<std::string, std::less<>> used_;                // of the arguments
+  std::string user_;
+  std::string directory_ = "/";
+  std::vector<std::string> shell_ = {"/bin/sh", "-c"};
+  bool has_command_ = false;
+};
+
+using Globals = std::map<std::string, std::string, std::less<>>;
+
+/// Of the ARGs before FROM.
+Result<Globals> globals_of(const std::vector<Instruction>& instructions, const BuildArguments& arguments) {
+  Globals globals;
+  const Variables lookup = [&globals](std::string_view name) -> std::optional<std::string> {
+    const auto set = globals.find(name);
+    return set == globals.end() ? std::nullopt : std::optional(set->second);
+  };
+  for (const Instruction& given : instructions) {
+    if (given.word == "FROM") break;
+    if (given.word != "ARG") return fail(EINVAL, said_at(given), ": only ARG may be before FROM");
+    auto pairs = pairs_in(given.text, lookup);
+    if (!pairs) return while_doing(pairs.error(), said_at(given));
+    for (const Pair& pair : *pairs) {
+      const auto value = arguments.find(pair.key);
+      if (value != arguments.end()) {
+        globals[pair.key] = value->second;
+      } else if (pair.value) {
+        globals[pair.key] = *pair.value;
+      }
+    }
+  }
+  return globals;
+}
+
+}  // namespace
+
+Result<BuildArguments> parse_build_arguments(const std::vector<std::string>& texts) {
+  BuildArguments arguments;
+  for (const std::string& text : texts) {
+    const auto equals = text.find('=');
+    const std::string name = text.substr(0, equals);
+    if (!is_name(name)) return fail(EINVAL, "--build-arg ", printable(text), ": it is to be NAME=VALUE");
+    const char* const there = equals == std::string::npos ? std::getenv(name.c_str()) : nullptr;
+    if (equals != std::string::npos) {
+      arguments[name] = text.substr(equals + 1);
+    } else if (there != nullptr) {
+      arguments[name] = there;
+    }
+  }
+  return arguments;
+}
+
+Result<std::string> base_of_build(const std::vector<Instruction>& instructions,
+                                  const BuildArguments& arguments) {
+  const auto from = std::ranges::find(instructions, "FROM", &Instruction::word);
+  LB_ASSIGN(const Globals globals, globals_of(instructions, arguments));
+  if (from == instructions.end()) return fail(EINVAL, "it has no FROM");
+  const auto refused = [&from](const auto&... why) { return fail(ENOTSUP, said_at(*from), ": ", why...); };
+  if (!from->flags.empty()) return refused("build --vm knows no ", printable(from->flags.front()));
+  const auto words =
+      expand_words(from->text, [&globals](std::string_view name) -> std::optional<std::string> {
+        const auto set = globals.find(name);
+        return set == globals.end() ? std::nullopt : std::optional(set->second);
+      });
+  if (!words) return while_doing(words.error(), said_at(*from));
+  // "FROM image AS name", which nothing refers to.
+  if (words->empty() || (words->size() != 1 && words->size() != 3)) return refused("it is to name one image");
+  if (words->front() == "scratch") return refused("there is nothing in it that could boot");
+  if (words->front().empty()) return refused("it names no image");
+  const auto second = std::find_if(std::next(from), instructions.end(),
+                                   [](const Instruction& one) { return one.word == "FROM"; });
+  if (second != instructions.end())
+    return fail(ENOTSUP, said_at(*second), ": build --vm knows one stage, and no second FROM");
+  return words->front();
+}
+
+Result<BuildPlan> plan_build(const std::vector<Instruction>& instructions, const BuildArguments& arguments,
+                             const store::ImageConfig& base) {
+  Planner planner(arguments, base);
+  LB_ASSIGN(const Globals globals, globals_of(instructions, arguments));
+  for (const auto& [name, value] : globals) {
+    planner.set_global(name, value);
+    planner.note_used(name);
+  }
+  const auto from = std::ranges::find(instructions, "FROM", &Instruction::word);
+  if (from == instructions.end()) return fail(EINVAL, "it has no FROM");
+  for (auto given = std::next(from); given != instructions.end(); ++given) LB_TRY(planner.take(*given));
+  return planner.finish();
+}
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,35 @@
+// A Containerfile taken apart into its instructions. Pure.
+//
+// As Docker's reference of the Dockerfile has them: a `\` at the end continues a line, lines that begin with
+// a
+// '#' are comments, also between continued ones. Stricter where something would else be done otherwise than
+// meant: here-documents, another escape character and unknown instructions are refused, by name and line.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "oci-mount/base/result.h"
+
+namespace layerboot::launcher {
+
+inline constexpr std::size_t kMaxContainerfileBytes = std::size_t{1} << 20;
+
+struct Instruction {
+  unsigned line = 0;               // that it begins on, from 1
+  std::string word;                // "RUN"
+  std::vector<std::string> flags;  // "--chown=1:1", of those that have any
+  std::string text;                // what is left of it
+
+  friend bool operator==(const Instruction&, const Instruction&) = default;
+};
+
+/// EINVAL and ENOTSUP say what is wrong, with its line.
+Result<std::vector<Instruction>> parse_containerfile(std::string_view text);
+
+/// "line 7: RUN make -C /src …", for messages.
+[[nodiscard]] std::string said_at(const Instruction& instruction);
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,27 @@
+// Quotes and variables in what a Containerfile's instructions say. Pure.
+//
+// `$name`, `${name}`, `${name:-word}` and `${name:+word}`, and these without the colon, which then take an
+// empty value for one. Quotes hold blanks, single ones dollars too, and a backslash the character behind it;
+// within double quotes it is one where that is not ", \ or $. What a variable holds is taken as it is. A
+// variable that is not there is empty, as Docker has it.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "oci-mount/base/result.h"
+
+namespace layerboot::launcher {
+
+using Variables = std::function<std::optional<std::string>(std::string_view name)>;
+
+/// Words parted by blanks. EINVAL says what is not understood.
+Result<std::vector<std::string>> expand_words(std::string_view text, const Variables& variables);
+
+/// The same, all as one, blanks and all.
+Result<std::string> expand_text(std::string_view text, const Variables& variables);
+
+}  // namespace layerboot::launcher

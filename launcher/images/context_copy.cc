@@ -1,0 +1,242 @@
+#include "launcher/images/context_copy.h"
+
+#include <fnmatch.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "guest-init/tar_header.h"
+#include "oci-mount/base/bytes.h"
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/printable.h"
+#include "oci-mount/base/str_cat.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+namespace fs = std::filesystem;
+using guest_init::TarEntry;
+using guest_init::TarKind;
+
+constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
+constexpr mode_t kPermissions = 07777;
+constexpr std::size_t kMagicBytes = 512;
+
+std::vector<std::string> names_in(const fs::path& directory, std::error_code& error) {
+  std::vector<std::string> names;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error))
+    names.push_back(entry->path().filename().string());
+  std::ranges::sort(names);
+  return names;
+}
+
+/// All of the context that fits a source, by the components of its path.
+Result<std::vector<fs::path>> matches_of(const fs::path& context, const std::string& source) {
+  std::vector<fs::path> found = {context};
+  for (const fs::path& part : fs::path(str_cat('/', source)).lexically_normal().relative_path()) {
+    if (part.empty()) continue;
+    const std::string pattern = part.string();
+    std::vector<fs::path> next;
+    for (const fs::path& directory : found) {
+      std::error_code error;
+      if (pattern.find_first_of("*?[\\") == std::string::npos) {
+        if (fs::exists(fs::symlink_status(directory / part, error))) next.push_back(directory / part);
+        continue;
+      }
+      for (const std::string& name : names_in(directory, error)) {
+        if (::fnmatch(pattern.c_str(), name.c_str(), 0) == 0) next.push_back(directory / name);
+      }
+    }
+    found = std::move(next);
+  }
+  if (found.empty()) return fail(ENOENT, "no ", printable(source), " in the context");
+  return found;
+}
+
+bool leads_out(const std::string& source) {
+  return std::ranges::any_of(fs::path(source), [](const fs::path& part) { return part == ".."; });
+}
+
+/// What a source leads to, at the end of its symlinks, and within the context.
+Result<fs::path> resolved(const fs::path& context, const fs::path& path) {
+  std::error_code error;
+  const fs::path root = fs::canonical(context, error);
+  if (error) return fail(error.value(), context.string());
+  const fs::path real = fs::canonical(path, error);
+  if (error) return fail(error.value(), path.string());
+  const auto [rest, inside] = std::ranges::mismatch(root, real);
+  if (rest != root.end()) return fail(EINVAL, path.string(), " leads out of the context, to ", real.string());
+  return real;
+}
+
+Result<std::vector<fs::path>> sources_of(const ContextCopy& copy) {
+  std::vector<fs::path> paths;
+  for (const std::string& source : copy.action.sources) {
+    if (leads_out(source)) return fail(EINVAL, printable(source), " leads out of the context");
+    LB_ASSIGN(const auto found, matches_of(copy.context, source));
+    for (const fs::path& path : found) {
+      LB_TRY(resolved(copy.context, path));
+      paths.push_back(path);
+    }
+  }
+  return paths;
+}
+
+/// By what is at its beginning: what Docker's ADD unpacks.
+bool is_archive(std::span<const std::byte> begin) {
+  const std::string_view text = as_text(begin);
+  return text.starts_with("\x1f\x8b") || text.starts_with("BZh") ||
+         text.starts_with(
+             "\xfd"
+             "7zXZ") ||
+         (text.size() > 262 && text.substr(257, 5) == "ustar");
+}
+
+class ContextTar {
+ public:
+  ContextTar(const ContextCopy& copy, bool with_times, const PutTar& put)
+      : copy_(copy), with_times_(with_times), put_(put) {}
+
+  Result<void> write() {
+    const CopyAction& action = copy_.action;
+    LB_ASSIGN(const auto sources, sources_of(copy_));
+    if (sources.size() > 1 && !action.into_directory)
+      return fail(EINVAL, "several files need a directory for a target, which ends with a /");
+    for (const fs::path& source : sources) {
+      LB_ASSIGN(const fs::path real, resolved(copy_.context, source));
+      std::error_code error;
+      if (fs::is_directory(real, error)) {
+        LB_TRY(add_directories(action.target));
+        LB_TRY(add_below(real, action.target));
+      } else {
+        const std::string target =
+            action.into_directory ? joined(action.target, source.filename().string()) : action.target;
+        LB_TRY(add_directories(fs::path(target).parent_path()));
+        LB_TRY(add(real, target));
+      }
+    }
+    return {};
+  }
+  /// Those on the way to `path`, and it; each once.
+  Result<void> add_directories(const fs::path& path) {
+    fs::path whole;
+    for (const fs::path& part : path.relative_path()) {
+      whole /= part;
+      if (part.empty() || !directories_.insert(whole.string()).second) continue;
+      LB_TRY(header({.kind = TarKind::kDirectory, .name = whole.string(), .target = {}, .mode = 0755}));
+    }
+    return {};
+  }
+  /// Two blocks of zeros.
+  Result<void> finish() { return put_(std::vector<std::byte>(2 * guest_init::kTarBlock)); }
+
+ private:
+  static std::string joined(const std::string& directory, const std::string& name) {
+    return (fs::path(directory) / name).string();
+  }
+  Result<void> header(const TarEntry& entry) { return put_(as_bytes(guest_init::encode_tar_entry(entry))); }
+
+  Result<void> add_below(const fs::path& directory, const std::string& target) {
+    std::error_code error;
+    for (const std::string& name : names_in(directory, error)) {
+      LB_TRY(add(directory / name, joined(target, name)));
+    }
+    if (error) return fail(error.value(), directory.string());
+    return {};
+  }
+
+  Result<void> add(const fs::path& path, const std::string& target) {
+    struct stat st{};
+    if (::lstat(path.c_str(), &st) != 0) return errno_error(path.string());
+    const CopyAction& action = copy_.action;
+    TarEntry entry;
+    entry.name = target.substr(1);
+    entry.mode = action.mode.value_or(st.st_mode & kPermissions);
+    entry.uid = action.uid;
+    entry.gid = action.gid;
+    entry.mtime = with_times_ ? st.st_mtim.tv_sec : 0;
+    if (S_ISREG(st.st_mode)) return add_file(path, entry);
+    if (S_ISDIR(st.st_mode)) {
+      entry.kind = TarKind::kDirectory;
+      LB_TRY(header(entry));
+      return add_below(path, target);
+    }
+    if (!S_ISLNK(st.st_mode))
+      return fail(ENOTSUP, path.string(), " is neither a file nor a directory nor a symlink");
+    std::error_code error;
+    entry.kind = TarKind::kSymlink;
+    entry.target = fs::read_symlink(path, error).string();
+    if (error) return fail(error.value(), path.string());
+    return header(entry);
+  }
+
+  Result<void> add_file(const fs::path& path, TarEntry& entry) {
+    LB_ASSIGN(const UniqueFd file, open_path(path, O_RDONLY | O_NOFOLLOW));
+    struct stat st{};
+    if (::fstat(file.get(), &st) != 0) return errno_error(path.string());
+    entry.kind = TarKind::kFile;
+    entry.size_bytes = static_cast<std::uint64_t>(st.st_size);
+    std::vector<std::byte> piece(kPieceBytes);
+    if (copy_.action.refuses_archives) {
+      const ssize_t got = ::pread(file.get(), piece.data(), kMagicBytes, 0);
+      if (got > 0 && is_archive(std::span(piece).first(static_cast<std::size_t>(got))))
+        return fail(ENOTSUP, path.string(), " is an archive, which ADD would unpack: COPY it, and RUN tar");
+    }
+    LB_TRY(header(entry));
+    for (std::uint64_t left = entry.size_bytes; left > 0;) {
+      const ssize_t got = ::read(file.get(), piece.data(), std::min<std::uint64_t>(left, piece.size()));
+      if (got < 0) return errno_error(path.string());
+      if (got == 0) return fail(EIO, path.string(), " became shorter while it was read");
+      LB_TRY(put_(std::span(piece).first(static_cast<std::size_t>(got))));
+      left -= static_cast<std::uint64_t>(got);
+    }
+    return put_(std::vector<std::byte>(guest_init::tar_padding(entry.size_bytes)));
+  }
+
+  const ContextCopy& copy_;
+  bool with_times_;
+  const PutTar& put_;
+  std::set<std::string> directories_;
+};
+
+Result<void> write_tar(const ContextCopy& copy, bool with_times, const PutTar& put) {
+  ContextTar tar(copy, with_times, put);
+  LB_TRY(tar.write());
+  return tar.finish();
+}
+
+}  // namespace
+
+Result<void> write_context_tar(const ContextCopy& copy, const PutTar& put) {
+  return write_tar(copy, true, put);
+}
+
+Result<void> write_directory_tar(const std::string& directory, const PutTar& put) {
+  const ContextCopy nothing;
+  ContextTar tar(nothing, false, put);
+  LB_TRY(tar.add_directories(directory));
+  return tar.finish();
+}
+
+Result<store::Digest> digest_of_copy(const ContextCopy& copy) {
+  LB_ASSIGN(auto hasher, store::Hasher::create(store::HashAlgorithm::kSha256));
+  LB_TRY(write_tar(copy, false, [&hasher](std::span<const std::byte> bytes) {
+    hasher.update(bytes);
+    return Result<void>();
+  }));
+  return hasher.finish();
+}
+
+Result<bool> is_single_file(const ContextCopy& copy) {
+  LB_ASSIGN(const auto sources, sources_of(copy));
+  std::error_code error;
+  return sources.size() == 1 && !fs::is_directory(sources.front(), error);
+}
+
+}  // namespace layerboot::launcher

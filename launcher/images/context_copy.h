@@ -1,0 +1,38 @@
+// What COPY takes out of a build's context, as one tar for the guest's root directory.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "launcher/images/build_plan.h"
+#include "oci-mount/base/result.h"
+#include "oci-mount/store/digest.h"
+
+namespace layerboot::launcher {
+
+using PutTar = std::function<Result<void>(std::span<const std::byte> bytes)>;
+
+/// Files of a directory of the context become the target's, a file itself the target, or one in it
+/// (`into_directory`). Owner and mode are the action's; names come in the order of their bytes. Directories
+/// on the way are in it, 0755 and root's, for a guest that has none. ENOENT where nothing fits a source;
+/// EINVAL for one that leads out of the context, by symlinks too; ENOTSUP for what is neither file, directory
+/// nor symlink, and of ADD for an archive, which that would unpack.
+struct ContextCopy {
+  std::filesystem::path context;
+  CopyAction action;
+};
+
+Result<void> write_context_tar(const ContextCopy& copy, const PutTar& put);
+
+/// The same for a directory alone.
+Result<void> write_directory_tar(const std::string& directory, const PutTar& put);
+
+/// Of all that write_context_tar() gives but times.
+Result<store::Digest> digest_of_copy(const ContextCopy& copy);
+
+/// Whether the one source is a file, whose place depends on what the target is in the guest.
+Result<bool> is_single_file(const ContextCopy& copy);
+
+}  // namespace layerboot::launcher

@@ -1,0 +1,196 @@
+// A Containerfile taken apart, its words and variables, and the steps that it comes to.
+#include "launcher/images/containerfile.h"
+
+#include <gtest/gtest.h>
+
+#include "launcher/images/build_plan.h"
+#include "launcher/images/containerfile_words.h"
+
+namespace layerboot::launcher {
+namespace {
+
+using Strings = std::vector<std::string>;
+
+std::vector<Instruction> parsed(std::string_view text) {
+  auto instructions = parse_containerfile(text);
+  EXPECT_TRUE(instructions) << instructions.error().describe();
+  return instructions ? *std::move(instructions) : std::vector<Instruction>();
+}
+
+std::string refused(std::string_view text) {
+  const auto instructions = parse_containerfile(text);
+  EXPECT_FALSE(instructions) << text;
+  return instructions ? "" : instructions.error().describe();
+}
+
+TEST(Containerfile, LinesGoOnAndCommentsAreNone) {
+  const auto found = parsed(
+      "# syntax=docker/dockerfile:1\n"
+      "from debian:12\r\n"
+      "\n"
+      "  RUN apt-get update && \\  \n"
+      "    # between two lines\n"
+      "\n"
+      "    apt-get install -y x # of the shell's\n"
+      "COPY --chown=1:2 --chmod=0600 a b /c/\n"
+      "CMD --not-a-flag \\");
+  ASSERT_EQ(found.size(), 4U);
+  EXPECT_EQ(found[0], (Instruction{.line = 2, .word = "FROM", .flags = {}, .text = "debian:12"}));
+  EXPECT_EQ(found[1].line, 4U);
+  EXPECT_EQ(found[1].text, "apt-get update &&     apt-get install -y x # of the shell's");
+  EXPECT_EQ(found[2].flags, (Strings{"--chown=1:2", "--chmod=0600"}));
+  EXPECT_EQ(found[2].text, "a b /c/");
+  EXPECT_EQ(found[3].text, "--not-a-flag");
+  EXPECT_EQ(said_at(found[2]), "line 8: COPY --chown=1:2 --chmod=0600 a b /c/");
+  EXPECT_TRUE(parsed("").empty());
+}
+
+TEST(Containerfile, WhatIsNotKnownIsRefusedByNameAndLine) {
+  EXPECT_NE(refused("FROM a\n\nHEALTHCHECK NONE\n").find("line 3: HEALTHCHECK is not known to build --vm"),
+            std::string::npos);
+  EXPECT_NE(refused("ONBUILD RUN x").find("line 1: ONBUILD"), std::string::npos);
+  EXPECT_NE(refused("RUN <<EOF\nls\nEOF").find("line 1: RUN <<EOF: here-documents"), std::string::npos);
+  EXPECT_NE(refused("COPY <<-'a b' /x").find("here-documents"), std::string::npos);
+  EXPECT_NE(refused("RUN python3 3<<END").find("here-documents"), std::string::npos);
+  EXPECT_NE(refused("# escape=`\nFROM a").find("line 1: build --vm knows no other escape"),
+            std::string::npos);
+  EXPECT_NE(refused("FROM a\nRUN  \n").find("line 2: RUN says nothing"), std::string::npos);
+  EXPECT_NE(refused(std::string_view("FROM a\0b", 8)).find("no text"), std::string::npos);
+  EXPECT_NE(refused("\x1b[31m x").find("\\033[31M"), std::string::npos) << "no terminal's command";
+  parsed("RUN echo $((1<<2)) <<< x && cat <<<\"y\"\n# escape=\\\n");
+}
+
+std::optional<std::string> sample(std::string_view name) {
+  if (name == "a") return "1 2";
+  if (name == "empty") return "";
+  if (name == "quote") return "\"$a\"";
+  return {};
+}
+
+TEST(ContainerfileWords, AreQuotedAndExpanded) {
+  const auto words = [](std::string_view text) { return expand_words(text, sample).value_or(Strings{"?"}); };
+  EXPECT_EQ(words(" x  y\tz "), (Strings{"x", "y", "z"}));
+  EXPECT_EQ(words("$a ${a}b \"$a c\" '$a' \\$a"), (Strings{"1 2", "1 2b", "1 2 c", "$a", "$a"}))
+      << "what a variable holds is not parted";
+  EXPECT_EQ(words("$quote"), (Strings{"\"$a\""})) << "nor read again";
+  EXPECT_EQ(words("${no:-x} ${no:-} ${no-y} ${empty:-x} ${empty-y}|"), (Strings{"x", "", "y", "x", "|"}));
+  EXPECT_EQ(words("${a:+x} ${no:+x}| ${empty:+x}| ${empty+x}"), (Strings{"x", "|", "|", "x"}));
+  EXPECT_EQ(words("${no:-${empty:-$a}} ${no:-\"a } b\"}"), (Strings{"1 2", "a } b"}));
+  EXPECT_EQ(words("$no$ $1 a\\ b \"c\\\"d\\n\" ''"), (Strings{"$", "$1", "a b", "c\"d\\n", ""}));
+  EXPECT_EQ(expand_text("a  b $a 'c  d'", sample).value_or("?"), "a  b 1 2 c  d");
+  for (const char* bad : {"'a", "\"a", "${", "${a", "${a:", "${a:?x}", "${a%b}", "${}", "${a:-b", "${1}"})
+    EXPECT_FALSE(expand_words(bad, sample)) << bad;
+  std::string deep;
+  for (int i = 0; i < 100; ++i) deep += "${no:-";
+  EXPECT_FALSE(expand_words(deep, sample)) << "no stack is that deep";
+}
+
+BuildPlan planned(std::string_view text, const BuildArguments& arguments = {},
+                  const store::ImageConfig& base = {}) {
+  auto plan = plan_build(parsed(text), arguments, base);
+  EXPECT_TRUE(plan) << plan.error().describe();
+  return plan ? *std::move(plan) : BuildPlan();
+}
+
+TEST(BuildPlan, AStepIsWhatIsCopiedAndOneRun) {
+  const BuildPlan plan = planned(
+      "FROM a\nENV A=1 B=\"$A x\"\nWORKDIR /srv\nCOPY x y/ ./\nUSER www-data\nWORKDIR app\nRUN make $A\n"
+      "RUN [\"ls\", \"-l\"]\nCMD serve\n");
+  ASSERT_EQ(plan.steps.size(), 3U);
+  const BuildStep& first = plan.steps[0];
+  EXPECT_EQ(first.said, "line 7: RUN make $A");
+  ASSERT_EQ(first.actions.size(), 4U);
+  EXPECT_EQ(first.actions[0].directory, "/srv");
+  EXPECT_EQ(first.actions[1].copy.sources, (Strings{"x", "y/"}));
+  EXPECT_EQ(first.actions[1].copy.target, "/srv");
+  EXPECT_TRUE(first.actions[1].copy.into_directory);
+  EXPECT_EQ(first.actions[2].directory, "/srv/app");
+  const RunAction& run = first.actions[3].run;
+  EXPECT_EQ(run.command, (Strings{"/bin/sh", "-c", "make $A"})) << "for the shell to expand";
+  EXPECT_EQ(run.environment, (Strings{"A=1", "B= x"})) << "as it was before the line";
+  EXPECT_EQ(run.user, "www-data");
+  EXPECT_EQ(run.directory, "/srv/app");
+  EXPECT_EQ(first.changes,
+            (Strings{"ENV \"A=1\" \"B= x\"", "WORKDIR /srv", "USER www-data", "WORKDIR /srv/app"}));
+  EXPECT_EQ(plan.steps[1].actions[0].run.command, (Strings{"ls", "-l"}));
+  EXPECT_TRUE(plan.steps[2].actions.empty());
+  EXPECT_EQ(plan.steps[2].changes, (Strings{R"(CMD ["/bin/sh","-c","serve"])"}));
+  EXPECT_TRUE(planned("FROM a").steps.empty());
+}
+
+TEST(BuildPlan, ArgumentsCountWhereTheyAreDeclared) {
+  const BuildArguments given = {{"B", "given"}, {"http_proxy", "p:1"}, {"unused", "x"}};
+  const BuildPlan plan =
+      planned("ARG G=global\nFROM a\nRUN one\nARG A=default B=default G\nARG C\nENV A=env\nRUN two\n", given,
+              {.platform = {},
+               .env = {"PATH=/bin"},
+               .entrypoint = {},
+               .cmd = {},
+               .user = "me",
+               .working_dir = "/home",
+               .stop_signal = {},
+               .volumes = {},
+               .exposed_ports = {},
+               .diff_ids = {}});
+  ASSERT_EQ(plan.steps.size(), 2U);
+  EXPECT_EQ(plan.steps[0].actions[0].run.environment, (Strings{"PATH=/bin", "http_proxy=p:1"}));
+  EXPECT_EQ(plan.steps[0].actions[0].run.user, "me");
+  EXPECT_EQ(plan.steps[0].actions[0].run.directory, "/home");
+  EXPECT_EQ(plan.steps[1].actions[0].run.environment,
+            (Strings{"A=env", "B=given", "G=global", "PATH=/bin", "http_proxy=p:1"}));
+  EXPECT_EQ(plan.unused, (Strings{"unused"}));
+  const auto from = parsed("ARG V=12\nFROM debian:${V:-13}\n");
+  EXPECT_EQ(base_of_build(from, {}).value_or(""), "debian:12");
+  EXPECT_EQ(base_of_build(from, {{"V", "11"}}).value_or(""), "debian:11");
+  EXPECT_EQ(base_of_build(parsed("FROM a AS b"), {}).value_or(""), "a");
+  EXPECT_FALSE(parse_build_arguments({"=x"}));
+  EXPECT_EQ(parse_build_arguments({"A=b=c", "NOT_IN_OUR_ENVIRONMENT"}).value_or(BuildArguments()),
+            (BuildArguments{{"A", "b=c"}}));
+}
+
+TEST(BuildPlan, TheConfigurationIsWhatCommitTakes) {
+  const BuildPlan plan = planned(
+      "FROM a\nARG P=80\nSHELL [\"/bin/bash\", \"-ec\"]\nENTRYPOINT [\"/init\"]\nCMD a \"b\"\n"
+      "LABEL x=\"1 \\\"2\" y=z\nLABEL k the rest\nEXPOSE $P 53/udp\nVOLUME /a /b\nVOLUME [\"/c d\"]\n"
+      "STOPSIGNAL SIGTERM\n");
+  ASSERT_EQ(plan.steps.size(), 1U);
+  EXPECT_EQ(plan.steps[0].changes,
+            (Strings{"CMD []", R"(ENTRYPOINT ["/init"])", R"(CMD ["/bin/bash","-ec","a \"b\""])",
+                     R"(LABEL "x=1 \"2" "y=z")", R"(LABEL "k=the rest")", R"(EXPOSE "80" "53/udp")",
+                     R"(VOLUME "/a" "/b")", R"(VOLUME ["/c d"])", "STOPSIGNAL SIGTERM"}));
+}
+
+TEST(BuildPlan, WhatIsNotUnderstoodIsSaidWithItsLine) {
+  const auto why = [](std::string_view text) {
+    const auto plan = plan_build(parsed(text), {}, {});
+    EXPECT_FALSE(plan) << text;
+    return plan ? std::string() : plan.error().describe();
+  };
+  const std::vector<std::pair<const char*, const char*>> cases = {
+      {"FROM a\nCOPY x", "line 2: COPY x: it needs a source and a target"},
+      {"FROM a\nCOPY x y /z", "which ends with a /"},
+      {"FROM a\nCOPY --from=b x /z", "build --vm knows no --from=b"},
+      {"FROM a\nCOPY --chown=www-data x /z", "--chown takes numbers"},
+      {"FROM a\nCOPY --chmod=u+x x /z", "--chmod takes a mode"},
+      {"FROM a\nCOPY --chmod=17777 x /z", "--chmod takes a mode"},
+      {"FROM a\nADD https://x/y /z", "build --vm adds local files only"},
+      {"FROM a\nRUN --mount=type=cache,target=/x ls", "build --vm knows no --mount"},
+      {"FROM a\nENV A", "\"A\" has no value"},
+      {"FROM a\nENV A=1 B", "\"B\" is not of the form KEY=VALUE"},
+      {"FROM a\nARG =x", "has no name"},
+      {"FROM a\nLABEL x='y", "a quotation has no end"},
+      {"FROM a\nEXPOSE $P", "is no port"},
+      {"FROM a\nEXPOSE http", "is no port"},
+      {"FROM a\nSHELL bash", "it takes a list in JSON"},
+      {"FROM a\nRUN []", "it says no command"},
+      {"FROM a\nWORKDIR $x", "it says no directory"},
+      {"FROM a\nUSER ${x:?y}", "is to go on with"},
+  };
+  for (const auto& [text, said] : cases) EXPECT_NE(why(text).find(said), std::string::npos) << why(text);
+  for (const char* bad : {"RUN x\nFROM a", "ARG x=1", "FROM scratch", "FROM a b", "FROM --platform=x a",
+                          "FROM a\nFROM b", "FROM $none", "FROM ''"})
+    EXPECT_FALSE(base_of_build(parsed(bad), {})) << bad;
+}
+
+}  // namespace
+}  // namespace layerboot::launcher

@@ -1,0 +1,134 @@
+// What COPY takes of a context: the tar, and its digest.
+#include "launcher/images/context_copy.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+
+#include "guest-init/tar_header.h"
+#include "oci-mount/base/bytes.h"
+#include "tests/support/image_builder.h"
+#include "tests/support/temp_dir.h"
+
+namespace layerboot::launcher {
+namespace {
+
+namespace fs = std::filesystem;
+
+class ContextCopyTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    fs::create_directories(dir_ / "d/sub");
+    test::write_text(dir_ / "a.txt", "first");
+    test::write_text(dir_ / "b.txt", std::string(600, 'b'));
+    test::write_text(dir_ / ".hidden", "h");
+    test::write_text(dir_ / "d/x", "x");
+    test::write_text(dir_ / "d/sub/y", "y");
+    fs::create_symlink("../a.txt", dir_ / "d/link");
+    fs::permissions(dir_ / "d/x", fs::perms::owner_all);
+  }
+  ContextCopy copy(std::vector<std::string> sources, const std::string& target, bool into) const {
+    ContextCopy made;
+    made.context = dir_.path();
+    made.action.sources = std::move(sources);
+    made.action.target = target;
+    made.action.into_directory = into;
+    return made;
+  }
+  /// A line an entry: kind, name, mode, and what is in it.
+  static Result<std::string> list(const ContextCopy& copy) {
+    std::string tar;
+    LB_TRY(write_context_tar(copy, [&tar](std::span<const std::byte> bytes) {
+      tar += as_text(bytes);
+      return Result<void>();
+    }));
+    std::string lines;
+    for (std::size_t at = 0; at + guest_init::kTarBlock <= tar.size();) {
+      char block[guest_init::kTarBlock];
+      tar.copy(block, sizeof(block), at);
+      const auto entry = guest_init::decode_tar_block(block);
+      if (!entry) return fail(EINVAL, "no tar");
+      if (entry->kind == guest_init::TarKind::kFile && entry->name.empty()) break;
+      at += sizeof(block);
+      char mode[8];
+      std::snprintf(mode, sizeof(mode), "%o", entry->mode);
+      lines += str_cat(static_cast<char>(entry->kind), ' ', entry->name, ' ', mode, ' ', entry->uid, ' ',
+                       entry->kind == guest_init::TarKind::kSymlink
+                           ? entry->target
+                           : tar.substr(at, std::min<std::size_t>(entry->size_bytes, 5)),
+                       '\n');
+      at += entry->size_bytes + guest_init::tar_padding(entry->size_bytes);
+    }
+    return lines;
+  }
+  static std::string why(const ContextCopy& copy) {
+    const auto listed = list(copy);
+    return listed ? "not refused" : listed.error().describe();
+  }
+  static std::string digest(const ContextCopy& copy) {
+    const auto found = digest_of_copy(copy);
+    return found ? found->text() : found.error().describe();
+  }
+
+  test::TempDir dir_;
+};
+
+TEST_F(ContextCopyTest, FilesAndWhatDirectoriesHold) {
+  fs::permissions(dir_ / "a.txt", fs::perms(0644));
+  fs::permissions(dir_ / "b.txt", fs::perms(0600));
+  fs::permissions(dir_ / "d/sub/y", fs::perms(0640));
+  fs::permissions(dir_ / "d/sub", fs::perms(0750));
+  EXPECT_EQ(list(copy({"a.txt"}, "/etc/app/conf", false)).value_or("?"),
+            "5 etc 755 0 \n5 etc/app 755 0 \n0 etc/app/conf 644 0 first\n");
+  EXPECT_EQ(list(copy({"*.txt"}, "/srv", true)).value_or("?"),
+            "5 srv 755 0 \n0 srv/a.txt 644 0 first\n0 srv/b.txt 600 0 bbbbb\n");
+  EXPECT_EQ(list(copy({"./d/", "/a.txt"}, "/", true)).value_or("?"),
+            "2 link 777 0 ../a.txt\n5 sub 750 0 \n0 sub/y 640 0 y\n0 x 700 0 x\n0 a.txt 644 0 first\n");
+  EXPECT_EQ(list(copy({"d/link"}, "/l", false)).value_or("?"), "0 l 644 0 first\n") << "what it leads to";
+  ContextCopy owned = copy({"d/sub"}, "/s", false);
+  owned.action.uid = 33;
+  owned.action.mode = 0711;
+  EXPECT_EQ(list(owned).value_or("?"), "5 s 755 0 \n0 s/y 711 33 y\n");
+  EXPECT_EQ(is_single_file(copy({"a.t?t"}, "/x", false)).value_or(false), true);
+  EXPECT_EQ(is_single_file(copy({"d"}, "/x", false)).value_or(true), false);
+  const std::string long_name(150, 'n');
+  test::write_text(dir_ / "d" / long_name, "");
+  EXPECT_NE(list(copy({"d"}, "/x", false)).value_or("?").find("L "), std::string::npos);
+}
+
+TEST_F(ContextCopyTest, TheDigestIsOfAllButTimes) {
+  const std::string before = digest(copy({"d"}, "/x", false));
+  EXPECT_EQ(before.substr(0, 7), "sha256:");
+  fs::last_write_time(dir_ / "d/x", fs::file_time_type::clock::now() - std::chrono::hours(5));
+  EXPECT_EQ(digest(copy({"d"}, "/x", false)), before);
+  EXPECT_NE(digest(copy({"d"}, "/y", false)), before);
+  fs::permissions(dir_ / "d/x", fs::perms(0644));
+  const std::string other_mode = digest(copy({"d"}, "/x", false));
+  EXPECT_NE(other_mode, before);
+  test::write_text(dir_ / "d/sub/y", "z");
+  EXPECT_NE(digest(copy({"d"}, "/x", false)), other_mode);
+}
+
+TEST_F(ContextCopyTest, NothingOfElsewhere) {
+  const test::TempDir elsewhere;
+  test::write_text(elsewhere / "secret", "s");
+  fs::create_symlink(elsewhere.path(), dir_ / "out");
+  EXPECT_NE(why(copy({"../x"}, "/y", false)).find("leads out of the context"), std::string::npos);
+  EXPECT_NE(why(copy({"d/../../x"}, "/y", false)).find("leads out of the context"), std::string::npos);
+  EXPECT_NE(why(copy({"out/secret"}, "/y", false)).find("leads out of the context"), std::string::npos);
+  EXPECT_NE(why(copy({"out"}, "/y", false)).find("leads out of the context"), std::string::npos);
+  EXPECT_NE(why(copy({"none"}, "/y", false)).find("no none in the context"), std::string::npos);
+  EXPECT_NE(why(copy({"*.none"}, "/y", false)).find("no *.none"), std::string::npos);
+  EXPECT_NE(why(copy({"*.txt"}, "/y", false)).find("several files need a directory"), std::string::npos);
+  ASSERT_EQ(::mkfifo((dir_ / "d/fifo").c_str(), 0600), 0);
+  EXPECT_NE(why(copy({"d"}, "/y", false)).find("neither a file"), std::string::npos);
+  test::write_text(dir_ / "x.tgz", "\x1f\x8b\x08");
+  ContextCopy added = copy({"x.tgz"}, "/", true);
+  EXPECT_TRUE(list(added));
+  added.action.refuses_archives = true;
+  EXPECT_NE(why(added).find("which ADD would unpack"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace layerboot::launcher
