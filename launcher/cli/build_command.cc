@@ -128,7 +128,7 @@ class Build {
     commit.changes = step.changes;
     commit.name = name;
     commit.created_by = str_cat("layerboot build --vm, ", step.said);
-    if (step.actions.empty()) return change_image(dirs_, commit);
+    if (BuildVm::has_all(image, step.actions, vms_)) return change_image(dirs_, commit);
     LB_ASSIGN(BuildVm vm, BuildVm::boot(dirs_, image, vms_));
     for (const BuildAction& action : step.actions) LB_TRY(vm.carry_out(action, build_.context));
     auto digest = vm.commit(std::move(commit));

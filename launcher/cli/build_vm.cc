@@ -4,7 +4,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -70,8 +72,9 @@ Result<void> run_ours(const std::vector<std::string>& words) {
   return {};
 }
 
-/// Where `path` leads in the image, as oci-mount lists it; "" where nothing is there.
-std::string listed(const BuildVmOptions& options, const std::string& image, const std::string& path) {
+/// `path` in the image, as oci-mount lists it; nothing where there is none.
+std::optional<std::string> listed(const BuildVmOptions& options, const std::string& image,
+                                  const std::string& path) {
   ToolSpec tool;
   std::string ignored;
   int status = 0;
@@ -79,7 +82,7 @@ std::string listed(const BuildVmOptions& options, const std::string& image, cons
   tool.messages = &ignored;
   tool.exit_status = &status;
   const auto said = run_tool(tool);
-  return said && status == 0 ? *said : std::string();
+  return said && status == 0 ? std::optional(*said) : std::nullopt;
 }
 
 /// As guest-init decides it (choose_kind()): what would boot by itself.
@@ -88,11 +91,10 @@ Result<bool> boots_by_itself(const StateDirs& dirs, const BuildVmOptions& option
   LB_ASSIGN(const guest_init::ImageWorkload workload, image_workload(dirs, image, platform));
   const auto command = guest_init::main_command(workload, {});
   if (guest_init::names_init(command)) return true;
-  const std::string init = listed(options, image, "/sbin/init");
-  if (init.contains("/systemd\n")) return true;
+  if (listed(options, image, "/sbin/init").value_or("").contains("/systemd\n")) return true;
   if (!command.empty()) return false;
   for (const char* path : guest_init::kInitPaths) {
-    if (!listed(options, image, path).empty()) return true;
+    if (listed(options, image, path)) return true;
   }
   return false;
 }
@@ -124,6 +126,14 @@ Result<void> BuildVm::remove_leftovers(const StateDirs& dirs) {
     fs::remove(entry.path(), ignored);
   }
   return {};
+}
+
+bool BuildVm::has_all(const std::string& image, const std::vector<BuildAction>& actions,
+                      const BuildVmOptions& options) {
+  return std::ranges::all_of(actions, [&](const BuildAction& action) {
+    // With the slash only a directory, or a symlink to one, is listed.
+    return action.kind == BuildAction::Kind::kDirectory && listed(options, image, action.directory + "/");
+  });
 }
 
 Result<BuildVm> BuildVm::boot(const StateDirs& dirs, const std::string& image,

@@ -31,6 +31,10 @@ class BuildVm {
   /// Removes what builds that were killed have left.
   static Result<void> remove_leftovers(const StateDirs& dirs);
 
+  /// Whether the image has it all: no VM is needed for directories that are there.
+  static bool has_all(const std::string& image, const std::vector<BuildAction>& actions,
+                      const BuildVmOptions& options);
+
   /// Boots `image`, and comes back when it is up. One without an init of its own that it would boot gets a
   /// shell that waits.
   static Result<BuildVm> boot(const StateDirs& dirs, const std::string& image, const BuildVmOptions& options);

@@ -1,0 +1,134 @@
+#!/bin/bash
+# `layerboot build --vm`: a systemd service image whose unit systemd itself enables and starts while it is built; booted, and run by way of
+# a pipe; unchanged it is there at once. What fails, is stopped or killed on the way leaves nothing.
+#   build_test.sh BUILD_DIR
+set -euo pipefail
+here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
+build=$(realpath "$1")
+# shellcheck source=tests/vm/state_dir.sh
+. "$here/state_dir.sh"
+need_test_image
+images=$(dirname "$LAYERBOOT_TEST_IMAGE")
+"$here/systems/image.sh" busybox "$images/test/busybox"
+make_state_dir
+make_home "$build"
+export LAYERBOOT_CONFIG=
+oci_mount=$build/oci-mount/mount/oci-mount
+context=$state/context
+mkdir -p "$context/units"
+build_vm() { layerboot build --vm --oci-mount "$oci_mount" "$@" "$context" -- "${programs[@]}" --accel tcg; }
+nothing_left() {
+  same "VMs" "$(layerboot ps -aq)" ""
+  same "locks of VMs" "$(ls "$state/data/layerboot/build/vms")" ""
+  pgrep -f "$state.*(qemu|vfsd)" > /dev/null && fail "something runs still"
+  return 0
+}
+
+# What is not understood is said before anything is booted, with its line.
+refused() { # TEXT-OF-ERROR RECIPE…
+  local said=$1
+  shift
+  printf '%s\n' "$@" > "$context/Containerfile"
+  if build_vm > "$state/out" 2> "$state/err"; then fail "taken: $*"; fi
+  grep -qF -- "$said" "$state/err" || fail "said otherwise: $(cat "$state/err")"
+  same "on standard output" "$(cat "$state/out")" ""
+}
+base=oci:$LAYERBOOT_TEST_IMAGE:latest
+refused "line 2: HEALTHCHECK is not known to build --vm" "FROM $base" "HEALTHCHECK NONE"
+refused "line 2: COPY none /x: no none in the context" "FROM $base" "COPY none /x" "RUN true"
+refused "no second FROM" "FROM $base" "RUN true" "FROM $base"
+touch "$context/.dockerignore"
+refused ".dockerignore is not known to build --vm" "FROM $base"
+rm "$context/.dockerignore"
+printf 'FROM %s\n' "$base" > "$context/Containerfile"
+if layerboot build --vm "$context" -- --name x 2> "$state/err"; then fail "--name was taken"; fi
+grep -q -- '--name has no meaning for the VMs of a build' "$state/err" || fail "$(cat "$state/err")"
+
+cat > "$context/units/hello.service" << 'TEXT'
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'cat /etc/greeting > /run/hello'
+[Install]
+WantedBy=multi-user.target
+TEXT
+cat > "$context/Dockerfile" << 'TEXT'
+ARG BASE
+FROM $BASE
+ARG WHO=nobody
+ENV GREETING="hello ${WHO:-x}"
+COPY units/*.service /etc/systemd/system/
+ADD --chown=0:8 --chmod=0640 units/hello.service /etc
+WORKDIR /srv/app
+USER mail
+RUN test "$(id -un)" = mail && test "$PWD" = /srv/app && touch /tmp/not-kept
+USER root
+RUN test "$(cat /proc/1/comm)" = systemd && \
+    # the running systemd, not a link that somebody makes
+    printf '%s\n' "$GREETING" > /etc/greeting && \
+    systemctl enable --now hello.service && grep -q "$WHO" /run/hello
+WORKDIR /etc
+CMD ["/sbin/init"]
+TEXT
+rm "$context/Containerfile"
+digest=$(build_vm -t hello:1 --build-arg "BASE=$base" --build-arg WHO=world 2> "$state/err") || fail "$(cat "$state/err")"
+case $digest in sha256:*) ;; *) fail "no digest: $digest" ;; esac
+nothing_left
+same "greeting" "$("$oci_mount" -q cat hello:1 /etc/greeting)" "hello world"
+same "an owner, a mode" "$("$oci_mount" -q ls -l hello:1 /etc/hello.service | awk '{ print $1, $3, $4 }')" "-rw-r----- 0 8"
+same "/tmp" "$("$oci_mount" -q ls hello:1 /tmp)" ""
+[ "$("$oci_mount" -q ls -l hello:1 /srv | awk '{ print $NF }')" = app ] || fail "no /srv/app"
+layerboot history --json hello:1 > "$state/history"
+same "steps" "$(grep -o 'build --vm, line' "$state/history" | wc -l)" 3
+
+# Unchanged, it is there at once; another file is another image.
+start=$SECONDS
+same "the digest, again" "$(build_vm -t hello:2 --build-arg "BASE=$base" --build-arg WHO=world 2> "$state/err")" "$digest"
+same "steps as before" "$(grep -c 'as before' "$state/err")" 3
+[ $((SECONDS - start)) -lt 30 ] || fail "an unchanged build took $((SECONDS - start)) s"
+
+layerboot run -q -d --wait --name svc --accel tcg "${programs[@]}" hello:2 > "$state/said"
+same "the unit" "$(layerboot exec svc -- systemctl is-active hello.service)" active
+same "what it did" "$(layerboot exec svc -- cat /run/hello)" "hello world"
+# shellcheck disable=SC2016 # for the guest
+same "the image's variables" "$(layerboot exec svc -- sh -c 'echo $GREETING $WHO')" "hello world"
+layerboot stop svc > /dev/null
+layerboot rm svc > /dev/null
+
+# The rest is about the end, for which a small system does: busybox, which boots by itself.
+small=oci:$images/test/busybox:latest
+rm "$context/Dockerfile"
+printf 'FROM %s\nCOPY units /units\nRUN echo built > /made\n' "$small" > "$context/Containerfile"
+same "build | run" "$(build_vm 2> "$state/err" | layerboot run -q --accel tcg -m 192m --rm "${programs[@]}" -- sh -c 'cat /made; ls /units')" \
+  "$(printf 'built\nhello.service')"
+nothing_left
+printf 'FROM %s\nRUN true\n\nRUN echo said; exit 7\n' "$small" > "$context/Containerfile"
+if build_vm -t broken > "$state/out" 2> "$state/err"; then fail "a RUN that fails"; fi
+grep -q '^said' "$state/err" || fail "what it said is not there: $(cat "$state/err")"
+grep -qF 'line 4: RUN echo said; exit 7: ended with exit status 7' "$state/err" || fail "$(cat "$state/err")"
+same "on standard output" "$(cat "$state/out")" ""
+nothing_left
+
+# Stopped while a RUN goes on, by Ctrl-C and by a KILL, after which the next build clears up.
+printf 'FROM %s\nRUN true\nRUN echo sleeping; sleep 1000\n' "$small" > "$context/Containerfile"
+begin() {
+  "$build/launcher/layerboot" build --vm --oci-mount "$oci_mount" "$context" -- "${programs[@]}" --accel tcg > "$state/out" 2> "$state/err" &
+  building=$!
+  for ((i = 0; i < 600; ++i)); do grep -q '^sleeping' "$state/err" && return || sleep 0.2; done
+  fail "the RUN does not begin: $(cat "$state/err")"
+}
+begin
+kill -INT $building
+status=0
+wait $building || status=$?
+same "the status" $status 130
+nothing_left
+begin
+kill -KILL $building
+wait $building || true
+[ -n "$(layerboot ps -q)" ] || fail "no VM is left by a KILL, which was to be shown"
+printf 'FROM %s\nRUN true\n' "$small" > "$context/Containerfile"
+build_vm > "$state/out" 2> "$state/err" || fail "$(cat "$state/err")"
+grep -q 'as before' "$state/err" || fail "done again: $(cat "$state/err")"
+nothing_left
+echo "passed: images built by VMs of themselves"
