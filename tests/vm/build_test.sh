@@ -18,10 +18,9 @@ context=$state/context
 mkdir -p "$context/units"
 build_vm() { layerboot build --vm --oci-mount "$oci_mount" "$@" "$context" -- "${programs[@]}" --accel tcg; }
 nothing_left() {
-  same "VMs" "$(layerboot ps -aq)" ""
+  same "VMs" "$(layerboot ps --all --names)" ""
   same "locks of VMs" "$(ls "$state/data/layerboot/build/vms")" ""
-  pgrep -f "$state.*(qemu|vfsd)" > /dev/null && fail "something runs still"
-  return 0
+  ! pgrep -f "(qemu|vfsd).*$state" > /dev/null || fail "something runs still"
 }
 
 # What is not understood is said before anything is booted, with its line.
@@ -102,6 +101,20 @@ printf 'FROM %s\nCOPY units /units\nRUN echo built > /made\n' "$small" > "$conte
 same "build | run" "$(build_vm 2> "$state/err" | layerboot run -q --accel tcg -m 192m --rm "${programs[@]}" -- sh -c 'cat /made; ls /units')" \
   "$(printf 'built\nhello.service')"
 nothing_left
+
+# The same by buildah; and a kernel as an image, built by it as README has it.
+if command -v buildah > /dev/null && [ "$(id -u)" = 0 ]; then
+  kernel=$(echo "$state"/data/layerboot/kernels/*)
+  mkdir "$state/kernel"
+  cp "$kernel/modules.tar" "$kernel/vmlinuz" "$state/kernel"
+  printf 'FROM scratch\nADD modules.tar /\nCOPY vmlinuz /boot/vmlinuz-%s\n' "$(cat "$kernel/release")" > "$state/kernel/Containerfile"
+  layerboot build -q -t kernel:1 "$state/kernel" > "$state/out" 2> "$state/err" || fail "the kernel's image: $(cat "$state/err")"
+  printf 'FROM %s\nCOPY units /units\n' "$small" > "$context/Containerfile"
+  same "build | run, by buildah, on an image's kernel" \
+    "$(layerboot build "$context" 2> "$state/err" |
+      layerboot run -q --accel tcg -m 192m --rm --kernel image:kernel:1 "${programs[@]}" -- sh -c 'uname -r; ls /units')" \
+    "$(cat "$kernel/release"; echo hello.service)"
+fi
 printf 'FROM %s\nRUN true\n\nRUN echo said; exit 7\n' "$small" > "$context/Containerfile"
 if build_vm -t broken > "$state/out" 2> "$state/err"; then fail "a RUN that fails"; fi
 grep -q '^said' "$state/err" || fail "what it said is not there: $(cat "$state/err")"
@@ -126,7 +139,7 @@ nothing_left
 begin
 kill -KILL $building
 wait $building || true
-[ -n "$(layerboot ps -q)" ] || fail "no VM is left by a KILL, which was to be shown"
+[ -n "$(layerboot ps --names)" ] || fail "no VM is left by a KILL, which was to be shown"
 printf 'FROM %s\nRUN true\n' "$small" > "$context/Containerfile"
 build_vm > "$state/out" 2> "$state/err" || fail "$(cat "$state/err")"
 grep -q 'as before' "$state/err" || fail "done again: $(cat "$state/err")"

@@ -33,6 +33,15 @@ TEST(RunWays, TheTableHasEveryOptionOfRun) {
   EXPECT_FALSE(is_in_table("--no-such"));
 }
 
+TEST(RunWays, TheVmsOfABuildRunWhatTheContainerfileSays) {
+  for (const char* name : {"--name", "--detach", "--rm", "--env", "--user", "--entrypoint", "--ephemeral",
+                           "--disk-image", "--no-initrd", "--platform", "--password"})
+    EXPECT_FALSE(check_fits(RunWay::kBuild, {{.name = name, .values = {}}})) << name;
+  for (const char* name :
+       {"--memory", "--cpus", "--kernel", "--upper", "--volume", "--net", "--vfsd", "--disk", "--accel"})
+    EXPECT_TRUE(check_fits(RunWay::kBuild, {{.name = name, .values = {}}})) << name;
+}
+
 TEST(RunWays, ASettingThatIsKeptHasAnOption) {
   const auto members = settings_to_json({});
   for (const auto& [member, value] : members.items()) {

@@ -47,6 +47,30 @@ TEST_F(RunTool, WhatAToolShowsIsInNoResult) {
   EXPECT_EQ(out.error().text, "sh failed with exit status 4");
 }
 
+TEST_F(RunTool, AStatusThatIsAskedForIsNoError) {
+  ToolSpec spec;
+  int status = -1;
+  spec.argv = {"sh", "-c", "echo out; exit 5"};
+  spec.exit_status = &status;
+  EXPECT_EQ(run_tool(spec).value_or(""), "out\n");
+  EXPECT_EQ(status, 5);
+  spec.argv = {"sh", "-c", "kill -KILL $$"};
+  EXPECT_FALSE(run_tool(spec)) << "no status of its own";
+}
+
+TEST_F(RunTool, ItsInputIsWhatItIsGiven) {
+  ToolSpec spec;
+  spec.argv = {"cat"};
+  EXPECT_EQ(run_tool(spec).value_or("?"), "") << "else nothing";
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  ASSERT_EQ(::write(ends[1], "in", 2), 2);
+  ::close(ends[1]);
+  spec.input = ends[0];
+  EXPECT_EQ(run_tool(spec).value_or("?"), "in");
+  ::close(ends[0]);
+}
+
 TEST_F(RunTool, AMissingProgramIsNamed) {
   const auto out = run_tool({"no-such-program-here"});
   ASSERT_FALSE(out);
