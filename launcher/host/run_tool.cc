@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "launcher/host/pidfd.h"
 #include "launcher/host/signals.h"
 #include "oci-mount/base/exec_pointers.h"
 #include "oci-mount/base/files.h"
@@ -82,15 +83,17 @@ std::string find_program(const std::string& name, std::string_view path) {
 /// A running tool; killed with its group and reaped when dropped early.
 class Running {
  public:
-  explicit Running(pid_t pid) : pid_(pid) {}
+  Running(pid_t pid, std::chrono::milliseconds patience) : pid_(pid), patience_(patience) {}
   Running(const Running&) = delete;
   Running& operator=(const Running&) = delete;
   ~Running() {
     if (pid_ <= 0) return;
+    if (patience_.count() > 0) ask_to_end();
     ::kill(-pid_, SIGKILL);
     ::kill(pid_, SIGKILL);
     reap();
   }
+  [[nodiscard]] pid_t pid() const { return pid_; }
   int reap() {
     int status = 0;
     while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
@@ -100,8 +103,30 @@ class Running {
   }
 
  private:
+  void ask_to_end() const {
+    const auto pidfd = open_pidfd(pid_);
+    if (!pidfd) return;
+    ::kill(-pid_, SIGTERM);
+    pollfd end{pidfd->get(), POLLIN, 0};
+    [[maybe_unused]] const int ended = ::poll(&end, 1, static_cast<int>(patience_.count()));
+  }
+
   pid_t pid_;
+  std::chrono::milliseconds patience_;
 };
+
+/// Waits for its end, which a tool that has closed its outputs, or never had pipes for them, is not yet at.
+Result<int> wait_for_end(Running& running, const ToolSpec& spec) {
+  LB_ASSIGN(const UniqueFd pidfd, open_pidfd(running.pid()));
+  for (;;) {
+    LB_TRY(InterruptScope::check());
+    pollfd end{pidfd.get(), POLLIN, 0};
+    const int ready = ::poll(&end, 1, kTickMs);
+    if (ready < 0 && errno != EINTR) return errno_error("poll");
+    if (ready > 0) return running.reap();
+    if (spec.on_tick) spec.on_tick();
+  }
+}
 
 /// Takes what is there; false at the end of the pipe.
 Result<bool> drain(int fd, std::string& into) {
@@ -185,7 +210,7 @@ Result<std::string> run_tool(const ToolSpec& spec) {
   const pid_t pid = ::fork();
   if (pid < 0) return errno_error("cannot start ", spec.argv[0]);
   if (pid == 0) become_tool(tool, parent);
-  Running running(pid);
+  Running running(pid, spec.patience);
   out_pipe.write_end.reset();
   err_pipe.write_end.reset();
   status_pipe.write_end.reset();
@@ -202,7 +227,7 @@ Result<std::string> run_tool(const ToolSpec& spec) {
   std::string out;
   std::string err;
   LB_TRY(collect(spec, out_pipe.read_end.get(), err_pipe.read_end.get(), out, err));
-  const int status = running.reap();
+  LB_ASSIGN(const int status, wait_for_end(running, spec));
   if (WIFSIGNALED(status)) return fail(EIO, spec.argv[0], " was killed by signal ", WTERMSIG(status));
   if (spec.exit_status != nullptr) {
     *spec.exit_status = WEXITSTATUS(status);

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <functional>
@@ -37,9 +38,12 @@ struct ToolSpec {
   std::filesystem::path output_file;        // standard output goes here; empty: it is returned
   std::function<void()> on_tick;        // called about five times a second while the tool runs; may be empty
   std::function<void(pid_t)> on_start;  // called once, when it runs; may be empty
-  int input = -1;                       // its standard input, lent; below 0: /dev/null
-  int* exit_status = nullptr;           // gets it, and then none is an Error
-  std::string* messages = nullptr;      // gets the end of its standard error, where it has succeeded too
+  /// Where it has to be ended before its own end, it is asked to by SIGTERM and has so long: for one that
+  /// clears up.
+  std::chrono::milliseconds patience{0};
+  int input = -1;                   // its standard input, lent; below 0: /dev/null
+  int* exit_status = nullptr;       // gets it, and then none is an Error
+  std::string* messages = nullptr;  // gets the end of its standard error, where it has succeeded too
   bool shows_all = false;  // both its outputs go to our standard error, and are in no result and no Error
 };
 

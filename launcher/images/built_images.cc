@@ -1,6 +1,7 @@
 #include "launcher/images/built_images.h"
 
 #include <algorithm>
+#include <chrono>
 #include <system_error>
 
 #include "launcher/host/programs.h"
@@ -33,6 +34,7 @@ Result<std::string> supply_built(const StateDirs& dirs, const std::string& name,
   tool.argv = {script.string(), layout.string()};
   tool.argv.insert(tool.argv.end(), words.begin(), words.end());
   tool.shows_all = true;
+  tool.patience = std::chrono::seconds(15);  // for its mounts and its directory
   LB_TRY(run_tool(tool));
   return reference;
 }

@@ -1,6 +1,7 @@
 #include "launcher/images/image_build.h"
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 #include <system_error>
 
@@ -19,6 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxIdBytes = 256;
+/// For a builder that takes its container away.
+constexpr std::chrono::seconds kPatience{15};
 constexpr std::string_view kStagedName = "image";
 
 std::vector<std::string> buildah(const StateDirs& dirs, std::vector<std::string> words) {
@@ -46,6 +49,7 @@ Result<std::string> run_build(const StateDirs& dirs, const BuildOptions& options
   ToolSpec tool;
   tool.argv = buildah(dirs, build_words(options, id_file));
   tool.shows_all = true;
+  tool.patience = kPatience;
   auto built = run_tool(tool);
   if (!built && built.error().code == ENOENT)
     return fail(ENOENT, "buildah, which builds images, is not installed: apt-get install buildah");

@@ -125,7 +125,8 @@ nothing_left
 # Stopped while a RUN goes on, by Ctrl-C and by a KILL, after which the next build clears up.
 printf 'FROM %s\nRUN true\nRUN echo sleeping; sleep 1000\n' "$small" > "$context/Containerfile"
 begin() {
-  "$build/launcher/layerboot" build --vm --oci-mount "$oci_mount" "$context" -- "${programs[@]}" --accel tcg > "$state/out" 2> "$state/err" &
+  # A shell without job control has its jobs ignore the signal.
+  env --default-signal=INT "$build/launcher/layerboot" build --vm --oci-mount "$oci_mount" "$context" -- "${programs[@]}" --accel tcg > "$state/out" 2> "$state/err" &
   building=$!
   for ((i = 0; i < 600; ++i)); do grep -q '^sleeping' "$state/err" && return || sleep 0.2; done
   fail "the RUN does not begin: $(cat "$state/err")"

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <thread>
 
 #include "tests/launcher/kernel/scratch.h"
@@ -117,6 +118,45 @@ TEST_F(RunTool, AnInterruptKillsTheToolAndItsChildren) {
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+/// There are no pipes whose end would be waited for.
+TEST_F(RunTool, AnInterruptEndsAToolThatShowsAllToo) {
+  const auto begun = std::chrono::steady_clock::now();
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    const InterruptScope scope;
+    ToolSpec spec;
+    spec.argv = {"sleep", "60"};
+    spec.shows_all = true;
+    spec.on_start = [](pid_t) { ::kill(::getpid(), SIGTERM); };
+    const auto out = run_tool(spec);
+    ::_exit(!out && out.error().code == EINTR ? 7 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  ASSERT_TRUE(WIFEXITED(status)) << status;
+  EXPECT_EQ(WEXITSTATUS(status), 7);
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(30));
+}
+
+TEST_F(RunTool, AToolThatClearsUpHasTheTimeForIt) {
+  const auto mark = scratch_ / "cleared";
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    const InterruptScope scope;
+    ToolSpec spec;
+    const std::string us = std::to_string(::getpid());
+    spec.argv = {"sh", "-c",
+                 "trap 'touch " + mark.string() + "; exit' TERM; kill -INT " + us + "; sleep 60 & wait"};
+    spec.shows_all = true;
+    spec.patience = std::chrono::seconds(20);
+    ::_exit(run_tool(spec) ? 1 : 7);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  EXPECT_EQ(WEXITSTATUS(status), 7);
+  EXPECT_TRUE(std::filesystem::exists(mark));
 }
 
 TEST_F(RunTool, TheInterruptIsDeliveredWhenTheScopeEnds) {
