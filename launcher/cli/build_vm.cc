@@ -78,7 +78,14 @@ std::optional<std::string> listed(const BuildVmOptions& options, const std::stri
   ToolSpec tool;
   std::string ignored;
   int status = 0;
-  tool.argv = {options.oci_mount.string(), "-q", "ls", "-l", image, path};
+  tool.argv = {options.oci_mount.string(),
+               "-q",
+               "--platform",
+               store::platform_text(options.platform),
+               "ls",
+               "-l",
+               image,
+               path};
   tool.messages = &ignored;
   tool.exit_status = &status;
   const auto said = run_tool(tool);
