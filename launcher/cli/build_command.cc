@@ -1,5 +1,6 @@
 #include "launcher/cli/build_command.h"
 
+#include <cstdlib>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -89,8 +90,15 @@ class Build {
       if (known) {
         digest = *known;
       } else {
+        const std::string below = digest;
         LB_ASSIGN(digest, do_step(image, step, is_last ? build_.name : ""));
-        LB_TRY(cache_.keep(key, digest));
+        // What was changed while it was copied is not what the key says.
+        LB_ASSIGN(const std::string now, key_of(below, step));
+        if (now == key) {
+          LB_TRY(cache_.keep(key, digest));
+        } else {
+          log_warn("step ", i + 1, " is not kept for later builds: its files have changed meanwhile");
+        }
       }
       image = str_cat("image@", digest);
     }
@@ -102,6 +110,8 @@ class Build {
   Result<std::string> key_of(const std::string& below, const BuildStep& step) const {
     LB_ASSIGN(StepKey key, StepKey::begin(below));
     key.add(build_.platform);
+    const char* const epoch = std::getenv("SOURCE_DATE_EPOCH");
+    key.add(epoch != nullptr ? epoch : "");
     for (const std::string& change : step.changes) key.add(change);
     for (const BuildAction& action : step.actions) {
       key.add(std::to_string(static_cast<int>(action.kind)));
@@ -172,7 +182,7 @@ Result<std::string> build_in_vms(const StateDirs& dirs, const Options& options, 
   LB_ASSIGN(vms.oci_mount, find_oci_mount(options.oci_mount.empty() ? run.oci_mount : options.oci_mount));
   LB_TRY(make_directories(dirs.data));
   LB_TRY(make_directories(dirs.data / "build", 0700));
-  LB_TRY(BuildVm::remove_leftovers(dirs));
+  BuildVm::remove_leftovers(dirs);
   LB_ASSIGN(BuildCache cache, BuildCache::open(dirs.data / "build" / "steps", dirs.store()));
   return Build(dirs, build, std::move(vms), std::move(cache))
       .carry_out(base, image.manifest_digest.text(), plan);

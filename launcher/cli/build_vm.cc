@@ -42,12 +42,12 @@ Result<UniqueFd> try_lock(const fs::path& path, int flags) {
   return lock;
 }
 
-/// This program with these words.
+/// This program with these words. A person's configuration file is about the commands that the person gives.
 Result<std::vector<std::string>> ourselves(const std::vector<std::string>& words) {
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
   if (error) return fail(error.value(), "/proc/self/exe");
-  std::vector<std::string> argv = {program.string()};
+  std::vector<std::string> argv = {"env", "LAYERBOOT_CONFIG=", program.string()};
   argv.insert(argv.end(), words.begin(), words.end());
   return argv;
 }
@@ -56,6 +56,24 @@ Result<ToolSpec> tool_of(const std::vector<std::string>& words) {
   ToolSpec tool;
   LB_ASSIGN(tool.argv, ourselves(words));
   return tool;
+}
+
+/// A VM that can't be removed now keeps its lock's file, by which the next build finds it.
+void remove_with_lock(const StateDirs& dirs, const std::string& name) {
+  if (const auto gone = remove_vm(dirs, name); !gone) {
+    return log_warn("the build's VM ", name, " is left: ", gone.error().describe(),
+                    "; the next build removes it");
+  }
+  std::error_code ignored;
+  fs::remove(lock_directory(dirs) / name, ignored);
+}
+
+/// One that no VM has.
+std::string unused_name(const StateDirs& dirs) {
+  std::error_code error;
+  std::string name = str_cat(kNamePrefix, ::getpid());
+  while (fs::exists(VmPaths(dirs, name).state, error)) name += 'x';
+  return name;
 }
 
 /// Our own words around the tool's error are not helpful: its last line is.
@@ -119,20 +137,16 @@ BuildVm::BuildVm(BuildVm&& other) noexcept
 
 BuildVm::~BuildVm() {
   if (!lock_) return;
-  if (const auto gone = remove_vm(*dirs_, name_); !gone) log_warn(name_, ": ", gone.error().describe());
-  std::error_code ignored;
-  fs::remove(lock_directory(*dirs_) / name_, ignored);
+  remove_with_lock(*dirs_, name_);
 }
 
-Result<void> BuildVm::remove_leftovers(const StateDirs& dirs) {
+void BuildVm::remove_leftovers(const StateDirs& dirs) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(lock_directory(dirs), ignored)) {
     const auto lock = try_lock(entry.path(), 0);
     if (!lock) continue;
-    LB_TRY(remove_vm(dirs, entry.path().filename().string()));
-    fs::remove(entry.path(), ignored);
+    remove_with_lock(dirs, entry.path().filename().string());
   }
-  return {};
 }
 
 bool BuildVm::has_all(const std::string& image, const std::vector<BuildAction>& actions,
@@ -146,7 +160,7 @@ bool BuildVm::has_all(const std::string& image, const std::vector<BuildAction>& 
 Result<BuildVm> BuildVm::boot(const StateDirs& dirs, const std::string& image,
                               const BuildVmOptions& options) {
   LB_TRY(make_directories(lock_directory(dirs), 0700));
-  std::string name = str_cat(kNamePrefix, ::getpid());
+  std::string name = unused_name(dirs);
   LB_ASSIGN(UniqueFd lock, try_lock(lock_directory(dirs) / name, O_CREAT));
   BuildVm vm(dirs, std::move(name), options, std::move(lock));
   std::vector<std::string> words = {"run",    "--quiet", "--detach", "--wait",
@@ -183,6 +197,8 @@ Result<bool> BuildVm::has_directory(const std::string& path) {
   int status = 0;
   tool.exit_status = &status;
   LB_TRY(run_tool(tool));
+  if (status > 1)
+    return fail(EIO, "whether ", path, " is a directory can't be asked: test ended with ", status);
   return status == 0;
 }
 

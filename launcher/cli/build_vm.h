@@ -29,7 +29,7 @@ struct BuildVmOptions {
 class BuildVm {
  public:
   /// Removes what builds that were killed have left.
-  static Result<void> remove_leftovers(const StateDirs& dirs);
+  static void remove_leftovers(const StateDirs& dirs);
 
   /// Whether the image has it all: no VM is needed for directories that are there.
   static bool has_all(const std::string& image, const std::vector<BuildAction>& actions,
