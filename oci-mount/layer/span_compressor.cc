@@ -69,7 +69,9 @@ struct SpanCompressor::Context {
     isal_memory.resize(ISAL_DEF_LVL3_DEFAULT);
     // What can't be compressed is stored, in blocks of 65,535 bytes with 5 in front of each.
     piece.out.resize(piece.in.size() + piece.in.size() / kIsalRoomShare + kFlushBytes);
-    isal_zstream stream;
+    // All of it zero: the init leaves out hist_bits and more, by which the bytes would depend on what the
+    // stack held.
+    isal_zstream stream{};
     ::isal_deflate_stateless_init(&stream);
     stream.level = kIsalLevel;
     stream.level_buf = isal_memory.data();

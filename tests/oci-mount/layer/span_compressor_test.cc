@@ -6,6 +6,7 @@
 #include <zstd.h>
 
 #include <array>
+#include <cstdint>
 #include <filesystem>
 #include <random>
 #include <utility>
@@ -82,6 +83,25 @@ TEST(SpanCompressorBytesTest, AreTheSameHoweverManyThreadsThereAreAndHoweverItIs
     const std::string once = compressed(compression, text, 1, text.size());
     EXPECT_TRUE(once == compressed(compression, text, 4, 333));
     EXPECT_TRUE(once == compressed(compression, text, 0, 777'777)) << "without a thread";
+  }
+}
+
+/// 16 bits each, so that they are a distance's in whatever member they come to be.
+[[gnu::noinline]] void fill_stack(std::uint16_t value) {
+  std::array<volatile std::uint16_t, 1U << 17> filled;
+  for (auto& one : filled) one = value;
+}
+
+TEST(SpanCompressorBytesTest, DoNotDependOnWhatTheStackHeld) {
+  // What repeats is farther back than 2⁹ bytes.
+  const std::string piece = test::sample_bytes(5'000, 15);
+  std::string text;
+  for (int i = 0; i < 20; ++i) text += piece;
+  fill_stack(0);
+  const std::string once = compressed(store::Compression::kGzip, text, 0);
+  for (const unsigned other : {1U, 9U, 12U, 0xffffU}) {
+    fill_stack(static_cast<std::uint16_t>(other));
+    EXPECT_TRUE(once == compressed(store::Compression::kGzip, text, 0)) << other;
   }
 }
 
