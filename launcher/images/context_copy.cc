@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -211,6 +212,14 @@ Result<void> write_tar(const ContextCopy& copy, bool with_times, const PutTar& p
   return tar.finish();
 }
 
+/// Where the one source is a file.
+Result<std::optional<std::string>> name_of_single_file(const ContextCopy& copy) {
+  LB_ASSIGN(const auto sources, sources_of(copy));
+  std::error_code error;
+  if (sources.size() != 1 || fs::is_directory(sources.front(), error)) return std::nullopt;
+  return sources.front().filename().string();
+}
+
 }  // namespace
 
 Result<void> write_context_tar(const ContextCopy& copy, const PutTar& put) {
@@ -230,13 +239,15 @@ Result<store::Digest> digest_of_copy(const ContextCopy& copy) {
     hasher.update(bytes);
     return Result<void>();
   }));
+  // Behind the tar: where the target turns out to be a directory in the guest, a file keeps its name in it.
+  LB_ASSIGN(const auto name, name_of_single_file(copy));
+  if (name && !copy.action.into_directory) hasher.update(as_bytes(*name));
   return hasher.finish();
 }
 
 Result<bool> is_single_file(const ContextCopy& copy) {
-  LB_ASSIGN(const auto sources, sources_of(copy));
-  std::error_code error;
-  return sources.size() == 1 && !fs::is_directory(sources.front(), error);
+  LB_ASSIGN(const auto name, name_of_single_file(copy));
+  return name.has_value();
 }
 
 }  // namespace layerboot::launcher

@@ -29,7 +29,7 @@ Result<void> write_context_tar(const ContextCopy& copy, const PutTar& put);
 /// The same for a directory alone.
 Result<void> write_directory_tar(const std::string& directory, const PutTar& put);
 
-/// Of all that write_context_tar() gives but times.
+/// Of all that write_context_tar() gives but times, also `into_directory`, which is known in the guest alone.
 Result<store::Digest> digest_of_copy(const ContextCopy& copy);
 
 /// Whether the one source is a file, whose place depends on what the target is in the guest.

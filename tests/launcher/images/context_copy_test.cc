@@ -110,6 +110,15 @@ TEST_F(ContextCopyTest, TheDigestIsOfAllButTimes) {
   EXPECT_NE(digest(copy({"d"}, "/x", false)), other_mode);
 }
 
+/// The guest may have a directory at the target, where a file has its own name.
+TEST_F(ContextCopyTest, TheDigestIsOfAFilesNameToo) {
+  test::write_text(dir_ / "same", "first");
+  fs::permissions(dir_ / "same", fs::status(dir_ / "a.txt").permissions());
+  EXPECT_NE(digest(copy({"a.txt"}, "/etc", false)), digest(copy({"same"}, "/etc", false)));
+  EXPECT_EQ(digest(copy({"a.txt"}, "/etc", false)), digest(copy({"./a.tx?"}, "/etc", false)));
+  EXPECT_NE(digest(copy({"a.txt"}, "/etc", false)), digest(copy({"a.txt"}, "/srv", false)));
+}
+
 TEST_F(ContextCopyTest, NothingOfElsewhere) {
   const test::TempDir elsewhere;
   test::write_text(elsewhere / "secret", "s");
