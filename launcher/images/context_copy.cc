@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "guest-init/tar_header.h"
+#include "launcher/host/run_tool.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/printable.h"
@@ -235,9 +236,10 @@ Result<void> write_directory_tar(const std::string& directory, const PutTar& put
 
 Result<store::Digest> digest_of_copy(const ContextCopy& copy) {
   LB_ASSIGN(auto hasher, store::Hasher::create(store::HashAlgorithm::kSha256));
+  // Every file has a header, and so comes here; a context may be large.
   LB_TRY(write_tar(copy, false, [&hasher](std::span<const std::byte> bytes) {
     hasher.update(bytes);
-    return Result<void>();
+    return InterruptScope::check();
   }));
   // Behind the tar: where the target turns out to be a directory in the guest, a file keeps its name in it.
   LB_ASSIGN(const auto name, name_of_single_file(copy));

@@ -30,6 +30,7 @@ Result<void> write_context_tar(const ContextCopy& copy, const PutTar& put);
 Result<void> write_directory_tar(const std::string& directory, const PutTar& put);
 
 /// Of all that write_context_tar() gives but times, also `into_directory`, which is known in the guest alone.
+/// EINTR within an InterruptScope.
 Result<store::Digest> digest_of_copy(const ContextCopy& copy);
 
 /// Whether the one source is a file, whose place depends on what the target is in the guest.

@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <csignal>
 #include <filesystem>
 
 #include "guest-init/tar_header.h"
+#include "launcher/host/run_tool.h"
 #include "oci-mount/base/bytes.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/temp_dir.h"
@@ -137,6 +139,19 @@ TEST_F(ContextCopyTest, NothingOfElsewhere) {
   EXPECT_TRUE(list(added));
   added.action.refuses_archives = true;
   EXPECT_NE(why(added).find("which ADD would unpack"), std::string::npos);
+}
+
+TEST_F(ContextCopyTest, AnInterruptEndsTheDigest) {
+  {
+    const InterruptScope scope;
+    EXPECT_TRUE(digest_of_copy(copy({"d"}, "/x", false)));
+    ASSERT_EQ(::raise(SIGINT), 0);
+    const auto found = digest_of_copy(copy({"d"}, "/x", false));
+    ::signal(SIGINT, SIG_IGN);  // or the scope's end would end us
+    ASSERT_FALSE(found);
+    EXPECT_EQ(found.error().code, EINTR);
+  }
+  ::signal(SIGINT, SIG_DFL);
 }
 
 }  // namespace
