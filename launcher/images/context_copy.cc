@@ -93,7 +93,7 @@ Result<std::vector<fs::path>> sources_of(const ContextCopy& copy) {
 /// By what is at its beginning: what Docker's ADD unpacks.
 bool is_archive(std::span<const std::byte> begin) {
   const std::string_view text = as_text(begin);
-  return text.starts_with("\x1f\x8b") || text.starts_with("BZh") ||
+  return text.starts_with("\x1f\x8b") || text.starts_with("BZh") || text.starts_with("\x28\xb5\x2f\xfd") ||
          text.starts_with(
              "\xfd"
              "7zXZ") ||
@@ -120,6 +120,7 @@ class ContextTar {
         const std::string target =
             action.into_directory ? joined(action.target, source.filename().string()) : action.target;
         LB_TRY(add_directories(fs::path(target).parent_path()));
+        if (action.refuses_archives && fs::is_regular_file(real, error)) LB_TRY(refuse_archive(real));
         LB_TRY(add(real, target));
       }
     }
@@ -143,6 +144,16 @@ class ContextTar {
     return (fs::path(directory) / name).string();
   }
   Result<void> header(const TarEntry& entry) { return put_(as_bytes(guest_init::encode_tar_entry(entry))); }
+
+  /// Of a source itself: what a directory holds is not unpacked.
+  static Result<void> refuse_archive(const fs::path& path) {
+    LB_ASSIGN(const UniqueFd file, open_path(path, O_RDONLY | O_NOFOLLOW));
+    std::array<std::byte, kMagicBytes> begin;
+    const ssize_t got = ::pread(file.get(), begin.data(), begin.size(), 0);
+    if (got > 0 && is_archive(std::span(begin).first(static_cast<std::size_t>(got))))
+      return fail(ENOTSUP, path.string(), " is an archive, which ADD would unpack: COPY it, and RUN tar");
+    return {};
+  }
 
   Result<void> add_below(const fs::path& directory, const std::string& target) {
     std::error_code error;
@@ -185,11 +196,6 @@ class ContextTar {
     entry.kind = TarKind::kFile;
     entry.size_bytes = static_cast<std::uint64_t>(st.st_size);
     std::vector<std::byte> piece(kPieceBytes);
-    if (copy_.action.refuses_archives) {
-      const ssize_t got = ::pread(file.get(), piece.data(), kMagicBytes, 0);
-      if (got > 0 && is_archive(std::span(piece).first(static_cast<std::size_t>(got))))
-        return fail(ENOTSUP, path.string(), " is an archive, which ADD would unpack: COPY it, and RUN tar");
-    }
     LB_TRY(header(entry));
     for (std::uint64_t left = entry.size_bytes; left > 0;) {
       const ssize_t got = ::read(file.get(), piece.data(), std::min<std::uint64_t>(left, piece.size()));

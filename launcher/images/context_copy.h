@@ -18,7 +18,7 @@ using PutTar = std::function<Result<void>(std::span<const std::byte> bytes)>;
 /// (`into_directory`). Owner and mode are the action's; names come in the order of their bytes. Directories
 /// on the way are in it, 0755 and root's, for a guest that has none. ENOENT where nothing fits a source;
 /// EINVAL for one that leads out of the context, by symlinks too; ENOTSUP for what is neither file, directory
-/// nor symlink, and of ADD for an archive, which that would unpack.
+/// nor symlink, and of ADD for a source that is an archive, which that would unpack.
 struct ContextCopy {
   std::filesystem::path context;
   CopyAction action;

@@ -139,6 +139,18 @@ TEST_F(ContextCopyTest, NothingOfElsewhere) {
   EXPECT_TRUE(list(added));
   added.action.refuses_archives = true;
   EXPECT_NE(why(added).find("which ADD would unpack"), std::string::npos);
+  test::write_text(dir_ / "x.zst", "\x28\xb5\x2f\xfd\x04");
+  added.action.sources = {"x.zst"};
+  EXPECT_NE(why(added).find("which ADD would unpack"), std::string::npos);
+  added.action.sources = {"x.*"};
+  EXPECT_NE(why(added).find("which ADD would unpack"), std::string::npos);
+}
+
+TEST_F(ContextCopyTest, AnArchiveWithinADirectoryIsAFile) {
+  test::write_text(dir_ / "d/sub/x.tgz", "\x1f\x8b\x08");
+  ContextCopy added = copy({"d"}, "/", true);
+  added.action.refuses_archives = true;
+  EXPECT_EQ(why(added), "not refused");
 }
 
 TEST_F(ContextCopyTest, AnInterruptEndsTheDigest) {
