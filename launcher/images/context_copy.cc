@@ -132,7 +132,13 @@ class ContextTar {
     for (const fs::path& part : path.relative_path()) {
       whole /= part;
       if (part.empty() || !directories_.insert(whole.string()).second) continue;
-      LB_TRY(header({.kind = TarKind::kDirectory, .name = whole.string(), .target = {}, .mode = 0755}));
+      TarEntry entry;
+      entry.kind = TarKind::kDirectory;
+      entry.name = whole.string();
+      entry.mode = 0755;
+      entry.uid = copy_.action.uid;
+      entry.gid = copy_.action.gid;
+      LB_TRY(header(entry));
     }
     return {};
   }
