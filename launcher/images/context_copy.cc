@@ -30,6 +30,8 @@ constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 constexpr mode_t kPermissions = 07777;
 constexpr std::size_t kMagicBytes = 512;
 
+std::string shown(const fs::path& path) { return printable(path.string()); }
+
 std::vector<std::string> names_in(const fs::path& directory, std::error_code& error) {
   std::vector<std::string> names;
   for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error))
@@ -69,11 +71,11 @@ bool leads_out(const std::string& source) {
 Result<fs::path> resolved(const fs::path& context, const fs::path& path) {
   std::error_code error;
   const fs::path root = fs::canonical(context, error);
-  if (error) return fail(error.value(), context.string());
+  if (error) return fail(error.value(), shown(context));
   const fs::path real = fs::canonical(path, error);
-  if (error) return fail(error.value(), path.string());
+  if (error) return fail(error.value(), shown(path));
   const auto [rest, inside] = std::ranges::mismatch(root, real);
-  if (rest != root.end()) return fail(EINVAL, path.string(), " leads out of the context, to ", real.string());
+  if (rest != root.end()) return fail(EINVAL, shown(path), " leads out of the context, to ", shown(real));
   return real;
 }
 
@@ -157,7 +159,7 @@ class ContextTar {
     std::array<std::byte, kMagicBytes> begin;
     const ssize_t got = ::pread(file.get(), begin.data(), begin.size(), 0);
     if (got > 0 && is_archive(std::span(begin).first(static_cast<std::size_t>(got))))
-      return fail(ENOTSUP, path.string(), " is an archive, which ADD would unpack: COPY it, and RUN tar");
+      return fail(ENOTSUP, shown(path), " is an archive, which ADD would unpack: COPY it, and RUN tar");
     return {};
   }
 
@@ -166,13 +168,13 @@ class ContextTar {
     for (const std::string& name : names_in(directory, error)) {
       LB_TRY(add(directory / name, joined(target, name)));
     }
-    if (error) return fail(error.value(), directory.string());
+    if (error) return fail(error.value(), shown(directory));
     return {};
   }
 
   Result<void> add(const fs::path& path, const std::string& target) {
     struct stat st{};
-    if (::lstat(path.c_str(), &st) != 0) return errno_error(path.string());
+    if (::lstat(path.c_str(), &st) != 0) return errno_error(shown(path));
     const CopyAction& action = copy_.action;
     TarEntry entry;
     entry.name = target.substr(1);
@@ -187,26 +189,26 @@ class ContextTar {
       return add_below(path, target);
     }
     if (!S_ISLNK(st.st_mode))
-      return fail(ENOTSUP, path.string(), " is neither a file nor a directory nor a symlink");
+      return fail(ENOTSUP, shown(path), " is neither a file nor a directory nor a symlink");
     std::error_code error;
     entry.kind = TarKind::kSymlink;
     entry.target = fs::read_symlink(path, error).string();
-    if (error) return fail(error.value(), path.string());
+    if (error) return fail(error.value(), shown(path));
     return header(entry);
   }
 
   Result<void> add_file(const fs::path& path, TarEntry& entry) {
     LB_ASSIGN(const UniqueFd file, open_path(path, O_RDONLY | O_NOFOLLOW));
     struct stat st{};
-    if (::fstat(file.get(), &st) != 0) return errno_error(path.string());
+    if (::fstat(file.get(), &st) != 0) return errno_error(shown(path));
     entry.kind = TarKind::kFile;
     entry.size_bytes = static_cast<std::uint64_t>(st.st_size);
     std::vector<std::byte> piece(kPieceBytes);
     LB_TRY(header(entry));
     for (std::uint64_t left = entry.size_bytes; left > 0;) {
       const ssize_t got = ::read(file.get(), piece.data(), std::min<std::uint64_t>(left, piece.size()));
-      if (got < 0) return errno_error(path.string());
-      if (got == 0) return fail(EIO, path.string(), " became shorter while it was read");
+      if (got < 0) return errno_error(shown(path));
+      if (got == 0) return fail(EIO, shown(path), " became shorter while it was read");
       LB_TRY(put_(std::span(piece).first(static_cast<std::size_t>(got))));
       left -= static_cast<std::uint64_t>(got);
     }

@@ -167,5 +167,14 @@ TEST_F(ContextCopyTest, AnInterruptEndsTheDigest) {
   ::signal(SIGINT, SIG_DFL);
 }
 
+TEST_F(ContextCopyTest, ANameForgesNoLineOfAMessage) {
+  ASSERT_EQ(::mkfifo((dir_ / "d/a\nerror: b").c_str(), 0600), 0);
+  const std::string said = why(copy({"d"}, "/y", false));
+  EXPECT_NE(said.find("a\\012error: b is neither a file"), std::string::npos) << said;
+  fs::create_symlink("/", dir_ / "c\nd");
+  const std::string led = why(copy({"c?d"}, "/y", false));
+  EXPECT_NE(led.find("c\\012d leads out"), std::string::npos) << led;
+}
+
 }  // namespace
 }  // namespace layerboot::launcher
