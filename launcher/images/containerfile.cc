@@ -79,6 +79,13 @@ Result<Instruction> make_instruction(unsigned line, std::string_view text) {
   return made;
 }
 
+/// By a backslash that no other one escapes.
+bool is_continued(std::string_view line) {
+  const auto before = line.find_last_not_of('\\');
+  const std::size_t backslashes = before == std::string_view::npos ? line.size() : line.size() - before - 1;
+  return backslashes % 2 == 1;
+}
+
 /// Joins lines to instructions.
 class Lines {
  public:
@@ -92,7 +99,7 @@ class Lines {
     if (bare.empty()) return {};
     only_comments_ = false;
     if (begun_ == 0) begun_ = number;
-    const bool goes_on = bare.ends_with('\\');
+    const bool goes_on = is_continued(bare);
     // The blanks in front of a continued line are the instruction's.
     line = line.substr(0, line.find_last_not_of(kBlanks) + 1);
     if (goes_on) line.remove_suffix(1);

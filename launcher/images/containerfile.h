@@ -1,9 +1,9 @@
 // A Containerfile taken apart into its instructions. Pure.
 //
-// As Docker's reference of the Dockerfile has them: a `\` at the end continues a line, lines that begin with
-// a
-// '#' are comments, also between continued ones. Stricter where something would else be done otherwise than
-// meant: here-documents, another escape character and unknown instructions are refused, by name and line.
+// As Docker's reference of the Dockerfile has them: a `\` at the end that no other one escapes continues a
+// line, and lines that begin with a '#' are comments, also between continued ones. Stricter where something
+// would else be done otherwise than meant: here-documents, another escape character and unknown instructions
+// are refused, by name and line.
 #pragma once
 
 #include <cstddef>

@@ -45,6 +45,15 @@ TEST(Containerfile, LinesGoOnAndCommentsAreNone) {
   EXPECT_TRUE(parsed("").empty());
 }
 
+TEST(Containerfile, AnEscapedBackslashGoesOnNowhere) {
+  const auto found = parsed("ENV A=C:\\\\\nRUN a\\\\\\\n b\nRUN c \\\\  \r\nRUN d\n");
+  ASSERT_EQ(found.size(), 4U);
+  EXPECT_EQ(found[0].text, "A=C:\\\\");
+  EXPECT_EQ(found[1].text, "a\\\\ b") << "the third one does";
+  EXPECT_EQ(found[2].text, "c \\\\");
+  EXPECT_EQ(found[3].line, 5U);
+}
+
 TEST(Containerfile, WhatIsNotKnownIsRefusedByNameAndLine) {
   EXPECT_NE(refused("FROM a\n\nHEALTHCHECK NONE\n").find("line 3: HEALTHCHECK is not known to build --vm"),
             std::string::npos);
@@ -90,6 +99,12 @@ BuildPlan planned(std::string_view text, const BuildArguments& arguments = {},
   auto plan = plan_build(parsed(text), arguments, base);
   EXPECT_TRUE(plan) << plan.error().describe();
   return plan ? *std::move(plan) : BuildPlan();
+}
+
+std::string why_not(std::string_view text) {
+  const auto plan = plan_build(parsed(text), {}, {});
+  EXPECT_FALSE(plan) << text.substr(0, 500);
+  return plan ? std::string() : plan.error().describe();
 }
 
 TEST(BuildPlan, AStepIsWhatIsCopiedAndOneRun) {
@@ -143,6 +158,7 @@ TEST(BuildPlan, ArgumentsCountWhereTheyAreDeclared) {
   EXPECT_EQ(base_of_build(from, {}).value_or(""), "debian:12");
   EXPECT_EQ(base_of_build(from, {{"V", "11"}}).value_or(""), "debian:11");
   EXPECT_EQ(base_of_build(parsed("FROM a AS b"), {}).value_or(""), "a");
+  EXPECT_EQ(base_of_build(parsed("FROM a as b"), {}).value_or(""), "a");
   EXPECT_FALSE(parse_build_arguments({"=x"}));
   EXPECT_EQ(parse_build_arguments({"A=b=c", "NOT_IN_OUR_ENVIRONMENT"}).value_or(BuildArguments()),
             (BuildArguments{{"A", "b=c"}}));
@@ -161,11 +177,6 @@ TEST(BuildPlan, TheConfigurationIsWhatCommitTakes) {
 }
 
 TEST(BuildPlan, WhatIsNotUnderstoodIsSaidWithItsLine) {
-  const auto why = [](std::string_view text) {
-    const auto plan = plan_build(parsed(text), {}, {});
-    EXPECT_FALSE(plan) << text;
-    return plan ? std::string() : plan.error().describe();
-  };
   const std::vector<std::pair<const char*, const char*>> cases = {
       {"FROM a\nCOPY x", "line 2: COPY x: it needs a source and a target"},
       {"FROM a\nCOPY x y /z", "which ends with a /"},
@@ -186,7 +197,8 @@ TEST(BuildPlan, WhatIsNotUnderstoodIsSaidWithItsLine) {
       {"FROM a\nWORKDIR $x", "it says no directory"},
       {"FROM a\nUSER ${x:?y}", "is to go on with"},
   };
-  for (const auto& [text, said] : cases) EXPECT_NE(why(text).find(said), std::string::npos) << why(text);
+  for (const auto& [text, said] : cases)
+    EXPECT_NE(why_not(text).find(said), std::string::npos) << why_not(text);
   for (const char* bad : {"RUN x\nFROM a", "ARG x=1", "FROM scratch", "FROM a b", "FROM --platform=x a",
                           "FROM a\nFROM b", "FROM $none", "FROM ''"})
     EXPECT_FALSE(base_of_build(parsed(bad), {})) << bad;
