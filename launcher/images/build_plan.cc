@@ -22,6 +22,9 @@ namespace {
 using store::Json;
 
 constexpr unsigned kMaxMode = 07777;
+constexpr std::size_t kMaxVariablesBytes = std::size_t{1} << 20;
+/// Of all that the steps say: each RUN has the variables too.
+constexpr std::size_t kMaxPlanBytes = std::size_t{64} << 20;
 /// Docker's, which needs no ARG, and is in no image.
 constexpr std::array<std::string_view, 8> kKnownArguments = {"HTTP_PROXY",  "http_proxy", "HTTPS_PROXY",
                                                              "https_proxy", "FTP_PROXY",  "ftp_proxy",
@@ -42,6 +45,20 @@ bool is_name(std::string_view text) {
     return std::isalnum(c) != 0 || c == '_' || c == '.' || c == '-';
   };
   return !text.empty() && std::ranges::all_of(text, is_good);
+}
+
+using Values = std::map<std::string, std::string, std::less<>>;
+
+/// `bytes` is of all values that one counts together.
+Result<void> set_value(Values& values, std::size_t& bytes, const std::string& name,
+                       const std::string& value) {
+  const auto [at, is_new] = values.try_emplace(name);
+  if (is_new) bytes += name.size();
+  bytes = bytes - at->second.size() + value.size();
+  at->second = value;
+  if (bytes > kMaxVariablesBytes)
+    return fail(EINVAL, "the variables come to more than ", kMaxVariablesBytes >> 20, " MiB");
+  return {};
 }
 
 /// NAME[=VALUE]…, each as it is written, expanded by `lookup`.
@@ -84,7 +101,10 @@ class Planner {
   Planner(const BuildArguments& arguments, const store::ImageConfig& base) : arguments_(arguments) {
     for (const std::string& variable : base.env) {
       const auto equals = variable.find('=');
-      if (equals != std::string::npos) environment_[variable.substr(0, equals)] = variable.substr(equals + 1);
+      if (equals == std::string::npos) continue;
+      // What is there is there: the next ENV or ARG says where it is too much.
+      [[maybe_unused]] const auto set =
+          set_value(environment_, variables_bytes_, variable.substr(0, equals), variable.substr(equals + 1));
     }
     user_ = base.user;
     if (!base.working_dir.empty()) directory_ = absolute_in("/", base.working_dir);
@@ -143,8 +163,19 @@ class Planner {
   Result<void> change(std::string instruction) {
     Json nothing = Json::object();
     LB_TRY(apply_change(nothing, instruction));
+    LB_TRY(count(instruction));
     step_.changes.push_back(std::move(instruction));
     note_step();
+    return {};
+  }
+
+  Result<void> count(std::string_view text) {
+    plan_bytes_ += text.size();
+    if (plan_bytes_ <= kMaxPlanBytes) return {};
+    return fail(EINVAL, "all steps come to more than ", kMaxPlanBytes >> 20, " MiB");
+  }
+  Result<void> count(const std::vector<std::string>& texts) {
+    for (const std::string& text : texts) LB_TRY(count(text));
     return {};
   }
 
@@ -168,12 +199,16 @@ class Planner {
     action.run.user = user_;
     action.run.directory = directory_;
     action.run.environment = variables_of_run();
+    LB_TRY(count(action.run.command));
+    LB_TRY(count(action.run.environment));
+    LB_TRY(count(user_));
+    LB_TRY(count(directory_));
     step_.said = said_;
     close_step();
     return {};
   }
   [[nodiscard]] std::vector<std::string> variables_of_run() const {
-    std::map<std::string, std::string, std::less<>> all = scope_;
+    Values all = scope_;
     for (const std::string_view name : kKnownArguments) {
       if (const auto given = arguments_.find(name); given != arguments_.end()) all.insert(*given);
     }
@@ -240,10 +275,15 @@ class Planner {
     if (words.size() > 1 && !action.into_directory)
       return fail(EINVAL, "several sources need a directory for a target, which ends with a /");
     action.sources = std::move(words);
+    LB_TRY(count(action.sources));
+    LB_TRY(count(action.target));
     add_action(BuildAction::Kind::kCopy).copy = std::move(action);
     return {};
   }
 
+  Result<void> set_argument(const std::string& name, const std::string& value) {
+    return set_value(scope_, variables_bytes_, name, value);
+  }
   Result<void> argument(std::string_view text) {
     LB_ASSIGN(const auto pairs, pairs_in(text, lookup()));
     for (const Pair& pair : pairs) {
@@ -252,11 +292,11 @@ class Planner {
       const auto given = arguments_.find(pair.key);
       const auto global = globals_.find(pair.key);
       if (given != arguments_.end()) {
-        scope_[pair.key] = given->second;
+        LB_TRY(set_argument(pair.key, given->second));
       } else if (pair.value) {
-        scope_[pair.key] = *pair.value;
+        LB_TRY(set_argument(pair.key, *pair.value));
       } else if (global != globals_.end()) {
-        scope_[pair.key] = global->second;
+        LB_TRY(set_argument(pair.key, global->second));
       }
     }
     return {};
@@ -283,7 +323,7 @@ class Planner {
     std::string instruction = "ENV";
     for (const Pair& pair : pairs) {
       instruction += str_cat(' ', as_one_word(str_cat(pair.key, '=', *pair.value)));
-      environment_[pair.key] = *pair.value;
+      LB_TRY(set_value(environment_, variables_bytes_, pair.key, *pair.value));
     }
     return change(std::move(instruction));
   }
@@ -326,21 +366,22 @@ class Planner {
   BuildPlan plan_;
   BuildStep step_;  // so far
   std::string said_;
-  std::map<std::string, std::string, std::less<>> environment_;
-  std::map<std::string, std::string, std::less<>> globals_;
-  std::map<std::string, std::string, std::less<>> scope_;  // of ARG
-  std::set<std::string, std::less<>> used_;                // of the arguments
+  Values environment_;
+  Values globals_;
+  Values scope_;                     // of ARG
+  std::size_t variables_bytes_ = 0;  // of the environment and the scope
+  std::size_t plan_bytes_ = 0;
+  std::set<std::string, std::less<>> used_;  // of the arguments
   std::string user_;
   std::string directory_ = "/";
   std::vector<std::string> shell_ = {"/bin/sh", "-c"};
   bool has_command_ = false;
 };
 
-using Globals = std::map<std::string, std::string, std::less<>>;
-
 /// Of the ARGs before FROM.
-Result<Globals> globals_of(const std::vector<Instruction>& instructions, const BuildArguments& arguments) {
-  Globals globals;
+Result<Values> globals_of(const std::vector<Instruction>& instructions, const BuildArguments& arguments) {
+  Values globals;
+  std::size_t bytes = 0;
   const Variables lookup = [&globals](std::string_view name) -> std::optional<std::string> {
     const auto set = globals.find(name);
     return set == globals.end() ? std::nullopt : std::optional(set->second);
@@ -352,11 +393,13 @@ Result<Globals> globals_of(const std::vector<Instruction>& instructions, const B
     if (!pairs) return while_doing(pairs.error(), said_at(given));
     for (const Pair& pair : *pairs) {
       const auto value = arguments.find(pair.key);
+      Result<void> set;
       if (value != arguments.end()) {
-        globals[pair.key] = value->second;
+        set = set_value(globals, bytes, pair.key, value->second);
       } else if (pair.value) {
-        globals[pair.key] = *pair.value;
+        set = set_value(globals, bytes, pair.key, *pair.value);
       }
+      if (!set) return while_doing(set.error(), said_at(given));
     }
   }
   return globals;
@@ -383,7 +426,7 @@ Result<BuildArguments> parse_build_arguments(const std::vector<std::string>& tex
 Result<std::string> base_of_build(const std::vector<Instruction>& instructions,
                                   const BuildArguments& arguments) {
   const auto from = std::ranges::find(instructions, "FROM", &Instruction::word);
-  LB_ASSIGN(const Globals globals, globals_of(instructions, arguments));
+  LB_ASSIGN(const Values globals, globals_of(instructions, arguments));
   if (from == instructions.end()) return fail(EINVAL, "it has no FROM");
   const auto refused = [&from](const auto&... why) { return fail(ENOTSUP, said_at(*from), ": ", why...); };
   if (!from->flags.empty()) return refused("build --vm knows no ", printable(from->flags.front()));
@@ -407,7 +450,7 @@ Result<std::string> base_of_build(const std::vector<Instruction>& instructions,
 Result<BuildPlan> plan_build(const std::vector<Instruction>& instructions, const BuildArguments& arguments,
                              const store::ImageConfig& base) {
   Planner planner(arguments, base);
-  LB_ASSIGN(const Globals globals, globals_of(instructions, arguments));
+  LB_ASSIGN(const Values globals, globals_of(instructions, arguments));
   for (const auto& [name, value] : globals) {
     planner.set_global(name, value);
     planner.note_used(name);

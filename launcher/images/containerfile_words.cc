@@ -28,6 +28,7 @@ class Expander {
         continue;
       }
       LB_ASSIGN(words.emplace_back(), piece([](char c) { return is_blank(c); }, 0));
+      taken_bytes_ += words.back().size();
     }
     return words;
   }
@@ -59,6 +60,8 @@ class Expander {
       } else {
         out += c;
       }
+      if (taken_bytes_ + out.size() > kMaxExpandedBytes)
+        return fail(EINVAL, "with its variables it comes to more than ", kMaxExpandedBytes >> 20, " MiB");
     }
     if (quote != '\0') return fail(EINVAL, "a quotation has no end");
     return out;
@@ -106,6 +109,7 @@ class Expander {
   std::string_view text_;
   const Variables& variables_;
   std::size_t at_ = 0;
+  std::size_t taken_bytes_ = 0;  // by words that are done
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 // variable that is not there is empty, as Docker has it.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <optional>
 #include <string>
@@ -15,6 +16,9 @@
 #include "oci-mount/base/result.h"
 
 namespace layerboot::launcher {
+
+/// Of one text, or of all words of one.
+inline constexpr std::size_t kMaxExpandedBytes = std::size_t{1} << 20;
 
 using Variables = std::function<std::optional<std::string>(std::string_view name)>;
 

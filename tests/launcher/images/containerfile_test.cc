@@ -94,6 +94,19 @@ TEST(ContainerfileWords, AreQuotedAndExpanded) {
   EXPECT_FALSE(expand_words(deep, sample)) << "no stack is that deep";
 }
 
+TEST(ContainerfileWords, DoNotGrowForEver) {
+  const std::string value(kMaxExpandedBytes / 2, 'x');
+  const Variables half = [&value](std::string_view) { return std::optional(value); };
+  EXPECT_EQ(expand_text("$V$V", half).value_or("?").size(), kMaxExpandedBytes);
+  for (const char* more :
+       {"$V$V$V", "$V $V $V", "${V:+$V$V$V}", "${none:+${V:+$V${V:+$V$V}}}", "\"$V$V\"x"}) {
+    const auto text = expand_text(more, half);
+    ASSERT_FALSE(text) << more;
+    EXPECT_EQ(text.error().code, EINVAL);
+  }
+  EXPECT_FALSE(expand_words("$V $V $V", half)) << "all words together";
+}
+
 BuildPlan planned(std::string_view text, const BuildArguments& arguments = {},
                   const store::ImageConfig& base = {}) {
   auto plan = plan_build(parsed(text), arguments, base);
@@ -174,6 +187,30 @@ TEST(BuildPlan, TheConfigurationIsWhatCommitTakes) {
             (Strings{"CMD []", R"(ENTRYPOINT ["/init"])", R"(CMD ["/bin/bash","-ec","a \"b\""])",
                      R"(LABEL "x=1 \"2" "y=z")", R"(LABEL "k=the rest")", R"(EXPOSE "80" "53/udp")",
                      R"(VOLUME "/a" "/b")", R"(VOLUME ["/c d"])", "STOPSIGNAL SIGTERM"}));
+}
+
+TEST(BuildPlan, VariablesGrowToABound) {
+  std::string doubling = "FROM a\nENV V=" + std::string(1024, 'v') + "\n";
+  for (int i = 0; i < 10; ++i) doubling += "ENV V=$V$V\n";
+  const std::string too_large = why_not(doubling);
+  EXPECT_NE(too_large.find("line 12: ENV V=$V$V"), std::string::npos) << too_large;
+  EXPECT_NE(too_large.find("more than 1 MiB"), std::string::npos) << too_large;
+  const std::string large(300 << 10, 'v');
+  for (const char* word : {"ENV", "ARG"}) {
+    std::string many = "FROM a\n";
+    for (const char* name : {"A", "B", "C", "D"}) many += str_cat(word, ' ', name, '=', large, '\n');
+    EXPECT_NE(why_not(many).find(str_cat("line 5: ", word)), std::string::npos) << why_not(many);
+    EXPECT_NE(why_not(many).find("more than 1 MiB"), std::string::npos) << why_not(many);
+  }
+  std::string before;
+  for (const char* name : {"A", "B", "C", "D"}) before += str_cat("ARG ", name, '=', large, '\n');
+  EXPECT_FALSE(base_of_build(parsed(before + "FROM a\n"), {}));
+  std::string again = "FROM a\n";
+  for (int i = 0; i < 4; ++i) again += str_cat("ENV A=", large, '\n');
+  EXPECT_EQ(planned(again).steps.size(), 1U) << "one takes the place of the other";
+  std::string runs = "FROM a\nENV A=" + large + "\n";
+  for (int i = 0; i < 300; ++i) runs += "RUN x\n";
+  EXPECT_NE(why_not(runs).find("more than 64 MiB"), std::string::npos) << why_not(runs);
 }
 
 TEST(BuildPlan, WhatIsNotUnderstoodIsSaidWithItsLine) {
