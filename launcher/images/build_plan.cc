@@ -61,6 +61,26 @@ Result<void> set_value(Values& values, std::size_t& bytes, const std::string& na
   return {};
 }
 
+/// What docker has for TARGETPLATFORM, TARGETOS, TARGETARCH and TARGETVARIANT, and the same with BUILD for a
+/// `prefix`; nothing for other names.
+std::optional<std::string> platform_value(std::string_view name, std::string_view prefix,
+                                          const store::Platform& platform) {
+  if (!name.starts_with(prefix)) return {};
+  name.remove_prefix(prefix.size());
+  if (name == "PLATFORM") return store::platform_text(platform);
+  if (name == "OS") return platform.os;
+  if (name == "ARCH") return platform.architecture;
+  if (name == "VARIANT") return platform.variant;
+  return {};
+}
+std::optional<std::string> value_of_target(std::string_view name, const store::Platform& platform) {
+  return platform_value(name, "TARGET", platform);
+}
+/// Of this machine.
+std::optional<std::string> value_of_builder(std::string_view name) {
+  return platform_value(name, "BUILD", store::host_platform());
+}
+
 /// NAME[=VALUE]…, each as it is written, expanded by `lookup`.
 struct Pair {
   std::string key;
@@ -107,6 +127,7 @@ class Planner {
           set_value(environment_, variables_bytes_, variable.substr(0, equals), variable.substr(equals + 1));
     }
     user_ = base.user;
+    target_ = base.platform;
     if (!base.working_dir.empty()) directory_ = absolute_in("/", base.working_dir);
   }
 
@@ -297,6 +318,13 @@ class Planner {
         LB_TRY(set_argument(pair.key, *pair.value));
       } else if (global != globals_.end()) {
         LB_TRY(set_argument(pair.key, global->second));
+      } else if (const auto builder = value_of_builder(pair.key)) {
+        LB_TRY(set_argument(pair.key, *builder));
+      } else if (const auto target = value_of_target(pair.key, target_)) {
+        if (target_.os.empty() || target_.architecture.empty())
+          return fail(ENOTSUP, "the image below does not say for which platform it is: give --build-arg ",
+                      pair.key, "=…");
+        LB_TRY(set_argument(pair.key, *target));
       }
     }
     return {};
@@ -372,38 +400,70 @@ class Planner {
   std::size_t variables_bytes_ = 0;  // of the environment and the scope
   std::size_t plan_bytes_ = 0;
   std::set<std::string, std::less<>> used_;  // of the arguments
+  store::Platform target_;
   std::string user_;
   std::string directory_ = "/";
   std::vector<std::string> shell_ = {"/bin/sh", "-c"};
   bool has_command_ = false;
 };
 
-/// Of the ARGs before FROM.
-Result<Values> globals_of(const std::vector<Instruction>& instructions, const BuildArguments& arguments) {
-  Values globals;
-  std::size_t bytes = 0;
-  const Variables lookup = [&globals](std::string_view name) -> std::optional<std::string> {
-    const auto set = globals.find(name);
-    return set == globals.end() ? std::nullopt : std::optional(set->second);
-  };
-  for (const Instruction& given : instructions) {
-    if (given.word == "FROM") break;
-    if (given.word != "ARG") return fail(EINVAL, said_at(given), ": only ARG may be before FROM");
-    auto pairs = pairs_in(given.text, lookup);
-    if (!pairs) return while_doing(pairs.error(), said_at(given));
-    for (const Pair& pair : *pairs) {
-      const auto value = arguments.find(pair.key);
-      Result<void> set;
-      if (value != arguments.end()) {
-        set = set_value(globals, bytes, pair.key, value->second);
-      } else if (pair.value) {
-        set = set_value(globals, bytes, pair.key, *pair.value);
-      }
-      if (!set) return while_doing(set.error(), said_at(given));
+/// What is known before FROM, and in it.
+class GlobalScope {
+ public:
+  explicit GlobalScope(const BuildArguments& arguments) : arguments_(arguments) {}
+
+  /// All before FROM.
+  Result<void> take(const std::vector<Instruction>& instructions) {
+    for (const Instruction& given : instructions) {
+      if (given.word == "FROM") break;
+      if (given.word != "ARG") return fail(EINVAL, said_at(given), ": only ARG may be before FROM");
+      if (const auto taken = declare(given.text); !taken) return while_doing(taken.error(), said_at(given));
     }
+    return {};
   }
-  return globals;
-}
+  Result<std::vector<std::string>> words(std::string_view text) {
+    LB_ASSIGN(auto words, expand_words(text, lookup()));
+    LB_TRY(check_known());
+    return words;
+  }
+  [[nodiscard]] const Values& values() const { return values_; }
+
+ private:
+  Result<void> declare(std::string_view text) {
+    LB_ASSIGN(const auto pairs, pairs_in(text, lookup()));
+    LB_TRY(check_known());
+    for (const Pair& pair : pairs) {
+      const auto given = arguments_.find(pair.key);
+      const auto value = given != arguments_.end() ? std::optional(given->second) : pair.value;
+      if (value) {
+        LB_TRY(set_value(values_, bytes_, pair.key, *value));
+      } else {
+        lookup()(pair.key);
+        LB_TRY(check_known());
+      }
+    }
+    return {};
+  }
+  /// The builder's platform needs no ARG here, as docker has it.
+  Variables lookup() {
+    return [this](std::string_view name) -> std::optional<std::string> {
+      if (const auto set = values_.find(name); set != values_.end()) return set->second;
+      if (value_of_target(name, {})) unknown_ = name;
+      return value_of_builder(name);
+    };
+  }
+  /// Not what is empty, where Docker has something.
+  Result<void> check_known() const {
+    if (unknown_.empty()) return {};
+    return fail(ENOTSUP, unknown_, " is known behind FROM only: give --build-arg ", unknown_, "=…, and ARG ",
+                unknown_);
+  }
+
+  const BuildArguments& arguments_;
+  Values values_;
+  std::size_t bytes_ = 0;
+  std::string unknown_;  // that was asked for
+};
 
 }  // namespace
 
@@ -426,15 +486,12 @@ Result<BuildArguments> parse_build_arguments(const std::vector<std::string>& tex
 Result<std::string> base_of_build(const std::vector<Instruction>& instructions,
                                   const BuildArguments& arguments) {
   const auto from = std::ranges::find(instructions, "FROM", &Instruction::word);
-  LB_ASSIGN(const Values globals, globals_of(instructions, arguments));
+  GlobalScope globals(arguments);
+  LB_TRY(globals.take(instructions));
   if (from == instructions.end()) return fail(EINVAL, "it has no FROM");
   const auto refused = [&from](const auto&... why) { return fail(ENOTSUP, said_at(*from), ": ", why...); };
   if (!from->flags.empty()) return refused("build --vm knows no ", printable(from->flags.front()));
-  const auto words =
-      expand_words(from->text, [&globals](std::string_view name) -> std::optional<std::string> {
-        const auto set = globals.find(name);
-        return set == globals.end() ? std::nullopt : std::optional(set->second);
-      });
+  const auto words = globals.words(from->text);
   if (!words) return while_doing(words.error(), said_at(*from));
   // "FROM image AS name", which nothing refers to.
   if (words->empty() || (words->size() != 1 && words->size() != 3)) return refused("it is to name one image");
@@ -450,8 +507,9 @@ Result<std::string> base_of_build(const std::vector<Instruction>& instructions,
 Result<BuildPlan> plan_build(const std::vector<Instruction>& instructions, const BuildArguments& arguments,
                              const store::ImageConfig& base) {
   Planner planner(arguments, base);
-  LB_ASSIGN(const Values globals, globals_of(instructions, arguments));
-  for (const auto& [name, value] : globals) {
+  GlobalScope globals(arguments);
+  LB_TRY(globals.take(instructions));
+  for (const auto& [name, value] : globals.values()) {
     planner.set_global(name, value);
     planner.note_used(name);
   }

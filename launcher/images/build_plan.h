@@ -65,7 +65,8 @@ struct BuildPlan {
 Result<std::string> base_of_build(const std::vector<Instruction>& instructions,
                                   const BuildArguments& arguments);
 
-/// All behind FROM, upon an image of this configuration. EINVAL and ENOTSUP say what is wrong, with its line.
+/// All behind FROM, upon an image of this configuration, whose platform is that of TARGETARCH and its like.
+/// EINVAL and ENOTSUP say what is wrong, with its line.
 Result<BuildPlan> plan_build(const std::vector<Instruction>& instructions, const BuildArguments& arguments,
                              const store::ImageConfig& base);
 

@@ -213,6 +213,40 @@ TEST(BuildPlan, VariablesGrowToABound) {
   EXPECT_NE(why_not(runs).find("more than 64 MiB"), std::string::npos) << why_not(runs);
 }
 
+TEST(BuildPlan, ThePlatformIsAnArgument) {
+  store::ImageConfig base;
+  base.platform = {.os = "linux", .architecture = "arm", .variant = "v7"};
+  const std::string here(store::host_architecture());
+  const BuildPlan plan = planned(
+      "FROM a\nARG TARGETPLATFORM TARGETOS TARGETARCH\nARG TARGETVARIANT\n"
+      "ARG BUILDPLATFORM BUILDOS BUILDARCH BUILDVARIANT\nRUN x\nENV A=$TARGETARCH\n",
+      {}, base);
+  ASSERT_EQ(plan.steps.size(), 2U);
+  EXPECT_EQ(plan.steps[0].actions[0].run.environment,
+            (Strings{"BUILDARCH=" + here, "BUILDOS=linux", "BUILDPLATFORM=linux/" + here, "BUILDVARIANT=",
+                     "TARGETARCH=arm", "TARGETOS=linux", "TARGETPLATFORM=linux/arm/v7", "TARGETVARIANT=v7"}));
+  EXPECT_EQ(plan.steps[1].changes, (Strings{"ENV \"A=arm\""}));
+  EXPECT_EQ(planned("FROM a\nARG TARGETARCH=x\nENV A=$TARGETARCH\nARG TARGETOS\nENV B=$TARGETOS",
+                    {{"TARGETOS", "y"}}, base)
+                .steps.at(0)
+                .changes,
+            (Strings{"ENV \"A=x\"", "ENV \"B=y\""}))
+      << "what is said by hand counts";
+  EXPECT_NE(why_not("FROM a\nARG TARGETARCH").find("line 2: ARG TARGETARCH: the image below does not say"),
+            std::string::npos);
+  EXPECT_EQ(base_of_build(parsed("ARG BUILDARCH\nFROM a:$BUILDARCH"), {}).value_or("?"), "a:" + here);
+  EXPECT_EQ(base_of_build(parsed("FROM a:$BUILDOS"), {}).value_or("?"), "a:linux") << "as Docker has it";
+  EXPECT_EQ(base_of_build(parsed("ARG TARGETARCH\nFROM a:$TARGETARCH"), {{"TARGETARCH", "b"}}).value_or("?"),
+            "a:b");
+  for (const char* unknown : {"ARG TARGETARCH\nFROM a", "ARG A=$TARGETARCH\nFROM a", "FROM a:$TARGETARCH"}) {
+    const auto found = base_of_build(parsed(unknown), {});
+    ASSERT_FALSE(found) << unknown;
+    EXPECT_NE(found.error().describe().find("TARGETARCH is known behind FROM only"), std::string::npos)
+        << found.error().describe();
+    EXPECT_EQ(found.error().describe().find("line 1: "), 0U) << found.error().describe();
+  }
+}
+
 TEST(BuildPlan, WhatIsNotUnderstoodIsSaidWithItsLine) {
   const std::vector<std::pair<const char*, const char*>> cases = {
       {"FROM a\nCOPY x", "line 2: COPY x: it needs a source and a target"},
