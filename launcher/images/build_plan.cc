@@ -109,6 +109,10 @@ std::optional<std::vector<std::string>> exec_form(std::string_view text) {
   return list.get<std::vector<std::string>>();
 }
 
+std::string as_list(const std::vector<std::string>& words) {
+  return Json(words).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 std::string absolute_in(const std::string& directory, const std::string& path) {
   std::string whole = (std::filesystem::path(directory) / path).lexically_normal().string();
   while (whole.size() > 1 && whole.ends_with('/')) whole.pop_back();
@@ -163,7 +167,10 @@ class Planner {
     if (word == "SHELL") return shell(given.text);
     if (word == "CMD" || word == "ENTRYPOINT") return command(word, given.text);
     if (word == "LABEL") return label(given.text);
-    if (word == "VOLUME" && exec_form(given.text)) return change(str_cat("VOLUME ", given.text));
+    if (word == "VOLUME" && exec_form(given.text)) {
+      LB_ASSIGN(const auto paths, list_or_words(given.text));
+      return change(str_cat("VOLUME ", as_list(paths)));
+    }
     // EXPOSE, VOLUME, STOPSIGNAL
     LB_ASSIGN(const auto words, expand_words(given.text, lookup()));
     std::string text = word;
@@ -178,6 +185,20 @@ class Planner {
       if (const auto set = scope_.find(name); set != scope_.end()) return set->second;
       return {};
     };
+  }
+
+  /// Both expanded: of what no program is.
+  [[nodiscard]] Result<std::vector<std::string>> list_or_words(std::string_view text) const {
+    auto list = exec_form(text);
+    if (!list) return expand_words(text, lookup());
+    std::size_t bytes = 0;
+    for (std::string& one : *list) {
+      LB_ASSIGN(one, expand_text(one, lookup()));
+      bytes += one.size();
+      if (bytes > kMaxExpandedBytes)
+        return fail(EINVAL, "with its variables it comes to more than ", kMaxExpandedBytes >> 20, " MiB");
+    }
+    return *std::move(list);
   }
 
   /// Tried on nothing, so that what is wrong is said before anything is done.
@@ -274,12 +295,7 @@ class Planner {
   Result<void> copy(const Instruction& given) {
     CopyAction action;
     for (const std::string& flag : given.flags) LB_TRY(take_copy_flag(flag, action));
-    std::vector<std::string> words;
-    if (const auto list = exec_form(given.text)) {
-      words = *list;
-    } else {
-      LB_ASSIGN(words, expand_words(given.text, lookup()));
-    }
+    LB_ASSIGN(auto words, list_or_words(given.text));
     if (words.size() < 2) return fail(EINVAL, "it needs a source and a target");
     const std::string target = words.back();
     words.pop_back();
@@ -386,8 +402,7 @@ class Planner {
     has_command_ = has_command_ || word == "CMD";
     // What the image below is to do by itself is not the new program's argument.
     if (word == "ENTRYPOINT" && !has_command_) LB_TRY(change("CMD []"));
-    return change(
-        str_cat(word, ' ', Json(in_shell(text)).dump(-1, ' ', false, Json::error_handler_t::replace)));
+    return change(str_cat(word, ' ', as_list(in_shell(text))));
   }
 
   const BuildArguments& arguments_;

@@ -247,6 +247,18 @@ TEST(BuildPlan, ThePlatformIsAnArgument) {
   }
 }
 
+TEST(BuildPlan, ListsOfPathsAreExpanded) {
+  const BuildPlan plan = planned(
+      "FROM a\nARG V=1.2\nCOPY [\"a $V\", \"/opt/${V}/\"]\nADD [\"b-$V\", \"/x\"]\n"
+      "VOLUME [\"/data/$V\", \"/c d\"]\nRUN [\"echo\", \"$V\"]\n");
+  ASSERT_EQ(plan.steps.size(), 1U);
+  EXPECT_EQ(plan.steps[0].actions.at(0).copy.sources, (Strings{"a 1.2"}));
+  EXPECT_EQ(plan.steps[0].actions.at(0).copy.target, "/opt/1.2");
+  EXPECT_EQ(plan.steps[0].actions.at(1).copy.sources, (Strings{"b-1.2"}));
+  EXPECT_EQ(plan.steps[0].changes, (Strings{R"(VOLUME ["/data/1.2","/c d"])"}));
+  EXPECT_EQ(plan.steps[0].actions.at(2).run.command, (Strings{"echo", "$V"})) << "no shell's";
+}
+
 TEST(BuildPlan, WhatIsNotUnderstoodIsSaidWithItsLine) {
   const std::vector<std::pair<const char*, const char*>> cases = {
       {"FROM a\nCOPY x", "line 2: COPY x: it needs a source and a target"},
