@@ -113,6 +113,10 @@ std::string as_list(const std::vector<std::string>& words) {
   return Json(words).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+bool is_as(std::string_view word) {
+  return word.size() == 2 && (word[0] | 0x20) == 'a' && (word[1] | 0x20) == 's';
+}
+
 std::string absolute_in(const std::string& directory, const std::string& path) {
   std::string whole = (std::filesystem::path(directory) / path).lexically_normal().string();
   while (whole.size() > 1 && whole.ends_with('/')) whole.pop_back();
@@ -509,7 +513,9 @@ Result<std::string> base_of_build(const std::vector<Instruction>& instructions,
   const auto words = globals.words(from->text);
   if (!words) return while_doing(words.error(), said_at(*from));
   // "FROM image AS name", which nothing refers to.
-  if (words->empty() || (words->size() != 1 && words->size() != 3)) return refused("it is to name one image");
+  const bool has_name = words->size() == 3 && is_as((*words)[1]);
+  if (words->size() != 1 && !has_name)
+    return refused("it is to name one image, and behind that AS and a name at most");
   if (words->front() == "scratch") return refused("there is nothing in it that could boot");
   if (words->front().empty()) return refused("it names no image");
   const auto second = std::find_if(std::next(from), instructions.end(),

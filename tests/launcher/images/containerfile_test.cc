@@ -282,8 +282,8 @@ TEST(BuildPlan, WhatIsNotUnderstoodIsSaidWithItsLine) {
   };
   for (const auto& [text, said] : cases)
     EXPECT_NE(why_not(text).find(said), std::string::npos) << why_not(text);
-  for (const char* bad : {"RUN x\nFROM a", "ARG x=1", "FROM scratch", "FROM a b", "FROM --platform=x a",
-                          "FROM a\nFROM b", "FROM $none", "FROM ''"})
+  for (const char* bad : {"RUN x\nFROM a", "ARG x=1", "FROM scratch", "FROM a b", "FROM a b c",
+                          "FROM --platform=x a", "FROM a\nFROM b", "FROM $none", "FROM ''"})
     EXPECT_FALSE(base_of_build(parsed(bad), {})) << bad;
 }
 
