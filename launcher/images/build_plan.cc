@@ -142,6 +142,11 @@ class Planner {
   /// Of an ARG before FROM, which one behind it without a value takes up.
   void set_global(const std::string& name, const std::string& value) { globals_[name] = value; }
 
+  /// Of the image below, where it has one.
+  void set_shell(std::vector<std::string> words) {
+    if (!words.empty()) shell_ = std::move(words);
+  }
+
   Result<void> take(const Instruction& given) {
     said_ = said_at(given);
     auto done = carry_out(given);
@@ -484,6 +489,18 @@ class GlobalScope {
   std::string unknown_;  // that was asked for
 };
 
+/// A list of an image's configuration that store::ImageConfig leaves out; what is no text is not in it.
+std::vector<std::string> texts_in_config(const Json& document, const char* key) {
+  std::vector<std::string> texts;
+  const auto* const config = store::find_member(document, "config");
+  const auto* const list = config == nullptr ? nullptr : store::find_member(*config, key);
+  if (list == nullptr || !list->is_array()) return texts;
+  for (const Json& one : *list) {
+    if (one.is_string()) texts.push_back(one.get<std::string>());
+  }
+  return texts;
+}
+
 }  // namespace
 
 Result<BuildArguments> parse_build_arguments(const std::vector<std::string>& texts) {
@@ -526,7 +543,7 @@ Result<std::string> base_of_build(const std::vector<Instruction>& instructions,
 }
 
 Result<BuildPlan> plan_build(const std::vector<Instruction>& instructions, const BuildArguments& arguments,
-                             const store::ImageConfig& base) {
+                             const store::ImageConfig& base, std::string_view base_document) {
   Planner planner(arguments, base);
   GlobalScope globals(arguments);
   LB_TRY(globals.take(instructions));
@@ -536,6 +553,12 @@ Result<BuildPlan> plan_build(const std::vector<Instruction>& instructions, const
   }
   const auto from = std::ranges::find(instructions, "FROM", &Instruction::word);
   if (from == instructions.end()) return fail(EINVAL, "it has no FROM");
+  const Json document = Json::parse(base_document, nullptr, false);
+  if (const auto triggers = texts_in_config(document, "OnBuild"); !triggers.empty()) {
+    return fail(ENOTSUP, said_at(*from), ": the image has ONBUILD ", printable(triggers.front()),
+                ", which build --vm does not know");
+  }
+  planner.set_shell(texts_in_config(document, "Shell"));
   for (auto given = std::next(from); given != instructions.end(); ++given) LB_TRY(planner.take(*given));
   return planner.finish();
 }

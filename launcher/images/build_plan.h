@@ -66,8 +66,10 @@ Result<std::string> base_of_build(const std::vector<Instruction>& instructions,
                                   const BuildArguments& arguments);
 
 /// All behind FROM, upon an image of this configuration, whose platform is that of TARGETARCH and its like.
-/// EINVAL and ENOTSUP say what is wrong, with its line.
+///
+/// `base_document` is what `base` was read from (store::Image's config_text), for its shell and its triggers,
+/// which are refused. EINVAL and ENOTSUP say what is wrong, with its line.
 Result<BuildPlan> plan_build(const std::vector<Instruction>& instructions, const BuildArguments& arguments,
-                             const store::ImageConfig& base);
+                             const store::ImageConfig& base, std::string_view base_document = {});
 
 }  // namespace layerboot::launcher

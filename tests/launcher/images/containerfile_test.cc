@@ -247,6 +247,22 @@ TEST(BuildPlan, ThePlatformIsAnArgument) {
   }
 }
 
+TEST(BuildPlan, TheImageBelowMayHaveAShellAndNoTriggers) {
+  const auto instructions = parsed("# x\nFROM a\nRUN x\nSHELL [\"/bin/sh\", \"-e\"]\nRUN y\n");
+  const auto plan =
+      plan_build(instructions, {}, {}, R"({"config": {"Shell": ["/bin/bash", "-ec"], "OnBuild": null}})");
+  ASSERT_TRUE(plan) << plan.error().describe();
+  EXPECT_EQ(plan->steps.at(0).actions.at(0).run.command, (Strings{"/bin/bash", "-ec", "x"}));
+  EXPECT_EQ(plan->steps.at(1).actions.at(0).run.command, (Strings{"/bin/sh", "-e", "y"}));
+  EXPECT_TRUE(plan_build(instructions, {}, {}, R"({"config": {"Shell": "x", "OnBuild": []}})"));
+  EXPECT_TRUE(plan_build(instructions, {}, {}, "no JSON"));
+  const auto refused_one = plan_build(instructions, {}, {}, R"({"config": {"OnBuild": ["COPY . /app"]}})");
+  ASSERT_FALSE(refused_one);
+  EXPECT_EQ(refused_one.error().code, ENOTSUP);
+  EXPECT_EQ(refused_one.error().describe(),
+            "line 2: FROM a: the image has ONBUILD COPY . /app, which build --vm does not know");
+}
+
 TEST(BuildPlan, ListsOfPathsAreExpanded) {
   const BuildPlan plan = planned(
       "FROM a\nARG V=1.2\nCOPY [\"a $V\", \"/opt/${V}/\"]\nADD [\"b-$V\", \"/x\"]\n"
