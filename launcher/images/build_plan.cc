@@ -265,6 +265,7 @@ class Planner {
     }
     for (const auto& [name, value] : environment_) all[name] = value;
     std::vector<std::string> list;
+    list.reserve(all.size());
     for (const auto& [name, value] : all) list.push_back(str_cat(name, '=', value));
     return list;
   }

@@ -46,15 +46,13 @@ class Expander {
       if (quote == '\0' && ends(c)) return out;
       if (c == quote) {
         quote = '\0';
-      } else if (quote == '\'') {
-        out += c;
       } else if (quote == '\0' && (c == '"' || c == '\'')) {
         quote = c;
-      } else if (c == '\\' && at_ + 1 < text_.size()) {
+      } else if (quote != '\'' && c == '\\' && at_ + 1 < text_.size()) {
         const char next = text_[++at_];
         if (quote == '"' && next != '"' && next != '\\' && next != '$') out += c;
         out += next;
-      } else if (c == '$') {
+      } else if (quote != '\'' && c == '$') {
         LB_ASSIGN(const std::string value, variable(depth));
         out += value;
       } else {
