@@ -25,8 +25,8 @@ namespace {
 constexpr unsigned kMaxSteps = 400;  // of one operation
 /// The same calls are made by many operations: one in so many is tried, others on the other kind of upper,
 /// and of those that fail for other reasons than space one in more; unless LAYERBOOT_TEST_FAILURES is "all".
-constexpr unsigned kOneForSpaceIn = 2;
-constexpr unsigned kOneIn = 8;
+constexpr unsigned kOneForSpaceIn = 4;
+constexpr unsigned kOneIn = 16;
 
 /// What may be amiss beside space. `number` chooses, so that each comes at each kind of call.
 int reason_for(const HostStep& step, unsigned number) {
