@@ -69,8 +69,8 @@ struct Charge {
   std::uint64_t bytes = 0;
   std::uint64_t attribute_bytes = 0;  // of `bytes`, for attributes that st_blocks does not tell of
   std::uint64_t allocated_bytes = 0;  // st_blocks, as last seen
-  bool is_ahead = false;              // some of them beyond the file's end (Tariff::allocates_ahead)
   std::uint64_t kept_bytes = 0;       // cut off the file, but not back (Tariff::keeps_what_is_cut)
+  bool is_ahead = false;              // blocks beyond the file's end (Tariff::allocates_ahead)
   bool grows_late = false;            // written to: the host may allocate more at write-back
   bool is_listed = false;             // in LateFiles, at `listed_at`
   std::uint64_t late_bytes = 0;       // what LateFiles counts for it, listed or not
