@@ -133,12 +133,8 @@ Result<void> copy_bytes(int from, int to) {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return errno_error("cannot read the archive");
     if (got == 0) return {};
-    for (auto rest = std::span(piece).first(static_cast<std::size_t>(got)); !rest.empty();) {
-      const ssize_t put = ::write(to, rest.data(), rest.size());
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) return errno_error("cannot write the archive");
-      rest = rest.subspan(static_cast<std::size_t>(put));
-    }
+    const auto put = write_next(to, std::span(piece).first(static_cast<std::size_t>(got)));
+    if (!put) return while_doing(put.error(), "cannot write the archive");
   }
 }
 

@@ -42,6 +42,8 @@ Result<UniqueFd> open_trusted(const std::filesystem::path& path);
 Result<std::string> read_file(const std::filesystem::path& path, std::size_t max_bytes);
 Result<std::string> read_all(int fd, std::size_t max_bytes);
 
+/// write(2) until all is written, wherever the descriptor is. Bare errors.
+Result<void> write_next(int fd, std::span<const std::byte> bytes);
 /// pwrite(2) until all is written.
 Result<void> write_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset);
 

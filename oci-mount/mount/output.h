@@ -8,7 +8,7 @@
 
 namespace layerboot::mount {
 
-/// write(2) until all is written. EPIPE when nobody reads any more.
+/// All of it. EPIPE when nobody reads any more.
 Result<void> write_out(int fd, std::span<const std::byte> bytes);
 
 }  // namespace layerboot::mount
