@@ -172,8 +172,7 @@ Result<std::string> build_in_vms(const StateDirs& dirs, const Options& options, 
     LB_ASSIGN(vms.platform, store::parse_platform(build.platform));
   }
   LB_ASSIGN(const store::Image image, store::open_image(base, dirs, {.platform = vms.platform}));
-  if (!image.layers.empty() && image.layers.front().is_directory)
-    return fail(ENOTSUP, from, " is a directory, not an image that a layer could be added to");
+  LB_TRY(check_takes_layers(image, from));
   LB_ASSIGN(const BuildPlan plan, plan_build(instructions, arguments, image.config, image.config_text));
   for (const std::string& name : plan.unused)
     log_warn("--build-arg ", name, ": the Containerfile has no ARG of that name");

@@ -16,6 +16,7 @@
 #include "guest-init/workload.h"
 #include "launcher/cli/commit_source.h"
 #include "launcher/cli/vm_commands.h"
+#include "launcher/host/programs.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/images/context_copy.h"
 #include "launcher/vm/image_workload.h"
@@ -44,9 +45,7 @@ Result<UniqueFd> try_lock(const fs::path& path, int flags) {
 
 /// This program with these words. A person's configuration file is about the commands that the person gives.
 Result<std::vector<std::string>> ourselves(const std::vector<std::string>& words) {
-  std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  if (error) return fail(error.value(), "/proc/self/exe");
+  LB_ASSIGN(const fs::path program, own_program());
   std::vector<std::string> argv = {"env", "LAYERBOOT_CONFIG=", program.string()};
   argv.insert(argv.end(), words.begin(), words.end());
   return argv;
@@ -94,7 +93,6 @@ Result<void> run_ours(const std::vector<std::string>& words) {
 std::optional<std::string> listed(const BuildVmOptions& options, const std::string& image,
                                   const std::string& path) {
   ToolSpec tool;
-  std::string ignored;
   int status = 0;
   tool.argv = {options.oci_mount.string(),
                "-q",
@@ -104,7 +102,6 @@ std::optional<std::string> listed(const BuildVmOptions& options, const std::stri
                "-l",
                image,
                path};
-  tool.messages = &ignored;
   tool.exit_status = &status;
   const auto said = run_tool(tool);
   return said && status == 0 ? std::optional(*said) : std::nullopt;
@@ -225,13 +222,8 @@ Result<void> BuildVm::unpack(const WriteTar& write) {
     ::sigaddset(&broken, SIGPIPE);
     ::pthread_sigmask(SIG_BLOCK, &broken, nullptr);
     written = write([&to](std::span<const std::byte> bytes) -> Result<void> {
-      while (!bytes.empty()) {
-        const ssize_t put = ::write(to.get(), bytes.data(), bytes.size());
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return errno_error("the copy into the VM");
-        bytes = bytes.subspan(static_cast<std::size_t>(put));
-      }
-      return {};
+      auto put = write_next(to.get(), bytes);
+      return put ? put : while_doing(put.error(), "the copy into the VM");
     });
   });
   tool.input = pipe.read_end.get();

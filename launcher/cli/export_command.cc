@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "launcher/export/systemd_unit.h"
+#include "launcher/host/programs.h"
 #include "launcher/images/image_name.h"
 #include "launcher/images/image_supply.h"
 #include "launcher/vm/vm_list.h"
@@ -80,9 +81,7 @@ Result<void> export_systemd(const StateDirs& dirs, const Options& options) {
     return fail(EINVAL, "VM ", options.name, " was run with --rm: at its end there is nothing left to start");
   SystemdService service;
   service.name = options.name;
-  std::error_code error;
-  service.layerboot = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (error) return fail(error.value(), "/proc/self/exe");
+  LB_ASSIGN(service.layerboot, own_program());
   const std::pair<const char*, const std::filesystem::path*> programs[] = {
       {"--vfsd", &options.vfsd}, {"--guest-init", &options.guest_init}, {"--qemu", &options.qemu}};
   for (const auto& [option, path] : programs) {

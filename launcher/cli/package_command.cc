@@ -52,9 +52,7 @@ Result<void> package_command(const StateDirs& dirs, const Options& options) {
   if (!options.image_name.empty()) {
     LB_ASSIGN(package.name, name_to_give(options.image_name));
   }
-  std::error_code error;
-  package.layerboot = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (error) return fail(error.value(), "/proc/self/exe");
+  LB_ASSIGN(package.layerboot, own_program());
   LB_ASSIGN(package.vfsd, find_vfsd(options.vfsd));
   LB_ASSIGN(package.guest_init, find_guest_init(options.guest_init));
   LB_ASSIGN(package.image, supply_image(dirs, options.image, supply_options(options)));

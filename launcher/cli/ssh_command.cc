@@ -134,11 +134,10 @@ Result<int> ssh_into_vm(const StateDirs& dirs, const Options& options) {
   if (prepared != 0) return fail(EIO, "VM ", name, " is not ready for ssh: see above");
   const std::string alias = str_cat("layerboot-", name);
   LB_ASSIGN(const fs::path known_hosts, write_known_hosts(dirs, name, alias));
-  std::error_code ignored;
-  const std::string self = fs::read_symlink("/proc/self/exe", ignored).string();
+  LB_ASSIGN(const fs::path self, own_program());
   std::vector<std::string> argv = {ssh.string()};
   for (const std::string& setting :
-       {str_cat("ProxyCommand=", shell_word(self), " ssh --proxy ", name),
+       {str_cat("ProxyCommand=", shell_word(self.string()), " ssh --proxy ", name),
         // Its sshd has the key that we gave it, whatever the user's own settings say of unknown hosts.
         str_cat("HostKeyAlias=", alias), str_cat("UserKnownHostsFile=", ssh_word(known_hosts.string())),
         std::string("GlobalKnownHostsFile=/dev/null"), std::string("HostKeyAlgorithms=ssh-ed25519"),

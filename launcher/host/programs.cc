@@ -18,10 +18,7 @@ bool is_executable(const path& file) {
   return ::stat(file.c_str(), &st) == 0 && S_ISREG(st.st_mode) && ::access(file.c_str(), X_OK) == 0;
 }
 
-path own_directory() {
-  std::error_code error;
-  return std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
-}
+path own_directory() { return own_program().value_or(path()).parent_path(); }
 
 Result<path> find_companion(const path& given, const char* name, const char* option,
                             const std::vector<path>& beside) {
@@ -50,6 +47,13 @@ Result<path> find_script(const char* installed, const char* in_source) {
 }
 
 }  // namespace
+
+Result<path> own_program() {
+  std::error_code error;
+  path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return fail(error.value(), "/proc/self/exe");
+  return program;
+}
 
 Result<path> find_in_path(std::string_view name) {
   const char* variable = std::getenv("PATH");

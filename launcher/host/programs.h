@@ -9,6 +9,9 @@
 
 namespace layerboot::launcher {
 
+/// This program's own file.
+Result<std::filesystem::path> own_program();
+
 /// `vfsd` or `oci-mount`: `given` when not empty; else beside this program as built
 /// (../vfsd/vfsd and the like), as installed (../bin, ../libexec/layerboot), else in PATH. ENOENT names what
 /// was looked for and the option to give.

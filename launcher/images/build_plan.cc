@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "launcher/images/build_arguments.h"
 #include "launcher/images/containerfile_words.h"
 #include "launcher/images/image_change.h"
 #include "oci-mount/base/decimal.h"
@@ -22,7 +23,6 @@ namespace {
 using store::Json;
 
 constexpr unsigned kMaxMode = 07777;
-constexpr std::size_t kMaxVariablesBytes = std::size_t{1} << 20;
 /// Of all that the steps say: each RUN has the variables too.
 constexpr std::size_t kMaxPlanBytes = std::size_t{64} << 20;
 /// Docker's, which needs no ARG, and is in no image.
@@ -38,66 +38,6 @@ std::string as_one_word(std::string_view text) {
     out += c;
   }
   return out + '"';
-}
-
-bool is_name(std::string_view text) {
-  const auto is_good = [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '_' || c == '.' || c == '-';
-  };
-  return !text.empty() && std::ranges::all_of(text, is_good);
-}
-
-using Values = std::map<std::string, std::string, std::less<>>;
-
-/// `bytes` is of all values that one counts together.
-Result<void> set_value(Values& values, std::size_t& bytes, const std::string& name,
-                       const std::string& value) {
-  const auto [at, is_new] = values.try_emplace(name);
-  if (is_new) bytes += name.size();
-  bytes = bytes - at->second.size() + value.size();
-  at->second = value;
-  if (bytes > kMaxVariablesBytes)
-    return fail(EINVAL, "the variables come to more than ", kMaxVariablesBytes >> 20, " MiB");
-  return {};
-}
-
-/// What docker has for TARGETPLATFORM, TARGETOS, TARGETARCH and TARGETVARIANT, and the same with BUILD for a
-/// `prefix`; nothing for other names.
-std::optional<std::string> platform_value(std::string_view name, std::string_view prefix,
-                                          const store::Platform& platform) {
-  if (!name.starts_with(prefix)) return {};
-  name.remove_prefix(prefix.size());
-  if (name == "PLATFORM") return store::platform_text(platform);
-  if (name == "OS") return platform.os;
-  if (name == "ARCH") return platform.architecture;
-  if (name == "VARIANT") return platform.variant;
-  return {};
-}
-std::optional<std::string> value_of_target(std::string_view name, const store::Platform& platform) {
-  return platform_value(name, "TARGET", platform);
-}
-/// Of this machine.
-std::optional<std::string> value_of_builder(std::string_view name) {
-  return platform_value(name, "BUILD", store::host_platform());
-}
-
-/// NAME[=VALUE]…, each as it is written, expanded by `lookup`.
-struct Pair {
-  std::string key;
-  std::optional<std::string> value;
-};
-
-Result<std::vector<Pair>> pairs_in(std::string_view text, const Variables& lookup) {
-  std::vector<Pair> pairs;
-  LB_ASSIGN(const auto words, expand_words(text, lookup));
-  for (const std::string& word : words) {
-    const auto equals = word.find('=');
-    Pair pair{.key = word.substr(0, equals), .value = {}};
-    if (equals != std::string::npos) pair.value = word.substr(equals + 1);
-    if (pair.key.empty()) return fail(EINVAL, "\"", printable(word), "\" has no name");
-    pairs.push_back(std::move(pair));
-  }
-  return pairs;
 }
 
 /// ["exec", "form"]; nothing where it is a line for a shell.
@@ -131,8 +71,8 @@ class Planner {
       const auto equals = variable.find('=');
       if (equals == std::string::npos) continue;
       // What is there is there: the next ENV or ARG says where it is too much.
-      [[maybe_unused]] const auto set =
-          set_value(environment_, variables_bytes_, variable.substr(0, equals), variable.substr(equals + 1));
+      [[maybe_unused]] const auto set = set_variable(environment_, variables_bytes_,
+                                                     variable.substr(0, equals), variable.substr(equals + 1));
     }
     user_ = base.user;
     target_ = base.platform;
@@ -259,7 +199,7 @@ class Planner {
     return {};
   }
   [[nodiscard]] std::vector<std::string> variables_of_run() const {
-    Values all = scope_;
+    BuildArguments all = scope_;
     for (const std::string_view name : kKnownArguments) {
       if (const auto given = arguments_.find(name); given != arguments_.end()) all.insert(*given);
     }
@@ -329,12 +269,12 @@ class Planner {
   }
 
   Result<void> set_argument(const std::string& name, const std::string& value) {
-    return set_value(scope_, variables_bytes_, name, value);
+    return set_variable(scope_, variables_bytes_, name, value);
   }
   Result<void> argument(std::string_view text) {
-    LB_ASSIGN(const auto pairs, pairs_in(text, lookup()));
-    for (const Pair& pair : pairs) {
-      if (!is_name(pair.key)) return fail(EINVAL, "\"", printable(pair.key), "\" is no name");
+    LB_ASSIGN(const auto pairs, expand_pairs(text, lookup()));
+    for (const WordPair& pair : pairs) {
+      if (!is_argument_name(pair.key)) return fail(EINVAL, "\"", printable(pair.key), "\" is no name");
       note_used(pair.key);
       const auto given = arguments_.find(pair.key);
       const auto global = globals_.find(pair.key);
@@ -357,11 +297,11 @@ class Planner {
   }
 
   /// KEY=VALUE…, or "KEY the rest".
-  Result<std::vector<Pair>> keys_and_values(std::string_view text) const {
+  Result<std::vector<WordPair>> keys_and_values(std::string_view text) const {
     const auto end = text.find_first_of(" \t");
     if (text.substr(0, end).contains('=')) {
-      LB_ASSIGN(auto pairs, pairs_in(text, lookup()));
-      for (const Pair& pair : pairs) {
+      LB_ASSIGN(auto pairs, expand_pairs(text, lookup()));
+      for (const WordPair& pair : pairs) {
         if (!pair.value) return fail(EINVAL, "\"", printable(pair.key), "\" is not of the form KEY=VALUE");
       }
       return pairs;
@@ -370,21 +310,21 @@ class Planner {
     std::string_view rest = text.substr(end);
     rest.remove_prefix(std::min(rest.size(), rest.find_first_not_of(" \t")));
     LB_ASSIGN(std::string value, expand_text(rest, lookup()));
-    return std::vector<Pair>{{.key = std::string(text.substr(0, end)), .value = std::move(value)}};
+    return std::vector<WordPair>{{.key = std::string(text.substr(0, end)), .value = std::move(value)}};
   }
   Result<void> environment(std::string_view text) {
     LB_ASSIGN(const auto pairs, keys_and_values(text));
     std::string instruction = "ENV";
-    for (const Pair& pair : pairs) {
+    for (const WordPair& pair : pairs) {
       instruction += str_cat(' ', as_one_word(str_cat(pair.key, '=', *pair.value)));
-      LB_TRY(set_value(environment_, variables_bytes_, pair.key, *pair.value));
+      LB_TRY(set_variable(environment_, variables_bytes_, pair.key, *pair.value));
     }
     return change(std::move(instruction));
   }
   Result<void> label(std::string_view text) {
     LB_ASSIGN(const auto pairs, keys_and_values(text));
     std::string instruction = "LABEL";
-    for (const Pair& pair : pairs)
+    for (const WordPair& pair : pairs)
       instruction += str_cat(' ', as_one_word(str_cat(pair.key, '=', *pair.value)));
     return change(std::move(instruction));
   }
@@ -419,9 +359,9 @@ class Planner {
   BuildPlan plan_;
   BuildStep step_;  // so far
   std::string said_;
-  Values environment_;
-  Values globals_;
-  Values scope_;                     // of ARG
+  BuildArguments environment_;
+  BuildArguments globals_;
+  BuildArguments scope_;             // of ARG
   std::size_t variables_bytes_ = 0;  // of the environment and the scope
   std::size_t plan_bytes_ = 0;
   std::set<std::string, std::less<>> used_;  // of the arguments
@@ -430,64 +370,6 @@ class Planner {
   std::string directory_ = "/";
   std::vector<std::string> shell_ = {"/bin/sh", "-c"};
   bool has_command_ = false;
-};
-
-/// What is known before FROM, and in it.
-class GlobalScope {
- public:
-  explicit GlobalScope(const BuildArguments& arguments) : arguments_(arguments) {}
-
-  /// All before FROM.
-  Result<void> take(const std::vector<Instruction>& instructions) {
-    for (const Instruction& given : instructions) {
-      if (given.word == "FROM") break;
-      if (given.word != "ARG") return fail(EINVAL, said_at(given), ": only ARG may be before FROM");
-      if (const auto taken = declare(given.text); !taken) return while_doing(taken.error(), said_at(given));
-    }
-    return {};
-  }
-  Result<std::vector<std::string>> words(std::string_view text) {
-    LB_ASSIGN(auto words, expand_words(text, lookup()));
-    LB_TRY(check_known());
-    return words;
-  }
-  [[nodiscard]] const Values& values() const { return values_; }
-
- private:
-  Result<void> declare(std::string_view text) {
-    LB_ASSIGN(const auto pairs, pairs_in(text, lookup()));
-    LB_TRY(check_known());
-    for (const Pair& pair : pairs) {
-      const auto given = arguments_.find(pair.key);
-      const auto value = given != arguments_.end() ? std::optional(given->second) : pair.value;
-      if (value) {
-        LB_TRY(set_value(values_, bytes_, pair.key, *value));
-      } else {
-        lookup()(pair.key);
-        LB_TRY(check_known());
-      }
-    }
-    return {};
-  }
-  /// The builder's platform needs no ARG here, as docker has it.
-  Variables lookup() {
-    return [this](std::string_view name) -> std::optional<std::string> {
-      if (const auto set = values_.find(name); set != values_.end()) return set->second;
-      if (value_of_target(name, {})) unknown_ = name;
-      return value_of_builder(name);
-    };
-  }
-  /// Not what is empty, where Docker has something.
-  Result<void> check_known() const {
-    if (unknown_.empty()) return {};
-    return fail(ENOTSUP, unknown_, " is known behind FROM only: give --build-arg ", unknown_, "=…, and ARG ",
-                unknown_);
-  }
-
-  const BuildArguments& arguments_;
-  Values values_;
-  std::size_t bytes_ = 0;
-  std::string unknown_;  // that was asked for
 };
 
 /// A list of an image's configuration that store::ImageConfig leaves out; what is no text is not in it.
@@ -503,22 +385,6 @@ std::vector<std::string> texts_in_config(const Json& document, const char* key) 
 }
 
 }  // namespace
-
-Result<BuildArguments> parse_build_arguments(const std::vector<std::string>& texts) {
-  BuildArguments arguments;
-  for (const std::string& text : texts) {
-    const auto equals = text.find('=');
-    const std::string name = text.substr(0, equals);
-    if (!is_name(name)) return fail(EINVAL, "--build-arg ", printable(text), ": it is to be NAME=VALUE");
-    const char* const there = equals == std::string::npos ? std::getenv(name.c_str()) : nullptr;
-    if (equals != std::string::npos) {
-      arguments[name] = text.substr(equals + 1);
-    } else if (there != nullptr) {
-      arguments[name] = there;
-    }
-  }
-  return arguments;
-}
 
 Result<std::string> base_of_build(const std::vector<Instruction>& instructions,
                                   const BuildArguments& arguments) {

@@ -6,23 +6,17 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "launcher/images/build_arguments.h"
 #include "launcher/images/containerfile.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/store/oci_json.h"
 
 namespace layerboot::launcher {
-
-/// Of --build-arg.
-using BuildArguments = std::map<std::string, std::string, std::less<>>;
-
-/// "NAME=VALUE" each, or NAME alone for what the environment has. EINVAL names the one that is wrong.
-Result<BuildArguments> parse_build_arguments(const std::vector<std::string>& texts);
 
 struct CopyAction {
   std::vector<std::string> sources;  // in the context; may have *, ? and [

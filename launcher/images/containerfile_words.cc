@@ -120,4 +120,17 @@ Result<std::string> expand_text(std::string_view text, const Variables& variable
   return Expander(text, variables).whole();
 }
 
+Result<std::vector<WordPair>> expand_pairs(std::string_view text, const Variables& variables) {
+  std::vector<WordPair> pairs;
+  LB_ASSIGN(const auto words, expand_words(text, variables));
+  for (const std::string& word : words) {
+    const auto equals = word.find('=');
+    WordPair pair{.key = word.substr(0, equals), .value = {}};
+    if (equals != std::string::npos) pair.value = word.substr(equals + 1);
+    if (pair.key.empty()) return fail(EINVAL, "\"", printable(word), "\" has no name");
+    pairs.push_back(std::move(pair));
+  }
+  return pairs;
+}
+
 }  // namespace layerboot::launcher

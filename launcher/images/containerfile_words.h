@@ -28,4 +28,13 @@ Result<std::vector<std::string>> expand_words(std::string_view text, const Varia
 /// The same, all as one, blanks and all.
 Result<std::string> expand_text(std::string_view text, const Variables& variables);
 
+/// NAME[=VALUE]
+struct WordPair {
+  std::string key;
+  std::optional<std::string> value;
+};
+
+/// NAME[=VALUE]…, each as it is written, expanded. EINVAL where one has no name.
+Result<std::vector<WordPair>> expand_pairs(std::string_view text, const Variables& variables);
+
 }  // namespace layerboot::launcher

@@ -79,17 +79,22 @@ Result<fs::path> resolved(const fs::path& context, const fs::path& path) {
   return real;
 }
 
-Result<std::vector<fs::path>> sources_of(const ContextCopy& copy) {
-  std::vector<fs::path> paths;
+struct Source {
+  std::string name;  // as it is in the context
+  fs::path real;     // at the end of its symlinks
+};
+
+Result<std::vector<Source>> sources_of(const ContextCopy& copy) {
+  std::vector<Source> sources;
   for (const std::string& source : copy.action.sources) {
     if (leads_out(source)) return fail(EINVAL, printable(source), " leads out of the context");
     LB_ASSIGN(const auto found, matches_of(copy.context, source));
     for (const fs::path& path : found) {
-      LB_TRY(resolved(copy.context, path));
-      paths.push_back(path);
+      LB_ASSIGN(fs::path real, resolved(copy.context, path));
+      sources.push_back({.name = path.filename().string(), .real = std::move(real)});
     }
   }
-  return paths;
+  return sources;
 }
 
 /// By what is at its beginning: what Docker's ADD unpacks.
@@ -112,15 +117,13 @@ class ContextTar {
     LB_ASSIGN(const auto sources, sources_of(copy_));
     if (sources.size() > 1 && !action.into_directory)
       return fail(EINVAL, "several files need a directory for a target, which ends with a /");
-    for (const fs::path& source : sources) {
-      LB_ASSIGN(const fs::path real, resolved(copy_.context, source));
+    for (const auto& [name, real] : sources) {
       std::error_code error;
       if (fs::is_directory(real, error)) {
         LB_TRY(add_directories(action.target));
         LB_TRY(add_below(real, action.target));
       } else {
-        const std::string target =
-            action.into_directory ? joined(action.target, source.filename().string()) : action.target;
+        const std::string target = action.into_directory ? joined(action.target, name) : action.target;
         LB_TRY(add_directories(fs::path(target).parent_path()));
         if (action.refuses_archives && fs::is_regular_file(real, error)) LB_TRY(refuse_archive(real));
         LB_TRY(add(real, target));
@@ -231,8 +234,8 @@ Result<void> write_tar(const ContextCopy& copy, bool with_times, const PutTar& p
 Result<std::optional<std::string>> name_of_single_file(const ContextCopy& copy) {
   LB_ASSIGN(const auto sources, sources_of(copy));
   std::error_code error;
-  if (sources.size() != 1 || fs::is_directory(sources.front(), error)) return std::nullopt;
-  return sources.front().filename().string();
+  if (sources.size() != 1 || fs::is_directory(sources.front().real, error)) return std::nullopt;
+  return sources.front().name;
 }
 
 }  // namespace

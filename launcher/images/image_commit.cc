@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <string_view>
 #include <system_error>
 
 #include "launcher/host/process_io.h"
@@ -16,7 +15,6 @@
 #include "launcher/images/store_leftovers.h"
 #include "oci-mount/base/decimal.h"
 #include "oci-mount/base/progress.h"
-#include "oci-mount/store/image.h"
 
 namespace layerboot::launcher {
 
@@ -122,12 +120,14 @@ Result<Json> write_written_layer(const StateDirs& dirs, const CommitOptions& opt
                                   "what oci-mount says of the layer");
 }
 
+Result<void> check_takes_layers(const store::Image& image, std::string_view name) {
+  if (std::ranges::none_of(image.layers, &store::ImageLayer::is_directory)) return {};
+  return fail(ENOTSUP, name, " is a directory, not an image that a layer could be added to");
+}
+
 Result<std::string> commit_image(const StateDirs& dirs, const CommitOptions& options) {
   LB_ASSIGN(const store::Image base, store::open_image(options.image, dirs, {.platform = options.platform}));
-  for (const auto& layer : base.layers) {
-    if (layer.is_directory)
-      return fail(ENOTSUP, options.image, " is a directory, not an image that a layer could be added to");
-  }
+  LB_TRY(check_takes_layers(base, options.image));
   LB_ASSIGN(Json config, changed_config(base, options));
   const InterruptScope interruptible;
   LB_ASSIGN(const StoreLock lock, StoreLock::acquire(dirs.store()));

@@ -6,10 +6,12 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/state_dirs.h"
+#include "oci-mount/store/image.h"
 #include "oci-mount/store/json_document.h"
 #include "oci-mount/store/platform.h"
 
@@ -50,6 +52,9 @@ struct CommitOptions {
 /// thread, inside an InterruptScope.
 Result<store::Json> write_written_layer(const StateDirs& dirs, const CommitOptions& options,
                                         const std::filesystem::path& file);
+
+/// ENOTSUP where `image`, which is called `name`, is a directory: no layer can be added to it.
+Result<void> check_takes_layers(const store::Image& image, std::string_view name);
 
 /// Makes the image, and gives its digest. It is in the store whole and durable, with its index, or not at
 /// all; layers of an image from elsewhere are copied into the store. The same upper, with SOURCE_DATE_EPOCH
