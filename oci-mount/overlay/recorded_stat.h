@@ -1,7 +1,7 @@
 // RecordedStat: type, mode, owner and device number of an object that the host would not let an ordinary user
 // make so. In the form of containers/storage (pkg/idtools), which fuse-overlayfs reads too:
-// "UID:GID:MODE:TYPE", as "0:42:2755:dir" or "0:5:0620:char-136-0". Pure functions: no
-// lock.
+// "UID:GID:MODE:TYPE", as "0:42:2755:dir" or "0:5:0620:char-136-0".
+// Pure functions: no lock.
 #pragma once
 
 #include <cstdint>

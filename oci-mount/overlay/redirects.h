@@ -1,6 +1,6 @@
 // Redirects: which object of the image one of the upper stands for. Follows overlayfs's redirect_dir and
-// metacopy (Documentation/filesystems/overlayfs.rst of Linux). Functions of a tree and one place on the host,
-// under the Overlay's lock, which also keeps LowerPaths.
+// metacopy (Documentation/filesystems/overlayfs.rst of Linux). Functions of a tree and one place on the host;
+// of an Overlay, under its lock, which also keeps LowerPaths.
 #pragma once
 
 #include <sys/stat.h>

@@ -1,5 +1,5 @@
-// Survey: what a walk over all of an upper, or of a shared directory, finds. No state is kept, so
-// no lock guards it; but it finds one moment's directory only where nothing changes that meanwhile: before a
+// Survey: what a walk over all of an upper, or of a shared directory, finds. No state is kept, so no
+// lock guards it; but it finds one moment's directory only where nothing changes that meanwhile: before a
 // session's first request, or under the Overlay's whole lock.
 #pragma once
 

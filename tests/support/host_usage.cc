@@ -8,20 +8,19 @@
 #include <string>
 
 #include "oci-mount/base/unique_fd.h"
+#include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/recorded_stat.h"
-#include "oci-mount/overlay/tariff.h"
 
 namespace layerboot::test {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-/// The price list of the host that the directory is on.
 overlay::Tariff tariff_of_host(const fs::path& directory) {
   const UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   return overlay::tariff_of(fd.get());
 }
+
+namespace {
 
 /// `follow`: what the path leads to, and not the link that it is itself.
 std::uint64_t charge_of_attributes(const overlay::Tariff& tariff, const fs::path& path, bool follow) {
@@ -53,8 +52,7 @@ class Count {
     named("upper", tariff_.whiteout());
     named("work", 0);
     without_a_name();
-    usage_.bytes =
-        (usage_.bytes + overlay::kHostBlockBytes - 1) / overlay::kHostBlockBytes * overlay::kHostBlockBytes;
+    usage_.bytes = overlay::block_end(usage_.bytes);
     return usage_;
   }
 

@@ -4,7 +4,12 @@
 #include <cstdint>
 #include <filesystem>
 
+#include "oci-mount/overlay/tariff.h"
+
 namespace layerboot::test {
+
+/// The price list of the host that the directory is on.
+overlay::Tariff tariff_of_host(const std::filesystem::path& directory);
 
 /// As overlay::Tariff prices it, which has tests of its own against the free space of hosts; in whole blocks,
 /// as statfs(2) tells it.

@@ -8,7 +8,6 @@ build=$1
 # shellcheck source=tests/vm/state_dir.sh
 . "$here/state_dir.sh"
 need_test_image
-skip() { echo "SKIPPED: $*"; exit 77; }
 [ "$(uname -m)" != aarch64 ] || skip "arm64 is this machine's own architecture"
 command -v qemu-aarch64-static > /dev/null || skip "no qemu-user-static on this machine: ./dev setup --arch arm64"
 program=$build/guest-init/guest-init-arm64

@@ -7,9 +7,9 @@
 need_engines() {
   local tool
   for tool in dockerd docker podman ip jq; do
-    command -v "$tool" > /dev/null || { echo "SKIPPED: $tool is not installed: ./dev setup"; exit 77; }
+    command -v "$tool" > /dev/null || skip "$tool is not installed: ./dev setup"
   done
-  [ "$(id -u)" = 0 ] || { echo "SKIPPED: container engines of one's own need root"; exit 77; }
+  [ "$(id -u)" = 0 ] || skip "container engines of one's own need root"
 }
 
 # shellcheck disable=SC2154 # `state` is the sourcing script's
@@ -17,7 +17,7 @@ docker() { command docker -H "unix://$state/docker.sock" "$@"; }
 
 start_dockerd() {
   bridge=lbt$((RANDOM % 10000))
-  ip link add "$bridge" type bridge || { echo "SKIPPED: this machine lets no bridge be made"; exit 77; }
+  ip link add "$bridge" type bridge || skip "this machine lets no bridge be made"
   ip addr add "172.29.$((RANDOM % 250)).1/24" dev "$bridge"
   ip link set "$bridge" up
   dockerd --data-root "$state/docker" --exec-root "$state/docker-exec" --pidfile "$state/docker.pid" -H "unix://$state/docker.sock" \

@@ -9,7 +9,6 @@ build=$1 kind=$2 architecture=$3
 # shellcheck source=tests/vm/state_dir.sh
 . "$here/state_dir.sh"
 need_test_image
-skip() { echo "SKIPPED: $*"; exit 77; }
 case $architecture in
   arm64) qemu=qemu-system-aarch64 machine=aarch64 ;;
   riscv64) qemu=qemu-system-riscv64 machine=riscv64 ;;

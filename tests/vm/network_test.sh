@@ -9,7 +9,6 @@ build=$1
 . "$here/state_dir.sh"
 need_test_image
 if [ -z "${LAYERBOOT_TEST_IN_NETNS:-}" ]; then
-  skip() { echo "SKIPPED: $*"; exit 77; }
   [ "$(id -u)" = 0 ] || skip "a network namespace and a tap interface need root"
   [ -c /dev/net/tun ] || skip "no /dev/net/tun on this machine"
   busybox udhcpd --help > /dev/null 2>&1 || skip "no busybox with udhcpd: ./dev setup"

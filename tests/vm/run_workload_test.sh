@@ -9,7 +9,7 @@ shift 3
 # shellcheck source=tests/vm/state_dir.sh
 . "$here/state_dir.sh"
 need_test_image
-[ "$(id -u)" = 0 ] || { echo "SKIPPED: building the workload's image needs root"; exit 77; }
+[ "$(id -u)" = 0 ] || skip "building the workload's image needs root"
 readonly most_minutes=25 # a bound for what hangs, no expectation of speed
 seed=${LAYERBOOT_TEST_SEED:-$RANDOM}
 echo "seed $seed (LAYERBOOT_TEST_SEED)"

@@ -7,10 +7,11 @@
 #   is fetched anew; the environment points the launcher there.
 #   layerboot ARGUMENT…: the launcher of the build directory `build`, to whose programs the options in `programs` lead after make_home. The
 #   bound is for what hangs, no expectation of speed.
-#   fail TEXT, same WHAT FOUND WANTED: what is wrong is printed, and ends the test.
+#   fail TEXT, same WHAT FOUND WANTED: what is wrong is printed, and ends the test. skip TEXT: so does what a test can't do without.
 # shellcheck disable=SC2154 # $build is set by who sources this
 layerboot() { timeout --kill-after=60 "${most_minutes:-15}m" "$build/launcher/layerboot" "$@"; }
 fail() { echo "FAILED: $*"; exit 1; }
+skip() { echo "SKIPPED: $*"; exit 77; }
 same() { [ "$2" = "$3" ] || fail "$1: '$2', not '$3'"; }
 
 need_test_image() {

@@ -8,7 +8,6 @@ build=$(realpath "$1")
 # shellcheck source=tests/vm/state_dir.sh
 . "$here/state_dir.sh"
 need_test_image
-skip() { echo "SKIPPED: $*"; exit 77; }
 [ "$(id -u)" = 0 ] || skip "a container needs root"
 command -v systemd-nspawn > /dev/null || skip "systemd-container is not installed: ./dev setup"
 [ -c /dev/fuse ] || skip "this machine has no /dev/fuse"

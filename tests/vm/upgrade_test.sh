@@ -8,7 +8,6 @@ build=$(realpath "$1")
 # shellcheck source=tests/vm/state_dir.sh
 . "$here/state_dir.sh"
 need_test_image
-skip() { echo "SKIPPED: $*"; exit 77; }
 [ "$(id -u)" = 0 ] || skip "building the image, and unpacking it, needs root"
 for tool in mmdebstrap umoci getfattr; do command -v $tool > /dev/null || skip "$tool is not installed: ./dev setup"; done
 most_minutes=40

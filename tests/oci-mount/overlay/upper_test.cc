@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "oci-mount/base/files.h"
+#include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/marks.h"
 #include "tests/support/acl_text.h"
 #include "tests/support/host_usage.h"
@@ -38,9 +39,6 @@ class UpperTest : public testing::Test {
     const auto survey = upper.survey();
     EXPECT_TRUE(survey);
     return survey ? survey->usage : Quota::Usage{};
-  }
-  static std::uint64_t in_blocks(std::uint64_t bytes) {
-    return (bytes + kHostBlockBytes - 1) / kHostBlockBytes * kHostBlockBytes;
   }
 
   test::TempDir top_;
@@ -212,7 +210,7 @@ TEST_F(UpperTest, MeasuresWhatTheHostAllocated) {
   const std::uint64_t there = test::host_usage(directory()).bytes;
   EXPECT_GT(there, 10'000U);
   EXPECT_LT(there, 1U << 20);
-  EXPECT_EQ(in_blocks(measure(upper).bytes), there);
+  EXPECT_EQ(block_end(measure(upper).bytes), there);
 }
 
 // The C library says 127 of it, as of any that it does not know.

@@ -100,12 +100,18 @@ class PowerCutTest : public testing::TestWithParam<Host> {
     ASSERT_TRUE(copy_disk(disk_, cuts_.back().disk));
   }
 
+  /// In a session that goes on, and durable.
+  Result<OpenUpper> open_with(const std::vector<Act>& acts) {
+    LB_ASSIGN(auto open, OpenUpper::open(options_, host_ / "up"));
+    if (const auto wrong = do_all(open, acts); !wrong.empty()) return fail(EIO, wrong);
+    if (open.sync_all() != 0) return fail(EIO, "syncfs");
+    return open;
+  }
+
   void run(const Operation& operation) {
     cut_through([&](StepMarks& marks) -> std::string {
-      auto open = OpenUpper::open(options_, host_ / "up");
-      if (!open) return open.error().describe();
-      if (auto wrong = do_all(*open, operation.before); !wrong.empty()) return str_cat("before: ", wrong);
-      if (open->sync_all() != 0) return "syncfs";
+      auto open = open_with(operation.before);
+      if (!open) return str_cat("before: ", open.error().describe());
       marks.begin();
       if (auto wrong = do_all(*open, operation.acts); !wrong.empty()) return str_cat("act: ", wrong);
       const int code = operation.sync(*open->driver);
@@ -219,10 +225,8 @@ class StartAndStopTest : public PowerCutTest {
   enum class Ends { kInOrder, kKilled };
   std::function<std::string()> session(Ends ends) {
     return [this, ends]() -> std::string {
-      auto open = OpenUpper::open(options_, host_ / "up");
+      auto open = open_with(acts_of_a_session());
       if (!open) return open.error().describe();
-      if (auto wrong = do_all(*open, acts_of_a_session()); !wrong.empty()) return wrong;
-      if (open->sync_all() != 0) return "syncfs";
       return ends == Ends::kInOrder ? open->stop() : std::string();
     };
   }
@@ -257,10 +261,8 @@ TEST_P(StartAndStopTest, WhatAStopHasNotedIsNoMoreWithAnythingNew) {
 
 TEST_P(StartAndStopTest, AStop) {
   ASSERT_NO_FATAL_FAILURE(cut_through([&](StepMarks& marks) -> std::string {
-    auto open = OpenUpper::open(options_, host_ / "up");
+    auto open = open_with(acts_of_a_session());
     if (!open) return open.error().describe();
-    if (auto wrong = do_all(*open, acts_of_a_session()); !wrong.empty()) return wrong;
-    if (open->sync_all() != 0) return "syncfs";
     marks.begin();
     return open->stop();
   }));

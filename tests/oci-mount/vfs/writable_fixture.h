@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "oci-mount/overlay/marks.h"
-#include "oci-mount/overlay/tariff.h"
 #include "tests/oci-mount/vfs/image_fixture.h"
 #include "tests/support/host_usage.h"
 
@@ -89,9 +88,7 @@ class WritableFsTest : public testing::Test, protected ImageFixture {
   void restart() { open_writable(kTestQuotaBytes, kTestQuotaInodes); }
   FsDriver& drive() { return *driver; }
   /// Of the host that the upper is on.
-  [[nodiscard]] overlay::Tariff tariff() const {
-    return overlay::tariff_of(UniqueFd(::open(directory.path().c_str(), O_RDONLY | O_CLOEXEC)).get());
-  }
+  [[nodiscard]] overlay::Tariff tariff() const { return tariff_of_host(directory.path()); }
 
   /// What an upper is charged that nobody has written to: a host may count the root's attributes.
   [[nodiscard]] HostUsage nothing() const { return nothing_; }
