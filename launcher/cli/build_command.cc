@@ -14,6 +14,7 @@
 #include "launcher/images/build_plan.h"
 #include "launcher/images/containerfile.h"
 #include "launcher/images/context_copy.h"
+#include "launcher/images/context_ignore.h"
 #include "launcher/images/image_build.h"
 #include "launcher/images/image_commit.h"
 #include "launcher/kernel/kernel_choice.h"
@@ -27,28 +28,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Result<std::string> recipe_text(const BuildOptions& build) {
+struct Recipe {
+  fs::path file;
+  std::string text;
+};
+
+Result<Recipe> read_recipe(const BuildOptions& build) {
   std::vector<fs::path> tried = {build.context / "Containerfile", build.context / "Dockerfile"};
   if (!build.file.empty()) tried = {build.file};
   for (const fs::path& path : tried) {
     auto text = read_file(path, kMaxContainerfileBytes);
-    if (text || text.error().code != ENOENT) return text;
+    if (text) return Recipe{.file = path, .text = *std::move(text)};
+    if (text.error().code != ENOENT) return std::unexpected(text.error());
   }
   return fail(ENOENT, "no ", tried.front().string(),
               build.file.empty() ? " and no Dockerfile beside it" : "");
-}
-
-/// What it leaves out would be copied here.
-Result<void> check_context(const fs::path& context) {
-  std::error_code error;
-  if (!fs::is_directory(context, error))
-    return fail(ENOTDIR, context.string(), " is no directory to build from");
-  for (const char* name : {".containerignore", ".dockerignore"}) {
-    if (fs::exists(context / name, error))
-      return fail(ENOTSUP, (context / name).string(),
-                  " is not known to build --vm: build from a directory without it");
-  }
-  return {};
 }
 
 /// The words behind `--`, and what they come to.
@@ -69,8 +63,13 @@ Result<Options> options_of_vms(const std::vector<std::string>& words, const std:
 
 class Build {
  public:
-  Build(const StateDirs& dirs, const BuildOptions& build, BuildVmOptions vms, BuildCache cache)
-      : dirs_(dirs), build_(build), vms_(std::move(vms)), cache_(std::move(cache)) {}
+  Build(const StateDirs& dirs, const BuildOptions& build, BuildContext context, BuildVmOptions vms,
+        BuildCache cache)
+      : dirs_(dirs),
+        build_(build),
+        context_(std::move(context)),
+        vms_(std::move(vms)),
+        cache_(std::move(cache)) {}
 
   /// Upon `base`, whose manifest has the digest `base_digest`.
   Result<std::string> carry_out(const std::string& base, const std::string& base_digest,
@@ -123,7 +122,7 @@ class Build {
       key.add(action.run.user);
       key.add(action.run.directory);
       if (action.kind != BuildAction::Kind::kCopy) continue;
-      const auto content = digest_of_copy({.context = build_.context, .action = action.copy});
+      const auto content = digest_of_copy({.context = context_, .action = action.copy});
       if (!content) return while_doing(content.error(), action.said);
       key.add(content->text());
     }
@@ -140,7 +139,7 @@ class Build {
     commit.created_by = str_cat("layerboot build --vm, ", step.said);
     if (BuildVm::has_all(image, step.actions, vms_)) return change_image(dirs_, commit);
     LB_ASSIGN(BuildVm vm, BuildVm::boot(dirs_, image, vms_));
-    for (const BuildAction& action : step.actions) LB_TRY(vm.carry_out(action, build_.context));
+    for (const BuildAction& action : step.actions) LB_TRY(vm.carry_out(action, context_));
     auto digest = vm.commit(std::move(commit));
     if (!digest) return while_doing(digest.error(), step.said);
     return digest;
@@ -148,6 +147,7 @@ class Build {
 
   const StateDirs& dirs_;
   const BuildOptions& build_;
+  BuildContext context_;
   BuildVmOptions vms_;
   BuildCache cache_;
 };
@@ -155,9 +155,9 @@ class Build {
 }  // namespace
 
 Result<std::string> build_in_vms(const StateDirs& dirs, const Options& options, const BuildOptions& build) {
-  LB_TRY(check_context(build.context));
-  LB_ASSIGN(const std::string text, recipe_text(build));
-  LB_ASSIGN(const auto instructions, parse_containerfile(text));
+  LB_ASSIGN(const Recipe recipe, read_recipe(build));
+  LB_ASSIGN(BuildContext context, open_build_context(build.context, recipe.file));
+  LB_ASSIGN(const auto instructions, parse_containerfile(recipe.text));
   LB_ASSIGN(const auto arguments, parse_build_arguments(build.arguments));
   LB_ASSIGN(const std::string from, base_of_build(instructions, arguments));
   std::vector<std::string> words = options.guest_command;
@@ -176,6 +176,7 @@ Result<std::string> build_in_vms(const StateDirs& dirs, const Options& options, 
   LB_ASSIGN(const BuildPlan plan, plan_build(instructions, arguments, image.config, image.config_text));
   for (const std::string& name : plan.unused)
     log_warn("--build-arg ", name, ": the Containerfile has no ARG of that name");
+  for (const std::string& warning : plan.warnings) log_warn(warning);
   vms.run_words = std::move(words);
   vms.show_progress = build.show_progress;
   LB_ASSIGN(vms.oci_mount, find_oci_mount(options.oci_mount.empty() ? run.oci_mount : options.oci_mount));
@@ -183,7 +184,7 @@ Result<std::string> build_in_vms(const StateDirs& dirs, const Options& options, 
   LB_TRY(make_directories(dirs.data / "build", 0700));
   BuildVm::remove_leftovers(dirs);
   LB_ASSIGN(BuildCache cache, BuildCache::open(dirs.data / "build" / "steps", dirs.store()));
-  return Build(dirs, build, std::move(vms), std::move(cache))
+  return Build(dirs, build, std::move(context), std::move(vms), std::move(cache))
       .carry_out(base, image.manifest_digest.text(), plan);
 }
 

@@ -171,7 +171,7 @@ Result<BuildVm> BuildVm::boot(const StateDirs& dirs, const std::string& image,
   return vm;
 }
 
-Result<void> BuildVm::carry_out(const BuildAction& action, const fs::path& context) {
+Result<void> BuildVm::carry_out(const BuildAction& action, const BuildContext& context) {
   Result<void> done;
   switch (action.kind) {
     case BuildAction::Kind::kCopy:
@@ -199,7 +199,7 @@ Result<bool> BuildVm::has_directory(const std::string& path) {
   return status == 0;
 }
 
-Result<void> BuildVm::copy(const CopyAction& action, const fs::path& context) {
+Result<void> BuildVm::copy(const CopyAction& action, const BuildContext& context) {
   ContextCopy copy{.context = context, .action = action};
   if (!action.into_directory) {
     // Into a directory, where one is there, as cp does it.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "launcher/images/build_plan.h"
+#include "launcher/images/context_ignore.h"
 #include "launcher/images/image_commit.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/state_dirs.h"
@@ -47,13 +48,13 @@ class BuildVm {
 
   /// Copies; the directory is made; or the command is run to its end, and what it says is said on standard
   /// error. An Error when it ends with another status than 0, with that.
-  Result<void> carry_out(const BuildAction& action, const std::filesystem::path& context);
+  Result<void> carry_out(const BuildAction& action, const BuildContext& context);
   /// Powers it off, and makes an image of it. `commit` says how that is to be. Gives its digest.
   Result<std::string> commit(CommitOptions commit);
 
  private:
   BuildVm(const StateDirs& dirs, std::string name, const BuildVmOptions& options, UniqueFd lock);
-  Result<void> copy(const CopyAction& action, const std::filesystem::path& context);
+  Result<void> copy(const CopyAction& action, const BuildContext& context);
   Result<void> run(const RunAction& action);
   [[nodiscard]] Result<bool> has_directory(const std::string& path);
   /// A tar that `write` writes, unpacked in the guest.

@@ -12,6 +12,7 @@
 #include "launcher/images/containerfile_words.h"
 #include "launcher/images/image_change.h"
 #include "oci-mount/base/decimal.h"
+#include "oci-mount/base/identity_names.h"
 #include "oci-mount/base/printable.h"
 #include "oci-mount/base/str_cat.h"
 #include "oci-mount/store/json_document.h"
@@ -262,10 +263,18 @@ class Planner {
     if (words.size() > 1 && !action.into_directory)
       return fail(EINVAL, "several sources need a directory for a target, which ends with a /");
     action.sources = std::move(words);
+    warn_of_one_machines_own(action);
     LB_TRY(count(action.sources));
     LB_TRY(count(action.target));
     add_action(BuildAction::Kind::kCopy).copy = std::move(action);
     return {};
+  }
+
+  void warn_of_one_machines_own(const CopyAction& action) {
+    // "/tmp" is a directory in the guest, whether or not it is called so.
+    if (!belongs_to_one_machine(action.target) && !belongs_to_one_machine(action.target + '/')) return;
+    plan_.warnings.push_back(str_cat(
+        said_, ": what one machine has for itself is in no layer; the next RUN alone finds it there"));
   }
 
   Result<void> set_argument(const std::string& name, const std::string& value) {
@@ -346,7 +355,7 @@ class Planner {
     if (!words || words->empty())
       return fail(EINVAL, "it takes a list in JSON, such as [\"/bin/bash\", \"-c\"]");
     shell_ = *words;
-    return {};
+    return change(str_cat("SHELL ", as_list(shell_)));
   }
   Result<void> command(const std::string& word, const std::string& text) {
     has_command_ = has_command_ || word == "CMD";

@@ -52,7 +52,8 @@ struct BuildStep {
 
 struct BuildPlan {
   std::vector<BuildStep> steps;
-  std::vector<std::string> unused;  // of the arguments
+  std::vector<std::string> unused;    // of the arguments
+  std::vector<std::string> warnings;  // to be said before the first step
 };
 
 /// The image that the one FROM names. EINVAL, or ENOTSUP for further stages, flags and "scratch".

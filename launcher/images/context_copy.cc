@@ -67,31 +67,45 @@ bool leads_out(const std::string& source) {
   return std::ranges::any_of(fs::path(source), [](const fs::path& part) { return part == ".."; });
 }
 
+struct Source {
+  std::string name;   // as it is in the context
+  fs::path real;      // at the end of its symlinks
+  fs::path relative;  // that, in the context
+};
+
 /// What a source leads to, at the end of its symlinks, and within the context.
-Result<fs::path> resolved(const fs::path& context, const fs::path& path) {
+Result<Source> resolved(const fs::path& context, const fs::path& path) {
   std::error_code error;
   const fs::path root = fs::canonical(context, error);
   if (error) return fail(error.value(), shown(context));
-  const fs::path real = fs::canonical(path, error);
+  fs::path real = fs::canonical(path, error);
   if (error) return fail(error.value(), shown(path));
   const auto [rest, inside] = std::ranges::mismatch(root, real);
   if (rest != root.end()) return fail(EINVAL, shown(path), " leads out of the context, to ", shown(real));
-  return real;
+  fs::path relative;
+  for (auto part = inside; part != real.end(); ++part) relative /= *part;
+  return Source{.name = path.filename().string(), .real = std::move(real), .relative = std::move(relative)};
 }
-
-struct Source {
-  std::string name;  // as it is in the context
-  fs::path real;     // at the end of its symlinks
-};
 
 Result<std::vector<Source>> sources_of(const ContextCopy& copy) {
   std::vector<Source> sources;
+  const auto& [directory, ignore, ignore_file] = copy.context;
   for (const std::string& source : copy.action.sources) {
     if (leads_out(source)) return fail(EINVAL, printable(source), " leads out of the context");
-    LB_ASSIGN(const auto found, matches_of(copy.context, source));
+    LB_ASSIGN(const auto found, matches_of(directory, source));
+    const std::size_t before = sources.size();
     for (const fs::path& path : found) {
-      LB_ASSIGN(fs::path real, resolved(copy.context, path));
-      sources.push_back({.name = path.filename().string(), .real = std::move(real)});
+      LB_ASSIGN(Source one, resolved(directory, path));
+      const bool is_out =
+          ignore.leaves_out(path.lexically_relative(directory)) || ignore.leaves_out(one.relative);
+      // Of a directory that is left out, something in it may be taken back in.
+      std::error_code error;
+      if (is_out && !(ignore.takes_back() && fs::is_directory(one.real, error))) continue;
+      sources.push_back(std::move(one));
+    }
+    if (sources.size() == before) {
+      return fail(ENOENT, "no ", printable(source), " in the context: ", shown(ignore_file),
+                  " leaves it out");
     }
   }
   return sources;
@@ -117,16 +131,16 @@ class ContextTar {
     LB_ASSIGN(const auto sources, sources_of(copy_));
     if (sources.size() > 1 && !action.into_directory)
       return fail(EINVAL, "several files need a directory for a target, which ends with a /");
-    for (const auto& [name, real] : sources) {
+    for (const auto& [name, real, relative] : sources) {
       std::error_code error;
       if (fs::is_directory(real, error)) {
         LB_TRY(add_directories(action.target));
-        LB_TRY(add_below(real, action.target));
+        LB_TRY(add_below(real, relative, action.target));
       } else {
         const std::string target = action.into_directory ? joined(action.target, name) : action.target;
         LB_TRY(add_directories(fs::path(target).parent_path()));
         if (action.refuses_archives && fs::is_regular_file(real, error)) LB_TRY(refuse_archive(real));
-        LB_TRY(add(real, target));
+        LB_TRY(add(real, relative, target));
       }
     }
     return {};
@@ -166,18 +180,28 @@ class ContextTar {
     return {};
   }
 
-  Result<void> add_below(const fs::path& directory, const std::string& target) {
+  /// `relative`: `directory` as the context's ignore file names it.
+  Result<void> add_below(const fs::path& directory, const fs::path& relative, const std::string& target) {
+    const ContextIgnore& ignore = copy_.context.ignore;
     std::error_code error;
     for (const std::string& name : names_in(directory, error)) {
-      LB_TRY(add(directory / name, joined(target, name)));
+      const fs::path path = directory / name;
+      if (!ignore.leaves_out(relative / name)) {
+        LB_TRY(add(path, relative / name, joined(target, name)));
+      } else if (std::error_code none;
+                 ignore.takes_back() && fs::is_directory(fs::symlink_status(path, none))) {
+        LB_TRY(add_below(path, relative / name, joined(target, name)));
+      }
     }
     if (error) return fail(error.value(), shown(directory));
     return {};
   }
 
-  Result<void> add(const fs::path& path, const std::string& target) {
+  Result<void> add(const fs::path& path, const fs::path& relative, const std::string& target) {
     struct stat st{};
     if (::lstat(path.c_str(), &st) != 0) return errno_error(shown(path));
+    // Those that are left out themselves.
+    if (copy_.context.ignore.takes_back()) LB_TRY(add_directories(fs::path(target).parent_path()));
     const CopyAction& action = copy_.action;
     TarEntry entry;
     entry.name = target.substr(1);
@@ -188,8 +212,9 @@ class ContextTar {
     if (S_ISREG(st.st_mode)) return add_file(path, entry);
     if (S_ISDIR(st.st_mode)) {
       entry.kind = TarKind::kDirectory;
+      directories_.insert(entry.name);
       LB_TRY(header(entry));
-      return add_below(path, target);
+      return add_below(path, relative, target);
     }
     if (!S_ISLNK(st.st_mode))
       return fail(ENOTSUP, shown(path), " is neither a file nor a directory nor a symlink");
@@ -245,7 +270,8 @@ Result<void> write_context_tar(const ContextCopy& copy, const PutTar& put) {
 }
 
 Result<void> write_directory_tar(const std::string& directory, const PutTar& put) {
-  const ContextCopy nothing;
+  const BuildContext nowhere;
+  const ContextCopy nothing{.context = nowhere, .action = {}};
   ContextTar tar(nothing, false, put);
   LB_TRY(tar.add_directories(directory));
   return tar.finish();

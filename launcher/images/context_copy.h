@@ -1,12 +1,12 @@
 // What COPY takes out of a build's context, as one tar for the guest's root directory.
 #pragma once
 
-#include <filesystem>
 #include <functional>
 #include <span>
 #include <string>
 
 #include "launcher/images/build_plan.h"
+#include "launcher/images/context_ignore.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/store/digest.h"
 
@@ -16,11 +16,12 @@ using PutTar = std::function<Result<void>(std::span<const std::byte> bytes)>;
 
 /// Files of a directory of the context become the target's, a file itself the target, or one in it
 /// (`into_directory`). Owner and mode are the action's; names come in the order of their bytes. Directories
-/// on the way are in it, 0755 and the action's owner's, for a guest that has none. ENOENT where nothing fits
-/// a source; EINVAL for one that leads out of the context, by symlinks too; ENOTSUP for what is neither file,
-/// directory nor symlink, and of ADD for a source that is an archive, which that would unpack.
+/// on the way are in it, 0755 and the action's owner's, for a guest that has none. What the context's
+/// ignore file leaves out is not there. ENOENT where nothing fits a source; EINVAL for one that leads out of
+/// the context, by symlinks too; ENOTSUP for what is neither file, directory nor symlink, and of ADD for a
+/// source that is an archive, which that would unpack.
 struct ContextCopy {
-  std::filesystem::path context;
+  const BuildContext& context;
   CopyAction action;
 };
 

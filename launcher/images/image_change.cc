@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "oci-mount/base/ascii.h"
 #include "oci-mount/base/decimal.h"
 #include "oci-mount/base/printable.h"
 #include "oci-mount/store/oci_json.h"
@@ -15,13 +16,6 @@ namespace layerboot::launcher {
 namespace {
 
 using store::Json;
-
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kBlank = " \t\r\n";
-  const auto begin = text.find_first_not_of(kBlank);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(kBlank) - begin + 1);
-}
 
 /// Words parted by blanks; quotes hold blanks, and a backslash the next character.
 Result<std::vector<std::string>> words_of(std::string_view text) {
@@ -79,7 +73,7 @@ Result<std::vector<std::pair<std::string, std::string>>> pairs_of(std::string_vi
   if (text.substr(0, first_end).find('=') == std::string_view::npos) {
     if (first_end == std::string_view::npos) return fail(EINVAL, "\"", printable(text), "\" has no value");
     return std::vector{
-        std::pair(std::string(text.substr(0, first_end)), std::string(trimmed(text.substr(first_end))))};
+        std::pair(std::string(text.substr(0, first_end)), std::string(trim_blanks(text.substr(first_end))))};
   }
   LB_ASSIGN(const auto words, words_of(text));
   std::vector<std::pair<std::string, std::string>> pairs;
@@ -180,6 +174,14 @@ Result<void> set_working_directory(Json& config, std::string_view text) {
   return set_text(config, "WorkingDir", str_cat(before, before.ends_with('/') ? "" : "/", text));
 }
 
+/// Of who builds upon the image; Docker's, in no specification.
+Result<void> set_shell(Json& config, std::string_view text) {
+  LB_ASSIGN(Json words, json_list(text));
+  if (words.empty()) return fail(EINVAL, "it says no command");
+  config["Shell"] = std::move(words);
+  return {};
+}
+
 Result<void> set_command(Json& config, const char* key, std::string_view text) {
   LB_ASSIGN(Json command, command_of(text));
   config[key] = std::move(command);
@@ -189,11 +191,11 @@ Result<void> set_command(Json& config, const char* key, std::string_view text) {
 }  // namespace
 
 Result<void> apply_change(Json& config, std::string_view instruction) {
-  const std::string_view whole = trimmed(instruction);
+  const std::string_view whole = trim_blanks(instruction);
   const auto end = whole.find_first_of(" \t");
   std::string word(whole.substr(0, end));
   std::ranges::transform(word, word.begin(), [](unsigned char c) { return std::toupper(c); });
-  const std::string_view rest = end == std::string_view::npos ? "" : trimmed(whole.substr(end));
+  const std::string_view rest = end == std::string_view::npos ? "" : trim_blanks(whole.substr(end));
   Json changed = config.is_object() ? config : Json::object();
   Result<void> done = fail(EINVAL, "known are ", kChangeWords);
   if (word == "CMD") done = set_command(changed, "Cmd", rest);
@@ -204,6 +206,7 @@ Result<void> apply_change(Json& config, std::string_view instruction) {
   if (word == "LABEL") done = set_labels(changed, rest);
   if (word == "EXPOSE") done = add_ports(changed, rest);
   if (word == "VOLUME") done = add_volumes(changed, rest);
+  if (word == "SHELL") done = set_shell(changed, rest);
   if (word == "STOPSIGNAL") done = set_text(changed, "StopSignal", rest);
   if (!done) return while_doing(done.error(), "change \"", printable(whole), "\"");
   config = std::move(changed);

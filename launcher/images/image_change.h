@@ -15,6 +15,6 @@ Result<void> apply_change(store::Json& config, std::string_view instruction);
 
 /// The instructions, for people.
 inline constexpr std::string_view kChangeWords =
-    "CMD, ENTRYPOINT, ENV, USER, WORKDIR, LABEL, EXPOSE, VOLUME, STOPSIGNAL";
+    "CMD, ENTRYPOINT, ENV, USER, WORKDIR, LABEL, EXPOSE, VOLUME, STOPSIGNAL, SHELL";
 
 }  // namespace layerboot::launcher

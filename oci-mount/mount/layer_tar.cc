@@ -10,12 +10,12 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/device_number.h"
+#include "oci-mount/base/identity_names.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/path_rules.h"
 #include "oci-mount/base/printable.h"
 #include "oci-mount/layer/limits.h"
 #include "oci-mount/layer/whiteout_names.h"
-#include "oci-mount/mount/identity_names.h"
 #include "oci-mount/overlay/acl.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/lower_metadata.h"

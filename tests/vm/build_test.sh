@@ -36,8 +36,8 @@ base=oci:$LAYERBOOT_TEST_IMAGE:latest
 refused "line 2: HEALTHCHECK is not known to build --vm" "FROM $base" "HEALTHCHECK NONE"
 refused "line 2: COPY none /x: no none in the context" "FROM $base" "COPY none /x" "RUN true"
 refused "no second FROM" "FROM $base" "RUN true" "FROM $base"
-touch "$context/.dockerignore"
-refused ".dockerignore is not known to build --vm" "FROM $base"
+echo '!' > "$context/.dockerignore"
+refused ".dockerignore: line 1: a ! needs a pattern behind it" "FROM $base"
 rm "$context/.dockerignore"
 printf 'FROM %s\n' "$base" > "$context/Containerfile"
 if layerboot build --vm "$context" -- --name x 2> "$state/err"; then fail "--name was taken"; fi
@@ -97,6 +97,8 @@ layerboot rm svc > /dev/null
 # The rest is about the end, for which a small system does: busybox, which boots by itself.
 small=oci:$images/test/busybox:latest
 rm "$context/Dockerfile"
+touch "$context/units/secret"
+echo '**/secret' > "$context/.dockerignore"
 printf 'FROM %s\nCOPY units /units\nRUN echo built > /made\n' "$small" > "$context/Containerfile"
 same "build | run" "$(build_vm 2> "$state/err" | layerboot run -q --accel tcg -m 192m --rm "${programs[@]}" -- sh -c 'cat /made; ls /units')" \
   "$(printf 'built\nhello.service')"

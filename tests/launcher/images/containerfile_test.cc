@@ -184,9 +184,10 @@ TEST(BuildPlan, TheConfigurationIsWhatCommitTakes) {
       "STOPSIGNAL SIGTERM\n");
   ASSERT_EQ(plan.steps.size(), 1U);
   EXPECT_EQ(plan.steps[0].changes,
-            (Strings{"CMD []", R"(ENTRYPOINT ["/init"])", R"(CMD ["/bin/bash","-ec","a \"b\""])",
-                     R"(LABEL "x=1 \"2" "y=z")", R"(LABEL "k=the rest")", R"(EXPOSE "80" "53/udp")",
-                     R"(VOLUME "/a" "/b")", R"(VOLUME ["/c d"])", "STOPSIGNAL SIGTERM"}));
+            (Strings{R"(SHELL ["/bin/bash","-ec"])", "CMD []", R"(ENTRYPOINT ["/init"])",
+                     R"(CMD ["/bin/bash","-ec","a \"b\""])", R"(LABEL "x=1 \"2" "y=z")",
+                     R"(LABEL "k=the rest")", R"(EXPOSE "80" "53/udp")", R"(VOLUME "/a" "/b")",
+                     R"(VOLUME ["/c d"])", "STOPSIGNAL SIGTERM"}));
 }
 
 TEST(BuildPlan, VariablesGrowToABound) {
@@ -261,6 +262,24 @@ TEST(BuildPlan, TheImageBelowMayHaveAShellAndNoTriggers) {
   EXPECT_EQ(refused_one.error().code, ENOTSUP);
   EXPECT_EQ(refused_one.error().describe(),
             "line 2: FROM a: the image has ONBUILD COPY . /app, which build --vm does not know");
+}
+
+TEST(BuildPlan, TheShellIsTheImages) {
+  const BuildPlan plan = planned("FROM a\nSHELL [\"/bin/bash\", \"-ec\"]\n");
+  ASSERT_EQ(plan.steps.size(), 1U);
+  EXPECT_EQ(plan.steps[0].changes, (Strings{R"(SHELL ["/bin/bash","-ec"])"}));
+}
+
+TEST(BuildPlan, ACopyThatNoLayerHasIsWarnedOf) {
+  const BuildPlan plan = planned(
+      "FROM a\nCOPY x /tmp/\nCOPY x /tmp\nCOPY x /etc/machine-id\nCOPY x /run/a/b\nCOPY x /var/tmp/\nCOPY x "
+      "/etc/ssh/\n");
+  ASSERT_EQ(plan.warnings.size(), 4U);
+  EXPECT_EQ(plan.warnings[0],
+            "line 2: COPY x /tmp/: what one machine has for itself is in no layer; the next RUN alone finds "
+            "it there");
+  EXPECT_EQ(plan.warnings[2].find("line 4: "), 0U);
+  EXPECT_EQ(plan.warnings[3].find("line 5: "), 0U);
 }
 
 TEST(BuildPlan, ListsOfPathsAreExpanded) {

@@ -31,8 +31,7 @@ class ContextCopyTest : public testing::Test {
     fs::permissions(dir_ / "d/x", fs::perms::owner_all);
   }
   ContextCopy copy(std::vector<std::string> sources, const std::string& target, bool into) const {
-    ContextCopy made;
-    made.context = dir_.path();
+    ContextCopy made{.context = context_, .action = {}};
     made.action.sources = std::move(sources);
     made.action.target = target;
     made.action.into_directory = into;
@@ -73,7 +72,15 @@ class ContextCopyTest : public testing::Test {
     return found ? found->text() : found.error().describe();
   }
 
+  void leave_out(const std::string& rules) {
+    test::write_text(dir_ / ".dockerignore", rules);
+    const auto context = open_build_context(dir_.path(), dir_ / "Containerfile");
+    ASSERT_TRUE(context) << context.error().describe();
+    context_ = *context;
+  }
+
   test::TempDir dir_;
+  BuildContext context_{.directory = dir_.path(), .ignore = {}, .ignore_file = {}};
 };
 
 TEST_F(ContextCopyTest, FilesAndWhatDirectoriesHold) {
@@ -145,6 +152,36 @@ TEST_F(ContextCopyTest, NothingOfElsewhere) {
   EXPECT_NE(why(added).find("which ADD would unpack"), std::string::npos);
   added.action.sources = {"x.*"};
   EXPECT_NE(why(added).find("which ADD would unpack"), std::string::npos);
+}
+
+TEST_F(ContextCopyTest, WhatTheIgnoreFileLeavesOutIsNotThere) {
+  fs::permissions(dir_ / "a.txt", fs::perms(0644));
+  fs::permissions(dir_ / "d/sub/y", fs::perms(0640));
+  fs::permissions(dir_ / "d/sub", fs::perms(0750));
+  fs::create_symlink("d/x", dir_ / "to_x");
+  const std::string all = digest(copy({"d"}, "/", true));
+  leave_out("# what is not to be seen\nb.*\nd/x\n.*\nd/link\n");
+  EXPECT_EQ(list(copy({"."}, "/", true)).value_or("?"),
+            "0 a.txt 644 0 first\n5 d 755 0 \n5 d/sub 750 0 \n0 d/sub/y 640 0 y\n2 to_x 777 0 d/x\n");
+  EXPECT_EQ(list(copy({"*.txt"}, "/", true)).value_or("?"), "0 a.txt 644 0 first\n");
+  EXPECT_NE(digest(copy({"d"}, "/", true)), all);
+  for (const char* source : {"b.txt", "b*", "./d/x"}) {
+    const std::string said = why(copy({source}, "/", true));
+    EXPECT_NE(said.find(".dockerignore leaves it out"), std::string::npos) << source << ": " << said;
+  }
+  EXPECT_NE(why(copy({"to_x"}, "/", true)).find("leaves it out"), std::string::npos)
+      << "a symlink to it leads to nothing";
+}
+
+TEST_F(ContextCopyTest, WhatIsTakenBackInIsThereWithItsDirectories) {
+  fs::permissions(dir_ / "d/sub/y", fs::perms(0640));
+  fs::permissions(dir_ / "d/sub", fs::perms(0700));
+  leave_out("*\n!d/sub/y\n");
+  EXPECT_EQ(list(copy({"."}, "/", true)).value_or("?"), "5 d 755 0 \n5 d/sub 755 0 \n0 d/sub/y 640 0 y\n");
+  EXPECT_EQ(list(copy({"d"}, "/to", true)).value_or("?"),
+            "5 to 755 0 \n5 to/sub 755 0 \n0 to/sub/y 640 0 y\n");
+  leave_out("d/*\n!d/sub\n");
+  EXPECT_EQ(list(copy({"d"}, "/", true)).value_or("?"), "5 sub 700 0 \n0 sub/y 640 0 y\n");
 }
 
 TEST_F(ContextCopyTest, AnArchiveWithinADirectoryIsAFile) {

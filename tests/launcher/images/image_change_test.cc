@@ -42,16 +42,17 @@ TEST(ImageChange, TheRestIsAsInAContainerfile) {
   EXPECT_EQ(changed({}, "USER www-data:www-data"), (Json{{"User", "www-data:www-data"}}));
   EXPECT_EQ(changed({{"WorkingDir", "/srv"}}, "WORKDIR app"), (Json{{"WorkingDir", "/srv/app"}}));
   EXPECT_EQ(changed({{"WorkingDir", "/srv"}}, "WORKDIR /app"), (Json{{"WorkingDir", "/app"}}));
+  EXPECT_EQ(changed({}, "SHELL [\"/bin/bash\", \"-c\"]"), (Json{{"Shell", {"/bin/bash", "-c"}}}));
   EXPECT_EQ(changed({}, "STOPSIGNAL SIGQUIT"), (Json{{"StopSignal", "SIGQUIT"}}));
 }
 
 TEST(ImageChange, WhatIsNotUnderstoodChangesNothing) {
   const Json before = {{"Cmd", {"sh"}}};
-  for (const char* instruction : {"",          "RUN x",         "CMD",         "CMD [1]",     "CMD [\"a\"",
-                                  "ENV",       "ENV A",         "ENV A=1 B",   "ENV =x",      "ENV A='x",
-                                  "EXPOSE",    "EXPOSE 0",      "EXPOSE 80/x", "EXPOSE 80-x", "EXPOSE 65536",
-                                  "VOLUME",    "VOLUME [\"\"]", "USER",        "WORKDIR",     "LABEL x",
-                                  "STOPSIGNAL"}) {
+  for (const char* instruction : {"",           "RUN x",         "CMD",         "CMD [1]",     "CMD [\"a\"",
+                                  "ENV",        "ENV A",         "ENV A=1 B",   "ENV =x",      "ENV A='x",
+                                  "EXPOSE",     "EXPOSE 0",      "EXPOSE 80/x", "EXPOSE 80-x", "EXPOSE 65536",
+                                  "VOLUME",     "VOLUME [\"\"]", "USER",        "WORKDIR",     "LABEL x",
+                                  "STOPSIGNAL", "SHELL bash",    "SHELL []"}) {
     Json config = before;
     const auto done = apply_change(config, instruction);
     EXPECT_FALSE(done) << instruction;

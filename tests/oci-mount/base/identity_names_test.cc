@@ -1,8 +1,8 @@
-#include "oci-mount/mount/identity_names.h"
+#include "oci-mount/base/identity_names.h"
 
 #include <gtest/gtest.h>
 
-namespace layerboot::mount {
+namespace layerboot {
 namespace {
 
 TEST(IdentityNames, AreWhatNoTwoMachinesShare) {
@@ -19,4 +19,4 @@ TEST(IdentityNames, AreNotWhatLooksAlike) {
 }
 
 }  // namespace
-}  // namespace layerboot::mount
+}  // namespace layerboot

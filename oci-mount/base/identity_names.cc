@@ -1,9 +1,9 @@
-#include "oci-mount/mount/identity_names.h"
+#include "oci-mount/base/identity_names.h"
 
 #include <algorithm>
 #include <array>
 
-namespace layerboot::mount {
+namespace layerboot {
 
 namespace {
 
@@ -36,4 +36,4 @@ bool belongs_to_one_machine(std::string_view path) {
          std::ranges::any_of(kBelow, [&](std::string_view below) { return path.starts_with(below); });
 }
 
-}  // namespace layerboot::mount
+}  // namespace layerboot
