@@ -16,6 +16,7 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/kernel_file_systems.h"
 #include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/path_rules.h"
 #include "oci-mount/layer/limits.h"
@@ -57,6 +58,11 @@ class Walker {
     if (!opened && opened.error().code == ENOENT) return {};
     if (!opened) return while_doing(opened.error(), "walk of ", shown(path));
     const int directory = opened->get();
+    // A chroot's /proc is no part of an image.
+    const bool is_kernels = is_on_kernel_file_system(directory);
+    if (is_kernels && path.empty())
+      return fail(EINVAL, name_, " holds the kernel's own files: it is no image");
+    if (is_kernels) return {};
     const std::unique_ptr<DIR, CloseDir> stream(::fdopendir(directory));
     if (!stream) return errno_error("walk of ", shown(path));
     static_cast<void>(opened->release());  // the stream's now

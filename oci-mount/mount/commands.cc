@@ -44,11 +44,13 @@ Result<std::unique_ptr<vfs::ImageSource>> open_source(const Options& options, co
 }
 
 // For the session, which reads them from a descriptor. Not before: indexing can be ended by ^C.
-void block_ending_signals() {
+void prepare_signals() {
   sigset_t ending;
   sigemptyset(&ending);
   for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&ending, number);
   ::sigprocmask(SIG_BLOCK, &ending, nullptr);
+  // Beyond RLIMIT_FSIZE: EFBIG for who writes, not the mount's end.
+  ::signal(SIGXFSZ, SIG_IGN);
 }
 
 // Who waits on the descriptor has gone, or reads; either way the mount stays.
@@ -67,7 +69,7 @@ Result<int> serve(const Options& options, const MountCommand& command, Backgroun
     LB_ASSIGN(
         fs, vfs::make_writable_fs(*source, {.directory = command.upper, .quota_bytes = command.quota_bytes}));
   }
-  block_ending_signals();
+  prepare_signals();
   LB_ASSIGN(const auto reactor, Reactor::create(options.io_engine));
   tell_engine(*reactor);
   LB_ASSIGN(const auto session, Session::mount(*reactor, *fs,

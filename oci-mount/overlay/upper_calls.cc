@@ -143,8 +143,11 @@ Result<std::optional<std::string>> get_xattr_at(Place place, std::string_view na
   const std::string key(name);
   std::string value(256, '\0');
   for (;;) {
-    const ssize_t length = is_own(place) ? ::fgetxattr(place.dir_fd, key.c_str(), value.data(), value.size())
-                                         : ::lgetxattr(path.c_str(), key.c_str(), value.data(), value.size());
+    ssize_t length = is_own(place) ? ::fgetxattr(place.dir_fd, key.c_str(), value.data(), value.size())
+                                   : ::lgetxattr(path.c_str(), key.c_str(), value.data(), value.size());
+    // Open by O_PATH, as an object that has lost its name is: /proc's link leads to it all the same.
+    if (length < 0 && errno == EBADF && is_own(place))
+      length = ::getxattr(descriptor_path(place.dir_fd).c_str(), key.c_str(), value.data(), value.size());
     if (length >= 0) {
       value.resize(static_cast<std::size_t>(length));
       return value;

@@ -28,11 +28,10 @@ constexpr std::string_view kServedXattrs = "user.";
 // ---- open files ----------------------------------------------------------------------------------------
 
 /// Anew. Only regular files are ever opened, whoever puts a fifo or a device node in their place meanwhile.
-Result<ShareFs::Fd> ShareFs::open_anew(const ShareNode& node, int access) {
+Result<ShareFs::Fd> ShareFs::open_anew(ShareNode& node, int access) {
   if (!S_ISREG(node.identity.type)) return fail(EINVAL);
   if (read_only_ && access != O_RDONLY) return fail(EROFS);
-  LB_ASSIGN(const UniqueFd object, open_node(node, O_PATH));
-  LB_ASSIGN(UniqueFd fd, open_again(object.get(), access));
+  LB_ASSIGN(UniqueFd fd, open_node(node, access, access == O_RDONLY ? Want::kRead : Want::kWrite));
   return std::make_shared<const UniqueFd>(std::move(fd));
 }
 
@@ -187,7 +186,7 @@ Result<void> ShareFs::apply(const ShareNodePtr& node, const AttrChange& change) 
     if (::ftruncate(fd->get(), static_cast<off_t>(*change.size_bytes)) != 0) return fail(errno);
   }
   if (change.mode && S_ISLNK(node->identity.type)) return fail(EOPNOTSUPP);
-  LB_ASSIGN(const UniqueFd object, open_node(*node, O_PATH));
+  LB_ASSIGN(const UniqueFd object, open_node(*node, O_PATH, Want::kOwn));
   if (change.mode || change.uid || change.gid || change.kill_suid_sgid) {
     LB_ASSIGN(const Attr before, attr_of(*node));
     Nature nature{.mode = change.mode ? (before.mode & kTypeBits) | *change.mode : before.mode,
@@ -207,19 +206,19 @@ Result<void> ShareFs::apply(const ShareNodePtr& node, const AttrChange& change) 
 
 // ---- extended attributes -------------------------------------------------------------------------------
 
-Result<UniqueFd> ShareFs::open_for_xattrs(NodeId id, std::string_view name) {
+Result<UniqueFd> ShareFs::open_for_xattrs(NodeId id, std::string_view name, Want want) {
   if (!name.starts_with(kServedXattrs) || name.size() == kServedXattrs.size()) return fail(EOPNOTSUPP);
   if (name.size() > kMaxXattrNameBytes) return fail(ERANGE);
   if (name == overlay::kRecordedStatXattr) return fail(EPERM);
   LB_ASSIGN(const ShareNodePtr node, nodes_.find(id));
   // As Linux has it.
   if (!S_ISREG(node->identity.type) && !S_ISDIR(node->identity.type)) return fail(EPERM);
-  return open_node(*node, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  return open_node(*node, O_RDONLY, want);
 }
 
 Result<std::string> ShareFs::getxattr(NodeId id, std::string_view name) {
   const std::lock_guard lock(mutex_);
-  auto fd = open_for_xattrs(id, name);
+  auto fd = open_for_xattrs(id, name, Want::kRead);
   if (!fd && fd.error().code == EPERM) return fail(ENODATA);
   if (!fd) return std::unexpected(std::move(fd).error());
   LB_ASSIGN(auto value, overlay::get_xattr_at({fd->get(), ""}, name));
@@ -232,7 +231,7 @@ Result<std::string> ShareFs::listxattr(NodeId id) {
   LB_ASSIGN(const ShareNodePtr node, nodes_.find(id));
   std::string names;
   if (!S_ISREG(node->identity.type) && !S_ISDIR(node->identity.type)) return names;
-  LB_ASSIGN(const UniqueFd fd, open_node(*node, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  LB_ASSIGN(const UniqueFd fd, open_node(*node, O_RDONLY, Want::kRead));
   LB_ASSIGN(const auto host_names, overlay::list_xattrs_at({fd.get(), ""}));
   for (const auto& name : host_names) {
     if (!name.starts_with(kServedXattrs) || name == overlay::kRecordedStatXattr) continue;
@@ -245,14 +244,14 @@ Task<Result<void>> ShareFs::setxattr(Reactor&, NodeId id, std::string_view name,
                                      std::uint32_t flags) {
   if ((flags & ~static_cast<std::uint32_t>(XATTR_CREATE | XATTR_REPLACE)) != 0) co_return fail(EOPNOTSUPP);
   const std::lock_guard lock(mutex_);
-  LB_CO_ASSIGN(const UniqueFd fd, open_for_xattrs(id, name));
+  LB_CO_ASSIGN(const UniqueFd fd, open_for_xattrs(id, name, Want::kWrite));
   note_change(id);
   co_return overlay::set_xattr_at({fd.get(), ""}, name, value, static_cast<int>(flags));
 }
 
 Task<Result<void>> ShareFs::removexattr(Reactor&, NodeId id, std::string_view name) {
   const std::lock_guard lock(mutex_);
-  LB_CO_ASSIGN(const UniqueFd fd, open_for_xattrs(id, name));
+  LB_CO_ASSIGN(const UniqueFd fd, open_for_xattrs(id, name, Want::kWrite));
   note_change(id);
   co_return overlay::remove_xattr_at({fd.get(), ""}, name);
 }

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/kernel_file_systems.h"
 #include "oci-mount/overlay/overlay.h"
 
 namespace layerboot::vfs {
@@ -33,6 +34,9 @@ Result<std::unique_ptr<ShareFs>> ShareFs::open(const ShareOptions& options, Work
   if (::geteuid() != 0 && options.ids != IdMap())
     return fail(EPERM, "a map of ids takes root: an ordinary user's files are the guest's root's anyway");
   LB_ASSIGN(UniqueFd root, open_path(options.directory, O_RDONLY | O_DIRECTORY));
+  if (is_on_kernel_file_system(root.get()))
+    return fail(EPERM, options.directory.native(),
+                " holds the kernel's own files, by which a guest would reach all of this machine");
   LB_ASSIGN(const Seen seen, look_at({root.get(), ""}));
   return std::unique_ptr<ShareFs>(new ShareFs(std::move(root), seen, options, workers, memory));
 }
@@ -41,6 +45,7 @@ ShareFs::ShareFs(UniqueFd root, const Seen& seen, const ShareOptions& options, W
                  MemoryBudget& memory)
     : root_(std::move(root)),
       keeper_(::geteuid() == 0 ? Keeper::root(options.ids) : Keeper::ordinary_user(::geteuid(), ::getegid())),
+      root_mount_(seen.identity.mount),
       read_only_(options.read_only),
       max_descriptors_(options.max_descriptors),
       workers_(workers),
@@ -56,27 +61,38 @@ void ShareFs::reset() {
 // ---- nodes ---------------------------------------------------------------------------------------------
 
 /// What the client knows of it is what is there now, or ESTALE.
-Result<UniqueFd> ShareFs::open_node(const ShareNode& node, int flags) {
-  UniqueFd fd;
-  if (node.held) {
-    fd = UniqueFd(::fcntl(node.held->get(), F_DUPFD_CLOEXEC, 0));
-    if (!fd) return fail(errno);
-    return fd;
+Result<UniqueFd> ShareFs::open_node(ShareNode& node, int flags, Want want) {
+  // A name may lead to a fifo or a device by now: nothing is opened before it is known what it is.
+  if ((flags & (O_PATH | O_DIRECTORY)) == 0) {
+    LB_ASSIGN(const UniqueFd object, open_node(node, O_PATH, want));
+    return open_again(object.get(), flags);
   }
-  LB_ASSIGN(const std::string path, ShareNodes::path(node));
-  auto opened = open_beneath(root_.get(), path.c_str(), flags, 0, OtherMounts::kEntered);
-  // What is at its place has changed kind: as gone as if nothing were there.
-  if (!opened && has_changed_kind(opened.error().code)) return fail(ESTALE);
-  if (!opened) return opened;
-  LB_ASSIGN(const Seen seen, look_at({opened->get(), ""}));
+  UniqueFd opened;
+  if (node.held) {
+    opened = UniqueFd(::fcntl(node.held->get(), F_DUPFD_CLOEXEC, 0));
+    if (!opened) return fail(errno);
+  } else {
+    LB_ASSIGN(const std::string path, ShareNodes::path(node));
+    auto found = open_beneath(root_.get(), path.c_str(), flags, 0, OtherMounts::kEntered);
+    // What is at its place has changed kind: as gone as if nothing were there.
+    if (!found && has_changed_kind(found.error().code)) return fail(ESTALE);
+    if (!found) return found;
+    opened = *std::move(found);
+  }
+  LB_ASSIGN(const Seen seen, look_at({opened.get(), ""}));
   if (seen.identity != node.identity) return fail(ESTALE);
+  LB_TRY(keeper_.check(seen.attr, want));
+  // What was there at the start the sandbox has covered. Once for each object: a network's answers take long.
+  if (!node.is_served && seen.identity.mount != root_mount_ && is_on_kernel_file_system(opened.get()))
+    return fail(EACCES);
+  node.is_served = true;
   return opened;
 }
 
-Result<UniqueFd> ShareFs::open_directory(NodeId id, ShareNodePtr& node) {
+Result<UniqueFd> ShareFs::open_directory(NodeId id, ShareNodePtr& node, Want want) {
   LB_ASSIGN(node, nodes_.find(id));
   if (!S_ISDIR(node->identity.type)) return fail(ENOTDIR);
-  return open_node(*node, O_PATH | O_DIRECTORY);
+  return open_node(*node, O_PATH | O_DIRECTORY, want);
 }
 
 Result<Seen> ShareFs::look(int directory_fd, std::string_view name) {
@@ -105,7 +121,7 @@ Result<Entry> ShareFs::enter(const ShareNodePtr& parent, int directory_fd, std::
 Result<Entry> ShareFs::lookup(NodeId parent, std::string_view name) {
   const std::lock_guard lock(mutex_);
   ShareNodePtr directory;
-  LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory));
+  LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory, Want::kSearch));
   auto entry = enter(directory, fd.get(), name);
   if (!entry && entry.error().code == ENOENT) return Entry{};
   return entry;
@@ -118,7 +134,7 @@ void ShareFs::forget(NodeId id, std::uint64_t count) {
   opens_.drop(id);
 }
 
-Result<Attr> ShareFs::attr_of(const ShareNode& node) {
+Result<Attr> ShareFs::attr_of(ShareNode& node) {
   UniqueFd directory;
   Place place{root_.get(), "."};
   if (node.held) {
@@ -184,8 +200,9 @@ void ShareFs::lose_name(const Seen& seen, const ShareNodePtr& parent, std::strin
 Result<void> ShareFs::unlink(NodeId parent, std::string_view name) {
   const std::lock_guard lock(mutex_);
   ShareNodePtr directory;
-  LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory));
+  LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory, Want::kWrite));
   LB_ASSIGN(const Seen seen, look(fd.get(), name));
+  LB_TRY(keeper_.check(seen.attr, Want::kOwn));
   if (S_ISDIR(seen.identity.type)) return fail(EISDIR);
   const std::string text(name);
   Fd held = hold(seen);
@@ -198,8 +215,9 @@ Result<void> ShareFs::unlink(NodeId parent, std::string_view name) {
 Result<void> ShareFs::rmdir(NodeId parent, std::string_view name) {
   const std::lock_guard lock(mutex_);
   ShareNodePtr directory;
-  LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory));
+  LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory, Want::kWrite));
   LB_ASSIGN(const Seen seen, look(fd.get(), name));
+  LB_TRY(keeper_.check(seen.attr, Want::kOwn));
   LB_TRY(overlay::unlink_at({fd.get(), std::string(name).c_str()}, AT_REMOVEDIR));
   note_change(directory);
   lose_name(seen, directory, name, nullptr);
@@ -217,12 +235,14 @@ Result<void> ShareFs::rename_now(NodeId parent, std::string_view name, NodeId ne
   if ((flags & ~static_cast<std::uint32_t>(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) return fail(EINVAL);
   ShareNodePtr from;
   ShareNodePtr to;
-  LB_ASSIGN(const UniqueFd from_fd, open_directory(parent, from));
-  LB_ASSIGN(const UniqueFd to_fd, open_directory(new_parent, to));
+  LB_ASSIGN(const UniqueFd from_fd, open_directory(parent, from, Want::kWrite));
+  LB_ASSIGN(const UniqueFd to_fd, open_directory(new_parent, to, Want::kWrite));
   LB_ASSIGN(const Seen moved, look(from_fd.get(), name));
+  LB_TRY(keeper_.check(moved.attr, Want::kOwn));
   LB_TRY(check_name(new_name));
   const auto there = look(to_fd.get(), new_name);
   if (!there && there.error().code != ENOENT) return std::unexpected(there.error());
+  if (there) LB_TRY(keeper_.check(there->attr, Want::kOwn));
   // Two names of one file: rename(2) does nothing, successfully.
   const bool same_file = there && there->identity == moved.identity;
   Fd held = there ? hold(*there) : nullptr;
@@ -252,8 +272,8 @@ Result<Entry> ShareFs::link_now(NodeId id, NodeId new_parent, std::string_view n
   LB_ASSIGN(const ShareNodePtr node, nodes_.find(id));
   if (S_ISDIR(node->identity.type)) return fail(EPERM);
   ShareNodePtr directory;
-  LB_ASSIGN(const UniqueFd fd, open_directory(new_parent, directory));
-  LB_ASSIGN(const UniqueFd object, open_node(*node, O_PATH));
+  LB_ASSIGN(const UniqueFd fd, open_directory(new_parent, directory, Want::kWrite));
+  LB_ASSIGN(const UniqueFd object, open_node(*node, O_PATH, Want::kOwn));
   const std::string text(new_name);
   if (::linkat(AT_FDCWD, descriptor_path(object.get()).c_str(), fd.get(), text.c_str(), AT_SYMLINK_FOLLOW) !=
       0) {
@@ -270,7 +290,12 @@ Result<void> ShareFs::readdir(NodeId id, std::uint64_t cookie, bool with_nodes, 
   const std::lock_guard lock(mutex_);
   LB_ASSIGN(const ShareNodePtr directory, nodes_.find(id));
   if (!S_ISDIR(directory->identity.type)) return fail(ENOTDIR);
-  LB_ASSIGN(const UniqueFd fd, open_node(*directory, O_RDONLY | O_DIRECTORY));
+  LB_ASSIGN(const UniqueFd fd, open_node(*directory, O_RDONLY | O_DIRECTORY, Want::kRead));
+  if (with_nodes) {
+    // Its names may be read and not looked up.
+    LB_ASSIGN(const Seen seen, look_at({fd.get(), ""}));
+    with_nodes = keeper_.check(seen.attr, Want::kSearch).has_value();
+  }
   if (cookie > INT64_MAX) return fail(EINVAL);
   if (cookie != 0 && ::lseek(fd.get(), static_cast<off_t>(cookie), SEEK_SET) < 0) return fail(errno);
   alignas(dirent64) std::array<char, std::size_t{32} << 10> page;

@@ -3,9 +3,9 @@
 //
 // Nothing is remembered of an object but where it was and which one it was: its client must not remember
 // more, nor for long (fuse::SessionOptions::shared). A descriptor is kept of what the client has open, and of
-// what has lost its name. No symlink is followed; what is mounted in the directory is entered. Nothing is
-// made with rights of its own, and all that is made is its maker's (share_nature.h). Extended attributes:
-// user.*.
+// what has lost its name. No symlink is followed; what is mounted in the directory is entered, but for proc
+// and its like (base/kernel_file_systems.h): EACCES. Nothing is made with rights of its own, and all that is
+// made is its maker's (share_nature.h). Extended attributes: user.*.
 #pragma once
 
 #include <cstdint>
@@ -110,12 +110,12 @@ class ShareFs final : public FileSystem {
 
   // ---- all of it runs under mutex_ ----
   // Nodes and names (share_fs.cc)
-  Result<UniqueFd> open_node(const ShareNode& node, int flags);
-  Result<UniqueFd> open_directory(NodeId id, ShareNodePtr& node);
+  Result<UniqueFd> open_node(ShareNode& node, int flags, Want want = Want::kSee);
+  Result<UniqueFd> open_directory(NodeId id, ShareNodePtr& node, Want want);
   Result<Seen> look(int directory_fd, std::string_view name);
   Result<Entry> give(const ShareNodePtr& node, overlay::Place place, Seen seen);
   Result<Entry> enter(const ShareNodePtr& parent, int directory_fd, std::string_view name);
-  Result<Attr> attr_of(const ShareNode& node);
+  Result<Attr> attr_of(ShareNode& node);
   Fd hold(const Seen& seen);
   void lose_name(const Seen& seen, const ShareNodePtr& parent, std::string_view name, Fd held);
   [[nodiscard]] bool has_room() const;
@@ -128,15 +128,15 @@ class ShareFs final : public FileSystem {
   static Result<UniqueFd> make_body(int directory_fd, const std::string& name, const NewObject& object,
                                     std::uint32_t mode);
   Result<UniqueFd> make_as_caller(int directory_fd, const std::string& name, const NewObject& object);
-  Result<UniqueFd> make_and_note(const ShareNode& directory, int directory_fd, const std::string& name,
+  Result<UniqueFd> make_and_note(ShareNode& directory, int directory_fd, const std::string& name,
                                  NewObject object);
 
   // Data and attributes (share_data.cc)
-  Result<Fd> open_anew(const ShareNode& node, int access);
+  Result<Fd> open_anew(ShareNode& node, int access);
   Result<Fd> readable(NodeId id);
   Result<Fd> writable(NodeId id);
   Result<void> apply(const ShareNodePtr& node, const AttrChange& change);
-  Result<UniqueFd> open_for_xattrs(NodeId id, std::string_view name);
+  Result<UniqueFd> open_for_xattrs(NodeId id, std::string_view name, Want want);
 
   // What syncfs() is for (share_sync.cc)
   struct Changes {
@@ -150,10 +150,11 @@ class ShareFs final : public FileSystem {
   template <typename Map>
   void unpin(const Map& nodes);
   int sync_changes();
-  Result<UniqueFd> open_to_sync(const ShareNode& node);
+  Result<UniqueFd> open_to_sync(ShareNode& node);
 
   const UniqueFd root_;
   const Keeper keeper_;
+  const std::uint64_t root_mount_;
   const bool read_only_;
   const std::size_t max_descriptors_;
   WorkerPool& workers_;

@@ -50,6 +50,18 @@ Result<void> set_mode(int fd, std::uint32_t mode) {
 
 }  // namespace
 
+Result<void> Keeper::check(const Attr& host, Want want) const {
+  if (!is_root_ || want == Want::kSee) return {};
+  const bool knows_group = ids_.groups.knows_host(host.gid);
+  if (knows_group && ids_.users.knows_host(host.uid)) return {};
+  if (want == Want::kOwn) return fail(EPERM);
+  if (want == Want::kWrite) return fail(EACCES);
+  std::uint32_t bits = want == Want::kRead ? S_IROTH : S_IXOTH;
+  if (knows_group) bits |= want == Want::kRead ? S_IRGRP : S_IXGRP;
+  if ((host.mode & bits) == 0) return fail(EACCES);
+  return {};
+}
+
 Result<void> Keeper::show(overlay::Place place, Attr& attr) const {
   const std::uint32_t owner = attr.uid;
   if (!S_ISDIR(attr.mode) && !ids_.users.knows_host(owner)) attr.mode &= ~std::uint32_t{kSetIdBits};

@@ -42,7 +42,7 @@ Result<UniqueFd> ShareFs::make_as_caller(int directory_fd, const std::string& na
 }
 
 /// By an ordinary user's daemon, whose user it belongs to; whose it is in the guest is noted.
-Result<UniqueFd> ShareFs::make_and_note(const ShareNode& directory, int directory_fd, const std::string& name,
+Result<UniqueFd> ShareFs::make_and_note(ShareNode& directory, int directory_fd, const std::string& name,
                                         NewObject object) {
   LB_ASSIGN(const Attr above, attr_of(directory));
   overlay::inherit_group(above, object.mode, object.caller);
@@ -73,7 +73,7 @@ Result<UniqueFd> ShareFs::make_and_note(const ShareNode& directory, int director
 Result<Entry> ShareFs::make(NodeId parent, std::string_view name, NewObject object) {
   LB_TRY(overlay::check_name(name));
   ShareNodePtr directory;
-  LB_ASSIGN(const UniqueFd directory_fd, open_directory(parent, directory));
+  LB_ASSIGN(const UniqueFd directory_fd, open_directory(parent, directory, Want::kWrite));
   if (!S_ISLNK(object.mode)) object.mode &= ~(object.caller.umask & kAccessBits);
   const std::string text(name);
   LB_ASSIGN(const UniqueFd body, keeper_.is_root()
@@ -120,14 +120,14 @@ Result<Entry> ShareFs::create(NodeId parent, std::string_view name, std::uint32_
       make(parent, name, {.mode = (mode & kPermissionBits) | S_IFREG, .target = {}, .caller = caller});
   if (made || made.error().code != EEXIST || exclusive) return made;
   ShareNodePtr directory;
-  LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory));
+  LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory, Want::kWrite));
   return enter(directory, fd.get(), name);
 }
 
 Result<Entry> ShareFs::tmpfile(NodeId parent, std::uint32_t mode, Caller caller) {
   const std::lock_guard lock(mutex_);
   ShareNodePtr directory;
-  LB_ASSIGN(const UniqueFd directory_fd, open_directory(parent, directory));
+  LB_ASSIGN(const UniqueFd directory_fd, open_directory(parent, directory, Want::kWrite));
   if (!has_room()) return fail(ENFILE);
   NewObject object{.mode = (mode & kPermissionBits) | S_IFREG, .target = {}, .caller = caller};
   object.mode &= ~(caller.umask & kAccessBits);

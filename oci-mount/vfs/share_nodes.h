@@ -32,6 +32,7 @@ struct ShareNode {
   Time opened;                   // its time of change when the client opened it last
   overlay::SharedFd held;        // of a file without a name: all that leads to it
   bool erased = false;           // the client has let go of it
+  bool is_served = false;        // it is known to lie on no file system of the kernel's own
 
   [[nodiscard]] bool is_root() const { return id == kRootId; }
 };

@@ -128,10 +128,9 @@ int ShareFs::sync_changes() {
   return code;
 }
 
-Result<UniqueFd> ShareFs::open_to_sync(const ShareNode& node) {
+Result<UniqueFd> ShareFs::open_to_sync(ShareNode& node) {
   const std::lock_guard lock(mutex_);
-  LB_ASSIGN(const UniqueFd object, open_node(node, O_PATH));
-  return open_again(object.get(), O_RDONLY);
+  return open_node(node, O_RDONLY);
 }
 
 }  // namespace layerboot::vfs

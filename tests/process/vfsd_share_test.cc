@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/inotify.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -210,12 +211,30 @@ TEST_F(VfsdShareTest, AMapOfIdsIsRootsAlone) {
     return;
   }
   serve({"--idmap", "1000:1001"});
+  EXPECT_EQ(client_->mkdir(1, "d", 0755).error().code, EACCES)
+      << "the directory is nobody's whom the guest knows";
+  ASSERT_EQ(::chown(host().c_str(), 1000, 1001), 0);
   ASSERT_TRUE(client_->mkdir(1, "d", 0755));
   struct stat st{};
   ASSERT_EQ(::stat(host("d").c_str(), &st), 0);
   EXPECT_EQ(st.st_uid, 1000U);
   EXPECT_EQ(st.st_gid, 1001U);
   EXPECT_EQ(client_->getattr(node("d"))->uid, 0U);
+}
+
+TEST_F(VfsdShareTest, ALimitOfFileSizesIsAnErrorOfTheGuests) {
+  serve();
+  constexpr rlim_t kLimit = 1U << 20;
+  const rlimit small{.rlim_cur = kLimit, .rlim_max = kLimit};
+  ASSERT_EQ(::prlimit(vfsd_->pid(), RLIMIT_FSIZE, &small, nullptr), 0);
+  const auto file = client_->create(1, "file", 0644, O_EXCL);
+  ASSERT_TRUE(file);
+  fuse_setattr_in longer{};
+  longer.valid = FATTR_SIZE;
+  longer.size = 2 * kLimit;
+  EXPECT_EQ(client_->setattr(file->nodeid, longer).error().code, EFBIG);
+  EXPECT_EQ(client_->write(file->nodeid, 2 * kLimit, "x").error().code, EFBIG);
+  EXPECT_TRUE(client_->getattr(file->nodeid)) << "the daemon lives";
 }
 
 // ---- what others have
@@ -336,6 +355,62 @@ TEST_F(VfsdMountsTest, ComeAndGoAsOnTheHost) {
   EXPECT_EQ(names(node("early")), Names{"below"});
 }
 
+/// By these a guest would write this process's memory, and what the host's kernel goes by.
+TEST_F(VfsdMountsTest, TheKernelsOwnFilesAreNotShared) {
+  const auto mount_tmpfs_with_proc = [this](const std::string& name) {
+    // As a chroot has it: /proc in a directory that is shared.
+    fs::create_directories(host(name) / "proc");
+    return ::mount("/proc", (host(name) / "proc").c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0;
+  };
+  ASSERT_TRUE(mount_tmpfs_with_proc("early"));
+  mounted_.push_back(host("early/proc"));
+  std::ofstream(host("file")) << "";
+  ASSERT_EQ(::mount("/proc/self/status", host("file").c_str(), nullptr, MS_BIND, nullptr), 0);
+  mounted_.push_back(host("file"));
+  cover(host("early/sub"));
+  for (const char* mode : {"namespace", "none"}) {
+    serve({"--sandbox", mode});
+    const auto proc = client_->lookup(node("early"), "proc");
+    ASSERT_TRUE(proc);
+    if (std::string_view(mode) == "namespace") {
+      EXPECT_EQ(names(proc->nodeid), Names{});
+      EXPECT_EQ(client_->lookup(proc->nodeid, "self")->nodeid, 0U);
+      EXPECT_FALSE(client_->create(proc->nodeid, "new", 0644, O_EXCL));
+    } else {
+      EXPECT_EQ(client_->readdirplus(proc->nodeid).error().code, EACCES);
+      EXPECT_EQ(client_->lookup(proc->nodeid, "self").error().code, EACCES);
+    }
+    EXPECT_FALSE(client_->read(client_->lookup(1, "file")->nodeid, 0, 100));
+    EXPECT_EQ(content(client_->lookup(node("early"), "sub")->nodeid, "top"), "seen") << "others are there";
+    // What comes later comes here, too.
+    ASSERT_TRUE(mount_tmpfs_with_proc("late"));
+    mounted_.push_back(host("late/proc"));
+    const auto late = client_->lookup(node("late"), "proc");
+    ASSERT_TRUE(late);
+    EXPECT_EQ(client_->lookup(late->nodeid, "self").error().code, EACCES);
+    EXPECT_EQ(client_->readdirplus(late->nodeid).error().code, EACCES);
+    ASSERT_EQ(::umount2(host("late/proc").c_str(), MNT_DETACH), 0);
+    mounted_.pop_back();
+    guest_.reset();
+    vfsd_.reset();
+  }
+}
+
+TEST_F(VfsdMountsTest, NorIsADirectoryOfThem) {
+  for (const char* mode : {"namespace", "none"}) {
+    for (const std::vector<std::string>& what :
+         {std::vector<std::string>{"--share", "/proc"}, {"--image", "dir:/proc", "--read-only"}}) {
+      std::vector<std::string> words{"--socket-path", dir_ / "s", "--quiet", "--sandbox", mode};
+      words.insert(words.end(), what.begin(), what.end());
+      vfsd_ = std::make_unique<VfsdProcess>(std::move(words), dir_ / "cache");
+      EXPECT_FALSE(vfsd_->ready());
+      EXPECT_EQ(vfsd_->wait(), 1);
+      EXPECT_NE(vfsd_->messages().find("the kernel's own files"), std::string::npos) << vfsd_->messages();
+      vfsd_.reset();
+    }
+  }
+}
+
 TEST_F(VfsdMountsTest, OneDirectoryInTwoPlaces) {
   fs::create_directories(host("a/in"));
   fs::create_directory(host("b"));
@@ -372,6 +447,9 @@ TEST_F(VfsdMountsTest, AReadOnlyShareIsMountedSo) {
 
 TEST_F(VfsdMountsTest, ADirectoryAsAnImageHasThemToo) {
   cover(host("sub"));
+  fs::create_directory(host("proc"));
+  ASSERT_EQ(::mount("/proc", host("proc").c_str(), nullptr, MS_BIND | MS_REC, nullptr), 0);
+  mounted_.push_back(host("proc"));
   for (const bool writable : {false, true}) {
     std::vector<std::string> words{
         "--socket-path",         dir_ / "s", "--quiet", "--sandbox", "namespace", "--image",
@@ -383,6 +461,7 @@ TEST_F(VfsdMountsTest, ADirectoryAsAnImageHasThemToo) {
     boot({.request_queues = 1});
     EXPECT_EQ(names(node("sub")), Names{"top"});
     EXPECT_EQ(content(node("sub"), "top"), "seen");
+    EXPECT_EQ(names(node("proc")), Names{}) << "the kernel's own files are no part of an image";
     guest_.reset();
     vfsd_.reset();
   }

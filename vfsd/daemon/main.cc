@@ -41,6 +41,8 @@ int main(int argc, char** argv) {
   }
   log_setup("vfsd", vfsd::log_level(parsed.options));
   std::signal(SIGPIPE, SIG_IGN);
+  // Beyond RLIMIT_FSIZE: EFBIG for the guest, not the daemon's end, which is the VM's.
+  std::signal(SIGXFSZ, SIG_IGN);
   // Of several arenas each could keep what a guest has made on another queue and let go of again: more than
   // the limit.
   ::mallopt(M_ARENA_MAX, 1);

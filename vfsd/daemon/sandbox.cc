@@ -14,9 +14,11 @@
 #include <algorithm>
 #include <csignal>
 #include <string>
+#include <system_error>
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/kernel_file_systems.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/mount_list.h"
 #include "oci-mount/vfs/share_fs.h"
@@ -118,6 +120,40 @@ Result<UniqueFd> clone_directory(const std::filesystem::path& directory) {
   return own;
 }
 
+/// Puts an empty directory, or file, over what `place` (O_PATH) is open on.
+Result<void> cover_with_nothing(int place) {
+  struct stat st{};
+  if (::fstat(place, &st) != 0) return errno_error("fstat");
+  const std::string path = descriptor_path(place);
+  const int status = S_ISDIR(st.st_mode) ? ::mount("none", path.c_str(), "tmpfs",
+                                                   MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                                                   "mode=0555,size=4k,nr_inodes=1")
+                                         : ::mount("/dev/null", path.c_str(), nullptr, MS_BIND, nullptr);
+  if (status != 0) return errno_error("an empty mount over it");
+  return {};
+}
+
+/// What is mounted below a shared directory is shared with it, but for the kernel's own files (a chroot has
+/// its /proc): by these a guest would write this process's memory and the host's switches.
+Result<void> cover_kernel_file_systems(const std::filesystem::path& directory) {
+  std::error_code error;
+  std::string top = std::filesystem::canonical(directory, error).string();
+  if (error) return fail(error.value(), directory.native());
+  if (top != "/") top += '/';
+  LB_ASSIGN(const auto mounts, own_mounts());
+  for (const MountPoint& mount : mounts) {
+    if (!mount.path.starts_with(top) || !is_kernel_file_system(mount.type)) continue;
+    // Others may be mounted over it, or over what it lies in, which may just have been covered.
+    const UniqueFd place(::open(mount.path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    if (!place || !is_on_kernel_file_system(place.get())) continue;
+    auto covered = cover_with_nothing(place.get());
+    if (!covered)
+      return fail(covered.error().code, "cannot leave ", mount.path, " (", mount.type,
+                  ") out of what is shared: ", covered.error().describe(), kAdvice);
+  }
+  return {};
+}
+
 Result<void> cover(const std::filesystem::path& directory, int mount) {
   if (::move_mount(mount, "", AT_FDCWD, directory.c_str(), MOVE_MOUNT_F_EMPTY_PATH) == 0) return {};
   return errno_error("directory ", directory.native(), " as a mount of its own", kAdvice);
@@ -194,6 +230,7 @@ Result<void> Sandbox::hold_host(const std::filesystem::path& upper,
 Result<std::filesystem::path> Sandbox::hold_share(const std::filesystem::path& share) {
   LB_TRY(open_path(share, O_PATH | O_DIRECTORY));
   if (!has_namespaces_) return share;
+  LB_TRY(cover_kernel_file_systems(share));
   share_ = UniqueFd(::open_tree(AT_FDCWD, share.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
   if (!share_) return errno_error("directory ", share.native(), " with its mounts", kAdvice);
   auto set =

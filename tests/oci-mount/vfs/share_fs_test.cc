@@ -151,6 +151,33 @@ TEST_F(ShareFsTest, AnUnlinkedFileStaysForWhoHasIt) {
   drive().release(old);
 }
 
+TEST_F(ShareFsTest, AllThatAFileHasStaysWithoutAName) {
+  ASSERT_EQ(drive().create("file", "still here", 0640), 0);
+  const auto node = drive().acquire("file");
+  ASSERT_EQ(drive().unlink("file"), 0);
+  ASSERT_TRUE(share_->getattr(node)) << share_->getattr(node).error().describe();
+  const auto set = [&](const vfs::AttrChange& change) {
+    const auto done = drive().reactor->block_on(share_->setattr(*drive().reactor, node, change));
+    EXPECT_TRUE(done) << done.error().describe();
+    return done.value_or(vfs::Attr{});
+  };
+  vfs::AttrChange mode;
+  mode.mode = 0600;
+  EXPECT_EQ(set(mode).mode & 07777, 0600U);
+  vfs::AttrChange size;
+  size.size_bytes = 5;
+  EXPECT_EQ(set(size).size_bytes, 5U);
+  vfs::AttrChange owner;
+  owner.uid = 7;
+  EXPECT_EQ(set(owner).uid, 7U);
+  EXPECT_TRUE(drive().reactor->block_on(share_->setxattr(*drive().reactor, node, "user.x", "v", 0)));
+  EXPECT_EQ(share_->getxattr(node, "user.x").value_or("?"), "v");
+  EXPECT_EQ(share_->listxattr(node).value_or("?"), std::string("user.x\0", 7));
+  EXPECT_TRUE(drive().reactor->block_on(share_->removexattr(*drive().reactor, node, "user.x")));
+  EXPECT_EQ(drive().read_node(node), "still");
+  drive().release(node);
+}
+
 TEST_F(ShareFsTest, ManyFilesWithoutANameStay) {
   constexpr std::size_t kFiles = 300;
   std::vector<vfs::NodeId> nodes;
