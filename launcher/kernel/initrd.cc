@@ -2,6 +2,8 @@
 
 #include <elf.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
 
 #include <set>
 
@@ -9,6 +11,7 @@
 #include "launcher/kernel/cpio.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/printable.h"
 
 namespace layerboot::launcher {
 
@@ -19,18 +22,42 @@ constexpr std::size_t kMaxModuleBytes = std::size_t{64} << 20;
 constexpr std::size_t kMaxGuestInitBytes = std::size_t{64} << 20;
 constexpr std::size_t kMaxProgramBytes = std::size_t{16} << 20;
 
-Result<std::string> read_optional(const std::filesystem::path& path) {
-  auto text = read_file(path, kMaxTextBytes);
+/// A file of a module tree, which names its files itself (modules.dep): by no way out of the tree.
+Result<UniqueFd> open_in_tree(const UniqueFd& tree, const std::string& name) {
+  auto fd = open_resolving(tree.get(), name.c_str(), O_RDONLY | O_NONBLOCK,
+                           RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
+  struct stat st{};
+  if (fd && (::fstat(fd->get(), &st) != 0 || !S_ISREG(st.st_mode))) return fail(EINVAL, "no file");
+  return fd;
+}
+
+Result<std::string> read_in_tree(const UniqueFd& tree, const std::string& name, std::size_t max_bytes) {
+  LB_ASSIGN(const UniqueFd fd, open_in_tree(tree, name));
+  return read_all(fd.get(), max_bytes);
+}
+
+Result<std::string> read_text(const UniqueFd& tree, const std::string& name) {
+  auto text = read_in_tree(tree, name, kMaxTextBytes);
+  if (!text) return while_doing(text.error(), name);
+  return text;
+}
+
+Result<std::string> read_optional(const UniqueFd& tree, const std::string& name) {
+  auto text = read_text(tree, name);
   if (!text && text.error().code == ENOENT) return std::string();
   return text;
 }
 
-Result<std::string> read_module(const std::filesystem::path& file) {
-  const std::string suffix = file.extension().string();
-  if (suffix == ".xz") return run_tool({"xz", "-dc", "--", file.string()});
-  if (suffix == ".zst") return run_tool({"zstd", "-qdc", "--", file.string()});
-  if (suffix == ".gz") return run_tool({"gzip", "-dc", "--", file.string()});
-  return read_file(file, kMaxModuleBytes);
+Result<std::string> read_module(const UniqueFd& tree, const std::string& name) {
+  const std::string suffix = std::filesystem::path(name).extension().string();
+  ToolSpec tool;
+  if (suffix == ".xz") tool.argv = {"xz", "-dc"};
+  if (suffix == ".zst") tool.argv = {"zstd", "-qdc"};
+  if (suffix == ".gz") tool.argv = {"gzip", "-dc"};
+  if (tool.argv.empty()) return read_in_tree(tree, name, kMaxModuleBytes);
+  LB_ASSIGN(const UniqueFd fd, open_in_tree(tree, name));
+  tool.input = fd.get();
+  return run_tool(tool);
 }
 
 std::string first_static_program(std::initializer_list<const char*> paths) {
@@ -54,17 +81,19 @@ Result<void> add_parents(CpioWriter& archive, std::set<std::string>& made, std::
 }  // namespace
 
 Result<ModuleTexts> read_module_texts(const std::filesystem::path& modules_directory) {
+  LB_ASSIGN(const UniqueFd tree, open_path(modules_directory, O_PATH | O_DIRECTORY));
   ModuleTexts texts;
-  LB_ASSIGN(texts.dep, read_file(modules_directory / "modules.dep", kMaxTextBytes));
-  LB_ASSIGN(texts.alias, read_file(modules_directory / "modules.alias", kMaxTextBytes));
-  LB_ASSIGN(texts.builtin, read_optional(modules_directory / "modules.builtin"));
-  LB_ASSIGN(texts.builtin_modinfo, read_optional(modules_directory / "modules.builtin.modinfo"));
+  LB_ASSIGN(texts.dep, read_text(tree, "modules.dep"));
+  LB_ASSIGN(texts.alias, read_text(tree, "modules.alias"));
+  LB_ASSIGN(texts.builtin, read_optional(tree, "modules.builtin"));
+  LB_ASSIGN(texts.builtin_modinfo, read_optional(tree, "modules.builtin.modinfo"));
   return texts;
 }
 
 Result<std::string> modules_archive(const std::filesystem::path& modules_directory,
                                     const std::string& release, const ModuleTexts& texts,
                                     const std::vector<std::string>& aliases) {
+  LB_ASSIGN(const UniqueFd tree, open_path(modules_directory, O_PATH | O_DIRECTORY));
   const ModuleSelection selection = select_modules(texts, aliases);
   const std::string base = str_cat("lib/modules/", release, '/');
   CpioWriter archive;
@@ -73,8 +102,8 @@ Result<std::string> modules_archive(const std::filesystem::path& modules_directo
   LB_TRY(archive.add_file(base + "modules.dep", selection.dep));
   LB_TRY(archive.add_file(base + "modules.alias", selection.alias));
   for (const auto& file : selection.files) {
-    auto content = read_module(modules_directory / file);
-    if (!content) return while_doing(content.error(), "module ", file);
+    auto content = read_module(tree, file);
+    if (!content) return while_doing(content.error(), "module ", printable(file));
     const std::string path = str_cat(base, uncompressed_name(file));
     LB_TRY(add_parents(archive, made, path));
     LB_TRY(archive.add_file(path, *content));

@@ -11,7 +11,8 @@
 namespace layerboot::launcher {
 
 /// Reads modules.dep, modules.alias, modules.builtin and modules.builtin.modinfo of `modules_directory`
-/// (…/lib/modules/RELEASE). Only modules.dep and modules.alias must be there: depmod makes them.
+/// (…/lib/modules/RELEASE). Only modules.dep and modules.alias must be there: depmod makes them. Nothing that
+/// lies outside of the directory is read, whatever symlinks and modules.dep say.
 Result<ModuleTexts> read_module_texts(const std::filesystem::path& modules_directory);
 
 /// The half of an initrd that belongs to the kernel: the modules that serve `aliases`, uncompressed,

@@ -12,11 +12,13 @@
 #include "launcher/host/image_mount.h"
 #include "launcher/host/programs.h"
 #include "launcher/host/run_tool.h"
+#include "launcher/kernel/kernel_copy.h"
 #include "launcher/kernel/kernel_package.h"
 #include "launcher/kernel/kernel_store.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
 
 namespace layerboot::launcher {
 
@@ -27,6 +29,8 @@ namespace fs = std::filesystem;
 constexpr std::size_t kHeaderBytes = 64 * 1024;
 constexpr std::size_t kVersionPointer = 0x20e;
 constexpr std::size_t kMaxVersionBytes = 128;
+/// Beside the modules: symlinks to the sources, and Fedora's kernel image, which goes elsewhere.
+const std::vector<std::string> kUnwanted = {"build", "source", "vmlinuz"};
 
 /// A kernel and what belongs to it, where they lie.
 struct FoundKernel {
@@ -83,23 +87,26 @@ Result<FoundKernel> find_kernel(const fs::path& root, const std::string& where) 
               "/usr/lib/modules/VERSION");
 }
 
-Result<void> copy_part(const fs::path& from, const fs::path& to) {
-  LB_TRY(run_tool({"cp", "-r", "-P", "--no-preserve=ownership", from.string(), to.string()}));
-  return {};
+void tell_left_out(const std::vector<std::string>& left_out, const std::string& where) {
+  if (left_out.empty()) return;
+  log_warn("kernel: ", printable(left_out.front()),
+           left_out.size() == 1 ? "" : str_cat(" and ", left_out.size() - 1, " more"), " of ", where,
+           left_out.size() == 1 ? " is" : " are",
+           " left out: neither file nor directory, nor a symlink to a file beside it");
 }
 
 /// Copied, since kernel_from_tree() changes what it is given.
-Result<void> make_from(const FoundKernel& found, const fs::path& work, const fs::path& into) {
+Result<void> make_from(const FoundKernel& found, const std::string& where, const fs::path& work,
+                       const fs::path& into) {
   const fs::path tree = work / "tree";
   const fs::path modules = tree / "usr/lib/modules";
   LB_TRY(make_directories(modules));
   LB_TRY(make_directories(tree / "boot"));
   log_info("kernel: copying ", found.release);
-  LB_TRY(copy_part(found.modules, modules / found.release));
-  std::error_code ignored;
-  for (const char* name : {"build", "source", "vmlinuz"}) fs::remove(modules / found.release / name, ignored);
-  LB_TRY(copy_part(found.vmlinuz, tree / "boot" / ("vmlinuz-" + found.release)));
-  LB_TRY(copy_part(found.config, tree / "boot" / ("config-" + found.release)));
+  LB_ASSIGN(const auto left_out, copy_kernel_tree(found.modules, modules / found.release, kUnwanted));
+  tell_left_out(left_out, where);
+  LB_TRY(copy_kernel_file(found.vmlinuz, tree / "boot" / ("vmlinuz-" + found.release)));
+  LB_TRY(copy_kernel_file(found.config, tree / "boot" / ("config-" + found.release)));
   return kernel_from_tree(tree, into);
 }
 
@@ -109,7 +116,7 @@ Result<void> make_from_host(const fs::path& work, const fs::path& into) {
   const std::string release = host.release;
   if (const auto found =
           kernel_beside("/", is_plain_directory("/", "lib") ? "lib/modules" : "usr/lib/modules", release))
-    return make_from(*found, work, into);
+    return make_from(*found, "this machine", work, into);
   return fail(ENOENT, "this machine's own kernel ", release, " is not on its disk: /boot/vmlinuz-", release,
               ", /boot/config-", release, " and /lib/modules/", release,
               " are needed, as in a container they are not; use --kernel debian");
@@ -128,7 +135,7 @@ Result<void> make_from_image(const std::string& image, const std::string& archit
                          .added_layers = {},
                          .mountpoint = mountpoint}));
   LB_ASSIGN(const FoundKernel found, find_kernel(mountpoint, image));
-  return make_from(found, work, into);
+  return make_from(found, image, work, into);
 }
 
 /// A kernel with all it needs built in; its configuration lies beside it.
@@ -151,7 +158,11 @@ Result<void> make_from_file(const fs::path& vmlinuz, const fs::path& into) {
   LB_TRY(make_directories(into));
   LB_TRY(write_whole_file(into / "release", release + "\n"));
   LB_TRY(write_whole_file(into / "config", config));
-  return copy_part(vmlinuz, into / "vmlinuz");
+  // What a person's symlink leads to, and not the symlink.
+  std::error_code error;
+  const fs::path file = fs::canonical(vmlinuz, error);
+  if (error) return fail(error.value(), "kernel ", vmlinuz.string(), ": ", error.message());
+  return copy_kernel_file(file, into / "vmlinuz");
 }
 
 Result<void> build_custom(const fs::path& work, const fs::path& into) {

@@ -9,9 +9,9 @@
 
 namespace layerboot::launcher {
 
-/// Makes `into`, which must not exist, a kernel directory (kernel_store.h) out of what `spec` names, which is
-/// not Debian's package. `work` is an empty directory for what comes up on the way. No privileges are needed.
-/// EINTR when interrupted. REQUIRES: the main thread, inside an InterruptScope.
+/// Makes `into`, which must not exist or be empty, a kernel directory (kernel_store.h) out of what `spec`
+/// names, which is not Debian's package. `work` is an empty directory for what comes up on the way. No
+/// privileges are needed. EINTR when interrupted. REQUIRES: the main thread, inside an InterruptScope.
 Result<void> make_kernel(const KernelSpec& spec, const std::filesystem::path& work,
                          const std::filesystem::path& into);
 

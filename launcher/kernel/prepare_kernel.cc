@@ -37,15 +37,21 @@ bool is_stored(const fs::path& kernel) {
   return fs::exists(kernel / "vmlinuz", ignored);
 }
 
+/// Of a distribution's packages: there are no secrets in them, and a package tool that drops its privileges
+/// must be able to pass through.
+bool is_public(const KernelSpec& spec) {
+  return spec.kind == KernelSpec::Kind::kDebian || spec.kind == KernelSpec::Kind::kCustom;
+}
+
 Result<StoredKernel> stored_or_fetched(const StateDirs& dirs, const KernelSpec& spec,
                                        const Architecture& architecture) {
   if (spec.kind == KernelSpec::Kind::kDirectory) return open_kernel(spec.directory);
   const fs::path target = dirs.kernels() / spec.store_name();
   if (!is_stored(target)) {
-    // A package tool that drops its privileges must be able to pass through; there are no secrets in a
-    // kernel.
-    LB_ASSIGN(StagingDirectory staging, StagingDirectory::create(target, 0755));
+    LB_ASSIGN(StagingDirectory staging, StagingDirectory::create(target, is_public(spec) ? 0755 : 0700));
     const fs::path made = staging.path() / "kernel";
+    // Of an image whose layers nobody else may read, nobody else may read a kernel.
+    if (!is_public(spec)) LB_TRY(make_directories(made, 0700));
     LB_TRY(spec.kind == KernelSpec::Kind::kDebian
                ? fetch_debian_kernel(spec.series, architecture, staging.path(), made)
                : make_kernel(spec, staging.path(), made));
@@ -108,7 +114,8 @@ Result<fs::path> ready_initrd(const StoredKernel& kernel, const fs::path& folder
         "kernel: no e2fsck-static on this machine: guests' disks are not checked, only their journals "
         "replayed");
   LB_ASSIGN(const std::string init, init_archive(guest_init, busybox, e2fsck));
-  LB_TRY(make_directories(folder));
+  // A person's own directory may be private, and so what is in it.
+  LB_TRY(make_private_directory(folder));
   LB_ASSIGN(AtomicFile file, AtomicFile::create(initrd));
   LB_TRY(file.append(as_bytes(modules)));
   LB_TRY(file.append(as_bytes(init)));

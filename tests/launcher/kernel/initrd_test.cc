@@ -51,6 +51,28 @@ TEST_F(Initrd, ABrokenModuleIsNamed) {
   EXPECT_NE(archive.error().text.find("kernel/virtiofs.ko.xz"), std::string::npos) << archive.error().text;
 }
 
+TEST_F(Initrd, NothingBesideTheModulesIsRead) {
+  const auto modules = scratch_ / "modules";
+  write(scratch_ / "secret", "the host's secret");
+  const std::string absolute = (scratch_ / "secret").string();
+  std::filesystem::create_directories(modules);
+  std::filesystem::create_symlink("../secret", modules / "link.ko");
+  // What depmod writes of a module's name with line feeds and colons in it.
+  for (const std::string& file : {absolute, std::string("../secret"), std::string("link.ko")}) {
+    write(modules / "modules.dep", file + ": \n");
+    const std::string name = std::filesystem::path(file).stem().string();
+    write(modules / "modules.alias", "alias fs-virtiofs " + name + "\n");
+    const auto texts = read_module_texts(modules);
+    ASSERT_TRUE(texts) << texts.error().text;
+    const auto archive = modules_archive(modules, "6.1", *texts, boot_aliases());
+    EXPECT_FALSE(archive && archive->contains("secret")) << file;
+    EXPECT_FALSE(archive) << file;
+  }
+  std::filesystem::create_symlink(absolute, modules / "modules.builtin");
+  const auto texts = read_module_texts(modules);
+  EXPECT_FALSE(texts && texts->builtin.contains("secret"));
+}
+
 TEST_F(Initrd, HoldsInitBusyboxAndE2fsckAsPrograms) {
   ASSERT_EQ(unpack(*init_archive("init bytes", "busybox bytes", "e2fsck bytes")), "");
   EXPECT_EQ(read(scratch_ / "out/init"), "init bytes");

@@ -60,6 +60,21 @@ TEST_F(KernelSource, AFileWithAllBuiltInIsAKernel) {
   EXPECT_FALSE(kernel->has_modules);
 }
 
+TEST_F(KernelSource, ASymlinkToAFileIsThatFile) {
+  write(scratch_ / "boot/vmlinuz-6.1.2-mine", image_with("6.1.2-mine"));
+  std::filesystem::create_directories(scratch_ / "k");
+  std::filesystem::create_symlink("../boot/vmlinuz-6.1.2-mine", scratch_ / "k/vmlinuz");
+  write(scratch_ / "k/config", "CONFIG_VIRTIO_FS=y\nCONFIG_VIRTIO_PCI=y\n");
+  const InterruptScope interrupts;
+  ASSERT_TRUE(make_kernel({.kind = KernelSpec::Kind::kFile,
+                           .series = {},
+                           .image = {},
+                           .directory = scratch_ / "k/vmlinuz",
+                           .architecture = {}},
+                          scratch_ / "work", scratch_ / "made"));
+  EXPECT_TRUE(std::filesystem::is_regular_file(std::filesystem::symlink_status(scratch_ / "made/vmlinuz")));
+}
+
 TEST_F(KernelSource, AFileThatNeedsModulesOrHasNoConfigurationIsRefused) {
   const auto modules = make_file("CONFIG_VIRTIO_FS=m\nCONFIG_VIRTIO_PCI=y\n");
   ASSERT_FALSE(modules);

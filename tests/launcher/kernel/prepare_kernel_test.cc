@@ -15,6 +15,11 @@ class PrepareKernel : public ScratchTest {
     write(directory / "modules.cpio", "cpio of the modules, ");
   }
 
+  static std::filesystem::perms others_rights(const std::filesystem::path& path) {
+    using std::filesystem::perms;
+    return std::filesystem::status(path).permissions() & (perms::group_all | perms::others_all);
+  }
+
   const StateDirs dirs_{scratch_ / "data", scratch_ / "cache", scratch_ / "run"};
 };
 
@@ -58,6 +63,21 @@ TEST_F(PrepareKernel, APersonsDirectoryIsLeftAsItIs) {
   EXPECT_EQ(kernel->vmlinuz, scratch_ / "mine/vmlinuz");
   EXPECT_TRUE(kernel->modules_tar.empty());
   EXPECT_TRUE(std::filesystem::exists(kernel->initrd));
+  EXPECT_EQ(others_rights(kernel->initrd.parent_path()), std::filesystem::perms::none)
+      << "the directory may be private";
+}
+
+TEST_F(PrepareKernel, WhatIsMadeOfAForeignKernelIsForItsOwnerAlone) {
+  std::string image(2048, '\0');
+  image.replace(0x202, 4, "HdrS");
+  image[0x20f] = '\x02';
+  image.replace(0x400, 8, "6.1-mine");
+  write(scratch_ / "mine/vmlinuz", image);
+  write(scratch_ / "mine/config", "CONFIG_VIRTIO_FS=y\nCONFIG_VIRTIO_PCI=y\n");
+  const auto kernel = prepare_kernel(dirs_, (scratch_ / "mine/vmlinuz").string(), LAYERBOOT_GUEST_INIT);
+  ASSERT_TRUE(kernel) << kernel.error().text;
+  EXPECT_EQ(entries(dirs_.kernels()), 1U);
+  EXPECT_EQ(others_rights(kernel->vmlinuz.parent_path()), std::filesystem::perms::none);
 }
 
 TEST_F(PrepareKernel, AMissingOrWrongGuestInitIsSaid) {
