@@ -131,6 +131,7 @@ struct Options : RunSettings {
   bool timestamps = false;                       // logs
   bool no_stream = false;                        // stats
   bool launcher_log = false;                     // logs
+  bool raw = false;                              // logs
   bool force = false;                            // rm and rmi
   bool image_tree = false;                       // images: --tree
   std::optional<std::uint64_t> stop_seconds;     // stop

@@ -84,6 +84,8 @@ void add_looking(CommandSet& commands) {
       ->excludes(follow)
       ->excludes(since)
       ->excludes(stamps);
+  logs->add_flag("--raw", options.raw,
+                 "the bytes as they are to a terminal too, which whatever is among them can command");
   auto* console =
       commands.add("console", Command::kConsole, "join this terminal to a VM's console", check_one_name);
   console->footer("Ctrl-] three times within a second leaves the console; the VM goes on.");

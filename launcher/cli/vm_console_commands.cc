@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "launcher/cli/console_text.h"
+#include "launcher/cli/terminal_text.h"
 #include "launcher/cli/vm_commands.h"
 #include "launcher/console/console.h"
 #include "launcher/console/console_log.h"
@@ -30,10 +31,25 @@ constexpr std::size_t kChunkBytes = 65'536;
 /// More than any log of ours is.
 constexpr std::size_t kMaxLogBytes = 4 * ConsoleLog::kMaxBytes;
 
-/// False when nobody reads our output any more.
-bool put(const char* data, std::size_t size_bytes) {
-  return std::fwrite(data, 1, size_bytes, stdout) == size_bytes;
-}
+/// Standard output, for what a guest has said: to a program and into a file it goes byte by byte.
+class LogOutput {
+ public:
+  explicit LogOutput(bool raw) : is_raw_(raw || ::isatty(STDOUT_FILENO) == 0) {}
+  LogOutput(const LogOutput&) = delete;
+  LogOutput& operator=(const LogOutput&) = delete;
+  ~LogOutput() { static_cast<void>(write(terminal_.finish())); }
+
+  /// False when nobody reads it any more.
+  bool put(std::string_view text) { return is_raw_ ? write(text) : write(terminal_.take(text)); }
+
+ private:
+  static bool write(std::string_view text) {
+    return std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  }
+
+  bool is_raw_;
+  TerminalText terminal_;
+};
 
 /// The first `most_bytes` of a file, or all of it; one that is not there has nothing in it.
 Result<std::string> read_log(const std::filesystem::path& path, std::uint64_t most_bytes) {
@@ -50,7 +66,8 @@ void tell_silence(std::string_view text) {
   if (::isatty(STDOUT_FILENO) != 0) log_info(text);
 }
 
-Result<void> print_log(const VmPaths& paths, std::uint64_t most_bytes, const LogChoice& choice) {
+Result<void> print_log(const VmPaths& paths, std::uint64_t most_bytes, const LogChoice& choice,
+                       LogOutput& output) {
   const auto log = paths.console_log();
   LB_ASSIGN(std::string text, read_log(older_log(log), UINT64_MAX));
   std::vector<LogTime> times;
@@ -66,11 +83,11 @@ Result<void> print_log(const VmPaths& paths, std::uint64_t most_bytes, const Log
   if (!choice.all()) text = choose_log(text, times, choice);
   if (text.empty())
     tell_silence(silent ? "the console has said nothing" : "the console has said nothing in that time");
-  put(text.data(), text.size());
+  output.put(text);
   return {};
 }
 
-Result<void> print_stream(const UniqueFd& stream, bool timestamps) {
+Result<void> print_stream(const UniqueFd& stream, bool timestamps, LogOutput& output) {
   std::array<char, kChunkBytes> chunk{};
   bool line_begins = true;
   for (;;) {
@@ -82,14 +99,14 @@ Result<void> print_stream(const UniqueFd& stream, bool timestamps) {
     if (got == 0) return {};
     std::string_view text(chunk.data(), static_cast<std::size_t>(got));
     while (timestamps && !text.empty()) {
-      if (line_begins) std::fputs((utc_text(seconds_now()) + ' ').c_str(), stdout);
+      if (line_begins) output.put(utc_text(seconds_now()) + ' ');
       const auto end = text.find('\n');
       line_begins = end != std::string_view::npos;
       const std::string_view line = text.substr(0, line_begins ? end + 1 : text.size());
-      if (!put(line.data(), line.size())) return {};
+      if (!output.put(line)) return {};
       text.remove_prefix(line.size());
     }
-    if (!put(text.data(), text.size())) return {};
+    if (!output.put(text)) return {};
   }
 }
 
@@ -117,12 +134,13 @@ Result<Stream> open_stream(const VmPaths& paths, const std::string& name, Contro
 Result<void> show_logs(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const VmView vm, look_at_vm(dirs, options.name));
   std::signal(SIGPIPE, SIG_DFL);
+  LogOutput output(options.raw);
   const LogChoice choice{.tail = options.tail, .since = options.since, .timestamps = options.timestamps};
   if (options.launcher_log) {
     LB_ASSIGN(std::string text, read_log(vm.paths.launcher_log(), UINT64_MAX));
     if (text.empty()) tell_silence("the launcher has said nothing");
     text = choose_log(text, {}, {.tail = options.tail, .since = {}, .timestamps = false});
-    put(text.data(), text.size());
+    output.put(text);
     return {};
   }
   // First, so that nothing between log and stream is missed.
@@ -130,8 +148,8 @@ Result<void> show_logs(const StateDirs& dirs, const Options& options) {
   if (options.follow && vm.is_live()) {
     LB_ASSIGN(stream, open_stream(vm.paths, options.name, ControlVerb::kLogs));
   }
-  LB_TRY(print_log(vm.paths, stream ? stream->log_bytes : UINT64_MAX, choice));
-  if (stream) LB_TRY(print_stream(stream->socket, choice.timestamps));
+  LB_TRY(print_log(vm.paths, stream ? stream->log_bytes : UINT64_MAX, choice, output));
+  if (stream) LB_TRY(print_stream(stream->socket, choice.timestamps, output));
   return {};
 }
 

@@ -46,6 +46,8 @@ TEST(Options, CommandsAboutVms) {
   EXPECT_EQ(logs.options->tail, 5U);
   EXPECT_EQ(logs.options->since, 1'700'000'000);
   EXPECT_FALSE(parse({"logs", "-n", "all", "vm"}).options->tail);
+  EXPECT_FALSE(logs.options->raw);
+  EXPECT_TRUE(parse({"logs", "--raw", "--launcher", "vm"}).options->raw);
   expect_misuse({"logs", "--tail", "many", "vm"}, "many");
   expect_misuse({"logs", "--since", "soon", "vm"}, "soon");
   expect_misuse({"ps", "--filter", "size=3"}, "--filter size=3");
