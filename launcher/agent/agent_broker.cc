@@ -55,13 +55,24 @@ Result<void> AgentBroker::start() {
 
 Result<void> AgentBroker::adopt(UniqueFd client) {
   if (clients_.size() >= kMaxClients) return fail(EBUSY, "too many sessions in this VM");
+  add(std::move(client), std::nullopt);
+  return {};
+}
+
+Result<void> AgentBroker::adopt_forwarded(UniqueFd client, SessionShares::Id share) {
+  if (!has_room(share)) return fail(EBUSY, "too many connections into this VM");
+  shares_->take(share);
+  add(std::move(client), share);
+  return {};
+}
+
+void AgentBroker::add(UniqueFd client, std::optional<SessionShares::Id> share) {
   do ++last_id_;
   while (last_id_ == 0 || clients_.contains(last_id_));
-  const auto added = std::make_shared<Client>(*this, last_id_, std::move(client));
+  const auto added = std::make_shared<Client>(*this, last_id_, std::move(client), share);
   clients_.emplace(last_id_, added);
   // A guest can call forth sessions, by what it says in one that it never read of.
   if (decoder_.in_step() && !guest_is_behind()) added->read();
-  return {};
 }
 
 void AgentBroker::guest_reset() {
@@ -200,6 +211,8 @@ void AgentBroker::forget(std::uint32_t id) {
   if (client->in_guest()) to_guest(id, FrameType::kHangUp, {});
   client->disown();
   clients_.erase(at);
+  if (client->share()) shares_->give_back(*client->share());
+  shares_->call_waiting();
 }
 
 }  // namespace layerboot::launcher

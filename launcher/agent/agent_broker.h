@@ -9,9 +9,11 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "guest-init/agent_protocol.h"
+#include "launcher/agent/session_shares.h"
 #include "launcher/host/window_size.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
@@ -50,6 +52,13 @@ class AgentBroker {
   Result<void> start();
   /// A client that is connected already. EBUSY past kMaxClients.
   Result<void> adopt(UniqueFd client);
+  /// The same for a connection to a forward, which is one of shares(). EBUSY without has_room().
+  Result<void> adopt_forwarded(UniqueFd client, SessionShares::Id share);
+  [[nodiscard]] bool has_room(SessionShares::Id share) const {
+    return clients_.size() < kMaxClients && shares_->has_room(share);
+  }
+  /// Called whenever a session has ended. May outlive the broker.
+  [[nodiscard]] const std::shared_ptr<SessionShares>& shares() const { return shares_; }
 
   /// The guest has reset itself: its sessions are over, and it has to be greeted anew.
   void guest_reset();
@@ -62,6 +71,7 @@ class AgentBroker {
   class Client;
   friend class Client;
 
+  void add(UniqueFd client, std::optional<SessionShares::Id> share);
   void greet();
   void read_port();
   void handle(const guest_init::Frame& frame);
@@ -85,6 +95,7 @@ class AgentBroker {
   std::string writing_;  // the part of it on its way
   std::map<std::uint32_t, std::shared_ptr<Client>> clients_;
   std::uint32_t last_id_ = 0;
+  std::shared_ptr<SessionShares> shares_ = std::make_shared<SessionShares>();
   std::shared_ptr<AgentBroker*> self_;
 };
 

@@ -39,8 +39,9 @@ bool may_come_from_client(FrameType type) {
 
 }  // namespace
 
-AgentBroker::Client::Client(AgentBroker& broker, std::uint32_t id, UniqueFd socket)
-    : broker_(&broker), id_(id), socket_(broker.io_) {
+AgentBroker::Client::Client(AgentBroker& broker, std::uint32_t id, UniqueFd socket,
+                            std::optional<SessionShares::Id> share)
+    : broker_(&broker), id_(id), share_(share), socket_(broker.io_) {
   error_code error;
   socket_.assign(socket.get(), error);
   if (!error) [[maybe_unused]]

@@ -6,6 +6,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "launcher/agent/agent_broker.h"
@@ -15,7 +16,7 @@ namespace layerboot::launcher {
 /// Lives as long as the broker lists it, or a write is on its way.
 class AgentBroker::Client : public std::enable_shared_from_this<Client> {
  public:
-  Client(AgentBroker& broker, std::uint32_t id, UniqueFd socket);
+  Client(AgentBroker& broker, std::uint32_t id, UniqueFd socket, std::optional<SessionShares::Id> share);
 
   /// Reads one piece, unless that is being done already.
   void read();
@@ -27,6 +28,8 @@ class AgentBroker::Client : public std::enable_shared_from_this<Client> {
   void disown() { broker_ = nullptr; }
   /// Something of the session is known to the guest, and it is not over.
   [[nodiscard]] bool in_guest() const { return in_guest_; }
+  /// Whose connection it is, of the forwards.
+  [[nodiscard]] std::optional<SessionShares::Id> share() const { return share_; }
 
  private:
   void handle(const guest_init::Frame& frame);
@@ -35,6 +38,7 @@ class AgentBroker::Client : public std::enable_shared_from_this<Client> {
 
   AgentBroker* broker_;
   std::uint32_t id_;
+  std::optional<SessionShares::Id> share_;
   boost::asio::posix::stream_descriptor socket_;
   guest_init::FrameDecoder decoder_;
   std::array<char, guest_init::kMaxPayloadBytes> buffer_{};

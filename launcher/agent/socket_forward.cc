@@ -2,14 +2,15 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <boost/asio/post.hpp>
+#include <utility>
 
 #include "launcher/host/unix_socket.h"
-#include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
 
@@ -44,6 +45,11 @@ Result<UniqueFd> listen_on_loopback(std::uint16_t port) {
   return fd;
 }
 
+bool somebody_waits(int listener) {
+  pollfd wanted{.fd = listener, .events = POLLIN, .revents = 0};
+  return ::poll(&wanted, 1, 0) > 0;
+}
+
 }  // namespace
 
 SocketForward::SocketForward(boost::asio::io_context& io, AgentBroker& broker, std::string name,
@@ -53,9 +59,12 @@ SocketForward::SocketForward(boost::asio::io_context& io, AgentBroker& broker, s
       name_(std::move(name)),
       guest_(std::move(guest)),
       listener_(io),
+      shares_(broker.shares()),
+      share_(shares_->join([this] { accept(); })),
       self_(std::make_shared<SocketForward*>(this)) {}
 
 SocketForward::~SocketForward() {
+  shares_->leave(share_);
   if (file_) file_->remove();
 }
 
@@ -93,26 +102,40 @@ Result<void> SocketForward::begin(UniqueFd listener) {
 }
 
 void SocketForward::accept() {
-  accepting_ = connections_.size() < kMaxConnections;
-  if (!accepting_) return;
-  listener_.async_wait(
-      boost::asio::posix::stream_descriptor::wait_read, [weak = std::weak_ptr(self_)](error_code error) {
-        const auto alive = weak.lock();
-        if (!alive || error) return;
-        SocketForward& self = **alive;
-        UniqueFd socket(
-            ::accept4(self.listener_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-        if (socket) {
-          if (const auto done = self.connect(std::move(socket)); !done)
-            log_warn(self.name_, ": ", done.error().describe());
-        }
-        self.accept();
-      });
+  if (accepting_) return;
+  accepting_ = true;
+  listener_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                       [weak = std::weak_ptr(self_)](error_code error) {
+                         const auto alive = weak.lock();
+                         if (!alive || error) return;
+                         (*alive)->accepting_ = false;
+                         (*alive)->take_connection();
+                       });
+}
+
+void SocketForward::take_connection() {
+  if (!broker_.has_room(share_)) {
+    tell_crowded();
+    return shares_->wait(share_);
+  }
+  UniqueFd socket(::accept4(listener_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (socket) {
+    if (const auto done = connect(std::move(socket)); !done)
+      failures_.warn(name_, ": ", done.error().describe());
+  }
+  if (!somebody_waits(listener_.native_handle())) is_crowded_ = false;
+  accept();
+}
+
+void SocketForward::tell_crowded() {
+  if (std::exchange(is_crowded_, true)) return;
+  crowds_.warn(name_, ": further connections wait until others end: ", connections_.size(),
+               " are open here, and a VM has ", SessionShares::kMaxForAll, " for all its forwards");
 }
 
 Result<void> SocketForward::connect(UniqueFd socket) {
   LB_ASSIGN(auto ends, socket_pair());
-  LB_TRY(broker_.adopt(std::move(ends.first)));
+  LB_TRY(broker_.adopt_forwarded(std::move(ends.first), share_));
   const std::uint64_t number = ++last_number_;
   Connection connection;
   const int fd = socket.get();
@@ -130,13 +153,12 @@ Result<void> SocketForward::connect(UniqueFd socket) {
 }
 
 void SocketForward::ended(std::uint64_t number, const SessionEnd& end) {
-  if (!end.failure.empty()) log_warn(name_, ": ", end.failure);
+  if (!end.failure.empty()) failures_.warn(name_, ": ", end.failure);
   const auto at = connections_.find(number);
   if (at == connections_.end()) return;
   // The session is in the middle of telling us.
   boost::asio::post(io_, [gone = std::make_shared<Connection>(std::move(at->second))] {});
   connections_.erase(at);
-  if (!accepting_) accept();
 }
 
 }  // namespace layerboot::launcher

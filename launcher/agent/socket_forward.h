@@ -12,18 +12,18 @@
 
 #include "launcher/agent/agent_broker.h"
 #include "launcher/agent/session_client.h"
+#include "launcher/agent/session_shares.h"
+#include "oci-mount/base/log_limit.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/socket_file.h"
 
 namespace layerboot::launcher {
 
 /// Each connection to the host's socket becomes a session of the guest's agent, which connects to the
-/// guest's. On one io_context's thread; no callback runs after destruction, which removes the host's socket.
+/// guest's. Those for which there is no room (session_shares.h) wait in the kernel until others end. On one
+/// io_context's thread; no callback runs after destruction, which removes the host's socket.
 class SocketForward {
  public:
-  /// More wait, in the kernel, until others end.
-  static constexpr std::size_t kMaxConnections = 32;
-
   /// Listens at `host`, for this user alone. A socket that nobody listens at any more is replaced; EEXIST for
   /// anything else that has the name. `guest`: "/path" or a port number. `broker` is lent.
   static Result<std::unique_ptr<SocketForward>> listen(boost::asio::io_context& io, AgentBroker& broker,
@@ -45,6 +45,8 @@ class SocketForward {
   SocketForward(boost::asio::io_context& io, AgentBroker& broker, std::string name, std::string guest);
   Result<void> begin(UniqueFd listener);
   void accept();
+  void take_connection();
+  void tell_crowded();
   Result<void> connect(UniqueFd socket);
   void ended(std::uint64_t number, const SessionEnd& end);
 
@@ -57,6 +59,11 @@ class SocketForward {
   std::map<std::uint64_t, Connection> connections_;
   std::uint64_t last_number_ = 0;
   bool accepting_ = false;
+  bool is_crowded_ = false;  // told: somebody waits, and has not been taken yet
+  LogLimit crowds_;
+  LogLimit failures_;  // of connections: the guest's doing, or that of whoever connects
+  std::shared_ptr<SessionShares> shares_;
+  SessionShares::Id share_ = 0;
   std::shared_ptr<SocketForward*> self_;
 };
 

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <chrono>
 #include <csignal>
@@ -227,12 +228,19 @@ class HostileGuest : public Broker {
           guest_init::append_hello(answer, *guest_init::decode_hello(frame->payload));
           say(answer);
         }
-        if (frame->type == FrameType::kStart) session = frame->session;
+        if (frame->type != FrameType::kStart) continue;
+        session = frame->session;
+        ++started_;
       }
       if (session == 0) io_.poll_one();
       return session != 0;
     });
     return session;
+  }
+  /// As far as there is anything to do at once.
+  void work() {
+    io_.restart();
+    while (io_.poll() > 0) continue;
   }
   void say(std::string_view bytes) const {
     ASSERT_EQ(::send(guest_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
@@ -241,6 +249,7 @@ class HostileGuest : public Broker {
 
   UniqueFd guest_;
   guest_init::FrameDecoder decoder_;
+  std::size_t started_ = 0;  // sessions
 };
 
 TEST_F(HostileGuest, AnswersOnlyToTheHelloThatWasSaid) {
@@ -338,6 +347,57 @@ TEST_F(HostileGuest, AConnectionsPeerWritesOnNoTerminal) {
   EXPECT_EQ(got.substr(0, static_cast<std::size_t>(size_bytes)), "to the peer");
   EXPECT_EQ(said.find("to the terminal"), std::string::npos) << said;
   EXPECT_NE(said.find(": the VM says: x\\012layerboot: error: y\n"), std::string::npos) << said;
+}
+
+TEST_F(HostileGuest, ConnectionsOfOthersLeaveSessionsForItsUser) {
+  constexpr std::size_t kMany = 40;
+  const ScratchDir scratch;
+  std::vector<std::unique_ptr<SocketForward>> forwards;
+  std::vector<UniqueFd> peers;
+  testing::internal::CaptureStderr();
+  for (const char* name : {"one", "two"}) {
+    auto forward = SocketForward::listen(io_, *broker_, scratch.path() / name, "/in/guest");
+    ASSERT_TRUE(forward);
+    forwards.push_back(*std::move(forward));
+    for (std::size_t i = 0; i < kMany; ++i) {
+      auto peer = connect_to(scratch.path() / name);
+      ASSERT_TRUE(peer);
+      peers.push_back(*std::move(peer));
+    }
+  }
+  greet();
+  const auto hear = [&] {
+    work();
+    char piece[65536];
+    for (ssize_t got = 0; (got = ::recv(guest_.get(), piece, sizeof(piece), MSG_DONTWAIT)) > 0; work()) {
+      decoder_.feed({piece, static_cast<std::size_t>(got)});
+      while (const auto frame = decoder_.next()) started_ += frame->type == FrameType::kStart ? 1U : 0U;
+    }
+  };
+  hear();
+  EXPECT_EQ(started_, SessionShares::kMaxForAll);
+  // Those who wait are neither taken nor closed.
+  EXPECT_EQ(std::ranges::count_if(peers,
+                                  [](const UniqueFd& peer) {
+                                    char byte = 0;
+                                    return ::recv(peer.get(), &byte, 1, MSG_DONTWAIT) == 0;
+                                  }),
+            0);
+  for (std::size_t i = 0; i < SessionShares::kKeptForOthers; ++i) {
+    auto ends = socket_pair();
+    ASSERT_TRUE(ends);
+    EXPECT_TRUE(broker_->adopt(std::move(ends->first))) << i;
+    peers.push_back(std::move(ends->second));
+  }
+  // As places become free, others are let in.
+  std::string ends;
+  for (std::uint32_t id = 1; id <= 5; ++id) guest_init::append_number(ends, id, FrameType::kExit, 0);
+  say(ends);
+  hear();
+  EXPECT_EQ(started_, SessionShares::kMaxForAll + 5);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(std::ranges::count(said, '\n'), 2) << said;
+  EXPECT_NE(said.find("one: further connections wait until others end"), std::string::npos) << said;
 }
 
 TEST_F(HostileGuest, ThatReadsNothingIsSentNoSessionsThatItCallsForth) {
