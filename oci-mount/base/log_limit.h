@@ -1,6 +1,7 @@
 // LogLimit: a warning that a guest or another stranger can call forth, kept from filling the log.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <mutex>
@@ -13,22 +14,28 @@
 namespace layerboot {
 
 /// One for each kind of warning (or other line), living as long as its stranger can call it forth. The first
-/// is told at once, then at most one in kPause; each says how many before it were left out. What is left out
+/// `at_once` are told at once (one, unless several make sense together), then at most one in kPause, and as
+/// long as nothing comes so many more at once; each says how many before it were left out. What is left out
 /// last is never told unless another comes. Any thread may call.
 class LogLimit {
  public:
   using Time = std::chrono::steady_clock::time_point;
   static constexpr std::chrono::minutes kPause{1};
 
+  explicit LogLimit(std::int64_t at_once = 1) : at_once_(at_once) {}
+
   /// Asks for one that comes at `now`. Nothing: it is to be left out, and is counted. Otherwise it is to be
   /// told, with so many that were left out since the last one that was.
   [[nodiscard]] std::optional<std::uint64_t> take(Time now) {
     const std::lock_guard lock(mutex_);
-    if (told_ && now - *told_ < kPause) {
+    const std::int64_t pauses = told_ == 0 ? 0 : (now - since_) / kPause;
+    told_ = std::max<std::int64_t>(told_ - pauses, 0);
+    since_ = told_ == 0 ? now : since_ + pauses * kPause;
+    if (told_ >= at_once_) {
       ++left_out_;
       return std::nullopt;
     }
-    told_ = now;
+    ++told_;
     return std::exchange(left_out_, 0);
   }
 
@@ -50,8 +57,10 @@ class LogLimit {
   }
 
  private:
+  const std::int64_t at_once_;
   std::mutex mutex_;
-  std::optional<Time> told_;  // when the last one was
+  std::int64_t told_ = 0;  // less one for each pause since then
+  Time since_;             // when told_ was last counted
   std::uint64_t left_out_ = 0;
 };
 

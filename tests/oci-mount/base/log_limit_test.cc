@@ -24,6 +24,19 @@ TEST(LogLimit, TellsTheFirstAtOnceAndThenOneInAPauseWithTheCount) {
   EXPECT_EQ(limit.take(kStart + 20 * LogLimit::kPause), 0U) << "none in between";
 }
 
+TEST(LogLimit, TellsSeveralAtOnceWhereTheyBelongTogether) {
+  LogLimit limit(3);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(limit.take(kStart + milliseconds(i)), 0U);
+  EXPECT_EQ(limit.take(kStart + milliseconds(3)), std::nullopt);
+  EXPECT_EQ(limit.take(kStart + LogLimit::kPause), 1U);
+  EXPECT_EQ(limit.take(kStart + LogLimit::kPause), std::nullopt);
+  EXPECT_EQ(limit.take(kStart + 3 * LogLimit::kPause), 1U) << "two pauses, two lines";
+  EXPECT_EQ(limit.take(kStart + 3 * LogLimit::kPause), 0U);
+  EXPECT_EQ(limit.take(kStart + 3 * LogLimit::kPause), std::nullopt);
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(limit.take(kStart + 20 * LogLimit::kPause));
+  EXPECT_EQ(limit.take(kStart + 20 * LogLimit::kPause), std::nullopt) << "a long silence lends no more";
+}
+
 TEST(LogLimit, SaysHowManyWereLeftOut) {
   EXPECT_EQ(LogLimit::words(0), "");
   EXPECT_EQ(LogLimit::words(12), " (and 12 times more before this)");
