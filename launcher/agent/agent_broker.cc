@@ -105,24 +105,24 @@ void AgentBroker::greet() {
 }
 
 void AgentBroker::read_port() {
-  port_.async_read_some(boost::asio::buffer(from_port_),
-                        [weak = std::weak_ptr(self_)](error_code error, std::size_t size_bytes) {
-                          const auto alive = weak.lock();
-                          if (!alive || error == boost::asio::error::operation_aborted) return;
-                          AgentBroker& self = **alive;
-                          if (error) {
-                            self.end_all("the VM has ended");
-                            self.handlers_.closed();  // may destroy this object
-                            return;
-                          }
-                          self.decoder_.feed({self.from_port_.data(), size_bytes});
-                          while (const auto frame = self.decoder_.next()) self.handle(*frame);
-                          if (self.decoder_.take_broken()) {
-                            log_warn("the VM's agent does not keep to its protocol: starting over with it");
-                            self.guest_reset();
-                          }
-                          self.read_port();
-                        });
+  port_.async_read_some(boost::asio::buffer(from_port_), [weak = std::weak_ptr(self_)](
+                                                             error_code error, std::size_t size_bytes) {
+    const auto alive = weak.lock();
+    if (!alive || error == boost::asio::error::operation_aborted) return;
+    AgentBroker& self = **alive;
+    if (error) {
+      self.end_all("the VM has ended");
+      self.handlers_.closed();  // may destroy this object
+      return;
+    }
+    self.decoder_.feed({self.from_port_.data(), size_bytes});
+    while (const auto frame = self.decoder_.next()) self.handle(*frame);
+    if (self.decoder_.take_broken()) {
+      self.broken_.warn("the VM's agent does not keep to its protocol: starting over with it");
+      self.guest_reset();
+    }
+    self.read_port();
+  });
 }
 
 void AgentBroker::handle(const Frame& frame) {
@@ -149,8 +149,8 @@ void AgentBroker::handle_hello(const Frame& frame) {
   const auto hello = guest_init::decode_hello(frame.payload);
   if (decoder_.in_step() || !hello || hello->nonce != nonce_) return;
   if (hello->version != guest_init::kProtocolVersion) {
-    log_warn("the VM's agent speaks version ", hello->version, " of its protocol, not ",
-             guest_init::kProtocolVersion, ": exec does not work in this VM");
+    other_version_.warn("the VM's agent speaks version ", hello->version, " of its protocol, not ",
+                        guest_init::kProtocolVersion, ": exec does not work in this VM");
     return;
   }
   decoder_.accept();

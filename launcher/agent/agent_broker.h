@@ -15,6 +15,7 @@
 #include "guest-init/agent_protocol.h"
 #include "launcher/agent/session_shares.h"
 #include "launcher/host/window_size.h"
+#include "oci-mount/base/log_limit.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
 
@@ -96,6 +97,8 @@ class AgentBroker {
   std::map<std::uint32_t, std::shared_ptr<Client>> clients_;
   std::uint32_t last_id_ = 0;
   std::shared_ptr<SessionShares> shares_ = std::make_shared<SessionShares>();
+  LogLimit broken_;  // conversations
+  LogLimit other_version_;
   std::shared_ptr<AgentBroker*> self_;
 };
 

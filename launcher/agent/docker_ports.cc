@@ -13,7 +13,6 @@
 #include "launcher/agent/docker_answer.h"
 #include "launcher/agent/session_client.h"
 #include "launcher/host/unix_socket.h"
-#include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
 
@@ -137,7 +136,7 @@ void DockerPorts::ask() {
                                       answer_ += piece.substr(0, room);
                                     },
                                 .ended = [this] { asked(); }});
-  if (!begun) return log_warn("the VM's containers can't be listed: ", begun.error().describe());
+  if (!begun) return complaints_.warn("the VM's containers can't be listed: ", begun.error().describe());
   list_ = std::move(*begun);
 }
 
@@ -148,12 +147,12 @@ void DockerPorts::asked() {
   answer_ = {};
   if (is_gone) {
     if (!forwards_.empty())
-      log_info("the VM's Docker engine is gone, and with it its containers' ports here");
+      gone_.line(LogLevel::kInfo, "the VM's Docker engine is gone, and with it its containers' ports here");
     forwards_.clear();
   } else if (ports) {
     serve(*ports);
   } else {
-    log_warn(ports.error().describe());
+    complaints_.warn(ports.error().describe());
   }
   if (std::exchange(ask_again_, false)) ask();
 }
@@ -163,14 +162,15 @@ void DockerPorts::serve(const std::set<std::uint16_t>& ports) {
   for (const std::uint16_t port : ports) {
     if (forwards_.contains(port)) continue;
     if (forwards_.size() >= kMaxPorts) {
-      log_warn("the VM's containers publish more than ", kMaxPorts, " ports: the others are left out");
+      complaints_.warn("the VM's containers publish more than ", kMaxPorts,
+                       " ports: the others are left out");
       return;
     }
     auto forward = SocketForward::listen_at_port(io_, broker_, port, std::to_string(port));
     if (!forward) {
-      log_warn("a container's port is not published here: ", forward.error().describe());
+      not_here_.warn("a container's port is not published here: ", forward.error().describe());
     } else {
-      log_info("a container's port is at 127.0.0.1:", port);
+      here_.line(LogLevel::kInfo, "a container's port is at 127.0.0.1:", port);
     }
     forwards_.emplace(port, forward ? std::move(*forward) : nullptr);
   }

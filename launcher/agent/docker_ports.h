@@ -11,6 +11,7 @@
 
 #include "launcher/agent/agent_broker.h"
 #include "launcher/agent/socket_forward.h"
+#include "oci-mount/base/log_limit.h"
 
 namespace layerboot::launcher {
 
@@ -51,6 +52,11 @@ class DockerPorts {
   bool ask_again_ = false;  // something happened while the engine was being asked
   /// Null for a port that could not be had: it is told once, as long as somebody publishes it.
   std::map<std::uint16_t, std::unique_ptr<SocketForward>> forwards_;
+  // The guest calls these lines forth; of ports as many as there are come together.
+  LogLimit complaints_;
+  LogLimit gone_;
+  LogLimit here_{kMaxPorts};
+  LogLimit not_here_{kMaxPorts};
 };
 
 }  // namespace layerboot::launcher

@@ -25,6 +25,7 @@
 #include "launcher/supervise/daemon_process.h"
 #include "launcher/supervise/pause_lease.h"
 #include "launcher/supervise/supervisor.h"
+#include "oci-mount/base/log_limit.h"
 
 namespace layerboot::launcher {
 
@@ -154,6 +155,7 @@ class Supervision {
   std::optional<WindowSize> window_;           // of the terminal that was last at the console, or has changed
   std::optional<guest_init::GuestKind> kind_;  // as its agent has told
   std::optional<SessionEnd> main_end_;
+  LogLimit main_failures_;  // a guest that answers anew is told its command anew
   std::chrono::milliseconds power_down_bound_{};
   std::string heard_line_;    // the last line begun on the console
   std::string boot_stopped_;  // why, where the guest has said that its boot stopped

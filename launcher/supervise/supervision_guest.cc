@@ -159,7 +159,7 @@ void Supervision::leave_console() {
 }
 
 void Supervision::main_ended(const SessionEnd& end) {
-  if (!end.failure.empty()) log_error(end.failure);
+  if (!end.failure.empty()) main_failures_.line(LogLevel::kError, end.failure);
   main_end_ = end;
 }
 

@@ -310,6 +310,37 @@ TEST_F(HostileGuest, NoFrameStartsOverWithIt) {
   EXPECT_EQ(end->exit_code, 125);
 }
 
+TEST_F(HostileGuest, ThatBreaksItsWordAgainAndAgainIsToldOfOnce) {
+  testing::internal::CaptureStderr();
+  for (int i = 0; i < 20; ++i) {
+    greeted_.reset();
+    work();
+    char piece[4096];
+    const ssize_t got = ::recv(guest_.get(), piece, sizeof(piece), MSG_DONTWAIT);
+    ASSERT_GT(got, 0);
+    decoder_.feed({piece, static_cast<std::size_t>(got)});
+    const auto frame = decoder_.next();
+    ASSERT_TRUE(frame && frame->type == FrameType::kHello);
+    decoder_.accept();
+    auto hello = *guest_init::decode_hello(frame->payload);
+    // One of another version is answered to as little as one that is never said.
+    ++hello.version;
+    std::string answer;
+    guest_init::append_hello(answer, hello);
+    guest_init::append_hello(answer, hello);
+    --hello.version;
+    guest_init::append_hello(answer, hello);
+    say(answer);
+    work();
+    ASSERT_TRUE(greeted_);
+    say(std::string(64, '\xff'));
+  }
+  work();
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(std::ranges::count(said, '\n'), 2) << said;
+  EXPECT_NE(said.find("does not keep to its protocol"), std::string::npos) << said;
+}
+
 TEST_F(HostileGuest, SaysNothingThatLooksLikeALineOfOurs) {
   std::optional<SessionEnd> end;
   const auto client = session(shell("true"), {}, end);
