@@ -110,6 +110,22 @@ std::string ssh_word(std::string_view text) {
 
 }  // namespace
 
+std::vector<std::string> ssh_settings(const std::string& proxy, const std::string& alias,
+                                      const fs::path& known_hosts) {
+  return {
+      str_cat("ProxyCommand=", proxy),
+      // Its sshd has the key that we gave it, whatever the user's own settings say of unknown hosts.
+      str_cat("HostKeyAlias=", alias), str_cat("UserKnownHostsFile=", ssh_word(known_hosts.string())),
+      "GlobalKnownHostsFile=/dev/null", "HostKeyAlgorithms=ssh-ed25519", "StrictHostKeyChecking=yes",
+      "UpdateHostKeys=no", "LogLevel=ERROR",
+      // It knows the key that comes with us: a guest that asks for a password asks for somebody's.
+      "PreferredAuthentications=publickey", "PasswordAuthentication=no", "KbdInteractiveAuthentication=no",
+      // A connection that is kept open to a machine of the VM's name is not to the VM.
+      "ControlMaster=no", "ControlPath=none",
+      // A guest gets no use of the user's keys or screen.
+      "IdentitiesOnly=yes", "IdentityAgent=none", "ForwardAgent=no", "ForwardX11=no", "ForwardX11Trusted=no"};
+}
+
 Result<int> ssh_proxy(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const GuestKeys keys, guest_keys(dirs, options.name));
   LB_ASSIGN(const auto words, GuestLines::begin());
@@ -136,16 +152,8 @@ Result<int> ssh_into_vm(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const fs::path known_hosts, write_known_hosts(dirs, name, alias));
   LB_ASSIGN(const fs::path self, own_program());
   std::vector<std::string> argv = {ssh.string()};
-  for (const std::string& setting :
-       {str_cat("ProxyCommand=", shell_word(self.string()), " ssh --proxy ", name),
-        // Its sshd has the key that we gave it, whatever the user's own settings say of unknown hosts.
-        str_cat("HostKeyAlias=", alias), str_cat("UserKnownHostsFile=", ssh_word(known_hosts.string())),
-        std::string("GlobalKnownHostsFile=/dev/null"), std::string("HostKeyAlgorithms=ssh-ed25519"),
-        std::string("StrictHostKeyChecking=yes"), std::string("UpdateHostKeys=no"),
-        std::string("LogLevel=ERROR"),
-        // A guest gets no use of the user's keys or screen.
-        std::string("IdentitiesOnly=yes"), std::string("IdentityAgent=none"), std::string("ForwardAgent=no"),
-        std::string("ForwardX11=no"), std::string("ForwardX11Trusted=no")}) {
+  const std::string proxy = str_cat(shell_word(self.string()), " ssh --proxy ", name);
+  for (const std::string& setting : ssh_settings(proxy, alias, known_hosts)) {
     argv.insert(argv.end(), {"-o", setting});
   }
   argv.insert(argv.end(), {"-i", (key_directory(dirs, name) / "id_ed25519").string(), "-l",
