@@ -1,7 +1,9 @@
 #include "launcher/host/run_tool.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -42,6 +44,7 @@ struct Prepared {
   int null_fd;
   int out_fd;
   int err_fd;
+  unsigned user;
   int status_fd;  // close-on-exec; gets errno when exec fails
 };
 
@@ -64,6 +67,17 @@ std::string find_program(const std::string& name, std::string_view path) {
   return name;
 }
 
+/// Of the namespaces what there is: not every machine lets us make them.
+bool become_user(unsigned user, pid_t parent) {
+  ::unshare(CLONE_NEWNET);
+  ::unshare(CLONE_NEWIPC);
+  if (::setgroups(0, nullptr) != 0 || ::setresgid(user, user, user) != 0 ||
+      ::setresuid(user, user, user) != 0 || ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+    return false;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // lost with the user
+  return ::getppid() == parent;
+}
+
 [[noreturn]] void become_tool(const Prepared& tool, pid_t parent) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -73,7 +87,8 @@ std::string find_program(const std::string& name, std::string_view path) {
   ::sigprocmask(SIG_UNBLOCK, &interrupts, nullptr);
   const bool ready = (tool.directory.empty() || ::chdir(tool.directory.c_str()) == 0) &&
                      ::dup2(tool.null_fd, STDIN_FILENO) >= 0 && ::dup2(tool.out_fd, STDOUT_FILENO) >= 0 &&
-                     ::dup2(tool.err_fd, STDERR_FILENO) >= 0;
+                     ::dup2(tool.err_fd, STDERR_FILENO) >= 0 &&
+                     (tool.user == 0 || become_user(tool.user, parent));
   if (ready) ::execve(tool.program.c_str(), tool.argv.data(), tool.env.data());
   const int code = errno;
   [[maybe_unused]] const auto put = ::write(tool.status_fd, &code, sizeof(code));
@@ -196,7 +211,7 @@ Result<std::string> run_tool(const ToolSpec& spec) {
   tool.directory = spec.working_directory.string();
   tool.argv = exec_pointers(spec.argv);
   static char locale[] = "LC_ALL=C.UTF-8";
-  for (char** entry = environ; *entry; ++entry) {
+  for (char** entry = environ; spec.user == 0 && *entry != nullptr; ++entry) {
     if (std::strncmp(*entry, "PATH=", 5) != 0 && std::strncmp(*entry, "LC_ALL=", 7) != 0)
       tool.env.push_back(*entry);
   }
@@ -204,6 +219,7 @@ Result<std::string> run_tool(const ToolSpec& spec) {
   tool.null_fd = spec.input >= 0 ? spec.input : null_fd.get();
   tool.out_fd = file ? file.get() : spec.shows_all ? STDERR_FILENO : out_pipe.write_end.get();
   tool.err_fd = spec.shows_all ? STDERR_FILENO : err_pipe.write_end.get();
+  tool.user = spec.user;
   tool.status_fd = status_pipe.write_end.get();
 
   const pid_t parent = ::getpid();

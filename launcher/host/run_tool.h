@@ -44,6 +44,9 @@ struct ToolSpec {
   int input = -1;                   // its standard input, lent; below 0: /dev/null
   int* exit_status = nullptr;       // gets it, and then none is an Error
   std::string* messages = nullptr;  // gets the end of its standard error, where it has succeeded too
+  /// Not 0: for one that parses what strangers made. It is this user and group and no more, without root's
+  /// rights and a way to get them back, without a network, and without our environment.
+  unsigned user = 0;
   bool shows_all = false;  // both its outputs go to our standard error, and are in no result and no Error
 };
 

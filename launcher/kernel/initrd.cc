@@ -48,7 +48,7 @@ Result<std::string> read_optional(const UniqueFd& tree, const std::string& name)
   return text;
 }
 
-Result<std::string> read_module(const UniqueFd& tree, const std::string& name) {
+Result<std::string> read_module(const UniqueFd& tree, const std::string& name, unsigned user) {
   const std::string suffix = std::filesystem::path(name).extension().string();
   ToolSpec tool;
   if (suffix == ".xz") tool.argv = {"xz", "-dc"};
@@ -57,6 +57,7 @@ Result<std::string> read_module(const UniqueFd& tree, const std::string& name) {
   if (tool.argv.empty()) return read_in_tree(tree, name, kMaxModuleBytes);
   LB_ASSIGN(const UniqueFd fd, open_in_tree(tree, name));
   tool.input = fd.get();
+  tool.user = user;
   return run_tool(tool);
 }
 
@@ -92,7 +93,7 @@ Result<ModuleTexts> read_module_texts(const std::filesystem::path& modules_direc
 
 Result<std::string> modules_archive(const std::filesystem::path& modules_directory,
                                     const std::string& release, const ModuleTexts& texts,
-                                    const std::vector<std::string>& aliases) {
+                                    const std::vector<std::string>& aliases, unsigned user) {
   LB_ASSIGN(const UniqueFd tree, open_path(modules_directory, O_PATH | O_DIRECTORY));
   const ModuleSelection selection = select_modules(texts, aliases);
   const std::string base = str_cat("lib/modules/", release, '/');
@@ -102,7 +103,7 @@ Result<std::string> modules_archive(const std::filesystem::path& modules_directo
   LB_TRY(archive.add_file(base + "modules.dep", selection.dep));
   LB_TRY(archive.add_file(base + "modules.alias", selection.alias));
   for (const auto& file : selection.files) {
-    auto content = read_module(tree, file);
+    auto content = read_module(tree, file, user);
     if (!content) return while_doing(content.error(), "module ", printable(file));
     const std::string path = str_cat(base, uncompressed_name(file));
     LB_TRY(add_parents(archive, made, path));

@@ -17,10 +17,10 @@ Result<ModuleTexts> read_module_texts(const std::filesystem::path& modules_direc
 
 /// The half of an initrd that belongs to the kernel: the modules that serve `aliases`, uncompressed,
 /// with their index. `release` names their directory in the guest. Runs xz or zstd for modules compressed
-/// with it.
+/// with it, as `user` (ToolSpec).
 Result<std::string> modules_archive(const std::filesystem::path& modules_directory,
                                     const std::string& release, const ModuleTexts& texts,
-                                    const std::vector<std::string>& aliases);
+                                    const std::vector<std::string>& aliases, unsigned user = 0);
 
 /// The other half: guest-init as /init, the directories it mounts on, busybox for the recovery shell and
 /// e2fsck for a guest's disks (none of these when empty).

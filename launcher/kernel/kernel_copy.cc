@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 #include <system_error>
+#include <utility>
 
 #include "launcher/host/foreign_tree.h"
 #include "launcher/host/run_tool.h"
@@ -21,15 +23,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::uint32_t kReadableByAll = 0444;
 constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 
 std::string shown(const fs::path& path) { return printable(path.string()); }
 
 /// What we can't read, depmod could not either.
-ForeignAttributes attributes_of(const struct stat& st) {
+ForeignAttributes attributes_of(const struct stat& st, unsigned user) {
   const std::uint32_t needed = S_ISDIR(st.st_mode) ? S_IRWXU : S_IRUSR;
   return {.mode = (st.st_mode & kAccessBits) | needed,
-          .owner = {},
+          .owner = user == 0 ? std::nullopt : std::optional(std::pair(user, user)),
           .mtime_sec = st.st_mtim.tv_sec,
           .mtime_nsec = static_cast<std::uint32_t>(st.st_mtim.tv_nsec)};
 }
@@ -37,8 +40,8 @@ ForeignAttributes attributes_of(const struct stat& st) {
 /// Copies into one ForeignTree, and counts.
 class Copying {
  public:
-  Copying(fs::path from, UniqueFd top, ForeignTree tree)
-      : from_(std::move(from)), top_(std::move(top)), tree_(std::move(tree)) {}
+  Copying(fs::path from, UniqueFd top, ForeignTree tree, unsigned user)
+      : from_(std::move(from)), top_(std::move(top)), tree_(std::move(tree)), user_(user) {}
 
   /// `name`: of what is made of it.
   Result<std::vector<std::string>> all(const std::string& name, const std::vector<std::string>& unwanted) {
@@ -47,7 +50,7 @@ class Copying {
     return std::move(left_out_);
   }
 
-  Result<void> file(const fs::path& path, const std::string& to) {
+  Result<void> file(const fs::path& path, const std::string& to, std::uint32_t more_rights = 0) {
     // No fifo holds us up, and no device is opened: it was looked at before.
     LB_ASSIGN(const UniqueFd fd, open_path(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
     struct stat st{};
@@ -67,7 +70,9 @@ class Copying {
                     " GiB in files, which no kernel has");
       LB_TRY(made->append(std::span(piece_).first(static_cast<std::size_t>(got))));
     }
-    const auto done = made->commit(attributes_of(st));
+    ForeignAttributes attributes = attributes_of(st, user_);
+    attributes.mode |= more_rights;
+    const auto done = made->commit(attributes);
     if (!done) return while_doing(done.error(), "the copy of ", shown(path));
     return {};
   }
@@ -82,7 +87,7 @@ class Copying {
     const fs::path whole = path.empty() ? from_ : from_ / path;
     if (::lstat(whole.c_str(), &st) != 0) return errno_error(shown(whole));
     LB_TRY(check_path(to));
-    LB_TRY(tree_.add_directory(to, attributes_of(st)));
+    LB_TRY(tree_.add_directory(to, attributes_of(st, user_)));
     std::error_code error;
     for (fs::directory_iterator entry(whole, error), end; !error && entry != end; entry.increment(error)) {
       const std::string name = entry->path().filename().string();
@@ -108,7 +113,7 @@ class Copying {
       std::error_code error;
       const std::string target = fs::read_symlink(whole, error).string();
       if (error) return fail(error.value(), shown(whole), ": ", error.message());
-      return tree_.add_symlink(to, target, attributes_of(st));
+      return tree_.add_symlink(to, target, attributes_of(st, user_));
     }
     left_out_.push_back(path.string());
     return {};
@@ -125,6 +130,7 @@ class Copying {
   fs::path from_;
   UniqueFd top_;
   ForeignTree tree_;
+  unsigned user_;
   std::vector<std::string> left_out_;
   std::size_t objects_ = 0;
   std::uint64_t size_bytes_ = 0;
@@ -134,10 +140,10 @@ class Copying {
 }  // namespace
 
 Result<std::vector<std::string>> copy_kernel_tree(const fs::path& from, const fs::path& to,
-                                                  const std::vector<std::string>& unwanted) {
+                                                  const std::vector<std::string>& unwanted, unsigned user) {
   LB_ASSIGN(UniqueFd top, open_path(from, O_PATH | O_DIRECTORY | O_NOFOLLOW));
   LB_ASSIGN(ForeignTree tree, ForeignTree::open(to.parent_path()));
-  return Copying(from, std::move(top), std::move(tree)).all(to.filename().string(), unwanted);
+  return Copying(from, std::move(top), std::move(tree), user).all(to.filename().string(), unwanted);
 }
 
 Result<void> copy_kernel_file(const fs::path& from, const fs::path& to) {
@@ -145,7 +151,7 @@ Result<void> copy_kernel_file(const fs::path& from, const fs::path& to) {
   if (!fs::is_regular_file(fs::symlink_status(from, ignored)))
     return fail(EINVAL, shown(from), " is no file");
   LB_ASSIGN(ForeignTree tree, ForeignTree::open(to.parent_path()));
-  return Copying(from, UniqueFd(), std::move(tree)).file(from, to.filename().string());
+  return Copying(from, UniqueFd(), std::move(tree), 0).file(from, to.filename().string(), kReadableByAll);
 }
 
 }  // namespace layerboot::launcher

@@ -248,22 +248,38 @@ Result<void> gather_in_boot(const fs::path& tree, const std::string& release) {
 
 }  // namespace
 
-Result<void> kernel_from_tree(const fs::path& tree, const fs::path& into) {
+Result<void> kernel_from_tree(const fs::path& tree, const fs::path& into, unsigned user) {
   LB_TRY(merge_usr(tree));
   LB_ASSIGN(const std::string release, only_release(tree / "usr/lib/modules"));
   LB_TRY(gather_in_boot(tree, release));
   const fs::path modules = tree / "usr/lib/modules" / release;
-  LB_TRY(run_tool({"depmod", "-b", tree.string(), release}));
+  ToolSpec tool;
+  tool.user = user;
+  tool.working_directory = tree;
+  // By no path: what the tree lies in is closed to other users than us.
+  tool.argv = {"depmod", "-b", "/proc/self/cwd", release};
+  LB_TRY(run_tool(tool));
   LB_ASSIGN(const ModuleTexts texts, read_module_texts(modules));
   if (!serves(texts, "fs-virtiofs")) return std::unexpected(no_virtiofs_error(release));
 
   LB_TRY(make_directories(into));
   log_info("kernel: packing the modules of ", release);
   const std::string config = str_cat("boot/config-", release);
-  LB_TRY(run_tool({"tar", "-C", tree.string(), "--format=gnu", "--sort=name", "--mtime=@0", "--owner=0",
-                   "--group=0", "--numeric-owner", "--mode=go-w", "-cf", (into / "modules.tar").string(),
-                   str_cat("usr/lib/modules/", release), config}));
-  LB_ASSIGN(const std::string archive, modules_archive(modules, release, texts, boot_aliases()));
+  tool.argv = {"tar",
+               "--format=gnu",
+               "--sort=name",
+               "--mtime=@0",
+               "--owner=0",
+               "--group=0",
+               "--numeric-owner",
+               "--mode=go-w",
+               "-cf",
+               "-",
+               str_cat("usr/lib/modules/", release),
+               config};
+  tool.output_file = into / "modules.tar";
+  LB_TRY(run_tool(tool));
+  LB_ASSIGN(const std::string archive, modules_archive(modules, release, texts, boot_aliases(), user));
   LB_TRY(write_whole_file(into / "modules.cpio", archive));
   LB_TRY(write_whole_file(into / "release", release + "\n"));
   LB_TRY(move_file(tree / config, into / "config"));

@@ -21,7 +21,9 @@ namespace layerboot::launcher {
 Result<void> fetch_debian_kernel(const std::string& series, const Architecture& architecture,
                                  const std::filesystem::path& work, const std::filesystem::path& into);
 
-/// The second half: makes `into` out of an unpacked kernel package. Changes `tree`.
-Result<void> kernel_from_tree(const std::filesystem::path& tree, const std::filesystem::path& into);
+/// The second half: makes `into` out of an unpacked kernel package. Changes `tree`. Whatever reads the
+/// modules is run as `user` (ToolSpec), whose they must be; 0: as we are.
+Result<void> kernel_from_tree(const std::filesystem::path& tree, const std::filesystem::path& into,
+                              unsigned user = 0);
 
 }  // namespace layerboot::launcher

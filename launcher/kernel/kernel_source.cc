@@ -9,6 +9,7 @@
 #include <system_error>
 #include <vector>
 
+#include "launcher/host/held_user.h"
 #include "launcher/host/image_mount.h"
 #include "launcher/host/programs.h"
 #include "launcher/host/run_tool.h"
@@ -97,17 +98,17 @@ void tell_left_out(const std::vector<std::string>& left_out, const std::string& 
 
 /// Copied, since kernel_from_tree() changes what it is given.
 Result<void> make_from(const FoundKernel& found, const std::string& where, const fs::path& work,
-                       const fs::path& into) {
+                       const fs::path& into, unsigned user) {
   const fs::path tree = work / "tree";
   const fs::path modules = tree / "usr/lib/modules";
   LB_TRY(make_directories(modules));
   LB_TRY(make_directories(tree / "boot"));
   log_info("kernel: copying ", found.release);
-  LB_ASSIGN(const auto left_out, copy_kernel_tree(found.modules, modules / found.release, kUnwanted));
+  LB_ASSIGN(const auto left_out, copy_kernel_tree(found.modules, modules / found.release, kUnwanted, user));
   tell_left_out(left_out, where);
   LB_TRY(copy_kernel_file(found.vmlinuz, tree / "boot" / ("vmlinuz-" + found.release)));
   LB_TRY(copy_kernel_file(found.config, tree / "boot" / ("config-" + found.release)));
-  return kernel_from_tree(tree, into);
+  return kernel_from_tree(tree, into, user);
 }
 
 Result<void> make_from_host(const fs::path& work, const fs::path& into) {
@@ -116,14 +117,14 @@ Result<void> make_from_host(const fs::path& work, const fs::path& into) {
   const std::string release = host.release;
   if (const auto found =
           kernel_beside("/", is_plain_directory("/", "lib") ? "lib/modules" : "usr/lib/modules", release))
-    return make_from(*found, "this machine", work, into);
+    return make_from(*found, "this machine", work, into, 0);
   return fail(ENOENT, "this machine's own kernel ", release, " is not on its disk: /boot/vmlinuz-", release,
               ", /boot/config-", release, " and /lib/modules/", release,
               " are needed, as in a container they are not; use --kernel debian");
 }
 
 Result<void> make_from_image(const std::string& image, const std::string& architecture, const fs::path& work,
-                             const fs::path& into) {
+                             const fs::path& into, const fs::path& runtime) {
   const fs::path mountpoint = work / "image";
   LB_TRY(make_directories(mountpoint));
   LB_ASSIGN(const fs::path oci_mount, find_oci_mount({}));
@@ -135,7 +136,12 @@ Result<void> make_from_image(const std::string& image, const std::string& archit
                          .added_layers = {},
                          .mountpoint = mountpoint}));
   LB_ASSIGN(const FoundKernel found, find_kernel(mountpoint, image));
-  return make_from(found, image, work, into);
+  // Not as root, where that can be: depmod and the decompressors were not made for strangers' modules.
+  FreeUser user;
+  if (can_change_user()) {
+    LB_ASSIGN(user, free_user(runtime, image));
+  }
+  return make_from(found, image, work, into, user.id);
 }
 
 /// A kernel with all it needs built in; its configuration lies beside it.
@@ -198,14 +204,15 @@ Result<std::string> release_of_image(const fs::path& vmlinuz) {
   return release;
 }
 
-Result<void> make_kernel(const KernelSpec& spec, const fs::path& work, const fs::path& into) {
+Result<void> make_kernel(const KernelSpec& spec, const fs::path& work, const fs::path& into,
+                         const fs::path& runtime) {
   switch (spec.kind) {
     case KernelSpec::Kind::kCustom:
       return build_custom(work, into);
     case KernelSpec::Kind::kHost:
       return make_from_host(work, into);
     case KernelSpec::Kind::kImage:
-      return make_from_image(spec.image, spec.architecture, work, into);
+      return make_from_image(spec.image, spec.architecture, work, into, runtime);
     case KernelSpec::Kind::kFile:
       return make_from_file(spec.directory, into);
     case KernelSpec::Kind::kDebian:

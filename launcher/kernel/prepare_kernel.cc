@@ -54,7 +54,7 @@ Result<StoredKernel> stored_or_fetched(const StateDirs& dirs, const KernelSpec& 
     if (!is_public(spec)) LB_TRY(make_directories(made, 0700));
     LB_TRY(spec.kind == KernelSpec::Kind::kDebian
                ? fetch_debian_kernel(spec.series, architecture, staging.path(), made)
-               : make_kernel(spec, staging.path(), made));
+               : make_kernel(spec, staging.path(), made, dirs.runtime));
     LB_TRY(staging.commit(made));
   }
   auto kernel = open_kernel(target);

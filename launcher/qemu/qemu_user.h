@@ -1,39 +1,14 @@
 // Whom QEMU becomes when root starts a VM.
 #pragma once
 
-#include <unistd.h>
-
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "launcher/host/held_user.h"
 #include "launcher/vm/vm_config.h"
 #include "oci-mount/base/state_dirs.h"
-#include "oci-mount/base/unique_fd.h"
 
 namespace layerboot::launcher {
-
-/// Holds an id against the other VMs of this runtime directory, by a locked file, for as long as it lives.
-class HeldUser {
- public:
-  HeldUser() = default;  // none
-  HeldUser(UniqueFd file, std::filesystem::path path) : file_(std::move(file)), path_(std::move(path)) {}
-  HeldUser(HeldUser&& other) noexcept = default;
-  HeldUser& operator=(HeldUser&& other) noexcept {
-    std::swap(file_, other.file_);
-    std::swap(path_, other.path_);
-    return *this;
-  }
-  ~HeldUser() {
-    // While it is locked: who opens the name from now on makes a file of its own.
-    if (file_) ::unlink(path_.c_str());
-  }
-  explicit operator bool() const { return static_cast<bool>(file_); }
-
- private:
-  UniqueFd file_;
-  std::filesystem::path path_;
-};
 
 /// Sets `qemu_uid`, `qemu_root` and `qemu_major` of `config` where we are root: an id that nobody has, no
 /// process and no other VM either, and an empty directory as the whole of the host that QEMU sees once its

@@ -1,11 +1,14 @@
 #include "launcher/host/run_tool.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <thread>
 
+#include "oci-mount/base/files.h"
 #include "tests/launcher/kernel/scratch.h"
 
 namespace layerboot::launcher {
@@ -46,6 +49,30 @@ TEST_F(RunTool, WhatAToolShowsIsInNoResult) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "out\nerr\n");
   ASSERT_FALSE(out);
   EXPECT_EQ(out.error().text, "sh failed with exit status 4");
+}
+
+TEST_F(RunTool, AnotherUserHasNothingOfRoots) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root becomes another user";
+  ::setenv("SECRET", "of ours", 1);
+  ToolSpec spec;
+  spec.user = 61'234;
+  spec.working_directory = scratch_;
+  std::filesystem::permissions(scratch_, std::filesystem::perms::owner_all);
+  write(scratch_ / "input", "lent");
+  const auto input = open_path(scratch_ / "input", O_RDONLY);
+  ASSERT_TRUE(input);
+  spec.input = input->get();
+  spec.argv = {"sh", "-c",
+               "echo $(id -u) $(id -g) $(id -G) \"[$SECRET]\" $(cat);"
+               "grep -E '^(CapPrm|CapEff|NoNewPrivs):' /proc/self/status; touch new 2>&1 || echo closed"};
+  const auto out = run_tool(spec);
+  ::unsetenv("SECRET");
+  ASSERT_TRUE(out) << out.error().text;
+  EXPECT_TRUE(
+      out->starts_with("61234 61234 61234 [] lent\n"
+                       "CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\n"))
+      << *out;
+  EXPECT_TRUE(out->ends_with("closed\n")) << *out;
 }
 
 TEST_F(RunTool, AStatusThatIsAskedForIsNoError) {

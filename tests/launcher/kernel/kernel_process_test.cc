@@ -2,7 +2,11 @@
 // time.
 #include "launcher/kernel/kernel_package.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "launcher/host/run_tool.h"
+#include "launcher/kernel/kernel_copy.h"
 #include "launcher/kernel/kernel_store.h"
 #include "launcher/kernel/prepare_kernel.h"
 #include "tests/launcher/kernel/scratch.h"
@@ -60,6 +64,44 @@ TEST_F(KernelProcess, ImageAndConfigurationMayLieBesideTheModules) {
   ASSERT_TRUE(listing) << listing.error().text;
   EXPECT_NE(listing->find("boot/config-7.3-split\n"), std::string::npos) << *listing;
   EXPECT_EQ(listing->find("vmlinuz"), std::string::npos) << "a guest has no use for it:\n" << *listing;
+}
+
+TEST_F(KernelProcess, ATreeOfAnotherUsersIsReadByThatUser) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root becomes another user";
+  constexpr unsigned kUser = 61'234;
+  // What lies above the tree lets nobody but root pass.
+  std::filesystem::permissions(scratch_, std::filesystem::perms::owner_all);
+  const auto image = scratch_ / "image";
+  write(image / "kernel/fs/virtiofs.ko", "no module");
+  write(image / "modules.builtin", "kernel/fs/fuse/virtiofs.ko\n");
+  write(image / "modules.order", "");
+  std::filesystem::permissions(image / "kernel/fs/virtiofs.ko", std::filesystem::perms::none);
+  write(scratch_ / "vmlinuz", "image");
+  write(scratch_ / "config", "CONFIG_VIRTIO_FS=y\n");
+  std::filesystem::permissions(scratch_ / "config", std::filesystem::perms::owner_read);
+  const auto tree = scratch_ / "tree";
+  std::filesystem::create_directories(tree / "usr/lib/modules");
+  std::filesystem::create_directories(tree / "boot");
+  const InterruptScope interrupts;
+  ASSERT_TRUE(copy_kernel_tree(image, tree / "usr/lib/modules/6.1", {}, kUser));
+  ASSERT_TRUE(copy_kernel_file(scratch_ / "vmlinuz", tree / "boot/vmlinuz-6.1"));
+  ASSERT_TRUE(copy_kernel_file(scratch_ / "config", tree / "boot/config-6.1"));
+  const auto made = kernel_from_tree(tree, scratch_ / "kernel", kUser);
+  ASSERT_TRUE(made) << made.error().text;
+  struct stat dep{};
+  ASSERT_EQ(::stat((tree / "usr/lib/modules/6.1/modules.dep").c_str(), &dep), 0);
+  EXPECT_EQ(dep.st_uid, kUser) << "depmod was run as somebody else";
+  for (const auto& file : std::filesystem::directory_iterator(scratch_ / "kernel")) {
+    struct stat st{};
+    ASSERT_EQ(::stat(file.path().c_str(), &st), 0);
+    EXPECT_EQ(st.st_uid, 0U) << file.path();
+  }
+  const auto listing =
+      run_tool({"tar", "--numeric-owner", "-tvf", (scratch_ / "kernel/modules.tar").string()});
+  ASSERT_TRUE(listing) << listing.error().text;
+  EXPECT_NE(listing->find("usr/lib/modules/6.1/kernel/fs/virtiofs.ko\n"), std::string::npos) << *listing;
+  EXPECT_NE(listing->find("boot/config-6.1\n"), std::string::npos) << *listing;
+  EXPECT_EQ(listing->find("61234"), std::string::npos) << *listing;
 }
 
 TEST_F(KernelProcess, ATreeWithoutModulesIsRefused) {

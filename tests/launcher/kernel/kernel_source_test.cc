@@ -28,7 +28,7 @@ class KernelSource : public ScratchTest {
                         .image = {},
                         .directory = scratch_ / "k/vmlinuz",
                         .architecture = {}},
-                       scratch_ / "work", scratch_ / "made");
+                       scratch_ / "work", scratch_ / "made", scratch_ / "run");
   }
 };
 
@@ -71,7 +71,7 @@ TEST_F(KernelSource, ASymlinkToAFileIsThatFile) {
                            .image = {},
                            .directory = scratch_ / "k/vmlinuz",
                            .architecture = {}},
-                          scratch_ / "work", scratch_ / "made"));
+                          scratch_ / "work", scratch_ / "made", scratch_ / "run"));
   EXPECT_TRUE(std::filesystem::is_regular_file(std::filesystem::symlink_status(scratch_ / "made/vmlinuz")));
 }
 
