@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/log_limit.h"
 
 namespace layerboot::overlay {
 
@@ -38,8 +39,10 @@ Result<Judged> judge_metacopy(const MergedName& merged, const std::optional<std:
                               std::uint64_t size_bytes) {
   LB_ASSIGN(const tree::NodeId row, merged.paths.named(merged.directory, merged.name, redirect));
   if (row == tree::kNoNode || !S_ISREG(merged.lower.tree.node(row).mode)) {
-    log_warn(merged.name, ": its data should be in the image at ", redirect.value_or("the same place"),
-             ", where no file is any more: it can be removed or replaced, but not read");
+    // Each time that the guest looks at it anew.
+    static LogLimit told;
+    told.warn(merged.name, ": its data should be in the image at ", redirect.value_or("the same place"),
+              ", where no file is any more: it can be removed or replaced, but not read");
     return Judged{.mark = MarkIs::kLost};
   }
   const std::uint64_t row_bytes = merged.lower.tree.node(row).size_bytes;

@@ -136,7 +136,7 @@ ServedQueue::Took ServedQueue::take_one() {
   Error why;
   const auto popped = virtqueue_->pop(slot->chain, &why);
   if (!popped) {
-    log_warn(popped.error().describe(), "; the queue is not served until the guest restarts it");
+    breaks_.warn(popped.error().describe(), "; the queue is not served until the guest restarts it");
     broken_ = true;
     return Took::kHeldUp;
   }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "oci-mount/base/log_limit.h"
 #include "oci-mount/base/memory_budget.h"
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/base/unique_fd.h"
@@ -102,7 +103,8 @@ class ServedQueue {
   fuse::RequestCounts counts_;
   IdlePoll idle_poll_;
   std::size_t unpublished_bytes_ = 0;
-  std::size_t large_bytes_ = 0;                 // that slots in work have beyond kSlotBytes
+  std::size_t large_bytes_ = 0;  // that slots in work have beyond kSlotBytes
+  LogLimit breaks_;
   bool broken_ = false;                         // the ring made no sense; nothing more is taken from it
   bool wants_more_ = false;                     // a bound was reached: go on after the batch
   std::function<void(std::uint16_t)> stopped_;  // set while stopping

@@ -121,7 +121,8 @@ void Session::handle_init(Reactor& reactor, Exchange& exchange) {
     return reply_object(exchange, out);
   }
   if (in.major < kMajor || in.minor < kOldestMinor) {
-    log_warn("the guest's FUSE ", in.major, ".", in.minor, " is too old: it needs Linux 5.4 or later");
+    refused_clients_.warn("the guest's FUSE ", in.major, ".", in.minor,
+                          " is too old: it needs Linux 5.4 or later");
     return reply_errno(exchange, EPROTO);
   }
   std::uint64_t offered = in.flags;

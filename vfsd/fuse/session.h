@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "oci-mount/base/log_limit.h"
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/task.h"
@@ -66,6 +67,7 @@ class Session {
   std::atomic<std::uint64_t> agreed_ = 0;  // FUSE_INIT's flags of the present client
   PendingDrops drops_;
   Gate gate_;
+  LogLimit refused_clients_;
 };
 
 }  // namespace layerboot::vfsd::fuse
