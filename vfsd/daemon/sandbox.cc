@@ -246,8 +246,10 @@ std::size_t Sandbox::share_descriptors() {
   return std::min<std::size_t>(limit.rlim_max - kOwn, vfs::ShareOptions::kDefaultDescriptors);
 }
 
-Result<void> Sandbox::close(Served served, bool recorded_upper) {
-  LB_TRY(limit_descriptors(kServingDescriptors, served == Served::kShare ? share_descriptors() : 0));
+Result<void> Sandbox::close(Served served, std::size_t in_flight, bool recorded_upper) {
+  const std::size_t of_requests = in_flight * kDescriptorsOfRequest;
+  LB_TRY(limit_descriptors(kServingDescriptors,
+                           of_requests + (served == Served::kShare ? share_descriptors() : 0)));
   for (const UniqueFd& cache : caches_) {
     if (auto shut = set_mount_attributes(cache.get(), "", MOUNT_ATTR_RDONLY); !shut)
       return while_doing(std::move(shut).error(), "cannot make the indexes read-only");

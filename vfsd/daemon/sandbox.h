@@ -34,6 +34,8 @@ class Sandbox {
  public:
   /// Descriptors that serving may take beyond those that are open when the sandbox is closed.
   static constexpr std::size_t kServingDescriptors = 512;
+  /// And for each request at work: of a file, and of what is copied from or to it.
+  static constexpr std::size_t kDescriptorsOfRequest = 2;
   /// Beside them, what a guest may have open of a directory in place: as many as the host lets us, within
   /// reason.
   static std::size_t share_descriptors();
@@ -53,8 +55,9 @@ class Sandbox {
   Result<std::filesystem::path> hold_share(const std::filesystem::path& share);
 
   /// Call when all is open: an empty, read-only root with nothing but /proc/self/fd, no umask, few
-  /// descriptors, and no right but what an upper or `served` needs; few for `recorded_upper`.
-  Result<void> close(Served served, bool recorded_upper = false);
+  /// descriptors, and no right but what an upper or `served` needs; few for `recorded_upper`. `in_flight`:
+  /// requests that may be at work at a time, each of which has descriptors of its own.
+  Result<void> close(Served served, std::size_t in_flight, bool recorded_upper = false);
 
   /// False for kNone, and where kAuto got none.
   [[nodiscard]] bool has_namespaces() const { return has_namespaces_; }

@@ -14,6 +14,7 @@
 #include "vfsd/daemon/sandbox.h"
 #include "vfsd/daemon/seccomp.h"
 #include "vfsd/daemon/serve_image.h"
+#include "vfsd/daemon/served_queue.h"
 #include "vfsd/daemon/socket_keeper.h"
 #include "vfsd/daemon/stop_deadline.h"
 
@@ -96,7 +97,8 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
   LB_ASSIGN(auto sandbox, Sandbox::enter(options.sandbox, !options.read_only, in_place));
   if (!sandbox.knows_users()) doors.front_end.leave_peers_to_mode();
   LB_ASSIGN(const auto image, serve_image(options, sandbox));
-  LB_TRY(sandbox.close(image.served(), image.has_recorded_upper));
+  LB_TRY(sandbox.close(image.served(), options.request_queues * ServedQueue::kMaxInFlight,
+                       image.has_recorded_upper));
   mask_stop_signals(SIG_BLOCK);  // in all threads to come, too
   image.workers().start();       // no thread can be started later
   LB_ASSIGN(const auto reactor, Reactor::create(options.io_engine));

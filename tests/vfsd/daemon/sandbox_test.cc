@@ -74,7 +74,7 @@ TEST_F(SandboxTest, NoPathLeadsOut) {
         if (!sandbox) return sandbox.error().describe();
         if (auto held = sandbox->hold_host(upper, {dir_ / "index"}); !held) return held.error().describe();
         const UniqueFd inside(::open(upper.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-        if (auto closed = sandbox->close(Served::kImage); !closed) return closed.error().describe();
+        if (auto closed = sandbox->close(Served::kImage, 0); !closed) return closed.error().describe();
         for (const auto* path : {"/etc", "/tmp", "/proc/1", "/proc/self/root", "/proc/self/exe", "/dev"}) {
           if (::access(path, F_OK) == 0) return str_cat(path, " is there");
         }
@@ -98,7 +98,7 @@ TEST_F(SandboxTest, DescriptorsHavePaths) {
               if (auto held = sandbox->hold_host(upper, {dir_ / "index"}); !held)
                 return held.error().describe();
               const UniqueFd inside(::open(upper.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-              if (auto closed = sandbox->close(Served::kImage); !closed) return closed.error().describe();
+              if (auto closed = sandbox->close(Served::kImage, 0); !closed) return closed.error().describe();
               const UniqueFd nameless(::openat(inside.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
               if (!nameless) return "no nameless file";
               const auto self = str_cat("/proc/self/fd/", nameless.get());
@@ -115,7 +115,7 @@ TEST_F(SandboxTest, ShutsWhatItMustShut) {
               ::prctl(PR_SET_PDEATHSIG, SIGUSR1);
               auto sandbox = Sandbox::enter(SandboxMode::kNamespace, false);
               if (!sandbox) return sandbox.error().describe();
-              if (auto closed = sandbox->close(Served::kImage); !closed) return closed.error().describe();
+              if (auto closed = sandbox->close(Served::kImage, 0); !closed) return closed.error().describe();
               int death_signal = 0;
               ::prctl(PR_GET_PDEATHSIG, &death_signal);
               if (death_signal != SIGUSR1) return "the parent's death is not told any more";
@@ -137,7 +137,7 @@ TEST(Sandbox, NoneGivesUpRightsAllTheSame) {
               auto sandbox = Sandbox::enter(SandboxMode::kNone, false);
               if (!sandbox) return sandbox.error().describe();
               if (sandbox->has_namespaces()) return "namespaces";
-              if (auto closed = sandbox->close(Served::kImage); !closed) return closed.error().describe();
+              if (auto closed = sandbox->close(Served::kImage, 0); !closed) return closed.error().describe();
               if (::access("/etc", F_OK) != 0) return "another root";
               return ::chown("/", 1, 1) == 0 ? "still root" : "";
             }),
