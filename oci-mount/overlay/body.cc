@@ -84,6 +84,20 @@ Result<void> finish_recorded(Place place, const Nature& nature, std::string_view
   return {};
 }
 
+/// A file of somebody else's.
+Result<Body> make_and_link(Place place, const Nature& nature) {
+  Body body;
+  const std::uint32_t permissions = nature.mode & kPermissionBits;
+  LB_ASSIGN(body.fd, create_nameless_in(place.dir_fd, permissions));
+  const Place self{body.fd.get(), ""};
+  LB_TRY(set_owner_at(self, nature.uid, nature.gid));
+  // The change of owner has cleared these.
+  if ((permissions & kSetIdBits) != 0) LB_TRY(set_mode_at(self, nature.mode));
+  LB_TRY(link_nameless(body.fd.get(), place));
+  LB_ASSIGN(body.st, stat_at(self));
+  return body;
+}
+
 }  // namespace
 
 bool is_target_data(Keeping keeping, std::string_view target) {
@@ -99,8 +113,9 @@ Result<UniqueFd> prepare_target(Place place, std::string_view target) {
   return std::unexpected(std::move(written).error());
 }
 
-Result<Body> make_body(Keeping keeping, Place place, const Nature& nature, std::string_view target,
-                       UniqueFd prepared) {
+Result<Body> make_body(Keeping keeping, Making making, Place place, const Nature& nature,
+                       std::string_view target, UniqueFd prepared) {
+  if (making == Making::kByLink) return make_and_link(place, nature);
   Body body{.fd = std::move(prepared), .st = {}};
   const bool native = keeping == Keeping::kNative;
   if (!body.fd) {
@@ -115,8 +130,14 @@ Result<Body> make_body(Keeping keeping, Place place, const Nature& nature, std::
   return body;
 }
 
-bool is_made_at_once(Keeping keeping, const Nature& nature) {
-  return keeping == Keeping::kNative && !looks_like_whiteout(nature.mode, nature.rdev);
+Making making_of(Keeping keeping, const Nature& nature, const MadeByHost& host) {
+  if (keeping != Keeping::kNative || looks_like_whiteout(nature.mode, nature.rdev)) return Making::kElsewhere;
+  const bool is_group_right = host.hands_down_group || nature.gid == host.gid;
+  // mkdir(2) takes none but what the directory hands down.
+  const std::uint32_t handed_down = S_ISDIR(nature.mode) && host.hands_down_group ? S_ISGID : 0;
+  const bool is_mode_right = (nature.mode & kSetIdBits & ~handed_down) == 0;
+  if (nature.uid == host.uid && is_group_right && is_mode_right) return Making::kAtOnce;
+  return S_ISREG(nature.mode) && host.has_nameless_files ? Making::kByLink : Making::kElsewhere;
 }
 
 Result<Nature> nature_at(Keeping keeping, Place place, const struct stat& st) {

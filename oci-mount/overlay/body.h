@@ -32,14 +32,28 @@ struct Body {
 /// is at `place` on failure.
 Result<UniqueFd> prepare_target(Place place, std::string_view target);
 
-/// Makes an object whole: a symlink with its target, all with owner and mode; nothing on failure. `prepared`:
-/// by prepare_target(), at the same place. REQUIRES: it is there where is_target_data().
-Result<Body> make_body(Keeping keeping, Place place, const Nature& nature, std::string_view target,
-                       UniqueFd prepared = {});
+/// How an object becomes whole on the host. Under its own name it may only come in one step: a cut or a kill
+/// after the first of several would show it with another's owner.
+enum class Making {
+  kAtOnce,    // the host makes it with the owner and mode that it is to have
+  kByLink,    // a regular file: without a name, which it gets last
+  kElsewhere  // in the work directory, from where it is moved
+};
 
-/// Whether make_body() is one step on the host: if not, an object must be made elsewhere and then get its
-/// name.
-[[nodiscard]] bool is_made_at_once(Keeping keeping, const Nature& nature);
+/// What the host gives an object by itself.
+struct MadeByHost {
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;            // unless the directory hands its group down
+  bool hands_down_group = false;    // the directory's set-group-id bit
+  bool has_nameless_files = false;  // HostAbilities::nameless_files
+};
+[[nodiscard]] Making making_of(Keeping keeping, const Nature& nature, const MadeByHost& host);
+
+/// Makes an object whole: a symlink with its target, all with owner and mode; nothing on failure. `prepared`:
+/// by prepare_target(), at the same place. REQUIRES: it is there where is_target_data(); `place` is one in
+/// the work directory with Making::kElsewhere.
+Result<Body> make_body(Keeping keeping, Making making, Place place, const Nature& nature,
+                       std::string_view target, UniqueFd prepared = {});
 
 /// What the guest is to see of an object: `st` is the host's word.
 Result<Nature> nature_at(Keeping keeping, Place place, const struct stat& st);

@@ -243,7 +243,8 @@ Result<NodePtr> CopyUp::copy_at_once(tree::NodeId row, Data data) {
       ledger_.tariff().for_object(name_bytes, target.size()) + names_and_attributes(row);
   LB_ASSIGN(const auto reserved, ledger_.reserve(bytes, 1));
   const HeldPlace work = places_.work_place();
-  LB_ASSIGN(const Body body, make_body(places_.keeping(), work.get(), nature_of(record), target));
+  LB_ASSIGN(const Body body,
+            make_body(places_.keeping(), Making::kElsewhere, work.get(), nature_of(record), target));
   const auto finish = [&]() -> Result<NodePtr> {
     if (data == Data::kBelow) {
       LB_TRY(set_xattr_at({body.fd.get(), ""}, places_.marks().metacopy, {}, 0));

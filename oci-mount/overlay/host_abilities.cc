@@ -64,6 +64,11 @@ Result<void> make_whiteout(Place place) {
   return {};
 }
 
+Result<void> name_a_nameless_file(Place place) {
+  LB_ASSIGN(const UniqueFd file, create_nameless_in(place.dir_fd, 0600));
+  return link_nameless(file.get(), place);
+}
+
 void remove_trials(int dir_fd) {
   for (const char* name : {kFile, kOther, kMoved}) static_cast<void>(unlink_at({dir_fd, name}));
 }
@@ -89,6 +94,8 @@ HostAbilities try_host(int dir_fd) {
     able.missing.emplace_back("extended attributes (trusted.* or user.*)");
   }
   if (need(link_at(file, other), "hard links")) static_cast<void>(unlink_at(other));
+  able.nameless_files = name_a_nameless_file(moved).has_value();
+  static_cast<void>(unlink_at(moved));
   if (need(make_whiteout(other), "character devices 0:0 (overlayfs's whiteouts)")) {
     need(rename_at(file, other, RENAME_EXCHANGE), "RENAME_EXCHANGE");
     need(rename_at(file, moved, RENAME_NOREPLACE), "RENAME_NOREPLACE");

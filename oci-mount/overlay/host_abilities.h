@@ -14,6 +14,7 @@ namespace layerboot::overlay {
 struct HostAbilities {
   bool trusted_xattrs = true;             // and that we may set them: natively kept uppers need them
   bool user_xattrs = true;                // recorded uppers need them, a guest wants them
+  bool nameless_files = true;             // O_TMPFILE, and names given by linkat(2); without, it takes longer
   std::vector<std::string_view> missing;  // what no upper can do without, in words
 
   [[nodiscard]] bool can_keep(Keeping keeping) const {

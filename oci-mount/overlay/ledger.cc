@@ -30,6 +30,7 @@ Quota::Reservation Ledger::remove_object_later(Node& node) {
 
 void Ledger::remove_object(Node& node) {
   late_files_.drop(node);
+  ahead_.erase(node.id);
   quota_.settle_bytes(node.charge.bytes, 0);
   quota_.remove_inode();
   node.charge.bytes = 0;
@@ -45,8 +46,13 @@ void Ledger::charge(Node& node, const struct stat& st) {
     if (st.st_size == 0 && allocated == 0) node.charge.kept_bytes = 0;
   }
   node.charge.allocated_bytes = allocated;
-  node.charge.is_ahead = node.is_regular() && tariff_.allocates_ahead() &&
-                         allocated > block_end(static_cast<std::uint64_t>(st.st_size));
+  if (tariff_.allocates_ahead() && node.is_regular()) {
+    node.charge.is_ahead =
+        !node.file.keeps_ahead &&
+        allocated > block_end(static_cast<std::uint64_t>(st.st_size)) + node.charge.overhead_bytes;
+    if (node.charge.is_ahead && node.id != 0) ahead_.insert(node.id);
+    if (!node.charge.is_ahead) ahead_.erase(node.id);
+  }
   const std::uint64_t bytes = charge_of(node, st);
   node.charge.unbooked_name_bytes = 0;
   if (bytes == node.charge.bytes) return;
@@ -64,6 +70,7 @@ void Ledger::meet(Node& node, const struct stat& st) {
 void Ledger::part(Node& node) {
   if (node.is_gone()) return;
   late_files_.drop(node);
+  ahead_.erase(node.id);
   const std::uint64_t bytes = node.charge.bytes;
   if (node.charge.grows_late) {
     remember(node.host_ino, bytes);

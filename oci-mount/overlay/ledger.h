@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 
 #include <string_view>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "oci-mount/overlay/burials.h"
@@ -82,6 +84,11 @@ class Ledger {
   /// where there is none. settled() follows, or list_again() where it is not listed by then.
   NodePtr take_late() { return late_files_.take_first(); }
   void list_again(Node& file) { late_files_.list_again(file); }
+  /// Files in memory for which the host has allocated beyond their end: off the list. Each is on it again
+  /// when charge() finds it so; others are to be put back.
+  using Ahead = std::unordered_set<NodeId>;
+  [[nodiscard]] Ahead take_ahead() { return std::exchange(ahead_, {}); }
+  void list_ahead(Ahead files) { ahead_.merge(files); }
   /// It is listed, and so is to stay in memory until it is settled; false where too many would.
   [[nodiscard]] bool keeps(const Node& file) const { return file.charge.is_listed && late_files_.has_room(); }
   [[nodiscard]] LateFiles::Fill late_fill() const;
@@ -125,6 +132,7 @@ class Ledger {
   Quota quota_;
   LateFiles late_files_;
   LateGrowth late_growth_;
+  Ahead ahead_;  // Charge::is_ahead, of Nodes that have a number
   bool in_doubt_ = false;
   bool late_is_missed_ = false;  // files that nobody knows may grow late
   Burials* burials_ = nullptr;

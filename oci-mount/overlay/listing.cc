@@ -38,6 +38,8 @@ void Listing::uncount(const Child& child) {
 
 void Listing::put(std::string_view name, Child child, bool has_lower) {
   child.has_lower = has_lower;
+  // Its place in listings is another then.
+  if (const Child* const known = find(name); known != nullptr && known->has_lower != has_lower) erase(name);
   count(child);
   if (Child* const known = find(name); known != nullptr) {
     uncount(*known);
@@ -56,6 +58,17 @@ void Listing::erase(std::string_view name) {
   if (known == children_.end()) return;
   if (Appeared* const entry = appeared_as(known->second.sequence, name); entry != nullptr) drop(*entry);
   erase(known);
+}
+
+void Listing::forget_lower() {
+  for (auto& [name, child] : children_) {
+    if (!child.has_lower) continue;
+    uncount(child);
+    child.has_lower = false;
+    child.sequence = next_sequence_++;
+    count(child);
+    upper_only_.push_back({child.sequence, &name});
+  }
 }
 
 Listing::Order::const_iterator Listing::at_or_after(std::uint64_t sequence) const {

@@ -53,6 +53,8 @@ class Listing {
   /// `has_lower`: the lower directory has that name, which is listed at its place there.
   void put(std::string_view name, Child child, bool has_lower);
   void erase(std::string_view name);
+  /// There is no lower directory any more: the directory has become opaque.
+  void forget_lower();
   /// As erase(from) and put(to), but the object stays in its place in listings where it can.
   void rename(std::string_view from, std::string_view to, Child child, bool to_has_lower);
 

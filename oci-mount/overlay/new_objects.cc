@@ -51,6 +51,7 @@ Result<NewObjects::Inheritance> NewObjects::inherit(const Ref& directory, NewObj
                                                       : Result<Attr>(parts_.lower.attr(directory.lower)));
   inherit_group(directory_attr, object.mode, object.caller);
   Inheritance inheritance;
+  inheritance.hands_down_group = (directory_attr.mode & S_ISGID) != 0;
   LB_ASSIGN(const std::string default_acl, default_acl_of(directory));
   auto acl = default_acl.empty() ? std::nullopt : Acl::parse(default_acl);
   if (S_ISLNK(object.mode)) {
@@ -83,7 +84,8 @@ Result<void> NewObjects::set_inherited_acls(Unnamed& made, const Inheritance& in
 }
 
 Result<NewObjects::Unnamed> NewObjects::make_unnamed(const Nature& nature) {
-  return make_unnamed({.nature = nature, .access_acl = {}, .default_acl = {}}, NewObject{});
+  return make_unnamed({.nature = nature, .access_acl = {}, .default_acl = {}, .hands_down_group = false},
+                      NewObject{});
 }
 
 Result<NewObjects::Unnamed> NewObjects::make_unnamed(const Inheritance& inheritance,
@@ -94,8 +96,8 @@ Result<NewObjects::Unnamed> NewObjects::make_unnamed(const Inheritance& inherita
                .has_acls = false,
                .reserved = {}};
   UniqueFd prepared = object.prepared != nullptr ? std::move(object.prepared->fd) : UniqueFd();
-  LB_ASSIGN(made.body, make_body(parts_.places.keeping(), made.work.get(), made.nature, object.target,
-                                 std::move(prepared)));
+  LB_ASSIGN(made.body, make_body(parts_.places.keeping(), Making::kElsewhere, made.work.get(), made.nature,
+                                 object.target, std::move(prepared)));
   if (inheritance.access_acl.empty() && inheritance.default_acl.empty()) return made;
   auto set = set_inherited_acls(made, inheritance);
   auto st = stat_at(made.work.get());
@@ -183,20 +185,27 @@ Result<NodePtr> NewObjects::make_in(const NodePtr& directory, std::string_view n
                                     const NewObject& object) {
   LB_ASSIGN(const Found found, parts_.directories.look(directory, name));
   LB_ASSIGN(const Inheritance inheritance, inherit({directory, directory->lower}, object));
-  if (!is_made_in_place(found, inheritance)) {
+  const Making making = making_in_place(found, inheritance);
+  if (making == Making::kElsewhere) {
     LB_ASSIGN(Unnamed made, make_unnamed(inheritance, object));
     return place(directory, name, std::move(made));
   }
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
-  LB_ASSIGN(Body body, make_body(parts_.places.keeping(), place.get(), inheritance.nature, object.target));
+  LB_ASSIGN(Body body,
+            make_body(parts_.places.keeping(), making, place.get(), inheritance.nature, object.target));
   // What is made in place has no attributes.
   return name_new_node(directory, name, inheritance.nature, std::move(body));
 }
 
-/// It is whole as soon as the host has made it under its name.
-bool NewObjects::is_made_in_place(const Found& found, const Inheritance& inheritance) const {
+/// Whether it is whole as soon as it has its name.
+Making NewObjects::making_in_place(const Found& found, const Inheritance& inheritance) const {
   const bool has_acls = !inheritance.access_acl.empty() || !inheritance.default_acl.empty();
-  return found.child == nullptr && !has_acls && is_made_at_once(parts_.places.keeping(), inheritance.nature);
+  if (found.child != nullptr || has_acls) return Making::kElsewhere;
+  return making_of(parts_.places.keeping(), inheritance.nature,
+                   {.uid = uid_,
+                    .gid = gid_,
+                    .hands_down_group = inheritance.hands_down_group,
+                    .has_nameless_files = parts_.places.upper().has_nameless_files()});
 }
 
 Result<NodePtr> NewObjects::make_beside_others(PartLock& lock, NodeId parent, std::string_view name,
@@ -207,12 +216,13 @@ Result<NodePtr> NewObjects::make_beside_others(PartLock& lock, NodeId parent, st
   if (before.exists()) return fail(EEXIST);
   if (before.lower_below != tree::kNoNode) return NodePtr();
   LB_ASSIGN(const Inheritance inheritance, inherit(ref, object));
-  if (!is_made_in_place(before, inheritance)) return NodePtr();
+  const Making making = making_in_place(before, inheritance);
+  if (making == Making::kElsewhere) return NodePtr();
   LB_ASSIGN(const auto reserved, reserve_for(parts_, name, object));
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(ref.node, name));
   const Objects::Keep keep(parts_.objects, ref.node);
   auto body = lock.with_claim(*ref.node, [&] {
-    return make_body(parts_.places.keeping(), place.get(), inheritance.nature, object.target);
+    return make_body(parts_.places.keeping(), making, place.get(), inheritance.nature, object.target);
   });
   if (!body) return std::unexpected(std::move(body).error());
   return name_new_node(ref.node, name, inheritance.nature, *std::move(body));

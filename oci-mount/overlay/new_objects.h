@@ -2,6 +2,8 @@
 // Follows vfs_create(), inode_init_owner() and posix_acl_create() of Linux. Under the Overlay's lock.
 #pragma once
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -63,6 +65,7 @@ class NewObjects {
     Nature nature;
     std::string access_acl;  // "" for none
     std::string default_acl;
+    bool hands_down_group = false;  // the directory does
   };
 
   Result<std::string> default_acl_of(const Ref& directory);
@@ -70,11 +73,14 @@ class NewObjects {
   Result<void> set_inherited_acls(Unnamed& made, const Inheritance& inheritance);
   Result<Unnamed> make_unnamed(const Inheritance& inheritance, const NewObject& object);
   Result<NodePtr> make_in(const NodePtr& directory, std::string_view name, const NewObject& object);
-  [[nodiscard]] bool is_made_in_place(const Found& found, const Inheritance& inheritance) const;
+  [[nodiscard]] Making making_in_place(const Found& found, const Inheritance& inheritance) const;
   void count_attributes_of(Node& node, bool has_acls);
   NodePtr name_new_node(const NodePtr& directory, std::string_view name, const Nature& nature, Body body);
 
   Parts& parts_;
+  // Whose the host makes what we make.
+  const std::uint32_t uid_ = ::geteuid();
+  const std::uint32_t gid_ = ::getegid();
 };
 
 }  // namespace layerboot::overlay

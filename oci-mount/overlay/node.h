@@ -71,6 +71,7 @@ struct Charge {
   std::uint64_t allocated_bytes = 0;  // st_blocks, as last seen
   std::uint64_t kept_bytes = 0;       // cut off the file, but not back (Tariff::keeps_what_is_cut)
   bool is_ahead = false;              // blocks beyond the file's end (Tariff::allocates_ahead)
+  std::uint64_t overhead_bytes = 0;   // of `allocated_bytes`, known to be neither data nor beyond the end
   bool grows_late = false;            // written to: the host may allocate more at write-back
   bool is_listed = false;             // in LateFiles, at `listed_at`
   std::uint64_t late_bytes = 0;       // what LateFiles counts for it, listed or not
@@ -118,6 +119,9 @@ struct FileState {
   bool is_written = false;       // known to have no extent that is allocated, but not written
   std::uint32_t holes_made = 0;  // changes that `dense` and `is_written` may be older than
   BlocksInUse blocks;
+  std::uint32_t changing = 0;      // requests that change its data without the lock
+  bool keeps_ahead = false;        // the client has allocated beyond its end
+  int write_error = 0;             // an errno of write-back that the client's fsync is still to be told
   std::optional<Filling> filling;  // while a metacopy gets its data
   LateWrites late_writes;
 

@@ -72,12 +72,13 @@ void NodeTable::add(const NodePtr& node) {
   }
   if (node->id >= kSpareIdBase) spares_[node->host_ino] = node->id;
   nodes_[node->id] = node;
+  loose_.emplace_back(node);
 }
 
 void NodeTable::pay_for(Node& node) { node.memory_share.set(node_bytes(node)); }
 
 void NodeTable::move(const NodePtr& node, const NodePtr& parent, std::string name) {
-  if (node->parent) --node->parent->holders.loaded_children;
+  if (node->parent && --node->parent->holders.loaded_children == 0) loose_.emplace_back(node->parent);
   if (!node->way.is_durable()) node->way.change();  // who syncs the old place right now does not sync this
   node->parent = parent;
   node->name = std::move(name);
@@ -121,6 +122,7 @@ void NodeTable::clear() {
     node->standing = Standing::kGone;
   }
   nodes_.clear();
+  loose_.clear();
   spares_.clear();
   rows_.clear();
 }

@@ -9,7 +9,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/overlay/node.h"
@@ -73,6 +76,10 @@ class NodeTable {
   void pay_for(Node& node);
   /// Another parent and name, or none of both.
   void move(const NodePtr& node, const NodePtr& parent, std::string name);
+  /// Those that may be in memory for nothing since the last call: they came in, or lost their last child.
+  /// Some may have gone meanwhile.
+  using Loose = std::vector<std::weak_ptr<Node>>;
+  [[nodiscard]] Loose take_loose() { return std::exchange(loose_, {}); }
   /// The client does not reach the number any more. Nothing where another Node has it by now.
   void erase(const NodePtr& node);
 
@@ -93,6 +100,7 @@ class NodeTable {
   RowStates rows_;
   MemoryBudget::Share memory_share_;
   std::unordered_map<NodeId, NodePtr> nodes_;
+  Loose loose_;
   NodeId next_spare_id_ = kSpareIdBase;
   std::unordered_map<std::uint64_t, NodeId> spares_;  // of Nodes with such a number, by host_ino
 };

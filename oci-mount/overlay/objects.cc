@@ -1,6 +1,7 @@
 #include "oci-mount/overlay/objects.h"
 
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 
 #include "oci-mount/base/device_number.h"
+#include "oci-mount/base/disk_blocks.h"
 #include "oci-mount/overlay/allocated_range.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/lower_metadata.h"
@@ -174,6 +176,42 @@ void Objects::end_freeing(Node& node, int fd, std::uint64_t hole_bytes) {
   blocks.held = ledger_.quota().hold(blocks.held_bytes);
 }
 
+// ---- allocated ahead
+
+void Objects::give_back_ahead(Node& node, int fd) {
+  const auto& file = node.file;
+  if (!node.charge.is_ahead || file.changing > 0 || file.blocks.freeing > 0 || node.is_gone()) return;
+  // As it is now: all that has grown it has ended.
+  auto st = stat_at({fd, ""});
+  if (!st) return;
+  constexpr off_t kFarAhead = off_t{1} << 40;
+  const auto end = static_cast<off_t>(block_end(static_cast<std::uint64_t>(st->st_size)));
+  static_cast<void>(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, kFarAhead));
+  st = stat_at({fd, ""});
+  if (!st) return;
+  // What is left is the file's tree of extents, and not to be asked for again.
+  const std::uint64_t allocated = allocated_bytes(*st);
+  const std::uint64_t data = block_end(static_cast<std::uint64_t>(st->st_size));
+  node.charge.overhead_bytes = allocated - std::min(allocated, data);
+  book(node, *st);
+}
+
+Result<Quota::Reservation> Objects::reserve(std::uint64_t bytes, std::uint64_t inodes) {
+  auto reserved = ledger_.reserve(bytes, inodes);
+  if (reserved || !ledger_.tariff().allocates_ahead()) return reserved;
+  Ledger::Ahead files = ledger_.take_ahead();
+  for (auto file = files.begin(); file != files.end() && !reserved; file = files.erase(file)) {
+    const NodePtr node = nodes_.known(*file);
+    if (!node || !node->charge.is_ahead) continue;
+    const auto fd = places_.file_fd(node);
+    if (!fd) continue;
+    give_back_ahead(*node, (*fd)->get());
+    if (!node->charge.is_ahead) reserved = ledger_.reserve(bytes, inodes);
+  }
+  ledger_.list_ahead(std::move(files));
+  return reserved;
+}
+
 // ---- to the client
 
 Result<Entry> Objects::entry_for(const NodePtr& node) {
@@ -256,7 +294,15 @@ void Objects::let_go_of_listings() {
   }
 }
 
+void Objects::let_go_of_loose() {
+  for (const auto& loose : nodes_.take_loose()) {
+    NodePtr node = loose.lock();
+    if (node && nodes_.known(node->id) == node) release_if_unused(std::move(node));
+  }
+}
+
 void Objects::ask_for_room() {
+  let_go_of_loose();
   if (!memory_.has_room(kRequestBytes)) let_go_of_listings();
 }
 

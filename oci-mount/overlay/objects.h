@@ -55,7 +55,9 @@ class Objects {
   [[nodiscard]] MemoryBudget& memory() const { return memory_; }
 
   // ---- into memory
-  /// Before a request has looked at anything: where memory is short, listings that nobody needs go.
+  /// Before a request has looked at anything: what requests before have left in memory goes, as one that
+  /// failed does, or one that moved a directory's last child away; and where memory is short, listings that
+  /// nobody needs.
   void ask_for_room();
   /// The same for a request that is going to make objects or names; ENOMEM at the memory limit.
   Result<void> make_room();
@@ -88,6 +90,12 @@ class Objects {
   /// What has cut or punched the file, or moved its blocks, and counted itself into `freeing`, is done: it
   /// has freed what the host says, or made a hole of `hole_bytes` by moving what was there.
   void end_freeing(Node& node, int fd, std::uint64_t hole_bytes = 0);
+
+  // ---- what the host allocates beyond a file's end as it grows (Tariff::allocates_ahead)
+  /// Gives it back, unless somebody changes the file's data at this moment, whose new end is not known yet.
+  void give_back_ahead(Node& node, int fd);
+  /// Ledger::reserve(); where there is no room, files that nobody changes give back what is ahead of them.
+  Result<Quota::Reservation> reserve(std::uint64_t bytes, std::uint64_t inodes);
 
   // ---- out of it
   /// Whether a file that nobody holds, and that has further names, may leave memory with the one by which it
@@ -163,6 +171,7 @@ class Objects {
   static constexpr std::uint64_t kRequestBytes = 8U << 10;
 
   void unpin(NodePtr node);
+  void let_go_of_loose();
   void let_go_of_listings();
   void let_go_of_listing(Node& directory);
   Result<NodePtr> keep_by_name(const NodePtr& node, const NodePtr& directory, const std::string& name);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "oci-mount/base/buffer.h"
@@ -93,6 +94,8 @@ Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
   } else {
     auto synced = co_await reactor.fsync(fd->get(), data_only);
     if (!synced) co_return std::unexpected(synced.error());
+    const std::lock_guard lock(parts_.mutex);
+    if (const int error = std::exchange(pin->node()->file.write_error, 0); error != 0) co_return fail(error);
   }
   if (!way_is_durable) {
     auto way_synced = co_await sync_way(reactor, pin->node(), changes);
@@ -127,15 +130,22 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
     if (node->is_gone()) co_return fail(ENOENT);  // its number may be another's
     LB_CO_ASSIGN(fd, parts_.places.file_fd(node));
     LB_CO_TRY(drop_capability(*node, {fd->get(), ""}));
-    if (!frees) reserved = parts_.ledger.reserve(parts_.ledger.tariff().for_data(most_bytes), 0);
+    if (!frees) reserved = parts_.objects.reserve(parts_.ledger.tariff().for_data(most_bytes), 0);
     if (makes_hole && reserved) ++node->file.blocks.freeing;
+    ++node->file.changing;
   }
   const bool relies_on_blocks =
       !reserved && !inserts && parts_.objects.rely_on_blocks(*node, fd->get(), offset, end);
-  if (!reserved && !relies_on_blocks) co_return std::unexpected(std::move(reserved).error());
+  if (!reserved && !relies_on_blocks) {
+    const std::lock_guard lock(parts_.mutex);
+    --node->file.changing;
+    co_return std::unexpected(std::move(reserved).error());
+  }
   auto allocated = co_await reactor.fallocate(fd->get(), static_cast<int>(mode), offset, length_bytes);
   {
     const std::lock_guard lock(parts_.mutex);
+    --node->file.changing;
+    if (allocated && (mode & FALLOC_FL_KEEP_SIZE) != 0 && !frees) node->file.keeps_ahead = true;
     // What an insertion has moved away from under others may be allocated again, as what was freed.
     if (makes_hole) parts_.objects.end_freeing(*node, fd->get(), inserts ? most_bytes : 0);
     if (relies_on_blocks) parts_.objects.end_relying(*node, fd->get());

@@ -128,6 +128,7 @@ Result<void> Overlay::follow_mode_in_acl(Place place, std::uint32_t mode) {
 /// (CVE-2021-20263).
 Result<void> Overlay::drop_capability(Node& node, Place place) {
   node.file.late_writes.capability.reset();
+  if (node.file.filling) node.file.filling->capability.reset();
   // The host drops one of its own by itself; but where attributes are charged, that has to be booked.
   const bool is_hosts =
       parts_.places.keeping() == Keeping::kNative && !parts_.ledger.tariff().counts_attributes();

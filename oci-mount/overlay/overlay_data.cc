@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -110,8 +111,8 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
   grant.leaves_hole = offset > attr.size_bytes;
   grant.relies_on_blocks = asked.has_blocks || grant.growth_bytes == 0;
   if (!grant.relies_on_blocks) {
-    auto reserved = parts_.ledger.reserve(parts_.ledger.tariff().for_data(grant.growth_bytes), 0);
-    if (!reserved && end > attr.size_bytes) return std::unexpected(std::move(reserved).error());
+    auto reserved = parts_.objects.reserve(parts_.ledger.tariff().for_data(grant.growth_bytes), 0);
+    if (!reserved && end > block_end(attr.size_bytes)) return std::unexpected(std::move(reserved).error());
     if (!reserved) {
       grant.question = WriteGrant::Question::kBlocks;
       return grant;
@@ -129,6 +130,7 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
     LB_TRY(drop_capability(*node, {grant.fd->get(), ""}));
   }
   if (grant.relies_on_blocks && !asked.has_blocks) ++node->file.blocks.relying;
+  ++node->file.changing;
   return grant;
 }
 
@@ -150,7 +152,10 @@ Result<Overlay::WriteGrant> Overlay::grant_after_asking(const NodePtr& node, Wri
     LB_ASSIGN(grant, prepare_write(node, offset, length, writer, {.holes = true}));
   }
   if (grant.question == WriteGrant::Question::kNone) return grant;
-  if (!parts_.objects.rely_on_blocks(*node, grant.fd->get(), offset, offset + length)) return fail(ENOSPC);
+  // Behind the file's end there is the rest of its last block at most: it has that, if it has the block.
+  const std::uint64_t until = std::min(offset + length, grant.size_bytes);
+  const std::uint64_t from = std::min(offset, block_start(grant.size_bytes));
+  if (!parts_.objects.rely_on_blocks(*node, grant.fd->get(), from, until)) return fail(ENOSPC);
   const PartLock lock(parts_.mutex);
   auto granted = prepare_write(node, offset, length, writer, {.holes = true, .has_blocks = true});
   if (!granted) parts_.objects.end_relying(*node, grant.fd->get());
@@ -160,6 +165,7 @@ Result<Overlay::WriteGrant> Overlay::grant_after_asking(const NodePtr& node, Wri
 /// The grant's descriptor may be the file's last: who called keeps it until the lock is free.
 void Overlay::settle_write(Node& node, WriteGrant& grant) {
   const int fd = grant.fd->get();
+  --node.file.changing;
   if (grant.is_late) end_late_write(node, fd);
   if (grant.relies_on_blocks) parts_.objects.end_relying(node, fd);
   // Also where the file was cut meanwhile, below what was then written.
@@ -180,14 +186,10 @@ void Overlay::settle_write(Node& node, WriteGrant& grant) {
 
 /// Over the budget, what the host has allocated ahead of the file's end is given back.
 void Overlay::book_growth(Node& node, int fd) {
-  auto st = stat_at({fd, ""});
+  const auto st = stat_at({fd, ""});
   if (!st) return;
   parts_.objects.book(node, *st);
-  if (!parts_.ledger.tariff().allocates_ahead() || !quota().is_over()) return;
-  const auto end = static_cast<off_t>(block_end(static_cast<std::uint64_t>(st->st_size)));
-  constexpr off_t kFarAhead = off_t{1} << 40;
-  static_cast<void>(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, kFarAhead));
-  if (st = stat_at({fd, ""}); st) parts_.objects.book(node, *st);
+  if (node.charge.is_ahead && quota().is_over()) parts_.objects.give_back_ahead(node, fd);
 }
 
 Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::span<const iovec> from,

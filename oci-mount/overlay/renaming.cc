@@ -151,6 +151,7 @@ Result<void> Renaming::make_opaque(const NodePtr& directory) {
   if (auto set = set_xattr_at(place.get(), parts_.places.marks().opaque, "y", 0); !set)
     return lacks_attribute_room(set.error()) ? fail(EXDEV) : set;
   directory->lower = tree::kNoNode;
+  if (auto& listing = directory->directory.listing; listing) listing->forget_lower();
   directory->known.valid = false;
   return parts_.objects.recount_attributes(*directory, place.get());
 }

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <new>
 #include <utility>
 
@@ -43,7 +44,10 @@ std::vector<Settling::WrittenOut> Settling::open_all(const Files& files) {
     if (file.node()->is_gone()) continue;
     auto fd = places_.file_fd(file.node());
     if (!fd) return {};
-    next = {.fd = *std::move(fd), .holes_made = file.node()->file.holes_made, .written_until = std::nullopt};
+    next = {.fd = *std::move(fd),
+            .holes_made = file.node()->file.holes_made,
+            .written_until = std::nullopt,
+            .error = 0};
   }
   return opened;
 }
@@ -54,17 +58,19 @@ bool Settling::bring_to_disk(std::vector<WrittenOut>& files) {
   constexpr unsigned kBegin = SYNC_FILE_RANGE_WRITE;
   constexpr unsigned kWhole =
       SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-  if (files.empty()) return ::syncfs(places_.upper().root_fd()) == 0;
+  if (files.empty()) {
+    return ::syncfs(own_root_ ? own_root_.get() : places_.upper().root_fd()) == 0;
+  }
   for (const auto& file : files) {
     if (file.fd) static_cast<void>(::sync_file_range(file.fd->get(), 0, 0, kBegin));
   }
   for (auto& file : files) {
     if (!file.fd) continue;
     const int fd = file.fd->get();
-    if (::sync_file_range(fd, 0, 0, kWhole) == 0 || ::fsync(fd) == 0) {
+    if (::sync_file_range(fd, 0, 0, kWhole) == 0) {
       file.written_until = first_unwritten(fd);
     } else {
-      file.fd.reset();
+      file.error = errno;
     }
   }
   return true;
@@ -79,6 +85,11 @@ bool Settling::write_some_out() {
 
 /// False where it may still grow: the host could not be asked.
 bool Settling::settle_one(Node& file, const WrittenOut* written_out) {
+  if (written_out != nullptr && written_out->error != 0) {
+    // The host has told it, and tells it no more by this descriptor, which is the one that fsync goes by.
+    file.file.write_error = written_out->error;
+    return false;
+  }
   if (file.is_gone() || file.charge.is_listed) return true;
   if (written_out != nullptr && !written_out->fd) return false;
   file.known.valid = false;

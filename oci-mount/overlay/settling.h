@@ -33,7 +33,9 @@ class Settling {
 
   /// All outlive it. `mutex` is the Overlay's lock.
   Settling(Places& places, Ledger& ledger, Objects& objects, OverlayLock& mutex, WorkerPool& workers)
-      : places_(places), ledger_(ledger), objects_(objects), mutex_(mutex), workers_(workers) {}
+      : places_(places), ledger_(ledger), objects_(objects), mutex_(mutex), workers_(workers) {
+    if (auto own = open_directory_at({places.upper().root_fd(), "."}); own) own_root_ = *std::move(own);
+  }
   Settling(const Settling&) = delete;
   Settling& operator=(const Settling&) = delete;
   ~Settling() { finish(); }
@@ -78,6 +80,7 @@ class Settling {
     SharedFd fd;
     std::uint32_t holes_made = 0;                // FileState::holes_made before
     std::optional<std::uint64_t> written_until;  // first_unwritten()
+    int error = 0;                               // an errno: it could not be written
   };
   struct Waiter {
     Reactor& reactor;
@@ -102,6 +105,9 @@ class Settling {
   Objects& objects_;
   OverlayLock& mutex_;
   WorkerPool& workers_;
+  /// An error of write-back is told once by each descriptor (errseq_t): the client's SYNCFS, which has the
+  /// upper's own, is to hear of it as well.
+  UniqueFd own_root_;
 
   std::mutex state_mutex_;
   std::condition_variable ended_;

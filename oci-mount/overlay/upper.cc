@@ -68,9 +68,8 @@ Result<void> write_identity(const std::filesystem::path& directory, std::string_
 }
 
 /// How objects will be kept: as they are, or as is wanted of a new upper and the host is able to.
-Result<Keeping> choose_keeping(const std::filesystem::path& directory, int work_fd,
+Result<Keeping> choose_keeping(const std::filesystem::path& directory, int work_fd, HostAbilities able,
                                std::optional<Keeping> known, Keeping wanted) {
-  HostAbilities able = try_host(work_fd);
   const bool is_root = ::geteuid() == 0;
   Keeping keeping = known.value_or(is_root ? wanted : Keeping::kRecorded);
   if (!known && keeping == Keeping::kNative && !able.trusted_xattrs && able.user_xattrs) {
@@ -208,7 +207,8 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
   if (auto cleared = clear(work->get()); !cleared) {
     return while_doing(cleared.error(), "cannot clear ", (directory / "work").string());
   }
-  auto keeping = choose_keeping(directory, work->get(), known, wanted);
+  const HostAbilities able = try_host(work->get());
+  auto keeping = choose_keeping(directory, work->get(), able, known, wanted);
   if (keeping) {
     if (auto closed = close_to_others(directory, top.get(), *keeping); !closed)
       keeping = std::unexpected(std::move(closed).error());
@@ -233,6 +233,7 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
   Upper upper(*keeping, std::move(top), std::move(lock), *std::move(root), *std::move(work));
   upper.clean_stop_ = stop;
   upper.most_links_ = most_links_on(upper.root_fd());
+  upper.nameless_files_ = able.nameless_files;
   return upper;
 }
 

@@ -53,6 +53,8 @@ class Upper {
   [[nodiscard]] Keeping keeping() const { return keeping_; }
   /// How many names the host gives one file; 0 where it does not say.
   [[nodiscard]] unsigned long most_links() const { return most_links_; }
+  /// HostAbilities::nameless_files.
+  [[nodiscard]] bool has_nameless_files() const { return nameless_files_; }
   [[nodiscard]] int root_fd() const { return root_.get(); }
   [[nodiscard]] int work_fd() const { return work_.get(); }
   /// DIR itself.
@@ -94,6 +96,7 @@ class Upper {
   UniqueFd work_;
   Keeping keeping_;
   unsigned long most_links_ = 0;
+  bool nameless_files_ = false;
   std::uint64_t next_work_name_ = 0;  // under the Overlay's lock
 };
 

@@ -75,6 +75,10 @@ Result<UniqueFd> create_nameless_in(int dir_fd, std::uint32_t mode) {
   return open_beneath({dir_fd, "."}, O_TMPFILE | O_RDWR, mode);
 }
 
+Result<void> link_nameless(int fd, Place place) {
+  return check(::linkat(AT_FDCWD, descriptor_path(fd).c_str(), place.dir_fd, place.name, AT_SYMLINK_FOLLOW));
+}
+
 Result<UniqueFd> open_regular_at(Place place) { return open_file_at(place, O_RDWR); }
 Result<UniqueFd> open_to_read_at(Place place) { return open_file_at(place, O_RDONLY); }
 

@@ -31,6 +31,8 @@ Result<UniqueFd> open_parent_of(int dir_fd);
 Result<UniqueFd> create_regular_at(Place place, std::uint32_t mode);
 /// The same without a name, on the file system of the directory.
 Result<UniqueFd> create_nameless_in(int dir_fd, std::uint32_t mode);
+/// Gives it its first name.
+Result<void> link_nameless(int fd, Place place);
 /// A regular file, for reading and writing; ELOOP, ENXIO or EINVAL for anything else, which is never opened.
 Result<UniqueFd> open_regular_at(Place place);
 /// The same for reading alone.

@@ -42,7 +42,7 @@ class BodyTest : public testing::TestWithParam<Keeping> {
     if (is_target_data(GetParam(), target)) {
       LB_ASSIGN(prepared, prepare_target(at(name), target));
     }
-    return make_body(GetParam(), at(name), nature, target, std::move(prepared));
+    return make_body(GetParam(), Making::kElsewhere, at(name), nature, target, std::move(prepared));
   }
   [[nodiscard]] Nature nature_of(const char* name) const {
     const auto nature = nature_at(GetParam(), at(name), host(name));
@@ -94,11 +94,49 @@ TEST_P(BodyTest, ASymlinkHasItsTarget) {
   }
 }
 
-TEST_P(BodyTest, IsMadeAtOnceOnlyWhereNothingIsToFollow) {
-  const Nature file{.mode = S_IFREG | 0644, .uid = 0, .gid = 0, .rdev = 0};
-  const Nature zero{.mode = S_IFCHR | 0644, .uid = 0, .gid = 0, .rdev = 0};
-  EXPECT_EQ(is_made_at_once(GetParam(), file), is_native());
-  EXPECT_FALSE(is_made_at_once(GetParam(), zero));
+TEST_P(BodyTest, IsMadeUnderItsNameOnlyWhereNothingIsToFollow) {
+  struct Case {
+    Nature nature;
+    MadeByHost host;
+    Making making;  // natively
+  };
+  const MadeByHost plain{.has_nameless_files = true};
+  const MadeByHost setgid{.hands_down_group = true, .has_nameless_files = true};
+  const auto of = [](std::uint32_t mode, std::uint32_t uid = 0, std::uint32_t gid = 0) {
+    return Nature{.mode = mode, .uid = uid, .gid = gid, .rdev = 0};
+  };
+  const Case cases[] = {
+      {of(S_IFREG | 0644), plain, Making::kAtOnce},
+      {of(S_IFCHR | 0644), plain, Making::kElsewhere},  // as itself it would be a whiteout
+      {of(S_IFREG | 0644, 1000), plain, Making::kByLink},
+      {of(S_IFREG | 0644, 1000), MadeByHost{}, Making::kElsewhere},
+      {of(S_IFREG | 0644, 0, 1000), plain, Making::kByLink},
+      {of(S_IFREG | 0644, 0, 1000), setgid, Making::kAtOnce},
+      {of(S_IFREG | 04755), plain, Making::kByLink},
+      {of(S_IFDIR | 0755, 1000), plain, Making::kElsewhere},
+      {of(S_IFDIR | 01777), plain, Making::kAtOnce},
+      {of(S_IFDIR | 02755), plain, Making::kElsewhere},
+      {of(S_IFDIR | 02755, 0, 1000), setgid, Making::kAtOnce},
+      {of(S_IFLNK | 0777, 1000), plain, Making::kElsewhere},
+      {of(S_IFIFO | 0600), plain, Making::kAtOnce},
+  };
+  for (const Case& one : cases) {
+    EXPECT_EQ(making_of(GetParam(), one.nature, one.host), is_native() ? one.making : Making::kElsewhere)
+        << std::oct << one.nature.mode << ' ' << one.nature.uid << ' ' << one.nature.gid;
+  }
+}
+
+TEST_P(BodyTest, GetsItsNameWhenItIsWhole) {
+  if (!is_native()) GTEST_SKIP() << "a recorded one is made elsewhere";
+  const Nature nature{.mode = S_IFREG | 04640, .uid = 1000, .gid = 1001, .rdev = 0};
+  const auto body = make_body(GetParam(), Making::kByLink, at("name"), nature, {});
+  ASSERT_TRUE(body) << body.error().describe();
+  EXPECT_EQ(nature_of("name"), nature);
+  EXPECT_EQ(body->st.st_nlink, 1U);
+  EXPECT_EQ(body->st.st_ino, host("name").st_ino);
+  const auto again = make_body(GetParam(), Making::kByLink, at("name"), nature, {});
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code, EEXIST);
 }
 
 TEST_P(BodyTest, LeavesAloneWhatIsThere) {

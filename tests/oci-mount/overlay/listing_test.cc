@@ -71,6 +71,28 @@ TEST_F(ListingUnitTest, ANameThatAppearsLaterIsNotInAListingThatHasBegun) {
   EXPECT_EQ(told(), (std::vector<std::string>{"a", "b"}));
 }
 
+TEST_F(ListingUnitTest, ANameThatLosesItsLowerOneIsToldFromHereOn) {
+  listing_.put("a", whiteout_child(), true);
+  put("a", false);
+  EXPECT_EQ(told(), std::vector<std::string>{"a"});
+  put("a", true);
+  EXPECT_EQ(told(), std::vector<std::string>{}) << "its place is the lower one's";
+  EXPECT_EQ(listing_.whiteouts(), 0U);
+}
+
+TEST_F(ListingUnitTest, AnOpaqueDirectoryHasNoLowerNames) {
+  listing_.put("a", whiteout_child(), true);
+  listing_.put("b", whiteout_child(), true);
+  put("c");
+  listing_.forget_lower();
+  EXPECT_EQ(listing_.hidden(), 0U);
+  EXPECT_EQ(listing_.whiteouts(), 2U);
+  put("a");
+  listing_.erase("b");
+  EXPECT_EQ(told(), (std::vector<std::string>{"c", "a"}));
+  EXPECT_EQ(listing_.whiteouts(), 0U);
+}
+
 TEST_F(ListingUnitTest, ARenamedFileStaysInItsPlace) {
   put("a");
   put("b");

@@ -94,12 +94,14 @@ TEST_F(ObjectsTest, NothingComesIntoMemoryAtItsLimit) {
 }
 
 TEST_F(ObjectsTest, ListingsThatNobodyNeedsGoFirst) {
-  make("directory", S_IFDIR | 0755);
   make("held", S_IFDIR | 0755);
   make("parent", S_IFDIR | 0755);
   make("parent/child", S_IFREG | 0644);
   const NodePtr child = load("parent/child");
-  const NodePtr idle = load("directory");
+  parts->nodes.add_reference(*child);
+  // One of the image's stays in memory.
+  const NodePtr idle = parts->copy_up.directory(parts->nodes.row(row("hard"))).value_or(nullptr);
+  ASSERT_NE(idle, nullptr);
   const NodePtr held = load("held");
   parts->nodes.add_reference(*held);
   ASSERT_TRUE(parts->directories.listing_of(idle) && parts->directories.listing_of(held));
@@ -112,6 +114,23 @@ TEST_F(ObjectsTest, ListingsThatNobodyNeedsGoFirst) {
   EXPECT_NE(child->parent->directory.listing, nullptr) << "it would have to be read again for its child";
   EXPECT_NE(root()->directory.listing, nullptr);
   give_memory_back();
+}
+
+TEST_F(ObjectsTest, WhatARequestHasLeftInMemoryGoesWithTheNext) {
+  make("directory", S_IFDIR | 0755);
+  make("directory/file", S_IFREG | 0644);
+  make("elsewhere", S_IFDIR | 0755);
+  const NodePtr unused = load("elsewhere");
+  const NodePtr file = load("directory/file");
+  parts->nodes.add_reference(*file);
+  const NodePtr directory = file->parent;
+  objects().ask_for_room();
+  EXPECT_EQ(parts->nodes.known(unused->id), nullptr) << "the request that loaded it has failed";
+  EXPECT_EQ(parts->nodes.known(directory->id), directory) << "it has a child";
+  parts->nodes.move(file, root(), "file");
+  objects().ask_for_room();
+  EXPECT_EQ(parts->nodes.known(directory->id), nullptr) << "it has none any more";
+  EXPECT_EQ(parts->nodes.known(file->id), file);
 }
 
 TEST_F(ObjectsTest, AttributesAreReadAgainOnlyWhenTheyAreOld) {

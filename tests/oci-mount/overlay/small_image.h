@@ -142,7 +142,8 @@ class PartsTest : public testing::Test {
   /// As the guest would have made it.
   struct stat make(const std::string& path, std::uint32_t mode, std::string_view target = {}) {
     const Nature nature{.mode = mode, .uid = ::geteuid(), .gid = ::getegid(), .rdev = 0};
-    const auto body = make_body(parts->places.keeping(), {root_fd(), path.c_str()}, nature, target);
+    const auto body =
+        make_body(parts->places.keeping(), Making::kElsewhere, {root_fd(), path.c_str()}, nature, target);
     EXPECT_TRUE(body) << path << ": " << body.error().describe();
     return body ? body->st : (struct stat){};
   }

@@ -2,7 +2,11 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 
+#include <atomic>
+#include <mutex>
 #include <optional>
+#include <thread>
+#include <vector>
 
 #include "tests/oci-mount/vfs/budget_fixture.h"
 
@@ -68,6 +72,83 @@ TEST_P(BudgetTest, AppendsAndBlocksFarApart) {
   expect_held("far apart");
 }
 
+/// XFS allocates ahead of files that grow, as much again as they have.
+TEST_P(BudgetTest, WhatIsAllocatedAheadIsThereForOthers) {
+  const auto written_until_refused = [this](const std::string& name, std::uint64_t most) {
+    const auto node = make(name);
+    std::uint64_t at = 0;
+    while (at < most && write_node(node, at, std::string(64U << 10, 'a')) == 0) at += 64U << 10;
+    return at;
+  };
+  std::uint64_t written = 0;
+  for (int i = 0; i < 4; ++i) written += written_until_refused(numbered("idle", i), 1'500'000);
+  written += written_until_refused("last", kBudgetBytes);
+  // btrfs is charged for its checksums and extents as well.
+  const bool is_btrfs = std::string_view(GetParam()).starts_with("btrfs");
+  EXPECT_GT(written, kBudgetBytes / 100 * (is_btrfs ? 75 : 90)) << "refused early";
+  expect_held("ahead of files");
+}
+
+TEST_P(BudgetTest, AnAppendWithinTheLastBlockNeedsNoSpace) {
+  const auto node = make("file");
+  ASSERT_EQ(write_node(node, 0, std::string(5000, 'a')), 0);
+  ASSERT_EQ(sync_node(node), 0);
+  fill();
+  // btrfs writes anew what it has.
+  const int code = write_node(node, 5000, "b");
+  if (std::string_view(GetParam()).starts_with("btrfs")) {
+    EXPECT_TRUE(code == 0 || code == ENOSPC) << code;
+  } else {
+    EXPECT_EQ(code, 0);
+  }
+  EXPECT_EQ(write_node(node, 3 * kBlockBytes, "c"), ENOSPC) << "that needs a block";
+  expect_held("appended");
+}
+
+/// Two clients make one file longer where there is no room for what the host allocates ahead of it.
+TEST_P(BudgetTest, WhatIsWrittenStaysThoughWhatIsAheadIsGivenBack) {
+  constexpr std::uint64_t kPieceBytes = 256U << 10;
+  const int rounds = std::string_view(GetParam()) == "xfs" ? 40 : 5;
+  for (int round = 0; round < rounds; ++round) {
+    const auto node = make("file");
+    std::atomic<std::uint64_t> next = 0;
+    std::mutex mutex;
+    std::vector<std::uint64_t> taken_pieces;
+    {
+      std::vector<std::jthread> writers;
+      for (int i = 0; i < 3; ++i) {
+        writers.emplace_back([&] {
+          const std::string bytes(kPieceBytes, 'w');
+          const iovec piece{const_cast<char*>(bytes.data()), bytes.size()};
+          FsDriver own(*fs);
+          Reactor& reactor = *own.reactor;
+          for (int refused = 0; refused < 3;) {
+            const std::uint64_t at = kPieceBytes * next++;
+            const auto put =
+                reactor.block_on(fs->write(reactor, node, at, {&piece, 1}, vfs::Writer::kPrivileged));
+            if (!put || *put != kPieceBytes) {
+              ++refused;
+              continue;
+            }
+            const std::lock_guard lock(mutex);
+            taken_pieces.push_back(at);
+          }
+        });
+      }
+    }
+    std::string back(kPieceBytes, '\0');
+    const iovec into{back.data(), back.size()};
+    for (const std::uint64_t at : taken_pieces) {
+      back.assign(kPieceBytes, '\0');
+      ASSERT_EQ(wait(fs->read(*driver->reactor, node, at, {&into, 1})).value_or(0), kPieceBytes);
+      ASSERT_EQ(back.find_first_not_of('w'), std::string::npos) << "what was written at " << at << " is gone";
+    }
+    EXPECT_GT(taken_pieces.size() * kPieceBytes, kBudgetBytes * 3 / 4) << "refused early";
+    driver->release(node);
+    ASSERT_EQ(driver->unlink("file"), 0);
+  }
+}
+
 /// The host allocates what was written when it writes it back, and blocks for a scattered file's extents only
 /// then: a start after a kill must count them all the same.
 TEST_P(BudgetTest, AStartAfterAKillCountsWhatIsAllocatedLate) {
@@ -110,10 +191,10 @@ TEST_P(BudgetTest, WhatIsAllocatedLateForForgottenFilesKeepsToTheBudget) {
 /// Blocks that are there without having been written are split off from the others when they are, at
 /// write-back: also where the client has read them, and the file looks as if it had no hole.
 TEST_P(BudgetTest, WhatWritesIntoPreallocatedBlocksTakeLateIsBooked) {
-  constexpr int kRounds = 20;
+  constexpr int rounds = 20;
   constexpr std::uint64_t kBlocks = 64;
   ASSERT_EQ(driver->create("kept", std::string(kMiB, 'k')), 0);  // what could be booked off
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < rounds; ++round) {
     const auto file = make("file");
     ASSERT_EQ(allocate(file, 0, 0, kBlocks * kBlockBytes), 0);
     ASSERT_TRUE(wait(fs->syncfs(*driver->reactor)));
@@ -149,9 +230,9 @@ TEST_P(BudgetTest, WhatIsAllocatedLateForFilesOfOtherNamesKeepsToTheBudget) {
 
 /// A client starts afresh as often as it likes, before the host has written anything.
 TEST_P(BudgetTest, WhatIsAllocatedLateAddsUpOverNoResets) {
-  constexpr int kRounds = 12;
+  constexpr int rounds = 12;
   constexpr int kFilesEach = 40;
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < rounds; ++round) {
     // An XFS has much ahead of each file that is open.
     static_cast<void>(until_refused(kFilesEach, [&](int file) {
       const auto path = numbered("scattered", round * kFilesEach + file);

@@ -30,7 +30,8 @@ class FormerUpperTest : public WritableFsTest, public testing::WithParamInterfac
     const UniqueFd parent = *open_path(at.parent_path(), O_RDONLY | O_DIRECTORY);
     const std::string name = at.filename();
     const std::string_view target = S_ISLNK(nature.mode) ? content : std::string_view();
-    const auto body = overlay::make_body(GetParam(), {parent.get(), name.c_str()}, nature, target);
+    const auto body = overlay::make_body(GetParam(), overlay::Making::kElsewhere,
+                                         {parent.get(), name.c_str()}, nature, target);
     ASSERT_TRUE(body) << path << ": " << body.error().describe();
     if (S_ISREG(nature.mode)) write_text(at, content);
   }

@@ -230,6 +230,31 @@ TEST_F(MetacopyTest, ChangesWhileItIsFilledStay) {
   EXPECT_EQ(wait(fs->write(ring, node, 0, {&piece, 1}, vfs::Writer::kPrivileged)).value_or(0), 1U);
 }
 
+TEST_F(MetacopyTest, ACapabilityThatIsTakenWhileItIsFilledStaysAway) {
+  if (::geteuid() != 0) GTEST_SKIP() << "an ordinary user's upper keeps capabilities under another name";
+  EXPECT_EQ(set_mode("etc/big", 0755), 0);
+  ASSERT_EQ(
+      drive().setxattr("etc/big", "security.capability", std::string("\1\0\0\2", 4) + std::string(16, '\0')),
+      0);
+  const auto node = drive().acquire("etc/big");
+  Reactor& ring = *drive().reactor;
+  char byte = 'x';
+  const iovec piece{&byte, 1};
+  int left = 2;
+  const auto done = [&](const auto& result) {
+    EXPECT_TRUE(result);
+    if (--left == 0) ring.stop();
+  };
+  start(fs->write(ring, node, 0, {&piece, 1}, vfs::Writer::kPageCache), done);
+  vfs::AttrChange change;
+  change.uid = 1000;
+  start(fs->setattr(ring, node, change), done);
+  ring.run();
+  EXPECT_EQ(fs->getattr(node)->uid, 1000U);
+  EXPECT_EQ(code_of(fs->getxattr(node, "security.capability")), ENODATA);
+  EXPECT_EQ(host_xattr(upper("etc/big"), "security.capability"), "none");
+}
+
 // ---- what a crash leaves (metacopy.cc)
 
 TEST_F(MetacopyTest, ACrashWhileItIsFilledLeavesTheMetacopy) {

@@ -91,6 +91,22 @@ Act symlink(const std::string& path, const std::string& target) {
 Act mknod(const std::string& path, std::uint32_t mode) {
   return [=](FsDriver& d) { return d.mknod(path, mode, 0); };
 }
+/// By a user of the guest's who is not root, in "d" or another directory at the top.
+Act make_as_user(const std::string& directory, const std::string& name, std::uint32_t mode) {
+  return [=](FsDriver& d) {
+    constexpr vfs::Caller kUser{.uid = 1000, .gid = 1001, .umask = 022};
+    const auto parent = d.acquire(directory);
+    if (parent == 0) return ENOENT;
+    auto made = S_ISREG(mode)   ? d.fs.create(parent, name, mode, true, kUser)
+                : S_ISDIR(mode) ? d.fs.mkdir(parent, name, mode, kUser)
+                : S_ISLNK(mode) ? d.fs.symlink(parent, name, "target", kUser)
+                                : d.fs.mknod(parent, name, mode, 0, kUser);
+    d.release(parent);
+    if (!made) return made.error().code;
+    d.release(made->id);
+    return 0;
+  };
+}
 Act unlink(const std::string& path) {
   return [=](FsDriver& d) { return d.unlink(path); };
 }
@@ -144,6 +160,11 @@ std::vector<Operation> operations_on_new_objects() {
       {"symlink where a name was removed", {unlink("d/file")}, {symlink("d/file", "target")}, fsyncdir("d")},
       {"mknod of a fifo", {}, {mknod("d/new", S_IFIFO | 0644)}, fsyncdir("d")},
       {"mknod of a device 0:0", {}, {mknod("d/new", S_IFCHR | 0644)}, fsyncdir("d")},
+      {"create by a user", {}, {make_as_user("d", "new", S_IFREG | 0666)}, fsyncdir("d")},
+      {"create of a set-id file by a user", {}, {make_as_user("d", "new", S_IFREG | 06755)}, fsyncdir("d")},
+      {"mkdir by a user", {}, {make_as_user("d", "new", S_IFDIR | 0777)}, fsyncdir("d")},
+      {"symlink by a user", {}, {make_as_user("d", "new", S_IFLNK | 0777)}, fsyncdir("d")},
+      {"mknod by a user", {}, {make_as_user("d", "new", S_IFIFO | 0666)}, fsyncdir("d")},
       {"tmpfile, link", {}, {link_nameless("new")}, fsyncdir("")},
       {"syncfs",
        {},
