@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "oci-mount/base/log.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/file_rules.h"
@@ -131,24 +133,45 @@ Result<std::vector<CopyUp::Name>> CopyUp::names_of(tree::NodeId row) {
 /// Makes one name lead to the copy, which is at `copy` and, unless `moves`, keeps that name.
 Result<void> CopyUp::make_name(const Name& name, Place copy, bool moves, const NodePtr& node) {
   LB_ASSIGN(const HeldPlace to, places_.place_in(name.directory, name.name));
-  LB_ASSIGN(const Attr directory_attr, objects_.attr_of(*name.directory));
   LB_TRY(moves ? rename_at(copy, to.get(), RENAME_NOREPLACE) : link_at(copy, to.get()));
   directories_.put(*name.directory, name.name, child_of(node));
-  keep_times(name.directory, directory_attr);
   return {};
+}
+
+/// make_name() of names that are all in one directory, and how many of them were made.
+CopyUp::Made CopyUp::make_names_in(std::span<const Name> names, Place copy, bool moves, const NodePtr& node) {
+  const NodePtr& directory = names.front().directory;
+  const auto before = objects_.attr_of(*directory);
+  if (!before) return {.count = 0, .end = std::unexpected(before.error())};
+  Made made;
+  for (const Name& name : names) {
+    made.end = make_name(name, copy, moves && made.count == 0, node);
+    if (!made.end) break;
+    ++made.count;
+  }
+  keep_times(directory, *before);
+  return made;
 }
 
 /// All or none of them: a file whose names lead to different copies would be worse than none.
 Result<void> CopyUp::make_names(std::span<const Name> names, Place copy, const NodePtr& node) {
   if (names.empty()) return {};
   LB_ASSIGN(const HeldPlace first, places_.place_in(names[0].directory, names[0].name));
-  for (std::size_t made = 0; made < names.size(); ++made) {
-    auto done = make_name(names[made], made == 0 ? copy : first.get(), made == 0, node);
-    if (done) continue;
-    for (const Name& name : names.first(made)) take_back(name);
-    return done;
+  // The first gets the copy as it is, and the others are links of it.
+  auto done = make_names_in(names.first(1), copy, true, node);
+  std::size_t count = done.count;
+  while (done.end && count < names.size()) {
+    const auto rest = names.subspan(count);
+    const auto other = std::ranges::find_if(
+        rest, [&](const Name& name) { return name.directory != rest.front().directory; });
+    done =
+        make_names_in(rest.first(static_cast<std::size_t>(other - rest.begin())), first.get(), false, node);
+    count += done.count;
   }
-  return {};
+  if (!done.end) {
+    for (const Name& name : names.first(count)) take_back(name);
+  }
+  return done.end;
 }
 
 /// What can't be taken back stays a name of the copy, here as on the host; the next start makes the others.
@@ -208,7 +231,7 @@ void CopyUp::link_other_names(tree::NodeId row, const NodePtr& node) {
     LB_ASSIGN(const auto names, names_of(row));
     for (const Name& name : names) {
       LB_ASSIGN(const HeldPlace from, places_.place_of(node));
-      LB_TRY(make_name(name, from.get(), false, node));
+      LB_TRY(make_names_in({&name, 1}, from.get(), false, node).end);
     }
     return {};
   };

@@ -97,7 +97,12 @@ class CopyUp {
     std::string name;
   };
   Result<std::vector<Name>> names_of(tree::NodeId row);
+  struct Made {
+    std::size_t count = 0;
+    Result<void> end;
+  };
   Result<void> make_name(const Name& name, Place copy, bool moves, const NodePtr& node);
+  Made make_names_in(std::span<const Name> names, Place copy, bool moves, const NodePtr& node);
   Result<void> make_names(std::span<const Name> names, Place copy, const NodePtr& node);
   void take_back(const Name& name);
   Result<NodePtr> place_copy(tree::NodeId row, Place copy, const struct stat& st, Data data);
