@@ -4,10 +4,13 @@
 #include <liburing.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
@@ -26,6 +29,7 @@ namespace layerboot::bench {
 namespace {
 
 constexpr std::size_t kKiB = 1024;
+constexpr const char* kThreadsWork = "open-write-close-unlink-threads";
 constexpr std::size_t kSlots = 4;  // as many places as requests in flight, over and over
 
 struct Limit {
@@ -164,6 +168,61 @@ std::vector<Limit> limits_of(Bench& b) {
   return list;
 }
 
+/// Files that are made, written and removed by so many threads, each in a directory of its own: what a host
+/// lets two queues do side by side.
+Result<LoadResult> measure_threads(int scratch, unsigned threads, unsigned milliseconds) {
+  std::atomic<bool> is_over = false;
+  std::atomic<std::uint64_t> count = 0;
+  std::atomic<int> code = 0;
+  std::vector<UniqueFd> directories;
+  for (unsigned i = 0; i < threads; ++i) {
+    const std::string name = str_cat("limits-", i);
+    if (::mkdirat(scratch, name.c_str(), 0755) != 0 && errno != EEXIST) return errno_error(name);
+    LB_ASSIGN(directories.emplace_back(), open_at(scratch, name, O_RDONLY | O_DIRECTORY));
+  }
+  const auto start = std::chrono::steady_clock::now();
+  {
+    std::vector<std::jthread> workers;
+    for (const UniqueFd& directory : directories) {
+      workers.emplace_back([&, fd = directory.get()] {
+        const std::string block(kPageBytes, 'b');
+        for (std::uint64_t done = 0; !is_over; ++done, ++count) {
+          const std::string name = str_cat("f", done);
+          const UniqueFd made(::openat(fd, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+          const bool well = made && ::pwrite(made.get(), block.data(), block.size(), 0) > 0 &&
+                            ::unlinkat(fd, name.c_str(), 0) == 0;
+          if (well) continue;
+          code = errno;
+          return;
+        }
+      });
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    is_over = true;
+  }
+  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+  for (unsigned i = 0; i < threads; ++i) ::unlinkat(scratch, str_cat("limits-", i).c_str(), AT_REMOVEDIR);
+  if (code != 0) return fail(code, kThreadsWork);
+  LoadResult result;
+  result.workload = kThreadsWork;
+  result.depth = 1;
+  result.queues = threads;
+  result.operations_per_second = static_cast<double>(count) / spent.count();
+  return result;
+}
+
+Result<void> run_threads(const std::filesystem::path& tree, const std::filesystem::path& json,
+                         unsigned milliseconds) {
+  LB_ASSIGN(const UniqueFd scratch, open_path(tree / "scratch", O_RDONLY | O_DIRECTORY));
+  std::vector<LoadResult> results;
+  for (const unsigned threads : {1U, 2U}) {
+    LB_ASSIGN(results.emplace_back(), measure_threads(scratch.get(), threads, milliseconds));
+    std::puts(table_line(results.back()).c_str());
+  }
+  if (!json.empty()) std::ofstream(json) << results_json("limits", results);
+  return {};
+}
+
 Result<void> run(const std::filesystem::path& tree, const std::filesystem::path& json,
                  unsigned milliseconds) {
   Bench bench;
@@ -217,9 +276,12 @@ int main(int argc, char** argv) {
   app.add_option("--tree", tree, "the sample tree")->required();
   app.add_option("--json", json, "write the results here, too");
   app.add_option("--milliseconds", milliseconds, "for each");
+  bool threads = false;
+  app.add_flag("--threads", threads, "what two threads can do beside one, alone");
   CLI11_PARSE(app, argc, argv);
   log_setup("limits", LogLevel::kInfo);
-  const auto done = bench::run(tree, json, milliseconds);
+  const auto done =
+      threads ? bench::run_threads(tree, json, milliseconds) : bench::run(tree, json, milliseconds);
   if (done) return 0;
   log_error(done.error().describe());
   return 1;

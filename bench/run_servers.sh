@@ -167,6 +167,7 @@ for round in $(seq "$rounds"); do
   [ -z "$only" ] || continue
   # What a second queue brings, on two cores.
   say "round $round of $rounds: two queues"
+  "$build/bench/limits" --threads --tree tree --milliseconds "$milliseconds" --json "results/limits.2.$round.json" > /dev/null
   for queues in 1 2; do
     cores=("${pin[@]}") pin=()
     start_server vfsd-gzip "$queues" &&

@@ -75,9 +75,10 @@ const std::vector<Goal>& goals() {
 
 const std::vector<QueueGoal>& queue_goals() {
   static const std::vector<QueueGoal> list{
-      {"GETATTR, depth 32", "getattr", 32, 1.6},
-      {"READ 4 KiB random, depth 32", "read-4k", 32, 1.6},
-      {"CREATE+WRITE 4 KiB+UNLINK, depth 8, a directory each", "create-write-unlink", 8, 1.6},
+      {"GETATTR, depth 32", "getattr", 32, 1.6, nullptr},
+      {"READ 4 KiB random, depth 32", "read-4k", 32, 1.6, nullptr},
+      {"CREATE+WRITE 4 KiB+UNLINK, depth 8, a directory each", "create-write-unlink", 8, 1.6,
+       "open-write-close-unlink-threads"},
   };
   return list;
 }

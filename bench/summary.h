@@ -57,6 +57,7 @@ struct QueueGoal {
   const char* workload;
   unsigned depth;
   double ratio;
+  const char* limit;  // the same of bare calls, by one thread and by two; null: nothing is in the way
 };
 inline constexpr const char* kTwoCores = "vfsd-two-cores";
 /// vfsd-gzip on the reactor's other engine.
