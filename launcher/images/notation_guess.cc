@@ -9,6 +9,7 @@
 #include "oci-mount/base/spelling.h"
 #include "oci-mount/store/blob.h"
 #include "oci-mount/store/compression.h"
+#include "oci-mount/store/reference.h"
 #include "oci-mount/store/tar_archive.h"
 
 namespace layerboot::launcher {
@@ -124,7 +125,7 @@ Result<void> check_notation(std::string_view text, Wanted wanted) {
   if (text.starts_with(kRegistry)) return {};
   if (const auto at = text.find(kScheme); at != std::string_view::npos && text.find('/') == at + 1)
     return std::unexpected(url_error(text, text.substr(at + kScheme.size())));
-  if (!is_path_like(text)) return {};
+  if (store::says_its_notation(text) || !is_path_like(text)) return {};
   Typed typed{fs::path(text), {}, wanted};
   const auto colon = text.rfind(':');
   if (!is_there(typed.path) && colon != std::string_view::npos && colon > text.rfind('/')) {

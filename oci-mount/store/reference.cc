@@ -12,6 +12,9 @@ namespace layerboot::store {
 namespace {
 
 constexpr std::size_t kMaxReferenceBytes = 4096;
+constexpr std::string_view kDirectory = "dir:";
+constexpr std::string_view kContainerd = "containerd:";
+constexpr std::string_view kRegistry = "docker://";
 
 struct OtherNotation {
   std::string_view prefix;
@@ -93,9 +96,6 @@ Result<Reference> parse_file_notation(Reference reference, const FileNotation& n
 }  // namespace
 
 Result<Reference> parse_reference(std::string_view text, const StateDirs& dirs) {
-  constexpr std::string_view kDirectory = "dir:";
-  constexpr std::string_view kContainerd = "containerd:";
-  constexpr std::string_view kRegistry = "docker://";
   if (text.size() > kMaxReferenceBytes || text.find('\0') != std::string_view::npos) {
     return fail(EINVAL, "an image reference has at most ", kMaxReferenceBytes, " bytes and no NUL");
   }
@@ -145,6 +145,13 @@ Result<Reference> parse_reference(std::string_view text, const StateDirs& dirs) 
   for (std::string& full : reference.names)
     full = str_cat(full.substr(0, full.rfind(':')), "@", digest->text());
   return reference;
+}
+
+bool says_its_notation(std::string_view text) {
+  const auto begins = [text](const auto& notation) { return text.starts_with(notation.prefix); };
+  return std::ranges::any_of(kFileNotations, begins) || std::ranges::any_of(kOtherNotations, begins) ||
+         std::ranges::any_of(std::array{kDirectory, kContainerd, kRegistry},
+                             [text](std::string_view prefix) { return text.starts_with(prefix); });
 }
 
 }  // namespace layerboot::store

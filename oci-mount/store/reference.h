@@ -40,4 +40,8 @@ struct Reference {
 /// use instead; EINVAL for what is none.
 Result<Reference> parse_reference(std::string_view text, const StateDirs& dirs);
 
+/// Whether it begins with a notation that says where the image is, of those that parse_reference() takes or
+/// refuses by name: it is no path and no name of an image then, however it ends.
+[[nodiscard]] bool says_its_notation(std::string_view text);
+
 }  // namespace layerboot::store

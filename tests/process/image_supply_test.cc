@@ -190,6 +190,31 @@ TEST_F(ImageSupplyTest, DockersImagesAreTakenIn) {
   expect_says(run({"--pull", "always", "docker-daemon:app:1"}), {"cannot pull docker-daemon:app:1"});
 }
 
+/// Whatever a file is called that has its notation before it.
+TEST_F(ImageSupplyTest, AnArchiveNeedsNoTag) {
+  push("one", "1");
+  for (const std::string kind : {"docker-archive", "oci-archive"}) {
+    const auto file = (dir_ / kind).string() + ".tar";
+    const Outcome made = run_program({"skopeo", "copy", "-q", "--src-tls-verify=false",
+                                      "docker://" + name("one"), str_cat(kind, ":", file, ":app:1")},
+                                     dir_ / "cache");
+    ASSERT_EQ(made.exit_code, 0) << made.err;
+    write_text(file + ".gz", gzip(read_text(file)));
+    for (const std::string& path : {file, file + ".gz"}) {
+      const std::string image = str_cat(kind, ":", path);
+      const Outcome ran = run({image});
+      EXPECT_TRUE(failed_for_want_of_a_kernel(ran)) << ran.err;
+      const Outcome shown = layerboot({"inspect", image});
+      EXPECT_EQ(shown.exit_code, 0) << shown.err;
+      if (path != file) continue;  // skopeo takes no compressed OCI archive
+      const Outcome pulled = layerboot({"pull", "-q", image, kind});
+      EXPECT_EQ(pulled.out, str_cat("docker.io/library/", kind, ":latest\n")) << pulled.err;
+      EXPECT_EQ(cat(kind, "own").out, "1");
+    }
+  }
+  expect_says(run({"docker-archive:" + (dir_ / "none.tar").string()}), {"none.tar"});
+}
+
 TEST_F(ImageSupplyTest, PathsAndUrlsAreToldTheirNotation) {
   const auto at = [this](const char* path) { return (dir_ / path).string(); };
   fs::create_directories(dir_ / "rootfs/bin");
