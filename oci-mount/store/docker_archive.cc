@@ -106,7 +106,8 @@ Result<Image> open_docker_archive(const OpenedArchive& opened, const Reference& 
   Image image;
   image.reference = reference.text;
   image.unpacked = opened.unpacked;
-  LB_ASSIGN(image.manifest_digest, digest_of(HashAlgorithm::kSha256, as_bytes(*text)));
+  // The config names the layers by their DiffIDs; manifest.json, which is all images' together, by files.
+  LB_ASSIGN(image.manifest_digest, digest_of(HashAlgorithm::kSha256, as_bytes(config)));
   LB_ASSIGN(image.config, parse_config(config, str_cat("config ", chosen.config)));
   image.config_text = config;
   LB_TRY(check_config(image, chosen.layers.size(), options));

@@ -39,6 +39,8 @@ Result<std::shared_ptr<const FileBlob>> open_blob(const ImageLayer& layer);
 
 struct Image {
   std::string reference;  // as typed
+  /// Names all that the image is; where there is no manifest of it alone, the digest of its config: of
+  /// docker-archive, where that is the image's ID. The zero digest of a directory.
   Digest manifest_digest;
   ImageConfig config;
   std::string config_text;         // the document that `config` was read from; empty of a directory

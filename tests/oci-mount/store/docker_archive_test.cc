@@ -168,6 +168,24 @@ TEST_F(DockerArchiveTest, ByNumber) {
   EXPECT_NE(open().error().text.find("@0"), std::string::npos) << "none has a name";
 }
 
+// Of two images of one archive, and of two archives whose files have the same names.
+TEST_F(DockerArchiveTest, TheDigestIsTheImagesOwn) {
+  const auto write_with = [this](const std::string& layer) {
+    write(TarBuilder()
+              .file("c", config({test::sha256_text(layer)}))
+              .file("d", config({test::sha256_text(layer)}) + " ")
+              .file("l", layer)
+              .file("manifest.json", R"([{"Config":"c","RepoTags":["a:1"],"Layers":["l"]},)"
+                                     R"({"Config":"d","RepoTags":["a:2"],"Layers":["l"]}])"));
+  };
+  write_with(layer_a_);
+  const Digest first = open("a:1")->manifest_digest;
+  EXPECT_EQ(first.text(), test::sha256_text(config({test::sha256_text(layer_a_)})));
+  EXPECT_NE(open("a:2")->manifest_digest.text(), first.text());
+  write_with(layer_b_);
+  EXPECT_NE(open("a:1")->manifest_digest.text(), first.text());
+}
+
 // What Docker writes since 25: an OCI layout, and a manifest.json that names its blobs.
 TEST_F(DockerArchiveTest, NewStyle) {
   const auto blob_name = [](std::string_view bytes) {
