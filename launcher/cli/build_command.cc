@@ -28,23 +28,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Recipe {
-  fs::path file;
-  std::string text;
-};
-
-Result<Recipe> read_recipe(const BuildOptions& build) {
-  std::vector<fs::path> tried = {build.context / "Containerfile", build.context / "Dockerfile"};
-  if (!build.file.empty()) tried = {build.file};
-  for (const fs::path& path : tried) {
-    auto text = read_file(path, kMaxContainerfileBytes);
-    if (text) return Recipe{.file = path, .text = *std::move(text)};
-    if (text.error().code != ENOENT) return std::unexpected(text.error());
-  }
-  return fail(ENOENT, "no ", tried.front().string(),
-              build.file.empty() ? " and no Dockerfile beside it" : "");
-}
-
 /// The words behind `--`, and what they come to.
 Result<Options> options_of_vms(const std::vector<std::string>& words, const std::string& image) {
   ParsedCommandLine parsed = parse_run_words(words, image, {});

@@ -104,6 +104,7 @@ Result<void> GlobalScope::declare(std::string_view text) {
 Variables GlobalScope::lookup() {
   return [this](std::string_view name) -> std::optional<std::string> {
     if (const auto set = values_.find(name); set != values_.end()) return set->second;
+    if (auto known = target_ ? value_of_target(name, *target_) : std::nullopt) return known;
     if (value_of_target(name, {})) unknown_ = name;
     return value_of_builder(name);
   };

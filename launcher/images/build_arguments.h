@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "launcher/images/containerfile.h"
@@ -39,7 +40,9 @@ std::optional<std::string> value_of_builder(std::string_view name);
 /// What is known before FROM, and in it. `arguments` outlives it.
 class GlobalScope {
  public:
-  explicit GlobalScope(const BuildArguments& arguments) : arguments_(arguments) {}
+  /// `target` is what TARGETARCH and its like are of, where that is known before FROM.
+  explicit GlobalScope(const BuildArguments& arguments, std::optional<store::Platform> target = {})
+      : arguments_(arguments), target_(std::move(target)) {}
 
   /// All before FROM. EINVAL and ENOTSUP name the line.
   Result<void> take(const std::vector<Instruction>& instructions);
@@ -52,6 +55,7 @@ class GlobalScope {
   [[nodiscard]] Result<void> check_known() const;
 
   const BuildArguments& arguments_;
+  std::optional<store::Platform> target_;
   BuildArguments values_;
   std::size_t bytes_ = 0;
   std::string unknown_;  // that was asked for

@@ -44,23 +44,27 @@ bool has_here_document(std::string_view text) {
   return false;
 }
 
-/// Of a comment, "escape=`": it would change what a line is.
-bool is_other_escape(std::string_view comment) {
+/// Of a comment, what "escape=`" says.
+std::string_view escape_said(std::string_view comment) {
   comment = without_blanks(comment.substr(1));
   const auto equals = comment.find('=');
-  if (equals == std::string_view::npos) return false;
+  if (equals == std::string_view::npos) return {};
   std::string key(without_blanks(comment.substr(0, equals)));
   std::ranges::transform(key, key.begin(), [](unsigned char c) { return std::tolower(c); });
-  return key == "escape" && without_blanks(comment.substr(equals + 1)) != "\\";
+  return key == "escape" ? without_blanks(comment.substr(equals + 1)) : std::string_view();
 }
 
-Result<Instruction> make_instruction(unsigned line, std::string_view text) {
+/// What build --vm can do, or whatever other builders may know.
+enum class Reading { kStrict, kAsOthers };
+
+Result<Instruction> make_instruction(unsigned line, std::string_view text, Reading reading) {
+  const bool is_strict = reading == Reading::kStrict;
   Instruction made;
   made.line = line;
   std::string_view rest = without_blanks(text);
   made.word = take_word(rest);
   std::ranges::transform(made.word, made.word.begin(), [](unsigned char c) { return std::toupper(c); });
-  if (std::ranges::find(kKnown, made.word) == kKnown.end()) {
+  if (is_strict && std::ranges::find(kKnown, made.word) == kKnown.end()) {
     std::string known;
     for (const std::string_view word : kKnown) known += str_cat(known.empty() ? "" : ", ", word);
     return fail(ENOTSUP, "line ", line, ": ", printable(made.word), " is not known to build --vm: known are ",
@@ -70,6 +74,7 @@ Result<Instruction> make_instruction(unsigned line, std::string_view text) {
     while (rest.starts_with("--")) made.flags.emplace_back(take_word(rest));
   }
   made.text = rest;
+  if (!is_strict) return made;
   if (made.text.empty()) return fail(EINVAL, "line ", line, ": ", made.word, " says nothing");
   const bool may_have_document = made.word == "RUN" || made.word == "COPY" || made.word == "ADD";
   if (may_have_document && has_here_document(made.text)) {
@@ -79,27 +84,27 @@ Result<Instruction> make_instruction(unsigned line, std::string_view text) {
   return made;
 }
 
-/// By a backslash that no other one escapes.
-bool is_continued(std::string_view line) {
-  const auto before = line.find_last_not_of('\\');
-  const std::size_t backslashes = before == std::string_view::npos ? line.size() : line.size() - before - 1;
-  return backslashes % 2 == 1;
+/// By an escape character that no other one escapes.
+bool is_continued(std::string_view line, char escape) {
+  const auto before = line.find_last_not_of(escape);
+  const std::size_t escapes = before == std::string_view::npos ? line.size() : line.size() - before - 1;
+  return escapes % 2 == 1;
 }
 
 /// Joins lines to instructions.
 class Lines {
  public:
+  explicit Lines(Reading reading) : reading_(reading) {}
+
   Result<void> take(unsigned number, std::string_view line) {
     const std::string_view bare = without_blanks(line);
     if (bare.starts_with('#')) {
-      if (only_comments_ && is_other_escape(bare))
-        return fail(ENOTSUP, "line ", number, ": build --vm knows no other escape than \\");
-      return {};
+      return only_comments_ ? take_escape(number, escape_said(bare)) : Result<void>();
     }
     if (bare.empty()) return {};
     only_comments_ = false;
     if (begun_ == 0) begun_ = number;
-    const bool goes_on = is_continued(bare);
+    const bool goes_on = is_continued(bare, escape_);
     // The blanks in front of a continued line are the instruction's.
     line = line.substr(0, line.find_last_not_of(kBlanks) + 1);
     if (goes_on) line.remove_suffix(1);
@@ -112,31 +117,49 @@ class Lines {
   }
 
  private:
+  /// It changes what a line is.
+  Result<void> take_escape(unsigned number, std::string_view said) {
+    if (said.empty() || said == "\\") return {};
+    if (reading_ == Reading::kStrict)
+      return fail(ENOTSUP, "line ", number, ": build --vm knows no other escape than \\");
+    escape_ = said.front();
+    return {};
+  }
   Result<void> end() {
-    LB_ASSIGN(instructions_.emplace_back(), make_instruction(begun_, text_));
+    LB_ASSIGN(instructions_.emplace_back(), make_instruction(begun_, text_, reading_));
     begun_ = 0;
     text_.clear();
     return {};
   }
 
+  Reading reading_;
+  char escape_ = '\\';
   std::vector<Instruction> instructions_;
   std::string text_;    // of the one that is not at its end
   unsigned begun_ = 0;  // its line; 0: there is none
   bool only_comments_ = true;
 };
 
-}  // namespace
-
-Result<std::vector<Instruction>> parse_containerfile(std::string_view text) {
+Result<std::vector<Instruction>> read_as(Reading reading, std::string_view text) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
   if (text.contains('\0')) return fail(EINVAL, "it is no text");
-  Lines lines;
+  Lines lines(reading);
   for (unsigned number = 1; !text.empty(); ++number) {
     const std::string_view line = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(text.size(), line.size() + 1));
     LB_TRY(lines.take(number, line));
   }
   return lines.finish();
+}
+
+}  // namespace
+
+Result<std::vector<Instruction>> parse_containerfile(std::string_view text) {
+  return read_as(Reading::kStrict, text);
+}
+
+Result<std::vector<Instruction>> skim_containerfile(std::string_view text) {
+  return read_as(Reading::kAsOthers, text);
 }
 
 std::string said_at(const Instruction& instruction) {

@@ -29,6 +29,10 @@ struct Instruction {
 /// EINVAL and ENOTSUP say what is wrong, with its line.
 Result<std::vector<Instruction>> parse_containerfile(std::string_view text);
 
+/// As other builders read it, for what it says about images: instructions that are not known, here-documents
+/// and another escape character are taken as they are. EINVAL for what is no text.
+Result<std::vector<Instruction>> skim_containerfile(std::string_view text);
+
 /// "line 7: RUN make -C /src …", for messages.
 [[nodiscard]] std::string said_at(const Instruction& instruction);
 

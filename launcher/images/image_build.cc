@@ -7,11 +7,19 @@
 
 #include "launcher/host/run_tool.h"
 #include "launcher/host/staging_directory.h"
+#include "launcher/images/build_arguments.h"
+#include "launcher/images/build_bases.h"
+#include "launcher/images/containerfile.h"
+#include "launcher/images/held_image.h"
+#include "launcher/images/image_supply.h"
 #include "launcher/images/store_index.h"
 #include "launcher/images/store_leftovers.h"
 #include "launcher/images/store_pull.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/base/progress.h"
+#include "oci-mount/store/reference.h"
 
 namespace layerboot::launcher {
 
@@ -23,6 +31,8 @@ constexpr std::size_t kMaxIdBytes = 256;
 /// For a builder that takes its container away.
 constexpr std::chrono::seconds kPatience{15};
 constexpr std::string_view kStagedName = "image";
+/// What buildah calls an image of the store, the last of them; nobody else is to.
+constexpr std::string_view kCopiedName = "layerboot-store";
 
 std::vector<std::string> buildah(const StateDirs& dirs, std::vector<std::string> words) {
   const fs::path storage = dirs.data / "build";
@@ -31,7 +41,14 @@ std::vector<std::string> buildah(const StateDirs& dirs, std::vector<std::string>
   return words;
 }
 
-std::vector<std::string> build_words(const BuildOptions& options, const fs::path& id_file) {
+/// An image of the store that buildah has got a copy of.
+struct CopiedBase {
+  BuildBase base;
+  std::string id;
+};
+
+std::vector<std::string> build_words(const BuildOptions& options, const std::vector<CopiedBase>& bases,
+                                     const fs::path& id_file) {
   // Without --force-rm a build that fails leaves its container, mounted.
   std::vector<std::string> words = {"build", "--layers",  "--force-rm",    "--format",
                                     "oci",   "--iidfile", id_file.string()};
@@ -40,20 +57,118 @@ std::vector<std::string> build_words(const BuildOptions& options, const fs::path
   if (!options.platform.empty()) words.insert(words.end(), {"--platform", options.platform});
   if (options.no_cache) words.emplace_back("--no-cache");
   if (!options.tls_verify) words.emplace_back("--tls-verify=false");
+  for (const CopiedBase& one : bases) {
+    // By what it is called before and after its variables: which of them counts depends on the version.
+    for (const std::string& name : {one.base.written, one.base.name})
+      words.insert(words.end(), {"--build-context", str_cat(name, "=container-image://", one.id)});
+  }
   words.push_back(options.context.string());
   return words;
 }
 
-/// What buildah calls the image: the digest of its config.
-Result<std::string> run_build(const StateDirs& dirs, const BuildOptions& options, const fs::path& id_file) {
+Result<std::string> run_buildah(const ToolSpec& tool) {
+  auto done = run_tool(tool);
+  if (!done && done.error().code == ENOENT)
+    return fail(ENOENT, "buildah, which builds images, is not installed: apt-get install buildah");
+  return done;
+}
+
+/// The blobs of that layout are the store's.
+Result<void> link_blobs(const fs::path& layout, const fs::path& store) {
+  std::error_code error;
+  fs::create_directory_symlink(fs::absolute(store / "blobs"), layout / "blobs", error);
+  if (error) return fail(error.value(), "cannot make a link to the blobs of ", store.string());
+  return {};
+}
+
+/// Into buildah's storage, where layers that are there are not copied again. `image` is as open_image() takes
+/// it: of the store, or a layout of its own. Gives buildah's ID of it.
+Result<std::string> copy_in(const StateDirs& dirs, const std::string& image, const std::string& platform,
+                            const fs::path& scratch) {
+  LB_ASSIGN(const auto parsed, store::parse_reference(image, dirs));
+  std::optional<HeldImage> held;
+  std::error_code error;
+  // buildah takes neither every name nor a path with a ':' in it.
+  const fs::path layout = scratch / kCopiedName;
+  fs::remove_all(layout, error);
+  std::string tag(kHeldName);
+  if (parsed.in_store) {
+    LB_ASSIGN(held, hold_image(dirs, image));
+    LB_TRY(write_layout_of(layout, *held));
+    LB_TRY(link_blobs(layout, dirs.store()));
+  } else {
+    fs::create_directory_symlink(fs::absolute(parsed.layout), layout, error);
+    if (error) return fail(error.value(), "cannot make a link to ", parsed.layout.string());
+    tag = parsed.names.empty() ? "" : parsed.names.front();
+  }
+  std::vector<std::string> words = {"pull", "--quiet"};
+  if (!platform.empty()) words.insert(words.end(), {"--platform", platform});
+  words.push_back(str_cat("oci:", kCopiedName, tag.empty() ? "" : ":", tag));
   ToolSpec tool;
-  tool.argv = buildah(dirs, build_words(options, id_file));
+  tool.argv = buildah(dirs, std::move(words));
+  tool.working_directory = scratch;
+  tool.patience = kPatience;
+  LB_ASSIGN(std::string id, run_buildah(tool));
+  id.erase(id.find_last_not_of(" \n") + 1);
+  return id;
+}
+
+Result<std::optional<CopiedBase>> copy_base(const StateDirs& dirs, const BuildOptions& options,
+                                            const BuildBase& base, const fs::path& scratch) {
+  // Where it is, is said; and what is no name of an image is for buildah to tell.
+  if (store::says_its_notation(base.name) && !base.name.starts_with("docker://")) return std::nullopt;
+  if (!store::parse_reference(base.name, dirs)) return std::nullopt;
+  const std::string& platform = base.platform.empty() ? options.platform : base.platform;
+  LB_ASSIGN(const auto there, image_that_is_there(dirs, base.name, {.platform = platform}));
+  if (!there) return std::nullopt;
+  if (base.written.contains('='))
+    return fail(ENOTSUP, "the local store has ", printable(base.name), ", which buildah can't be told of ",
+                printable(base.written), ": name it without a '=', or build with --vm");
+  if (options.show_progress) log_info("taking ", printable(base.name), " of the local store");
+  auto id = copy_in(dirs, *there, platform, scratch);
+  if (!id) return while_doing(id.error(), "cannot give buildah ", printable(base.name));
+  return CopiedBase{.base = base, .id = *std::move(id)};
+}
+
+/// Those that the store has. What buildah is to find and to say itself, it finds and says.
+Result<std::vector<CopiedBase>> copy_bases(const StateDirs& dirs, const BuildOptions& options,
+                                           const fs::path& scratch) {
+  std::vector<CopiedBase> copied;
+  const auto recipe = read_recipe(options);
+  if (!recipe) return copied;
+  const auto instructions = skim_containerfile(recipe->text);
+  if (!instructions) return copied;
+  LB_ASSIGN(const auto arguments, parse_build_arguments(options.arguments));
+  store::Platform target = store::host_platform();
+  if (!options.platform.empty()) {
+    LB_ASSIGN(target, store::parse_platform(options.platform));
+  }
+  const BuildBases found = bases_in(*instructions, arguments, target);
+  for (const std::string& unclear : found.unclear)
+    log_warn(unclear, ": whether the local store has that image is not looked up");
+  for (const BuildBase& base : found.bases) {
+    const auto same = std::ranges::find_if(copied, [&](const CopiedBase& other) {
+      return other.base.name == base.name && other.base.platform == base.platform;
+    });
+    if (same != copied.end()) {
+      copied.push_back({.base = base, .id = std::string(same->id)});
+      continue;
+    }
+    LB_ASSIGN(auto one, copy_base(dirs, options, base, scratch));
+    if (one) copied.push_back(*std::move(one));
+  }
+  return copied;
+}
+
+/// What buildah calls the image: the digest of its config.
+Result<std::string> run_build(const StateDirs& dirs, const BuildOptions& options, const fs::path& scratch) {
+  LB_ASSIGN(const auto bases, copy_bases(dirs, options, scratch));
+  const fs::path id_file = scratch / "id";
+  ToolSpec tool;
+  tool.argv = buildah(dirs, build_words(options, bases, id_file));
   tool.shows_all = true;
   tool.patience = kPatience;
-  auto built = run_tool(tool);
-  if (!built && built.error().code == ENOENT)
-    return fail(ENOENT, "buildah, which builds images, is not installed: apt-get install buildah");
-  if (!built) return std::unexpected(built.error());
+  LB_TRY(run_buildah(tool));
   LB_ASSIGN(std::string id, read_file(id_file, kMaxIdBytes));
   id.erase(id.find_last_not_of(" \n") + 1);
   return id.starts_with("sha256:") ? id : str_cat("sha256:", id);
@@ -100,6 +215,19 @@ Result<std::string> copy_out(const StateDirs& dirs, const BuildOptions& options,
 
 }  // namespace
 
+Result<Recipe> read_recipe(const BuildOptions& options) {
+  std::vector<fs::path> tried = {options.context / "Containerfile", options.context / "Dockerfile"};
+  // As buildah looks for it.
+  if (!options.file.empty()) tried = {options.file, options.context / options.file};
+  for (const fs::path& path : tried) {
+    auto text = read_file(path, kMaxContainerfileBytes);
+    if (text) return Recipe{.file = path, .text = *std::move(text)};
+    if (text.error().code != ENOENT) return std::unexpected(text.error());
+  }
+  return fail(ENOENT, "no ", tried.front().string(),
+              options.file.empty() ? " and no Dockerfile beside it" : "");
+}
+
 Result<std::string> build_image(const StateDirs& dirs, const BuildOptions& options) {
   std::error_code error;
   if (!fs::is_directory(options.context, error))
@@ -111,7 +239,7 @@ Result<std::string> build_image(const StateDirs& dirs, const BuildOptions& optio
   std::string id;
   {
     LB_ASSIGN(const StagingDirectory scratch, StagingDirectory::create(dirs.cache / "build"));
-    LB_ASSIGN(id, run_build(dirs, options, scratch.path() / "id"));
+    LB_ASSIGN(id, run_build(dirs, options, scratch.path()));
   }
   LB_ASSIGN(const StoreLock lock, StoreLock::acquire(dirs.store()));
   LB_TRY(remove_leftovers(dirs.store()));

@@ -22,10 +22,19 @@ struct BuildOptions {
   bool in_vm = false;  // by VMs of the image itself (build --vm)
 };
 
+/// The Containerfile, as it was found.
+struct Recipe {
+  std::filesystem::path file;
+  std::string text;
+};
+/// ENOENT where there is none.
+Result<Recipe> read_recipe(const BuildOptions& options);
+
 /// Runs the builder, whose own words are its progress, on standard error. Its storage is apart (DATA/build),
-/// and keeps the steps for the next build; what comes out is copied into the store, unless it is there
-/// already. Gives the image's digest. ENOENT, with how to get it, where there is no buildah; EINTR when
-/// interrupted.
+/// and keeps the steps for the next build. Images that the Containerfile names are taken out of the store
+/// where that has them, without asking a registry; the builder fetches the others. What comes out is copied
+/// into the store, unless it is there already. Gives the image's digest. ENOENT, with how to get it, where
+/// there is no buildah; EINTR when interrupted.
 Result<std::string> build_image(const StateDirs& dirs, const BuildOptions& options);
 
 /// Gives the image `digest` of the store a name as well; "": none.

@@ -11,9 +11,9 @@
 #include "launcher/host/process_io.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/host/staging_directory.h"
+#include "launcher/images/held_image.h"
 #include "launcher/images/image_commit.h"
 #include "launcher/images/image_name.h"
-#include "launcher/images/image_supply.h"
 #include "launcher/images/pull_source.h"
 #include "launcher/images/skopeo.h"
 #include "launcher/images/store_pull.h"
@@ -23,7 +23,6 @@
 #include "oci-mount/base/progress.h"
 #include "oci-mount/store/docker_archive.h"
 #include "oci-mount/store/image.h"
-#include "oci-mount/store/lease.h"
 #include "oci-mount/store/oci_json.h"
 #include "oci-mount/store/unpacked_archive.h"
 
@@ -33,37 +32,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using store::Json;
-
-constexpr std::string_view kStagedName = "image";
-
-/// An image that is whole, and that stays as long as this lives.
-struct HeldImage {
-  IndexEntry entry;
-  Json descriptor;
-  store::Lease lease;
-};
-
-Result<HeldImage> hold_image(const StateDirs& dirs, const std::string& reference) {
-  HeldImage held;
-  LB_ASSIGN(held.entry, one_entry(dirs, reference));
-  const StoredImage image = look_at_image(dirs.store(), held.entry);
-  if (image.state == ImageState::kIncomplete)
-    return fail(ENOENT, "image ", reference, " of the local store is not whole (", image.problem,
-                "): layerboot verify --repair fetches what is missing");
-  LB_ASSIGN(const auto digest, store::Digest::parse(held.entry.digest));
-  LB_ASSIGN(held.lease, store::take_lease(blob_path(dirs.store(), digest)));
-  LB_ASSIGN(held.descriptor, find_descriptor(dirs.store(), held.entry));
-  return held;
-}
-
-/// A layout of that image alone, whose blobs are the store's: skopeo takes neither every name nor a path with
-/// a ':' in it.
-Result<void> write_layout(const fs::path& layout, const HeldImage& image) {
-  LB_TRY(make_directories(layout));
-  IndexEntry entry = image.entry;
-  entry.name = kStagedName;
-  return put_entry(layout, image.descriptor, entry);
-}
 
 /// What the image is labelled with (image_commit.h); empty: nothing.
 std::string label_of(const Json& config, const char* label) {
@@ -105,7 +73,7 @@ Result<void> carry_out(const Copy& copy) {
   SkopeoCall call;
   call.words = {"copy", "--quiet", "--src-shared-blob-dir", fs::absolute(copy.store / "blobs").string()};
   call.words.insert(call.words.end(), copy.words.begin(), copy.words.end());
-  call.words.push_back(str_cat("oci:layout:", kStagedName));
+  call.words.push_back(str_cat("oci:layout:", kHeldName));
   call.words.push_back(copy.destination);
   call.working_directory = copy.staging;
   pid_t pid = -1;
@@ -257,7 +225,7 @@ Result<std::string> push_image(const StateDirs& dirs, const PushOptions& options
   }
   if (options.show_progress) copy.label = str_cat("pushing ", wanted);
   LB_ASSIGN(const StagingDirectory staging, StagingDirectory::create(dirs.cache / "push"));
-  LB_TRY(write_layout(staging.path() / "layout", image));
+  LB_TRY(write_layout_of(staging.path() / "layout", image));
   const auto pushed = carry_out({.store = copy.store,
                                  .staging = staging.path(),
                                  .destination = copy.destination,
@@ -281,7 +249,7 @@ Result<void> save_image(const StateDirs& dirs, const SaveOptions& options) {
                 " has no name, which Docker's archives need: layerboot tag gives it one");
   LB_ASSIGN(const StagingDirectory staging,
             StagingDirectory::create(to_stdout ? dirs.cache / "save" : fs::absolute(options.output)));
-  LB_TRY(write_layout(staging.path() / "layout", image));
+  LB_TRY(write_layout_of(staging.path() / "layout", image));
   const std::string name = image.entry.name.empty() ? "" : str_cat(":", image.entry.name);
   const auto saved =
       carry_out({.store = dirs.store(),

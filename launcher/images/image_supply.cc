@@ -170,18 +170,24 @@ Error no_such_image(const StateDirs& dirs, const std::string& reference) {
                           near_ones(dirs, reference), "; layerboot images lists what is there")};
 }
 
+Result<std::optional<std::string>> image_that_is_there(const StateDirs& dirs, const std::string& reference,
+                                                       const SupplyOptions& options) {
+  LB_ASSIGN(const auto parsed, store::parse_reference(reference, dirs));
+  if (!parsed.in_store) return std::nullopt;
+  LB_ASSIGN(const auto entries, find_entries(dirs, reference));
+  if (options.policy != PullPolicy::kAlways && is_of_use(dirs, entries, options))
+    return openable(parsed, entries.front());
+  return entries.empty() ? made_here(dirs, reference) : std::nullopt;
+}
+
 Result<std::string> supply_image(const StateDirs& dirs, const std::string& reference,
                                  const SupplyOptions& options) {
   LB_TRY(check_notation(reference));
   if (is_other_engines(reference)) return from_other_engine(dirs, reference, options);
   LB_ASSIGN(const auto parsed, store::parse_reference(reference, dirs));
   if (!parsed.in_store) return reference;
-  LB_ASSIGN(const auto entries, find_entries(dirs, reference));
-  if (options.policy != PullPolicy::kAlways && is_of_use(dirs, entries, options))
-    return openable(parsed, entries.front());
-  if (entries.empty()) {
-    if (const auto local = made_here(dirs, reference)) return *local;
-  }
+  LB_ASSIGN(const auto there, image_that_is_there(dirs, reference, options));
+  if (there) return *there;
   if (options.policy == PullPolicy::kNever) return std::unexpected(no_such_image(dirs, reference));
   LB_TRY(fetch(dirs, reference, options));
   return reference;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "launcher/images/store_index.h"
@@ -28,6 +29,11 @@ struct SupplyOptions {
 /// a path or a URL, or the images that have nearly such a name.
 Result<std::string> supply_image(const StateDirs& dirs, const std::string& reference,
                                  const SupplyOptions& options);
+
+/// What supply_image() gives for the name of an image without fetching anything; nothing where it would
+/// fetch, and for any other notation.
+Result<std::optional<std::string>> image_that_is_there(const StateDirs& dirs, const std::string& reference,
+                                                       const SupplyOptions& options);
 
 /// The entries of the store that `reference` may mean, best first: by its name, by "NAME@DIGEST", or by the
 /// beginning of a digest (at least kMinDigestDigits of it, with or without "sha256:"). Empty: none.

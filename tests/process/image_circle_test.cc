@@ -269,6 +269,41 @@ TEST_F(BuildTest, OnAnImageOfARegistry) {
   EXPECT_EQ(cat("image@" + line_of(built), "/file").out, "in the context");
 }
 
+/// Though a registry has something else of that name, or nobody has.
+TEST_F(BuildTest, OnAnImageOfTheStore) {
+  const auto push_with_history = [this](const std::string& tag, const std::string& own) {
+    ImageBuilder image(dir_ / ("base-" + tag));
+    image.config_more_json = R"("history":[{"created_by":"first"}],)";
+    image.add_gzip_layer(TarBuilder().file("own", own).finish()).write();
+    push_layout(image.layout(), name(tag));
+  };
+  push_with_history("one", "the registry's");
+  push_with_history("two", "the store's");
+  push_with_history("three", "only the registry's");
+  ASSERT_EQ(layerboot({"pull", "-q", "--tls-verify=false", name("two")}).exit_code, 0);
+  ASSERT_EQ(layerboot({"tag", name("two"), name("one")}).exit_code, 0);
+  ASSERT_EQ(layerboot({"tag", name("two"), "my:1"}).exit_code, 0);
+  const auto built_with = [&](const std::string& recipe, std::vector<std::string> more) {
+    write_text(dir_ / "context/Containerfile", recipe);
+    more.emplace_back("--tls-verify=false");
+    const Outcome built = build(more);
+    EXPECT_EQ(built.exit_code, 0) << recipe << built.err;
+    return "image@" + line_of(built);
+  };
+  const std::string by_name = built_with("FROM " + name("one") + "\nCOPY file /file\n", {});
+  EXPECT_EQ(cat(by_name, "/own").out, "the store's");
+  EXPECT_EQ(cat(by_name, "/file").out, "in the context");
+  const std::string with_stages = built_with(
+      "ARG BASE=nobodys:1\nFROM $BASE AS my\nFROM my\nCOPY --from=my:1 /own /from-an-image\n"
+      "COPY --from=0 /own /from-a-stage\nHEALTHCHECK NONE\n",
+      {"--build-arg", "BASE=my:1"});
+  for (const char* const path : {"/own", "/from-an-image", "/from-a-stage"})
+    EXPECT_EQ(cat(with_stages, path).out, "the store's") << path;
+  const std::string of_both = built_with("FROM my:1\nCOPY --from=" + name("three") + " /own /other\n", {});
+  EXPECT_EQ(cat(of_both, "/own").out, "the store's");
+  EXPECT_EQ(cat(of_both, "/other").out, "only the registry's");
+}
+
 TEST_F(BuildTest, WhatCannotBeBuiltSaysWhy) {
   const Outcome missing = layerboot({"build", (dir_ / "none").string()});
   EXPECT_EQ(missing.exit_code, 1);

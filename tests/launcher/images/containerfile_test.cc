@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "launcher/images/build_bases.h"
 #include "launcher/images/build_plan.h"
 #include "launcher/images/containerfile_words.h"
 
@@ -43,6 +44,29 @@ TEST(Containerfile, LinesGoOnAndCommentsAreNone) {
   EXPECT_EQ(found[3].text, "--not-a-flag");
   EXPECT_EQ(said_at(found[2]), "line 8: COPY --chown=1:2 --chmod=0600 a b /c/");
   EXPECT_TRUE(parsed("").empty());
+}
+
+TEST(Containerfile, ImagesThatAnotherBuilderIsToTake) {
+  const auto instructions = skim_containerfile(
+      "# escape=`\nARG V=1\nARG W\n"
+      "FROM --platform=$BUILDPLATFORM base:${V} AS Build\nHEALTHCHECK NONE\n"
+      "FROM build\nFROM scratch\nFROM `\n  \"other$W\" as x\n"
+      "COPY --from=0 a b\nCOPY --from=build a b\nCOPY --from=tools:2 a b\n"
+      "RUN --mount=type=bind,from=tools:3,target=/x --mount=type=cache,target=/y x <<END\nEND\n"
+      "FROM a-$TARGETARCH\nFROM a-$TARGETARCH\nFROM ${V?}\n");
+  ASSERT_TRUE(instructions) << instructions.error().describe();
+  const auto found =
+      bases_in(*instructions, {{"W", "/w"}}, {.os = "linux", .architecture = "arm64", .variant = ""});
+  const std::vector<BuildBase> expected = {
+      {.written = "base:${V}", .name = "base:1", .platform = store::platform_text(store::host_platform())},
+      {.written = "\"other$W\"", .name = "other/w", .platform = ""},
+      {.written = "tools:2", .name = "tools:2", .platform = ""},
+      {.written = "tools:3", .name = "tools:3", .platform = ""},
+      {.written = "a-$TARGETARCH", .name = "a-arm64", .platform = ""},
+  };
+  EXPECT_EQ(found.bases, expected);
+  ASSERT_EQ(found.unclear.size(), 1U);
+  EXPECT_NE(found.unclear[0].find("FROM ${V?}"), std::string::npos) << found.unclear[0];
 }
 
 TEST(Containerfile, AnEscapedBackslashGoesOnNowhere) {
