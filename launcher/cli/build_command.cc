@@ -20,6 +20,7 @@
 #include "launcher/kernel/kernel_choice.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/store/image.h"
 
 namespace layerboot::launcher {
@@ -68,6 +69,7 @@ class Build {
       LB_ASSIGN(const std::string key, key_of(digest, step));
       const auto known = build_.no_cache ? std::nullopt : cache_.find(key);
       log_info("step ", i + 1, " of ", steps.size(), ", ", step.said, known ? ": as before" : "");
+      LB_TRY(warn_of_left_out(step));
       const bool is_last = i + 1 == steps.size();
       if (known) {
         digest = *known;
@@ -89,6 +91,17 @@ class Build {
   }
 
  private:
+  Result<void> warn_of_left_out(const BuildStep& step) const {
+    for (const BuildAction& action : step.actions) {
+      if (action.kind != BuildAction::Kind::kCopy) continue;
+      const auto found = left_out_of_layers({.context = context_, .action = action.copy});
+      if (!found) return while_doing(found.error(), action.said);
+      for (const std::string& path : found->paths)
+        log_warn(action.said, ": ", printable(path), " is in no layer, as each machine has its own");
+      if (found->more > 0) log_warn(action.said, ": the same holds for ", found->more, " more");
+    }
+    return {};
+  }
   Result<std::string> key_of(const std::string& below, const BuildStep& step) const {
     LB_ASSIGN(StepKey key, StepKey::begin(below));
     key.add(build_.platform);

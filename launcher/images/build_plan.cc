@@ -11,6 +11,7 @@
 #include "launcher/images/build_arguments.h"
 #include "launcher/images/containerfile_words.h"
 #include "launcher/images/image_change.h"
+#include "launcher/vm/vm_layer.h"
 #include "oci-mount/base/decimal.h"
 #include "oci-mount/base/identity_names.h"
 #include "oci-mount/base/printable.h"
@@ -263,16 +264,16 @@ class Planner {
     if (words.size() > 1 && !action.into_directory)
       return fail(EINVAL, "several sources need a directory for a target, which ends with a /");
     action.sources = std::move(words);
-    warn_of_one_machines_own(action);
+    warn_of_one_machines_own(action.target);
     LB_TRY(count(action.sources));
     LB_TRY(count(action.target));
     add_action(BuildAction::Kind::kCopy).copy = std::move(action);
     return {};
   }
 
-  void warn_of_one_machines_own(const CopyAction& action) {
+  void warn_of_one_machines_own(const std::string& path) {
     // "/tmp" is a directory in the guest, whether or not it is called so.
-    if (!belongs_to_one_machine(action.target) && !belongs_to_one_machine(action.target + '/')) return;
+    if (!is_in_no_layer(path) && !is_in_no_layer(path + '/')) return;
     plan_.warnings.push_back(str_cat(
         said_, ": what one machine has for itself is in no layer; the next RUN alone finds it there"));
   }
@@ -343,6 +344,7 @@ class Planner {
     if (path.empty()) return fail(EINVAL, "it says no directory");
     directory_ = absolute_in(directory_, path);
     LB_TRY(change(str_cat("WORKDIR ", directory_)));
+    if (is_in_no_layer(directory_)) warn_of_one_machines_own(directory_);
     if (directory_ != "/") add_action(BuildAction::Kind::kDirectory).directory = directory_;
     return {};
   }
@@ -394,6 +396,8 @@ std::vector<std::string> texts_in_config(const Json& document, const char* key) 
 }
 
 }  // namespace
+
+bool is_in_no_layer(std::string_view path) { return belongs_to_one_machine(path) || is_of_every_vm(path); }
 
 Result<std::string> base_of_build(const std::vector<Instruction>& instructions,
                                   const BuildArguments& arguments) {

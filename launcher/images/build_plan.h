@@ -56,6 +56,10 @@ struct BuildPlan {
   std::vector<std::string> warnings;  // to be said before the first step
 };
 
+/// Whether a commit leaves `path` out, whatever wrote it: what one machine has for itself (identity_names.h),
+/// and what the VM layer brings.
+[[nodiscard]] bool is_in_no_layer(std::string_view path);
+
 /// The image that the one FROM names. EINVAL, or ENOTSUP for further stages, flags and "scratch".
 Result<std::string> base_of_build(const std::vector<Instruction>& instructions,
                                   const BuildArguments& arguments);

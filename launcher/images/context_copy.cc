@@ -126,6 +126,9 @@ class ContextTar {
   ContextTar(const ContextCopy& copy, bool with_times, const PutTar& put)
       : copy_(copy), with_times_(with_times), put_(put) {}
 
+  /// Nothing is written then, and no file is read: what no layer will have is noted.
+  void note_left_out(LeftOut& left_out) { left_out_ = &left_out; }
+
   Result<void> write() {
     const CopyAction& action = copy_.action;
     LB_ASSIGN(const auto sources, sources_of(copy_));
@@ -168,7 +171,16 @@ class ContextTar {
   static std::string joined(const std::string& directory, const std::string& name) {
     return (fs::path(directory) / name).string();
   }
-  Result<void> header(const TarEntry& entry) { return put_(as_bytes(guest_init::encode_tar_entry(entry))); }
+  Result<void> header(const TarEntry& entry) {
+    return left_out_ != nullptr ? Result<void>() : put_(as_bytes(guest_init::encode_tar_entry(entry)));
+  }
+  void note(const std::string& path) const {
+    if (left_out_->paths.size() < kMaxLeftOut) {
+      left_out_->paths.push_back(path);
+    } else {
+      ++left_out_->more;
+    }
+  }
 
   /// Of a source itself: what a directory holds is not unpacked.
   static Result<void> refuse_archive(const fs::path& path) {
@@ -200,6 +212,14 @@ class ContextTar {
   Result<void> add(const fs::path& path, const fs::path& relative, const std::string& target) {
     struct stat st{};
     if (::lstat(path.c_str(), &st) != 0) return errno_error(shown(path));
+    if (left_out_ != nullptr) {
+      LB_TRY(InterruptScope::check());
+      if (is_in_no_layer(target)) {
+        note(target);
+        return {};
+      }
+      if (!S_ISDIR(st.st_mode)) return {};
+    }
     // Those that are left out themselves.
     if (copy_.context.ignore.takes_back()) LB_TRY(add_directories(fs::path(target).parent_path()));
     const CopyAction& action = copy_.action;
@@ -246,6 +266,7 @@ class ContextTar {
   const ContextCopy& copy_;
   bool with_times_;
   const PutTar& put_;
+  LeftOut* left_out_ = nullptr;
   std::set<std::string> directories_;
 };
 
@@ -288,6 +309,21 @@ Result<store::Digest> digest_of_copy(const ContextCopy& copy) {
   LB_ASSIGN(const auto name, name_of_single_file(copy));
   if (name && !copy.action.into_directory) hasher.update(as_bytes(*name));
   return hasher.finish();
+}
+
+Result<LeftOut> left_out_of_layers(const ContextCopy& copy) {
+  LeftOut left_out;
+  const std::string& target = copy.action.target;
+  if (is_in_no_layer(target) || is_in_no_layer(target + '/')) return left_out;
+  const PutTar nowhere;
+  ContextTar tar(copy, false, nowhere);
+  tar.note_left_out(left_out);
+  LB_TRY(tar.write());
+  // Where the target turns out to be a directory in the guest.
+  LB_ASSIGN(const auto name, name_of_single_file(copy));
+  const std::string within = str_cat(target, '/', name.value_or(""));
+  if (name && !copy.action.into_directory && is_in_no_layer(within)) left_out.paths.push_back(within);
+  return left_out;
 }
 
 Result<bool> is_single_file(const ContextCopy& copy) {

@@ -1,9 +1,11 @@
 // What COPY takes out of a build's context, as one tar for the guest's root directory.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "launcher/images/build_plan.h"
 #include "launcher/images/context_ignore.h"
@@ -33,6 +35,15 @@ Result<void> write_directory_tar(const std::string& directory, const PutTar& put
 /// Of all that write_context_tar() gives but times, also `into_directory`, which is known in the guest alone.
 /// EINTR within an InterruptScope.
 Result<store::Digest> digest_of_copy(const ContextCopy& copy);
+
+/// What of it no layer will have (is_in_no_layer()): paths in the guest, a directory for all that is in it.
+struct LeftOut {
+  std::vector<std::string> paths;  // at most kMaxLeftOut
+  std::size_t more = 0;
+};
+inline constexpr std::size_t kMaxLeftOut = 8;
+/// By names alone. Nothing where the target is such a path itself, which the plan has warned of.
+Result<LeftOut> left_out_of_layers(const ContextCopy& copy);
 
 /// Whether the one source is a file, whose place depends on what the target is in the guest.
 Result<bool> is_single_file(const ContextCopy& copy);

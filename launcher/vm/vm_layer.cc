@@ -117,6 +117,11 @@ Result<void> add_module_drop_ins(TarWriter& tar, const VmConfig& config) {
 
 }  // namespace
 
+bool is_of_every_vm(std::string_view path) {
+  return path == "/etc/hostname" || path == "/etc/hosts" || path == "/etc/machine-id" ||
+         path == "/etc/resolv.conf";
+}
+
 std::string mount_unit_name(std::string_view path) {
   static constexpr std::string_view kDigits = "0123456789abcdef";
   while (path.starts_with('/')) path.remove_prefix(1);

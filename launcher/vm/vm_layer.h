@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "launcher/vm/vm_config.h"
@@ -21,6 +22,10 @@ struct LayerFile {
 /// The layer as a plain tar: host name, hosts, machine-id, resolver and network unit, and whiteouts for the
 /// files by which a container knows itself. The same VM gives the same bytes. `files` come last.
 Result<std::string> vm_layer_tar(const VmConfig& config, const std::vector<LayerFile>& files = {});
+
+/// Whether `path` ("/etc/hosts") is one of the image's configuration files that the layer brings to every VM,
+/// and that so say nothing about the image.
+[[nodiscard]] bool is_of_every_vm(std::string_view path);
 
 /// The name of the systemd unit that mounts `path`, as systemd-escape(1) makes it.
 std::string mount_unit_name(std::string_view path);

@@ -42,6 +42,11 @@ class LayerVisitor : public UpperVisitor {
     return !options_.keep_identity &&
            (belongs_to_one_machine(path) || options_.not_the_images.contains(path));
   }
+  /// A key of the image's that is gone is to be gone; a file that the VM had from elsewhere says nothing of
+  /// the image's.
+  [[nodiscard]] bool leaves_out_removal(std::string_view path) const override {
+    return !options_.keep_identity && options_.not_the_images.contains(path);
+  }
   [[nodiscard]] bool knows_what_is_hidden() const override { return true; }
 
  protected:

@@ -70,9 +70,11 @@ class Walk {
     if (const auto plain = plain_.find(path_); plain != plain_.end() && !visitor_.leaves_out(path_))
       return look_at_plain(name, base, plain->second);
     const auto written = level.upper_names.find(name);
-    if (written == level.upper_names.end() || visitor_.leaves_out(path_))
+    if (written == level.upper_names.end()) return look_at_lower(level, name, base);
+    const bool is_removal = written->second;
+    if (is_removal ? visitor_.leaves_out_removal(path_) : visitor_.leaves_out(path_))
       return look_at_lower(level, name, base);
-    if (written->second) return base == tree::kNoNode ? Result<void>() : visitor_.take_removed(path_);
+    if (is_removal) return base == tree::kNoNode ? Result<void>() : visitor_.take_removed(path_);
     return look_at_upper(level, name, base);
   }
 

@@ -35,6 +35,8 @@ class UpperVisitor {
   virtual Result<void> take(const Found& found) = 0;
   /// Whether what the upper has at `path` does not count, and all below it.
   [[nodiscard]] virtual bool leaves_out(std::string_view) const { return false; }
+  /// Whether it does not count either that the upper has removed what the image has at `path`.
+  [[nodiscard]] virtual bool leaves_out_removal(std::string_view path) const { return leaves_out(path); }
   /// Whether the image's own object, unchanged, is to be taken all the same; asked of what is in a directory
   /// that is taken.
   [[nodiscard]] virtual bool wants(std::string_view) const { return false; }

@@ -297,13 +297,15 @@ TEST(BuildPlan, TheShellIsTheImages) {
 TEST(BuildPlan, ACopyThatNoLayerHasIsWarnedOf) {
   const BuildPlan plan = planned(
       "FROM a\nCOPY x /tmp/\nCOPY x /tmp\nCOPY x /etc/machine-id\nCOPY x /run/a/b\nCOPY x /var/tmp/\nCOPY x "
-      "/etc/ssh/\n");
-  ASSERT_EQ(plan.warnings.size(), 4U);
+      "/etc/ssh/\nCOPY x /etc/hosts\nWORKDIR /tmp\nWORKDIR build\n");
+  ASSERT_EQ(plan.warnings.size(), 6U);
   EXPECT_EQ(plan.warnings[0],
             "line 2: COPY x /tmp/: what one machine has for itself is in no layer; the next RUN alone finds "
             "it there");
   EXPECT_EQ(plan.warnings[2].find("line 4: "), 0U);
   EXPECT_EQ(plan.warnings[3].find("line 5: "), 0U);
+  EXPECT_EQ(plan.warnings[4].find("line 8: "), 0U);
+  EXPECT_EQ(plan.warnings[5].find("line 10: WORKDIR build: "), 0U);
 }
 
 TEST(BuildPlan, ListsOfPathsAreExpanded) {

@@ -213,5 +213,29 @@ TEST_F(ContextCopyTest, ANameForgesNoLineOfAMessage) {
   EXPECT_NE(led.find("c\\012d leads out"), std::string::npos) << led;
 }
 
+TEST_F(ContextCopyTest, WhatNoLayerWillHaveIsTold) {
+  fs::create_directories(dir_ / "rootfs/etc/ssh");
+  fs::create_directories(dir_ / "rootfs/tmp/many");
+  fs::create_directories(dir_ / "rootfs/run");
+  for (const char* name : {"etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/ssh/ssh_host_ed25519_key",
+                           "etc/ssh/sshd_config", "tmp/many/a", "tmp/many/b", "run/r"})
+    test::write_text(dir_ / "rootfs" / name, "x");
+  const auto told = [](const ContextCopy& copy) {
+    const auto found = left_out_of_layers(copy);
+    EXPECT_TRUE(found) << found.error().describe();
+    return found ? *found : LeftOut();
+  };
+  const LeftOut all = told(copy({"rootfs/"}, "/", true));
+  EXPECT_EQ(all.paths, (std::vector<std::string>{"/etc/hostname", "/etc/hosts", "/etc/resolv.conf",
+                                                 "/etc/ssh/ssh_host_ed25519_key", "/run/r", "/tmp/many"}));
+  EXPECT_EQ(all.more, 0U);
+  EXPECT_EQ(told(copy({"rootfs/etc/hosts"}, "/etc", false)).paths, (std::vector<std::string>{"/etc/hosts"}));
+  EXPECT_TRUE(told(copy({"a.txt"}, "/etc/other", false)).paths.empty());
+  EXPECT_TRUE(told(copy({"d"}, "/tmp", true)).paths.empty()) << "the plan has said so";
+  for (int i = 0; i < 10; ++i) test::write_text(dir_ / "rootfs/run" / std::to_string(i), "x");
+  EXPECT_EQ(told(copy({"rootfs/"}, "/", true)).paths.size(), kMaxLeftOut);
+  EXPECT_EQ(told(copy({"rootfs/"}, "/", true)).more, 8U);
+}
+
 }  // namespace
 }  // namespace layerboot::launcher

@@ -22,6 +22,7 @@ class LayerTarTest : public testing::Test, protected ImageFixture {
     layers.push_back(TarBuilder()
                          .directory("run")
                          .directory("tmp")
+                         .file("tmp/below", "the image's")
                          .file("etc/machine-id", "the image's")
                          .file(std::string(255, 'n'), "a long name")
                          .finish());
@@ -178,9 +179,24 @@ TEST_F(LayerTarTest, WhatBelongsToOneMachineIsLeftOut) {
   expect_same_tree({.squash = false, .keep_identity = true, .not_the_images = {}, .newest_mtime_sec = {}});
 }
 
-TEST_F(LayerTarTest, AMachineIdThatWasRemovedStaysTheImages) {
+// Or a private key that came with an image could never leave it.
+TEST_F(LayerTarTest, WhatBelongsToOneMachineAndWasRemovedIsGone) {
   EXPECT_EQ(vm().unlink("etc/machine-id"), 0);
-  EXPECT_EQ(names(), (Names{"5 ./", "5 etc/"}));
+  EXPECT_EQ(vm().unlink("tmp/below"), 0);
+  EXPECT_EQ(names(), (Names{"5 ./", "5 etc/", "0 etc/.wh.machine-id", "5 tmp/", "0 tmp/.wh.below"}));
+  const Names all =
+      names({.squash = true, .keep_identity = false, .not_the_images = {}, .newest_mtime_sec = {}});
+  EXPECT_EQ(std::ranges::find(all, "0 etc/machine-id"), all.end());
+  EXPECT_EQ(std::ranges::find(all, "0 tmp/below"), all.end());
+}
+
+TEST_F(LayerTarTest, ARemovedFileThatTheVmHadFromElsewhereStaysTheImages) {
+  EXPECT_EQ(vm().unlink("etc/machine-id"), 0);
+  EXPECT_EQ(names({.squash = false,
+                   .keep_identity = false,
+                   .not_the_images = {"/etc/machine-id"},
+                   .newest_mtime_sec = {}}),
+            (Names{"5 ./", "5 etc/"}));
 }
 
 TEST_F(LayerTarTest, FilesThatTheVmHadFromElsewhereAreLeftOut) {
