@@ -126,8 +126,14 @@ class TarIn {
 
   /// False at the stream's end.
   bool make(const TarEntry& entry) {
-    const std::string path = place_of(entry.name);
-    const std::uint64_t data = entry.kind == TarKind::kFile ? entry.size_bytes : 0;
+    std::string path = place_of(entry.name);
+    const bool is_file = entry.kind == TarKind::kFile || entry.kind == TarKind::kFileOrInto;
+    const std::uint64_t data = is_file ? entry.size_bytes : 0;
+    if (entry.kind == TarKind::kFileOrInto && !path.empty() && leads_to_directory(path)) {
+      // Below it, whatever the name is.
+      const TarIn within(path, false, false);
+      path = within.place_of(entry.target);
+    }
     if (path.empty()) {
       complain(entry.name + ": leads out of the target, left out");
       good_ = false;
@@ -135,8 +141,10 @@ class TarIn {
     }
     switch (entry.kind) {
       case TarKind::kFile:
+      case TarKind::kFileOrInto:
         return make_file(path, entry);
       case TarKind::kDirectory:
+      case TarKind::kSetDirectory:
         make_directory(path, entry);
         return true;
       case TarKind::kSymlink:
@@ -158,6 +166,11 @@ class TarIn {
         good_ = false;
         return skip(entry.size_bytes + tar_padding(entry.size_bytes));
     }
+  }
+
+  static bool leads_to_directory(const std::string& path) {
+    struct stat st{};
+    return stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
   }
 
   /// What is no directory makes room; a file that something is mounted on stays, and is written to.
@@ -186,10 +199,13 @@ class TarIn {
 
   void make_directory(const std::string& path, const TarEntry& entry) {
     struct stat st{};
-    const bool there = stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
+    const bool there = leads_to_directory(path);
     if (!there && mkdir(path.c_str(), 0700) != 0) return fail(path);
-    // What was there keeps what it is; and times change until the last file is in.
-    if (!there) directories_.push_back({path, entry});
+    // What was there keeps what it is, unless it is to be set, and is not at the end of a symlink; and times
+    // change until the last file is in.
+    const bool is_set =
+        entry.kind == TarKind::kSetDirectory && lstat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
+    if (!there || is_set) directories_.push_back({path, entry});
   }
 
   void make_node(const std::string& path, const TarEntry& entry) {
@@ -210,8 +226,8 @@ class TarIn {
   }
 
   void set_directories() {
-    std::for_each(directories_.rbegin(), directories_.rend(),
-                  [this](const Directory& one) { set_attributes(one.path, one.entry); });
+    // Of two of one name the last counts.
+    for (const Directory& one : directories_) set_attributes(one.path, one.entry);
   }
 
   std::string target_;

@@ -21,12 +21,15 @@ enum class TarKind : char {
   kFifo = '6',
   kLongTarget = 'K',  // what follows is the next entry's target
   kLongName = 'L',    // the same, its name
+  // Of our own, out of the letters that POSIX leaves to vendors and no other tar takes: what COPY means.
+  kSetDirectory = 'P',  // a directory that is as the entry says though one is there already
+  kFileOrInto = 'F',    // a file; where a directory has its name, it goes into that as `target` is called
 };
 
 struct TarEntry {
   TarKind kind = TarKind::kFile;
   std::string name;
-  std::string target;  // of links
+  std::string target;  // of links, and of kFileOrInto
   std::uint64_t size_bytes = 0;
   mode_t mode = 0;  // permissions alone
   uid_t uid = 0;

@@ -111,6 +111,7 @@ class Build {
     for (const BuildAction& action : step.actions) {
       key.add(std::to_string(static_cast<int>(action.kind)));
       key.add(action.directory);
+      key.add(action.owner);
       for (const auto* list : {&action.run.command, &action.run.environment}) {
         key.add(std::to_string(list->size()));
         for (const std::string& word : *list) key.add(word);

@@ -13,6 +13,8 @@
 
 #include "guest-init/exit_codes.h"
 #include "guest-init/init_choice.h"
+#include "guest-init/tar_header.h"
+#include "guest-init/users.h"
 #include "guest-init/workload.h"
 #include "launcher/cli/commit_source.h"
 #include "launcher/cli/vm_commands.h"
@@ -178,7 +180,7 @@ Result<void> BuildVm::carry_out(const BuildAction& action, const BuildContext& c
       done = copy(action.copy, context);
       break;
     case BuildAction::Kind::kDirectory:
-      done = unpack([&action](const auto& put) { return write_directory_tar(action.directory, put); });
+      done = make_directory(action);
       break;
     case BuildAction::Kind::kRun:
       done = run(action.run);
@@ -188,26 +190,32 @@ Result<void> BuildVm::carry_out(const BuildAction& action, const BuildContext& c
   return {};
 }
 
-Result<bool> BuildVm::has_directory(const std::string& path) {
-  LB_ASSIGN(ToolSpec tool,
-            tool_of({"exec", "--user", "0:0", "--workdir", "/", name_, "--", "test", "-d", path}));
+Result<std::string> BuildVm::small_file(const std::string& path) const {
+  LB_ASSIGN(ToolSpec tool, tool_of({"cp", "--follow-link", str_cat(name_, ':', path), "-"}));
   int status = 0;
   tool.exit_status = &status;
-  LB_TRY(run_tool(tool));
-  if (status > 1)
-    return fail(EIO, "whether ", path, " is a directory can't be asked: test ended with ", status);
-  return status == 0;
+  LB_ASSIGN(const std::string tar, run_tool(tool));
+  char block[guest_init::kTarBlock];
+  if (status != 0 || tar.copy(block, sizeof(block)) < sizeof(block)) return std::string();
+  const auto entry = guest_init::decode_tar_block(block);
+  if (!entry || entry->kind != guest_init::TarKind::kFile) return std::string();
+  return tar.substr(sizeof(block), entry->size_bytes);
+}
+
+Result<void> BuildVm::make_directory(const BuildAction& action) {
+  guest_init::Identity owner;
+  if (!action.owner.empty()) {
+    LB_ASSIGN(const std::string passwd, small_file("/etc/passwd"));
+    LB_ASSIGN(const std::string group, small_file("/etc/group"));
+    std::string why;
+    if (!guest_init::find_identity(action.owner, passwd, group, owner, why)) return fail(ENOENT, why);
+  }
+  return unpack(
+      [&](const auto& put) { return write_directory_tar(action.directory, owner.uid, owner.gid, put); });
 }
 
 Result<void> BuildVm::copy(const CopyAction& action, const BuildContext& context) {
-  ContextCopy copy{.context = context, .action = action};
-  if (!action.into_directory) {
-    // Into a directory, where one is there, as cp does it.
-    LB_ASSIGN(const bool is_file, is_single_file(copy));
-    if (is_file) {
-      LB_ASSIGN(copy.action.into_directory, has_directory(action.target));
-    }
-  }
+  const ContextCopy copy{.context = context, .action = action};
   return unpack([&copy](const auto& put) { return write_context_tar(copy, put); });
 }
 

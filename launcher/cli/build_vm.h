@@ -56,7 +56,9 @@ class BuildVm {
   BuildVm(const StateDirs& dirs, std::string name, const BuildVmOptions& options, UniqueFd lock);
   Result<void> copy(const CopyAction& action, const BuildContext& context);
   Result<void> run(const RunAction& action);
-  [[nodiscard]] Result<bool> has_directory(const std::string& path);
+  Result<void> make_directory(const BuildAction& action);
+  /// Of the guest's; "" where there is none.
+  [[nodiscard]] Result<std::string> small_file(const std::string& path) const;
   /// A tar that `write` writes, unpacked in the guest.
   using WriteTar =
       std::function<Result<void>(const std::function<Result<void>(std::span<const std::byte>)>&)>;

@@ -345,7 +345,10 @@ class Planner {
     directory_ = absolute_in(directory_, path);
     LB_TRY(change(str_cat("WORKDIR ", directory_)));
     if (is_in_no_layer(directory_)) warn_of_one_machines_own(directory_);
-    if (directory_ != "/") add_action(BuildAction::Kind::kDirectory).directory = directory_;
+    if (directory_ == "/") return {};
+    BuildAction& action = add_action(BuildAction::Kind::kDirectory);
+    action.directory = directory_;
+    action.owner = user_;
     return {};
   }
   Result<void> user(std::string_view text) {

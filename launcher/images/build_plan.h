@@ -41,6 +41,7 @@ struct BuildAction {
   std::string said;       // said_at(), for messages
   CopyAction copy;        // of kCopy
   std::string directory;  // of kDirectory: is to be there
+  std::string owner;      // of kDirectory, where it is not: USER; "": root
   RunAction run;          // of kRun
 };
 

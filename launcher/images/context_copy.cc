@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ctime>
 #include <optional>
 #include <set>
 #include <system_error>
@@ -124,7 +125,7 @@ bool is_archive(std::span<const std::byte> begin) {
 class ContextTar {
  public:
   ContextTar(const ContextCopy& copy, bool with_times, const PutTar& put)
-      : copy_(copy), with_times_(with_times), put_(put) {}
+      : copy_(copy), with_times_(with_times), put_(put), now_(with_times ? ::time(nullptr) : 0) {}
 
   /// Nothing is written then, and no file is read: what no layer will have is noted.
   void note_left_out(LeftOut& left_out) { left_out_ = &left_out; }
@@ -143,6 +144,7 @@ class ContextTar {
         const std::string target = action.into_directory ? joined(action.target, name) : action.target;
         LB_TRY(add_directories(fs::path(target).parent_path()));
         if (action.refuses_archives && fs::is_regular_file(real, error)) LB_TRY(refuse_archive(real));
+        if (!action.into_directory) name_within_ = name;
         LB_TRY(add(real, relative, target));
       }
     }
@@ -160,6 +162,7 @@ class ContextTar {
       entry.mode = 0755;
       entry.uid = copy_.action.uid;
       entry.gid = copy_.action.gid;
+      entry.mtime = now_;
       LB_TRY(header(entry));
     }
     return {};
@@ -214,8 +217,10 @@ class ContextTar {
     if (::lstat(path.c_str(), &st) != 0) return errno_error(shown(path));
     if (left_out_ != nullptr) {
       LB_TRY(InterruptScope::check());
-      if (is_in_no_layer(target)) {
-        note(target);
+      // A file's target may turn out to be a directory in the guest.
+      const std::string within = name_within_.empty() ? target : joined(target, name_within_);
+      if (is_in_no_layer(target) || is_in_no_layer(within)) {
+        note(is_in_no_layer(target) ? target : within);
         return {};
       }
       if (!S_ISDIR(st.st_mode)) return {};
@@ -231,7 +236,7 @@ class ContextTar {
     entry.mtime = with_times_ ? st.st_mtim.tv_sec : 0;
     if (S_ISREG(st.st_mode)) return add_file(path, entry);
     if (S_ISDIR(st.st_mode)) {
-      entry.kind = TarKind::kDirectory;
+      entry.kind = TarKind::kSetDirectory;
       directories_.insert(entry.name);
       LB_TRY(header(entry));
       return add_below(path, relative, target);
@@ -249,7 +254,8 @@ class ContextTar {
     LB_ASSIGN(const UniqueFd file, open_path(path, O_RDONLY | O_NOFOLLOW));
     struct stat st{};
     if (::fstat(file.get(), &st) != 0) return errno_error(shown(path));
-    entry.kind = TarKind::kFile;
+    entry.kind = name_within_.empty() ? TarKind::kFile : TarKind::kFileOrInto;
+    entry.target = name_within_;
     entry.size_bytes = static_cast<std::uint64_t>(st.st_size);
     std::vector<std::byte> piece(kPieceBytes);
     LB_TRY(header(entry));
@@ -266,7 +272,9 @@ class ContextTar {
   const ContextCopy& copy_;
   bool with_times_;
   const PutTar& put_;
+  std::int64_t now_;  // of directories on the way
   LeftOut* left_out_ = nullptr;
+  std::string name_within_;  // of the one file, where its target may be a directory
   std::set<std::string> directories_;
 };
 
@@ -276,24 +284,19 @@ Result<void> write_tar(const ContextCopy& copy, bool with_times, const PutTar& p
   return tar.finish();
 }
 
-/// Where the one source is a file.
-Result<std::optional<std::string>> name_of_single_file(const ContextCopy& copy) {
-  LB_ASSIGN(const auto sources, sources_of(copy));
-  std::error_code error;
-  if (sources.size() != 1 || fs::is_directory(sources.front().real, error)) return std::nullopt;
-  return sources.front().name;
-}
-
 }  // namespace
 
 Result<void> write_context_tar(const ContextCopy& copy, const PutTar& put) {
   return write_tar(copy, true, put);
 }
 
-Result<void> write_directory_tar(const std::string& directory, const PutTar& put) {
+Result<void> write_directory_tar(const std::string& directory, std::uint32_t uid, std::uint32_t gid,
+                                 const PutTar& put) {
   const BuildContext nowhere;
-  const ContextCopy nothing{.context = nowhere, .action = {}};
-  ContextTar tar(nothing, false, put);
+  ContextCopy nothing{.context = nowhere, .action = {}};
+  nothing.action.uid = uid;
+  nothing.action.gid = gid;
+  ContextTar tar(nothing, true, put);
   LB_TRY(tar.add_directories(directory));
   return tar.finish();
 }
@@ -305,9 +308,6 @@ Result<store::Digest> digest_of_copy(const ContextCopy& copy) {
     hasher.update(bytes);
     return InterruptScope::check();
   }));
-  // Behind the tar: where the target turns out to be a directory in the guest, a file keeps its name in it.
-  LB_ASSIGN(const auto name, name_of_single_file(copy));
-  if (name && !copy.action.into_directory) hasher.update(as_bytes(*name));
   return hasher.finish();
 }
 
@@ -319,16 +319,7 @@ Result<LeftOut> left_out_of_layers(const ContextCopy& copy) {
   ContextTar tar(copy, false, nowhere);
   tar.note_left_out(left_out);
   LB_TRY(tar.write());
-  // Where the target turns out to be a directory in the guest.
-  LB_ASSIGN(const auto name, name_of_single_file(copy));
-  const std::string within = str_cat(target, '/', name.value_or(""));
-  if (name && !copy.action.into_directory && is_in_no_layer(within)) left_out.paths.push_back(within);
   return left_out;
-}
-
-Result<bool> is_single_file(const ContextCopy& copy) {
-  LB_ASSIGN(const auto name, name_of_single_file(copy));
-  return name.has_value();
 }
 
 }  // namespace layerboot::launcher

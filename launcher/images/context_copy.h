@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
@@ -16,12 +17,13 @@ namespace layerboot::launcher {
 
 using PutTar = std::function<Result<void>(std::span<const std::byte> bytes)>;
 
-/// Files of a directory of the context become the target's, a file itself the target, or one in it
-/// (`into_directory`). Owner and mode are the action's; names come in the order of their bytes. Directories
-/// on the way are in it, 0755 and the action's owner's, for a guest that has none. What the context's
-/// ignore file leaves out is not there. ENOENT where nothing fits a source; EINVAL for one that leads out of
-/// the context, by symlinks too; ENOTSUP for what is neither file, directory nor symlink, and of ADD for a
-/// source that is an archive, which that would unpack.
+/// Files of a directory of the context become the target's, a file itself the target, or one in it: where
+/// `into_directory` says so, or the guest has a directory there (TarKind::kFileOrInto). Owner and mode are
+/// the action's, also of a directory that the guest has and the context too (kSetDirectory); names come in
+/// the order of their bytes. Directories on the way are in it, 0755 and the action's owner's, for a guest
+/// that has none. What the context's ignore file leaves out is not there. ENOENT where nothing fits a source;
+/// EINVAL for one that leads out of the context, by symlinks too; ENOTSUP for what is neither file, directory
+/// nor symlink, and of ADD for a source that is an archive, which that would unpack.
 struct ContextCopy {
   const BuildContext& context;
   CopyAction action;
@@ -29,11 +31,11 @@ struct ContextCopy {
 
 Result<void> write_context_tar(const ContextCopy& copy, const PutTar& put);
 
-/// The same for a directory alone.
-Result<void> write_directory_tar(const std::string& directory, const PutTar& put);
+/// The same for a directory alone, and those on the way to it, for a guest that has none.
+Result<void> write_directory_tar(const std::string& directory, std::uint32_t uid, std::uint32_t gid,
+                                 const PutTar& put);
 
-/// Of all that write_context_tar() gives but times, also `into_directory`, which is known in the guest alone.
-/// EINTR within an InterruptScope.
+/// Of all that write_context_tar() gives but times. EINTR within an InterruptScope.
 Result<store::Digest> digest_of_copy(const ContextCopy& copy);
 
 /// What of it no layer will have (is_in_no_layer()): paths in the guest, a directory for all that is in it.
@@ -44,8 +46,5 @@ struct LeftOut {
 inline constexpr std::size_t kMaxLeftOut = 8;
 /// By names alone. Nothing where the target is such a path itself, which the plan has warned of.
 Result<LeftOut> left_out_of_layers(const ContextCopy& copy);
-
-/// Whether the one source is a file, whose place depends on what the target is in the guest.
-Result<bool> is_single_file(const ContextCopy& copy);
 
 }  // namespace layerboot::launcher

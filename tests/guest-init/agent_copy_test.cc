@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "guest-init/copy_files.h"
+#include "guest-init/tar_header.h"
 #include "tests/guest-init/agent_peer.h"
 
 namespace guest_init {
@@ -137,6 +138,47 @@ TEST_F(AgentCopy, FollowsDockersRulesOfWhatIsThere) {
   EXPECT_EQ(code_, std::uint32_t{kNothingCopied});
   EXPECT_EQ(out({.path = at("not-there"), .name = "x"}), "");
   EXPECT_EQ(code_, std::uint32_t{kNothingCopied});
+}
+
+/// COPY's directories, and its file that goes into one that is there.
+TEST_F(AgentCopy, WhatIsThereIsSetWhereThatIsMeant) {
+  fs::create_directories(dir_ / "kept");
+  fs::create_directories(dir_ / "set");
+  fs::create_directories(dir_ / "end");
+  fs::create_directory_symlink("end", dir_ / "link");
+  const std::string text = "text";
+  const auto file = [&](const std::string& name, const std::string& within) {
+    return encode_tar_entry({.kind = TarKind::kFileOrInto,
+                             .name = name,
+                             .target = within,
+                             .size_bytes = text.size(),
+                             .mode = 0640,
+                             .mtime = 1}) +
+           text + std::string(tar_padding(text.size()), '\0');
+  };
+  const auto directory = [](TarKind kind, const std::string& name) {
+    return encode_tar_entry({.kind = kind, .name = name, .target = {}, .mode = 0711, .uid = 7, .gid = 8});
+  };
+  in({.path = dir_.string(), .name = {}, .owners = true},
+     directory(TarKind::kDirectory, "kept") + directory(TarKind::kSetDirectory, "set") +
+         directory(TarKind::kSetDirectory, "link") + directory(TarKind::kSetDirectory, "made") +
+         file("set", "name") + file("plain", "name") + std::string(2 * kTarBlock, '\0'));
+  EXPECT_EQ(code_, 0U) << said_;
+  const auto is_set = [&](const char* name) {
+    struct stat st{};
+    EXPECT_EQ(stat(at(name).c_str(), &st), 0) << name;
+    return (st.st_mode & 07777) == 0711 && st.st_uid == 7 && st.st_gid == 8;
+  };
+  EXPECT_FALSE(is_set("kept"));
+  EXPECT_FALSE(is_set("end")) << "at the end of a symlink";
+  EXPECT_TRUE(is_set("set"));
+  EXPECT_TRUE(is_set("made"));
+  EXPECT_EQ(get("set/name"), text);
+  EXPECT_EQ(get("plain"), text);
+  in({.path = dir_.string(), .name = {}, .owners = true},
+     file("set", "../out") + std::string(2 * kTarBlock, '\0'));
+  EXPECT_EQ(code_, 1U) << said_;
+  EXPECT_FALSE(fs::exists(dir_ / "out"));
 }
 
 TEST_F(AgentCopy, NamesThatLeadOutAndWhatIsNoTarAreRefused) {
