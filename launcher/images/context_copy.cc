@@ -41,8 +41,10 @@ std::vector<std::string> names_in(const fs::path& directory, std::error_code& er
   return names;
 }
 
+bool is_pattern(const std::string& source) { return source.find_first_of("*?[\\") != std::string::npos; }
+
 /// All of the context that fits a source, by the components of its path.
-Result<std::vector<fs::path>> matches_of(const fs::path& context, const std::string& source) {
+std::vector<fs::path> matches_of(const fs::path& context, const std::string& source) {
   std::vector<fs::path> found = {context};
   for (const fs::path& part : fs::path(str_cat('/', source)).lexically_normal().relative_path()) {
     if (part.empty()) continue;
@@ -50,7 +52,7 @@ Result<std::vector<fs::path>> matches_of(const fs::path& context, const std::str
     std::vector<fs::path> next;
     for (const fs::path& directory : found) {
       std::error_code error;
-      if (pattern.find_first_of("*?[\\") == std::string::npos) {
+      if (!is_pattern(pattern)) {
         if (fs::exists(fs::symlink_status(directory / part, error))) next.push_back(directory / part);
         continue;
       }
@@ -60,7 +62,6 @@ Result<std::vector<fs::path>> matches_of(const fs::path& context, const std::str
     }
     found = std::move(next);
   }
-  if (found.empty()) return fail(ENOENT, "no ", printable(source), " in the context");
   return found;
 }
 
@@ -90,10 +91,11 @@ Result<Source> resolved(const fs::path& context, const fs::path& path) {
 
 Result<std::vector<Source>> sources_of(const ContextCopy& copy) {
   std::vector<Source> sources;
+  std::optional<Error> missing;  // the first that nothing fits
   const auto& [directory, ignore, ignore_file] = copy.context;
   for (const std::string& source : copy.action.sources) {
     if (leads_out(source)) return fail(EINVAL, printable(source), " leads out of the context");
-    LB_ASSIGN(const auto found, matches_of(directory, source));
+    const auto found = matches_of(directory, source);
     const std::size_t before = sources.size();
     for (const fs::path& path : found) {
       LB_ASSIGN(Source one, resolved(directory, path));
@@ -104,11 +106,14 @@ Result<std::vector<Source>> sources_of(const ContextCopy& copy) {
       if (is_out && !(ignore.takes_back() && fs::is_directory(one.real, error))) continue;
       sources.push_back(std::move(one));
     }
-    if (sources.size() == before) {
-      return fail(ENOENT, "no ", printable(source), " in the context: ", shown(ignore_file),
-                  " leaves it out");
-    }
+    if (sources.size() > before) continue;
+    Error none{ENOENT, str_cat("no ", printable(source), " in the context",
+                               found.empty() ? "" : str_cat(": ", shown(ignore_file), " leaves it out"))};
+    if (!is_pattern(source)) return std::unexpected(std::move(none));
+    if (!missing) missing = std::move(none);
   }
+  // A pattern may fit nothing where another source is there.
+  if (sources.empty() && missing) return std::unexpected(*std::move(missing));
   return sources;
 }
 

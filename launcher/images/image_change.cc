@@ -117,32 +117,31 @@ Result<void> set_labels(Json& config, std::string_view text) {
   return {};
 }
 
-/// "80", "80/udp", "8000-8010/tcp".
-Result<std::string> port_of(std::string_view word) {
+/// "80", "80/udp", "8000-8010/tcp": one of each, with its protocol.
+Result<std::vector<std::string>> ports_of(std::string_view word) {
   const auto slash = word.find('/');
   const std::string protocol(slash == std::string_view::npos ? "tcp" : word.substr(slash + 1));
   const std::string_view numbers = word.substr(0, slash);
-  const auto is_port = [](std::string_view text) {
-    const auto port = parse_whole<std::uint16_t>(text);
-    return port && *port > 0;
-  };
   const auto dash = numbers.find('-');
-  const bool well = is_port(numbers.substr(0, dash)) &&
-                    (dash == std::string_view::npos || is_port(numbers.substr(dash + 1))) &&
+  const auto first = parse_whole<std::uint16_t>(numbers.substr(0, dash));
+  const auto last =
+      dash == std::string_view::npos ? first : parse_whole<std::uint16_t>(numbers.substr(dash + 1));
+  const bool well = first && last && *first > 0 && *first <= *last &&
                     (protocol == "tcp" || protocol == "udp" || protocol == "sctp");
-  if (!well) return fail(EINVAL, "\"", printable(word), "\" is no port such as 80 or 53/udp");
-  return str_cat(numbers, "/", protocol);
+  if (!well) return fail(EINVAL, "\"", printable(word), "\" is no port such as 80, 53/udp or 8000-8010");
+  std::vector<std::string> ports;
+  for (unsigned port = *first; port <= *last; ++port) ports.push_back(str_cat(port, "/", protocol));
+  return ports;
 }
 
 Result<void> add_ports(Json& config, std::string_view text) {
   LB_ASSIGN(const auto words, words_of(text));
   if (words.empty()) return fail(EINVAL, "it says no port");
-  std::vector<std::string> ports;
-  for (const std::string& word : words) {
-    LB_ASSIGN(ports.emplace_back(), port_of(word));
-  }
   Json& exposed = member(config, "ExposedPorts", Json::value_t::object);
-  for (const std::string& port : ports) exposed[port] = Json::object();
+  for (const std::string& word : words) {
+    LB_ASSIGN(const auto ports, ports_of(word));
+    for (const std::string& port : ports) exposed[port] = Json::object();
+  }
   return {};
 }
 

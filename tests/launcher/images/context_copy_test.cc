@@ -105,6 +105,19 @@ TEST_F(ContextCopyTest, FilesAndWhatDirectoriesHold) {
   EXPECT_NE(list(copy({"d"}, "/x", false)).value_or("?").find("L "), std::string::npos);
 }
 
+/// As `COPY package.json package-lock.json* /app/` is written.
+TEST_F(ContextCopyTest, APatternMayFitNothingWhereAnotherSourceIsThere) {
+  fs::permissions(dir_ / "a.txt", fs::perms(0644));
+  EXPECT_EQ(list(copy({"a.txt", "a-lock.txt*"}, "/app", true)).value_or("?"),
+            "5 app 755 0 \n0 app/a.txt 644 0 first\n");
+  EXPECT_NE(why(copy({"a.txt", "a-lock.txt"}, "/app", true)).find("no a-lock.txt in"), std::string::npos);
+  EXPECT_NE(why(copy({"x*", "[y]"}, "/app", true)).find("no x* in"), std::string::npos);
+  leave_out("b*");
+  EXPECT_EQ(list(copy({"b*", "a.txt"}, "/app", true)).value_or("?"),
+            "5 app 755 0 \n0 app/a.txt 644 0 first\n");
+  EXPECT_NE(why(copy({"b*"}, "/app", true)).find("leaves it out"), std::string::npos);
+}
+
 TEST_F(ContextCopyTest, TheDigestIsOfAllButTimes) {
   const std::string before = digest(copy({"d"}, "/x", false));
   EXPECT_EQ(before.substr(0, 7), "sha256:");

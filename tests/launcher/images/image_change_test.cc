@@ -32,10 +32,13 @@ TEST(ImageChange, VariablesReplaceThoseOfTheirName) {
 
 TEST(ImageChange, TheRestIsAsInAContainerfile) {
   EXPECT_EQ(changed({}, "LABEL a=1 b=\"2 3\""), (Json{{"Labels", {{"a", "1"}, {"b", "2 3"}}}}));
-  EXPECT_EQ(
-      changed({}, "EXPOSE 80 53/udp 8000-8010"),
-      (Json{{"ExposedPorts",
-             {{"80/tcp", Json::object()}, {"53/udp", Json::object()}, {"8000-8010/tcp", Json::object()}}}}));
+  EXPECT_EQ(changed({}, "EXPOSE 80 53/udp 8000-8001 9000-9000/udp"),
+            (Json{{"ExposedPorts",
+                   {{"80/tcp", Json::object()},
+                    {"53/udp", Json::object()},
+                    {"8000/tcp", Json::object()},
+                    {"8001/tcp", Json::object()},
+                    {"9000/udp", Json::object()}}}}));
   EXPECT_EQ(changed({}, "VOLUME /a /b"),
             (Json{{"Volumes", {{"/a", Json::object()}, {"/b", Json::object()}}}}));
   EXPECT_EQ(changed({}, "VOLUME [\"/a b\"]"), (Json{{"Volumes", {{"/a b", Json::object()}}}}));
@@ -48,11 +51,32 @@ TEST(ImageChange, TheRestIsAsInAContainerfile) {
 
 TEST(ImageChange, WhatIsNotUnderstoodChangesNothing) {
   const Json before = {{"Cmd", {"sh"}}};
-  for (const char* instruction : {"",           "RUN x",         "CMD",         "CMD [1]",     "CMD [\"a\"",
-                                  "ENV",        "ENV A",         "ENV A=1 B",   "ENV =x",      "ENV A='x",
-                                  "EXPOSE",     "EXPOSE 0",      "EXPOSE 80/x", "EXPOSE 80-x", "EXPOSE 65536",
-                                  "VOLUME",     "VOLUME [\"\"]", "USER",        "WORKDIR",     "LABEL x",
-                                  "STOPSIGNAL", "SHELL bash",    "SHELL []"}) {
+  for (const char* instruction : {"",
+                                  "RUN x",
+                                  "CMD",
+                                  "CMD [1]",
+                                  "CMD [\"a\"",
+                                  "ENV",
+                                  "ENV A",
+                                  "ENV A=1 B",
+                                  "ENV =x",
+                                  "ENV A='x",
+                                  "EXPOSE",
+                                  "EXPOSE 0",
+                                  "EXPOSE 80/x",
+                                  "EXPOSE 80-x",
+                                  "EXPOSE 65536",
+                                  "EXPOSE 8010-8000",
+                                  "EXPOSE 1 0-2",
+                                  "EXPOSE 80-",
+                                  "VOLUME",
+                                  "VOLUME [\"\"]",
+                                  "USER",
+                                  "WORKDIR",
+                                  "LABEL x",
+                                  "STOPSIGNAL",
+                                  "SHELL bash",
+                                  "SHELL []"}) {
     Json config = before;
     const auto done = apply_change(config, instruction);
     EXPECT_FALSE(done) << instruction;
