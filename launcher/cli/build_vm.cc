@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +23,7 @@
 #include "launcher/host/run_tool.h"
 #include "launcher/images/context_copy.h"
 #include "launcher/vm/image_workload.h"
+#include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/pipe.h"
@@ -107,6 +109,17 @@ std::optional<std::string> listed(const BuildVmOptions& options, const std::stri
   tool.exit_status = &status;
   const auto said = run_tool(tool);
   return said && status == 0 ? std::optional(*said) : std::nullopt;
+}
+
+/// Nobody else's, who could read our command line, or the program's environment. Values have no bound but
+/// that of --env-file.
+Result<UniqueFd> file_of_variables(const std::vector<std::string>& environment) {
+  UniqueFd file(::memfd_create("variables", MFD_CLOEXEC));
+  if (!file) return errno_error("memfd_create");
+  std::string records;
+  for (const std::string& variable : environment) records += str_cat(variable, '\0');
+  LB_TRY(write_all(file.get(), as_bytes(records), 0));
+  return file;
 }
 
 /// As guest-init decides it (choose_kind()): what would boot by itself.
@@ -244,13 +257,15 @@ Result<void> BuildVm::unpack(const WriteTar& write) {
 }
 
 Result<void> BuildVm::run(const RunAction& action) {
-  std::vector<std::string> words = {"exec", "--user", action.user.empty() ? "0:0" : action.user, "--workdir",
-                                    action.directory};
-  for (const std::string& variable : action.environment) words.push_back(str_cat("--env=", variable));
+  std::vector<std::string> words = {"exec",      "--user",         action.user.empty() ? "0:0" : action.user,
+                                    "--workdir", action.directory, "--env-file",
+                                    "/dev/stdin"};
   words.insert(words.end(), {name_, "--"});
   words.insert(words.end(), action.command.begin(), action.command.end());
   LB_ASSIGN(ToolSpec tool, tool_of(words));
+  LB_ASSIGN(const UniqueFd variables, file_of_variables(action.environment));
   int status = 0;
+  tool.input = variables.get();
   tool.shows_all = true;
   tool.exit_status = &status;
   LB_TRY(run_tool(tool));

@@ -14,7 +14,7 @@ namespace layerboot::launcher {
 
 namespace {
 
-constexpr std::size_t kMaxEnvFileBytes = 1 << 20;
+constexpr std::size_t kMaxEnvFileBytes = 2 << 20;
 
 /// A variable without a value is handed on from our own environment; none where we have none either.
 std::optional<std::string> environment_entry(const std::string& text) {
@@ -24,9 +24,25 @@ std::optional<std::string> environment_entry(const std::string& text) {
   return str_cat(text, '=', value);
 }
 
+/// As /proc/PID/environ has it, and `env -0`: a value may have lines, and begin as it likes.
+Result<void> take_env_records(const std::string& file, std::string_view text, Options& options) {
+  while (!text.empty()) {
+    const std::string_view record = text.substr(0, text.find('\0'));
+    text.remove_prefix(std::min(text.size(), record.size() + 1));
+    if (record.empty()) continue;
+    // What is wrong may be a secret.
+    if (record.find('=') == std::string_view::npos || record.starts_with('='))
+      return fail(EINVAL, file, ": one of its records is no NAME=VALUE");
+    options.file_environment.emplace_back(record);
+  }
+  return {};
+}
+
 /// The lines of a file, as Docker's: NAME=VALUE or NAME, what begins with '#' is skipped, quotes are kept.
+/// One with a NUL in it is of records that end with such.
 Result<void> read_env_file(const std::string& file, Options& options) {
   LB_ASSIGN(const std::string text, read_file(file, kMaxEnvFileBytes));
+  if (text.contains('\0')) return take_env_records(file, text, options);
   for (std::string_view rest = text; !rest.empty();) {
     std::string_view line = rest.substr(0, rest.find('\n'));
     rest.remove_prefix(std::min(rest.size(), line.size() + 1));

@@ -192,12 +192,29 @@ class Planner {
     action.run.user = user_;
     action.run.directory = directory_;
     action.run.environment = variables_of_run();
+    LB_TRY(check_can_be_given(action.run));
     LB_TRY(count(action.run.command));
     LB_TRY(count(action.run.environment));
     LB_TRY(count(user_));
     LB_TRY(count(directory_));
     step_.said = said_;
     close_step();
+    return {};
+  }
+  /// No word and no variable of a program is larger: MAX_ARG_STRLEN of execve(2).
+  static Result<void> check_can_be_given(const RunAction& run) {
+    constexpr std::size_t kMaxWordBytes = (std::size_t{128} << 10) - 1;
+    for (const auto* list : {&run.command, &run.environment}) {
+      for (const std::string& word : *list) {
+        if (word.size() <= kMaxWordBytes) continue;
+        const bool is_variable = list == &run.environment;
+        return fail(
+            E2BIG,
+            is_variable ? str_cat("variable ", printable(word.substr(0, word.find('=')))) : "its command",
+            " is larger than the ", (kMaxWordBytes + 1) >> 10,
+            " KiB that a program can be given: COPY it as a file");
+      }
+    }
     return {};
   }
   [[nodiscard]] std::vector<std::string> variables_of_run() const {

@@ -124,6 +124,53 @@ grep -qF 'line 4: RUN echo said; exit 7: ended with exit status 7' "$state/err" 
 same "on standard output" "$(cat "$state/out")" ""
 nothing_left
 
+# What COPY, WORKDIR, rm and variables come to in an image with next to no programs.
+mkdir -p "$context/root/etc" "$context/root/srv/kept"
+echo named > "$context/root/etc/hosts"
+echo copied > "$context/file"
+chmod 751 "$context/root/srv"
+cat > "$context/Containerfile" << TEXT
+FROM $small
+ARG TOKEN
+COPY --chown=7:8 root/ /
+COPY file missing* /srv/
+RUN mkdir -p /srv/into && echo 'app:x:1234:1235::/:/bin/sh' >> /etc/passwd && rm -f /bin/test
+COPY file /srv/into
+USER app
+WORKDIR /srv/own/deep
+RUN for file in /proc/[0-9]*/cmdline; do cat "\$file"; done > /dev/null; echo "\$TOKEN" > /srv/own/deep/token; sleep 3
+WORKDIR /tmp/build
+TEXT
+TOKEN=$(printf 'two\nlines-of-a-secret') && export TOKEN
+build_vm -t small:1 --build-arg TOKEN > "$state/out" 2> "$state/err" &
+building=$!
+seen=
+while kill -0 $building 2> /dev/null; do
+  seen+=$(cat /proc/[0-9]*/cmdline 2> /dev/null | tr '\0' ' ' | grep -o 'lines-of-[a]-secret' || true)
+  sleep 0.2
+done
+wait $building || fail "$(cat "$state/err")"
+same "a secret in a command line" "$seen" ""
+unset TOKEN
+listing() { "$oci_mount" -q ls -l small:1 "$1" | awk -v name="$2" '$NF == name { print $1, $3, $4 }'; }
+same "a directory that was copied onto" "$(listing / srv)" "drwxr-x--x 7 8"
+same "a directory of USER's" "$(listing /srv own)" "drwxr-xr-x 1234 1235"
+same "a file in a directory that is there" "$("$oci_mount" -q cat small:1 /srv/into/file)" copied
+same "what the RUN was given" "$("$oci_mount" -q cat small:1 /srv/own/deep/token)" "$(printf 'two\nlines-of-a-secret')"
+grep -qF 'COPY --chown=7:8 root/ /: /etc/hosts is in no layer' "$state/err" || fail "no word of /etc/hosts: $(cat "$state/err")"
+grep -qF 'WORKDIR /tmp/build: what one machine has for itself' "$state/err" || fail "no word of /tmp: $(cat "$state/err")"
+
+# A host key that came with an image can be removed from it.
+layerboot run -q -d --wait --name keys --accel tcg -m 192m "${programs[@]}" "$small" -- sh -c 'mkdir -p /etc/ssh && echo key > /etc/ssh/ssh_host_rsa_key && sleep 1000' > /dev/null
+for ((i = 0; i < 300; ++i)); do layerboot exec keys -- ls /etc/ssh/ssh_host_rsa_key > /dev/null 2>&1 && break || sleep 0.2; done
+layerboot stop keys > /dev/null
+layerboot commit -q --oci-mount "$oci_mount" --keep-identity keys keys:1 > /dev/null
+layerboot rm keys > /dev/null
+same "the base's key" "$("$oci_mount" -q cat keys:1 /etc/ssh/ssh_host_rsa_key)" key
+printf 'FROM keys:1\nRUN rm /etc/ssh/ssh_host_rsa_key\n' > "$context/Containerfile"
+build_vm -t keys:2 > "$state/out" 2> "$state/err" || fail "$(cat "$state/err")"
+same "the base's key, once removed" "$("$oci_mount" -q ls keys:2 /etc/ssh)" ""
+
 # Stopped while a RUN goes on, by Ctrl-C and by a KILL, after which the next build clears up.
 printf 'FROM %s\nRUN true\nRUN echo sleeping; sleep 1000\n' "$small" > "$context/Containerfile"
 begin() {

@@ -162,6 +162,19 @@ TEST(RunOptions, RunTakesWhatDockersDoes) {
   EXPECT_EQ(options.labels, (std::vector<std::string>{"team=web", "old="}));
 }
 
+TEST(RunOptions, AnEnvFileMayBeOfRecords) {
+  const test::TempDir dir;
+  const std::string file = (dir.path() / "env").string();
+  const std::string text("A=two\nlines\0# B=\0", 17);
+  std::ofstream(file, std::ios::binary) << text;
+  EXPECT_EQ(parse({"exec", "--env-file", file.c_str(), "vm", "x"}).options->environment,
+            (std::vector<std::string>{"A=two\nlines", "# B="}));
+  std::ofstream(file, std::ios::binary) << std::string("secret\0", 7);
+  const auto refused = parse({"exec", "--env-file", file.c_str(), "vm", "x"});
+  EXPECT_FALSE(refused.options);
+  EXPECT_EQ(refused.text.find("secret"), std::string::npos) << refused.text;
+}
+
 TEST(RunOptions, ADockerEngine) {
   const auto plain = parse({"run", "--docker"});
   ASSERT_TRUE(plain.options) << plain.text;

@@ -233,7 +233,8 @@ TEST(BuildPlan, VariablesGrowToABound) {
   std::string again = "FROM a\n";
   for (int i = 0; i < 4; ++i) again += str_cat("ENV A=", large, '\n');
   EXPECT_EQ(planned(again).steps.size(), 1U) << "one takes the place of the other";
-  std::string runs = "FROM a\nENV A=" + large + "\n";
+  const std::string fits(100 << 10, 'v');
+  std::string runs = str_cat("FROM a\nENV A=", fits, " B=", fits, " C=", fits, '\n');
   for (int i = 0; i < 300; ++i) runs += "RUN x\n";
   EXPECT_NE(why_not(runs).find("more than 64 MiB"), std::string::npos) << why_not(runs);
 }
@@ -343,6 +344,11 @@ TEST(BuildPlan, WhatIsNotUnderstoodIsSaidWithItsLine) {
   };
   for (const auto& [text, said] : cases)
     EXPECT_NE(why_not(text).find(said), std::string::npos) << why_not(text);
+  const std::string large(std::size_t{128} << 10, 'x');
+  EXPECT_NE(why_not("FROM a\nENV LARGE=" + large + "\nRUN x").find("line 3: RUN x: variable LARGE is larger"),
+            std::string::npos);
+  EXPECT_NE(why_not("FROM a\nRUN " + large).find("its command is larger"), std::string::npos);
+  EXPECT_EQ(planned("FROM a\nENV LARGE=" + large).steps.size(), 1U) << "no program is given it here";
   for (const char* bad : {"RUN x\nFROM a", "ARG x=1", "FROM scratch", "FROM a b", "FROM a b c",
                           "FROM --platform=x a", "FROM a\nFROM b", "FROM $none", "FROM ''"})
     EXPECT_FALSE(base_of_build(parsed(bad), {})) << bad;
