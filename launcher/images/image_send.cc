@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include "launcher/host/output_place.h"
 #include "launcher/host/process_io.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/host/staging_directory.h"
@@ -92,18 +93,9 @@ mode_t mode_of_new_files() {
   return 0666 & ~mask;
 }
 
-/// From standard input into a file, or from a file to standard output.
-Result<void> copy_bytes(int from, int to) {
-  std::vector<std::byte> piece(std::size_t{1} << 20);
-  for (;;) {
-    LB_TRY(InterruptScope::check());
-    const ssize_t got = ::read(from, piece.data(), piece.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return errno_error("cannot read the archive");
-    if (got == 0) return {};
-    const auto put = write_next(to, std::span(piece).first(static_cast<std::size_t>(got)));
-    if (!put) return while_doing(put.error(), "cannot write the archive");
-  }
+Result<void> check_is_for_an_archive(int fd) {
+  if (::isatty(fd) != 1) return {};
+  return fail(EINVAL, "an archive is not for a terminal: say --output FILE, or send it to a pipe");
 }
 
 struct NamedImage {
@@ -239,16 +231,19 @@ Result<std::string> push_image(const StateDirs& dirs, const PushOptions& options
 
 Result<void> save_image(const StateDirs& dirs, const SaveOptions& options) {
   const InterruptScope interruptible;
-  const bool to_stdout = options.output.empty();
-  if (to_stdout && ::isatty(STDOUT_FILENO) == 1)
-    return fail(EINVAL, "an archive is not for a terminal: say --output FILE, or send it to a pipe");
+  if (options.output.empty()) LB_TRY(check_is_for_an_archive(STDOUT_FILENO));
   LB_ASSIGN(const HeldImage image, hold_image(dirs, options.reference));
   const bool is_docker = options.kind == ArchiveKind::kDocker;
   if (is_docker && image.entry.name.empty())
     return fail(EINVAL, "image ", options.reference,
                 " has no name, which Docker's archives need: layerboot tag gives it one");
+  OutputPlace place;
+  if (!options.output.empty()) {
+    LB_ASSIGN(place, open_output(options.output));
+  }
+  if (place.stream) LB_TRY(check_is_for_an_archive(place.stream.get()));
   LB_ASSIGN(const StagingDirectory staging,
-            StagingDirectory::create(to_stdout ? dirs.cache / "save" : fs::absolute(options.output)));
+            StagingDirectory::create(place.file.empty() ? dirs.cache / "save" : place.file));
   LB_TRY(write_layout_of(staging.path() / "layout", image));
   const std::string name = image.entry.name.empty() ? "" : str_cat(":", image.entry.name);
   const auto saved =
@@ -260,10 +255,13 @@ Result<void> save_image(const StateDirs& dirs, const SaveOptions& options) {
   if (!saved) return while_doing(saved.error(), "cannot save ", options.reference);
   const fs::path made = staging.path() / "archive";
   LB_ASSIGN(const UniqueFd file, open_path(made, O_RDONLY));
-  if (to_stdout) return copy_bytes(file.get(), STDOUT_FILENO);
+  if (place.file.empty()) {
+    const auto sent = copy_stream(file.get(), place.stream ? place.stream.get() : STDOUT_FILENO);
+    return sent ? sent : while_doing(sent.error(), "the archive");
+  }
   if (::fchmod(file.get(), mode_of_new_files()) != 0 || ::fsync(file.get()) != 0)
     return errno_error("cannot sync ", made.string());
-  return rename_durably(made, fs::absolute(options.output));
+  return rename_durably(made, place.file);
 }
 
 Result<std::vector<std::string>> load_images(const StateDirs& dirs, const LoadOptions& options) {
@@ -277,7 +275,8 @@ Result<std::vector<std::string>> load_images(const StateDirs& dirs, const LoadOp
     staging.emplace(std::move(made));
     file = staging->path() / "archive";
     LB_ASSIGN(const UniqueFd copy, open_path(file, O_WRONLY | O_CREAT | O_EXCL, 0600));
-    LB_TRY(copy_bytes(STDIN_FILENO, copy.get()));
+    const auto got = copy_stream(STDIN_FILENO, copy.get());
+    if (!got) return while_doing(got.error(), "the archive");
   }
   const std::string what = options.input.empty() ? "standard input" : options.input.string();
   auto contents = look_into(file, dirs.unpacked());

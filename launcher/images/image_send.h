@@ -29,7 +29,9 @@ enum class ArchiveKind { kOci, kDocker };
 
 struct SaveOptions {
   std::string reference;
-  std::filesystem::path output;  // appears whole or not at all; empty: standard output
+  /// Appears whole or not at all, at the end of symlinks; what is there and is no file is written to
+  /// (output_place.h). Empty: standard output.
+  std::filesystem::path output;
   ArchiveKind kind = ArchiveKind::kOci;
   bool show_progress = true;
 };

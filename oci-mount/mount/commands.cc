@@ -1,6 +1,7 @@
 #include "oci-mount/mount/commands.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -255,6 +256,11 @@ Result<int> write_diff(Options options, const DiffCommand& command) {
         lower, *reactor, upper, layer, command.compression,
         [](std::span<const std::byte> bytes) { return write_out(STDOUT_FILENO, bytes); });
     return quiet_about_broken_pipes(written ? Result<void>() : std::unexpected(written.error()));
+  }
+  struct stat st{};
+  if (::stat(command.output.c_str(), &st) == 0 && !S_ISREG(st.st_mode)) {
+    return fail(EINVAL, command.output.string(),
+                " is there and no file: without --output the layer goes to standard output");
   }
   LB_ASSIGN(const WrittenLayer written,
             write_layer_file(lower, *reactor, upper, layer, command.compression, command.output, index_dir));
