@@ -43,6 +43,8 @@ std::string label_of(const Json& config, const char* label) {
   return vm->is_string() && !vm->get<std::string>().empty() ? vm->get<std::string>() : "?";
 }
 
+constexpr std::string_view kOciManifest = "application/vnd.oci.image.manifest.v1+json";
+
 /// An image with private keys or a password's hash in it is not for others by mistake.
 Result<void> check_has_no_secrets(const StateDirs& dirs, const HeldImage& image) {
   LB_ASSIGN(const store::Image opened,
@@ -192,6 +194,30 @@ Taken taken_from(const StateDirs& dirs, const std::string& reference) {
   return {.platform = store::platform_text(image->config.platform)};
 }
 
+/// Standard input, or a file under another name. Gives `to`.
+Result<fs::path> bring_in(const fs::path& from, const fs::path& to) {
+  if (!from.empty()) {
+    std::error_code error;
+    LB_TRY(open_path(from, O_RDONLY));
+    fs::create_symlink(from, to, error);
+    if (error) return fail(error.value(), to.string());
+    return to;
+  }
+  LB_ASSIGN(const UniqueFd copy, open_path(to, O_WRONLY | O_CREAT | O_EXCL, 0600));
+  const auto got = copy_stream(STDIN_FILENO, copy.get());
+  if (!got) return while_doing(got.error(), "the archive");
+  return to;
+}
+
+/// With the digest that it has where that can be: not of Docker's manifests, which the store has converted.
+Result<std::string> take_in(const fs::path& store, PullOptions pull) {
+  pull.keeps_digest = pull.reference.starts_with("oci-archive:");
+  auto taken = pull_image(store, pull);
+  if (taken || !pull.keeps_digest || taken.error().code == EINTR) return taken;
+  pull.keeps_digest = false;
+  return pull_image(store, pull);
+}
+
 }  // namespace
 
 Result<std::string> push_image(const StateDirs& dirs, const PushOptions& options) {
@@ -242,15 +268,19 @@ Result<void> save_image(const StateDirs& dirs, const SaveOptions& options) {
     LB_ASSIGN(place, open_output(options.output));
   }
   if (place.stream) LB_TRY(check_is_for_an_archive(place.stream.get()));
-  LB_ASSIGN(const StagingDirectory staging,
-            StagingDirectory::create(place.file.empty() ? dirs.cache / "save" : place.file));
+  const fs::path target = place.file.empty() ? dirs.cache / "save" : place.file;
+  StagingDirectory::remove_leftovers(target);
+  LB_ASSIGN(const StagingDirectory staging, StagingDirectory::create(target));
   LB_TRY(write_layout_of(staging.path() / "layout", image));
   const std::string name = image.entry.name.empty() ? "" : str_cat(":", image.entry.name);
+  std::vector<std::string> words;
+  // Or layers that are not compressed would be.
+  if (!is_docker && image.entry.media_type == kOciManifest) words.emplace_back("--preserve-digests");
   const auto saved =
       carry_out({.store = dirs.store(),
                  .staging = staging.path(),
                  .destination = str_cat(is_docker ? "docker-archive:archive" : "oci-archive:archive", name),
-                 .words = {},
+                 .words = words,
                  .label = options.show_progress ? str_cat("saving ", options.reference) : ""});
   if (!saved) return while_doing(saved.error(), "cannot save ", options.reference);
   const fs::path made = staging.path() / "archive";
@@ -268,15 +298,14 @@ Result<std::vector<std::string>> load_images(const StateDirs& dirs, const LoadOp
   const InterruptScope interruptible;
   fs::path file = options.input.empty() ? fs::path() : fs::absolute(options.input);
   std::optional<StagingDirectory> staging;
-  if (options.input.empty()) {
-    if (::isatty(STDIN_FILENO) == 1)
-      return fail(EINVAL, "say --input FILE, or send an archive to standard input");
+  if (options.input.empty() && ::isatty(STDIN_FILENO) == 1)
+    return fail(EINVAL, "say --input FILE, or send an archive to standard input");
+  // skopeo takes what is behind a ':' for a tag.
+  if (options.input.empty() || file.string().contains(':')) {
+    StagingDirectory::remove_leftovers(dirs.cache / "load");
     LB_ASSIGN(auto made, StagingDirectory::create(dirs.cache / "load"));
     staging.emplace(std::move(made));
-    file = staging->path() / "archive";
-    LB_ASSIGN(const UniqueFd copy, open_path(file, O_WRONLY | O_CREAT | O_EXCL, 0600));
-    const auto got = copy_stream(STDIN_FILENO, copy.get());
-    if (!got) return while_doing(got.error(), "the archive");
+    LB_ASSIGN(file, bring_in(file, staging->path() / "archive"));
   }
   const std::string what = options.input.empty() ? "standard input" : options.input.string();
   auto contents = look_into(file, dirs.unpacked());
@@ -295,7 +324,7 @@ Result<std::vector<std::string>> load_images(const StateDirs& dirs, const LoadOp
     const Taken taken = taken_from(dirs, image.reference);
     pull.platform = taken.platform;
     pull.any_platform = taken.any_platform;
-    LB_ASSIGN(loaded.emplace_back(), pull_image(dirs.store(), pull));
+    LB_ASSIGN(loaded.emplace_back(), take_in(dirs.store(), pull));
   }
   return loaded;
 }

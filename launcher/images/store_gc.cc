@@ -1,4 +1,5 @@
 #include "launcher/images/store_gc.h"
+#include "launcher/host/staging_directory.h"
 
 #include <dirent.h>
 #include <sys/stat.h>
@@ -302,6 +303,7 @@ Result<GcReport> collect_garbage(const StateDirs& dirs) {
   LB_TRY(collect_indexes(dirs.index(), wanted_indexes, report));
   LB_TRY(collect_unpacked(dirs.unpacked(), wanted_archives, report));
   LB_TRY(collect_disks(dirs, report));
+  report.freed_bytes += StagingDirectory::remove_leftovers_in(dirs.cache);
   return report;
 }
 

@@ -27,14 +27,14 @@ struct GcReport {
   std::vector<std::string> doubtful;
 };
 
-/// Removes blobs that no image leads to, what broken-off pulls left, layer indexes of blobs that are in no
-/// place it knows, of local files and directories that are gone, and of directories over a week old, and tree
-/// indexes of layers without an index or as old. An image that a process reads is kept, also when index.json
-/// has forgotten it. Indexes and trees are caches: at worst one is built again. An image whose VM exists is
-/// in index.json still, as forget refuses it. Base disks go that no VM lies on, disks of modules after a
-/// week, and unpacked archives that no VM was made from and nobody reads. What can't be judged is kept: all
-/// that an artifact or a document of an unknown type names, and every blob while a document is damaged.
-/// REQUIRES: the store's lock is held.
+/// Removes blobs that no image leads to, what broken-off pulls, loads and saves left, layer indexes of blobs
+/// that are in no place it knows, of local files and directories that are gone, and of directories over a
+/// week old, and tree indexes of layers without an index or as old. An image that a process reads is kept,
+/// also when index.json has forgotten it. Indexes and trees are caches: at worst one is built again. An image
+/// whose VM exists is in index.json still, as forget refuses it. Base disks go that no VM lies on, disks of
+/// modules after a week, and unpacked archives that no VM was made from and nobody reads. What can't be
+/// judged is kept: all that an artifact or a document of an unknown type names, and every blob while a
+/// document is damaged. REQUIRES: the store's lock is held.
 Result<GcReport> collect_garbage(const StateDirs& dirs);
 
 }  // namespace layerboot::launcher

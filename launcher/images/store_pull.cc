@@ -36,6 +36,7 @@ struct Copy {
   const fs::path& staging;
   std::string source;
   bool into_store = false;  // blobs go straight there, and those that are there are not fetched
+  bool keeps_digest = false;
   std::optional<store::Platform> platform;
   std::uint64_t total_bytes = 0;  // 0: not known
   std::string label;              // of the progress; "": none
@@ -61,6 +62,7 @@ std::vector<std::string> copy_words(const Copy& copy, bool tls_verify) {
   }
   words.insert(words.end(), {"copy", "--quiet"});
   if (!tls_verify) words.emplace_back("--src-tls-verify=false");
+  if (copy.keeps_digest) words.emplace_back("--preserve-digests");
   if (copy.source.starts_with("docker-daemon:")) {
     if (const std::string host = docker_host(); !host.empty())
       words.insert(words.end(), {"--src-daemon-host", host});
@@ -145,6 +147,7 @@ Result<void> pull_from_registry(const fs::path& store, const PullSource& source,
                   .staging = staging.path(),
                   .source = found.source,
                   .into_store = true,
+                  .keeps_digest = false,
                   .platform = found.manifest ? std::optional<store::Platform>() : platform,
                   .total_bytes = found.manifest ? bytes_to_fetch(*found.manifest, findings) : 0,
                   .label = options.show_progress ? str_cat("pulling ", source.stored_name) : ""};
@@ -199,6 +202,7 @@ Result<void> take_in(const fs::path& store, const PullSource& source, const Pull
                   .staging = staging.path(),
                   .source = source.text,
                   .into_store = false,
+                  .keeps_digest = options.keeps_digest,
                   .platform = platform,
                   .total_bytes = 0,
                   .label = options.show_progress ? str_cat("taking in ", source.stored_name) : ""};

@@ -20,6 +20,7 @@ struct PullOptions {
   bool tls_verify = true;  // false: plain http, or a certificate nobody signed, is taken
   bool show_progress = true;
   bool keep_source = true;    // false: from there it can't be had again
+  bool keeps_digest = false;  // an Error where its manifest can't stay as it is; not from a registry
   bool any_platform = false;  // without `platform`: whatever it is for; not from a registry
 };
 

@@ -1,6 +1,7 @@
 // The way of an image out and back: pull, change, commit, push, and pulled into another store it is the same
 // tree; archives; and a build, by buildah. A real registry, on loopback.
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -120,6 +121,63 @@ TEST_F(ImageCircleTest, ArchivesOfBothKindsComeBackAsTheyWere) {
   const Outcome refused = elsewhere({"load", "-i", (dir_ / "no-archive").string()});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_NE(refused.err.find("no-archive"), std::string::npos) << refused.err;
+}
+
+/// Whose layers are not compressed, as skopeo would do by itself.
+TEST_F(ImageCircleTest, AnArchiveKeepsTheDigest) {
+  ImageBuilder image(store());
+  const std::string tar = TarBuilder().file("own", "plain").finish();
+  image.add_layer({"application/vnd.oci.image.layer.v1.tar", tar, sha256_text(tar)})
+      .write("docker.io/library/plain:1");
+  const auto digest_in = [](const Outcome& images) {
+    const auto list = Json::parse(images.out, nullptr, false);
+    return list.is_array() && list.size() == 1 ? list[0]["digest"].get<std::string>() : images.err;
+  };
+  // A name that skopeo would cut at its colon.
+  const std::string file = (dir_ / "plain:1.tar").string();
+  const Outcome saved = layerboot({"save", "-q", "-o", file, "plain:1"});
+  ASSERT_EQ(saved.exit_code, 0) << saved.err;
+  const Outcome loaded = elsewhere({"load", "-q", "-i", file});
+  EXPECT_EQ(loaded.out, "docker.io/library/plain:1\n") << loaded.err;
+  EXPECT_EQ(digest_in(elsewhere({"images", "--json"})), digest_in(layerboot({"images", "--json"})));
+  const Outcome none = elsewhere({"load", "-q", "-i", (dir_ / "none:1.tar").string()});
+  EXPECT_NE(none.err.find("none:1.tar"), std::string::npos) << none.err;
+}
+
+TEST_F(ImageCircleTest, AnOutputThatIsNoFileIsWrittenTo) {
+  push("one", "1");
+  ASSERT_EQ(layerboot({"pull", "-q", "--tls-verify=false", name("one")}).exit_code, 0);
+  ASSERT_EQ(::mkfifo((dir_ / "fifo").c_str(), 0600), 0);
+  fs::create_directory(dir_ / "elsewhere-file");
+  fs::create_symlink("elsewhere-file/archive", dir_ / "link");
+  std::string save;
+  for (const std::string& word : layerboot_words({"save", "-q", name("one"), "-o", ""})) save += word + " ";
+  const std::string at = dir_.path().string();
+  const Outcome done =
+      run_program({"sh", "-c",
+                   "cat " + at + "/fifo > " + at + "/from-fifo & " + save + at + "/fifo && wait && " + save +
+                       "/dev/stdout > " + at + "/from-stdout && " + save + at + "/link && " + save + at},
+                  dir_ / "cache");
+  EXPECT_NE(done.exit_code, 0) << "a directory";
+  EXPECT_NE(done.err.find(at), std::string::npos) << done.err;
+  EXPECT_TRUE(fs::is_fifo(dir_ / "fifo"));
+  EXPECT_TRUE(fs::is_symlink(dir_ / "link"));
+  for (const char* const file : {"from-fifo", "from-stdout", "elsewhere-file/archive"}) {
+    fs::remove_all(dir_ / "elsewhere");
+    EXPECT_EQ(elsewhere({"load", "-q", "-i", (dir_ / file).string()}).out, name("one") + "\n") << file;
+  }
+}
+
+/// Killed, they leave what they had made so far.
+TEST_F(ImageCircleTest, GcRemovesWhatLoadAndSaveHaveLeft) {
+  push("one", "1");
+  ASSERT_EQ(layerboot({"pull", "-q", "--tls-verify=false", name("one")}).exit_code, 0);
+  // As run_program() has the cache.
+  const fs::path left = dir_ / "cache/layerboot/.load.making-killed";
+  fs::create_directories(left);
+  write_text(left / "archive", "half of one");
+  EXPECT_EQ(layerboot({"gc"}).exit_code, 0);
+  EXPECT_FALSE(fs::exists(left));
 }
 
 TEST_F(ImageCircleTest, AnImageOfAnotherPlatformIsCarriedAsAnyOther) {

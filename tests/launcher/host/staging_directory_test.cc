@@ -40,6 +40,23 @@ TEST_F(Staging, CommitGivesTheNameAndLeavesNothingElse) {
   EXPECT_EQ(entries(scratch_), 1U);
 }
 
+/// Of a process that was killed.
+TEST_F(Staging, WhatNobodyOwnsIsRemoved) {
+  const auto owned = StagingDirectory::create(scratch_ / "target");
+  ASSERT_TRUE(owned);
+  write(scratch_ / ".target.making-killed/half", "x");
+  write(scratch_ / ".other.making-killed/half", "x");
+  write(scratch_ / ".target.making-longer-name/half", "x");
+  write(scratch_ / ".target.making-a-file", "x");
+  StagingDirectory::remove_leftovers(scratch_ / "target");
+  EXPECT_FALSE(std::filesystem::exists(scratch_ / ".target.making-killed"));
+  EXPECT_TRUE(std::filesystem::exists(owned->path()));
+  EXPECT_EQ(entries(scratch_), 4U);
+  EXPECT_GT(StagingDirectory::remove_leftovers_in(scratch_), 0U);
+  EXPECT_FALSE(std::filesystem::exists(scratch_ / ".other.making-killed"));
+  EXPECT_EQ(entries(scratch_), 3U);
+}
+
 TEST_F(Staging, TheFasterOfTwoWins) {
   auto slow = StagingDirectory::create(scratch_ / "target");
   ASSERT_TRUE(slow);
