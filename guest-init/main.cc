@@ -194,6 +194,7 @@ void bring_getty_keeper(const Start& start) {
   const int old_root = switch_root();
   steps.reached("initrd: root switched");
   link_modules();
+  index_modules_of_image();
   mount_into_root(options.shares, start.workload.tmpfs);
   if (!options.keep_resolver) use_resolver();
   leave_cards_to(network, start.systemd, start.udev);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -43,6 +44,27 @@ std::string modules_directory() {
   utsname system{};
   uname(&system);
   return std::string("/lib/modules/") + system.release + "/";
+}
+
+/// As deep as DKMS and the kernel's makefiles put them.
+bool holds_modules(const std::string& directory, int depth = 8) {
+  for (const auto& name : names_in(directory)) {
+    if (name.ends_with(".ko") || name.contains(".ko.")) return true;
+    if (depth > 0 && holds_modules(directory + "/" + name, depth - 1)) return true;
+  }
+  return false;
+}
+
+/// The program's exit status; below 0 where it did not run.
+int run_and_wait(const char* program, const char* argument) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    execl(program, program, argument, nullptr);
+    _exit(127);
+  }
+  int status = 0;
+  if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status)) return -1;
+  return WEXITSTATUS(status);
 }
 
 }  // namespace
@@ -95,6 +117,31 @@ void link_modules() {
   make_directories("/lib/modules");
   // Relative, so that it also leads there from outside of the image.
   if (symlink(("../.." + there).c_str(), here.c_str()) != 0) note("no modules in " + here + because());
+}
+
+std::vector<std::string> places_without_index(const std::string& directory) {
+  std::vector<std::string> places;
+  for (const char* place : kPlacesOfMore) {
+    if (access((directory + place).c_str(), F_OK) == 0) places.emplace_back(place);
+  }
+  if (places.empty()) return places;
+  const std::string index = "\n" + read_text(directory + "modules.dep");
+  std::erase_if(places, [&](const std::string& place) {
+    return index.contains("\n" + place + "/") || !holds_modules(directory + place);
+  });
+  return places;
+}
+
+void index_modules_of_image() {
+  const std::string directory = modules_directory();
+  if (places_without_index(directory).empty()) return;
+  const std::string release = directory.substr(directory.find_last_of('/', directory.size() - 2) + 1);
+  for (const char* program : {"/sbin/depmod", "/usr/sbin/depmod"}) {
+    if (access(program, X_OK) != 0) continue;
+    if (run_and_wait(program, release.substr(0, release.size() - 1).c_str()) == 0) return;
+    return say("depmod has failed: modules of the image are not in the index of " + directory);
+  }
+  say("modules of the image are not in the index of " + directory + ", and it has no depmod");
 }
 
 void load_module_of_root(int root, const std::string& name) {

@@ -1,8 +1,10 @@
 // Loads the initrd's modules for the devices there are.
 #pragma once
 
+#include <array>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "guest-init/module_index.h"
 
@@ -38,6 +40,17 @@ class ModuleLoader {
 /// Shows the running kernel's modules, which the launcher puts below /usr/lib, in /lib as well, in an image
 /// whose /lib is a directory of its own. REQUIRES: / is the image's root.
 void link_modules();
+
+/// Has the image's depmod(8) write the index of the running kernel's modules anew, where the image has
+/// brought modules of its own (DKMS, a build out of tree) that the launcher's index, which lies over the
+/// image's, does not know; a word where it has no such program. REQUIRES: / is the image's root.
+void index_modules_of_image();
+
+/// Where those lie, in the modules directory.
+inline constexpr std::array<const char*, 3> kPlacesOfMore = {"updates", "extra", "weak-updates"};
+/// Those of kPlacesOfMore in `directory`, with a '/' at its end, that hold modules of which its index knows
+/// none.
+[[nodiscard]] std::vector<std::string> places_without_index(const std::string& directory);
 
 /// Loads the module `name` and what it needs out of /lib/modules of the directory `root`, where it is and is
 /// not built in or loaded already.

@@ -80,6 +80,18 @@ same "/tmp" "$("$oci_mount" -q ls hello:1 /tmp)" ""
 layerboot history --json hello:1 > "$state/history"
 same "steps" "$(grep -o 'build --vm, line' "$state/history" | wc -l)" 3
 
+# A module that a RUN puts beside the kernel's is found by the next one, though the index is the launcher's.
+cat > "$context/Containerfile" << 'TEXT'
+ARG BASE
+FROM $BASE
+RUN here=/lib/modules/$(uname -r) && mkdir -p "$here/updates" && cp "$(find "$here/kernel/" -name 'dummy.ko*' | head -n 1)" "$here/updates/" && \
+    cd "$here/updates" && for file in dummy.ko*; do mv "$file" "mine${file#dummy}"; done
+RUN modinfo -F filename mine | grep /updates/
+TEXT
+build_vm -t module:1 --build-arg "BASE=$base" > "$state/out" 2> "$state/err" || fail "$(cat "$state/err")"
+nothing_left
+rm "$context/Containerfile"
+
 # Unchanged, it is there at once; another file is another image.
 start=$SECONDS
 same "the digest, again" "$(build_vm -t hello:2 --build-arg "BASE=$base" --build-arg WHO=world 2> "$state/err")" "$digest"
