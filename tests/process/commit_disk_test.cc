@@ -1,5 +1,6 @@
 // layerboot commit of a VM that has kept by itself what it wrote (--upper disk): the kernel's overlayfs on an
 // ext4, made here as guest-init makes it in the VM.
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/process/commit_fixture.h"
@@ -140,6 +141,11 @@ TEST_F(CommitDiskTest, DiffListsWhatWasChanged) {
     EXPECT_NE(listed.out.find(line), std::string::npos) << line << " is not in\n" << listed.out;
   EXPECT_EQ(listed.out.find("/left"), std::string::npos);
   EXPECT_EQ(oci_mount({"diff", "oci:" + (dir_ / "none").string(), disk("web")}).exit_code, 1);
+  ASSERT_EQ(::mkfifo((dir_ / "fifo").c_str(), 0600), 0);
+  const Outcome no_file =
+      oci_mount({"diff", "--layer", "--output", (dir_ / "fifo").string(), reference_, disk("web")});
+  EXPECT_NE(no_file.err.find("is there and no file"), std::string::npos) << no_file.err;
+  EXPECT_TRUE(fs::is_fifo(dir_ / "fifo"));
   fs::remove(vm("web") / "upper.image");
   const Outcome unknown = oci_mount({"diff", reference_, disk("web")});
   EXPECT_EQ(unknown.exit_code, 1);
