@@ -91,8 +91,9 @@ Result<Body> make_and_link(Place place, const Nature& nature) {
   LB_ASSIGN(body.fd, create_nameless_in(place.dir_fd, permissions));
   const Place self{body.fd.get(), ""};
   LB_TRY(set_owner_at(self, nature.uid, nature.gid));
-  // The change of owner has cleared these.
-  if ((permissions & kSetIdBits) != 0) LB_TRY(set_mode_at(self, nature.mode));
+  // The change of owner has cleared set-id bits, and a umask may have taken others.
+  LB_ASSIGN(body.st, stat_at(self));
+  if ((body.st.st_mode & kPermissionBits) != permissions) LB_TRY(set_mode_at(self, nature.mode));
   LB_TRY(link_nameless(body.fd.get(), place));
   LB_ASSIGN(body.st, stat_at(self));
   return body;

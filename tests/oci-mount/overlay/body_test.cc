@@ -128,13 +128,15 @@ TEST_P(BodyTest, IsMadeUnderItsNameOnlyWhereNothingIsToFollow) {
 
 TEST_P(BodyTest, GetsItsNameWhenItIsWhole) {
   if (!is_native()) GTEST_SKIP() << "a recorded one is made elsewhere";
-  const Nature nature{.mode = S_IFREG | 04640, .uid = 1000, .gid = 1001, .rdev = 0};
+  const mode_t umask_before = ::umask(077);
+  const Nature nature{.mode = S_IFREG | 04664, .uid = 1000, .gid = 1001, .rdev = 0};
   const auto body = make_body(GetParam(), Making::kByLink, at("name"), nature, {});
   ASSERT_TRUE(body) << body.error().describe();
   EXPECT_EQ(nature_of("name"), nature);
   EXPECT_EQ(body->st.st_nlink, 1U);
   EXPECT_EQ(body->st.st_ino, host("name").st_ino);
   const auto again = make_body(GetParam(), Making::kByLink, at("name"), nature, {});
+  ::umask(umask_before);
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error().code, EEXIST);
 }
