@@ -1,5 +1,7 @@
 #include "oci-mount/overlay/ledger.h"
 
+#include <algorithm>
+
 #include "oci-mount/base/disk_blocks.h"
 #include "oci-mount/overlay/file_rules.h"
 
@@ -36,6 +38,16 @@ void Ledger::remove_object(Node& node) {
   node.charge.bytes = 0;
 }
 
+/// What the client has allocated there itself is its own, and a tree of extents goes with the file.
+void Ledger::note_ahead(Node& node, const struct stat& st) {
+  const std::uint64_t end = block_end(static_cast<std::uint64_t>(st.st_size));
+  const std::uint64_t beyond = node.charge.allocated_bytes - std::min(node.charge.allocated_bytes, end);
+  node.charge.is_ahead = beyond > 0;
+  node.charge.gives_back = !node.file.keeps_ahead && beyond > node.charge.kept_ahead_bytes;
+  if (node.charge.gives_back && node.id != 0) ahead_.insert(node.id);
+  if (!node.charge.gives_back) ahead_.erase(node.id);
+}
+
 void Ledger::charge(Node& node, const struct stat& st) {
   const std::uint64_t allocated = allocated_bytes(st);
   if (node.is_regular() && tariff_.keeps_what_is_cut()) {
@@ -46,13 +58,7 @@ void Ledger::charge(Node& node, const struct stat& st) {
     if (st.st_size == 0 && allocated == 0) node.charge.kept_bytes = 0;
   }
   node.charge.allocated_bytes = allocated;
-  if (tariff_.allocates_ahead() && node.is_regular()) {
-    node.charge.is_ahead =
-        !node.file.keeps_ahead &&
-        allocated > block_end(static_cast<std::uint64_t>(st.st_size)) + node.charge.overhead_bytes;
-    if (node.charge.is_ahead && node.id != 0) ahead_.insert(node.id);
-    if (!node.charge.is_ahead) ahead_.erase(node.id);
-  }
+  if (tariff_.allocates_ahead() && node.is_regular()) note_ahead(node, st);
   const std::uint64_t bytes = charge_of(node, st);
   node.charge.unbooked_name_bytes = 0;
   if (bytes == node.charge.bytes) return;

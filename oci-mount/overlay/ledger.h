@@ -84,8 +84,8 @@ class Ledger {
   /// where there is none. settled() follows, or list_again() where it is not listed by then.
   NodePtr take_late() { return late_files_.take_first(); }
   void list_again(Node& file) { late_files_.list_again(file); }
-  /// Files in memory for which the host has allocated beyond their end: off the list. Each is on it again
-  /// when charge() finds it so; others are to be put back.
+  /// Files in memory for which the host would give back what is beyond their end (Charge::gives_back): off
+  /// the list. Each is on it again when charge() finds it so; others are to be put back.
   using Ahead = std::unordered_set<NodeId>;
   [[nodiscard]] Ahead take_ahead() { return std::exchange(ahead_, {}); }
   void list_ahead(Ahead files) { ahead_.merge(files); }
@@ -126,6 +126,7 @@ class Ledger {
 
  private:
   [[nodiscard]] std::uint64_t charge_of(const Node& node, const struct stat& st) const;
+  void note_ahead(Node& node, const struct stat& st);
   void remember(std::uint64_t host_ino, std::uint64_t charged_bytes);
 
   Tariff tariff_;

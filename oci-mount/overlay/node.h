@@ -67,14 +67,15 @@ struct KnownAttr {
 /// What the budget has booked for it (ledger.h).
 struct Charge {
   std::uint64_t bytes = 0;
-  std::uint64_t attribute_bytes = 0;  // of `bytes`, for attributes that st_blocks does not tell of
-  std::uint64_t allocated_bytes = 0;  // st_blocks, as last seen
-  std::uint64_t kept_bytes = 0;       // cut off the file, but not back (Tariff::keeps_what_is_cut)
-  bool is_ahead = false;              // blocks beyond the file's end (Tariff::allocates_ahead)
-  std::uint64_t overhead_bytes = 0;   // of `allocated_bytes`, known to be neither data nor beyond the end
-  bool grows_late = false;            // written to: the host may allocate more at write-back
-  bool is_listed = false;             // in LateFiles, at `listed_at`
-  std::uint64_t late_bytes = 0;       // what LateFiles counts for it, listed or not
+  std::uint64_t attribute_bytes = 0;   // of `bytes`, for attributes that st_blocks does not tell of
+  std::uint64_t allocated_bytes = 0;   // st_blocks, as last seen
+  std::uint64_t kept_bytes = 0;        // cut off the file, but not back (Tariff::keeps_what_is_cut)
+  bool is_ahead = false;               // blocks beyond the file's end (Tariff::allocates_ahead)
+  bool gives_back = false;             // these the host would give back
+  std::uint64_t kept_ahead_bytes = 0;  // of these, what it has kept when it was asked
+  bool grows_late = false;             // written to: the host may allocate more at write-back
+  bool is_listed = false;              // in LateFiles, at `listed_at`
+  std::uint64_t late_bytes = 0;        // what LateFiles counts for it, listed or not
   std::list<NodePtr>::iterator listed_at;
   std::size_t unbooked_name_bytes = 0;  // of a directory: names put into it since it was booked
 };

@@ -180,7 +180,7 @@ void Objects::end_freeing(Node& node, int fd, std::uint64_t hole_bytes) {
 
 void Objects::give_back_ahead(Node& node, int fd) {
   const auto& file = node.file;
-  if (!node.charge.is_ahead || file.changing > 0 || file.blocks.freeing > 0 || node.is_gone()) return;
+  if (!node.charge.gives_back || file.changing > 0 || file.blocks.freeing > 0 || node.is_gone()) return;
   // As it is now: all that has grown it has ended.
   auto st = stat_at({fd, ""});
   if (!st) return;
@@ -189,10 +189,9 @@ void Objects::give_back_ahead(Node& node, int fd) {
   static_cast<void>(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, kFarAhead));
   st = stat_at({fd, ""});
   if (!st) return;
-  // What is left is the file's tree of extents, and not to be asked for again.
   const std::uint64_t allocated = allocated_bytes(*st);
   const std::uint64_t data = block_end(static_cast<std::uint64_t>(st->st_size));
-  node.charge.overhead_bytes = allocated - std::min(allocated, data);
+  node.charge.kept_ahead_bytes = allocated - std::min(allocated, data);
   book(node, *st);
 }
 
@@ -202,11 +201,11 @@ Result<Quota::Reservation> Objects::reserve(std::uint64_t bytes, std::uint64_t i
   Ledger::Ahead files = ledger_.take_ahead();
   for (auto file = files.begin(); file != files.end() && !reserved; file = files.erase(file)) {
     const NodePtr node = nodes_.known(*file);
-    if (!node || !node->charge.is_ahead) continue;
+    if (!node || !node->charge.gives_back) continue;
     const auto fd = places_.file_fd(node);
     if (!fd) continue;
     give_back_ahead(*node, (*fd)->get());
-    if (!node->charge.is_ahead) reserved = ledger_.reserve(bytes, inodes);
+    if (!node->charge.gives_back) reserved = ledger_.reserve(bytes, inodes);
   }
   ledger_.list_ahead(std::move(files));
   return reserved;

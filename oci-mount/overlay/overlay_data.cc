@@ -189,7 +189,7 @@ void Overlay::book_growth(Node& node, int fd) {
   const auto st = stat_at({fd, ""});
   if (!st) return;
   parts_.objects.book(node, *st);
-  if (node.charge.is_ahead && quota().is_over()) parts_.objects.give_back_ahead(node, fd);
+  if (node.charge.gives_back && quota().is_over()) parts_.objects.give_back_ahead(node, fd);
 }
 
 Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::span<const iovec> from,
