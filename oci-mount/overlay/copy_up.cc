@@ -153,25 +153,31 @@ CopyUp::Made CopyUp::make_names_in(std::span<const Name> names, Place copy, bool
   return made;
 }
 
+/// The same of any names, as links of the copy at `copy`.
+CopyUp::Made CopyUp::link_names(std::span<const Name> names, Place copy, const NodePtr& node) {
+  Made made;
+  while (made.end && made.count < names.size()) {
+    const auto rest = names.subspan(made.count);
+    const auto other = std::ranges::find_if(
+        rest, [&](const Name& name) { return name.directory != rest.front().directory; });
+    auto some = make_names_in(rest.first(static_cast<std::size_t>(other - rest.begin())), copy, false, node);
+    made.count += some.count;
+    made.end = std::move(some.end);
+  }
+  return made;
+}
+
 /// All or none of them: a file whose names lead to different copies would be worse than none.
 Result<void> CopyUp::make_names(std::span<const Name> names, Place copy, const NodePtr& node) {
   if (names.empty()) return {};
   LB_ASSIGN(const HeldPlace first, places_.place_in(names[0].directory, names[0].name));
-  // The first gets the copy as it is, and the others are links of it.
-  auto done = make_names_in(names.first(1), copy, true, node);
-  std::size_t count = done.count;
-  while (done.end && count < names.size()) {
-    const auto rest = names.subspan(count);
-    const auto other = std::ranges::find_if(
-        rest, [&](const Name& name) { return name.directory != rest.front().directory; });
-    done =
-        make_names_in(rest.first(static_cast<std::size_t>(other - rest.begin())), first.get(), false, node);
-    count += done.count;
+  // The first gets the copy as it is.
+  LB_TRY(make_names_in(names.first(1), copy, true, node).end);
+  auto linked = link_names(names.subspan(1), first.get(), node);
+  if (!linked.end) {
+    for (const Name& name : names.first(1 + linked.count)) take_back(name);
   }
-  if (!done.end) {
-    for (const Name& name : names.first(count)) take_back(name);
-  }
-  return done.end;
+  return linked.end;
 }
 
 /// What can't be taken back stays a name of the copy, here as on the host; the next start makes the others.
@@ -229,11 +235,8 @@ Result<NodePtr> CopyUp::place_copy(tree::NodeId row, Place copy, const struct st
 void CopyUp::link_other_names(tree::NodeId row, const NodePtr& node) {
   const auto link = [&]() -> Result<void> {
     LB_ASSIGN(const auto names, names_of(row));
-    for (const Name& name : names) {
-      LB_ASSIGN(const HeldPlace from, places_.place_of(node));
-      LB_TRY(make_names_in({&name, 1}, from.get(), false, node).end);
-    }
-    return {};
+    LB_ASSIGN(const HeldPlace from, places_.place_of(node));
+    return link_names(names, from.get(), node).end;
   };
   if (const auto linked = link(); !linked) {
     log_warn("cannot give a file of the upper all of its names: ", linked.error().describe());

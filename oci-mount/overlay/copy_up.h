@@ -102,6 +102,7 @@ class CopyUp {
     Result<void> end;
   };
   Result<void> make_name(const Name& name, Place copy, bool moves, const NodePtr& node);
+  Made link_names(std::span<const Name> names, Place copy, const NodePtr& node);
   Made make_names_in(std::span<const Name> names, Place copy, bool moves, const NodePtr& node);
   Result<void> make_names(std::span<const Name> names, Place copy, const NodePtr& node);
   void take_back(const Name& name);

@@ -133,7 +133,7 @@ class Ledger {
   Quota quota_;
   LateFiles late_files_;
   LateGrowth late_growth_;
-  Ahead ahead_;  // Charge::is_ahead, of Nodes that have a number
+  Ahead ahead_;  // Charge::gives_back, of Nodes that have a number
   bool in_doubt_ = false;
   bool late_is_missed_ = false;  // files that nobody knows may grow late
   Burials* burials_ = nullptr;
