@@ -60,33 +60,37 @@ void ShareFs::reset() {
 
 // ---- nodes ---------------------------------------------------------------------------------------------
 
-/// What the client knows of it is what is there now, or ESTALE.
-Result<UniqueFd> ShareFs::open_node(ShareNode& node, int flags, Want want) {
-  // A name may lead to a fifo or a device by now: nothing is opened before it is known what it is.
-  if ((flags & (O_PATH | O_DIRECTORY)) == 0) {
-    LB_ASSIGN(const UniqueFd object, open_node(node, O_PATH, want));
-    return open_again(object.get(), flags);
-  }
-  UniqueFd opened;
+/// What the client knows of it is what is there now, or ESTALE. `flags` with O_PATH or O_DIRECTORY: its name
+/// may lead to a fifo or a device by now.
+Result<ShareFs::Reached> ShareFs::reach(ShareNode& node, int flags, Want want) {
+  Reached reached;
   if (node.held) {
-    opened = UniqueFd(::fcntl(node.held->get(), F_DUPFD_CLOEXEC, 0));
-    if (!opened) return fail(errno);
+    reached.fd = UniqueFd(::fcntl(node.held->get(), F_DUPFD_CLOEXEC, 0));
+    if (!reached.fd) return fail(errno);
   } else {
     LB_ASSIGN(const std::string path, ShareNodes::path(node));
     auto found = open_beneath(root_.get(), path.c_str(), flags, 0, OtherMounts::kEntered);
     // What is at its place has changed kind: as gone as if nothing were there.
     if (!found && has_changed_kind(found.error().code)) return fail(ESTALE);
-    if (!found) return found;
-    opened = *std::move(found);
+    if (!found) return std::unexpected(std::move(found).error());
+    reached.fd = *std::move(found);
   }
-  LB_ASSIGN(const Seen seen, look_at({opened.get(), ""}));
+  LB_ASSIGN(reached.seen, look_at({reached.fd.get(), ""}));
+  const Seen& seen = reached.seen;
   if (seen.identity != node.identity) return fail(ESTALE);
   LB_TRY(keeper_.check(seen.attr, want));
   // What was there at the start the sandbox has covered. Once for each object: a network's answers take long.
-  if (!node.is_served && seen.identity.mount != root_mount_ && is_on_kernel_file_system(opened.get()))
+  if (!node.is_served && seen.identity.mount != root_mount_ && is_on_kernel_file_system(reached.fd.get()))
     return fail(EACCES);
   node.is_served = true;
-  return opened;
+  return reached;
+}
+
+Result<UniqueFd> ShareFs::open_node(ShareNode& node, int flags, Want want) {
+  const bool is_harmless = (flags & (O_PATH | O_DIRECTORY)) != 0;
+  LB_ASSIGN(Reached reached, reach(node, is_harmless ? flags : O_PATH, want));
+  if (!is_harmless) return open_again(reached.fd.get(), flags);
+  return std::move(reached.fd);
 }
 
 Result<UniqueFd> ShareFs::open_directory(NodeId id, ShareNodePtr& node, Want want) {
@@ -290,12 +294,10 @@ Result<void> ShareFs::readdir(NodeId id, std::uint64_t cookie, bool with_nodes, 
   const std::lock_guard lock(mutex_);
   LB_ASSIGN(const ShareNodePtr directory, nodes_.find(id));
   if (!S_ISDIR(directory->identity.type)) return fail(ENOTDIR);
-  LB_ASSIGN(const UniqueFd fd, open_node(*directory, O_RDONLY | O_DIRECTORY, Want::kRead));
-  if (with_nodes) {
-    // Its names may be read and not looked up.
-    LB_ASSIGN(const Seen seen, look_at({fd.get(), ""}));
-    with_nodes = keeper_.check(seen.attr, Want::kSearch).has_value();
-  }
+  LB_ASSIGN(const Reached reached, reach(*directory, O_RDONLY | O_DIRECTORY, Want::kRead));
+  const UniqueFd& fd = reached.fd;
+  // Its names may be read and not looked up.
+  with_nodes = with_nodes && keeper_.check(reached.seen.attr, Want::kSearch).has_value();
   if (cookie > INT64_MAX) return fail(EINVAL);
   if (cookie != 0 && ::lseek(fd.get(), static_cast<off_t>(cookie), SEEK_SET) < 0) return fail(errno);
   alignas(dirent64) std::array<char, std::size_t{32} << 10> page;

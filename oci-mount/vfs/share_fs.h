@@ -110,6 +110,11 @@ class ShareFs final : public FileSystem {
 
   // ---- all of it runs under mutex_ ----
   // Nodes and names (share_fs.cc)
+  struct Reached {
+    UniqueFd fd;
+    Seen seen;
+  };
+  Result<Reached> reach(ShareNode& node, int flags, Want want);
   Result<UniqueFd> open_node(ShareNode& node, int flags, Want want = Want::kSee);
   Result<UniqueFd> open_directory(NodeId id, ShareNodePtr& node, Want want);
   Result<Seen> look(int directory_fd, std::string_view name);
