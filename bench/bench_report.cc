@@ -85,9 +85,8 @@ void write_latencies(std::ofstream& out, const Summary& summary) {
 }
 
 void write_queues(std::ofstream& out, const Summary& summary) {
-  out << "| work | one queue, op/s | two queues, op/s | ratio | goal | met | the host's own calls, one "
-         "thread and "
-         "two |\n|---|---|---|---|---|---|---|\n";
+  out << "| work | one queue, op/s | two queues, op/s | ratio | goal | met | the host's own "
+         "calls, one thread and two |\n|---|---|---|---|---|---|---|\n";
   for (const QueueGoal& goal : queue_goals()) {
     const Line* const one = find_line(summary, kTwoCores, goal.workload, goal.depth, 1);
     const Line* const two = find_line(summary, kTwoCores, goal.workload, goal.depth, 2);

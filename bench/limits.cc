@@ -77,6 +77,14 @@ std::byte* shared_memory(std::size_t size_bytes) {
   return memory == MAP_FAILED ? nullptr : static_cast<std::byte*>(memory);
 }
 
+/// A file that is made, written a page of and removed. False, with errno, where that fails.
+bool live_shortly(int directory, std::uint64_t number, const std::byte* page) {
+  const std::string name = str_cat("limit-", number);
+  const UniqueFd made(::openat(directory, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  return made && ::pwrite(made.get(), page, kPageBytes, 0) == static_cast<ssize_t>(kPageBytes) &&
+         ::unlinkat(directory, name.c_str(), 0) == 0;
+}
+
 struct Bench {
   Sequence sequence{1};
   Mapping source;  // in huge pages, as decoded spans are
@@ -119,12 +127,7 @@ struct Bench {
     const auto at = sequence.below(kTargetBytes / size) * size;
     return ::pwritev(target.get(), list.data(), 1, static_cast<off_t>(at)) == static_cast<ssize_t>(size);
   }
-  bool short_life(std::uint64_t number) {
-    const std::string name = str_cat("limit-", number);
-    const UniqueFd made(::openat(scratch.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-    return made && ::pwrite(made.get(), guest, kPageBytes, 0) == static_cast<ssize_t>(kPageBytes) &&
-           ::unlinkat(scratch.get(), name.c_str(), 0) == 0;
-  }
+  bool short_life(std::uint64_t number) { return live_shortly(scratch.get(), number, guest); }
   bool uring_read(std::uint64_t number, std::size_t size) {
     io_uring_sqe* const sqe = ::io_uring_get_sqe(&ring);
     ::io_uring_prep_read(sqe, file.get(), guest + (number % kSlots) * size, static_cast<unsigned>(size),
@@ -185,13 +188,9 @@ Result<LoadResult> measure_threads(int scratch, unsigned threads, unsigned milli
     std::vector<std::jthread> workers;
     for (const UniqueFd& directory : directories) {
       workers.emplace_back([&, fd = directory.get()] {
-        const std::string block(kPageBytes, 'b');
+        const std::vector<std::byte> page(kPageBytes);
         for (std::uint64_t done = 0; !is_over; ++done, ++count) {
-          const std::string name = str_cat("f", done);
-          const UniqueFd made(::openat(fd, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-          const bool well = made && ::pwrite(made.get(), block.data(), block.size(), 0) > 0 &&
-                            ::unlinkat(fd, name.c_str(), 0) == 0;
-          if (well) continue;
+          if (live_shortly(fd, done, page.data())) continue;
           code = errno;
           return;
         }
