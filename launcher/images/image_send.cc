@@ -24,6 +24,7 @@
 #include "oci-mount/base/progress.h"
 #include "oci-mount/store/docker_archive.h"
 #include "oci-mount/store/image.h"
+#include "oci-mount/store/media_types.h"
 #include "oci-mount/store/oci_json.h"
 #include "oci-mount/store/unpacked_archive.h"
 
@@ -42,8 +43,6 @@ std::string label_of(const Json& config, const char* label) {
   if (vm == nullptr) return {};
   return vm->is_string() && !vm->get<std::string>().empty() ? vm->get<std::string>() : "?";
 }
-
-constexpr std::string_view kOciManifest = "application/vnd.oci.image.manifest.v1+json";
 
 /// An image with private keys or a password's hash in it is not for others by mistake.
 Result<void> check_has_no_secrets(const StateDirs& dirs, const HeldImage& image) {
@@ -275,7 +274,8 @@ Result<void> save_image(const StateDirs& dirs, const SaveOptions& options) {
   const std::string name = image.entry.name.empty() ? "" : str_cat(":", image.entry.name);
   std::vector<std::string> words;
   // Or layers that are not compressed would be.
-  if (!is_docker && image.entry.media_type == kOciManifest) words.emplace_back("--preserve-digests");
+  if (!is_docker && image.entry.media_type == store::kOciManifestType)
+    words.emplace_back("--preserve-digests");
   const auto saved =
       carry_out({.store = dirs.store(),
                  .staging = staging.path(),

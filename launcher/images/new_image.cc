@@ -13,6 +13,7 @@
 #include "oci-mount/base/files.h"
 #include "oci-mount/store/blob.h"
 #include "oci-mount/store/compression.h"
+#include "oci-mount/store/media_types.h"
 
 namespace layerboot::launcher {
 
@@ -23,8 +24,6 @@ using store::Digest;
 using store::Json;
 
 constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
-constexpr const char* kManifestType = "application/vnd.oci.image.manifest.v1+json";
-constexpr const char* kConfigType = "application/vnd.oci.image.config.v1+json";
 constexpr std::string_view kLayerType = "application/vnd.oci.image.layer.v1.tar";
 
 bool is_there(const fs::path& path, std::uint64_t size_bytes) {
@@ -109,10 +108,12 @@ Result<Json> NewImage::add_document(const Json& document, const char* media_type
 }
 
 Result<std::string> NewImage::finish(const Json& config, const std::string& name) {
-  LB_ASSIGN(const Json config_descriptor, add_document(config, kConfigType));
-  const Json manifest = {
-      {"schemaVersion", 2}, {"mediaType", kManifestType}, {"config", config_descriptor}, {"layers", layers_}};
-  LB_ASSIGN(const Json descriptor, add_document(manifest, kManifestType));
+  LB_ASSIGN(const Json config_descriptor, add_document(config, store::kOciConfigType));
+  const Json manifest = {{"schemaVersion", 2},
+                         {"mediaType", store::kOciManifestType},
+                         {"config", config_descriptor},
+                         {"layers", layers_}};
+  LB_ASSIGN(const Json descriptor, add_document(manifest, store::kOciManifestType));
   IndexEntry entry;
   entry.name = name;
   LB_TRY(put_entry(store_, descriptor, entry));

@@ -5,14 +5,13 @@
 
 #include "oci-mount/base/printable.h"
 #include "oci-mount/store/json_document.h"
+#include "oci-mount/store/media_types.h"
 
 namespace layerboot::store {
 
 namespace {
 
 constexpr std::string_view kOciIndex = "application/vnd.oci.image.index.v1+json";
-constexpr std::string_view kOciManifest = "application/vnd.oci.image.manifest.v1+json";
-constexpr std::string_view kOciConfig = "application/vnd.oci.image.config.v1+json";
 constexpr std::string_view kDockerIndex = "application/vnd.docker.distribution.manifest.list.v2+json";
 constexpr std::string_view kDockerManifest = "application/vnd.docker.distribution.manifest.v2+json";
 constexpr std::string_view kDockerConfig = "application/vnd.docker.container.image.v1+json";
@@ -62,7 +61,7 @@ Result<void> check_kind(const Json& document, DocumentKind kind, std::string_vie
   }
   LB_ASSIGN(const std::string media_type, string_member(document, "mediaType", what));
   const bool index = kind == DocumentKind::kIndex;
-  const bool fits = media_type.empty() || media_type == (index ? kOciIndex : kOciManifest) ||
+  const bool fits = media_type.empty() || media_type == (index ? kOciIndex : kOciManifestType) ||
                     media_type == (index ? kDockerIndex : kDockerManifest);
   if (!fits) {
     return fail(EINVAL, what, ": is of type ", printable(media_type), ", not ",
@@ -107,7 +106,7 @@ bool is_old_docker_config(std::string_view type) {
          type == "text/plain" || type.empty();
 }
 
-bool is_config(std::string_view type) { return type == kOciConfig || type == kDockerConfig; }
+bool is_config(std::string_view type) { return type == kOciConfigType || type == kDockerConfig; }
 
 /// What goes along with an image in its index, and is none.
 Result<bool> is_artifact(const Json& descriptor, std::string_view what) {
@@ -153,7 +152,7 @@ Result<ManifestDescriptor> parse_index_entry(const Json& json, std::string_view 
     return fail(ENOTSUP, "its entry in the index has no mediaType; write it anew with: skopeo copy");
   if (ref.media_type == kOciIndex || ref.media_type == kDockerIndex) {
     entry.kind = DocumentKind::kIndex;
-  } else if (ref.media_type != kOciManifest && ref.media_type != kDockerManifest) {
+  } else if (ref.media_type != kOciManifestType && ref.media_type != kDockerManifest) {
     return fail(ENOTSUP, "it is of type ", printable(ref.media_type),
                 ", which is no image that can be read; convert it with: skopeo copy --format oci");
   }
