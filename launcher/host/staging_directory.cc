@@ -13,7 +13,8 @@
 #include <system_error>
 #include <vector>
 
-#include "oci-mount/base/disk_blocks.h"
+#include "launcher/host/disk_usage.h"
+#include "oci-mount/base/file_lock.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/remove_tree.h"
 
@@ -38,22 +39,8 @@ std::optional<UniqueFd> try_lock(const fs::path& directory) {
     if (errno == EWOULDBLOCK) return {};
     return UniqueFd();
   }
-  struct stat locked{};
-  struct stat there{};
-  const bool is_same = ::fstat(fd->get(), &locked) == 0 && ::lstat(directory.c_str(), &there) == 0 &&
-                       locked.st_dev == there.st_dev && locked.st_ino == there.st_ino;
-  if (!is_same) return {};
+  if (!is_still_at(fd->get(), directory)) return {};
   return *std::move(fd);
-}
-
-std::uint64_t bytes_below(const fs::path& directory) {
-  std::uint64_t sum = 0;
-  std::error_code error;
-  for (fs::recursive_directory_iterator at(directory, error), end; !error && at != end; at.increment(error)) {
-    struct stat st{};
-    if (::lstat(at->path().c_str(), &st) == 0 && S_ISREG(st.st_mode)) sum += allocated_bytes(st);
-  }
-  return sum;
 }
 
 /// Of those whose names `fits` takes.
@@ -69,7 +56,7 @@ std::uint64_t remove_unlocked(const fs::path& directory, const std::function<boo
     if (::lstat(path.c_str(), &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != ::geteuid()) continue;
     const auto lock = try_lock(path);
     if (!lock || !*lock) continue;
-    const std::uint64_t bytes = bytes_below(path);
+    const std::uint64_t bytes = disk_usage(path).value_or(DiskUsage()).size_bytes;
     if (remove_tree(path)) freed += bytes;
   }
   return freed;

@@ -22,7 +22,7 @@ class StagingDirectory {
 
   /// Removes those that nobody owns any more, of this user: beside `target`, and made for it.
   static void remove_leftovers(const std::filesystem::path& target);
-  /// The same of all targets in `directory`. Gives how many bytes of files were in them.
+  /// The same of all targets in `directory`. Gives how many bytes they took.
   static std::uint64_t remove_leftovers_in(const std::filesystem::path& directory);
 
   StagingDirectory(StagingDirectory&& other) noexcept

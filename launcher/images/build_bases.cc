@@ -7,16 +7,12 @@
 #include <string_view>
 #include <utility>
 
+#include "oci-mount/base/ascii.h"
 #include "oci-mount/base/str_cat.h"
 
 namespace layerboot::launcher {
 
 namespace {
-
-std::string lower(std::string text) {
-  std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
 
 /// Of FROM as it is written.
 struct WrittenFrom {
@@ -62,7 +58,7 @@ class Bases {
         platform = expand(from, std::string_view(flag).substr(kPlatform.size())).value_or("");
     }
     if (name) add({.written = std::string(written.image), .name = *name, .platform = std::move(platform)});
-    if (!written.stage.empty()) stages_.insert(lower(std::string(written.stage)));
+    if (!written.stage.empty()) stages_.insert(ascii_lower(std::string(written.stage)));
   }
   std::optional<std::string> expand(const Instruction& from, std::string_view word) {
     const auto words = globals_.words(word);
@@ -95,7 +91,7 @@ class Bases {
   }
 
   void add(BuildBase base) {
-    if (base.name.empty() || base.name == "scratch" || stages_.contains(lower(base.name))) return;
+    if (base.name.empty() || base.name == "scratch" || stages_.contains(ascii_lower(base.name))) return;
     if (std::ranges::find(found_.bases, base) == found_.bases.end()) found_.bases.push_back(std::move(base));
   }
 

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <optional>
 
+#include "oci-mount/base/ascii.h"
 #include "oci-mount/base/printable.h"
 #include "oci-mount/base/str_cat.h"
 
@@ -49,8 +49,7 @@ std::string_view escape_said(std::string_view comment) {
   comment = without_blanks(comment.substr(1));
   const auto equals = comment.find('=');
   if (equals == std::string_view::npos) return {};
-  std::string key(without_blanks(comment.substr(0, equals)));
-  std::ranges::transform(key, key.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string key = ascii_lower(std::string(without_blanks(comment.substr(0, equals))));
   return key == "escape" ? without_blanks(comment.substr(equals + 1)) : std::string_view();
 }
 
@@ -62,8 +61,7 @@ Result<Instruction> make_instruction(unsigned line, std::string_view text, Readi
   Instruction made;
   made.line = line;
   std::string_view rest = without_blanks(text);
-  made.word = take_word(rest);
-  std::ranges::transform(made.word, made.word.begin(), [](unsigned char c) { return std::toupper(c); });
+  made.word = ascii_upper(take_word(rest));
   if (is_strict && std::ranges::find(kKnown, made.word) == kKnown.end()) {
     std::string known;
     for (const std::string_view word : kKnown) known += str_cat(known.empty() ? "" : ", ", word);

@@ -15,6 +15,7 @@
 #include "launcher/images/store_index.h"
 #include "launcher/images/store_leftovers.h"
 #include "launcher/images/store_pull.h"
+#include "oci-mount/base/ascii.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/printable.h"
@@ -108,9 +109,8 @@ Result<std::string> copy_in(const StateDirs& dirs, const std::string& image, con
   tool.argv = buildah(dirs, std::move(words));
   tool.working_directory = scratch;
   tool.patience = kPatience;
-  LB_ASSIGN(std::string id, run_buildah(tool));
-  id.erase(id.find_last_not_of(" \n") + 1);
-  return id;
+  LB_ASSIGN(const std::string id, run_buildah(tool));
+  return std::string(trim_blanks(id));
 }
 
 Result<std::optional<CopiedBase>> copy_base(const StateDirs& dirs, const BuildOptions& options,
@@ -169,9 +169,9 @@ Result<std::string> run_build(const StateDirs& dirs, const BuildOptions& options
   tool.shows_all = true;
   tool.patience = kPatience;
   LB_TRY(run_buildah(tool));
-  LB_ASSIGN(std::string id, read_file(id_file, kMaxIdBytes));
-  id.erase(id.find_last_not_of(" \n") + 1);
-  return id.starts_with("sha256:") ? id : str_cat("sha256:", id);
+  LB_ASSIGN(const std::string text, read_file(id_file, kMaxIdBytes));
+  const std::string_view id = trim_blanks(text);
+  return id.starts_with("sha256:") ? std::string(id) : str_cat("sha256:", id);
 }
 
 /// The image of the store with that config, whole; nothing where there is none.

@@ -1,5 +1,4 @@
 #include "launcher/images/store_gc.h"
-#include "launcher/host/staging_directory.h"
 
 #include <dirent.h>
 #include <sys/stat.h>
@@ -12,6 +11,7 @@
 #include <system_error>
 
 #include "launcher/host/architecture.h"
+#include "launcher/host/staging_directory.h"
 #include "launcher/images/store_index.h"
 #include "launcher/images/store_leftovers.h"
 #include "launcher/vm/vm_config.h"
