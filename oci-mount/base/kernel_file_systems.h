@@ -4,7 +4,6 @@
 // its pages allow (proc(5)), and who writes /proc/sys/kernel/core_pattern runs programs as the host's root.
 #pragma once
 
-#include <cstdint>
 #include <string_view>
 
 namespace layerboot {

@@ -103,11 +103,11 @@ class ServedQueue {
   fuse::RequestCounts counts_;
   IdlePoll idle_poll_;
   std::size_t unpublished_bytes_ = 0;
-  std::size_t large_bytes_ = 0;  // that slots in work have beyond kSlotBytes
-  LogLimit breaks_;
+  std::size_t large_bytes_ = 0;                 // that slots in work have beyond kSlotBytes
   bool broken_ = false;                         // the ring made no sense; nothing more is taken from it
   bool wants_more_ = false;                     // a bound was reached: go on after the batch
   std::function<void(std::uint16_t)> stopped_;  // set while stopping
+  LogLimit breaks_;                             // of what is told of a ring that made no sense
 };
 
 }  // namespace layerboot::vfsd
