@@ -109,6 +109,17 @@ TEST_F(VfsdShareTest, ManyOpenFilesOutliveTheirNames) {
     nodes.push_back(made->nodeid);
   }
   EXPECT_TRUE(fs::is_empty(host()));
+  // All that is asked of them and done to them is done within the sandbox.
+  fuse_setattr_in change{};
+  change.valid = FATTR_MODE | FATTR_MTIME;
+  change.mode = 0600;
+  change.mtime = 1'000'000;
+  EXPECT_TRUE(client_->setattr(nodes[0], change));
+  const auto changed = client_->getattr(nodes[0]);
+  ASSERT_TRUE(changed) << changed.error().describe();
+  EXPECT_EQ(changed->nlink, 0U);
+  EXPECT_EQ(changed->mode & 07777, 0600U);
+  EXPECT_EQ(changed->mtime, 1'000'000U);
   for (int i = 0; i < kFiles; ++i)
     EXPECT_EQ(client_->read(nodes[static_cast<std::size_t>(i)], 0, 10).value_or(""), "f" + std::to_string(i));
   for (const auto one : nodes) {

@@ -40,7 +40,7 @@ constexpr std::array kAlways{
 /// Directories on the host. Of the ways to open, openat2 only, whose RESOLVE_ flags are used.
 constexpr std::array kToLookUp{SCMP_SYS(openat2),   SCMP_SYS(getdents64), SCMP_SYS(readlinkat),
                                SCMP_SYS(statx),     SCMP_SYS(lgetxattr),  SCMP_SYS(llistxattr),
-                               SCMP_SYS(fgetxattr), SCMP_SYS(flistxattr)};
+                               SCMP_SYS(fgetxattr), SCMP_SYS(flistxattr), SCMP_SYS(getxattr)};
 constexpr std::array kToWrite{
     SCMP_SYS(mkdirat),      SCMP_SYS(mknodat),   SCMP_SYS(symlinkat),    SCMP_SYS(linkat),
     SCMP_SYS(unlinkat),     SCMP_SYS(renameat),  SCMP_SYS(renameat2),    SCMP_SYS(fchmod),
@@ -138,7 +138,9 @@ Result<void> allow_only_serving(SeccompMode mode, ServingCalls calls) {
   if (calls.changes || calls.lookups) LB_TRY(allow(filter, kToLookUp));
   if (calls.changes) {
     LB_TRY(allow(filter, kToWrite));
-    LB_TRY(allow_if(filter, SCMP_SYS(ioctl), equal(1, FS_IOC_FIEMAP)));  // which blocks a file has
+    // Which blocks a file has, and whether it was told to have them.
+    LB_TRY(allow_if(filter, SCMP_SYS(ioctl), equal(1, FS_IOC_FIEMAP)));
+    LB_TRY(allow_if(filter, SCMP_SYS(ioctl), equal(1, FS_IOC_FSGETXATTR)));
   } else if (calls.image_files && !calls.lookups) {
     LB_TRY(allow(filter, std::array{SCMP_SYS(openat2)}));
   }
