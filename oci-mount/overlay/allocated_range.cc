@@ -5,14 +5,20 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <span>
+
+#include "oci-mount/overlay/file_rules.h"
+#include "oci-mount/overlay/tariff.h"
 
 namespace layerboot::overlay {
 
 namespace {
 
 constexpr unsigned kExtentsAtOnce = 32;
+/// Written to, it moves.
+constexpr std::uint32_t kTakesMore = FIEMAP_EXTENT_SHARED | FIEMAP_EXTENT_DATA_INLINE;
 
 /// Some of the extents of a file.
 class Extents {
@@ -43,19 +49,43 @@ std::int64_t allocated_until(int fd, std::uint64_t from, std::uint64_t end) {
   if (!extents) return -1;
   std::uint64_t at = from;
   for (const auto& extent : extents->all()) {
-    if (extent.fe_logical > at || (extent.fe_flags & FIEMAP_EXTENT_SHARED) != 0) break;
+    if (extent.fe_logical > at || (extent.fe_flags & kTakesMore) != 0) break;
     at = extent.fe_logical + extent.fe_length;
   }
   return static_cast<std::int64_t>(at);
 }
 
+/// A page of tmpfs goes on beyond the file's end; of other hosts nothing is known there.
+bool has_no_hole(int fd, std::uint64_t from, std::uint64_t end) {
+  const off_t hole = ::lseek(fd, static_cast<off_t>(from), SEEK_HOLE);
+  if (hole < 0) return false;
+  const auto until = static_cast<std::uint64_t>(hole);
+  return (host_kind_of(fd) == HostKind::kTmpfs ? block_end(until) : until) >= end;
+}
+
 }  // namespace
+
+std::uint64_t allocated_from(int fd, std::uint64_t from) {
+  const auto extents = Extents::of(fd, from, FIEMAP_MAX_OFFSET);
+  if (!extents) return 0;
+  std::uint64_t bytes = 0;
+  for (const auto& extent : extents->all()) {
+    const std::uint64_t end = extent.fe_logical + extent.fe_length;
+    bytes += end - std::min(end, std::max<std::uint64_t>(from, extent.fe_logical));
+  }
+  return bytes;
+}
+
+bool is_preallocated(int fd) {
+  struct fsxattr attributes{};
+  return ::ioctl(fd, FS_IOC_FSGETXATTR, &attributes) == 0 && (attributes.fsx_xflags & FS_XFLAG_PREALLOC) != 0;
+}
 
 bool is_allocated(int fd, std::uint64_t offset, std::uint64_t end) {
   std::uint64_t at = offset;
   for (unsigned seen = 0; at < end && seen < kMostExtents; seen += kExtentsAtOnce) {
     const std::int64_t until = allocated_until(fd, at, end);
-    if (until < 0) return ::lseek(fd, static_cast<off_t>(at), SEEK_HOLE) >= static_cast<off_t>(end);
+    if (until < 0) return has_no_hole(fd, at, end);
     if (static_cast<std::uint64_t>(until) <= at) return false;
     at = static_cast<std::uint64_t>(until);
   }

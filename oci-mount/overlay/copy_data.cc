@@ -162,11 +162,11 @@ Task<Result<Pin>> CopyUp::copy_file(Reactor& reactor, tree::NodeId row, std::uin
   const End end(*this, row);
   const auto& record = lower_.tree.node(row);
   const std::uint64_t length = std::min(data_size(row), data_bytes);
-  LB_CO_ASSIGN(const auto reserved,
-               ledger_.reserve(worst_copy_bytes(record, length) + names_and_attributes(row), 1));
+  Quota::Reservation reserved;  // outlives the copy
   WorkFile work;
   {
     const std::lock_guard lock(mutex_);
+    LB_CO_ASSIGN(reserved, objects_.reserve(worst_copy_bytes(record, length) + names_and_attributes(row), 1));
     work.place = places_.work_place();
   }
   LB_CO_ASSIGN(work.fd, create_regular_at(work.place.get(), 0600));
@@ -226,10 +226,11 @@ Task<Result<Pin>> CopyUp::fill(Reactor& reactor, Pin pin, std::uint64_t data_byt
   const End end(*this, node->lower);
   const auto& record = lower_.tree.node(node->lower);
   data_bytes = std::min(record.size_bytes, data_bytes);
-  LB_CO_ASSIGN(const auto reserved, ledger_.reserve(worst_copy_bytes(record, data_bytes), 0));
+  Quota::Reservation reserved;  // outlives the copying
   FdCache::Fd fd;
   {
     const std::lock_guard lock(mutex_);
+    LB_CO_ASSIGN(reserved, objects_.reserve(worst_copy_bytes(record, data_bytes), 0));
     LB_CO_ASSIGN(fd, begin_filling(node));
   }
   auto filled = co_await copy_data(reactor, node->lower, fd->get(), data_bytes);
@@ -291,9 +292,13 @@ Result<void> CopyUp::end_filling(Node& node, int fd, Result<void> filled, std::u
   // Filled, it has just been synced, and who could write to it waits for this.
   filled ? ledger_.settled(node) : ledger_.data_changed(node, DataChange::kAny);
   node.known.valid = false;
-  if (before.capability) LB_TRY(set_xattr_at(self, kCapabilityXattr, *before.capability, 0));
-  LB_TRY(set_times_at(self, {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.mtime}));
-  LB_TRY(objects_.recount_attributes(node, self));
+  // All of it, whatever fails: the data is the file's by now.
+  const auto also = [&filled](Result<void> done) {
+    if (filled && !done) filled = std::move(done);
+  };
+  if (before.capability) also(set_xattr_at(self, kCapabilityXattr, *before.capability, 0));
+  also(set_times_at(self, {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, before.mtime}));
+  also(objects_.recount_attributes(node, self));
   return filled;
 }
 

@@ -51,7 +51,7 @@ Result<NodePtr> CopyUp::directory_of(tree::NodeId row, Budget budget) {
 
 Result<NodePtr> CopyUp::copy_directory(const NodePtr& parent, const std::string& name, tree::NodeId row,
                                        Budget budget) {
-  LB_ASSIGN(const auto reserved, ledger_.reserve(ledger_.tariff().for_object(name.size()), 1, budget));
+  LB_ASSIGN(const auto reserved, objects_.reserve(ledger_.tariff().for_object(name.size()), 1, budget));
   const HeldPlace work = places_.work_place();
   if (::mkdirat(work.get().dir_fd, work.get().name, 0700) != 0) return fail(errno);
   const auto place = [&]() -> Result<NodePtr> {
@@ -78,7 +78,7 @@ Result<NodePtr> CopyUp::copy_directory(const NodePtr& parent, const std::string&
 /// Of a directory of the image that was removed before anything of it changed. Without a name, it goes with
 /// the client's last reference.
 Result<NodePtr> CopyUp::copy_removed(const NodePtr& node) {
-  LB_ASSIGN(const auto reserved, ledger_.reserve(ledger_.tariff().for_object(0), 1));
+  LB_ASSIGN(const auto reserved, objects_.reserve(ledger_.tariff().for_object(0), 1));
   const HeldPlace work = places_.work_place();
   if (::mkdirat(work.get().dir_fd, work.get().name, 0700) != 0) return fail(errno);
   const auto make = [&]() -> Result<UniqueFd> {
@@ -267,7 +267,7 @@ Result<NodePtr> CopyUp::copy_at_once(tree::NodeId row, Data data) {
   const auto name_bytes = lower_.tree.name_in_parent(row).size();
   const std::uint64_t bytes =
       ledger_.tariff().for_object(name_bytes, target.size()) + names_and_attributes(row);
-  LB_ASSIGN(const auto reserved, ledger_.reserve(bytes, 1));
+  LB_ASSIGN(const auto reserved, objects_.reserve(bytes, 1));
   const HeldPlace work = places_.work_place();
   LB_ASSIGN(const Body body,
             make_body(places_.keeping(), Making::kElsewhere, work.get(), nature_of(record), target));

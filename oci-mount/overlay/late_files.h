@@ -15,8 +15,11 @@ namespace layerboot::overlay {
 /// what came to nothing. Under the Overlay's lock, but for what says that it is lock-free.
 class LateFiles {
  public:
-  /// A listed file stays in memory while it has a name, so that it can be looked at; not beyond so many.
+  /// Beyond most of so many, who is going to write to one more waits.
   static constexpr std::size_t kMostFiles = 2048;
+  /// A listed file stays in memory while it has a name, so that it can be looked at; not beyond so many. More
+  /// than the above and all requests that are let through at once before it is reached.
+  static constexpr std::size_t kMostKept = 2 * kMostFiles;
   /// What may be allocated without being booked: a 32nd of the budget, and no less than this.
   static constexpr std::uint64_t kLeastBytes = 1U << 20;
   [[nodiscard]] static std::uint64_t most_bytes(std::uint64_t budget_bytes);
@@ -34,7 +37,7 @@ class LateFiles {
   /// One that was taken, and counts still, is the last of the list.
   void list_again(Node& file);
   /// Whether so many may stay in memory.
-  [[nodiscard]] bool has_room() const { return count_.load(std::memory_order_relaxed) <= kMostFiles; }
+  [[nodiscard]] bool has_room() const { return count_.load(std::memory_order_relaxed) <= kMostKept; }
 
   /// Lock-free. `forgotten_bytes`: what files that have left memory may take as well.
   enum class Fill { kLittle, kMuch, kTooMuch };

@@ -32,20 +32,32 @@ Quota::Reservation Ledger::remove_object_later(Node& node) {
 
 void Ledger::remove_object(Node& node) {
   late_files_.drop(node);
-  ahead_.erase(node.id);
+  set_gives_back(node, 0);
   quota_.settle_bytes(node.charge.bytes, 0);
   quota_.remove_inode();
   node.charge.bytes = 0;
 }
 
-/// What the client has allocated there itself is its own, and a tree of extents goes with the file.
+/// What the client has allocated there itself is its own, and a tree of extents goes with the file. By what a
+/// file with holes has, nobody sees how much of that is where.
 void Ledger::note_ahead(Node& node, const struct stat& st) {
+  auto& charge = node.charge;
   const std::uint64_t end = block_end(static_cast<std::uint64_t>(st.st_size));
-  const std::uint64_t beyond = node.charge.allocated_bytes - std::min(node.charge.allocated_bytes, end);
-  node.charge.is_ahead = beyond > 0;
-  node.charge.gives_back = !node.file.keeps_ahead && beyond > node.charge.kept_ahead_bytes;
-  if (node.charge.gives_back && node.id != 0) ahead_.insert(node.id);
-  if (!node.charge.gives_back) ahead_.erase(node.id);
+  const bool has_holes = charge.allocated_bytes > 0 && charge.allocated_bytes < end;
+  const std::uint64_t beyond =
+      has_holes ? charge.seen_ahead_bytes : charge.allocated_bytes - std::min(charge.allocated_bytes, end);
+  charge.is_ahead = beyond > 0 || has_holes;
+  const std::uint64_t kept = node.file.keeps_ahead ? beyond : std::min(beyond, charge.kept_ahead_bytes);
+  set_gives_back(node, beyond - kept);
+}
+
+void Ledger::set_gives_back(Node& node, std::uint64_t bytes) {
+  ahead_bytes_ += bytes - std::exchange(node.charge.gives_back_bytes, bytes);
+  if (bytes == 0) {
+    ahead_.erase(node.id);
+  } else if (node.id != 0) {
+    ahead_.insert(node.id);
+  }
 }
 
 void Ledger::charge(Node& node, const struct stat& st) {
@@ -76,7 +88,7 @@ void Ledger::meet(Node& node, const struct stat& st) {
 void Ledger::part(Node& node) {
   if (node.is_gone()) return;
   late_files_.drop(node);
-  ahead_.erase(node.id);
+  set_gives_back(node, 0);
   const std::uint64_t bytes = node.charge.bytes;
   if (node.charge.grows_late) {
     remember(node.host_ino, bytes);

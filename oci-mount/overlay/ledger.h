@@ -15,6 +15,7 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
 #include <string_view>
 #include <unordered_set>
 #include <utility>
@@ -84,11 +85,13 @@ class Ledger {
   /// where there is none. settled() follows, or list_again() where it is not listed by then.
   NodePtr take_late() { return late_files_.take_first(); }
   void list_again(Node& file) { late_files_.list_again(file); }
-  /// Files in memory for which the host would give back what is beyond their end (Charge::gives_back): off
-  /// the list. Each is on it again when charge() finds it so; others are to be put back.
+  /// Files in memory for which the host would give back what is beyond their end (gives_back_bytes): off the
+  /// list. Each is on it again when charge() finds it so; others are to be put back.
   using Ahead = std::unordered_set<NodeId>;
   [[nodiscard]] Ahead take_ahead() { return std::exchange(ahead_, {}); }
   void list_ahead(Ahead files) { ahead_.merge(files); }
+  /// What all these would give back. Lock-free.
+  [[nodiscard]] std::uint64_t ahead_bytes() const { return ahead_bytes_.load(std::memory_order_relaxed); }
   /// It is listed, and so is to stay in memory until it is settled; false where too many would.
   [[nodiscard]] bool keeps(const Node& file) const { return file.charge.is_listed && late_files_.has_room(); }
   [[nodiscard]] LateFiles::Fill late_fill() const;
@@ -127,13 +130,15 @@ class Ledger {
  private:
   [[nodiscard]] std::uint64_t charge_of(const Node& node, const struct stat& st) const;
   void note_ahead(Node& node, const struct stat& st);
+  void set_gives_back(Node& node, std::uint64_t bytes);
   void remember(std::uint64_t host_ino, std::uint64_t charged_bytes);
 
   Tariff tariff_;
   Quota quota_;
   LateFiles late_files_;
   LateGrowth late_growth_;
-  Ahead ahead_;  // Charge::gives_back, of Nodes that have a number
+  Ahead ahead_;  // Charge::gives_back_bytes, of Nodes that have a number
+  std::atomic<std::uint64_t> ahead_bytes_ = 0;
   bool in_doubt_ = false;
   bool late_is_missed_ = false;  // files that nobody knows may grow late
   Burials* burials_ = nullptr;

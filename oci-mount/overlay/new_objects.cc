@@ -24,7 +24,7 @@ Result<Quota::Reservation> reserve_for(Parts& parts, std::string_view name, cons
     // A symlink's target lies in an attribute as well.
     if (!object.target.empty()) bytes += tariff.for_attribute(kRecordedStatXattr, object.target.size());
   }
-  return parts.ledger.reserve(bytes, 1);
+  return parts.objects.reserve(bytes, 1);
 }
 
 }  // namespace
@@ -71,9 +71,9 @@ Result<NewObjects::Inheritance> NewObjects::inherit(const Ref& directory, NewObj
 Result<void> NewObjects::set_inherited_acls(Unnamed& made, const Inheritance& inheritance) {
   const auto& tariff = parts_.ledger.tariff();
   LB_ASSIGN(made.reserved,
-            parts_.ledger.reserve(tariff.for_attribute(kAccessAclXattr, inheritance.access_acl.size()) +
-                                      tariff.for_attribute(kDefaultAclXattr, inheritance.default_acl.size()),
-                                  0));
+            parts_.objects.reserve(tariff.for_attribute(kAccessAclXattr, inheritance.access_acl.size()) +
+                                       tariff.for_attribute(kDefaultAclXattr, inheritance.default_acl.size()),
+                                   0));
   for (const auto& [name, acl] : {std::pair{kAccessAclXattr, &inheritance.access_acl},
                                   std::pair{kDefaultAclXattr, &inheritance.default_acl}}) {
     if (acl->empty()) continue;
@@ -225,12 +225,14 @@ Result<NodePtr> NewObjects::make_beside_others(PartLock& lock, NodeId parent, st
     return make_body(parts_.places.keeping(), making, place.get(), inheritance.nature, object.target);
   });
   if (!body) return std::unexpected(std::move(body).error());
-  return name_new_node(ref.node, name, inheritance.nature, *std::move(body));
+  NodePtr node = name_new_node(ref.node, name, inheritance.nature, *std::move(body));
+  node->file.is_named_apart = making == Making::kByLink;
+  return node;
 }
 
 Result<NodePtr> NewObjects::make_nameless(NodeId parent, const NewObject& object) {
   LB_ASSIGN(const Ref ref, parts_.nodes.find_directory(parent));
-  LB_ASSIGN(const auto reserved, parts_.ledger.reserve(0, 1));
+  LB_ASSIGN(const auto reserved, parts_.objects.reserve(parts_.ledger.tariff().for_object(0), 1));
   LB_ASSIGN(const Inheritance inheritance, inherit(ref, object));
   LB_ASSIGN(Unnamed made, make_unnamed(inheritance, object));
   const NodePtr node = parts_.objects.make_node(made.nature, made.body.st);

@@ -70,9 +70,10 @@ struct Charge {
   std::uint64_t attribute_bytes = 0;   // of `bytes`, for attributes that st_blocks does not tell of
   std::uint64_t allocated_bytes = 0;   // st_blocks, as last seen
   std::uint64_t kept_bytes = 0;        // cut off the file, but not back (Tariff::keeps_what_is_cut)
-  bool is_ahead = false;               // blocks beyond the file's end (Tariff::allocates_ahead)
-  bool gives_back = false;             // these the host would give back
-  std::uint64_t kept_ahead_bytes = 0;  // of these, what it has kept when it was asked
+  bool is_ahead = false;               // there may be blocks beyond its end (Tariff::allocates_ahead)
+  std::uint64_t gives_back_bytes = 0;  // of these, what the host would give back
+  std::uint64_t kept_ahead_bytes = 0;  // what it has kept when it was asked
+  std::uint64_t seen_ahead_bytes = 0;  // of a file with holes: what was there when the host was asked
   bool grows_late = false;             // written to: the host may allocate more at write-back
   bool is_listed = false;              // in LateFiles, at `listed_at`
   std::uint64_t late_bytes = 0;        // what LateFiles counts for it, listed or not
@@ -121,7 +122,9 @@ struct FileState {
   std::uint32_t holes_made = 0;  // changes that `dense` and `is_written` may be older than
   BlocksInUse blocks;
   std::uint32_t changing = 0;      // requests that change its data without the lock
-  bool keeps_ahead = false;        // the client has allocated beyond its end
+  bool keeps_ahead = false;        // what is beyond its end is not to be given back
+  bool is_named_apart = false;     // made first, and named after: its first fdatasync(2) is to be an fsync(2)
+  bool is_written_out = false;     // a worker has the host write it, and is told the errors of that
   int write_error = 0;             // an errno of write-back that the client's fsync is still to be told
   std::optional<Filling> filling;  // while a metacopy gets its data
   LateWrites late_writes;

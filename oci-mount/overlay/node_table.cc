@@ -72,13 +72,14 @@ void NodeTable::add(const NodePtr& node) {
   }
   if (node->id >= kSpareIdBase) spares_[node->host_ino] = node->id;
   nodes_[node->id] = node;
-  loose_.emplace_back(node);
+  loose_.insert(node->id);
 }
 
 void NodeTable::pay_for(Node& node) { node.memory_share.set(node_bytes(node)); }
 
 void NodeTable::move(const NodePtr& node, const NodePtr& parent, std::string name) {
-  if (node->parent && --node->parent->holders.loaded_children == 0) loose_.emplace_back(node->parent);
+  if (node->parent && --node->parent->holders.loaded_children == 0 && known(node->parent->id) == node->parent)
+    loose_.insert(node->parent->id);
   if (!node->way.is_durable()) node->way.change();  // who syncs the old place right now does not sync this
   node->parent = parent;
   node->name = std::move(name);
@@ -88,7 +89,10 @@ void NodeTable::move(const NodePtr& node, const NodePtr& parent, std::string nam
 
 void NodeTable::erase(const NodePtr& node) {
   const auto known = nodes_.find(node->id);
-  if (known != nodes_.end() && known->second == node) nodes_.erase(known);
+  if (known != nodes_.end() && known->second == node) {
+    loose_.erase(node->id);
+    nodes_.erase(known);
+  }
   const auto spare = spares_.find(node->host_ino);
   if (spare != spares_.end() && spare->second == node->id) spares_.erase(spare);
 }

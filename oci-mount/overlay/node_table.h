@@ -11,8 +11,8 @@
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
-#include <vector>
 
 #include "oci-mount/base/result.h"
 #include "oci-mount/overlay/node.h"
@@ -76,9 +76,9 @@ class NodeTable {
   void pay_for(Node& node);
   /// Another parent and name, or none of both.
   void move(const NodePtr& node, const NodePtr& parent, std::string name);
-  /// Those that may be in memory for nothing since the last call: they came in, or lost their last child.
-  /// Some may have gone meanwhile.
-  using Loose = std::vector<std::weak_ptr<Node>>;
+  /// Of those in the table, which may be in memory for nothing since the last call: they came in, or lost
+  /// their last child.
+  using Loose = std::unordered_set<NodeId>;
   [[nodiscard]] Loose take_loose() { return std::exchange(loose_, {}); }
   /// The client does not reach the number any more. Nothing where another Node has it by now.
   void erase(const NodePtr& node);

@@ -113,7 +113,7 @@ Result<void> Objects::recount_attributes(Node& node, Place place) {
 
 Result<bool> Objects::set_mark(Node& node, std::string_view mark, std::size_t value_bytes,
                                const std::function<Result<void>(Place)>& set) {
-  LB_ASSIGN(const auto reserved, ledger_.reserve(ledger_.tariff().for_attribute(mark, value_bytes), 0));
+  LB_ASSIGN(const auto reserved, reserve(ledger_.tariff().for_attribute(mark, value_bytes), 0));
   LB_ASSIGN(const HeldPlace place, places_.place_of(node.shared_from_this()));
   if (auto done = set(place.get()); !done) {
     if (lacks_attribute_room(done.error())) return false;
@@ -178,34 +178,57 @@ void Objects::end_freeing(Node& node, int fd, std::uint64_t hole_bytes) {
 
 // ---- allocated ahead
 
-void Objects::give_back_ahead(Node& node, int fd) {
-  const auto& file = node.file;
-  if (!node.charge.gives_back || file.changing > 0 || file.blocks.freeing > 0 || node.is_gone()) return;
-  // As it is now: all that has grown it has ended.
-  auto st = stat_at({fd, ""});
+void Objects::book_data(Node& node, int fd) {
+  const auto st = stat_at({fd, ""});
   if (!st) return;
-  constexpr off_t kFarAhead = off_t{1} << 40;
-  const auto end = static_cast<off_t>(block_end(static_cast<std::uint64_t>(st->st_size)));
-  static_cast<void>(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, kFarAhead));
-  st = stat_at({fd, ""});
-  if (!st) return;
-  const std::uint64_t allocated = allocated_bytes(*st);
-  const std::uint64_t data = block_end(static_cast<std::uint64_t>(st->st_size));
-  node.charge.kept_ahead_bytes = allocated - std::min(allocated, data);
+  const std::uint64_t end = block_end(static_cast<std::uint64_t>(st->st_size));
+  if (ledger_.tariff().allocates_ahead() && allocated_bytes(*st) < end)
+    node.charge.seen_ahead_bytes = allocated_from(fd, end);
   book(node, *st);
 }
 
-Result<Quota::Reservation> Objects::reserve(std::uint64_t bytes, std::uint64_t inodes) {
-  auto reserved = ledger_.reserve(bytes, inodes);
-  if (reserved || !ledger_.tariff().allocates_ahead()) return reserved;
+/// What the client has preallocated is its own; and the host would take a file's capability away.
+bool Objects::is_to_keep_ahead(const Node& node, int fd) {
+  if (is_preallocated(fd)) return true;
+  if (node.file.no_capability || places_.keeping() != Keeping::kNative) return false;
+  const auto capability = get_xattr_at({fd, ""}, kCapabilityXattr);
+  return !capability || *capability;
+}
+
+void Objects::give_back_ahead(Node& node, int fd) {
+  auto& file = node.file;
+  if (node.charge.gives_back_bytes == 0 || file.changing > 0 || file.blocks.freeing > 0 || node.is_gone())
+    return;
+  file.keeps_ahead = is_to_keep_ahead(node, fd);
+  // As it is now: all that has grown it has ended.
+  const auto st = stat_at({fd, ""});
+  if (!st) return;
+  if (!file.keeps_ahead) {
+    constexpr off_t kFarAhead = off_t{1} << 40;
+    const auto end = static_cast<off_t>(block_end(static_cast<std::uint64_t>(st->st_size)));
+    static_cast<void>(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, kFarAhead));
+    // To the host that was a change of the file (file_modified() in fs/inode.c).
+    static_cast<void>(set_times_at({fd, ""}, {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, st->st_mtim}));
+  }
+  book_data(node, fd);
+  node.charge.kept_ahead_bytes += node.charge.gives_back_bytes;
+  book_data(node, fd);
+}
+
+Result<Quota::Reservation> Objects::reserve(std::uint64_t bytes, std::uint64_t inodes, Budget budget) {
+  auto reserved = ledger_.reserve(bytes, inodes, budget);
+  if (reserved || ledger_.ahead_bytes() == 0) return reserved;
+  if (bytes > ledger_.quota().available().bytes + ledger_.ahead_bytes()) return reserved;
   Ledger::Ahead files = ledger_.take_ahead();
-  for (auto file = files.begin(); file != files.end() && !reserved; file = files.erase(file)) {
+  for (auto next = files.begin(); next != files.end() && !reserved;) {
+    const auto file = next++;
     const NodePtr node = nodes_.known(*file);
-    if (!node || !node->charge.gives_back) continue;
-    const auto fd = places_.file_fd(node);
-    if (!fd) continue;
-    give_back_ahead(*node, (*fd)->get());
-    if (!node->charge.gives_back) reserved = ledger_.reserve(bytes, inodes);
+    if (node) {
+      if (const auto fd = places_.file_fd(node); fd) give_back_ahead(*node, (*fd)->get());
+      if (node->charge.gives_back_bytes > 0) continue;
+    }
+    files.erase(file);
+    reserved = ledger_.reserve(bytes, inodes, budget);
   }
   ledger_.list_ahead(std::move(files));
   return reserved;
@@ -294,9 +317,8 @@ void Objects::let_go_of_listings() {
 }
 
 void Objects::let_go_of_loose() {
-  for (const auto& loose : nodes_.take_loose()) {
-    NodePtr node = loose.lock();
-    if (node && nodes_.known(node->id) == node) release_if_unused(std::move(node));
+  for (const NodeId loose : nodes_.take_loose()) {
+    if (NodePtr node = nodes_.known(loose); node) release_if_unused(std::move(node));
   }
 }
 

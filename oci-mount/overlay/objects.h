@@ -43,6 +43,9 @@ class Objects {
   Result<Attr> owner_of(Node& node);
   /// Takes over what the host says of the object, and charges it.
   void book(Node& node, const struct stat& st);
+  /// The same of a file whose data has changed, as its descriptor shows it. Nothing where the host does not
+  /// say.
+  void book_data(Node& node, int fd);
   /// A directory has one more name: its times are old, and now and then it is looked at.
   void add_name(Node& directory, std::string_view name);
 
@@ -94,8 +97,10 @@ class Objects {
   // ---- what the host allocates beyond a file's end as it grows (Tariff::allocates_ahead)
   /// Gives it back, unless somebody changes the file's data at this moment, whose new end is not known yet.
   void give_back_ahead(Node& node, int fd);
-  /// Ledger::reserve(); where there is no room, files that nobody changes give back what is ahead of them.
-  Result<Quota::Reservation> reserve(std::uint64_t bytes, std::uint64_t inodes);
+  /// Ledger::reserve(), for all that is going to take space; where there is no room, files that nobody
+  /// changes give back what is ahead of them, if that can be enough.
+  Result<Quota::Reservation> reserve(std::uint64_t bytes, std::uint64_t inodes,
+                                     Budget budget = Budget::kKeep);
 
   // ---- out of it
   /// Whether a file that nobody holds, and that has further names, may leave memory with the one by which it
@@ -177,6 +182,7 @@ class Objects {
   Result<NodePtr> keep_by_name(const NodePtr& node, const NodePtr& directory, const std::string& name);
   Result<tree::NodeId> origin_of(const Node& directory, const std::string& name, Place place,
                                  const struct stat& st, Node& node);
+  bool is_to_keep_ahead(const Node& node, int fd);
   void close_ahead(Node& node);
   bool is_to_be_settled(Node& node);
   bool free_work_object(Node& node);

@@ -168,7 +168,7 @@ Result<void> Overlay::start_counted_session() {
 Result<void> Overlay::stop() {
   const std::lock_guard lock(parts_.mutex);
   LB_TRY(parts_.objects.settle_all(Objects::Late::kOnDisk));
-  if (!parts_.ledger.is_exact()) {
+  if (!parts_.ledger.is_exact() || parts_.ledger.is_to_count_on_disk()) {
     // Now most of it is in the host's memory; at the next start it may have to be read.
     const auto survey = count_on_disk(parts_.places.upper(), parts_.memory);
     if (!survey) return {};  // the next start counts

@@ -163,6 +163,7 @@ class Overlay final : public FileSystem {
   void recount_attributes(Node& node, Place place);
   static NodePtr first_not_durable(NodePtr node);
   Task<Result<void>> sync_names(Reactor& reactor, int directory_fd);
+  Task<Result<void>> error_told_to_worker(Reactor& reactor, Node& file);
   Task<Result<void>> sync_way(Reactor& reactor, NodePtr node, std::uint32_t changes);
 
   enum class Owner { kStays, kSet };

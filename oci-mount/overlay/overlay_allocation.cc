@@ -67,6 +67,21 @@ Task<Result<void>> Overlay::sync_way(Reactor& reactor, NodePtr node, std::uint32
   }
 }
 
+/// The host tells an error of write-back once by each descriptor: where a worker has had it write, that was
+/// told instead of this request.
+Task<Result<void>> Overlay::error_told_to_worker(Reactor& reactor, Node& file) {
+  for (;;) {
+    {
+      const std::lock_guard lock(parts_.mutex);
+      if (!file.file.is_written_out) {
+        const int error = std::exchange(file.file.write_error, 0);
+        co_return error == 0 ? Result<void>() : fail(error);
+      }
+    }
+    co_await parts_.settling.end_of_writing(reactor, file);
+  }
+}
+
 Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
   std::optional<Pin> pin;  // outlives the locks
   FdCache::Fd fd;
@@ -86,16 +101,16 @@ Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
     way_is_durable = first_not_durable(ref.node) == nullptr;
     changes = ref.node->way.changes;
     // The host's fdatasync(2) leaves out the names and marks that came since the last write of its inode.
-    if (!ref.node->way.is_durable()) data_only = false;
+    if (!ref.node->way.is_durable() || ref.node->file.is_named_apart) data_only = false;
   }
   if (pin->node()->is_directory()) {
     auto synced = co_await sync_names(reactor, fd->get());
     if (!synced) co_return synced;
   } else {
     auto synced = co_await reactor.fsync(fd->get(), data_only);
+    auto told = co_await error_told_to_worker(reactor, *pin->node());
     if (!synced) co_return std::unexpected(synced.error());
-    const std::lock_guard lock(parts_.mutex);
-    if (const int error = std::exchange(pin->node()->file.write_error, 0); error != 0) co_return fail(error);
+    if (!told) co_return told;
   }
   if (!way_is_durable) {
     auto way_synced = co_await sync_way(reactor, pin->node(), changes);
@@ -103,9 +118,10 @@ Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
   }
   const std::lock_guard lock(parts_.mutex);
   Node& node = *pin->node();
+  node.file.is_named_apart = false;
   if (node.is_regular() && !node.is_gone()) {
     // Only now has the host allocated what it had delayed, with blocks for its tree of extents on top.
-    if (auto st = stat_at({fd->get(), ""}); st) parts_.objects.book(node, *st);
+    parts_.objects.book_data(node, fd->get());
   }
   co_return Result<void>();
 }
@@ -119,7 +135,8 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   const NodePtr node = copied->node();
   FdCache::Fd fd;
   Result<Quota::Reservation> reserved;
-  co_await parts_.settling.room(reactor);
+  while (co_await parts_.settling.room(reactor)) {
+  }
   const bool frees = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0;
   const bool inserts = (mode & FALLOC_FL_INSERT_RANGE) != 0;
   const bool makes_hole = frees || inserts;
@@ -161,9 +178,7 @@ void Overlay::book_allocation(Node& node, int fd, std::uint64_t most_bytes) {
   node.file.forget_density();
   node.known.valid = false;
   if (node.is_gone()) return parts_.ledger.miss(fd, most_bytes);
-  const auto st = stat_at({fd, ""});
-  if (!st) return;
-  parts_.objects.book(node, *st);
+  parts_.objects.book_data(node, fd);
   parts_.ledger.data_changed(node, DataChange::kAny);
 }
 

@@ -21,6 +21,8 @@ Task<Result<Attr>> Overlay::setattr(Reactor& reactor, NodeId id, AttrChange chan
   if (!copied) co_return std::unexpected(copied.error());
   const NodePtr node = copied->node();
   if (change.size_bytes) {
+    while (co_await parts_.settling.room(reactor)) {
+    }
     auto cut = co_await truncate(reactor, node, *change.size_bytes);
     if (!cut) co_return std::unexpected(cut.error());
   }
@@ -234,13 +236,16 @@ Task<Result<void>> Overlay::setxattr(Reactor& reactor, NodeId id, std::string_vi
   if (name.starts_with("user.") && !node->is_regular() && !node->is_directory()) co_return fail(EPERM);
   LB_CO_ASSIGN(const HeldPlace place, parts_.places.place_of(node));
   const auto& tariff = parts_.ledger.tariff();
-  LB_CO_ASSIGN(const auto reserved, parts_.ledger.reserve(tariff.for_attribute(host_name, value.size()), 0));
+  LB_CO_ASSIGN(const auto reserved, parts_.objects.reserve(tariff.for_attribute(host_name, value.size()), 0));
   auto set = is_acl_xattr(name) ? set_acl(node, place.get(), name, value, kill_sgid)
                                 : set_xattr_at(place.get(), host_name, value, static_cast<int>(flags));
   if (name == kCapabilityXattr) {
     node->file.no_capability = false;
-    if (node->file.filling && set) node->file.filling->capability = value;
-    if (node->file.late_writes.under_way > 0 && set) node->file.late_writes.capability = value;
+    // A recorded upper's is an attribute that the host does not know, and leaves alone.
+    const bool is_the_hosts = parts_.places.keeping() == Keeping::kNative;
+    if (node->file.filling && set && is_the_hosts) node->file.filling->capability = value;
+    if (node->file.late_writes.under_way > 0 && set && is_the_hosts)
+      node->file.late_writes.capability = value;
   }
   recount_attributes(*node, place.get());  // what it took is booked at once
   co_return set;

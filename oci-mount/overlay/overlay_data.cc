@@ -112,7 +112,6 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
   grant.relies_on_blocks = asked.has_blocks || grant.growth_bytes == 0;
   if (!grant.relies_on_blocks) {
     auto reserved = parts_.objects.reserve(parts_.ledger.tariff().for_data(grant.growth_bytes), 0);
-    if (!reserved && end > block_end(attr.size_bytes)) return std::unexpected(std::move(reserved).error());
     if (!reserved) {
       grant.question = WriteGrant::Question::kBlocks;
       return grant;
@@ -152,10 +151,12 @@ Result<Overlay::WriteGrant> Overlay::grant_after_asking(const NodePtr& node, Wri
     LB_ASSIGN(grant, prepare_write(node, offset, length, writer, {.holes = true}));
   }
   if (grant.question == WriteGrant::Question::kNone) return grant;
-  // Behind the file's end there is the rest of its last block at most: it has that, if it has the block.
-  const std::uint64_t until = std::min(offset + length, grant.size_bytes);
+  const std::uint64_t end = offset + length;
+  // What the host has allocated ahead it may take back at any time.
+  const bool is_lasting = end <= block_end(grant.size_bytes) || !parts_.ledger.tariff().allocates_ahead() ||
+                          is_preallocated(fd->get());
   const std::uint64_t from = std::min(offset, block_start(grant.size_bytes));
-  if (!parts_.objects.rely_on_blocks(*node, grant.fd->get(), from, until)) return fail(ENOSPC);
+  if (!is_lasting || !parts_.objects.rely_on_blocks(*node, fd->get(), from, end)) return fail(ENOSPC);
   const PartLock lock(parts_.mutex);
   auto granted = prepare_write(node, offset, length, writer, {.holes = true, .has_blocks = true});
   if (!granted) parts_.objects.end_relying(*node, grant.fd->get());
@@ -186,10 +187,8 @@ void Overlay::settle_write(Node& node, WriteGrant& grant) {
 
 /// Over the budget, what the host has allocated ahead of the file's end is given back.
 void Overlay::book_growth(Node& node, int fd) {
-  const auto st = stat_at({fd, ""});
-  if (!st) return;
-  parts_.objects.book(node, *st);
-  if (node.charge.gives_back && quota().is_over()) parts_.objects.give_back_ahead(node, fd);
+  parts_.objects.book_data(node, fd);
+  if (node.charge.gives_back_bytes > 0 && quota().is_over()) parts_.objects.give_back_ahead(node, fd);
 }
 
 Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::span<const iovec> from,
@@ -237,7 +236,8 @@ Task<Result<std::size_t>> Overlay::write(Reactor& reactor, NodeId id, std::uint6
   auto copied = co_await parts_.copy_up.copy_up(reactor, id, CopyUp::kAllData);
   if (!copied) co_return std::unexpected(copied.error());
   const NodePtr node = copied->node();
-  co_await parts_.settling.room(reactor);
+  while (co_await parts_.settling.room(reactor)) {
+  }
   WriteGrant grant;
   {
     const PartLock lock(parts_.mutex);

@@ -95,6 +95,7 @@ Result<void> Overlay::unlink(NodeId parent, std::string_view name) {
   LB_TRY(check_name(name));
   {
     PartLock lock(parts_.mutex);
+    parts_.objects.ask_for_room();
     LB_ASSIGN(const bool removed, removal_.unlink_beside_others(lock, parent, name));
     if (removed) return {};
   }
@@ -115,6 +116,7 @@ Result<void> Overlay::remove(NodeId parent, std::string_view name, bool is_direc
   }
   {
     const std::lock_guard lock(parts_.mutex);
+    parts_.objects.ask_for_room();
     LB_TRY(removal_.remove(parent, name, is_directory, leftover));
   }
   if (leftover) Removal::discard(*leftover);
@@ -159,7 +161,7 @@ Result<void> Overlay::check_link(NodeId id, NodeId new_parent, std::string_view 
 Result<std::optional<Entry>> Overlay::link_now(const NodePtr& node, NodeId new_parent,
                                                std::string_view new_name) {
   LB_TRY(check_link(node->id, new_parent, new_name));
-  LB_TRY(parts_.ledger.reserve(parts_.ledger.tariff().for_name(new_name.size()), 0));
+  LB_TRY(parts_.objects.reserve(parts_.ledger.tariff().for_name(new_name.size()), 0));
   LB_ASSIGN(const Ref parent, parts_.nodes.find_directory(new_parent));
   LB_ASSIGN(const NodePtr directory, parts_.copy_up.directory(parent));
   LB_ASSIGN(const bool redirected, parts_.copy_up.redirect_data(*node));
@@ -207,6 +209,7 @@ Task<Result<void>> Overlay::rename(Reactor& reactor, NodeId parent, std::string_
   Hold other(*this);
   {
     const std::lock_guard lock(parts_.mutex);
+    parts_.objects.ask_for_room();
     LB_CO_TRY(parts_.nodes.find_directory(new_parent));
     LB_CO_TRY(hold_file_to_copy_up(parent, name, source.id));
     if (exchange) LB_CO_TRY(hold_file_to_copy_up(new_parent, new_name, other.id));

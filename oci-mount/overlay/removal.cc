@@ -166,7 +166,7 @@ Result<void> Removal::remove_name(const NodePtr& directory, const std::string& n
     Result<Quota::Reservation> whiteout;
     if (keep) {
       const auto bytes = parts_.ledger.tariff().for_name(name.size());
-      whiteout = parts_.ledger.reserve(bytes, 0, Budget::kMakesRoom);
+      whiteout = parts_.objects.reserve(bytes, 0, Budget::kMakesRoom);
     }
     LB_TRY(swap_for_whiteout(place.get(), work.get()));
     if (!keep) warn_of_leftover(unlink_at(work.get()));
@@ -185,7 +185,7 @@ Result<void> Removal::remove_row_name(const NodePtr& directory, const std::strin
   LB_TRY(parts_.directories.listing_of(directory));  // it may have been copied up just now
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(directory, name));
   LB_ASSIGN(const auto reserved,
-            parts_.ledger.reserve(parts_.ledger.tariff().for_name(name.size()), 0, Budget::kMakesRoom));
+            parts_.objects.reserve(parts_.ledger.tariff().for_name(name.size()), 0, Budget::kMakesRoom));
   LB_TRY(parts_.places.make_whiteout(place.get()));
   parts_.directories.put(*directory, name, whiteout_child());
   parts_.objects.add_name(*directory, name);

@@ -77,7 +77,7 @@ Result<Renaming::Before> Renaming::rename(NodeId parent, std::string_view name, 
   }
   const bool exchanges = (flags & RENAME_EXCHANGE) != 0;
   const bool new_name_grows = !exchanges && !to.found.exists();
-  if (new_name_grows) LB_TRY(parts_.ledger.reserve(parts_.ledger.tariff().for_name(new_name.size()), 0));
+  if (new_name_grows) LB_TRY(parts_.objects.reserve(parts_.ledger.tariff().for_name(new_name.size()), 0));
   LB_ASSIGN(const bool marked, mark_moved(from, to));
   if (!marked) return Before{.clear = nullptr, .fill = from.node};
   if (exchanges) {
@@ -160,7 +160,7 @@ Result<void> Renaming::make_opaque(const NodePtr& directory) {
 /// move, so that nothing but the host can fail in between.
 Result<void> Renaming::move_leaving_device(const Side& from, const Side& to) {
   LB_ASSIGN(const auto reserved,
-            parts_.ledger.reserve(parts_.ledger.tariff().for_object(from.name.size()), 1));
+            parts_.objects.reserve(parts_.ledger.tariff().for_object(from.name.size()), 1));
   LB_ASSIGN(auto made, new_objects_.make_unnamed({.mode = S_IFCHR, .uid = 0, .gid = 0, .rdev = 0}));
   const auto move = [&]() -> Result<Replaced> {
     LB_ASSIGN(Replaced replaced, prepare_to_replace(to));
@@ -304,7 +304,7 @@ Result<void> Renaming::move_over(const Side& from, const Side& to) {
   Result<Quota::Reservation> whiteout;
   if (from.found.lower_below != tree::kNoNode) {
     const auto bytes = parts_.ledger.tariff().for_name(from.name.size());
-    whiteout = parts_.ledger.reserve(bytes, 0, Budget::kMakesRoom);
+    whiteout = parts_.objects.reserve(bytes, 0, Budget::kMakesRoom);
   }
   LB_ASSIGN(Replaced replaced, prepare_to_replace(to));
   const HeldPlace kept = parts_.places.work_place();

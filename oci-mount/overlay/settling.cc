@@ -43,7 +43,11 @@ std::vector<Settling::WrittenOut> Settling::open_all(const Files& files) {
     // One that has lost its last name meanwhile and is not held is no more.
     if (file.node()->is_gone()) continue;
     auto fd = places_.file_fd(file.node());
-    if (!fd) return {};
+    if (!fd) {
+      for (const Pin& other : files.pins()) other.node()->file.is_written_out = false;
+      return {};
+    }
+    file.node()->file.is_written_out = true;
     next = {.fd = *std::move(fd),
             .holes_made = file.node()->file.holes_made,
             .written_until = std::nullopt,
@@ -54,25 +58,47 @@ std::vector<Settling::WrittenOut> Settling::open_all(const Files& files) {
 
 /// Allocated at the latest when the host has written it: some split extents only then. Where there are no
 /// descriptors for that, all of the file system is.
-bool Settling::bring_to_disk(std::vector<WrittenOut>& files) {
+bool Settling::bring_to_disk(const Files& files, std::vector<WrittenOut>& opened) {
   constexpr unsigned kBegin = SYNC_FILE_RANGE_WRITE;
   constexpr unsigned kWhole =
       SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-  if (files.empty()) {
+  if (opened.empty()) {
     return ::syncfs(own_root_ ? own_root_.get() : places_.upper().root_fd()) == 0;
   }
-  for (const auto& file : files) {
+  for (const auto& file : opened) {
     if (file.fd) static_cast<void>(::sync_file_range(file.fd->get(), 0, 0, kBegin));
   }
-  for (auto& file : files) {
+  for (std::size_t i = 0; i < opened.size(); ++i) {
+    WrittenOut& file = opened[i];
     if (!file.fd) continue;
     const int fd = file.fd->get();
-    if (::sync_file_range(fd, 0, 0, kWhole) == 0) {
-      file.written_until = first_unwritten(fd);
-    } else {
-      file.error = errno;
-    }
+    if (::sync_file_range(fd, 0, 0, kWhole) != 0) file.error = errno;
+    end_writing(*files.pins()[i].node(), file.error);
+    if (file.error == 0) file.written_until = first_unwritten(fd);
   }
+  return true;
+}
+
+/// What the host has told us, it tells no more by this descriptor, which is the one that the client's fsync
+/// goes by. At once, not when all others are written as well: who syncs the file waits for it.
+void Settling::end_writing(Node& file, int error) {
+  {
+    const PartLock lock(mutex_);
+    file.file.is_written_out = false;
+    if (error != 0) file.file.write_error = error;
+  }
+  std::unique_lock lock(state_mutex_);
+  const auto waiters = std::exchange(writing_waiters_, {});
+  lock.unlock();
+  wake(waiters);
+}
+
+/// False where nobody is at work on it, or not any more. Woken for any file, who waits looks again.
+bool Settling::wait_for_writing(Waiter waiter, const Node& file) {
+  const std::lock_guard state_lock(state_mutex_);
+  const PartLock lock(mutex_);
+  if (!file.file.is_written_out) return false;
+  writing_waiters_.push_back(waiter);
   return true;
 }
 
@@ -80,16 +106,12 @@ bool Settling::write_some_out() {
   const Files files = take(kFilesAtOnce, kBytesAtOnce);
   if (files.pins().empty()) return false;
   auto written_out = open_all(files);
-  return bring_to_disk(written_out) && settle(files, written_out) > 0;
+  return bring_to_disk(files, written_out) && settle(files, written_out) > 0;
 }
 
 /// False where it may still grow: the host could not be asked.
 bool Settling::settle_one(Node& file, const WrittenOut* written_out) {
-  if (written_out != nullptr && written_out->error != 0) {
-    // The host has told it, and tells it no more by this descriptor, which is the one that fsync goes by.
-    file.file.write_error = written_out->error;
-    return false;
-  }
+  if (written_out != nullptr && written_out->error != 0) return false;
   if (file.is_gone() || file.charge.is_listed) return true;
   if (written_out != nullptr && !written_out->fd) return false;
   file.known.valid = false;
@@ -146,6 +168,7 @@ void Settling::work() {
     std::unique_lock lock(state_mutex_);
     const auto waiters = std::exchange(waiters_, {});
     lock.unlock();
+    for (const auto& waiter : waiters) *waiter.has_come_on = true;
     wake(waiters);
   }
   submit_work();

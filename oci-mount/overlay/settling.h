@@ -44,12 +44,17 @@ class Settling {
   /// nothing.
   void keep_up();
 
-  /// co_await room(reactor), before a change of a file's data: waits while too much may be allocated late and
-  /// somebody is at work on it.
+  /// while (co_await room(reactor)) {}, before a change of a file's data: waits while too much may be
+  /// allocated late and somebody is at work on it. True when that has come on: others may have been first.
   class Room;
   [[nodiscard]] Room room(Reactor& reactor);
   /// Whether nobody would wait.
   [[nodiscard]] bool has_room() const { return ledger_.late_fill() != LateFiles::Fill::kTooMuch; }
+
+  /// co_await end_of_writing(reactor, file), after the client's fsync(2) of a file: what a worker was told of
+  /// its write-back meanwhile is in FileState::write_error then. REQUIRES: `file` stays.
+  class EndOfWriting;
+  [[nodiscard]] EndOfWriting end_of_writing(Reactor& reactor, const Node& file);
 
   /// Files that were taken off the list. Those of them that are not settled are listed again in the end.
   class Files {
@@ -85,13 +90,15 @@ class Settling {
   struct Waiter {
     Reactor& reactor;
     std::coroutine_handle<> handle;
+    bool* has_come_on = nullptr;  // set before it is woken, unless nobody works on
   };
 
   [[nodiscard]] Files take(std::size_t most_files, std::uint64_t most_bytes);
   /// False where none is listed, or none could be settled.
   bool write_some_out();
   [[nodiscard]] std::vector<WrittenOut> open_all(const Files& files);
-  [[nodiscard]] bool bring_to_disk(std::vector<WrittenOut>& files);
+  [[nodiscard]] bool bring_to_disk(const Files& files, std::vector<WrittenOut>& opened);
+  void end_writing(Node& file, int error);
   std::size_t settle(const Files& files, const std::vector<WrittenOut>& written_out);
   [[nodiscard]] bool settle_one(Node& file, const WrittenOut* written_out);
   void submit_work();
@@ -99,6 +106,7 @@ class Settling {
   void end_work();
   static void wake(const std::vector<Waiter>& waiters);
   bool wait(Waiter waiter);
+  bool wait_for_writing(Waiter waiter, const Node& file);
 
   Places& places_;
   Ledger& ledger_;
@@ -113,19 +121,43 @@ class Settling {
   std::condition_variable ended_;
   bool is_at_work_ = false;  // a worker is
   std::vector<Waiter> waiters_;
+  std::vector<Waiter> writing_waiters_;
 };
 
 class Settling::Room {
  public:
   Room(Settling& settling, Reactor& reactor) : settling_(settling), reactor_(reactor) {}
   [[nodiscard]] bool await_ready() const { return settling_.has_room(); }
-  bool await_suspend(std::coroutine_handle<> handle) { return settling_.wait({reactor_, handle}); }
+  bool await_suspend(std::coroutine_handle<> handle) {
+    return settling_.wait({.reactor = reactor_, .handle = handle, .has_come_on = &has_come_on_});
+  }
+  [[nodiscard]] bool await_resume() const noexcept { return has_come_on_; }
+
+ private:
+  Settling& settling_;
+  Reactor& reactor_;
+  bool has_come_on_ = false;
+};
+
+class Settling::EndOfWriting {
+ public:
+  EndOfWriting(Settling& settling, Reactor& reactor, const Node& file)
+      : settling_(settling), reactor_(reactor), file_(file) {}
+  [[nodiscard]] bool await_ready() const { return false; }
+  bool await_suspend(std::coroutine_handle<> handle) {
+    return settling_.wait_for_writing({.reactor = reactor_, .handle = handle}, file_);
+  }
   void await_resume() const noexcept {}
 
  private:
   Settling& settling_;
   Reactor& reactor_;
+  const Node& file_;
 };
+
+inline Settling::EndOfWriting Settling::end_of_writing(Reactor& reactor, const Node& file) {
+  return {*this, reactor, file};
+}
 
 inline Settling::Room Settling::room(Reactor& reactor) { return {*this, reactor}; }
 

@@ -72,7 +72,7 @@ Result<UniqueFd> create_regular_at(Place place, std::uint32_t mode) {
 }
 
 Result<UniqueFd> create_nameless_in(int dir_fd, std::uint32_t mode) {
-  return open_beneath({dir_fd, "."}, O_TMPFILE | O_RDWR, mode);
+  return open_beneath({dir_fd, "."}, O_TMPFILE | O_RDWR | O_NOATIME, mode);
 }
 
 Result<void> link_nameless(int fd, Place place) {

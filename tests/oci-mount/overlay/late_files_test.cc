@@ -70,7 +70,7 @@ TEST_F(LateFilesTest, ManyFilesAreTooMuchByAnyBudget) {
   add_up_to(LateFiles::kMostFiles);
   EXPECT_EQ(late_.fill(UINT64_MAX, 0), Fill::kTooMuch);
   EXPECT_TRUE(late_.has_room());
-  add_up_to(LateFiles::kMostFiles + 1);
+  add_up_to(LateFiles::kMostKept + 1);
   EXPECT_FALSE(late_.has_room()) << "as many may stay in memory";
   for (const NodePtr& listed : files) late_.drop(*listed);
   EXPECT_EQ(late_.fill(0, 0), Fill::kLittle);

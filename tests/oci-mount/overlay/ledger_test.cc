@@ -302,6 +302,24 @@ TEST_F(LedgerTest, WhatTheHostTakesBackLaterIsGivenBackWhenTheFileIsMet) {
   EXPECT_EQ(grown(ledger), static_cast<std::int64_t>(ledger.tariff().object(file(4))));
 }
 
+/// By the totals of a file with holes nobody sees it: it is looked at when nobody has it open any more.
+TEST_F(LedgerTest, AFileWithHolesMayHaveBlocksAhead) {
+  Ledger ledger = make(HostKind::kXfs);
+  const NodePtr sparse = node(S_IFREG);
+  ledger.add_object();
+  sparse->id = kUpperIdBase;
+  ledger.charge(*sparse, file(16, 400 * kBlock));
+  EXPECT_TRUE(sparse->charge.is_ahead);
+  EXPECT_EQ(ledger.ahead_bytes(), 0U) << "not known of any";
+  sparse->charge.seen_ahead_bytes = 8 * kBlock;
+  ledger.charge(*sparse, file(17, 400 * kBlock));
+  EXPECT_EQ(ledger.ahead_bytes(), 8U * kBlock);
+  EXPECT_TRUE(ledger.take_ahead().contains(sparse->id));
+  ledger.part(*sparse);
+  EXPECT_EQ(ledger.ahead_bytes(), 0U);
+  EXPECT_EQ(ledger.late_growth().all().size(), 1U) << "the host may take it back later";
+}
+
 TEST_F(LedgerTest, OtherHostsTakeNothingBack) {
   Ledger ledger = make(HostKind::kExt4);
   const NodePtr preallocated = node(S_IFREG);

@@ -169,6 +169,23 @@ TEST_F(NodeTableTest, MovingKeepsTheCountOfChildren) {
   EXPECT_GT(node->way.changes, changes) << "who syncs the old place now does not sync the new one";
 }
 
+/// By a client that moves one file to and fro, or removes what it has never looked at.
+TEST_F(NodeTableTest, WhatMayBeLooseIsNoMoreThanThereIs) {
+  const NodePtr a = add(kBorn, S_IFDIR);
+  const NodePtr b = add(kBorn + 1, S_IFDIR);
+  const NodePtr node = add(kBorn + 2, S_IFREG, a);
+  for (int i = 0; i < 1000; ++i) {
+    table_->move(node, b, "name");
+    table_->move(node, a, "name");
+  }
+  table_->move(node, nullptr, {});
+  table_->erase(node);
+  const auto loose = table_->take_loose();
+  EXPECT_LE(loose.size(), table_->all().size());
+  EXPECT_FALSE(loose.contains(node->id));
+  EXPECT_TRUE(loose.contains(a->id));
+}
+
 TEST_F(NodeTableTest, ErasingTakesNoOtherNode) {
   const NodePtr first = add(kBorn, S_IFREG);
   const NodePtr second = add(kBorn, S_IFREG);

@@ -67,7 +67,7 @@ TEST_P(BudgetTest, AppendsAndBlocksFarApart) {
   ASSERT_EQ(truncate_node(log, 0), 0);
   const auto sparse = make("sparse");
   EXPECT_EQ(until_refused(
-                6000, [&](int i) { return write_node(sparse, static_cast<std::uint64_t>(i) << 20, "s"); }),
+                20'000, [&](int i) { return write_node(sparse, static_cast<std::uint64_t>(i) << 19, "s"); }),
             ENOSPC);
   expect_held("far apart");
 }
@@ -103,6 +103,94 @@ TEST_P(BudgetTest, AnAppendWithinTheLastBlockNeedsNoSpace) {
   }
   EXPECT_EQ(write_node(node, 3 * kBlockBytes, "c"), ENOSPC) << "that needs a block";
   expect_held("appended");
+}
+
+/// A file of less than 4 KiB has no more than a part of that where the host's blocks are smaller.
+TEST_P(BudgetTest, WhatTheLastBlockHasNoRoomForNeedsSpace) {
+  constexpr int kFiles = 1200;
+  std::vector<vfs::NodeId> files;
+  for (int i = 0; i < kFiles; ++i) {
+    files.push_back(make(numbered("small", i)));
+    ASSERT_EQ(write_node(files.back(), 0, std::string(500, 's')), 0);
+  }
+  ASSERT_TRUE(wait(fs->syncfs(*driver->reactor)));
+  fill();
+  for (const auto file : files) static_cast<void>(write_node(file, 500, std::string(3500, 'l')));
+  expect_held("small files that have grown");
+}
+
+TEST_P(BudgetTest, WhatIsPreallocatedIsThereForItsFile) {
+  constexpr std::uint64_t kLogBytes = 4 * kMiB;
+  const auto log = make("log");
+  ASSERT_EQ(write_node(log, 0, "a log"), 0);
+  ASSERT_EQ(allocate(log, FALLOC_FL_KEEP_SIZE, 0, kLogBytes), 0);
+  driver->release(log);
+  ASSERT_TRUE(fs->stop());
+  start();
+  const auto again = driver->acquire("log");
+  fill();
+  for (std::uint64_t at = 5; at + 64U * 1024 < kLogBytes; at += 64U * 1024) {
+    const int code = write_node(again, at, std::string(64U * 1024, 'l'));
+    const std::string_view host = GetParam();
+    // btrfs is charged for its checksums as well, and tmpfs does not say what it has beyond a file's end.
+    if (host.starts_with("ext4") || host == "xfs") {
+      ASSERT_EQ(code, 0) << at;
+    } else {
+      ASSERT_TRUE(code == 0 || code == ENOSPC) << code;
+    }
+  }
+  EXPECT_EQ(sync_node(again), 0);
+  expect_held("a log that is preallocated");
+}
+
+/// What gives it back is as it was, and who needs it need not be a write.
+TEST_P(BudgetTest, WhatIsAllocatedAheadIsThereForAllAndLeavesNoTrace) {
+  const auto idle = make("idle");
+  const auto program = make("program");
+  for (std::uint64_t at = 0; at < 5 * kMiB / 2; at += 256U << 10) {
+    ASSERT_EQ(write_node(idle, at, std::string(256U << 10, 'i')), 0);
+    ASSERT_EQ(write_node(program, at, std::string(256U << 10, 'p')), 0);
+  }
+  const std::string capability("\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+  ASSERT_EQ(driver->setxattr("program", "security.capability", capability), 0);
+  vfs::AttrChange old;
+  old.mtime = vfs::TimeChange{.now = false, .time = {1'000'000, 0}};
+  ASSERT_EQ(driver->setattr("idle", old), 0);
+  ASSERT_EQ(driver->setattr("program", old), 0);
+  ASSERT_TRUE(wait(fs->syncfs(*driver->reactor)));
+  // No more than df says that there is, and none of it by the writes that are known to ask for it.
+  for (int i = 0; i < kDirectories && fs->statfs()->blocks_free * kBlockBytes > 2 * kMiB; i += 100)
+    ASSERT_EQ(driver->write(str_cat(i, "/f"), 0, "x"), 0) << i << " of " << fs->statfs()->blocks_free;
+  for (int i = 0; fs->statfs()->blocks_free * kBlockBytes > kMiB; ++i) {
+    ASSERT_EQ(driver->mkdir(numbered("d", i)), 0) << fs->statfs()->blocks_free;
+    ASSERT_EQ(driver->setxattr(numbered("d", i), "user.a", std::string(500, 'a')), 0);
+  }
+  fill();
+  for (const auto* const name : {"idle", "program"}) {
+    EXPECT_EQ(driver->attr(name).mtime.sec, 1'000'000) << name;
+    EXPECT_EQ(driver->attr(name).size_bytes, 5 * kMiB / 2) << name;
+  }
+  const auto kept = fs->getxattr(program, "security.capability");
+  EXPECT_TRUE(kept && *kept == capability);
+  expect_held("what was ahead");
+}
+
+/// By what a file with holes has, nobody sees what of that is ahead of it.
+TEST_P(BudgetTest, WhatIsAheadOfFilesWithHolesIsBookedOff) {
+  std::vector<vfs::NodeId> files;
+  for (int i = 0; i < 3; ++i) {
+    files.push_back(make(numbered("sparse", i)));
+    ASSERT_EQ(truncate_node(files.back(), 256 * kMiB), 0);
+    for (std::uint64_t piece = 0; piece < 32; ++piece)
+      ASSERT_EQ(write_node(files.back(), 256 * kMiB + (piece << 16), std::string(1U << 16, 's')), 0);
+    ASSERT_EQ(sync_node(files.back()), 0);
+  }
+  for (const auto file : files) driver->release(file);
+  ASSERT_TRUE(fs->stop());
+  start();
+  const std::uint64_t noted = used();
+  start();  // after no stop: what is there is counted
+  EXPECT_EQ(noted, used()) << "the stop's word is what a count finds";
 }
 
 /// Two clients make one file longer where there is no room for what the host allocates ahead of it.
@@ -317,7 +405,12 @@ TEST_P(BudgetTest, NobodyReliesOnBlocksThatAreBeingFreed) {
   if (host_of(GetParam()) == "btrfs") return;
   EXPECT_EQ(allocate(file, 0, 0, 2 * kMiB), 0) << "afterwards there is room";
   driver->release(file);
-  expect_counted("punched and allocated");
+  if (GetParam() != std::string_view("ext4_1k")) return expect_counted("punched and allocated");
+  // Where blocks are small, a tree of extents may be a block smaller by then.
+  const std::uint64_t booked = used();
+  fs->reset();
+  EXPECT_GE(booked, used());
+  EXPECT_LE(booked - used(), kBlockBytes);
 }
 
 /// An insertion moves blocks away from under who counts on them.

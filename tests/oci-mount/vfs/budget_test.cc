@@ -120,6 +120,7 @@ TEST_P(BudgetTest, NumbersThatWereNotLookedUp) {
 }
 
 TEST_P(BudgetTest, NamelessFilesWithInheritedAcls) {
+  if (GetParam() == std::string_view("ext4_1k")) GTEST_SKIP() << "a block of 1 KiB has no room for such ACLs";
   ASSERT_EQ(driver->mkdir("d"), 0);
   std::vector<AclEntry> entries = {{0x01, 7, ~0U}};
   for (std::uint32_t user = 1000; user < 1400; ++user) entries.push_back({0x02, 5, user});
@@ -180,7 +181,8 @@ TEST_P(BudgetTest, OneFileUnderAnotherNumberIsOneFile) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Hosts, BudgetTest,
-                         testing::Values("ext4", "xfs", "btrfs", "tmpfs", "btrfs_recorded", "tmpfs_recorded"),
+                         testing::Values("ext4", "ext4_1k", "xfs", "btrfs", "tmpfs", "btrfs_recorded",
+                                         "tmpfs_recorded"),
                          [](const auto& test) { return test.param; });
 
 }  // namespace

@@ -68,10 +68,12 @@ HostDisk::HostDisk(const std::string& kind) : kind_(kind) {
   const std::string& image = image_.native();
   std::ofstream(image).flush();
   std::filesystem::resize_file(image, kDiskBytes);
-  if (!run(str_cat("command -v mkfs.", kind, " > /dev/null 2>&1"))) {
-    why_not_ = str_cat("there is no mkfs.", kind);
-  } else if (!run(str_cat("mkfs.", kind, kind == "ext4" ? " -q -F " : " -q -f ", image))) {
-    why_not_ = str_cat("mkfs.", kind, " fails");
+  const std::string tool = str_cat("mkfs.", kind.substr(0, kind.find('_')));
+  const char* const options = kind == "ext4" ? " -q -F " : kind == "ext4_1k" ? " -q -F -b 1024 " : " -q -f ";
+  if (!run(str_cat("command -v ", tool, " > /dev/null 2>&1"))) {
+    why_not_ = str_cat("there is no ", tool);
+  } else if (!run(str_cat(tool, options, image))) {
+    why_not_ = str_cat(tool, " fails");
   } else if (!run(str_cat("mount -o loop ", image, " ", path().string()))) {
     why_not_ = str_cat("a loop device with ", kind, " can't be mounted");
   } else {

@@ -255,6 +255,25 @@ TEST_F(MetacopyTest, ACapabilityThatIsTakenWhileItIsFilledStaysAway) {
   EXPECT_EQ(host_xattr(upper("etc/big"), "security.capability"), "none");
 }
 
+TEST_F(MetacopyTest, ACapabilityThatIsSetWhileItIsFilledIsKept) {
+  EXPECT_EQ(set_mode("etc/big", 0755), 0);
+  const auto node = drive().acquire("etc/big");
+  Reactor& ring = *drive().reactor;
+  const std::string capability = std::string("\1\0\0\2", 4) + std::string(16, '\0');
+  char byte = 'x';
+  const iovec piece{&byte, 1};
+  int left = 2;
+  const auto done = [&](const auto& result) {
+    EXPECT_TRUE(result) << result.error().describe();
+    if (--left == 0) ring.stop();
+  };
+  start(fs->write(ring, node, 0, {&piece, 1}, vfs::Writer::kPageCache), done);
+  start(fs->setxattr(ring, node, "security.capability", capability, 0), done);
+  ring.run();
+  EXPECT_EQ(fs->getxattr(node, "security.capability").value_or(""), capability);
+  EXPECT_TRUE(drive().read("etc/big") == "x" + lower_big().substr(1));
+}
+
 // ---- what a crash leaves (metacopy.cc)
 
 TEST_F(MetacopyTest, ACrashWhileItIsFilledLeavesTheMetacopy) {
