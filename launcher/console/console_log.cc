@@ -10,12 +10,12 @@
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/mode_bits.h"
 
 namespace layerboot::launcher {
 
 namespace {
 
-constexpr mode_t kPrivateFile = 0600;
 constexpr int kOpenFlags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW;
 
 }  // namespace

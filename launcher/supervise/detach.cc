@@ -8,12 +8,12 @@
 #include <utility>
 
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/mode_bits.h"
 
 namespace layerboot::launcher {
 
 namespace {
 
-constexpr mode_t kPrivateFile = 0600;
 constexpr std::size_t kMaxShownBytes = std::size_t{1} << 20;
 
 /// In the child.

@@ -14,6 +14,7 @@
 #include "oci-mount/base/file_lock.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/store/json_document.h"
 
 namespace layerboot::launcher {
@@ -22,8 +23,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr mode_t kPrivateDirectory = 0700;
-constexpr mode_t kPrivateFile = 0600;
 constexpr std::int64_t kNanoseconds = 1'000'000'000;
 constexpr std::size_t kShortTextBytes = 1024;  // each byte may take six in JSON
 // As somebody else may move the log between the opening and the lock.

@@ -5,6 +5,7 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/mode_bits.h"
 
 namespace layerboot::launcher {
 
@@ -13,7 +14,6 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMaxBytes = 65'536;
-constexpr mode_t kPrivateFile = 0600;
 
 }  // namespace
 

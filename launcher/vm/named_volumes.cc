@@ -7,12 +7,12 @@
 #include "launcher/vm/vm_directory.h"
 #include "launcher/vm/vm_list.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/mode_bits.h"
 
 namespace layerboot::launcher {
 
 namespace {
 
-constexpr mode_t kPrivateDirectory = 0700;
 /// What programs of the guest find, whoever they are there: the folder above lets nobody in.
 constexpr mode_t kVolumeMode = 0755;
 

@@ -16,6 +16,7 @@
 #include "oci-mount/base/file_lock.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/spelling.h"
 
 namespace layerboot::launcher {
@@ -23,8 +24,6 @@ namespace layerboot::launcher {
 namespace {
 
 constexpr std::size_t kMaxRecordBytes = std::size_t{1} << 20;
-constexpr mode_t kPrivateDirectory = 0700;
-constexpr mode_t kPrivateFile = 0600;
 /// Longer than anyone takes who looks whether the lock is held (is_held()).
 constexpr std::chrono::milliseconds kLockBound{50};
 constexpr std::size_t kMaxNamesLooked = 1000;

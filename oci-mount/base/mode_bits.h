@@ -14,6 +14,10 @@ inline constexpr std::uint32_t kPermissionBits = 07777;
 inline constexpr std::uint32_t kAccessBits = 0777;
 inline constexpr std::uint32_t kSetIdBits = S_ISUID | S_ISGID;
 
+/// Of what is its owner's alone.
+inline constexpr mode_t kPrivateFile = 0600;
+inline constexpr mode_t kPrivateDirectory = 0700;
+
 /// IFTODT() of <dirent.h>: DT_* of a mode.
 [[nodiscard]] constexpr unsigned char dirent_type(std::uint32_t mode) {
   return static_cast<unsigned char>((mode & kTypeBits) >> 12);

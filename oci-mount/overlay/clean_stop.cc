@@ -91,7 +91,8 @@ Result<void> write_records(int fd, std::string_view stamped, const CleanStop& st
   LB_TRY(records.put(stop.lower_key));
   for (const auto& way : stop.survey.moved_directories) LB_TRY(records.put('m', way.parent, ' ', way.name));
   for (const auto& lost : stop.lost_names) LB_TRY(records.put('l', lost.count, lost.path));
-  for (const auto& late : stop.late_files) LB_TRY(records.put('g', late.host_ino, ' ', late.charged_bytes));
+  for (const auto& late : stop.late_files)
+    LB_TRY(records.put(late.later == Later::kGrows ? 'g' : 's', late.host_ino, ' ', late.charged_bytes));
   return records.finish();
 }
 
@@ -136,7 +137,7 @@ std::optional<CleanStop::LateFile> parse_late(std::string_view record) {
   const auto ino = parse_decimal(record.substr(0, space), UINT64_MAX);
   const auto bytes = parse_decimal(record.substr(std::min(space + 1, record.size())), UINT64_MAX);
   if (!ino || !bytes) return std::nullopt;
-  return CleanStop::LateFile{.host_ino = *ino, .charged_bytes = *bytes};
+  return CleanStop::LateFile{.host_ino = *ino, .charged_bytes = *bytes, .later = Later::kGrows};
 }
 
 /// One record of those of which there is any number; false where it is none.
@@ -154,9 +155,11 @@ bool parse_item(std::string_view record, CleanStop& stop) {
     stop.lost_names.push_back(*std::move(lost));
     return true;
   }
-  const auto late = record.starts_with('g') ? parse_late(rest) : std::nullopt;
-  if (late) stop.late_files.push_back(*late);
-  return late.has_value();
+  auto late = record.starts_with('g') || record.starts_with('s') ? parse_late(rest) : std::nullopt;
+  if (!late) return false;
+  if (record.starts_with('s')) late->later = Later::kShrinks;
+  stop.late_files.push_back(*late);
+  return true;
 }
 
 std::optional<CleanStop> parse(std::string_view text, std::string_view stamped) {

@@ -13,6 +13,10 @@
 
 namespace layerboot::overlay {
 
+/// What the host may do with a file's blocks when nobody looks: allocate more than is booked, or take back
+/// what it has allocated ahead.
+enum class Later : std::uint8_t { kGrows, kShrinks };
+
 struct CleanStop {
   struct LostNames {
     std::string path;  // of an image's file with several names, by its first
@@ -21,12 +25,13 @@ struct CleanStop {
   struct LateFile {
     std::uint64_t host_ino = 0;
     std::uint64_t charged_bytes = 0;
+    Later later = Later::kGrows;
   };
   Survey survey;
   /// Names exactly the tree that `lost_names` speaks of.
   std::string lower_key;
   std::vector<LostNames> lost_names;
-  /// Files for which the host may have allocated more than is booked (late_growth.h).
+  /// Files for which the host may take more or less than is booked (late_growth.h).
   std::vector<LateFile> late_files;
 };
 

@@ -162,11 +162,11 @@ Task<Result<Pin>> CopyUp::copy_file(Reactor& reactor, tree::NodeId row, std::uin
   const End end(*this, row);
   const auto& record = lower_.tree.node(row);
   const std::uint64_t length = std::min(data_size(row), data_bytes);
-  Quota::Reservation reserved;  // outlives the copy
+  LB_CO_ASSIGN(const auto reserved, objects_.reserve_without_lock(
+                                        worst_copy_bytes(record, length) + names_and_attributes(row), 1));
   WorkFile work;
   {
     const std::lock_guard lock(mutex_);
-    LB_CO_ASSIGN(reserved, objects_.reserve(worst_copy_bytes(record, length) + names_and_attributes(row), 1));
     work.place = places_.work_place();
   }
   LB_CO_ASSIGN(work.fd, create_regular_at(work.place.get(), 0600));
@@ -226,11 +226,10 @@ Task<Result<Pin>> CopyUp::fill(Reactor& reactor, Pin pin, std::uint64_t data_byt
   const End end(*this, node->lower);
   const auto& record = lower_.tree.node(node->lower);
   data_bytes = std::min(record.size_bytes, data_bytes);
-  Quota::Reservation reserved;  // outlives the copying
+  LB_CO_ASSIGN(const auto reserved, objects_.reserve_without_lock(worst_copy_bytes(record, data_bytes), 0));
   FdCache::Fd fd;
   {
     const std::lock_guard lock(mutex_);
-    LB_CO_ASSIGN(reserved, objects_.reserve(worst_copy_bytes(record, data_bytes), 0));
     LB_CO_ASSIGN(fd, begin_filling(node));
   }
   auto filled = co_await copy_data(reactor, node->lower, fd->get(), data_bytes);

@@ -231,8 +231,11 @@ Result<NodePtr> CopyUp::place_copy(tree::NodeId row, Place copy, const struct st
 }
 
 /// A crash came between the names of a copy: those that still lead to the image's file get theirs. Where the
-/// host has no room for that now, they go on leading there.
+/// host has no room for that now, they go on leading there. So they do where the image may have become
+/// another one meanwhile: then two files of it may have been made one, and the copy would take the other
+/// one's place.
 void CopyUp::link_other_names(tree::NodeId row, const NodePtr& node) {
+  if (lower_.may_change(row) || (lower_.fixed_layers == 0 && lower_.tree.node(row).size_bytes == 0)) return;
   const auto link = [&]() -> Result<void> {
     LB_ASSIGN(const auto names, names_of(row));
     LB_ASSIGN(const HeldPlace from, places_.place_of(node));

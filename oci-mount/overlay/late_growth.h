@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 
 namespace layerboot::overlay {
 
@@ -22,7 +23,7 @@ class LateGrowth {
 
   struct File {
     std::uint64_t charged_bytes = 0;
-    std::uint64_t late_bytes = 0;  // what it may take beyond that
+    std::uint64_t late_bytes = 0;  // what it may take beyond that; 0: it may take less
   };
   [[nodiscard]] const std::unordered_map<std::uint64_t, File>& all() const { return files_; }
 
@@ -34,12 +35,13 @@ class LateGrowth {
     File& known = files_[host_ino];
     late_bytes_ += file.late_bytes - known.late_bytes;
     known = file;
-    has_uncounted_ = true;
+    if (file.late_bytes > 0) has_uncounted_ = true;
   }
-  /// Those that are remembered from now on are what a count has met of them; the others are no more.
-  void begin_count() {
-    files_.clear();
+  /// Those that are remembered from now on are what a count has met of them; the others are no more. Those
+  /// that were remembered so far.
+  std::unordered_map<std::uint64_t, File> begin_count() {
     late_bytes_ = 0;
+    return std::exchange(files_, {});
   }
   void end_count() { has_uncounted_ = false; }
   /// Files have come since the last count, which may have grown meanwhile.
@@ -49,18 +51,18 @@ class LateGrowth {
   /// What all that are remembered may take. Lock-free.
   [[nodiscard]] std::uint64_t late_bytes() const { return late_bytes_.load(std::memory_order_relaxed); }
 
-  /// What was booked for the file, which is forgotten here; nothing when it is not known.
-  [[nodiscard]] std::optional<std::uint64_t> take(std::uint64_t host_ino) {
+  /// What is known of the file, which is forgotten here; nothing when it is not known.
+  [[nodiscard]] std::optional<File> take(std::uint64_t host_ino) {
     const auto found = files_.find(host_ino);
     if (found == files_.end()) return std::nullopt;
     const File file = found->second;
     files_.erase(found);
     late_bytes_ -= file.late_bytes;
-    return file.charged_bytes;
+    return file;
   }
 
   void clear() {
-    begin_count();
+    static_cast<void>(begin_count());
     end_count();
     has_forgotten_ = false;
   }

@@ -44,9 +44,9 @@ void Ledger::note_ahead(Node& node, const struct stat& st) {
   auto& charge = node.charge;
   const std::uint64_t end = block_end(static_cast<std::uint64_t>(st.st_size));
   const bool has_holes = charge.allocated_bytes > 0 && charge.allocated_bytes < end;
-  const std::uint64_t beyond =
-      has_holes ? charge.seen_ahead_bytes : charge.allocated_bytes - std::min(charge.allocated_bytes, end);
-  charge.is_ahead = beyond > 0 || has_holes;
+  const std::uint64_t beyond = has_holes ? charge.seen_ahead_bytes.value_or(0)
+                                         : charge.allocated_bytes - std::min(charge.allocated_bytes, end);
+  charge.is_ahead = beyond > 0 || (has_holes && !charge.seen_ahead_bytes);
   const std::uint64_t kept = node.file.keeps_ahead ? beyond : std::min(beyond, charge.kept_ahead_bytes);
   set_gives_back(node, beyond - kept);
 }
@@ -80,9 +80,9 @@ void Ledger::charge(Node& node, const struct stat& st) {
 
 void Ledger::meet(Node& node, const struct stat& st) {
   const auto remembered = late_growth_.take(st.st_ino);
-  node.charge.bytes = remembered.value_or(charge_of(node, st));
+  node.charge.bytes = remembered ? remembered->charged_bytes : charge_of(node, st);
   charge(node, st);
-  if (remembered) data_changed(node, DataChange::kAny);
+  if (remembered && remembered->late_bytes > 0) data_changed(node, DataChange::kAny);
 }
 
 void Ledger::part(Node& node) {
@@ -91,17 +91,16 @@ void Ledger::part(Node& node) {
   set_gives_back(node, 0);
   const std::uint64_t bytes = node.charge.bytes;
   if (node.charge.grows_late) {
-    remember(node.host_ino, bytes);
+    remember(node.host_ino, bytes, Later::kGrows);
   } else if (node.charge.is_ahead) {
-    // The host takes it back when it likes: then less is taken than is booked.
-    late_growth_.remember(node.host_ino, {.charged_bytes = bytes, .late_bytes = 0});
+    remember(node.host_ino, bytes, Later::kShrinks);
   }
 }
 
-void Ledger::remember(std::uint64_t host_ino, std::uint64_t charged_bytes) {
+void Ledger::remember(std::uint64_t host_ino, std::uint64_t charged_bytes, Later later) {
   // Charged is what is allocated, and more.
-  late_growth_.remember(host_ino,
-                        {.charged_bytes = charged_bytes, .late_bytes = tariff_.late_growth(charged_bytes)});
+  const std::uint64_t late_bytes = later == Later::kGrows ? tariff_.late_growth(charged_bytes) : 0;
+  late_growth_.remember(host_ino, {.charged_bytes = charged_bytes, .late_bytes = late_bytes});
 }
 
 void Ledger::data_changed(Node& file, DataChange change) {
@@ -155,12 +154,16 @@ void Ledger::change_whiteouts(std::size_t gone, std::size_t made) {
 
 std::vector<CleanStop::LateFile> Ledger::late_files() const {
   std::vector<CleanStop::LateFile> files;
-  for (const auto& [ino, file] : late_growth_.all()) files.push_back({ino, file.charged_bytes});
+  for (const auto& [ino, file] : late_growth_.all()) {
+    files.push_back({.host_ino = ino,
+                     .charged_bytes = file.charged_bytes,
+                     .later = file.late_bytes > 0 ? Later::kGrows : Later::kShrinks});
+  }
   return files;
 }
 
 void Ledger::recall(const std::vector<CleanStop::LateFile>& late_files) {
-  for (const auto& file : late_files) remember(file.host_ino, file.charged_bytes);
+  for (const auto& file : late_files) remember(file.host_ino, file.charged_bytes, file.later);
 }
 
 void Ledger::recount(const Survey& survey, Counted counted) {
@@ -168,8 +171,12 @@ void Ledger::recount(const Survey& survey, Counted counted) {
     late_growth_.clear();
     late_is_missed_ = false;
   }
-  late_growth_.begin_count();
-  for (const auto& [ino, bytes] : survey.late_files) remember(ino, bytes);
+  const auto before = late_growth_.begin_count();
+  for (const auto& [ino, bytes] : survey.late_files) {
+    const auto known = before.find(ino);
+    const bool shrinks = known != before.end() && known->second.late_bytes == 0;
+    remember(ino, bytes, shrinks ? Later::kShrinks : Later::kGrows);
+  }
   late_growth_.end_count();
   in_doubt_ = false;
   quota_.set_usage(survey.usage);

@@ -131,7 +131,7 @@ class Ledger {
   [[nodiscard]] std::uint64_t charge_of(const Node& node, const struct stat& st) const;
   void note_ahead(Node& node, const struct stat& st);
   void set_gives_back(Node& node, std::uint64_t bytes);
-  void remember(std::uint64_t host_ino, std::uint64_t charged_bytes);
+  void remember(std::uint64_t host_ino, std::uint64_t charged_bytes, Later later);
 
   Tariff tariff_;
   Quota quota_;

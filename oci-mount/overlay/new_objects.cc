@@ -16,7 +16,7 @@ namespace layerboot::overlay {
 namespace {
 
 /// What a name and its object may take at most.
-Result<Quota::Reservation> reserve_for(Parts& parts, std::string_view name, const NewObject& object) {
+std::uint64_t most_bytes_of(const Parts& parts, std::string_view name, const NewObject& object) {
   const auto& tariff = parts.ledger.tariff();
   std::uint64_t bytes = tariff.for_object(name.size(), object.target.size());
   if (parts.places.keeping() == Keeping::kRecorded) {
@@ -24,7 +24,7 @@ Result<Quota::Reservation> reserve_for(Parts& parts, std::string_view name, cons
     // A symlink's target lies in an attribute as well.
     if (!object.target.empty()) bytes += tariff.for_attribute(kRecordedStatXattr, object.target.size());
   }
-  return parts.objects.reserve(bytes, 1);
+  return bytes;
 }
 
 }  // namespace
@@ -138,7 +138,7 @@ Result<NodePtr> NewObjects::place(const NodePtr& directory, std::string_view nam
 }
 
 NodePtr NewObjects::placed(const NodePtr& directory, std::string_view name, Unnamed made) {
-  NodePtr node = name_new_node(directory, name, made.nature, std::move(made.body));
+  NodePtr node = name_new_node(directory, name, made.nature, std::move(made.body), Making::kElsewhere);
   count_attributes_of(*node, made.has_acls);
   return node;
 }
@@ -160,7 +160,7 @@ bool NewObjects::needs_target(const NewObject& object) const {
 Result<void> NewObjects::prepare_target(NodeId parent, std::string_view name, const NewObject& object,
                                         WorkFile& prepared) {
   // It is charged by make(), which asks anew.
-  LB_ASSIGN(const auto reserved, reserve_for(parts_, name, object));
+  LB_ASSIGN(const auto reserved, parts_.objects.reserve_without_lock(most_bytes_of(parts_, name, object), 1));
   {
     const std::lock_guard lock(parts_.mutex);
     LB_ASSIGN(const Ref ref, parts_.nodes.find_directory(parent));
@@ -176,7 +176,7 @@ Result<NodePtr> NewObjects::make(NodeId parent, std::string_view name, const New
   LB_ASSIGN(const Ref ref, parts_.nodes.find_directory(parent));
   LB_ASSIGN(const Found before, parts_.directories.look(ref, name));
   if (before.exists()) return fail(EEXIST);
-  LB_ASSIGN(const auto reserved, reserve_for(parts_, name, object));
+  LB_ASSIGN(const auto reserved, parts_.objects.reserve(most_bytes_of(parts_, name, object), 1));
   LB_ASSIGN(const NodePtr directory, parts_.copy_up.directory(ref));
   return make_in(directory, name, object);
 }
@@ -194,7 +194,7 @@ Result<NodePtr> NewObjects::make_in(const NodePtr& directory, std::string_view n
   LB_ASSIGN(Body body,
             make_body(parts_.places.keeping(), making, place.get(), inheritance.nature, object.target));
   // What is made in place has no attributes.
-  return name_new_node(directory, name, inheritance.nature, std::move(body));
+  return name_new_node(directory, name, inheritance.nature, std::move(body), making);
 }
 
 /// Whether it is whole as soon as it has its name.
@@ -218,16 +218,14 @@ Result<NodePtr> NewObjects::make_beside_others(PartLock& lock, NodeId parent, st
   LB_ASSIGN(const Inheritance inheritance, inherit(ref, object));
   const Making making = making_in_place(before, inheritance);
   if (making == Making::kElsewhere) return NodePtr();
-  LB_ASSIGN(const auto reserved, reserve_for(parts_, name, object));
+  LB_ASSIGN(const auto reserved, parts_.objects.reserve(most_bytes_of(parts_, name, object), 1));
   LB_ASSIGN(const HeldPlace place, parts_.places.place_in(ref.node, name));
   const Objects::Keep keep(parts_.objects, ref.node);
   auto body = lock.with_claim(*ref.node, [&] {
     return make_body(parts_.places.keeping(), making, place.get(), inheritance.nature, object.target);
   });
   if (!body) return std::unexpected(std::move(body).error());
-  NodePtr node = name_new_node(ref.node, name, inheritance.nature, *std::move(body));
-  node->file.is_named_apart = making == Making::kByLink;
-  return node;
+  return name_new_node(ref.node, name, inheritance.nature, *std::move(body), making);
 }
 
 Result<NodePtr> NewObjects::make_nameless(NodeId parent, const NewObject& object) {
@@ -246,10 +244,11 @@ Result<NodePtr> NewObjects::make_nameless(NodeId parent, const NewObject& object
 }
 
 NodePtr NewObjects::name_new_node(const NodePtr& directory, std::string_view name, const Nature& nature,
-                                  Body body) {
+                                  Body body, Making making) {
   NodePtr node = parts_.objects.make_node(nature, body.st);
   node->parent = directory;
   node->name = name;
+  node->file.is_named_apart = node->is_regular() && making != Making::kAtOnce;
   if (body.fd) parts_.places.keep_fd(*node, std::move(body.fd));
   parts_.nodes.add(node);
   parts_.directories.put(*directory, name, child_of(node));

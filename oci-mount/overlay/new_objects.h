@@ -75,7 +75,8 @@ class NewObjects {
   Result<NodePtr> make_in(const NodePtr& directory, std::string_view name, const NewObject& object);
   [[nodiscard]] Making making_in_place(const Found& found, const Inheritance& inheritance) const;
   void count_attributes_of(Node& node, bool has_acls);
-  NodePtr name_new_node(const NodePtr& directory, std::string_view name, const Nature& nature, Body body);
+  NodePtr name_new_node(const NodePtr& directory, std::string_view name, const Nature& nature, Body body,
+                        Making making);
 
   Parts& parts_;
   // Whose the host makes what we make.

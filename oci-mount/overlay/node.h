@@ -73,10 +73,10 @@ struct Charge {
   bool is_ahead = false;               // there may be blocks beyond its end (Tariff::allocates_ahead)
   std::uint64_t gives_back_bytes = 0;  // of these, what the host would give back
   std::uint64_t kept_ahead_bytes = 0;  // what it has kept when it was asked
-  std::uint64_t seen_ahead_bytes = 0;  // of a file with holes: what was there when the host was asked
-  bool grows_late = false;             // written to: the host may allocate more at write-back
-  bool is_listed = false;              // in LateFiles, at `listed_at`
-  std::uint64_t late_bytes = 0;        // what LateFiles counts for it, listed or not
+  std::optional<std::uint64_t> seen_ahead_bytes;  // of a file with holes: once the host was asked
+  bool grows_late = false;                        // written to: the host may allocate more at write-back
+  bool is_listed = false;                         // in LateFiles, at `listed_at`
+  std::uint64_t late_bytes = 0;                   // what LateFiles counts for it, listed or not
   std::list<NodePtr>::iterator listed_at;
   std::size_t unbooked_name_bytes = 0;  // of a directory: names put into it since it was booked
 };

@@ -218,7 +218,8 @@ void Objects::give_back_ahead(Node& node, int fd) {
 Result<Quota::Reservation> Objects::reserve(std::uint64_t bytes, std::uint64_t inodes, Budget budget) {
   auto reserved = ledger_.reserve(bytes, inodes, budget);
   if (reserved || ledger_.ahead_bytes() == 0) return reserved;
-  if (bytes > ledger_.quota().available().bytes + ledger_.ahead_bytes()) return reserved;
+  const Quota::Usage available = ledger_.quota().available();
+  if (inodes > available.inodes || bytes > available.bytes + ledger_.ahead_bytes()) return reserved;
   Ledger::Ahead files = ledger_.take_ahead();
   for (auto next = files.begin(); next != files.end() && !reserved;) {
     const auto file = next++;
@@ -232,6 +233,13 @@ Result<Quota::Reservation> Objects::reserve(std::uint64_t bytes, std::uint64_t i
   }
   ledger_.list_ahead(std::move(files));
   return reserved;
+}
+
+Result<Quota::Reservation> Objects::reserve_without_lock(std::uint64_t bytes, std::uint64_t inodes) {
+  auto reserved = ledger_.reserve(bytes, inodes);
+  if (reserved || ledger_.ahead_bytes() == 0) return reserved;
+  const PartLock lock(mutex_);
+  return reserve(bytes, inodes);
 }
 
 // ---- to the client

@@ -101,6 +101,8 @@ class Objects {
   /// changes give back what is ahead of them, if that can be enough.
   Result<Quota::Reservation> reserve(std::uint64_t bytes, std::uint64_t inodes,
                                      Budget budget = Budget::kKeep);
+  /// The same, called without the lock, which is taken only where there is no room at first.
+  Result<Quota::Reservation> reserve_without_lock(std::uint64_t bytes, std::uint64_t inodes);
 
   // ---- out of it
   /// Whether a file that nobody holds, and that has further names, may leave memory with the one by which it

@@ -155,8 +155,7 @@ Result<Overlay::WriteGrant> Overlay::grant_after_asking(const NodePtr& node, Wri
   // What the host has allocated ahead it may take back at any time.
   const bool is_lasting = end <= block_end(grant.size_bytes) || !parts_.ledger.tariff().allocates_ahead() ||
                           is_preallocated(fd->get());
-  const std::uint64_t from = std::min(offset, block_start(grant.size_bytes));
-  if (!is_lasting || !parts_.objects.rely_on_blocks(*node, fd->get(), from, end)) return fail(ENOSPC);
+  if (!is_lasting || !parts_.objects.rely_on_blocks(*node, fd->get(), offset, end)) return fail(ENOSPC);
   const PartLock lock(parts_.mutex);
   auto granted = prepare_write(node, offset, length, writer, {.holes = true, .has_blocks = true});
   if (!granted) parts_.objects.end_relying(*node, grant.fd->get());

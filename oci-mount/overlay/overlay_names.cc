@@ -174,6 +174,7 @@ Result<std::optional<Entry>> Overlay::link_now(const NodePtr& node, NodeId new_p
     // Its only name is the one we keep it by: give it this one instead.
     LB_TRY(rename_at(from.get(), to.get(), 0));
     node->standing = Standing::kNamed;
+    node->file.is_named_apart = true;
     parts_.nodes.move(node, directory, std::string(new_name));
   } else if (found.child == nullptr) {
     LB_TRY(link_at(from.get(), to.get()));

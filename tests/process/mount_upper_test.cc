@@ -113,6 +113,24 @@ TEST_F(MountUpperTest, ADirectoryThatChangesBelow) {
 }
 
 // As the VM's own layer, which the launcher writes at every start, and its kernel's modules.
+/// As hardlink(1), rsync -H and ostree do: the guest's copy of one is not the other's content.
+TEST_F(MountUpperTest, TwoFilesBelowThatBecomeOne) {
+  for (const auto* const name : {"one", "other"}) write_text(source(name), "the same text\n");
+  session({"dir:" + source().string()}, [&] {
+    std::ofstream(mnt("one"), std::ios::app) << "the guest's\n";
+    EXPECT_EQ(read_text(mnt("other")), "the same text\n");
+  });
+  fs::remove(source("other"));
+  fs::create_hard_link(source("one"), source("other"));
+  for (int i = 0; i < 2; ++i) {
+    session({"dir:" + source().string()}, [&] {
+      EXPECT_EQ(read_text(mnt("one")), "the same text\nthe guest's\n");
+      EXPECT_EQ(read_text(mnt("other")), "the same text\n");
+    });
+    EXPECT_FALSE(fs::exists(upper() / "upper" / "other"));
+  }
+}
+
 TEST_F(MountUpperTest, AnAddedLayerThatIsAnotherOne) {
   build_image(TarBuilder().directory("etc").file("etc/image", "the image's").finish());
   const auto added = [&](const std::string& name, const std::string& hosts) {

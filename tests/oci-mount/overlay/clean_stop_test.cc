@@ -32,7 +32,8 @@ class CleanStopTest : public testing::Test {
                     .moved_directories = {{0, "a b"}, {1, "\nc"}, {0, ""}}},
          .lower_key = "key",
          .lost_names = {{.path = "/usr/bin/perl", .count = 2}, {.path = "/9", .count = 1}},
-         .late_files = {{.host_ino = UINT64_MAX, .charged_bytes = 8192}}});
+         .late_files = {{.host_ino = UINT64_MAX, .charged_bytes = 8192},
+                        {.host_ino = 5, .charged_bytes = 4096, .later = Later::kShrinks}}});
     EXPECT_TRUE(left) << left.error().describe();
   }
   bool is_trusted() { return open().take_clean_stop().has_value(); }
@@ -59,9 +60,12 @@ TEST_F(CleanStopTest, IsThereOnceForTheNextSession) {
   EXPECT_EQ(stop->lost_names[0].path, "/usr/bin/perl");
   EXPECT_EQ(stop->lost_names[0].count, 2U);
   EXPECT_EQ(stop->lost_names[1].path, "/9");
-  ASSERT_EQ(stop->late_files.size(), 1U);
+  ASSERT_EQ(stop->late_files.size(), 2U);
   EXPECT_EQ(stop->late_files[0].host_ino, UINT64_MAX);
   EXPECT_EQ(stop->late_files[0].charged_bytes, 8192U);
+  EXPECT_EQ(stop->late_files[0].later, Later::kGrows);
+  EXPECT_EQ(stop->late_files[1].charged_bytes, 4096U);
+  EXPECT_EQ(stop->late_files[1].later, Later::kShrinks);
   EXPECT_FALSE(upper.take_clean_stop());
 }
 

@@ -14,7 +14,10 @@ TEST(LateGrowth, GivesBackWhatWasBookedOnce) {
   late.remember(7, {.charged_bytes = 8192, .late_bytes = 200});
   EXPECT_FALSE(late.has_forgotten());
   EXPECT_EQ(late.late_bytes(), 200U);
-  EXPECT_EQ(late.take(7), 8192U);
+  const auto taken = late.take(7);
+  ASSERT_TRUE(taken);
+  EXPECT_EQ(taken->charged_bytes, 8192U);
+  EXPECT_EQ(taken->late_bytes, 200U);
   EXPECT_FALSE(late.take(7));
   EXPECT_EQ(late.late_bytes(), 0U);
 }
@@ -25,7 +28,7 @@ TEST(LateGrowth, KnowsWhatAllMayTake) {
     late.remember(ino, {.charged_bytes = ino, .late_bytes = 3});
   }
   EXPECT_EQ(late.late_bytes(), LateGrowth::kMaxFiles * 3) << "what has given way is in doubt";
-  late.begin_count();
+  EXPECT_EQ(late.begin_count().size(), LateGrowth::kMaxFiles);
   EXPECT_EQ(late.late_bytes(), 0U);
   EXPECT_TRUE(late.has_forgotten()) << "a count does not bring them back";
 }

@@ -320,6 +320,26 @@ TEST_F(LedgerTest, AFileWithHolesMayHaveBlocksAhead) {
   EXPECT_EQ(ledger.late_growth().all().size(), 1U) << "the host may take it back later";
 }
 
+/// Many of them are no more than that in another session either: nobody waits for what comes late of them.
+TEST_F(LedgerTest, WhatTheHostMayTakeBackDoesNotGrowLate) {
+  Ledger ledger = make(HostKind::kXfs);
+  const NodePtr sparse = node(S_IFREG);
+  ledger.add_object();
+  ledger.charge(*sparse, file(16, 400 * kBlock));
+  ledger.part(*sparse);
+  const auto noted = ledger.late_files();
+  ASSERT_EQ(noted.size(), 1U);
+  EXPECT_EQ(noted.front().later, Later::kShrinks);
+  Ledger next = make(HostKind::kXfs);
+  next.recall(noted);
+  EXPECT_EQ(next.late_growth().late_bytes(), 0U);
+  EXPECT_FALSE(next.late_growth().has_uncounted());
+  const NodePtr met = node(S_IFREG);
+  next.meet(*met, file(16, 400 * kBlock));
+  EXPECT_FALSE(met->charge.grows_late);
+  EXPECT_EQ(next.take_late(), nullptr);
+}
+
 TEST_F(LedgerTest, OtherHostsTakeNothingBack) {
   Ledger ledger = make(HostKind::kExt4);
   const NodePtr preallocated = node(S_IFREG);
