@@ -70,6 +70,8 @@ Result<int> carry_through(SupervisorPlan& plan, const VmDirectory& directory, Ru
   run.started = seconds_now();
   // Where others can look and stop already: between two runs of a VM there is to be no moment without.
   plan.on_ready = [&]() -> Result<void> {
+    // The QEMU before may have written to it since prepare_disk_vm().
+    if (plan.disk_root) LB_TRY(check_root_disk(directory.paths()));
     LB_TRY(save_last_run(directory.paths().last_run(), run));
     return swap_bytes == 0 ? Result<void>() : make_swap_disk(directory.paths().swap_disk(), swap_bytes);
   };

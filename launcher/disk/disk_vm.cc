@@ -2,6 +2,7 @@
 
 #include <system_error>
 
+#include "launcher/disk/overlay_check.h"
 #include "launcher/kernel/cpio.h"
 #include "launcher/vm/vm_layer.h"
 #include "oci-mount/base/bytes.h"
@@ -29,6 +30,8 @@ Result<void> prepare_root(const StateDirs& dirs, const DiskPlan& plan, const VmD
                           VmConfig& config) {
   LB_ASSIGN(const fs::path wanted, base_disk_path(dirs, plan));
   config.root_disk = directory.paths().root_disk(config.disk_format);
+  const bool is_overlay = config.disk_format == DiskFormat::kQcow2;
+  if (is_overlay) config.root_disk_base = fs::absolute(wanted);
   std::error_code ignored;
   if (fs::exists(config.root_disk, ignored)) {
     LB_ASSIGN(const std::string base, read_file(directory.paths().root_disk_base(), kMaxPathBytes));
@@ -38,12 +41,11 @@ Result<void> prepare_root(const StateDirs& dirs, const DiskPlan& plan, const VmD
     }
     if (!fs::exists(wanted, ignored))
       return fail(ENOENT, "the disk of ", config.name, " lies on ", base, ", which is gone");
-    return {};
+    return is_overlay ? check_overlay(config.root_disk, wanted) : Result<void>();
   }
   LB_TRY(write_file(directory.paths().root_disk_base(), wanted.string(), {}));
   LB_ASSIGN(const fs::path base, base_disk(dirs, plan));
-  return config.disk_format == DiskFormat::kRaw ? copy_disk(base, config.root_disk)
-                                                : make_overlay(base, config.root_disk);
+  return is_overlay ? make_overlay(base, config.root_disk) : copy_disk(base, config.root_disk);
 }
 
 /// The kernel's initrd, and behind it the VM layer, which guest-init puts on the disk.
@@ -60,6 +62,14 @@ Result<void> prepare_initrd(const VmDirectory& directory, VmConfig& config) {
 }
 
 }  // namespace
+
+Result<void> check_root_disk(const VmPaths& paths) {
+  const fs::path overlay = paths.root_disk(DiskFormat::kQcow2);
+  std::error_code ignored;
+  if (!fs::exists(overlay, ignored)) return {};
+  LB_ASSIGN(const std::string base, read_file(paths.root_disk_base(), kMaxPathBytes));
+  return check_overlay(overlay, base);
+}
 
 Result<void> prepare_disk_vm(const StateDirs& dirs, const DiskPlan& plan, const VmDirectory& directory,
                              const Kernel& kernel, VmConfig& config) {

@@ -16,4 +16,8 @@ namespace layerboot::launcher {
 Result<void> prepare_disk_vm(const StateDirs& dirs, const DiskPlan& plan, const VmDirectory& directory,
                              const Kernel& kernel, VmConfig& config);
 
+/// check_overlay() of the VM's disk, if it is a qcow2: before each start of QEMU, the second of a run as
+/// well.
+Result<void> check_root_disk(const VmPaths& paths);
+
 }  // namespace layerboot::launcher

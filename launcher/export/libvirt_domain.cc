@@ -44,11 +44,19 @@ std::string uuid_of(const std::string& machine_id) {
 }
 
 std::string disk(const std::filesystem::path& file, std::string_view format, std::string_view target,
-                 bool read_only) {
+                 bool read_only, std::string_view below = {}) {
   return str_cat("    <disk type='file' device='disk'>\n      <driver name='qemu' type='", format,
-                 "' discard='unmap'/>\n      <source file='", escape(file.string()),
-                 "'/>\n      <target dev='", target, "' bus='virtio'/>\n",
-                 read_only ? "      <readonly/>\n" : "", "    </disk>\n");
+                 "' discard='unmap'/>\n      <source file='", escape(file.string()), "'/>\n", below,
+                 "      <target dev='", target, "' bus='virtio'/>\n", read_only ? "      <readonly/>\n" : "",
+                 "    </disk>\n");
+}
+
+/// So that libvirt looks for no base in what the guest may have written.
+std::string base_below(const VmConfig& config) {
+  if (config.disk_format != DiskFormat::kQcow2 || config.root_disk_base.empty()) return {};
+  return str_cat("      <backingStore type='file'>\n        <format type='raw'/>\n        <source file='",
+                 escape(config.root_disk_base.string()),
+                 "'/>\n        <backingStore/>\n      </backingStore>\n");
 }
 
 std::string share(const std::filesystem::path& socket, std::string_view tag) {
@@ -59,8 +67,8 @@ std::string share(const std::filesystem::path& socket, std::string_view tag) {
 
 std::string storage(const VmConfig& config, const std::filesystem::path& virtiofs_socket) {
   if (config.disk_root) {
-    std::string disks =
-        disk(config.root_disk, config.disk_format == DiskFormat::kRaw ? "raw" : "qcow2", "vda", false);
+    std::string disks = disk(config.root_disk, config.disk_format == DiskFormat::kRaw ? "raw" : "qcow2",
+                             "vda", false, base_below(config));
     if (!config.modules_disk.empty()) disks += disk(config.modules_disk, "raw", "vdb", true);
     return disks;
   }

@@ -87,6 +87,14 @@ std::string upper_argument(const VmConfig& config) {
   return {};
 }
 
+/// What lies below the overlay, and is never written to: said here, since the guest may have written what the
+/// overlay says of it.
+std::string base_argument(const VmConfig& config) {
+  if (config.disk_format != DiskFormat::kQcow2 || config.root_disk_base.empty()) return {};
+  return str_cat(",backing.driver=raw,backing.read-only=on,backing.file.driver=file,backing.file.filename=",
+                 escape_commas(config.root_disk_base.string()));
+}
+
 /// Disks have their names in the order in which qemu_args() gives them; this one is the last.
 std::string swap_device(const VmConfig& config) {
   char letter = 'a';
@@ -162,10 +170,10 @@ std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem
   if (!config.initrd.empty()) add("-initrd", config.initrd.string());
   add("-append", kernel_command_line(config).value_or(""));
   if (config.disk_root) {
-    // In this order they are /dev/vda and /dev/vdb. The base below the overlay is never written to.
+    // In this order they are /dev/vda and /dev/vdb.
     add("-drive", str_cat("if=none,id=root,format=", config.disk_format == DiskFormat::kRaw ? "raw" : "qcow2",
                           ",discard=unmap,snapshot=", config.ephemeral ? "on" : "off",
-                          ",file=", escape_commas(config.root_disk.string())));
+                          ",file=", escape_commas(config.root_disk.string()), base_argument(config)));
     add("-device", "virtio-blk-pci,drive=root");
     if (!config.modules_disk.empty()) {
       add("-drive", str_cat("if=none,id=modules,format=raw,readonly=on,file=",

@@ -33,14 +33,15 @@ struct VmConfig : RunSettings {
       machine_id;  // 32 hexadecimal digits, made once per VM; empty: the guest makes one at its first boot
   std::string kernel_release;
   std::filesystem::path vmlinuz;
-  std::filesystem::path initrd;        // may be empty
-  std::filesystem::path root_disk;     // a qcow2, with disk_root
-  std::filesystem::path modules_disk;  // raw, with disk_root; may be empty
-  std::filesystem::path upper_disk;    // raw, with UpperKind::kDisk
-  std::filesystem::path swap_disk;     // raw, with swap_bytes; made before QEMU starts
-  guest_init::ImageWorkload workload;  // what the image says to run
-  std::string tcg_append;              // kernel arguments this kernel needs under TCG
-  std::uint64_t tsc_khz = 0;           // of the host it will run on, under TCG; 0: not known
+  std::filesystem::path initrd;          // may be empty
+  std::filesystem::path root_disk;       // a qcow2, with disk_root
+  std::filesystem::path root_disk_base;  // raw, below a qcow2, which is not asked for it
+  std::filesystem::path modules_disk;    // raw, with disk_root; may be empty
+  std::filesystem::path upper_disk;      // raw, with UpperKind::kDisk
+  std::filesystem::path swap_disk;       // raw, with swap_bytes; made before QEMU starts
+  guest_init::ImageWorkload workload;    // what the image says to run
+  std::string tcg_append;                // kernel arguments this kernel needs under TCG
+  std::uint64_t tsc_khz = 0;             // of the host it will run on, under TCG; 0: not known
   Accel accel = Accel::kTcg;
   unsigned qemu_major = 0;          // of the QEMU it will run on; 0: not known
   unsigned qemu_uid = 0;            // whom QEMU becomes, user and group; 0: it stays who we are

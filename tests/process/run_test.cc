@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include "oci-mount/base/unique_fd.h"
 #include "tests/process/fake_run_fixture.h"
 
@@ -32,6 +34,47 @@ class FailedRunTest : public FakeRunTest {
                    R"(","quota_bytes":1000000000,"run":{"memory_bytes":2000683008},"version":1})");
   }
 };
+
+/// With a QEMU that says it runs, writes to the header of the VM's disk what code in it could, and dies.
+class TakenOverRunTest : public FakeRunTest {
+ protected:
+  void SetUp() override {
+    if (const std::string why = why_no_fuse(); !why.empty()) GTEST_SKIP() << why;
+    FakeRunTest::SetUp();
+    const std::string disk = (vms() / "bad/disk.qcow2").string();
+    be_qemu(str_cat("#!/bin/bash\ncase $* in *--version*) exit;; esac\necho \"$*\" >>",
+                    (dir_ / "starts").string(),
+                    "\nprintf '{\"QMP\": {}}\\r\\n' >&5\nread -r line <&5\n"
+                    "printf '{\"return\": {}, \"id\": 1}\\r\\n' >&5\nsleep 1\n"
+                    "qemu-img rebase -u -f qcow2 -F raw -b /etc/shadow ",
+                    disk, "\nexit 3\n"));
+  }
+  Outcome run_bad(const std::vector<std::string>& more) const {
+    std::vector<std::string> words{"--disk-image",      "--disk", "256M", "--name", "bad", "--oci-mount",
+                                   LAYERBOOT_OCI_MOUNT, "--net",  "none"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words);
+  }
+  std::ptrdiff_t starts() const { return std::ranges::count(content(dir_ / "starts"), '\n'); }
+};
+
+TEST_F(TakenOverRunTest, ADiskWhoseHeaderNamesAnotherBaseIsNotOpened) {
+  const Outcome first = run_bad({});
+  ASSERT_EQ(starts(), 1) << first.err;
+  EXPECT_NE(content(dir_ / "starts").find("backing.driver=raw"), std::string::npos);
+  const Outcome second = run_bad({});
+  EXPECT_EQ(starts(), 1);
+  EXPECT_EQ(second.exit_code, 1);
+  EXPECT_NE(second.err.find("/etc/shadow"), std::string::npos) << second.err;
+  EXPECT_NE(second.err.find("layerboot reset"), std::string::npos) << second.err;
+}
+
+TEST_F(TakenOverRunTest, NorByTheSameRunsNextStart) {
+  const Outcome outcome = run_bad({"--restart", "on-failure:2"});
+  EXPECT_EQ(starts(), 1);
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.err.find("/etc/shadow"), std::string::npos) << outcome.err;
+}
 
 TEST_F(FailedRunTest, LeavesNothingOfANewVm) {
   const Outcome outcome = run({"--name", "new"});

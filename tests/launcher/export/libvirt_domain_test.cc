@@ -35,10 +35,14 @@ TEST(LibvirtDomain, ADiskRootIsTwoDisksAndNoDaemon) {
   config.net = Net::kNone;
   config.disk_root = true;
   config.root_disk = "/vms/web/disk.qcow2";
+  config.root_disk_base = "/disks/a&b.raw";
   config.modules_disk = "/disks/modules/disk.raw";
   const std::string xml = libvirt_domain_xml(config, {});
   EXPECT_TRUE(holds(xml, "<domain type='kvm'>"));
   EXPECT_TRUE(holds(xml, "<cpu mode='host-passthrough'/>"));
+  EXPECT_TRUE(holds(xml,
+                    "<backingStore type='file'>\n        <format type='raw'/>\n        "
+                    "<source file='/disks/a&amp;b.raw'/>\n        <backingStore/>"));
   EXPECT_LT(xml.find("<target dev='vda' bus='virtio'/>"),
             xml.find("<target dev='vdb' bus='virtio'/>\n      <readonly/>"));
   EXPECT_TRUE(holds(xml, "rootfstype=ext4 root=/dev/vda"));
@@ -49,6 +53,7 @@ TEST(LibvirtDomain, ADiskRootIsTwoDisksAndNoDaemon) {
   config.initrd.clear();
   const std::string raw = libvirt_domain_xml(config, {});
   EXPECT_FALSE(holds(raw, "type='qcow2'")) << raw;
+  EXPECT_FALSE(holds(raw, "<backingStore"));
   EXPECT_FALSE(holds(raw, "<initrd>"));
 }
 

@@ -131,10 +131,13 @@ TEST(QemuArgs, ADiskRootNeedsNoDaemon) {
   VmConfig config = example();
   config.disk_root = true;
   config.root_disk = "/vms/a,b/disk.qcow2";
+  config.root_disk_base = "/disks/c,d/disk.raw";
   config.modules_disk = "/disks/modules/disk.raw";
   auto arguments = qemu_args(config, "qemu");
   EXPECT_TRUE(any_starts_with(
-      arguments, "if=none,id=root,format=qcow2,discard=unmap,snapshot=off,file=/vms/a,,b/disk.qcow2"));
+      arguments,
+      "if=none,id=root,format=qcow2,discard=unmap,snapshot=off,file=/vms/a,,b/disk.qcow2,backing.driver=raw,"
+      "backing.read-only=on,backing.file.driver=file,backing.file.filename=/disks/c,,d/disk.raw"));
   EXPECT_TRUE(
       any_starts_with(arguments, "if=none,id=modules,format=raw,readonly=on,file=/disks/modules/disk.raw"));
   EXPECT_FALSE(any_starts_with(arguments, "vhost-user-fs-pci"));

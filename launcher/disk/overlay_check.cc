@@ -1,0 +1,90 @@
+#include "launcher/disk/overlay_check.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "oci-mount/base/files.h"
+#include "oci-mount/base/printable.h"
+
+namespace layerboot::launcher {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// As QEMU's docs/interop/qcow2.txt has them, big-endian.
+constexpr std::size_t kQcow2HeaderBytes = 80;
+constexpr std::size_t kQcow2VersionAt = 4;
+constexpr std::size_t kBackingOffsetAt = 8;
+constexpr std::size_t kBackingBytesAt = 16;
+constexpr std::size_t kEncryptionAt = 32;
+constexpr std::size_t kIncompatibleAt = 72;
+constexpr std::string_view kQcow2Magic = "QFI\xfb";
+constexpr std::size_t kMaxBaseNameBytes = 1023;
+constexpr std::uint64_t kExternalData = 1U << 2U;
+/// Not closed in order, found damaged, compressed in another way, clusters in parts: all within the file.
+constexpr std::uint64_t kHarmless = (1U << 0U) | (1U << 1U) | (1U << 3U) | (1U << 4U);
+
+using Qcow2Header = std::array<unsigned char, kQcow2HeaderBytes>;
+
+std::uint64_t number_at(const Qcow2Header& header, std::size_t at, std::size_t size_bytes) {
+  std::uint64_t number = 0;
+  for (std::size_t i = 0; i < size_bytes; ++i) number = number << 8U | header[at + i];
+  return number;
+}
+
+Result<void> read_at(int fd, std::uint64_t offset, void* into, std::size_t size_bytes) {
+  const ssize_t got = ::pread(fd, into, size_bytes, static_cast<off_t>(offset));
+  if (got < 0) return errno_error("read");
+  return static_cast<std::size_t>(got) == size_bytes ? Result<void>() : fail(EINVAL, "it ends too soon");
+}
+
+Result<void> check_backing(int fd, const Qcow2Header& header, const std::string& base) {
+  const std::uint64_t size_bytes = number_at(header, kBackingBytesAt, 4);
+  const std::uint64_t offset = number_at(header, kBackingOffsetAt, 8);
+  if (offset == 0) return fail(EPERM, "its header names no base");
+  if (size_bytes > kMaxBaseNameBytes || offset > INT64_MAX - kMaxBaseNameBytes)
+    return fail(EPERM, "its header names its base where no name is");
+  std::string name(size_bytes, '\0');
+  LB_TRY(read_at(fd, offset, name.data(), name.size()));
+  if (name == base) return {};
+  return fail(EPERM, "its header names another base, ", printable(name), ", than ", base);
+}
+
+Result<void> check_header(int fd, const fs::path& base) {
+  Qcow2Header header{};
+  LB_TRY(read_at(fd, 0, header.data(), header.size()));
+  const std::uint64_t version = number_at(header, kQcow2VersionAt, 4);
+  if (!std::string_view(reinterpret_cast<const char*>(header.data()), kQcow2Magic.size())
+           .starts_with(kQcow2Magic) ||
+      version < 2 || version > 3)
+    return fail(EPERM, "it is no qcow2 any more");
+  if (number_at(header, kEncryptionAt, 4) != 0) return fail(EPERM, "its header asks for a key");
+  const std::uint64_t features = version == 2 ? 0 : number_at(header, kIncompatibleAt, 8);
+  if ((features & kExternalData) != 0) return fail(EPERM, "its header names an external data file");
+  if ((features & ~kHarmless) != 0) return fail(EPERM, "its header asks for what layerboot never uses");
+  return check_backing(fd, header, fs::absolute(base).string());
+}
+
+}  // namespace
+
+Result<void> check_overlay(const fs::path& overlay, const fs::path& base) {
+  LB_ASSIGN(const UniqueFd file, open_path(overlay, O_RDONLY | O_NONBLOCK));
+  struct stat st{};
+  if (::fstat(file.get(), &st) != 0) return errno_error(overlay.string());
+  if (!S_ISREG(st.st_mode)) return fail(EPERM, overlay.string(), " is no regular file");
+  if (const auto sound = check_header(file.get(), base); !sound) {
+    return fail(sound.error().code, "the VM's disk ", overlay.string(), " is not as layerboot made it (",
+                sound.error().text, "), and is not opened: somebody has got at it, the guest by its QEMU or ",
+                "another program; 'layerboot reset' throws away what the VM has written");
+  }
+  return {};
+}
+
+}  // namespace layerboot::launcher
