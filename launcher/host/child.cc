@@ -25,7 +25,7 @@ struct Prepared {
   UniqueFd null_device;
   UniqueFd error_pipe;
   int death_signal = SIGTERM;
-  bool quiet = false;
+  UniqueFd output;   // standard output and error; none: our error
   pid_t parent = 0;  // as the child sees it
 };
 
@@ -51,7 +51,7 @@ void become(const Prepared& prepared) {
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   if (::dup2(prepared.null_device.get(), STDIN_FILENO) < 0) return;
-  if (prepared.quiet && ::dup2(prepared.null_device.get(), STDERR_FILENO) < 0) return;
+  if (prepared.output && ::dup2(prepared.output.get(), STDERR_FILENO) < 0) return;
   if (::dup2(STDERR_FILENO, STDOUT_FILENO) < 0) return;
   int number = kFirstInheritedFd;
   for (const UniqueFd& fd : prepared.inherited) {
@@ -82,7 +82,6 @@ std::string ExitStatus::describe() const {
 Result<Child> Child::spawn(const ChildSpec& spec, const std::vector<int>& inherited) {
   Prepared prepared;
   prepared.death_signal = spec.death_signal;
-  prepared.quiet = spec.quiet;
   std::optional<PidNamespace> pid_namespace;
   if (spec.own_pid_namespace) {
     LB_ASSIGN(pid_namespace, PidNamespace::make());
@@ -97,6 +96,9 @@ Result<Child> Child::spawn(const ChildSpec& spec, const std::vector<int>& inheri
   UniqueFd null_device(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!null_device) return errno_error("cannot open /dev/null");
   LB_ASSIGN(prepared.null_device, duplicate_above(null_device.get(), first_free));
+  if (const int output = spec.quiet ? null_device.get() : spec.output; output >= 0) {
+    LB_ASSIGN(prepared.output, duplicate_above(output, first_free));
+  }
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error("pipe");
   const UniqueFd read_end(ends[0]);

@@ -19,6 +19,7 @@ struct ChildSpec {
   std::vector<std::string> argv;  // argv[0] is a path, or a name looked up in PATH
   int death_signal = SIGTERM;     // what the child gets when this process dies
   bool quiet = false;             // its standard output and error go to /dev/null
+  int output = -1;                // lent: they go there; below 0, where our error goes
   /// Ends with us even where it changes its user, by which it loses the death signal; needs CAP_SYS_ADMIN.
   bool own_pid_namespace = false;
 };
@@ -38,11 +39,11 @@ struct ExitStatus {
 /// Owns one running process. Destruction kills it and waits, so no error path leaves an orphan.
 class Child {
  public:
-  /// Starts the program with standard input from /dev/null, standard output and error where our error goes,
-  /// and `inherited` as descriptors 3, 4, ... in this order; nothing else is inherited. In a session of its
-  /// own: the terminal's Ctrl-C and hang-up come to us alone, who pass them on in order. ENOENT and the like
-  /// when the program can't be executed. REQUIRES: called on the main thread, since the death signal is tied
-  /// to the thread that starts the child.
+  /// Starts the program with standard input from /dev/null, standard output and error as `spec` says, and
+  /// `inherited` as descriptors 3, 4, ... in this order; nothing else is inherited. In a session of its own:
+  /// the terminal's Ctrl-C and hang-up come to us alone, who pass them on in order. ENOENT and the like when
+  /// the program can't be executed. REQUIRES: called on the main thread, since the death signal is tied to
+  /// the thread that starts the child.
   static Result<Child> spawn(const ChildSpec& spec, const std::vector<int>& inherited);
 
   Child(Child&& other) noexcept;

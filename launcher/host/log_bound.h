@@ -16,9 +16,10 @@ namespace layerboot::launcher {
 /// `PATH.1`: where the older part of a bounded log is kept.
 std::filesystem::path older_log(const std::filesystem::path& path);
 
-/// Our own lines go there, and what QEMU and the daemons say, each by a descriptor of its own that appends:
-/// the file can't be exchanged, only emptied. When it has grown past kMaxBytes, its end is kept as `PATH.1`,
-/// and it begins anew; a line that is written at that very moment may be lost. On one io_context's thread.
+/// Our own lines go there, what QEMU and the daemons say among them, and the janitor's by a descriptor of its
+/// own that appends: the file can't be exchanged, only emptied. When it has grown past kMaxBytes, its end is
+/// kept as `PATH.1`, and it begins anew; a line that is written at that very moment may be lost. On one
+/// io_context's thread.
 class LogBound {
  public:
   static constexpr std::uint64_t kMaxBytes = std::uint64_t{4} << 20;

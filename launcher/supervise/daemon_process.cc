@@ -29,8 +29,11 @@ Result<std::unique_ptr<DaemonProcess>> DaemonProcess::start(boost::asio::io_cont
     LB_ASSIGN(sockets, socket_pair());
     inherited.push_back(sockets.second.get());
   }
-  LB_ASSIGN(Child child, Child::spawn(spec, inherited));
-  std::unique_ptr<DaemonProcess> daemon(new DaemonProcess(io, std::move(child), std::move(handlers)));
+  LB_ASSIGN(auto words, ChildWords::open(io, spec));
+  LB_ASSIGN(Child child, Child::spawn(words->with_output(spec), inherited));
+  words->started();
+  std::unique_ptr<DaemonProcess> daemon(
+      new DaemonProcess(io, std::move(words), std::move(child), std::move(handlers)));
   daemon->socket_ = std::move(sockets.first);
   daemon->patience_ = patience;
   daemon->watch_ = std::make_unique<ExitWatch>(io, daemon->process_.pidfd(),

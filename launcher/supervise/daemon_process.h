@@ -13,6 +13,7 @@
 
 #include "launcher/host/child.h"
 #include "launcher/host/exit_watch.h"
+#include "launcher/supervise/child_words.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/unique_fd.h"
 
@@ -46,8 +47,12 @@ class DaemonProcess {
   [[nodiscard]] const std::string& label() const { return process_.label(); }
   [[nodiscard]] pid_t pid() const { return process_.pid(); }
   void send(int signal_number) const { process_.send(signal_number); }
-  /// After `ended`, once.
-  ExitStatus wait() { return process_.wait(); }
+  /// After `ended`, once. All that it has said is told then.
+  ExitStatus wait() {
+    const ExitStatus status = process_.wait();
+    words_->finish();
+    return status;
+  }
   /// As Child::leave(): `ended` is not called any more.
   void leave() {
     watch_.reset();
@@ -55,11 +60,17 @@ class DaemonProcess {
   }
 
  private:
-  DaemonProcess(boost::asio::io_context& io, Child process, Handlers handlers)
-      : process_(std::move(process)), handlers_(std::move(handlers)), ready_pipe_(io), timer_(io) {}
+  DaemonProcess(boost::asio::io_context& io, std::unique_ptr<ChildWords> words, Child process,
+                Handlers handlers)
+      : words_(std::move(words)),
+        process_(std::move(process)),
+        handlers_(std::move(handlers)),
+        ready_pipe_(io),
+        timer_(io) {}
   void read_ready();
   void pipe_closed();
 
+  std::unique_ptr<ChildWords> words_;  // before the process, which may speak until its end
   Child process_;
   Handlers handlers_;
   UniqueFd socket_;

@@ -9,6 +9,7 @@
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/mode_bits.h"
+#include "oci-mount/base/printable.h"
 
 namespace layerboot::launcher {
 
@@ -67,7 +68,8 @@ Result<void> Detachment::wait_started() {
   }
   ::lseek(log_.get(), 0, SEEK_SET);
   if (const auto text = read_all(log_.get(), kMaxShownBytes)) {
-    std::fwrite(text->data(), 1, text->size(), stderr);
+    const std::string shown = printable_lines(*text);
+    std::fwrite(shown.data(), 1, shown.size(), stderr);
   }
   return std::unexpected(Error{EIO, {}});
 }

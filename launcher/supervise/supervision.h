@@ -20,6 +20,7 @@
 #include "launcher/host/exit_watch.h"
 #include "launcher/host/log_bound.h"
 #include "launcher/qemu/qmp.h"
+#include "launcher/supervise/child_words.h"
 #include "launcher/supervise/console_shell.h"
 #include "launcher/supervise/control_server.h"
 #include "launcher/supervise/daemon_process.h"
@@ -30,8 +31,9 @@
 namespace layerboot::launcher {
 
 struct WatchedChild {
+  std::unique_ptr<ChildWords> words;  // before the process, which may speak until its end
   Child process;
-  std::unique_ptr<ExitWatch> watch;
+  std::unique_ptr<ExitWatch> watch = nullptr;
 };
 
 /// Everything happens on the io_context's one thread. supervision_up.cc has the way up, supervisor.cc what
@@ -64,6 +66,7 @@ class Supervision {
   void all_ready();
   void mark_indexes_open();
   Result<void> start_vmm();
+  Result<WatchedChild> start_child(const ChildSpec& spec, const std::vector<int>& inherited);
   Result<void> start_network(std::vector<int>& inherited);
   void start_qmp(UniqueFd socket);
   Result<void> start_console(UniqueFd socket);
@@ -135,7 +138,7 @@ class Supervision {
   boost::asio::steady_timer ask_timer_{io_};
   std::vector<std::unique_ptr<DaemonProcess>> daemons_;  // as in the plan; null once ended
   std::unique_ptr<ExitWatch> foreign_daemon_;
-  std::optional<Child> network_;
+  std::optional<WatchedChild> network_;
   UniqueFd network_socket_;  // QEMU's end, until it has it
   std::string lost_volume_;  // the label of a daemon without which the guest runs on
   std::optional<WatchedChild> vmm_;

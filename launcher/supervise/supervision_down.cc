@@ -106,6 +106,7 @@ void Supervision::leave_vmm() {
 
 void Supervision::vmm_ended() {
   vmm_status_ = vmm_->process.wait();
+  vmm_->words->finish();
   if (outcome_ && !vmm_status_->clean()) {
     outcome_ = fail(EIO, vmm_->process.label(), " failed with ", vmm_status_->describe());
   }

@@ -81,9 +81,8 @@ Result<void> Supervision::start_vmm() {
                                 agent_ends.second.get()};
   for (std::size_t i = 1; i < sockets.size(); ++i) inherited.push_back(sockets[i].get());
   LB_TRY(start_network(inherited));
-  LB_ASSIGN(Child child, Child::spawn(*plan_.vmm, inherited));
+  LB_ASSIGN(vmm_, start_child(*plan_.vmm, inherited));
   network_socket_.reset();
-  vmm_.emplace(WatchedChild{std::move(child), nullptr});
   vmm_->watch = std::make_unique<ExitWatch>(io_, vmm_->process.pidfd(), [this] { vmm_ended(); });
   mark("QEMU started");
   start_qmp(std::move(qmp_ends.first));
@@ -91,11 +90,17 @@ Result<void> Supervision::start_vmm() {
   return start_guest_link(std::move(agent_ends.first));
 }
 
+Result<WatchedChild> Supervision::start_child(const ChildSpec& spec, const std::vector<int>& inherited) {
+  LB_ASSIGN(auto words, ChildWords::open(io_, spec));
+  LB_ASSIGN(Child child, Child::spawn(words->with_output(spec), inherited));
+  words->started();
+  return WatchedChild{.words = std::move(words), .process = std::move(child)};
+}
+
 Result<void> Supervision::start_network(std::vector<int>& inherited) {
   if (!plan_.network) return {};
   LB_ASSIGN(auto ends, socket_pair());
-  LB_ASSIGN(Child child, Child::spawn(*plan_.network, {ends.second.get()}));
-  network_.emplace(std::move(child));
+  LB_ASSIGN(network_, start_child(*plan_.network, {ends.second.get()}));
   network_socket_ = std::move(ends.first);
   inherited.push_back(network_socket_.get());
   return {};

@@ -33,12 +33,12 @@ int open_anyhow(int dir_fd, const std::string& path, int flags, mode_t mode = 0)
 
 std::string self(int fd) { return str_cat("/proc/self/fd/", fd); }
 
-/// What is open, but for the three standard ones.
+/// What is open, but for where the caller wants to hear of us: that is there to be written to.
 template <typename Use>
 std::string for_each_fd(Use use) {
-  for (int fd = 3; fd < kMaxFd; ++fd) {
+  for (int fd = 0; fd < kMaxFd; ++fd) {
     struct stat st{};
-    if (::fstat(fd, &st) != 0) continue;
+    if (fd == STDOUT_FILENO || fd == STDERR_FILENO || ::fstat(fd, &st) != 0) continue;
     if (std::string got = use(fd, st); !got.empty()) return str_cat("descriptor ", fd, ": ", got);
   }
   return "";
@@ -159,6 +159,12 @@ std::string open_host_paths() {
   return "";
 }
 
+/// What somebody types is not for us.
+std::string read_standard_input() {
+  char c = 0;
+  return ::read(STDIN_FILENO, &c, 1) > 0 ? "there is something" : "";
+}
+
 std::string write_own_root() {
   if (::mkdirat(AT_FDCWD, "/new", 0700) == 0) return "a directory in the root";
   if (open_anyhow(AT_FDCWD, "/new", O_WRONLY | O_CREAT, 0600) >= 0) return "a file in the root";
@@ -254,6 +260,7 @@ constexpr std::array kWays{Way{"open again for writing", &open_again_for_writing
                            Way{"walk up", &walk_up},
                            Way{"see the host's paths", &see_host_paths},
                            Way{"open the host's paths", &open_host_paths},
+                           Way{"read standard input", &read_standard_input},
                            Way{"write the root", &write_own_root},
                            Way{"open a device", &make_device},
                            Way{"ask rings", &ask_rings}};

@@ -113,6 +113,17 @@ TEST_F(FailedRunTest, ADaemonsOwnWordsAreNotTheRuns) {
   EXPECT_EQ(outcome.err.find("vfsd"), std::string::npos) << outcome.err;
 }
 
+TEST_F(FailedRunTest, WhatQemuSaidLastIsShownAndCommandsNoTerminal) {
+  be_qemu("#!/bin/sh\nprintf 'no \\033]0;x\\007\\nlayerboot: error: forged' >&2\nexit 3\n");
+  for (const auto& how : {std::vector<std::string>{}, {"-d"}}) {
+    const Outcome outcome = run(how);
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_NE(outcome.err.find("QEMU: no \\033]0;x\\007\n"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("QEMU: layerboot: error: forged\n"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("QEMU failed with exit status 3"), std::string::npos) << outcome.err;
+  }
+}
+
 TEST_F(FailedRunTest, AFileBelowWhatIsMountedIsToldToBeHidden) {
   be_qemu("#!/bin/sh\nexit 3\n");
   std::ofstream(dir_ / "file") << "x";

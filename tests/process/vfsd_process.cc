@@ -40,9 +40,16 @@ VfsdProcess::VfsdProcess(std::vector<std::string> arguments, const std::filesyst
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return;
   const UniqueFd ready_end(ends[0]);
   UniqueFd write_end(ends[1]);
+  // What a person has typed, say, who started it.
+  std::array<int, 2> typed{};
+  if (::pipe2(typed.data(), O_CLOEXEC) != 0) return;
+  const UniqueFd input(typed[0]);
+  UniqueFd typing(typed[1]);
+  if (::write(typing.get(), "secret\n", 7) != 7) return;
+  typing.reset();
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_adddup2(&actions, input.get(), STDIN_FILENO);
   ::posix_spawn_file_actions_adddup2(&actions, output_.get(), 1);
   ::posix_spawn_file_actions_adddup2(&actions, output_.get(), 2);
   ::posix_spawn_file_actions_adddup2(&actions, write_end.get(), kReadyFd);

@@ -1,0 +1,106 @@
+#include "launcher/supervise/child_words.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/buffer.hpp>
+#include <chrono>
+#include <optional>
+#include <utility>
+
+#include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
+#include "oci-mount/base/str_cat.h"
+
+namespace layerboot::launcher {
+
+using boost::system::error_code;
+
+namespace {
+
+/// Of what is left in the pipe at the end: a child of the child's may go on writing.
+constexpr std::size_t kMaxLeftBytes = std::size_t{256} << 10;
+
+/// With one write(2), as log_line() has it.
+void write_line(std::string_view text) {
+  const bool terminal = ::isatty(STDERR_FILENO) != 0;
+  const std::string line = str_cat(terminal ? "\r" : "", text, terminal ? "\r\n" : "\n");
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
+}
+
+}  // namespace
+
+ChildWords::ChildWords(boost::asio::io_context& io, const ChildSpec& spec)
+    : read_end_(io),
+      label_(spec.label),
+      program_(spec.argv.front().substr(spec.argv.front().rfind('/') + 1)) {}
+
+ChildWords::~ChildWords() { finish(); }
+
+Result<std::unique_ptr<ChildWords>> ChildWords::open(boost::asio::io_context& io, const ChildSpec& spec) {
+  std::unique_ptr<ChildWords> words(new ChildWords(io, spec));
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error("pipe");
+  UniqueFd read_end(ends[0]);
+  words->write_end_ = UniqueFd(ends[1]);
+  if (::fcntl(read_end.get(), F_SETFL, O_NONBLOCK) != 0) return errno_error("pipe");
+  error_code error;
+  words->read_end_.assign(read_end.get(), error);
+  if (error) return fail(EIO, "cannot watch ", spec.label, ": ", error.message());
+  [[maybe_unused]] const int given = read_end.release();
+  words->read_more();
+  return words;
+}
+
+ChildSpec ChildWords::with_output(ChildSpec spec) const {
+  spec.output = write_end_.get();
+  return spec;
+}
+
+void ChildWords::started() { write_end_.reset(); }
+
+void ChildWords::read_more() {
+  read_end_.async_read_some(boost::asio::buffer(buffer_), [this](error_code error, std::size_t size_bytes) {
+    if (error) return;  // we may be gone
+    hear(std::string_view(buffer_.data(), size_bytes));
+    read_more();
+  });
+}
+
+void ChildWords::finish() {
+  std::array<char, 4096> chunk{};
+  for (std::size_t left = kMaxLeftBytes; left > 0;) {
+    const ssize_t got = ::read(read_end_.native_handle(), chunk.data(), std::min(chunk.size(), left));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    hear(std::string_view(chunk.data(), static_cast<std::size_t>(got)));
+    left -= static_cast<std::size_t>(got);
+  }
+  if (!line_.empty()) end_line();
+}
+
+void ChildWords::hear(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const std::size_t end = std::min(bytes.find('\n'), bytes.size());
+    const std::size_t room = kMaxLineBytes - line_.size();
+    line_ += bytes.substr(0, std::min(end, room));
+    is_cut_ = is_cut_ || end > room;
+    if (end < bytes.size()) end_line();
+    bytes.remove_prefix(std::min(end + 1, bytes.size()));
+  }
+}
+
+void ChildWords::end_line() {
+  std::string line = std::exchange(line_, {});
+  const bool is_cut = std::exchange(is_cut_, false);
+  if (line.ends_with('\r')) line.pop_back();
+  std::optional<std::uint64_t> left_out = 0;
+  if (!log_enabled(LogLevel::kDebug)) left_out = limit_.take(std::chrono::steady_clock::now());
+  if (!left_out) return;
+  const bool is_named = line.starts_with(str_cat(program_, ": "));
+  if (!is_named) line.insert(0, label_ + ": ");
+  write_line(str_cat(printable_lines(line), is_cut ? "…" : "", LogLimit::words(*left_out)));
+}
+
+}  // namespace layerboot::launcher

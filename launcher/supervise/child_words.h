@@ -1,0 +1,57 @@
+// ChildWords: what a child says on its standard output and error, passed on as lines by us.
+#pragma once
+
+#include <array>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "launcher/host/child.h"
+#include "oci-mount/base/log_limit.h"
+#include "oci-mount/base/result.h"
+#include "oci-mount/base/unique_fd.h"
+
+namespace layerboot::launcher {
+
+/// The end of a pipe for a child instead of our standard error, which may be the terminal that somebody types
+/// into, or a log: whoever has taken the child over has nothing to read there or to cut off. Each line goes
+/// to our standard error with its control characters escaped, cut at kMaxLineBytes, and begins with the
+/// program's name or else with the child's label, so that none looks like ours. More than kLinesAtOnce are
+/// told a few at a time, unless we log for debugging. On one io_context's thread.
+class ChildWords {
+ public:
+  static constexpr std::size_t kMaxLineBytes = 8192;
+  static constexpr std::int64_t kLinesAtOnce = 200;
+
+  static Result<std::unique_ptr<ChildWords>> open(boost::asio::io_context& io, const ChildSpec& spec);
+  ChildWords(const ChildWords&) = delete;
+  ChildWords& operator=(const ChildWords&) = delete;
+  ~ChildWords();
+
+  /// `spec` as it is to be spawned.
+  [[nodiscard]] ChildSpec with_output(ChildSpec spec) const;
+  /// Once it is: the child alone has the other end.
+  void started();
+  /// What has been said and not been read yet, without waiting for more: before anybody tells of the child's
+  /// end.
+  void finish();
+
+ private:
+  ChildWords(boost::asio::io_context& io, const ChildSpec& spec);
+  void read_more();
+  void hear(std::string_view bytes);
+  void end_line();
+
+  boost::asio::posix::stream_descriptor read_end_;
+  UniqueFd write_end_;
+  std::array<char, 4096> buffer_{};
+  std::string label_;
+  std::string program_;
+  std::string line_;  // begun
+  bool is_cut_ = false;
+  LogLimit limit_{kLinesAtOnce};
+};
+
+}  // namespace layerboot::launcher
