@@ -25,6 +25,7 @@
 #include "launcher/cli/volume_command.h"
 #include "launcher/images/package_layout.h"
 #include "launcher/kernel/kernel_choice.h"
+#include "oci-mount/base/own_places.h"
 #include "oci-mount/base/state_dirs.h"
 
 namespace layerboot::launcher {
@@ -111,6 +112,7 @@ Result<int> carry_out(const Options& options) {
   if (is_packaged(dirs)) {
     LB_ASSIGN(dirs.runtime, packaged_runtime(kPackagedRuntime, dirs.data));
   }
+  if (options.command != Command::kDoctor) close_own_places(dirs);
   switch (options.command) {
     case Command::kRun:
       return run_vm(dirs, options);

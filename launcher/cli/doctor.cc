@@ -94,6 +94,7 @@ Result<int> doctor(const StateDirs& dirs, const Options& options) {
                                    check_fuse(),
                                    check_state(dirs),
                                    check_runtime(dirs),
+                                   check_privacy(dirs),
                                    check_tool("skopeo", "layerboot pull", "apt install skopeo"),
                                    check_tool("passt", "--net passt", "apt install passt")};
   for (const Architecture& architecture : architectures()) {

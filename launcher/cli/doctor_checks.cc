@@ -17,6 +17,8 @@
 #include "launcher/qemu/qemu_version.h"
 #include "launcher/vm/binfmt_layer.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/own_places.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/base/progress.h"
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/store/json_document.h"
@@ -159,6 +161,24 @@ Finding check_runtime(const StateDirs& dirs) {
     finding.remedy = "log in through PAM (loginctl enable-linger for services); what is there works, too";
   }
   return finding;
+}
+
+Finding check_privacy(const StateDirs& dirs) {
+  std::string open;
+  for (const auto& place : places_open_to_others(dirs))
+    open += str_cat(open.empty() ? "" : ", ", printable(place.string()));
+  if (open.empty()) {
+    return {.subject = "privacy",
+            .health = Health::kGood,
+            .detail = "images and VMs are closed to other users of this host",
+            .remedy = {}};
+  }
+  return {.subject = "privacy",
+          .health = Health::kLess,
+          .detail = str_cat("others of this host can enter ", open),
+          .remedy =
+              "chmod 0700, unless they are shared on purpose; the next command closes those whose place "
+              "nobody has chosen"};
 }
 
 Finding check_qemu_version(const std::string& version) {

@@ -29,6 +29,8 @@ Finding check_user_namespaces();
 Finding check_fuse();
 Finding check_state(const StateDirs& dirs);
 Finding check_runtime(const StateDirs& dirs);
+/// Whether other users of this host get at what may be private.
+Finding check_privacy(const StateDirs& dirs);
 /// What follows from QEMU's version, as `qemu --version` prints it.
 Finding check_qemu_version(const std::string& version);
 /// A program that one command needs.

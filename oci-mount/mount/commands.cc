@@ -11,6 +11,7 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/own_places.h"
 #include "oci-mount/base/printable.h"
 #include "oci-mount/base/progress.h"
 #include "oci-mount/base/state_dirs.h"
@@ -34,9 +35,15 @@ namespace {
 
 constexpr std::size_t kOutputBytes = 64 * 1024;
 
+Result<StateDirs> own_state_dirs() {
+  LB_ASSIGN(StateDirs dirs, StateDirs::from_environment());
+  close_own_places(dirs);
+  return dirs;
+}
+
 Result<std::unique_ptr<vfs::ImageSource>> open_source(const Options& options, const std::string& image) {
   vfs::ImageSourceOptions source;
-  LB_ASSIGN(source.dirs, StateDirs::from_environment());
+  LB_ASSIGN(source.dirs, own_state_dirs());
   source.platform = options.platform;
   source.index_dir = options.index_dir;
   source.add_layers = options.add_layers;
@@ -165,7 +172,7 @@ Result<std::filesystem::path> index_dir_of(const Options& options, const StateDi
 }
 
 Result<int> run(const Options& options, const IndexCommand& command) {
-  LB_ASSIGN(const StateDirs dirs, StateDirs::from_environment());
+  LB_ASSIGN(const StateDirs dirs, own_state_dirs());
   LB_ASSIGN(const auto index_dir, index_dir_of(options, dirs));
   LB_ASSIGN(const store::Image image, store::open_image(command.image, dirs, {.platform = options.platform}));
   LB_ASSIGN(
@@ -187,7 +194,7 @@ bool print_verdict(const LayerVerdict& verdict) {
 }
 
 Result<int> run(const Options& options, const VerifyCommand& command) {
-  LB_ASSIGN(const StateDirs dirs, StateDirs::from_environment());
+  LB_ASSIGN(const StateDirs dirs, own_state_dirs());
   LB_ASSIGN(const auto index_dir, index_dir_of(options, dirs));
   LB_ASSIGN(const store::Image image, store::open_image(command.image, dirs, {.platform = options.platform}));
   LB_ASSIGN(const ScratchDirectory scratch, ScratchDirectory::make_in(index_dir, "verify"));
@@ -238,7 +245,7 @@ Result<int> write_diff(Options options, const DiffCommand& command) {
   const bool to_stdout = command.output.empty();
   if (to_stdout && escapes_names())
     return fail(EINVAL, "a layer is not for a terminal: send it to a file or a pipe, or say --output FILE");
-  LB_ASSIGN(const StateDirs dirs, StateDirs::from_environment());
+  LB_ASSIGN(const StateDirs dirs, own_state_dirs());
   LB_ASSIGN(const auto index_dir, index_dir_of(options, dirs));
   LayerOptions layer{.squash = command.squash,
                      .keep_identity = command.keep_identity,

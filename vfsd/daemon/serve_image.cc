@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "oci-mount/base/own_places.h"
 #include "oci-mount/store/reference.h"
 #include "oci-mount/vfs/image_fs.h"
 #include "oci-mount/vfs/share_fs.h"
@@ -55,6 +56,7 @@ Result<ServedImage> serve_image(const Options& options, Sandbox& sandbox) {
   if (!options.share.empty()) return serve_share(options, sandbox);
   vfs::ImageSourceOptions source_options;
   LB_ASSIGN(source_options.dirs, StateDirs::from_environment());
+  close_own_places(source_options.dirs);
   source_options.index_dir =
       std::filesystem::absolute(options.index_dir.empty() ? source_options.dirs.index() : options.index_dir);
   const std::filesystem::path upper_directory =

@@ -44,6 +44,20 @@ TEST(DoctorChecks, AHostThatRefusesIoUringRunsVmsLessWell) {
   }).join();
 }
 
+TEST(DoctorChecks, TellsWhatOthersCanEnter) {
+  const ScratchDir scratch;
+  const StateDirs dirs{
+      .data = scratch.path() / "data", .cache = scratch.path() / "cache", .runtime = scratch.path() / "run"};
+  EXPECT_EQ(check_privacy(dirs).health, Health::kGood);
+  std::filesystem::create_directories(dirs.store());
+  for (const auto& path : {dirs.data, dirs.store()})
+    std::filesystem::permissions(path, std::filesystem::perms(0755));
+  const Finding open = check_privacy(dirs);
+  EXPECT_EQ(open.health, Health::kLess);
+  EXPECT_NE(open.detail.find(dirs.store().string()), std::string::npos) << open.detail;
+  EXPECT_NE(open.remedy.find("chmod"), std::string::npos);
+}
+
 TEST(DoctorChecks, BothFormsSayAll) {
   const std::vector<Finding> findings = {
       {.subject = "QEMU", .health = Health::kMissing, .detail = "gone", .remedy = "get it"}};
