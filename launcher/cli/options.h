@@ -89,6 +89,7 @@ struct Options : RunSettings {
   LogLevel log_level = LogLevel::kInfo;
   std::string image;                         // empty with run --socket-path
   std::filesystem::path socket_path;         // empty: ours
+  std::string socket_group;                  // serve: whose members may connect, too; empty: none's
   std::string name;                          // never empty for run and serve
   bool name_given = false;                   // and not made from the image
   std::optional<std::uint64_t> quota_bytes;  // none: as the VM had it, kDefaultQuotaBytes at first

@@ -1,8 +1,25 @@
 // `layerboot serve`, `kernel` and `doctor`.
 
+#include <grp.h>
+#include <sys/types.h>
+
 #include "launcher/cli/options_parts.h"
+#include "oci-mount/base/decimal.h"
+#include "oci-mount/base/printable.h"
 
 namespace layerboot::launcher {
+
+namespace {
+
+/// As vfsd takes it, by name or number; asked here, where it is before anything is made.
+Result<void> check_group(const std::string& text) {
+  if (::getgrnam(text.c_str()) != nullptr) return {};
+  const auto number = parse_whole<gid_t>(text);
+  if (number && *number != static_cast<gid_t>(-1)) return {};
+  return fail(EINVAL, "there is no group ", printable(text));
+}
+
+}  // namespace
 
 void add_serve_commands(CommandSet& commands) {
   Options& options = commands.options();
@@ -12,9 +29,21 @@ void add_serve_commands(CommandSet& commands) {
   serve->add_option("IMAGE", options.image, "a name such as debian:12, fetched if need be, or oci:DIR[:TAG]")
       ->required();
   add_pull_options(serve, options);
+  auto* socket = serve
+                     ->add_option("--socket-path", options.socket_path,
+                                  "where to listen; default: in the runtime directory")
+                     ->type_name("SOCKET");
+  // Others get nowhere in the runtime directory, whatever a socket's group is.
   serve
-      ->add_option("--socket-path", options.socket_path, "where to listen; default: in the runtime directory")
-      ->type_name("SOCKET");
+      ->add_option_function<std::string>(
+          "--socket-group",
+          [&options](const std::string& text) {
+            valid("--socket-group", check_group(text));
+            options.socket_group = text;
+          },
+          "a group, by name or number, whose members may connect as well; else root and whoever serves")
+      ->needs(socket)
+      ->type_name("GROUP");
   add_disk_options(serve, options);
   add_writeback_option(serve, options);
   add_kernel_options(serve, options);

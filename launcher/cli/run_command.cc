@@ -292,6 +292,11 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
   directory.keep();
   const auto socket =
       options.socket_path.empty() ? serving_socket(dirs) : std::filesystem::absolute(options.socket_path);
+  if (!config.disk_root)
+    log_info("before the domain is started: layerboot serve ", config.image, " --name ", config.name,
+             " --socket-path ", socket.string(),
+             " --socket-group GROUP, where GROUP is that of libvirt's QEMU ",
+             "(kvm on Debian), in a directory that it can enter");
   const std::string xml = libvirt_domain_xml(config, socket);
   std::fwrite(xml.data(), 1, xml.size(), stdout);
   return {};

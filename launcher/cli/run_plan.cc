@@ -192,6 +192,7 @@ Result<ChildSpec> vfsd_spec(const StateDirs& dirs, const Options& options, const
   LB_TRY(write_vm_layer(config, directory.paths().layer(), files));
   VfsdPaths paths{.vfsd = vfsd,
                   .socket = socket,
+                  .socket_group = options.socket_group,
                   .control = directory.paths().vfsd_socket(),
                   .upper = upper,
                   .index = dirs.index(),
@@ -238,6 +239,7 @@ Result<void> add_volumes(const StateDirs& dirs, const Options& options, const Vm
     }
     const VfsdPaths paths{.vfsd = vfsd,
                           .socket = socket,
+                          .socket_group = options.socket_group,
                           .control = {},
                           .upper = uppers / mount_unit_name(volume.guest),
                           .index = dirs.index(),

@@ -4,6 +4,15 @@
 
 namespace layerboot::launcher {
 
+namespace {
+
+void add_socket_group(const VfsdPaths& paths, std::vector<std::string>& args) {
+  if (!paths.socket.empty() && !paths.socket_group.empty())
+    args.insert(args.end(), {"--socket-group", paths.socket_group});
+}
+
+}  // namespace
+
 std::vector<std::string> vfsd_args(const VmConfig& config, const VfsdPaths& paths, bool once) {
   const bool connected = paths.socket.empty();
   std::vector<std::string> args = {paths.vfsd.string(),
@@ -13,6 +22,7 @@ std::vector<std::string> vfsd_args(const VmConfig& config, const VfsdPaths& path
                                    config.image,
                                    "--index-dir",
                                    paths.index.string()};
+  add_socket_group(paths, args);
   if (!config.platform.empty()) args.insert(args.end(), {"--platform", config.platform});
   if (config.upper == UpperKind::kHost) {
     args.insert(args.end(), {"--upper", paths.upper.string(), "--quota", str_cat(config.quota_bytes)});
@@ -43,6 +53,7 @@ std::vector<std::string> volume_vfsd_args(const VmConfig& config, const Volume& 
                                    str_cat(kVfsdReadyFd),
                                    "--request-queues",
                                    "1"};
+  add_socket_group(paths, args);
   if (volume.kind == VolumeKind::kOverlay) {
     const std::uint64_t quota_bytes = volume.quota_bytes == 0 ? kDefaultQuotaBytes : volume.quota_bytes;
     args.insert(args.end(), {"--image", str_cat("dir:", volume.host), "--index-dir", paths.index.string(),

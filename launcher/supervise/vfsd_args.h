@@ -21,6 +21,7 @@ inline constexpr int kVfsdOtherImage = 3;
 struct VfsdPaths {
   std::filesystem::path vfsd;
   std::filesystem::path socket;   // empty: kVfsdSocketFd
+  std::string socket_group;       // who may connect to it as well; empty: nobody
   std::filesystem::path control;  // where it takes orders; empty: nowhere
   std::filesystem::path upper;
   std::filesystem::path index;

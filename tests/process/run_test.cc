@@ -161,6 +161,23 @@ TEST_F(FailedRunTest, SignalsThatSayNothingEndNothing) {
   EXPECT_NE(outcome.err.find("give an IMAGE"), std::string::npos) << outcome.err;
 }
 
+TEST_F(FailedRunTest, AServedSocketIsItsGroupsAsWell) {
+  if (::geteuid() != 0) GTEST_SKIP() << "another group's";
+  const std::string socket = (dir_ / "s").string();
+  const std::string command = str_cat("\"$@\" & p=$!; i=0; while [ ! -S ", socket,
+                                      " ] && [ $i -lt 200 ]; do sleep 0.1; i=$((i + 1)); done\n"
+                                      "stat -c '%a %g' ",
+                                      socket, "\nkill $p; wait $p");
+  std::vector<std::string> words{"sh", "-c", command, "sh"};
+  for (std::string& word :
+       words_of({"serve", reference_, "--kernel", (dir_ / "kernel").string(), "--vfsd", LAYERBOOT_VFSD,
+                 "--guest-init", LAYERBOOT_GUEST_INIT, "--socket-path", socket, "--socket-group", "54321"}))
+    words.push_back(std::move(word));
+  const Outcome outcome = run_program(words, dir_ / "cache");
+  EXPECT_EQ(outcome.out, "660 54321\n") << outcome.err;
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+}
+
 TEST_F(FailedRunTest, DoctorFetchesNothing) {
   const fs::path tools = dir_ / "tools";
   fs::create_directories(tools);

@@ -81,6 +81,9 @@ TEST(Options, WhatMeansSomethingElseHereIsSaid) {
 }
 
 TEST(Options, OtherCommands) {
+  const auto grouped = parse({"serve", "oci:/i", "--socket-path", "/s", "--socket-group", "54321"});
+  ASSERT_TRUE(grouped.options) << grouped.text;
+  EXPECT_EQ(grouped.options->socket_group, "54321");
   const auto serve = parse({"serve", "oci:/i", "--quota", "1G", "-q"});
   ASSERT_TRUE(serve.options) << serve.text;
   EXPECT_EQ(serve.options->command, Command::kServe);
@@ -173,6 +176,8 @@ TEST(Options, MisuseIsOneLineAndStatus2) {
   expect_misuse({}, "run, start");
   expect_misuse({"run"}, "IMAGE");
   expect_misuse({"serve"}, "IMAGE");
+  expect_misuse({"serve", "oci:/i", "--socket-path", "/s", "--socket-group", "no-such"}, "no group no-such");
+  expect_misuse({"serve", "oci:/i", "--socket-group", "0"}, "--socket-path");
   expect_misuse({"fly"}, "fly");
   expect_misuse({"run", "i", "--wings"}, "--wings");
   expect_misuse({"run", "i", "--socket-path", "/s"}, "--socket-path");

@@ -14,6 +14,7 @@ TEST(VfsdArgs, Golden) {
   config.request_queues = 2;
   const VfsdPaths paths{.vfsd = "/bin/vfsd",
                         .socket = "/run/s.sock",
+                        .socket_group = {},
                         .control = "/run/c.sock",
                         .upper = "/vms/a/disk",
                         .index = "/cache/index",
@@ -48,8 +49,13 @@ TEST(VfsdArgs, Golden) {
 TEST(VfsdArgs, AnotherPlatformIsTold) {
   VmConfig config;
   config.platform = "linux/riscv64";
-  const VfsdPaths paths{
-      .vfsd = "vfsd", .socket = {}, .control = {}, .upper = "/u", .index = "/i", .added_layers = {}};
+  const VfsdPaths paths{.vfsd = "vfsd",
+                        .socket = {},
+                        .socket_group = {},
+                        .control = {},
+                        .upper = "/u",
+                        .index = "/i",
+                        .added_layers = {}};
   const auto arguments = vfsd_args(config, paths, true);
   const auto option = std::ranges::find(arguments, "--platform");
   ASSERT_LT(option + 1, arguments.end());
@@ -57,8 +63,13 @@ TEST(VfsdArgs, AnotherPlatformIsTold) {
 }
 
 TEST(VfsdArgs, AGuestWithItsOwnUpperOnlyReads) {
-  const VfsdPaths paths{
-      .vfsd = "vfsd", .socket = {}, .control = {}, .upper = "/u", .index = "/i", .added_layers = {}};
+  const VfsdPaths paths{.vfsd = "vfsd",
+                        .socket = {},
+                        .socket_group = {},
+                        .control = {},
+                        .upper = "/u",
+                        .index = "/i",
+                        .added_layers = {}};
   for (const UpperKind kind : {UpperKind::kDisk, UpperKind::kRam}) {
     VmConfig config;
     config.upper = kind;
@@ -70,8 +81,13 @@ TEST(VfsdArgs, AGuestWithItsOwnUpperOnlyReads) {
 }
 
 TEST(VfsdArgs, AVolumeIsInPlaceOrHasAnUpperWithAQuota) {
-  const VfsdPaths paths{
-      .vfsd = "vfsd", .socket = {}, .control = {}, .upper = "/u", .index = "/i", .added_layers = {}};
+  const VfsdPaths paths{.vfsd = "vfsd",
+                        .socket = {},
+                        .socket_group = {},
+                        .control = {},
+                        .upper = "/u",
+                        .index = "/i",
+                        .added_layers = {}};
   Volume volume{.host = "/srv", .guest = "/data", .kind = VolumeKind::kReadOnly, .quota_bytes = 0};
   const auto has = [](const std::vector<std::string>& arguments, const char* word) {
     return std::find(arguments.begin(), arguments.end(), word) != arguments.end();
@@ -99,6 +115,29 @@ TEST(VfsdArgs, VerbosityIsPassedOn) {
   config.debug = true;
   const auto arguments = vfsd_args(config, {}, false);
   EXPECT_EQ(arguments.back(), "--debug");
+}
+
+TEST(VfsdArgs, AGroupMayConnectWhereThereIsASocket) {
+  VmConfig config;
+  VfsdPaths paths{.vfsd = "vfsd",
+                  .socket = "/run/s",
+                  .socket_group = "kvm",
+                  .control = {},
+                  .upper = "/u",
+                  .index = "/i",
+                  .added_layers = {}};
+  const auto told = [](const std::vector<std::string>& arguments) {
+    const auto option = std::ranges::find(arguments, "--socket-group");
+    return option != arguments.end() && *(option + 1) == "kvm";
+  };
+  const Volume volume{.host = "/srv", .guest = "/srv"};
+  EXPECT_TRUE(told(vfsd_args(config, paths, false)));
+  EXPECT_TRUE(told(volume_vfsd_args(config, volume, paths)));
+  paths.socket.clear();
+  EXPECT_FALSE(told(vfsd_args(config, paths, false))) << "vfsd refuses it without";
+  paths.socket = "/run/s";
+  paths.socket_group.clear();
+  EXPECT_FALSE(told(volume_vfsd_args(config, volume, paths)));
 }
 
 }  // namespace
