@@ -90,6 +90,7 @@ Result<int> doctor(const StateDirs& dirs, const Options& options) {
                                    program("guest-init", find_guest_init(options.guest_init)),
                                    check_io_uring(),
                                    check_memlock(),
+                                   check_memory_bound(),
                                    check_user_namespaces(),
                                    check_fuse(),
                                    check_state(dirs),

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "launcher/host/memory_limit.h"
 #include "launcher/host/programs.h"
 #include "launcher/qemu/qemu_version.h"
 #include "launcher/vm/binfmt_layer.h"
@@ -82,6 +83,21 @@ Finding check_memlock() {
     finding.remedy =
         "raise memlock to 8 MiB or more in /etc/security/limits.conf (kernels before 5.12 count rings)";
   }
+  return finding;
+}
+
+Finding check_memory_bound() {
+  Finding finding{.subject = "memory bound", .health = Health::kGood, .detail = {}, .remedy = {}};
+  if (const auto limit = own_group_limit_bytes()) {
+    finding.detail =
+        str_cat("a control group holds VMs that are started here, to ", human_size(*limit), " in all");
+    return finding;
+  }
+  finding.detail =
+      "no control group holds VMs that are started here: vfsd and QEMU by their own limits alone";
+  finding.remedy =
+      "layerboot export systemd makes a service with MemoryMax=; systemd-run --scope -p MemoryMax= for one "
+      "run";
   return finding;
 }
 

@@ -25,6 +25,8 @@ struct Finding {
 // Each looks by trying, changes nothing, and takes no longer than a moment.
 Finding check_io_uring();
 Finding check_memlock();
+/// Whether a control group bounds what a VM's processes may take that were taken over.
+Finding check_memory_bound();
 Finding check_user_namespaces();
 Finding check_fuse();
 Finding check_state(const StateDirs& dirs);

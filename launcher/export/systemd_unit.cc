@@ -4,6 +4,8 @@
 #include <set>
 #include <string_view>
 
+#include "launcher/export/kubernetes_set.h"
+#include "oci-mount/base/memory_budget.h"
 #include "oci-mount/base/printable.h"
 #include "oci-mount/base/str_cat.h"
 
@@ -95,6 +97,14 @@ std::string directories(const SystemdService& service) {
   return lines;
 }
 
+/// What all of the VM's processes may take: a daemon or QEMU that was taken over is to end its own VM, not
+/// the host. Page cache counts and is given back; what is counted here is what can't be.
+std::uint64_t most_memory_bytes(const RunSettings& run) {
+  const bool may_be_emulated = !run.require_kvm && run.accel_choice != AccelChoice::kKvm;
+  const std::uint64_t daemons = run.volumes.size() + (run.disk_root ? 0 : 1);
+  return run.memory_bytes + vm_overhead_bytes(may_be_emulated) + daemons * MemoryBudget::kDefaultLimitBytes;
+}
+
 /// Of a service of the system's. What is not here is what a VM is made with: vfsd walls itself in by
 /// namespaces and mounts, keeps guests' set-id files and owners, and an emulator writes the code that it
 /// runs.
@@ -150,7 +160,9 @@ Result<std::string> systemd_unit(const SystemdService& service) {
                   directories(service), "SuccessExitStatus=", kStoppedStatus, '\n',
                   // The launcher alone is asked, who powers the guest off before it stops the daemons.
                   "KillMode=mixed\n", "TimeoutStopSec=", kStopSeconds, '\n', "Restart=on-failure\n",
-                  "RestartSec=5\n", "OOMPolicy=stop\n");
+                  "RestartSec=5\n", "OOMPolicy=stop\n",
+                  // Guest, QEMU, and each daemon at its limit.
+                  "MemoryMax=", most_memory_bytes(service.run), '\n');
   if (!service.is_user) unit += hardening(service);
   unit += str_cat("\n[Install]\nWantedBy=", service.is_user ? "default.target" : "multi-user.target", '\n');
   return unit;

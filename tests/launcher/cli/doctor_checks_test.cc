@@ -3,10 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "launcher/cli/options.h"
+#include "launcher/host/memory_limit.h"
 #include "tests/launcher/scratch_dir.h"
 #include "tests/support/refuse_io_uring.h"
 
@@ -56,6 +59,30 @@ TEST(DoctorChecks, TellsWhatOthersCanEnter) {
   EXPECT_EQ(open.health, Health::kLess);
   EXPECT_NE(open.detail.find(dirs.store().string()), std::string::npos) << open.detail;
   EXPECT_NE(open.remedy.find("chmod"), std::string::npos);
+}
+
+TEST(DoctorChecks, TheLeastLimitOfTheGroupsAboveCounts) {
+  const ScratchDir scratch;
+  const auto own = scratch.path() / "own";
+  const auto write = [](const std::filesystem::path& file, const std::string& text) {
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream(file) << text;
+  };
+  const auto limit = [&] { return own_group_limit_bytes(scratch.path(), own); };
+  EXPECT_FALSE(limit());
+  write(own, "0::/user.slice/vm.scope\n");
+  write(scratch.path() / "user.slice/vm.scope/memory.max", "max\n");
+  EXPECT_FALSE(limit());
+  write(scratch.path() / "user.slice/memory.max", "3000\n");
+  EXPECT_EQ(limit(), 3000U);
+  write(scratch.path() / "user.slice/vm.scope/memory.max", "2000\n");
+  EXPECT_EQ(limit(), 2000U);
+  write(own, "9:name=systemd:/\n4:memory:/a\n0::/user.slice\n");
+  EXPECT_FALSE(limit()) << "the controller is version 1's";
+  write(scratch.path() / "memory/a/memory.limit_in_bytes", "1000\n");
+  EXPECT_EQ(limit(), 1000U);
+  EXPECT_EQ(check_memory_bound().health, Health::kGood);
+  EXPECT_FALSE(check_memory_bound().detail.empty());
 }
 
 TEST(DoctorChecks, BothFormsSayAll) {

@@ -35,6 +35,24 @@ TEST(SystemdUnitTest, StartsAndStopsTheVmInOrder) {
   EXPECT_TRUE(has_line(unit, "WantedBy=multi-user.target"));
 }
 
+TEST(SystemdUnitTest, BoundsTheMemoryOfAllItsProcesses) {
+  constexpr std::uint64_t kMib = std::uint64_t{1} << 20U;
+  SystemdService service = of_root();
+  service.run.memory_bytes = 2048 * kMib;
+  const auto has_bound = [&](std::uint64_t mib) {
+    return has_line(unit_of(service), "MemoryMax=" + std::to_string(mib * kMib));
+  };
+  EXPECT_TRUE(has_bound(2048 + 384 + 1024 + 512)) << unit_of(service);
+  service.run.accel_choice = AccelChoice::kKvm;
+  EXPECT_TRUE(has_bound(2048 + 384 + 512));
+  service.run.volumes = {{.host = "/a", .guest = "/a"}, {.host = "/b", .guest = "/b"}};
+  EXPECT_TRUE(has_bound(2048 + 384 + 3 * 512));
+  service.run.disk_root = true;
+  service.run.volumes.clear();
+  service.is_user = true;
+  EXPECT_TRUE(has_bound(2048 + 384));
+}
+
 TEST(SystemdUnitTest, WritesToVolumesAndQuotesPaths) {
   SystemdService service = of_root();
   service.run.volumes = {{.host = "/srv/a $b%", .guest = "/a"},
