@@ -314,7 +314,8 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
   plan.vmm = ChildSpec{.label = "QEMU",
                        .argv = qemu_args(config, qemu),
                        .death_signal = SIGKILL,
-                       .own_pid_namespace = config.qemu_uid != 0};
+                       .own_pid_namespace = config.qemu_uid != 0,
+                       .apart_from = qemu_apart_from(config)};
   return plan;
 }
 

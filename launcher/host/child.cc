@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -25,7 +26,8 @@ struct Prepared {
   UniqueFd null_device;
   UniqueFd error_pipe;
   int death_signal = SIGTERM;
-  UniqueFd output;   // standard output and error; none: our error
+  UniqueFd output;  // standard output and error; none: our error
+  int apart_from = 0;
   pid_t parent = 0;  // as the child sees it
 };
 
@@ -40,6 +42,7 @@ void become(const Prepared& prepared) {
   if (::prctl(PR_SET_PDEATHSIG, prepared.death_signal) != 0) return;
   // The parent may have died before prctl took effect.
   if (::getppid() != prepared.parent) ::_exit(127);
+  if (prepared.apart_from != 0 && ::unshare(prepared.apart_from) != 0) return;
   ::setsid();
   struct sigaction standard{};
   standard.sa_handler = SIG_DFL;
@@ -74,6 +77,15 @@ int read_exec_error(int pipe_fd) {
 
 }  // namespace
 
+bool can_be_apart(int namespaces) {
+  const pid_t trial = ::fork();
+  if (trial == 0) ::_exit(::unshare(namespaces) == 0 ? 0 : 1);
+  int status = 1;
+  while (trial > 0 && ::waitpid(trial, &status, 0) < 0 && errno == EINTR) {
+  }
+  return trial > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 std::string ExitStatus::describe() const {
   if (!signaled) return str_cat("exit status ", value);
   return str_cat("signal ", value, " (", std::string_view(::strsignal(value)), ")");
@@ -82,6 +94,7 @@ std::string ExitStatus::describe() const {
 Result<Child> Child::spawn(const ChildSpec& spec, const std::vector<int>& inherited) {
   Prepared prepared;
   prepared.death_signal = spec.death_signal;
+  prepared.apart_from = spec.apart_from;
   std::optional<PidNamespace> pid_namespace;
   if (spec.own_pid_namespace) {
     LB_ASSIGN(pid_namespace, PidNamespace::make());

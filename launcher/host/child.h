@@ -22,10 +22,16 @@ struct ChildSpec {
   int output = -1;                // lent: they go there; below 0, where our error goes
   /// Ends with us even where it changes its user, by which it loses the death signal; needs CAP_SYS_ADMIN.
   bool own_pid_namespace = false;
+  /// What it is apart from by namespaces of its own: CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWUTS, or none.
+  /// REQUIRES: can_be_apart().
+  int apart_from = 0;
 };
 
 /// The first inherited descriptor's number in a child.
 inline constexpr int kFirstInheritedFd = 3;
+
+/// Whether this process may give a child such namespaces; tried, since what refuses them is not only rights.
+[[nodiscard]] bool can_be_apart(int namespaces);
 
 struct ExitStatus {
   bool signaled = false;

@@ -1,9 +1,11 @@
 #include "launcher/qemu/qemu_user.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
 
+#include "launcher/host/child.h"
 #include "launcher/host/pid_namespace.h"
 #include "launcher/qemu/option_value.h"
 #include "launcher/qemu/qemu_version.h"
@@ -40,6 +42,16 @@ Result<HeldUser> choose_qemu_user(const StateDirs& dirs, const std::filesystem::
   config.qemu_root = dirs.runtime / ".empty";
   LB_TRY(make_directories(config.qemu_root, 0755));
   return std::move(user.held);
+}
+
+int qemu_apart_from(const VmConfig& config) {
+  if (config.qemu_uid == 0) return 0;
+  int namespaces = CLONE_NEWIPC | CLONE_NEWUTS;
+  const bool is_at_hosts = config.net == Net::kUser || config.net == Net::kTap || !config.more_nets.empty();
+  if (!is_at_hosts) namespaces |= CLONE_NEWNET;
+  if (can_be_apart(namespaces)) return namespaces;
+  log_debug("QEMU can't be kept apart from the host's network, IPC and name: no namespaces for that here");
+  return 0;
 }
 
 std::vector<std::string> qemu_user_args(const VmConfig& config) {

@@ -23,4 +23,8 @@ Result<HeldUser> choose_qemu_user(const StateDirs& dirs, const std::filesystem::
 /// instead of `-chroot` since 9.0, and of `-runas` since 9.1, which 10.0 does not have.
 std::vector<std::string> qemu_user_args(const VmConfig& config);
 
+/// What of the host's QEMU is kept apart from by namespaces, once a user is chosen (ChildSpec::apart_from):
+/// IPC and the host's name, and its network, where no card leads there. passt is at the end of a socket.
+int qemu_apart_from(const VmConfig& config);
+
 }  // namespace layerboot::launcher

@@ -161,6 +161,33 @@ TEST_F(FailedRunTest, SignalsThatSayNothingEndNothing) {
   EXPECT_NE(outcome.err.find("give an IMAGE"), std::string::npos) << outcome.err;
 }
 
+TEST_F(FailedRunTest, RootsQemuIsApartFromTheHostsNetworkWhereItNeedsNone) {
+  if (::geteuid() != 0) GTEST_SKIP() << "an ordinary user's QEMU may do what that user may";
+  const std::string found = (dir_ / "found").string();
+  be_qemu(
+      str_cat("#!/bin/sh\ncase $* in *--version*) echo 'QEMU emulator version 7.2.0'; exit;; esac\n"
+              "for name in net ipc uts; do readlink /proc/self/ns/$name; done >",
+              found, "\nexit 3\n"));
+  const auto apart = [&](const std::vector<std::string>& more) {
+    fs::remove(found);
+    const Outcome outcome = run(more);
+    std::ifstream lines(found);
+    std::string names;
+    for (const char* name : {"net", "ipc", "uts"}) {
+      std::string line;
+      EXPECT_TRUE(std::getline(lines, line)) << outcome.err;
+      if (line != fs::read_symlink(str_cat("/proc/self/ns/", name)).string()) names += str_cat(name, ' ');
+    }
+    return names;
+  };
+  EXPECT_EQ(apart({"--net", "none"}), "net ipc uts ");
+  EXPECT_EQ(apart({"--net", "user"}), "ipc uts ");
+  if (run_program({"sh", "-c", "command -v passt"}, dir_ / "cache").exit_code == 0) {
+    EXPECT_EQ(apart({"--net", "passt"}), "net ipc uts ");
+    EXPECT_EQ(apart({"--net", "passt", "--net", "user"}), "ipc uts ");
+  }
+}
+
 TEST_F(FailedRunTest, AServedSocketIsItsGroupsAsWell) {
   if (::geteuid() != 0) GTEST_SKIP() << "another group's";
   const std::string socket = (dir_ / "s").string();

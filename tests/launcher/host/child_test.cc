@@ -1,12 +1,19 @@
 #include "launcher/host/child.h"
 
-#include <array>
-
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdlib>
+#include <string>
 
 #include "oci-mount/base/files.h"
 #include "tests/launcher/scratch_dir.h"
@@ -128,6 +135,71 @@ TEST(Child, InANamespaceOfItsOwnSeesNoProcessOfOurs) {
   auto next = shell(str_cat("kill -0 ", ::getpid(), " && test $PPID = ", ::getpid()));
   ASSERT_TRUE(next);
   EXPECT_TRUE(next->wait().clean());
+}
+
+/// A socket of the host's that accepts whoever reaches it, by an address of the loopback or an abstract name.
+UniqueFd host_socket(int family) {
+  UniqueFd socket(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const sockaddr_in loopback{
+      .sin_family = AF_INET, .sin_port = 0, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  const std::string abstract = str_cat("layerboot-test-", ::getpid());
+  abstract.copy(name.sun_path + 1, sizeof(name.sun_path) - 1);
+  const int bound =
+      family == AF_INET
+          ? ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&loopback), sizeof(loopback))
+          : ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&name),
+                   static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + abstract.size()));
+  EXPECT_EQ(bound, 0);
+  EXPECT_EQ(::listen(socket.get(), 8), 0);
+  return socket;
+}
+
+/// What this very program does in a child's place (below): its exit code is 0 when it got there.
+int reach(const UniqueFd& socket, int apart_from) {
+  sockaddr_storage address{};
+  socklen_t size_bytes = sizeof(address);
+  EXPECT_EQ(::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size_bytes), 0);
+  std::string hex;
+  for (socklen_t i = 0; i < size_bytes; ++i) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    const auto byte = reinterpret_cast<const unsigned char*>(&address)[i];
+    hex += {kDigits[byte >> 4U], kDigits[byte & 0xfU]};
+  }
+  ::setenv("LAYERBOOT_TEST_REACH", hex.c_str(), 1);
+  auto child = Child::spawn({.label = "test",
+                             .argv = {"/proc/self/exe", "--gtest_also_run_disabled_tests",
+                                      "--gtest_filter=Child.DISABLED_ReachesASocketOfTheHost"},
+                             .quiet = true,
+                             .own_pid_namespace = true,
+                             .apart_from = apart_from},
+                            {});
+  EXPECT_TRUE(child);
+  return child ? child->wait().value : -1;
+}
+
+TEST(Child, DISABLED_ReachesASocketOfTheHost) {
+  const std::string hex = std::getenv("LAYERBOOT_TEST_REACH");
+  std::string address;
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
+    address += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+  sockaddr_storage to{};
+  address.copy(reinterpret_cast<char*>(&to), sizeof(to));
+  const UniqueFd socket(::socket(to.ss_family, SOCK_STREAM, 0));
+  EXPECT_EQ(
+      ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), static_cast<socklen_t>(address.size())),
+      0);
+}
+
+TEST(Child, ApartFromTheHostsNetworkReachesNoneOfItsSockets) {
+  constexpr int kApart = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+  if (::geteuid() != 0 || !can_be_apart(kApart)) GTEST_SKIP() << "namespaces need CAP_SYS_ADMIN";
+  for (const int family : {AF_INET, AF_UNIX}) {
+    const UniqueFd socket = host_socket(family);
+    EXPECT_EQ(reach(socket, 0), 0) << "else the attempt means nothing";
+    EXPECT_NE(reach(socket, kApart), 0) << family;
+  }
 }
 
 TEST(Child, ANamespaceLeavesNoKeeper) {
