@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <optional>
 
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/base/log.h"
@@ -37,6 +38,20 @@ class SequentialWatch {
   static constexpr std::uint64_t kNone = ~std::uint64_t{0};
   std::array<std::atomic<std::uint64_t>, 8> ends_{kNone, kNone, kNone, kNone, kNone, kNone, kNone, kNone};
   std::atomic<unsigned> next_{0};
+};
+
+/// A read of a blob, for as long as it is under way.
+class CountedRead {
+ public:
+  explicit CountedRead(std::atomic<unsigned>& count) : count_(count) {
+    count_.fetch_add(1, std::memory_order_relaxed);
+  }
+  CountedRead(const CountedRead&) = delete;
+  CountedRead& operator=(const CountedRead&) = delete;
+  ~CountedRead() { count_.fetch_sub(1, std::memory_order_relaxed); }
+
+ private:
+  std::atomic<unsigned>& count_;
 };
 
 }  // namespace
@@ -138,6 +153,7 @@ Task<Result<void>> SpanReader::read_plain(Reactor& reactor, LayerState& state, s
                                           std::span<const iovec> into) {
   const std::size_t wanted = total_bytes(into);
   const store::Blob& blob = state.layer->blob();
+  const CountedRead counted(blob_reads_);
   std::size_t done = 0;
   std::vector<iovec> rest;  // used only after a short read
   while (done < wanted) {
@@ -193,6 +209,7 @@ Task<Result<std::shared_ptr<DecodedSpan>>> SpanReader::decode(Reactor& reactor, 
   const store::Blob& blob = state.layer->blob();
   const SpanInfo info = state.layer->index().checkpoints().span(number);
   const Buffer compressed(info.blob_bytes);
+  std::optional<CountedRead> counted(std::in_place, blob_reads_);
   std::size_t done = 0;
   while (done < info.blob_bytes) {
     const auto room = compressed.bytes().subspan(done);
@@ -202,6 +219,7 @@ Task<Result<std::shared_ptr<DecodedSpan>>> SpanReader::decode(Reactor& reactor, 
     if (*got == 0) co_return fail(EIO, "it ends early, at byte ", info.blob_offset + done);
     done += *got;
   }
+  counted.reset();
   // `charge` goes on to pay for the stored bytes, and ends after them.
   auto decoded = cache_.make(info.size_bytes, charge.split(info.size_bytes));
   Result<void> outcome;

@@ -3,6 +3,7 @@
 
 #include <sys/uio.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -51,6 +52,10 @@ class SpanReader {
   Task<Result<void>> read(Reactor& reactor, LayerNumber layer, std::uint64_t stream_offset,
                           std::span<const iovec> into);
 
+  /// Whether somebody waits for bytes of a blob: for good where that lies on a file system that does not
+  /// answer. Thread-safe.
+  [[nodiscard]] bool waits_for_blobs() const { return blob_reads_.load(std::memory_order_relaxed) > 0; }
+
  private:
   struct LayerState;
 
@@ -71,6 +76,7 @@ class SpanReader {
   std::vector<std::unique_ptr<LayerState>> layers_;
   SpanCache& cache_;
   WorkerPool& workers_;
+  std::atomic<unsigned> blob_reads_ = 0;  // under way
 };
 
 }  // namespace layerboot::layer

@@ -1,5 +1,6 @@
 #include "tests/process/hung_file_system.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
@@ -8,9 +9,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,6 +24,30 @@ namespace layerboot::test {
 namespace {
 
 constexpr int kMinuteMs = 60'000;
+constexpr std::uint64_t kHourS = 3600;
+constexpr std::uint64_t kFileNode = 2;
+constexpr std::string_view kFileName = "file";
+
+fuse_attr attr_of(std::uint64_t node) {
+  fuse_attr attr{};
+  attr.ino = node;
+  attr.mode = node == kFileNode ? S_IFREG | 0644 : S_IFDIR | 0755;
+  attr.nlink = node == kFileNode ? 1 : 2;
+  attr.size = node == kFileNode ? HungFileSystem::kFileBytes : 0;
+  return attr;
+}
+
+std::vector<std::byte> listing() {
+  std::vector<std::byte> entry(FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + kFileName.size()));
+  fuse_dirent head{};
+  head.ino = kFileNode;
+  head.off = 1;
+  head.namelen = kFileName.size();
+  head.type = DT_REG;
+  std::memcpy(entry.data(), &head, FUSE_NAME_OFFSET);
+  std::memcpy(entry.data() + FUSE_NAME_OFFSET, kFileName.data(), kFileName.size());
+  return entry;
+}
 
 bool readable(int fd, int timeout_ms) {
   pollfd one{.fd = fd, .events = POLLIN, .revents = 0};
@@ -70,10 +97,17 @@ void HungFileSystem::answer_one() {
   init.minor = FUSE_KERNEL_MINOR_VERSION;
   init.max_write = 4096;
   fuse_attr_out attr{};
-  attr.attr.ino = FUSE_ROOT_ID;
-  attr.attr.mode = S_IFDIR | 0755;
-  attr.attr.nlink = 2;
+  attr.attr_valid = kHourS;
+  attr.attr = attr_of(in.nodeid);
+  fuse_entry_out entry{};
+  entry.nodeid = kFileNode;
+  entry.attr_valid = kHourS;
+  entry.attr = attr_of(kFileNode);
   fuse_open_out open{};
+  if (in.opcode == FUSE_OPEN) open.open_flags = FOPEN_DIRECT_IO;
+  fuse_read_in wanted{};
+  std::memcpy(&wanted, request.data() + sizeof(in), sizeof(wanted));
+  std::vector<std::byte> bytes;
   fuse_out_header out{};
   out.unique = in.unique;
   iovec payload{nullptr, 0};
@@ -84,13 +118,31 @@ void HungFileSystem::answer_one() {
     case FUSE_GETATTR:
       payload = {&attr, sizeof(attr)};
       break;
+    case FUSE_LOOKUP:
+      if (reinterpret_cast<const char*>(request.data() + sizeof(in)) == kFileName) {
+        payload = {&entry, sizeof(entry)};
+      } else {
+        out.error = -ENOENT;
+      }
+      break;
+    case FUSE_READDIR:
+      if (wanted.offset == 0) bytes = listing();
+      payload = {bytes.data(), bytes.size()};
+      break;
+    case FUSE_READ:
+      bytes.resize(wanted.offset < kFileBytes ? std::min<std::size_t>(wanted.size, kFileBytes - wanted.offset)
+                                              : 0);
+      payload = {bytes.data(), bytes.size()};
+      break;
+    case FUSE_OPEN:
     case FUSE_OPENDIR:
       payload = {&open, sizeof(open)};
       break;
+    case FUSE_RELEASE:
     case FUSE_RELEASEDIR:
       break;
     default:
-      out.error = in.opcode == FUSE_LOOKUP ? -ENOENT : -ENOSYS;
+      out.error = -ENOSYS;
   }
   out.len = static_cast<std::uint32_t>(sizeof(out) + payload.iov_len);
   const iovec parts[] = {{&out, sizeof(out)}, payload};

@@ -1,7 +1,9 @@
-// A FUSE file system with nothing in it that stops answering when it is told to, as one over a network does.
+// A FUSE file system with one file in it, "file", that stops answering when it is told to, as one over a
+// network does.
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <filesystem>
 #include <thread>
 
@@ -11,6 +13,9 @@ namespace layerboot::test {
 
 class HungFileSystem {
  public:
+  /// The file's, of zeroes. Each read of it is asked for.
+  static constexpr std::size_t kFileBytes = std::size_t{1} << 20;
+
   /// Mounts itself on `place`, which takes root.
   explicit HungFileSystem(std::filesystem::path place);
   ~HungFileSystem();

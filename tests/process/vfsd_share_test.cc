@@ -11,7 +11,6 @@
 #include <fstream>
 
 #include "oci-mount/base/bytes.h"
-#include "tests/process/hung_file_system.h"
 #include "tests/process/vfsd_share_fixture.h"
 
 namespace layerboot::test {
@@ -222,29 +221,6 @@ TEST_F(VfsdShareTest, ALimitOfFileSizesIsAnErrorOfTheGuests) {
   EXPECT_EQ(client_->setattr(file->nodeid, longer).error().code, EFBIG);
   EXPECT_EQ(client_->write(file->nodeid, 2 * kLimit, "x").error().code, EFBIG);
   EXPECT_TRUE(client_->getattr(file->nodeid)) << "the daemon lives";
-}
-
-// ---- what others have
-// --------------------------------------------------------------------------------------
-
-TEST_F(VfsdShareTest, EndsThoughTheDirectoryDoesNotAnswer) {
-  if (::geteuid() != 0) GTEST_SKIP() << "mounts a FUSE file system that does not answer, which takes root";
-  HungFileSystem hung(host());
-  ASSERT_TRUE(hung.mounted()) << "no /dev/fuse";
-  serve();
-  hung.stop_answering();
-  // The queue's own thread asks.
-  auto& queue = guest_->queue(1);
-  const auto name = with_nul("file");
-  const auto request = client_->encode(FUSE_LOOKUP, 1, {name});
-  const auto prepared = queue.prepare(request, 256);
-  ASSERT_TRUE(prepared);
-  queue.offer(prepared->head);
-  queue.kick();
-  ASSERT_TRUE(hung.wait_for_question());
-  vfsd_->signal(SIGTERM);
-  EXPECT_EQ(vfsd_->wait(), 1);
-  EXPECT_NE(vfsd_->messages().find("does not answer"), std::string::npos) << vfsd_->messages();
 }
 
 }  // namespace

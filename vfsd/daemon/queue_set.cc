@@ -22,7 +22,9 @@ void QueueSet::add_counts(fuse::RequestCounts& sum) const {
 template <typename Work>
 void QueueSet::run(unsigned index, Work work) {
   const unsigned worker = index == 0 ? 0 : index - 1;
+  if (deadline_ != nullptr) deadline_->begin();
   workers_[worker]->run(index == 1 ? 1 : 0, work);
+  if (deadline_ != nullptr) deadline_->end();
 }
 
 void QueueSet::start(unsigned index, vhost::Rings rings, bool event_idx, std::uint16_t next_available,
@@ -35,14 +37,12 @@ void QueueSet::start(unsigned index, vhost::Rings rings, bool event_idx, std::ui
 
 std::uint16_t QueueSet::stop(unsigned index) {
   std::uint16_t next_available = 0;
-  if (deadline_ != nullptr) deadline_->begin();
   run(index, [&](ServedQueue& queue, std::function<void()> done) {
     queue.stop([&next_available, done = std::move(done)](std::uint16_t next) {
       next_available = next;
       done();
     });
   });
-  if (deadline_ != nullptr) deadline_->end();
   return next_available;
 }
 

@@ -19,8 +19,8 @@ class QueueSet final : public vhost::QueueHost {
   static constexpr std::size_t kWorkerBytes = fuse::kMaxWriteBytes;
 
   ~QueueSet() { budget_.give_back(workers_.size() * kWorkerBytes); }
-  /// All on one engine. `session`, `budget` and `deadline` must outlive the set. With a deadline, a stop that
-  /// takes longer ends the process.
+  /// All on one engine. `session`, `budget` and `deadline` must outlive the set. With a deadline, what
+  /// a queue is told and does not do for longer ends the process.
   static Result<std::unique_ptr<QueueSet>> create(fuse::Session& session, unsigned request_queues,
                                                   MemoryBudget& budget, IoEngine engine,
                                                   StopDeadline* deadline = nullptr);
@@ -37,7 +37,7 @@ class QueueSet final : public vhost::QueueHost {
 
  private:
   QueueSet(MemoryBudget& budget, StopDeadline* deadline) : budget_(budget), deadline_(deadline) {}
-  /// Runs `work(queue, done)` on the thread of queue `index`.
+  /// Runs `work(queue, done)` on the thread of queue `index`, which may be held up by a request.
   template <typename Work>
   void run(unsigned index, Work work);
 

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <csignal>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -103,15 +104,17 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
   image.workers().start();       // no thread can be started later
   LB_ASSIGN(const auto reactor, Reactor::create(options.io_engine));
   tell_engine(*reactor);
-  std::optional<StopDeadline> deadline;
-  if (in_place) deadline.emplace(str_cat("directory ", options.share.native()));
+  // What an upper is told to write may take its time.
+  StopDeadline deadline(
+      in_place ? str_cat("directory ", options.share.native()) : options.image,
+      in_place ? std::function<bool()>() : [&image] { return image.source->reader.waits_for_blobs(); });
   {
     fuse::Session session(*image.file_system, fuse::SessionOptions{.read_only = options.read_only,
                                                                    .zero_message_open = !options.send_opens,
                                                                    .shared = in_place,
                                                                    .writeback = options.writeback});
     LB_ASSIGN(const auto queues, QueueSet::create(session, options.request_queues, image.memory(),
-                                                  reactor->engine(), deadline ? &*deadline : nullptr));
+                                                  reactor->engine(), &deadline));
     vhost::Backend backend(*queues);
     Server server(doors.front_end, backend, session, options.once);
     std::optional<ControlServer> control;
@@ -126,7 +129,7 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
     LB_TRY(shut_and_work(options, image, reactor->engine(), server, began, work));
     log_requests(*queues);
   }
-  if (deadline) deadline->begin();
+  deadline.begin();
   auto synced = reactor->block_on(image.file_system->syncfs(*reactor));
   if (!synced)
     return while_doing(std::move(synced).error(), "writing back ",

@@ -10,8 +10,8 @@
 
 namespace layerboot::vfsd {
 
-StopDeadline::StopDeadline(std::string what, std::chrono::milliseconds patience)
-    : what_(std::move(what)), patience_(patience) {
+StopDeadline::StopDeadline(std::string what, std::function<bool()> hangs, std::chrono::milliseconds patience)
+    : what_(std::move(what)), hangs_(std::move(hangs)), patience_(patience) {
   for (const int signal : {SIGTERM, SIGINT}) {
     boost::system::error_code error;
     signals_.add(signal, error);
@@ -47,6 +47,7 @@ void StopDeadline::start_timer() {
   timer_.expires_after(patience_);
   timer_.async_wait([this](boost::system::error_code error) {
     if (error) return;
+    if (hangs_ && !hangs_()) return start_timer();
     log_error(what_, " does not answer: ending without it; what the guest has not synced may be lost");
     ::_exit(1);
   });

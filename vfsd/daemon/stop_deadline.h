@@ -1,14 +1,16 @@
 // StopDeadline: how long an end is waited for.
 //
-// A directory in place may lie on a file system that does not answer: what asks it waits for good, and with
-// it whoever waits for that to end, SIGTERM's handler or a VMM that stops a queue. Then the process ends
-// without.
+// A directory in place, or an image's layers, may lie on a file system that does not answer: what asks it
+// waits for good, and with it whoever waits for that to end, SIGTERM's handler or a VMM that wants something
+// of a queue. Then the process ends without, as if it had been killed: what an upper was told to keep is with
+// the host, and no mark of a clean stop is there.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
+#include <functional>
 #include <string>
 #include <thread>
 
@@ -21,7 +23,10 @@ class StopDeadline {
   static constexpr std::chrono::seconds kPatience{20};
 
   /// `what` is said not to answer. From SIGTERM or SIGINT on, the process has `patience` to end in order.
-  explicit StopDeadline(std::string what, std::chrono::milliseconds patience = kPatience);
+  /// Where `hangs`, called on a thread of its own, finds that something else is waited for, that has as much
+  /// time again; empty: it is always `what`.
+  explicit StopDeadline(std::string what, std::function<bool()> hangs = {},
+                        std::chrono::milliseconds patience = kPatience);
   ~StopDeadline();
   StopDeadline(const StopDeadline&) = delete;
   StopDeadline& operator=(const StopDeadline&) = delete;
@@ -35,6 +40,7 @@ class StopDeadline {
   void start_timer();
 
   const std::string what_;
+  const std::function<bool()> hangs_;
   const std::chrono::milliseconds patience_;
   boost::asio::io_context io_{1};
   boost::asio::signal_set signals_{io_};
