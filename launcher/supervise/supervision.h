@@ -107,6 +107,7 @@ class Supervision {
   void press_power_button();
   void ask_again_later();
   void bound_power_down();
+  void guest_is_off();
   void quit_vmm();
   void vmm_ended();
   void drain_vmm();

@@ -28,7 +28,10 @@ void Supervision::stop_requested(int signal) {
   if (!vmm_ && plan_.vmm) outcome_ = fail(EINTR, "stopped before the VM was started");
   if (!vmm_) return stop_daemons();
   if (vmm_status_) return;
-  if (!at_once && !std::exchange(stopping_, true)) return power_down();
+  if (!at_once && !std::exchange(stopping_, true)) {
+    if (!guest_shut_down_) power_down();
+    return;
+  }
   if (outcome_) outcome_ = fail(EINTR, "the VM was stopped at once: the guest may have lost data");
   quit_vmm();
 }
@@ -71,6 +74,18 @@ void Supervision::bound_power_down() {
       outcome_ = fail(ETIMEDOUT, "the guest did not power off within ", seconds,
                       " s and was stopped: it may have lost data");
     }
+    quit_vmm();
+  });
+}
+
+/// QEMU stops its devices before it ends, and waits for those whose daemon waits for a share.
+void Supervision::guest_is_off() {
+  if (std::exchange(guest_shut_down_, true) || going_down_ || !vmm_ || vmm_status_) return;
+  after(plan_.bounds.clear_up, [this] {
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(plan_.bounds.clear_up).count();
+    if (outcome_)
+      outcome_ = fail(ETIMEDOUT, vmm_->process.label(), " did not end within ", seconds,
+                      " s after the guest was off and was stopped: a disk or share may not answer");
     quit_vmm();
   });
 }

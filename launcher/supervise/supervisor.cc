@@ -71,7 +71,7 @@ void Supervision::greeted() {
 
 void Supervision::handle_event(const QmpEvent& event) {
   log_debug("QEMU: ", event.name);
-  if (event.name == "SHUTDOWN" && event.guest) guest_shut_down_ = true;
+  if (event.name == "SHUTDOWN" && event.guest) guest_is_off();
   if (event.name != "RESET" || !event.guest) return;
   if (command_lost() || lost_with_volume()) return;
   boot_stopped_.clear();
@@ -211,7 +211,7 @@ void Supervision::stop_by_request(const ControlRequest& request) {
   if (request.timeout_seconds) power_down_bound_ = std::chrono::seconds(*request.timeout_seconds);
   // Asked again, it is the bound that is new.
   if (!stopping_) return stop_requested(SIGTERM);
-  if (!going_down_ && vmm_ && !vmm_status_) bound_power_down();
+  if (!going_down_ && vmm_ && !vmm_status_ && !guest_shut_down_) bound_power_down();
 }
 
 void Supervision::tell_waiters(const Result<int>& outcome) const {

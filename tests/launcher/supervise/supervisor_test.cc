@@ -59,6 +59,17 @@ TEST_F(SupervisorTest, QemuMayTakeItsTimeOnceTheGuestIsOff) {
   EXPECT_TRUE(log().ends_with("off\n")) << log();
 }
 
+TEST_F(SupervisorTest, ButNotForGood) {
+  daemon(kDaemonServes);
+  qemu(
+      "say '{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true}}'; trap '' TERM\n"
+      "mkfifo stuck; exec 7<>stuck; kill -TERM $PPID; while :; do read -r nothing <&7; done");
+  plan_.bounds.clear_up = milliseconds(100);
+  plan_.bounds.quit = milliseconds(20);
+  expect_error(supervise(plan_), "after the guest was off");
+  EXPECT_TRUE(log().ends_with("flushed\n")) << log();
+}
+
 TEST_F(SupervisorTest, ADaemonThatFailsHasSaidWhyItself) {
   daemon("exit 3");
   qemu("power_off");
