@@ -1,10 +1,8 @@
 // Indexing a layer in a child process, since who parses foreign bytes can be taken over by them.
 //
-// The child is the same program, started again (/proc/self/exe) with an argument of its own: to go on without
-// exec(2) in the fork of a process with threads would be to go on with their locks. It gets the blob's
-// descriptor for reading and two nameless files to fill (index_messages.h), shuts itself in (index_walls.h),
-// and tells by a socket how far it is. Nothing it says or writes is believed: the program checks the index as
-// if it had found it somewhere, and gives it its name.
+// The child (base/walled_child.h) gets the blob's descriptor for reading and two nameless files to fill
+// (index_messages.h), and tells by a socket how far it is. Nothing it says or writes is believed: the program
+// checks the index as if it had found it somewhere, and gives it its name.
 #pragma once
 
 #include <filesystem>

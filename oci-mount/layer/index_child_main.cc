@@ -11,9 +11,9 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/progress.h"
+#include "oci-mount/base/walls.h"
 #include "oci-mount/layer/index_builder.h"
 #include "oci-mount/layer/index_messages.h"
-#include "oci-mount/layer/index_walls.h"
 #include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
@@ -87,7 +87,7 @@ Result<void> index() {
   LB_TRY(limit_use({.memory_bytes = kMaxIndexingMemoryBytes,
                     .cpu_seconds = kMaxIndexingCpuSeconds,
                     .file_bytes = kMaxIndexFileBytes}));
-  LB_TRY(allow_only_indexing());
+  LB_TRY(allow_only_what_is_open());
   FileAppender index_file(kChildIndexFd, "the index");
   FileAppender recut_file(kChildRecutFd, "the recut file");
   return fill_index(*work.blob, work.expected, index_file, recut_file, side,

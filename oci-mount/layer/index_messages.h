@@ -48,7 +48,4 @@ inline constexpr const char* kIndexChildName = "layerboot-index";
 
 inline constexpr std::size_t kMaxIndexMessageBytes = 16U << 10U;
 
-/// What the child ends with where its own child was ended by signal N: this and N, as a shell has it.
-inline constexpr int kSignalExitCode = 128;
-
 }  // namespace layerboot::layer

@@ -1,6 +1,6 @@
 // Programs that try to get out of where foreign layers are read. Each try is made in a process of its own,
 // since there is no way back.
-#include "oci-mount/layer/index_walls.h"
+#include "oci-mount/base/walls.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -32,7 +32,6 @@
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/sanitizers.h"
-#include "oci-mount/layer/index_messages.h"
 #include "tests/support/temp_dir.h"
 
 namespace layerboot::layer {
@@ -76,7 +75,7 @@ std::string walled(const std::function<std::string()>& tries) {
   return in_child([&]() -> std::string {
     if (const auto left = leave_host(3 + 64); !left) return left.error().describe();
     if (const auto limited = limit_use(kLimits); !limited) return limited.error().describe();
-    if (const auto shut = allow_only_indexing(); !shut) return shut.error().describe();
+    if (const auto shut = allow_only_what_is_open(); !shut) return shut.error().describe();
     return tries();
   });
 }

@@ -1,15 +1,18 @@
-// Between the host and the code that parses a foreign layer: what the child of index_child.h shuts behind
-// itself.
+// Between the host and code that parses foreign bytes: what a child of walled_child.h shuts behind itself.
 //
 // What is left is memory, time and the descriptors that are open. The order is: leave_host(), threads,
-// limit_use(), allow_only_indexing(). Why it is as it is: DESIGN.md, "Walls".
+// limit_use(), allow_only_what_is_open(). Why it is as it is: oci-mount/layer/DESIGN.md, "Walls".
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "oci-mount/base/result.h"
 
-namespace layerboot::layer {
+namespace layerboot {
+
+/// What a child ends with where its own child was ended by signal N: this and N, as a shell has it.
+inline constexpr int kSignalExitCode = 128;
 
 /// For a process with one thread: no new privileges; network, IPC, mounts and process numbers of its own, and
 /// an empty root, where the host gives them; without the rights of root, and as nobody (65534) where it was
@@ -28,7 +31,9 @@ struct WallLimits {
 Result<void> limit_use(const WallLimits& limits);
 
 /// From now on all threads have memory, their clocks and locks, reading and writing by descriptor, and their
-/// end; any other call ends the process. Not in a sanitizer's build, whose library makes calls of its own.
-Result<void> allow_only_indexing();
+/// end; and `more` system calls. Those that are `refused` give EPERM, any other ends the process. Not in a
+/// sanitizer's build, whose library makes calls of its own.
+Result<void> allow_only_what_is_open(std::initializer_list<int> more = {},
+                                     std::initializer_list<int> refused = {});
 
-}  // namespace layerboot::layer
+}  // namespace layerboot

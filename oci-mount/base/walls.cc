@@ -1,4 +1,4 @@
-#include "oci-mount/layer/index_walls.h"
+#include "oci-mount/base/walls.h"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -22,9 +22,8 @@
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/sanitizers.h"
-#include "oci-mount/layer/index_messages.h"
 
-namespace layerboot::layer {
+namespace layerboot {
 
 namespace {
 
@@ -120,7 +119,7 @@ using Filter = std::unique_ptr<std::remove_pointer_t<scmp_filter_ctx>, void (*)(
 /// libseccomp gives a negative errno.
 Result<void> check(int status) {
   if (status < 0)
-    return fail(-status, "this host takes no seccomp filter, without which foreign layers are not read: ",
+    return fail(-status, "this host takes no seccomp filter, without which nothing foreign is read: ",
                 Error{-status, {}}.describe());
   return {};
 }
@@ -159,7 +158,7 @@ Result<void> limit_use(const WallLimits& limits) {
   return lower(RLIMIT_NPROC, 0);
 }
 
-Result<void> allow_only_indexing() {
+Result<void> allow_only_what_is_open(std::initializer_list<int> more, std::initializer_list<int> refused) {
   if (kSanitizer) return {};
   const Filter filter(::seccomp_init(SCMP_ACT_KILL_PROCESS), &::seccomp_release);
   if (!filter) return check(-ENOSYS);
@@ -167,6 +166,10 @@ Result<void> allow_only_indexing() {
   for (const int call : kCalls) {
     LB_TRY(check(::seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW, call, 0, nullptr)));
   }
+  for (const int call : more)
+    LB_TRY(check(::seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW, call, 0, nullptr)));
+  for (const int call : refused)
+    LB_TRY(check(::seccomp_rule_add_array(filter.get(), SCMP_ACT_ERRNO(EPERM), call, 0, nullptr)));
   // Memory, but none to run code in.
   const scmp_arg_cmp not_executable{.arg = 2, .op = SCMP_CMP_MASKED_EQ, .datum_a = PROT_EXEC, .datum_b = 0};
   LB_TRY(allow_if(filter, SCMP_SYS(mmap), not_executable));
@@ -181,4 +184,4 @@ Result<void> allow_only_indexing() {
   return check(::seccomp_load(filter.get()));
 }
 
-}  // namespace layerboot::layer
+}  // namespace layerboot
