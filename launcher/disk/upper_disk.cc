@@ -6,12 +6,16 @@
 
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "launcher/disk/make_whole.h"
+#include "launcher/host/held_user.h"
 #include "launcher/host/run_tool.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/base/size.h"
 #include "oci-mount/store/image.h"
 
@@ -139,15 +143,65 @@ Result<void> prepare_upper_disk(const VmDirectory& directory, std::string_view i
   return make_upper_disk(config.upper_disk, config.quota_bytes);
 }
 
+namespace {
+
+/// A file that belongs to somebody else for a while, by whom it is opened anew.
+class LentFile {
+ public:
+  static Result<LentFile> lend(UniqueFd file, unsigned user) {
+    if (user != 0 && ::fchown(file.get(), user, user) != 0) return errno_error("cannot lend the VM's disk");
+    return LentFile(std::move(file), user);
+  }
+  LentFile(LentFile&&) = default;
+  LentFile& operator=(LentFile&&) = delete;
+  ~LentFile() {
+    if (!file_ || user_ == 0) return;
+    // Whoever had it may have opened it to others.
+    if (::fchown(file_.get(), ::geteuid(), ::getegid()) != 0 || ::fchmod(file_.get(), 0600) != 0)
+      log_warn("the VM's disk stays user ", user_, "'s: ", Error{errno, {}}.describe());
+  }
+  [[nodiscard]] int fd() const { return file_.get(); }
+
+ private:
+  LentFile(UniqueFd file, unsigned user) : file_(std::move(file)), user_(user) {}
+
+  UniqueFd file_;
+  unsigned user_;
+};
+
+std::string with_name(std::string text, std::string_view name) {
+  const std::string_view place = kToolInputPath;
+  for (std::size_t at = 0; (at = text.find(place, at)) != std::string::npos; at += name.size())
+    text.replace(at, place.size(), name);
+  return printable_lines(text);
+}
+
+}  // namespace
+
 Result<void> settle_upper_disk(const VmPaths& paths) {
-  const std::vector<std::string> check{"e2fsck", "-p", paths.upper_disk().string()};
+  const fs::path path = paths.upper_disk();
+  // The guest's root chooses every byte of it.
+  FreeUser user;
+  if (can_change_user()) {
+    LB_ASSIGN(user, free_user(paths.runtime.parent_path(), path.string()));
+    if (user.id == 0)
+      return fail(EAGAIN, "no user id is free to check the VM's disk as: end other VMs first");
+  }
+  LB_ASSIGN(UniqueFd file, open_path(path, O_RDWR));
+  LB_ASSIGN(const LentFile disk, LentFile::lend(std::move(file), user.id));
+  ToolSpec check;
+  check.argv = {"e2fsck", "-p", kToolInputPath};
+  check.input = disk.fd();
+  check.user = user.id;
+  check.sees_input_only = true;
   auto checked = run_tool(check);
   if (!checked && checked.error().code == ENOENT)
     return fail(ENOENT, "e2fsck is not installed: apt install e2fsprogs");
   // Having repaired something is a status of its own, and so is having nothing more to repair.
   if (!checked && checked.error().code != EINTR) checked = run_tool(check);
-  if (!checked) return while_doing(checked.error(), "the VM's disk is damaged: 'e2fsck -f' may repair it");
-  return {};
+  if (checked) return {};
+  return while_doing(Error{checked.error().code, with_name(checked.error().text, path.string())},
+                     "the VM's disk is damaged: 'e2fsck -f' may repair it");
 }
 
 Result<void> prepare_guest_upper(const StateDirs& dirs, const VmDirectory& directory, VmConfig& config) {

@@ -15,6 +15,7 @@
 
 #include "launcher/host/pidfd.h"
 #include "launcher/host/signals.h"
+#include "launcher/host/tool_view.h"
 #include "oci-mount/base/exec_pointers.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/interrupt.h"
@@ -45,6 +46,7 @@ struct Prepared {
   int out_fd;
   int err_fd;
   unsigned user;
+  bool sees_input_only;
   int status_fd;  // close-on-exec; gets errno when exec fails
 };
 
@@ -88,7 +90,8 @@ bool become_user(unsigned user, pid_t parent) {
   const bool ready = (tool.directory.empty() || ::chdir(tool.directory.c_str()) == 0) &&
                      ::dup2(tool.null_fd, STDIN_FILENO) >= 0 && ::dup2(tool.out_fd, STDOUT_FILENO) >= 0 &&
                      ::dup2(tool.err_fd, STDERR_FILENO) >= 0 &&
-                     (tool.user == 0 || become_user(tool.user, parent));
+                     (tool.user == 0 || ((!tool.sees_input_only || see_programs_and_input_only()) &&
+                                         become_user(tool.user, parent)));
   if (ready) ::execve(tool.program.c_str(), tool.argv.data(), tool.env.data());
   const int code = errno;
   [[maybe_unused]] const auto put = ::write(tool.status_fd, &code, sizeof(code));
@@ -220,6 +223,7 @@ Result<std::string> run_tool(const ToolSpec& spec) {
   tool.out_fd = file ? file.get() : spec.shows_all ? STDERR_FILENO : out_pipe.write_end.get();
   tool.err_fd = spec.shows_all ? STDERR_FILENO : err_pipe.write_end.get();
   tool.user = spec.user;
+  tool.sees_input_only = spec.sees_input_only;
   tool.status_fd = status_pipe.write_end.get();
 
   const pid_t parent = ::getpid();

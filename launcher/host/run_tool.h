@@ -32,6 +32,9 @@ class InterruptScope {
   sigset_t previous_mask_;
 };
 
+/// Where a tool finds its standard input by name.
+inline constexpr const char* kToolInputPath = "/proc/self/fd/0";
+
 struct ToolSpec {
   std::vector<std::string> argv;  // argv[0] is a path, or a name looked up in PATH and the sbin directories
   std::filesystem::path working_directory;  // empty: ours
@@ -47,6 +50,9 @@ struct ToolSpec {
   /// Not 0: for one that parses what strangers made. It is this user and group and no more, without root's
   /// rights and a way to get them back, without a network, and without our environment.
   unsigned user = 0;
+  /// With a user, for one that needs no other file than its input, by the name kToolInputPath: see
+  /// see_programs_and_input_only(). `input` is a regular file.
+  bool sees_input_only = false;
   bool shows_all = false;  // both its outputs go to our standard error, and are in no result and no Error
 };
 

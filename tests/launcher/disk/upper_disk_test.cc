@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <cstdlib>
+
 #include "launcher/host/disk_usage.h"
+#include "launcher/host/held_user.h"
 #include "launcher/host/run_tool.h"
+#include "oci-mount/base/files.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/size.h"
 #include "tests/launcher/scratch_dir.h"
@@ -44,6 +48,39 @@ TEST_F(UpperDisk, IsSparseSoundAndGrows) {
   EXPECT_EQ(std::filesystem::file_size(path), 5000 * kMib);
   EXPECT_FALSE(make_upper_disk(scratch_.path() / "tiny", kMib));
   EXPECT_FALSE(std::filesystem::exists(scratch_.path() / "tiny"));
+}
+
+TEST_F(UpperDisk, IsCheckedByNobody) {
+  if (!can_change_user()) GTEST_SKIP() << "only root becomes another user";
+  std::filesystem::create_directories(dirs().runtime);
+  const auto directory = VmDirectory::open(dirs(), "a");
+  ASSERT_TRUE(directory) << directory.error().describe();
+  const auto disk = directory->paths().upper_disk();
+  ASSERT_TRUE(make_upper_disk(disk, 64 * kMib));
+  const auto settled = settle_upper_disk(directory->paths());
+  ASSERT_TRUE(settled) << settled.error().describe();
+  struct stat st{};
+  ASSERT_EQ(::stat(disk.c_str(), &st), 0);
+  EXPECT_EQ(st.st_uid, 0U) << "its owner is as before";
+  EXPECT_EQ(st.st_mode & 07777, 0600U);
+  // In the place of one that a guest has taken over.
+  scratch_.script("e2fsck", str_cat("id > ", (scratch_.path() / "was-here").string(), "; exit 0"));
+  const std::string path = std::getenv("PATH");
+  ::setenv("PATH", str_cat(scratch_.path().string(), ":", path).c_str(), 1);
+  EXPECT_FALSE(settle_upper_disk(directory->paths()));
+  ::setenv("PATH", path.c_str(), 1);
+  EXPECT_FALSE(std::filesystem::exists(scratch_.path() / "was-here"));
+}
+
+TEST_F(UpperDisk, ADiskThatIsDamagedIsNamed) {
+  const auto directory = VmDirectory::open(dirs(), "a");
+  ASSERT_TRUE(directory) << directory.error().describe();
+  const auto disk = directory->paths().upper_disk();
+  ASSERT_TRUE(write_whole_file(disk, std::string(kMib, 'x')));
+  const auto settled = settle_upper_disk(directory->paths());
+  ASSERT_FALSE(settled);
+  EXPECT_NE(settled.error().text.find(disk.string()), std::string::npos) << settled.error().text;
+  EXPECT_EQ(settled.error().text.find("/proc/"), std::string::npos) << settled.error().text;
 }
 
 TEST_F(UpperDisk, OfARunIsTheOneThatMayNotShrink) {

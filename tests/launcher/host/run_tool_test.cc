@@ -75,6 +75,34 @@ TEST_F(RunTool, AnotherUserHasNothingOfRoots) {
   EXPECT_TRUE(out->ends_with("closed\n")) << *out;
 }
 
+TEST_F(RunTool, WhoSeesItsInputOnlySeesNothingElse) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root becomes another user";
+  constexpr unsigned kUser = 61'234;
+  std::filesystem::permissions(scratch_, std::filesystem::perms::owner_all);
+  write(scratch_ / "input", "lent\n");
+  const auto input = open_path(scratch_ / "input", O_RDWR);
+  ASSERT_TRUE(input);
+  ASSERT_EQ(::fchown(input->get(), kUser, kUser), 0);
+  ASSERT_EQ(::fchmod(input->get(), 0600), 0);
+  ToolSpec spec;
+  spec.user = kUser;
+  spec.sees_input_only = true;
+  spec.input = input->get();
+  spec.argv = {"sh", "-c",
+               "cat /proc/self/fd/0; echo more >> /proc/self/fd/0; ls /etc /proc /proc/self;"
+               "for path in /etc/passwd /tmp /var /root /home /dev/null /proc/1 /sys /run; do"
+               "  [ -e $path ] && echo $path is in view; done;"
+               "for path in / /usr /usr/bin /etc /proc/self/fd; do"
+               "  touch $path/new 2>&- && echo $path can be written; done;"
+               "ln /proc/self/fd/0 /usr/link 2>&- && echo linked; echo $(id -u)"};
+  const auto out = run_tool(spec);
+  ASSERT_TRUE(out) << out.error().text;
+  if (out->find("/etc/passwd is in view") != std::string::npos) GTEST_SKIP() << "no namespaces here";
+  EXPECT_TRUE(out->starts_with("lent\n/etc:\n")) << *out;
+  EXPECT_TRUE(out->ends_with("/proc/self:\nfd\n61234\n")) << *out;
+  EXPECT_EQ(read_file(scratch_ / "input", 100).value_or(""), "lent\nmore\n");
+}
+
 TEST_F(RunTool, AStatusThatIsAskedForIsNoError) {
   ToolSpec spec;
   int status = -1;
