@@ -5,11 +5,13 @@
 #include "oci-mount/mount/commands.h"
 #include "oci-mount/mount/disk_reader.h"
 #include "oci-mount/mount/options.h"
+#include "oci-mount/store/unpack_child.h"
 
 int main(int argc, char** argv) {
   using namespace layerboot;
   if (const auto exit_code = layer::run_as_index_child(argc, argv)) return *exit_code;
   if (const auto exit_code = mount::run_as_disk_child(argc, argv)) return *exit_code;
+  if (const auto exit_code = store::run_as_unpack_child(argc, argv)) return *exit_code;
   const mount::ParsedOptions parsed = mount::parse_options(argc, argv);
   if (parsed.leave) {
     std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);

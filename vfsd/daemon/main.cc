@@ -9,6 +9,7 @@
 #include "oci-mount/base/log.h"
 #include "oci-mount/layer/index_child.h"
 #include "oci-mount/overlay/upper.h"
+#include "oci-mount/store/unpack_child.h"
 #include "vfsd/daemon/options.h"
 #include "vfsd/daemon/serve.h"
 
@@ -33,6 +34,7 @@ int main(int argc, char** argv) {
   const auto began = std::chrono::steady_clock::now();
   using namespace layerboot;
   if (const auto exit_code = layer::run_as_index_child(argc, argv)) return *exit_code;
+  if (const auto exit_code = store::run_as_unpack_child(argc, argv)) return *exit_code;
   const auto parsed = vfsd::parse_options(argc, argv);
   if (parsed.exit_code) return *parsed.exit_code;
   if (parsed.options.print_capabilities) {
