@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -21,6 +23,7 @@
 #include "oci-mount/mount/index_report.h"
 #include "oci-mount/mount/layer_file.h"
 #include "oci-mount/mount/list.h"
+#include "oci-mount/mount/mount_walls.h"
 #include "oci-mount/mount/output.h"
 #include "oci-mount/mount/scratch_directory.h"
 #include "oci-mount/mount/session.h"
@@ -68,6 +71,28 @@ void tell_ready(int fd) {
   ::close(fd);
 }
 
+Result<void> serve(const Options& options, Session& session, const std::function<void(IoEngine)>& on_ready) {
+  LB_ASSIGN(const auto reactor, Reactor::create(options.io_engine));
+  tell_engine(*reactor);
+  return session.serve(*reactor, [&] { on_ready(reactor->engine()); });
+}
+
+/// Nothing is written, so that it takes no rights to decode what strangers have made.
+Result<void> serve_in_walls(const Options& options, Session& session, vfs::ImageSource& source,
+                            const std::function<void()>& tell) {
+  const bool opens_files =
+      std::ranges::any_of(source.image.layers, [](const auto& layer) { return layer.is_directory; });
+  LB_TRY(session.hand_over_unmounting());
+  // Each thread has its own, so before any is there; and none can come later.
+  LB_TRY(give_up_rights(opens_files));
+  source.workers.start();
+  return serve(options, session, [&](IoEngine engine) {
+    tell();
+    if (const auto shut = allow_only_reading(engine, opens_files); !shut)
+      log_warn("the image is read without a wall: ", shut.error().describe());
+  });
+}
+
 Result<int> serve(const Options& options, const MountCommand& command, Background* background) {
   LB_ASSIGN(const auto source, open_source(options, command.image));
   std::unique_ptr<vfs::FileSystem> fs;
@@ -78,21 +103,23 @@ Result<int> serve(const Options& options, const MountCommand& command, Backgroun
         fs, vfs::make_writable_fs(*source, {.directory = command.upper, .quota_bytes = command.quota_bytes}));
   }
   prepare_signals();
-  LB_ASSIGN(const auto reactor, Reactor::create(options.io_engine));
-  tell_engine(*reactor);
-  LB_ASSIGN(const auto session, Session::mount(*reactor, *fs,
-                                               {.mountpoint = command.mountpoint,
-                                                .source_name = command.image,
-                                                .read_only = command.upper.empty(),
-                                                .allow_other = command.allow_other,
-                                                .read_all = command.read_all}));
-  LB_TRY(session->serve([&] {
+  LB_ASSIGN(const auto session, Session::mount(*fs, {.mountpoint = command.mountpoint,
+                                                     .source_name = command.image,
+                                                     .read_only = command.upper.empty(),
+                                                     .allow_other = command.allow_other,
+                                                     .read_all = command.read_all}));
+  const auto tell = [&] {
     tell_ready(command.ready_fd);
     if (command.ready_fd >= 0) return;  // a program started us: it has its own to say
     if (background == nullptr) return log_info(command.image, " is mounted on ", command.mountpoint);
     if (const auto gone = background->ready(); !gone)
       log_warn("cannot go to the background: ", gone.error().text);
-  }));
+  };
+  if (!command.upper.empty()) {
+    LB_TRY(serve(options, *session, [&](IoEngine) { tell(); }));
+  } else {
+    LB_TRY(serve_in_walls(options, *session, *source, tell));
+  }
   LB_TRY(fs->stop());
   return 0;
 }

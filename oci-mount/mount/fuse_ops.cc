@@ -110,7 +110,7 @@ void setattr(fuse_req_t request, fuse_ino_t node, struct stat* wanted, int to_se
   if (atime_now || (to_set & FUSE_SET_ATTR_ATIME)) change.atime = time_change(atime_now, wanted->st_atim);
   if (mtime_now || (to_set & FUSE_SET_ATTR_MTIME)) change.mtime = time_change(mtime_now, wanted->st_mtim);
   Door& door = door_of(request);
-  run(door, door.fs.setattr(door.reactor, node, change),
+  run(door, door.fs.setattr(*door.reactor, node, change),
       [request](const Result<vfs::Attr>& attr) { reply_attr(request, attr); });
 }
 
@@ -155,7 +155,7 @@ void rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
 void link(fuse_req_t request, fuse_ino_t node, fuse_ino_t new_parent, const char* new_name) {
   Door& door = door_of(request);
   auto kept = std::make_shared<const std::string>(new_name);
-  auto task = door.fs.link(door.reactor, node, new_parent, *kept);
+  auto task = door.fs.link(*door.reactor, node, new_parent, *kept);
   run(door, std::move(task),
       [request, kept](const Result<vfs::Entry>& entry) { reply_entry(request, entry); });
 }
@@ -168,7 +168,7 @@ void rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t 
   };
   Door& door = door_of(request);
   auto kept = std::make_shared<const Names>(name, new_name);
-  auto task = door.fs.rename(door.reactor, parent, kept->from, new_parent, kept->to, flags);
+  auto task = door.fs.rename(*door.reactor, parent, kept->from, new_parent, kept->to, flags);
   run(door, std::move(task), [request, kept](const Result<void>& done) { reply_done(request, done); });
 }
 
@@ -205,7 +205,7 @@ void setxattr(fuse_req_t request, fuse_ino_t node, const char* name, const char*
       all_flags |= vfs::kXattrKillSgid;
     }
   }
-  auto task = door.fs.setxattr(door.reactor, node, kept->name, kept->value, all_flags);
+  auto task = door.fs.setxattr(*door.reactor, node, kept->name, kept->value, all_flags);
   run(door, std::move(task), [request, kept](const Result<void>& done) { reply_done(request, done); });
 }
 
@@ -213,7 +213,7 @@ void removexattr(fuse_req_t request, fuse_ino_t node, const char* name) {
   Door& door = door_of(request);
   if (refuses_acl(door, name, true)) return reply_error(request, Error{EOPNOTSUPP, {}});
   auto kept = std::make_shared<const std::string>(name);
-  auto task = door.fs.removexattr(door.reactor, node, *kept);
+  auto task = door.fs.removexattr(*door.reactor, node, *kept);
   run(door, std::move(task), [request, kept](const Result<void>& done) { reply_done(request, done); });
 }
 

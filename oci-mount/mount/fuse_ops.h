@@ -17,7 +17,7 @@ namespace layerboot::mount {
 /// What the callbacks work on: the session's userdata. Lives as long as the session and its tasks.
 struct Door {
   vfs::FileSystem& fs;
-  Reactor& reactor;
+  Reactor* reactor = nullptr;  // while it is served
   bool read_only = true;
   bool reads_all = false;             // permissions are not checked: one user reads everything
   bool heeds_acls = false;            // the kernel obeys POSIX ACLs, and leaves the umask to us

@@ -94,7 +94,7 @@ void read(fuse_req_t request, fuse_ino_t node, std::size_t size_bytes, off_t off
   auto kept = std::make_shared<Buffer>();
   kept->bytes = std::make_unique_for_overwrite<std::byte[]>(size_bytes);
   kept->slice = {kept->bytes.get(), size_bytes};
-  auto task = door.fs.read(door.reactor, node, start_offset, std::span<const iovec>(&kept->slice, 1));
+  auto task = door.fs.read(*door.reactor, node, start_offset, std::span<const iovec>(&kept->slice, 1));
   run(door, std::move(task), [request, kept](const Result<std::size_t>& read_bytes) {
     if (!read_bytes) return reply_error(request, read_bytes.error());
     ::fuse_reply_buf(request, reinterpret_cast<const char*>(kept->bytes.get()), *read_bytes);
@@ -116,7 +116,7 @@ void write(fuse_req_t request, fuse_ino_t node, const char* bytes, std::size_t s
   auto kept = std::make_shared<Data>();
   kept->bytes.assign(bytes, size_bytes);  // libfuse takes its buffer back when this returns
   kept->slice = {kept->bytes.data(), kept->bytes.size()};
-  auto task = door.fs.write(door.reactor, node, static_cast<std::uint64_t>(offset),
+  auto task = door.fs.write(*door.reactor, node, static_cast<std::uint64_t>(offset),
                             std::span<const iovec>(&kept->slice, 1), vfs::Writer::kPrivileged);
   run(door, std::move(task),
       [request, kept](const Result<std::size_t>& count) { reply_count(request, count); });
@@ -124,20 +124,20 @@ void write(fuse_req_t request, fuse_ino_t node, const char* bytes, std::size_t s
 
 void fsync(fuse_req_t request, fuse_ino_t node, int data_only, fuse_file_info*) {
   Door& door = door_of(request);
-  run(door, door.fs.fsync(door.reactor, node, data_only != 0),
+  run(door, door.fs.fsync(*door.reactor, node, data_only != 0),
       [request](const Result<void>& done) { reply_done(request, done); });
 }
 
 void fsyncdir(fuse_req_t request, fuse_ino_t node, int data_only, fuse_file_info*) {
   Door& door = door_of(request);
-  run(door, door.fs.fsyncdir(door.reactor, node, data_only != 0),
+  run(door, door.fs.fsyncdir(*door.reactor, node, data_only != 0),
       [request](const Result<void>& done) { reply_done(request, done); });
 }
 
 void fallocate(fuse_req_t request, fuse_ino_t node, int mode, off_t offset, off_t length, fuse_file_info*) {
   Door& door = door_of(request);
   run(door,
-      door.fs.fallocate(door.reactor, node, static_cast<std::uint32_t>(mode),
+      door.fs.fallocate(*door.reactor, node, static_cast<std::uint32_t>(mode),
                         static_cast<std::uint64_t>(offset), static_cast<std::uint64_t>(length)),
       [request](const Result<void>& done) { reply_done(request, done); });
 }
@@ -147,7 +147,7 @@ void copy_file_range(fuse_req_t request, fuse_ino_t from, off_t from_offset, fus
   if (flags != 0) return reply_error(request, Error{EINVAL, {}});
   Door& door = door_of(request);
   run(door,
-      door.fs.copy_file_range(door.reactor, from, static_cast<std::uint64_t>(from_offset), to,
+      door.fs.copy_file_range(*door.reactor, from, static_cast<std::uint64_t>(from_offset), to,
                               static_cast<std::uint64_t>(to_offset), length_bytes),
       [request](const Result<std::size_t>& count) { reply_count(request, count); });
 }

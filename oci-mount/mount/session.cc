@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fuse3/fuse_lowlevel.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -72,16 +73,14 @@ struct Session::Buffer {
 
 void Session::SessionDeleter::operator()(fuse_session* session) const { ::fuse_session_destroy(session); }
 
-Session::Session(Reactor& reactor, vfs::FileSystem& fs)
-    : reactor_(reactor),
-      door_{.fs = fs, .reactor = reactor, .on_idle = {}, .scratch = {}},
+Session::Session(vfs::FileSystem& fs)
+    : door_{.fs = fs, .reactor = nullptr, .on_idle = {}, .scratch = {}},
       buffer_(std::make_unique<Buffer>()) {}
 
-Result<std::unique_ptr<Session>> Session::mount(Reactor& reactor, vfs::FileSystem& fs,
-                                                const SessionOptions& options) {
+Result<std::unique_ptr<Session>> Session::mount(vfs::FileSystem& fs, const SessionOptions& options) {
   LB_ASSIGN(std::string mountpoint, check_mountpoint(options.mountpoint));
   ::fuse_set_log_func(keep_message);
-  std::unique_ptr<Session> session(new Session(reactor, fs));
+  std::unique_ptr<Session> session(new Session(fs));
   session->mountpoint_ = std::move(mountpoint);
   session->door_.read_only = options.read_only;
   session->door_.reads_all = options.read_all;
@@ -114,20 +113,36 @@ Result<std::unique_ptr<Session>> Session::mount(Reactor& reactor, vfs::FileSyste
 }
 
 Session::~Session() {
-  if (mounted_) ::fuse_session_unmount(session_.get());
+  if (!mounted_) return;
+  if (!keeper_) {
+    ::fuse_session_unmount(session_.get());
+    return;
+  }
+  // It may have been taken away, and another be in its place.
+  pollfd connection{::fuse_session_fd(session_.get()), 0, 0};
+  const bool gone = ::poll(&connection, 1, 0) == 1 && (connection.revents & POLLERR) != 0;
+  if (!gone) keeper_->unmount();
 }
 
-Result<void> Session::serve(std::function<void()> on_ready) {
+Result<void> Session::hand_over_unmounting() {
+  LB_ASSIGN(auto keeper, MountKeeper::start(mountpoint_));
+  keeper_.emplace(std::move(keeper));
+  return {};
+}
+
+Result<void> Session::serve(Reactor& reactor, std::function<void()> on_ready) {
+  reactor_ = &reactor;
+  door_.reactor = &reactor;
   on_ready_ = std::move(on_ready);
   const int fd = ::fuse_session_fd(session_.get());
-  reactor_.watch(fd, [this] { take_requests(); });
-  reactor_.watch(signals_.get(), [this] {
+  reactor_->watch(fd, [this] { take_requests(); });
+  reactor_->watch(signals_.get(), [this] {
     signalfd_siginfo info{};
     while (::read(signals_.get(), &info, sizeof info) > 0) end();
   });
-  reactor_.run();
-  reactor_.unwatch(fd);
-  reactor_.unwatch(signals_.get());
+  reactor_->run();
+  reactor_->unwatch(fd);
+  reactor_->unwatch(signals_.get());
   if (failure_ != 0)
     return fail(failure_, mountpoint_,
                 ": lost the connection to the kernel: ", Error{failure_, {}}.describe());
@@ -150,7 +165,7 @@ void Session::take_requests() {
   if (ending_) return;
   // There may be more, which the edge-triggered watch would not tell of.
   if (std::exchange(burst_posted_, true)) return;
-  reactor_.post([this] {
+  reactor_->post([this] {
     burst_posted_ = false;
     take_requests();
   });
@@ -159,8 +174,8 @@ void Session::take_requests() {
 // Stops once every task has replied: none may outlive the session.
 void Session::end() {
   if (std::exchange(ending_, true)) return;
-  if (door_.in_flight == 0) return reactor_.stop();
-  door_.on_idle = [this] { reactor_.stop(); };
+  if (door_.in_flight == 0) return reactor_->stop();
+  door_.on_idle = [this] { reactor_->stop(); };
 }
 
 }  // namespace layerboot::mount
