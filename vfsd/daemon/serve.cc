@@ -117,6 +117,7 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
                                                   reactor->engine(), &deadline));
     vhost::Backend backend(*queues);
     Server server(doors.front_end, backend, session, options.once);
+    deadline.set_last_act([&server] { server.hang_up_at_once(); });
     std::optional<ControlServer> control;
     if (doors.control) {
       control.emplace(server.io(), *doors.control,
@@ -128,6 +129,7 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
     }
     LB_TRY(shut_and_work(options, image, reactor->engine(), server, began, work));
     log_requests(*queues);
+    deadline.set_last_act({});
   }
   deadline.begin();
   auto synced = reactor->block_on(image.file_system->syncfs(*reactor));

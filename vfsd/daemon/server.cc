@@ -1,6 +1,7 @@
 #include "vfsd/daemon/server.h"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <boost/asio/post.hpp>
 #include <csignal>
@@ -40,6 +41,7 @@ void Server::run() {
   io_.run();
   if (channel_) {
     watched_.release();
+    connection_fd_ = -1;
     channel_.reset();
   }
   backend_.disconnect();
@@ -47,6 +49,10 @@ void Server::run() {
 }
 
 void Server::stop() { io_.stop(); }
+
+void Server::hang_up_at_once() const {
+  if (const int fd = connection_fd_; fd >= 0) ::close(fd);
+}
 
 void Server::wait_for_front_end() {
   listening_.async_wait(Wait::wait_read, [this](boost::system::error_code error) {
@@ -73,6 +79,7 @@ void Server::adopt_front_end(UniqueFd socket) {
   log_debug("a front end has connected");
   channel_.emplace(std::move(*channel));
   watched_.assign(channel_->fd());
+  connection_fd_ = channel_->fd();
   wait_for_message();
 }
 
@@ -110,6 +117,7 @@ void Server::end_connection(const Error& why) {
   }
   if (channel_) {
     watched_.release();
+    connection_fd_ = -1;
     channel_.reset();
   }
   backend_.disconnect();

@@ -3,6 +3,7 @@
 // On Boost.Asio, on one thread, and apart from the queues: nothing here is on the way of a request.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
@@ -27,6 +28,8 @@ class Server {
   void run();
   /// Thread-safe.
   void stop();
+  /// Closes the connection under whoever works on it, for a process that is about to end. Thread-safe.
+  void hang_up_at_once() const;
   /// For what else the control plane does. Belongs to the thread of run(); so does what follows.
   [[nodiscard]] boost::asio::io_context& io() { return io_; }
   [[nodiscard]] bool has_front_end() const { return channel_.has_value(); }
@@ -50,6 +53,7 @@ class Server {
   boost::asio::posix::stream_descriptor listening_{io_};
   boost::asio::posix::stream_descriptor watched_{io_};  // the channel's descriptor, which the channel owns
   std::optional<vhost::Channel> channel_;
+  std::atomic<int> connection_fd_ = -1;  // the channel's
 };
 
 }  // namespace layerboot::vfsd

@@ -33,6 +33,10 @@ StopDeadline::~StopDeadline() {
   thread_.join();
 }
 
+void StopDeadline::set_last_act(std::function<void()> act) {
+  boost::asio::post(io_, [this, act = std::move(act)]() mutable { last_act_ = std::move(act); });
+}
+
 void StopDeadline::begin() {
   boost::asio::post(io_, [this] { start_timer(); });
 }
@@ -49,6 +53,7 @@ void StopDeadline::start_timer() {
     if (error) return;
     if (hangs_ && !hangs_()) return start_timer();
     log_error(what_, " does not answer: ending without it; what the guest has not synced may be lost");
+    if (last_act_) last_act_();
     ::_exit(1);
   });
 }

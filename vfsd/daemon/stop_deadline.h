@@ -31,6 +31,10 @@ class StopDeadline {
   StopDeadline(const StopDeadline&) = delete;
   StopDeadline& operator=(const StopDeadline&) = delete;
 
+  /// What to do before the process ends, on the deadline's thread: its end may take as long as what does not
+  /// answer. May be empty.
+  void set_last_act(std::function<void()> act);
+
   /// So long has what comes between these two.
   void begin();
   void end();
@@ -46,6 +50,7 @@ class StopDeadline {
   boost::asio::signal_set signals_{io_};
   boost::asio::steady_timer timer_{io_};
   bool is_last_ = false;  // the process is to end
+  std::function<void()> last_act_;
   std::thread thread_;
 };
 
