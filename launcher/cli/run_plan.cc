@@ -151,7 +151,7 @@ Result<void> add_network(const VmConfig& config, SupervisorPlan& plan) {
   return {};
 }
 
-Result<void> check_network(const Options& options) {
+Result<void> check_hosts_network(const Options& options) {
   std::vector<std::string> taps;
   if (options.net == Net::kTap) taps.push_back(options.tap);
   for (const NetCard& card : options.more_nets) {
@@ -257,7 +257,7 @@ Result<void> leave_out_initrd(const Kernel& kernel, VmConfig& config) {
 }
 
 Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, VmDirectory& directory) {
-  LB_TRY(check_network(options));
+  LB_TRY(check_hosts_network(options));
   LB_ASSIGN(const auto qemu, find_qemu(options.qemu, architecture_of(options)));
   LB_ASSIGN(Prepared prepared, prepare(dirs, options, directory));
   auto& [kernel, record, config, files] = prepared;

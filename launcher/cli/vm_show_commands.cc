@@ -19,9 +19,9 @@ namespace {
 
 using nlohmann::json;
 
-json time_json(std::optional<std::int64_t> seconds) {
-  if (!seconds) return nullptr;
-  return utc_text(*seconds);
+json time_json(std::optional<std::int64_t> unix_seconds) {
+  if (!unix_seconds) return nullptr;
+  return utc_text(*unix_seconds);
 }
 
 json last_run_json(const VmView& vm) {
