@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/unique_fd.h"
 
 namespace layerboot {
@@ -83,11 +84,18 @@ bool is_named_by(const char* variable) {
   return value != nullptr && value[0] == '/';
 }
 
+/// What a group was given stays its own. The user's own group has what an earlier version gave to all.
+mode_t closed(const struct stat& st) {
+  constexpr mode_t kAsItWasMade = 0755;
+  const mode_t mode = st.st_mode & kPermissionBits;
+  return mode == kAsItWasMade && st.st_gid == ::getegid() ? kPrivateDirectory : mode & ~mode_t{S_IRWXO};
+}
+
 bool close_place(const fs::path& place) {
   const UniqueFd directory(::open(place.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   struct stat st{};
   return directory && ::fstat(directory.get(), &st) == 0 && st.st_uid == ::geteuid() &&
-         ::fchmod(directory.get(), 0700) == 0;
+         ::fchmod(directory.get(), closed(st)) == 0;
 }
 
 }  // namespace
@@ -107,7 +115,7 @@ void close_own_places(const StateDirs& dirs) {
     if (close_place(place)) closed += str_cat(closed.empty() ? "" : ", ", place.string());
   }
   if (closed.empty()) return;
-  log_info(closed, ": now closed to other users of this host (mode 0700), as images and VMs may be private; ",
+  log_info(closed, ": now closed to other users of this host, as images and VMs may be private; ",
            "to share on purpose, name the place by XDG_DATA_HOME or XDG_CACHE_HOME");
 }
 

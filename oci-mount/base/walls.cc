@@ -65,10 +65,7 @@ bool empty_root() {
 
 /// Root in a container or in vfsd may lack the right to be somebody else: then it is root without rights.
 Result<void> give_up_rights() {
-  if (::geteuid() == 0) {
-    ::setgroups(0, nullptr);
-    if (::setresgid(kNobody, kNobody, kNobody) == 0) ::setresuid(kNobody, kNobody, kNobody);
-  }
+  become_nobody();
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   const std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> none{};
   if (::syscall(SYS_capset, &header, none.data()) != 0) return errno_error("cannot give up capabilities");
@@ -129,6 +126,12 @@ Result<void> allow_if(const Filter& filter, int call, scmp_arg_cmp condition) {
 }
 
 }  // namespace
+
+void become_nobody() {
+  if (::geteuid() != 0) return;
+  ::setgroups(0, nullptr);
+  if (::setresgid(kNobody, kNobody, kNobody) == 0) ::setresuid(kNobody, kNobody, kNobody);
+}
 
 Result<void> leave_host(int first_fd) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return errno_error("no_new_privs");

@@ -22,6 +22,10 @@ inline constexpr int kSignalExitCode = 128;
 /// as it does (128 + N by signal N), with `first_fd` and all descriptors above it closed.
 Result<void> leave_host(int first_fd);
 
+/// Where this is root and may be somebody else: as nobody from here on, in no group; and without root's
+/// capabilities, unless PR_SET_KEEPCAPS says otherwise. For a process with one thread.
+void become_nobody();
+
 struct WallLimits {
   std::uint64_t memory_bytes = 0;  // of address space, the program's own counted
   std::uint64_t cpu_seconds = 0;   // then SIGKILL

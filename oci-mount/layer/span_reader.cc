@@ -43,15 +43,14 @@ class SequentialWatch {
 /// A read of a blob, for as long as it is under way.
 class CountedRead {
  public:
-  explicit CountedRead(std::atomic<unsigned>& count) : count_(count) {
-    count_.fetch_add(1, std::memory_order_relaxed);
-  }
+  explicit CountedRead(ReadsUnderWay& reads) : reads_(reads) { reads_.begin(); }
   CountedRead(const CountedRead&) = delete;
   CountedRead& operator=(const CountedRead&) = delete;
-  ~CountedRead() { count_.fetch_sub(1, std::memory_order_relaxed); }
+  ~CountedRead() { reads_.end(); }
+  void answered() { reads_.answered(); }
 
  private:
-  std::atomic<unsigned>& count_;
+  ReadsUnderWay& reads_;
 };
 
 }  // namespace
@@ -153,13 +152,14 @@ Task<Result<void>> SpanReader::read_plain(Reactor& reactor, LayerState& state, s
                                           std::span<const iovec> into) {
   const std::size_t wanted = total_bytes(into);
   const store::Blob& blob = state.layer->blob();
-  const CountedRead counted(blob_reads_);
+  CountedRead counted(blob_reads_);
   std::size_t done = 0;
   std::vector<iovec> rest;  // used only after a short read
   while (done < wanted) {
     if (done != 0) rest = sub_slices(into, done, wanted - done);
     const std::span<const iovec> slices = done == 0 ? into : std::span<const iovec>(rest);
     auto got = co_await blob.read_at(reactor, stream_offset + done, slices);
+    counted.answered();
     if (!got) co_return fail(EIO, got.error().describe());
     if (*got == 0) co_return fail(EIO, "it ends early, at byte ", stream_offset + done);
     done += *got;
@@ -215,6 +215,7 @@ Task<Result<std::shared_ptr<DecodedSpan>>> SpanReader::decode(Reactor& reactor, 
     const auto room = compressed.bytes().subspan(done);
     const iovec slice{room.data(), room.size()};
     auto got = co_await blob.read_at(reactor, info.blob_offset + done, std::span(&slice, 1));
+    counted->answered();
     if (!got) co_return fail(EIO, got.error().describe());
     if (*got == 0) co_return fail(EIO, "it ends early, at byte ", info.blob_offset + done);
     done += *got;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -29,6 +30,22 @@ using LayerNumber = std::uint32_t;
 /// where a read ended has the next spans prefetched, at each span that he enters, so that he waits for none
 /// but the first. What is in flight is bounded by the cache's budget: a
 /// read beyond that waits for its turn, and holds no memory meanwhile; nothing is prefetched then.
+/// Reads of blobs, and how often one has been answered. Thread-safe.
+class ReadsUnderWay {
+ public:
+  void begin() { count_.fetch_add(1, std::memory_order_relaxed); }
+  void answered() { answers_.fetch_add(1, std::memory_order_relaxed); }
+  void end() { count_.fetch_sub(1, std::memory_order_relaxed); }
+  [[nodiscard]] std::optional<std::uint64_t> answers() const {
+    if (count_.load(std::memory_order_relaxed) == 0) return std::nullopt;
+    return answers_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<unsigned> count_ = 0;
+  std::atomic<std::uint64_t> answers_ = 0;
+};
+
 class SpanReader {
  public:
   /// Spans decoded ahead of a sequential reader.
@@ -52,9 +69,9 @@ class SpanReader {
   Task<Result<void>> read(Reactor& reactor, LayerNumber layer, std::uint64_t stream_offset,
                           std::span<const iovec> into);
 
-  /// Whether somebody waits for bytes of a blob: for good where that lies on a file system that does not
-  /// answer. Thread-safe.
-  [[nodiscard]] bool waits_for_blobs() const { return blob_reads_.load(std::memory_order_relaxed) > 0; }
+  /// While somebody waits for bytes of a blob, for good where that lies on a file system that does not
+  /// answer: how many reads have come to an end so far. Thread-safe.
+  [[nodiscard]] std::optional<std::uint64_t> blob_answers() const { return blob_reads_.answers(); }
 
  private:
   struct LayerState;
@@ -76,7 +93,7 @@ class SpanReader {
   std::vector<std::unique_ptr<LayerState>> layers_;
   SpanCache& cache_;
   WorkerPool& workers_;
-  std::atomic<unsigned> blob_reads_ = 0;  // under way
+  ReadsUnderWay blob_reads_;
 };
 
 }  // namespace layerboot::layer

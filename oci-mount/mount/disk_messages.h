@@ -57,6 +57,8 @@ inline constexpr std::uint64_t kMaxDiskNameBytes = 4096;     // of the disk's ow
 /// What reading one disk may take: address space (the program's own counted), processor time.
 inline constexpr std::uint64_t kMaxDiskMemoryBytes = 2ULL << 30U;
 inline constexpr std::uint64_t kMaxDiskCpuSeconds = 14400;
+/// Between two bytes of a reply: who sleeps uses no processor time.
+inline constexpr unsigned kMaxDiskSilenceSeconds = 300;
 
 /// Whoever of the two finds it.
 inline std::unexpected<Error> damaged_disk(std::string_view what) {

@@ -1,7 +1,9 @@
 #include "oci-mount/mount/disk_reader.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include <algorithm>
 #include <climits>
@@ -44,6 +46,9 @@ Result<std::shared_ptr<DiskReader>> DiskReader::open(const std::filesystem::path
   LB_ASSIGN(WalledChild child,
             WalledChild::start({.name = kDiskChildName, .argument = kArgument, .socket_type = SOCK_STREAM},
                                {fd.get()}));
+  const timeval silence{.tv_sec = kMaxDiskSilenceSeconds, .tv_usec = 0};
+  if (::setsockopt(child.socket(), SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence) != 0)
+    return errno_error("SO_RCVTIMEO");
   const std::shared_ptr<DiskReader> reader(new DiskReader(std::move(child)));
   const std::string name = disk.string().substr(0, kMaxDiskNameBytes);
   LB_TRY(reader->ask({.what = DiskRequest::kOpen, .size = name.size()}, 0, name));
@@ -121,10 +126,18 @@ Result<void> DiskReader::receive(std::span<std::byte> into) {
   while (!into.empty()) {
     const ssize_t got = ::recv(child_.socket(), into.data(), into.size(), 0);
     if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EAGAIN) return fallen_silent();
     if (got <= 0) return broken_down();
     into = into.subspan(static_cast<std::size_t>(got));
   }
   return {};
+}
+
+std::unexpected<Error> DiskReader::fallen_silent() {
+  ::kill(child_.pid(), SIGKILL);
+  static_cast<void>(child_.await());
+  gone_ = str_cat("has said nothing for ", kMaxDiskSilenceSeconds, " s");
+  return broken_down();
 }
 
 std::unexpected<Error> DiskReader::broken_down() {

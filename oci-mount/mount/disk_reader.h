@@ -50,6 +50,7 @@ class DiskReader {
                                      std::string_view more = {});
   Result<void> receive(std::span<std::byte> into);
   std::unexpected<Error> broken_down();
+  std::unexpected<Error> fallen_silent();
 
   WalledChild child_;
   std::string gone_;  // how the child went, once it has

@@ -14,12 +14,16 @@ namespace layerboot::mount {
 
 Result<void> give_up_rights(bool opens_files) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return errno_error("no_new_privs");
+  // Root without capabilities owns root's files all the same, and may write them.
+  if (opens_files && ::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) return errno_error("PR_SET_KEEPCAPS");
+  become_nobody();
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> rights{};
   if (::syscall(SYS_capget, &header, rights.data()) != 0) return errno_error("capget");
   constexpr std::uint32_t kOpen = 1U << CAP_DAC_READ_SEARCH;
+  // What is left is in effect where it was: an ordinary user has none, and the new user nothing in effect.
   rights[0].permitted &= opens_files ? kOpen : 0;
-  rights[0].effective &= rights[0].permitted;
+  rights[0].effective = rights[0].permitted;
   rights[0].inheritable = 0;
   rights[1] = {};
   if (::syscall(SYS_capset, &header, rights.data()) != 0) return errno_error("cannot give up capabilities");

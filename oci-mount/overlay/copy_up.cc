@@ -235,7 +235,7 @@ Result<NodePtr> CopyUp::place_copy(tree::NodeId row, Place copy, const struct st
 /// another one meanwhile: then two files of it may have been made one, and the copy would take the other
 /// one's place.
 void CopyUp::link_other_names(tree::NodeId row, const NodePtr& node) {
-  if (lower_.may_change(row) || (lower_.fixed_layers == 0 && lower_.tree.node(row).size_bytes == 0)) return;
+  if (lower_.may_become_another(row)) return;
   const auto link = [&]() -> Result<void> {
     LB_ASSIGN(const auto names, names_of(row));
     LB_ASSIGN(const HeldPlace from, places_.place_of(node));

@@ -31,6 +31,11 @@ struct Lower {
   /// Whether the file's data lies in a layer that may be another one the next time. An empty file's does not.
   [[nodiscard]] bool may_change(tree::NodeId id) const;
 
+  /// Whether the object's name may be that of another one the next time: also an empty file's.
+  [[nodiscard]] bool may_become_another(tree::NodeId id) const {
+    return may_change(id) || (fixed_layers == 0 && tree.node(id).size_bytes == 0);
+  }
+
   /// Bytes of a regular file from `offset` on, when no waiting is needed: their count, short only at the end
   /// of the file, or kWouldWait. Does not allocate in the steady state.
   static constexpr std::int64_t kWouldWait = -1;

@@ -304,6 +304,9 @@ Result<tree::NodeId> Objects::origin_of(const Node& directory, const std::string
   if (origin != tree::kNoNode && (lower_.tree.node(origin).mode & kTypeBits) != node.type) {
     origin = tree::kNoNode;
   }
+  // What was two files then may be one with two names now: then the copy is not the other name's as well.
+  if (origin != tree::kNoNode && lower_.tree.node(origin).nlink > 1 && lower_.may_become_another(origin))
+    origin = tree::kNoNode;
   if (!node.is_regular()) return origin;
   LB_ASSIGN(const DataSource data, data_source(merged, places_.marks(), place, st));
   node.file.data_below = data.where == DataSource::Where::kBelow;

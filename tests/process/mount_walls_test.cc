@@ -45,6 +45,7 @@ class MountWallsTest : public testing::Test {
       EXPECT_EQ(status["CapEff"], rights);
       EXPECT_EQ(status["CapPrm"], rights);
       EXPECT_EQ(status["NoNewPrivs"], "1");
+      EXPECT_FALSE(status["Uid"].starts_with("0\t")) << "root owns root's files: " << status["Uid"];
       if (!kSanitizer) {
         EXPECT_EQ(status["Seccomp"], "2") << task.path();
       }

@@ -1,5 +1,8 @@
 #include "vfsd/daemon/queue_set.h"
 
+#include <memory>
+#include <utility>
+
 namespace layerboot::vfsd {
 
 Result<std::unique_ptr<QueueSet>> QueueSet::create(fuse::Session& session, unsigned request_queues,
@@ -19,11 +22,15 @@ void QueueSet::add_counts(fuse::RequestCounts& sum) const {
   for (const auto& worker : workers_) worker->add_counts(sum);
 }
 
+QueueSet::Place QueueSet::place_of(unsigned index) {
+  return {.worker = index == 0 ? 0 : index - 1, .queue = index == 1 ? 1U : 0U};
+}
+
 template <typename Work>
 void QueueSet::run(unsigned index, Work work) {
-  const unsigned worker = index == 0 ? 0 : index - 1;
+  const auto [worker, queue] = place_of(index);
   if (deadline_ != nullptr) deadline_->begin();
-  workers_[worker]->run(index == 1 ? 1 : 0, work);
+  workers_[worker]->run(queue, work);
   if (deadline_ != nullptr) deadline_->end();
 }
 
@@ -53,11 +60,13 @@ void QueueSet::move_to(unsigned index, vhost::Rings rings) {
   });
 }
 
+/// Not waited for: a guest masks interrupts at any time, and a directory in place may take long to answer the
+/// request that the queue is at, without being gone.
 void QueueSet::set_call(unsigned index, UniqueFd call_fd) {
-  run(index, [&](ServedQueue& queue, const std::function<void()>& done) {
-    queue.set_call(std::move(call_fd));
-    done();
-  });
+  const auto [worker, queue] = place_of(index);
+  // A std::function is copied.
+  auto owned = std::make_shared<UniqueFd>(std::move(call_fd));
+  workers_[worker]->post(queue, [owned](ServedQueue& served) { served.set_call(std::move(*owned)); });
 }
 
 }  // namespace layerboot::vfsd

@@ -37,6 +37,11 @@ class QueueSet final : public vhost::QueueHost {
 
  private:
   QueueSet(MemoryBudget& budget, StopDeadline* deadline) : budget_(budget), deadline_(deadline) {}
+  struct Place {
+    unsigned worker;
+    unsigned queue;  // of it
+  };
+  static Place place_of(unsigned index);
   /// Runs `work(queue, done)` on the thread of queue `index`, which may be held up by a request.
   template <typename Work>
   void run(unsigned index, Work work);

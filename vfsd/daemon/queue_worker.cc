@@ -43,6 +43,10 @@ void QueueWorker::run(unsigned queue, const std::function<void(ServedQueue&, std
   done.wait();
 }
 
+void QueueWorker::post(unsigned queue, std::function<void(ServedQueue&)> work) {
+  reactor_->post([this, queue, work = std::move(work)] { work(*queues_[queue]); });
+}
+
 void QueueWorker::add_counts(fuse::RequestCounts& sum) const {
   for (const auto& queue : queues_) sum.add_all(queue->counts());
 }

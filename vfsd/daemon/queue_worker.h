@@ -26,6 +26,8 @@ class QueueWorker {
   /// Runs `work(queue, done)` on the worker's thread and returns when `done` has been called there. For
   /// threads other than the worker's.
   void run(unsigned queue, const std::function<void(ServedQueue&, std::function<void()>)>& work);
+  /// The same, not waited for: after what was given before.
+  void post(unsigned queue, std::function<void(ServedQueue&)> work);
 
   /// Adds what its queues have counted to `sum`. Thread-safe.
   void add_counts(fuse::RequestCounts& sum) const;

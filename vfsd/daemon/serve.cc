@@ -107,7 +107,7 @@ Result<void> serve(const Options& options, std::chrono::steady_clock::time_point
   // What an upper is told to write may take its time.
   StopDeadline deadline(
       in_place ? str_cat("directory ", options.share.native()) : options.image,
-      in_place ? std::function<bool()>() : [&image] { return image.source->reader.waits_for_blobs(); });
+      in_place ? StopDeadline::Answers() : [&image] { return image.source->reader.blob_answers(); });
   {
     fuse::Session session(*image.file_system, fuse::SessionOptions{.read_only = options.read_only,
                                                                    .zero_message_open = !options.send_opens,

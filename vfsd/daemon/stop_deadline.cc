@@ -10,8 +10,8 @@
 
 namespace layerboot::vfsd {
 
-StopDeadline::StopDeadline(std::string what, std::function<bool()> hangs, std::chrono::milliseconds patience)
-    : what_(std::move(what)), hangs_(std::move(hangs)), patience_(patience) {
+StopDeadline::StopDeadline(std::string what, Answers waits, std::chrono::milliseconds patience)
+    : what_(std::move(what)), waits_(std::move(waits)), patience_(patience) {
   for (const int signal : {SIGTERM, SIGINT}) {
     boost::system::error_code error;
     signals_.add(signal, error);
@@ -48,10 +48,14 @@ void StopDeadline::end() {
 }
 
 void StopDeadline::start_timer() {
+  const auto before = waits_ ? waits_() : std::nullopt;
   timer_.expires_after(patience_);
-  timer_.async_wait([this](boost::system::error_code error) {
+  timer_.async_wait([this, before](boost::system::error_code error) {
     if (error) return;
-    if (hangs_ && !hangs_()) return start_timer();
+    if (waits_) {
+      const auto now = waits_();
+      if (!now || now != before) return start_timer();
+    }
     log_error(what_, " does not answer: ending without it; what the guest has not synced may be lost");
     if (last_act_) last_act_();
     ::_exit(1);

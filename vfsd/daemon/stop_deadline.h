@@ -10,7 +10,9 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -23,10 +25,11 @@ class StopDeadline {
   static constexpr std::chrono::seconds kPatience{20};
 
   /// `what` is said not to answer. From SIGTERM or SIGINT on, the process has `patience` to end in order.
-  /// Where `hangs`, called on a thread of its own, finds that something else is waited for, that has as much
-  /// time again; empty: it is always `what`.
-  explicit StopDeadline(std::string what, std::function<bool()> hangs = {},
-                        std::chrono::milliseconds patience = kPatience);
+  /// `waits`, called on a thread of its own: how often `what` has answered so far, while an answer is waited
+  /// for; else nothing. Where one has come in time, or something else is waited for, all has as much time
+  /// again. Empty: it is always `what`, which has not answered.
+  using Answers = std::function<std::optional<std::uint64_t>()>;
+  explicit StopDeadline(std::string what, Answers waits = {}, std::chrono::milliseconds patience = kPatience);
   ~StopDeadline();
   StopDeadline(const StopDeadline&) = delete;
   StopDeadline& operator=(const StopDeadline&) = delete;
@@ -44,7 +47,7 @@ class StopDeadline {
   void start_timer();
 
   const std::string what_;
-  const std::function<bool()> hangs_;
+  const Answers waits_;
   const std::chrono::milliseconds patience_;
   boost::asio::io_context io_{1};
   boost::asio::signal_set signals_{io_};

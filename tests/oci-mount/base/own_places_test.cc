@@ -67,11 +67,13 @@ TEST_F(OwnPlacesTest, LeavesAloneWhatSomebodyHasNamed) {
 
 TEST_F(OwnPlacesTest, LeavesAloneWhatIsSharedWithAGroupOrLiesElsewhere) {
   make("data/store", 0750);
+  make("cache/index", 02775);
   fs::remove_all(dir_ / "data/vms");
   make("elsewhere", 0755);
   fs::create_symlink("../elsewhere", dir_ / "data/vms");
   close();
   EXPECT_EQ(mode("data/store"), 0750U);
+  EXPECT_EQ(mode("cache/index"), 02770U) << "closed to those who are in no group";
   EXPECT_EQ(mode("elsewhere"), 0755U);
 }
 
