@@ -91,7 +91,11 @@ class DockerPorts::Exchange : public std::enable_shared_from_this<Exchange> {
 };
 
 DockerPorts::DockerPorts(boost::asio::io_context& io, AgentBroker& broker, std::string socket)
-    : io_(io), broker_(broker), socket_(std::move(socket)), pause_(io) {}
+    : io_(io),
+      broker_(broker),
+      socket_(std::move(socket)),
+      pause_(io),
+      self_(std::make_shared<DockerPorts*>(this)) {}
 
 DockerPorts::~DockerPorts() = default;
 
@@ -118,8 +122,8 @@ void DockerPorts::watch() {
 
 void DockerPorts::watch_later() {
   pause_.expires_after(kAskAgain);
-  pause_.async_wait([this](error_code error) {
-    if (!error) watch();
+  pause_.async_wait([this, weak = std::weak_ptr(self_)](error_code error) {
+    if (!error && !weak.expired()) watch();
   });
 }
 

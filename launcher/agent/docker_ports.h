@@ -57,6 +57,7 @@ class DockerPorts {
   LogLimit gone_;
   LogLimit here_{kMaxPorts};
   LogLimit not_here_{kMaxPorts};
+  std::shared_ptr<DockerPorts*> self_;  // gone with us: a pause that is over may not have been told yet
 };
 
 }  // namespace layerboot::launcher

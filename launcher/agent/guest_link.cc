@@ -17,7 +17,13 @@ using guest_init::GuestKind;
 
 GuestLink::GuestLink(boost::asio::io_context& io, const GuestPlan& plan, int input, int output,
                      Handlers handlers)
-    : io_(io), plan_(plan), input_(input), output_(output), handlers_(std::move(handlers)), said_(io) {}
+    : io_(io),
+      plan_(plan),
+      input_(input),
+      output_(output),
+      handlers_(std::move(handlers)),
+      said_(io),
+      self_(std::make_shared<GuestLink*>(this)) {}
 
 GuestLink::~GuestLink() = default;
 
@@ -108,17 +114,20 @@ Result<SessionStdio> GuestLink::main_stdio() {
 }
 
 void GuestLink::read_said() {
-  said_.async_read_some(boost::asio::buffer(said_buffer_), [this](error_code error, std::size_t size_bytes) {
-    // Closed with this object, or for another session: nothing of ours is looked at then.
-    if (error == boost::asio::error::operation_aborted) return;
-    if (!error) {
-      handlers_.said({said_buffer_.data(), size_bytes});
-      return read_said();
-    }
-    error_code ignored;
-    said_.close(ignored);
-    close_if_done();
-  });
+  said_.async_read_some(boost::asio::buffer(said_buffer_),
+                        [weak = std::weak_ptr(self_)](error_code error, std::size_t size_bytes) {
+                          const auto alive = weak.lock();
+                          // Closed with this object, or for another session.
+                          if (!alive || error == boost::asio::error::operation_aborted) return;
+                          GuestLink& self = **alive;
+                          if (!error) {
+                            self.handlers_.said({self.said_buffer_.data(), size_bytes});
+                            return self.read_said();
+                          }
+                          error_code ignored;
+                          self.said_.close(ignored);
+                          self.close_if_done();
+                        });
 }
 
 void GuestLink::port_closed() {

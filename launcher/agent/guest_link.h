@@ -90,6 +90,7 @@ class GuestLink {
   UniqueFd said_write_end_;
   boost::asio::posix::stream_descriptor said_;
   std::array<char, 4096> said_buffer_{};
+  std::shared_ptr<GuestLink*> self_;  // gone with us: what is read may not have been told yet
   bool port_closed_ = false;
 };
 

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/buffer.hpp>
+#include <array>
 #include <chrono>
 #include <optional>
 #include <utility>
@@ -19,6 +19,7 @@ using boost::system::error_code;
 
 namespace {
 
+constexpr std::size_t kPieceBytes = 4096;
 /// Of what is left in the pipe at the end: a child of the child's may go on writing.
 constexpr std::size_t kMaxLeftBytes = std::size_t{256} << 10;
 
@@ -34,7 +35,8 @@ void write_line(std::string_view text) {
 ChildWords::ChildWords(boost::asio::io_context& io, const ChildSpec& spec)
     : read_end_(io),
       label_(spec.label),
-      program_(spec.argv.front().substr(spec.argv.front().rfind('/') + 1)) {}
+      program_(spec.argv.front().substr(spec.argv.front().rfind('/') + 1)),
+      self_(std::make_shared<ChildWords*>(this)) {}
 
 ChildWords::~ChildWords() { finish(); }
 
@@ -49,7 +51,7 @@ Result<std::unique_ptr<ChildWords>> ChildWords::open(boost::asio::io_context& io
   words->read_end_.assign(read_end.get(), error);
   if (error) return fail(EIO, "cannot watch ", spec.label, ": ", error.message());
   [[maybe_unused]] const int given = read_end.release();
-  words->read_more();
+  words->wait_for_more();
   return words;
 }
 
@@ -60,23 +62,31 @@ ChildSpec ChildWords::with_output(ChildSpec spec) const {
 
 void ChildWords::started() { write_end_.reset(); }
 
-void ChildWords::read_more() {
-  read_end_.async_read_some(boost::asio::buffer(buffer_), [this](error_code error, std::size_t size_bytes) {
-    if (error) return;  // we may be gone
-    hear(std::string_view(buffer_.data(), size_bytes));
-    read_more();
-  });
+// It waits alone: what a read had taken would be nobody's when finish() comes before its handler.
+void ChildWords::wait_for_more() {
+  read_end_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                       [weak = std::weak_ptr(self_)](error_code error) {
+                         const auto alive = weak.lock();
+                         if (!alive || error) return;
+                         if ((*alive)->hear_pending(kPieceBytes)) (*alive)->wait_for_more();
+                       });
+}
+
+bool ChildWords::hear_pending(std::size_t max_bytes) {
+  std::array<char, kPieceBytes> piece;
+  while (max_bytes > 0) {
+    const ssize_t got = ::read(read_end_.native_handle(), piece.data(), std::min(piece.size(), max_bytes));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return errno == EAGAIN;
+    if (got == 0) return false;
+    hear(std::string_view(piece.data(), static_cast<std::size_t>(got)));
+    max_bytes -= static_cast<std::size_t>(got);
+  }
+  return true;
 }
 
 void ChildWords::finish() {
-  std::array<char, 4096> chunk{};
-  for (std::size_t left = kMaxLeftBytes; left > 0;) {
-    const ssize_t got = ::read(read_end_.native_handle(), chunk.data(), std::min(chunk.size(), left));
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    hear(std::string_view(chunk.data(), static_cast<std::size_t>(got)));
-    left -= static_cast<std::size_t>(got);
-  }
+  hear_pending(kMaxLeftBytes);
   if (!line_.empty()) end_line();
 }
 

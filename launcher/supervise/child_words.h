@@ -1,7 +1,6 @@
 // ChildWords: what a child says on its standard output and error, passed on as lines by us.
 #pragma once
 
-#include <array>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <memory>
@@ -40,18 +39,20 @@ class ChildWords {
 
  private:
   ChildWords(boost::asio::io_context& io, const ChildSpec& spec);
-  void read_more();
+  void wait_for_more();
+  /// At most so much, without waiting. False at its end.
+  bool hear_pending(std::size_t max_bytes);
   void hear(std::string_view bytes);
   void end_line();
 
   boost::asio::posix::stream_descriptor read_end_;
   UniqueFd write_end_;
-  std::array<char, 4096> buffer_{};
   std::string label_;
   std::string program_;
   std::string line_;  // begun
   bool is_cut_ = false;
   LogLimit limit_{kLinesAtOnce};
+  std::shared_ptr<ChildWords*> self_;  // gone with us: a wait that is over may not have been told so yet
 };
 
 }  // namespace layerboot::launcher

@@ -47,30 +47,38 @@ Result<std::unique_ptr<DaemonProcess>> DaemonProcess::start(boost::asio::io_cont
 }
 
 void DaemonProcess::read_ready() {
-  ready_pipe_.async_read_some(boost::asio::buffer(buffer_), [this](error_code error, std::size_t size_bytes) {
-    if (error == boost::asio::error::operation_aborted) return;  // we may be gone
-    if (error) return pipe_closed();
-    text_.append(buffer_.data(), size_bytes);
-    const std::size_t end = text_.find('\n');
-    if (end == std::string::npos && text_.size() < kMaxReadyLineBytes) return read_ready();
-    const auto said =
-        end == std::string::npos ? std::nullopt : parse_ready_line(std::string_view(text_).substr(0, end));
-    ready_ = said.has_value();
-    if (ready_) {
-      if (said->since_indexes_open)
-        indexes_open_ = std::chrono::steady_clock::now() - *said->since_indexes_open;
-      return handlers_.ready();
-    }
-    handlers_.failed(Error{EPROTO, str_cat(label(), " said something else than that it is ready")});
-  });
+  ready_pipe_.async_read_some(boost::asio::buffer(buffer_),
+                              [weak = std::weak_ptr(self_)](error_code error, std::size_t size_bytes) {
+                                const auto alive = weak.lock();
+                                if (!alive || error == boost::asio::error::operation_aborted) return;
+                                if (error) return (*alive)->pipe_closed();
+                                (*alive)->hear_ready(size_bytes);
+                              });
+}
+
+void DaemonProcess::hear_ready(std::size_t size_bytes) {
+  text_.append(buffer_.data(), size_bytes);
+  const std::size_t end = text_.find('\n');
+  if (end == std::string::npos && text_.size() < kMaxReadyLineBytes) return read_ready();
+  const auto said =
+      end == std::string::npos ? std::nullopt : parse_ready_line(std::string_view(text_).substr(0, end));
+  ready_ = said.has_value();
+  if (ready_) {
+    if (said->since_indexes_open)
+      indexes_open_ = std::chrono::steady_clock::now() - *said->since_indexes_open;
+    return handlers_.ready();
+  }
+  handlers_.failed(Error{EPROTO, str_cat(label(), " said something else than that it is ready")});
 }
 
 void DaemonProcess::pipe_closed() {
   // As a rule its end follows, and tells more.
   timer_.expires_after(patience_);
-  timer_.async_wait([this](error_code error) {
-    if (error) return;
-    handlers_.failed(Error{EPROTO, str_cat(label(), " runs, but did not say that it is ready")});
+  timer_.async_wait([weak = std::weak_ptr(self_)](error_code error) {
+    const auto alive = weak.lock();
+    if (!alive || error) return;
+    const DaemonProcess& self = **alive;
+    self.handlers_.failed(Error{EPROTO, str_cat(self.label(), " runs, but did not say that it is ready")});
   });
 }
 

@@ -66,8 +66,10 @@ class DaemonProcess {
         process_(std::move(process)),
         handlers_(std::move(handlers)),
         ready_pipe_(io),
-        timer_(io) {}
+        timer_(io),
+        self_(std::make_shared<DaemonProcess*>(this)) {}
   void read_ready();
+  void hear_ready(std::size_t size_bytes);
   void pipe_closed();
 
   std::unique_ptr<ChildWords> words_;  // before the process, which may speak until its end
@@ -81,6 +83,7 @@ class DaemonProcess {
   std::array<char, 64> buffer_{};
   std::string text_;
   bool ready_ = false;
+  std::shared_ptr<DaemonProcess*> self_;  // gone with us: what is over may not have been told yet
   std::optional<std::chrono::steady_clock::time_point> indexes_open_;
 };
 

@@ -135,6 +135,7 @@ class Supervision {
   boost::asio::io_context io_{1};
   boost::asio::signal_set signals_{io_};
   boost::asio::steady_timer step_timer_{io_};  // the bound of the step being waited for
+  std::uint64_t step_ = 0;
   boost::asio::steady_timer daemon_timer_{io_};
   boost::asio::steady_timer ask_timer_{io_};
   std::vector<std::unique_ptr<DaemonProcess>> daemons_;  // as in the plan; null once ended

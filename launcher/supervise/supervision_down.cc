@@ -16,8 +16,9 @@ using boost::system::error_code;
 
 void Supervision::after(std::chrono::milliseconds delay, std::function<void()> action) {
   step_timer_.expires_after(delay);
-  step_timer_.async_wait([action = std::move(action)](error_code error) {
-    if (!error) action();
+  // A step that is over may have its time up at the same moment as its end.
+  step_timer_.async_wait([this, step = ++step_, action = std::move(action)](error_code error) {
+    if (!error && step == step_) action();
   });
 }
 

@@ -1,7 +1,13 @@
 // What a daemon and a QEMU can do with their standard output and error, from within.
 #include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <cstring>
+#include <memory>
 #include <string>
+#include <thread>
 
+#include "launcher/host/exit_watch.h"
+#include "launcher/supervise/daemon_process.h"
 #include "tests/launcher/supervise/supervisor_fixture.h"
 
 namespace layerboot::launcher {
@@ -71,6 +77,59 @@ TEST_F(ChildWordsTest, AFloodIsCountedAndALongLineCut) {
   EXPECT_TRUE(has_line(said, "vfsd: 0"));
   EXPECT_TRUE(has_line(said, "QEMU: next")) << said;
   EXPECT_NE(said.find("xxx…\n"), std::string::npos);
+}
+
+// More than one read takes is there, and the speaker's end is seen at the same moment: who is told of that
+// lets the words go while the rest goes on.
+TEST_F(ChildWordsTest, AllIsToldInOrderThoughTheWordsAreLetGo) {
+  boost::asio::io_context io(1);
+  const ChildSpec spec =
+      fake("child", "i=0; while [ $i -lt 100 ]; do printf 'line %d %0590d\\n' $i 0; i=$((i + 1)); done");
+  auto words = ChildWords::open(io, spec);
+  ASSERT_TRUE(words) << words.error().describe();
+  auto child = Child::spawn((*words)->with_output(spec), {});
+  ASSERT_TRUE(child) << child.error().describe();
+  (*words)->started();
+  const ExitWatch watch(io, child->pidfd(), [&] {
+    child->wait();
+    (*words)->finish();
+    words->reset();
+  });
+  std::this_thread::sleep_for(milliseconds(500));
+  testing::internal::CaptureStderr();
+  io.run_for(milliseconds(200));
+  const std::string said = testing::internal::GetCapturedStderr();
+  std::size_t at = 0;
+  for (int i = 0; i < 100; ++i) {
+    at = said.find(str_cat("child: line ", i, " 000"), at);
+    ASSERT_NE(at, std::string::npos) << i << said;
+  }
+}
+
+TEST_F(ChildWordsTest, ADaemonThatIsGoneHearsNoMoreOfItsPipe) {
+  boost::asio::io_context io(1);
+  std::unique_ptr<DaemonProcess> one;
+  int ends = 0;
+  int failures = 0;
+  auto started = DaemonProcess::start(io, fake("vfsd", "printf begun >&3; exit 0"), false, milliseconds(1),
+                                      {.ready = [] {},
+                                       .failed = [&](const Error&) { ++failures; },
+                                       .ended =
+                                           [&] {
+                                             ++ends;
+                                             one->wait();
+                                             // What was freed is as no object was.
+                                             DaemonProcess* const gone = one.release();
+                                             gone->~DaemonProcess();
+                                             std::memset(static_cast<void*>(gone), 0xff, sizeof(*gone));
+                                             ::operator delete(static_cast<void*>(gone));
+                                           }});
+  ASSERT_TRUE(started) << started.error().describe();
+  one = std::move(*started);
+  std::this_thread::sleep_for(milliseconds(300));
+  io.run_for(milliseconds(200));
+  EXPECT_EQ(ends, 1);
+  EXPECT_EQ(failures, 0);
 }
 
 }  // namespace
