@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <optional>
 #include <utility>
 
 #include "oci-mount/base/log.h"
@@ -88,6 +87,13 @@ bool ChildWords::hear_pending(std::size_t max_bytes) {
 void ChildWords::finish() {
   hear_pending(kMaxLeftBytes);
   if (!line_.empty()) end_line();
+  tell_last();
+}
+
+void ChildWords::tell_last() {
+  left_out_ -= last_.size();
+  for (const std::string& line : std::exchange(last_, {}))
+    write_line(str_cat(line, LogLimit::words(std::exchange(left_out_, 0))));
 }
 
 void ChildWords::hear(std::string_view bytes) {
@@ -105,12 +111,16 @@ void ChildWords::end_line() {
   std::string line = std::exchange(line_, {});
   const bool is_cut = std::exchange(is_cut_, false);
   if (line.ends_with('\r')) line.pop_back();
-  std::optional<std::uint64_t> left_out = 0;
-  if (!log_enabled(LogLevel::kDebug)) left_out = limit_.take(std::chrono::steady_clock::now());
-  if (!left_out) return;
   const bool is_named = line.starts_with(str_cat(program_, ": "));
   if (!is_named) line.insert(0, label_ + ": ");
-  write_line(str_cat(printable_lines(line), is_cut ? "…" : "", LogLimit::words(*left_out)));
+  line = str_cat(printable_lines(line), is_cut ? "…" : "");
+  if (log_enabled(LogLevel::kDebug) || limit_.take(std::chrono::steady_clock::now())) {
+    last_.clear();
+    return write_line(str_cat(line, LogLimit::words(std::exchange(left_out_, 0))));
+  }
+  ++left_out_;
+  last_.push_back(std::move(line));
+  if (last_.size() > kLastLines) last_.pop_front();
 }
 
 }  // namespace layerboot::launcher

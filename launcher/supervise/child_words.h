@@ -3,6 +3,8 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,11 +20,13 @@ namespace layerboot::launcher {
 /// into, or a log: whoever has taken the child over has nothing to read there or to cut off. Each line goes
 /// to our standard error with its control characters escaped, cut at kMaxLineBytes, and begins with the
 /// program's name or else with the child's label, so that none looks like ours. More than kLinesAtOnce are
-/// told a few at a time, unless we log for debugging. On one io_context's thread.
+/// told a few at a time, unless we log for debugging; of those that were left out until finish(), the last
+/// kLastLines are told then, as they say why the child has ended. On one io_context's thread.
 class ChildWords {
  public:
   static constexpr std::size_t kMaxLineBytes = 8192;
   static constexpr std::int64_t kLinesAtOnce = 200;
+  static constexpr std::size_t kLastLines = 3;
 
   static Result<std::unique_ptr<ChildWords>> open(boost::asio::io_context& io, const ChildSpec& spec);
   ChildWords(const ChildWords&) = delete;
@@ -44,6 +48,7 @@ class ChildWords {
   bool hear_pending(std::size_t max_bytes);
   void hear(std::string_view bytes);
   void end_line();
+  void tell_last();
 
   boost::asio::posix::stream_descriptor read_end_;
   UniqueFd write_end_;
@@ -52,6 +57,8 @@ class ChildWords {
   std::string line_;  // begun
   bool is_cut_ = false;
   LogLimit limit_{kLinesAtOnce};
+  std::uint64_t left_out_ = 0;         // since the last that was told
+  std::deque<std::string> last_;       // of those
   std::shared_ptr<ChildWords*> self_;  // gone with us: a wait that is over may not have been told so yet
 };
 

@@ -106,6 +106,20 @@ TEST_F(ChildWordsTest, AllIsToldInOrderThoughTheWordsAreLetGo) {
   }
 }
 
+TEST_F(ChildWordsTest, WhyItEndedIsToldThoughItHasSaidTooMuch) {
+  daemon(
+      "i=0; while [ $i -lt 300 ]; do echo \"$i\" >&2; i=$((i + 1)); done; echo 'vfsd: error: no such image' "
+      ">&2; exit 1");
+  qemu("power_off");
+  const std::string said = said_by_run();
+  EXPECT_FALSE(outcome_);
+  EXPECT_TRUE(has_line(said, "vfsd: 199")) << said;
+  EXPECT_FALSE(has_line(said, "vfsd: 200")) << said;
+  EXPECT_TRUE(has_line(said, "vfsd: 298 (and 98 times more before this)")) << said;
+  EXPECT_TRUE(has_line(said, "vfsd: 299\nvfsd: error: no such image")) << said;
+  EXPECT_LT(std::ranges::count(said, '\n'), 210) << said;
+}
+
 TEST_F(ChildWordsTest, ADaemonThatIsGoneHearsNoMoreOfItsPipe) {
   boost::asio::io_context io(1);
   std::unique_ptr<DaemonProcess> one;
