@@ -1,13 +1,18 @@
 #include "launcher/disk/overlay_check.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/printable.h"
@@ -72,6 +77,37 @@ Result<void> check_header(int fd, const fs::path& base) {
   return check_backing(fd, header, fs::absolute(base).string());
 }
 
+/// There a lease is the server's to give, and refused by the same number while nobody writes.
+bool is_servers(int fd) {
+  struct statfs fs_stat{};
+  if (::fstatfs(fd, &fs_stat) != 0) return true;
+  const auto type = static_cast<std::uint32_t>(fs_stat.f_type);
+  return type == NFS_SUPER_MAGIC || type == CIFS_SUPER_MAGIC || type == SMB2_SUPER_MAGIC;
+}
+
+/// By a lease, which the kernel gives to nobody while a descriptor for writing is about, one on its way
+/// through a socket or a mapping too. It is let go at once.
+bool has_writer(int fd) {
+  // Whoever opens it for writing just now has the kernel send us a signal, which is SIGIO's death otherwise.
+  if (::fcntl(fd, F_SETSIG, SIGURG) != 0) return false;
+  if (::fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
+    ::fcntl(fd, F_SETLEASE, F_UNLCK);
+    return false;
+  }
+  return errno == EAGAIN && !is_servers(fd);
+}
+
+/// A QEMU that has ended may have left its last requests to the kernel, which holds the file for them.
+bool keeps_writer(int fd) {
+  using namespace std::chrono_literals;
+  const auto until = std::chrono::steady_clock::now() + 1s;
+  while (has_writer(fd)) {
+    if (std::chrono::steady_clock::now() > until) return true;
+    std::this_thread::sleep_for(20ms);
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<void> check_overlay(const fs::path& overlay, const fs::path& base) {
@@ -79,6 +115,11 @@ Result<void> check_overlay(const fs::path& overlay, const fs::path& base) {
   struct stat st{};
   if (::fstat(file.get(), &st) != 0) return errno_error(overlay.string());
   if (!S_ISREG(st.st_mode)) return fail(EPERM, overlay.string(), " is no regular file");
+  if (keeps_writer(file.get())) {
+    return fail(
+        ETXTBSY, "the VM's disk ", overlay.string(), " is open for writing in another process, which could ",
+        "change it under QEMU, and is not opened: end that process (fuser -v names it), and start again");
+  }
   if (const auto sound = check_header(file.get(), base); !sound) {
     return fail(sound.error().code, "the VM's disk ", overlay.string(), " is not as layerboot made it (",
                 sound.error().text, "), and is not opened: somebody has got at it, the guest by its QEMU or ",

@@ -1,14 +1,19 @@
 #include "launcher/disk/overlay_check.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <fstream>
 #include <string>
+#include <thread>
 
 #include "launcher/disk/disk_build.h"
 #include "launcher/disk/disk_vm.h"
 #include "oci-mount/base/str_cat.h"
+#include "oci-mount/base/unique_fd.h"
 #include "tests/launcher/scratch_dir.h"
 
 namespace layerboot::launcher {
@@ -101,6 +106,37 @@ TEST_F(OverlayCheckTest, BelievesNoSizeAndNoPlace) {
   expect_refused("ends too soon");
   fs::resize_file(overlay_, 40);
   expect_refused("ends too soon");
+}
+
+// As an accomplice has it to whom a QEMU that was taken over has passed its descriptor.
+TEST_F(OverlayCheckTest, RefusesOneThatSomebodyCanStillWrite) {
+  UniqueFd writer(::open(overlay_.c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_TRUE(writer);
+  expect_refused("open for writing");
+  void* const mapped = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, writer.get(), 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  writer.reset();
+  expect_refused("open for writing");
+  ::munmap(mapped, 4096);
+  EXPECT_TRUE(check_overlay(overlay_, base_));
+}
+
+TEST_F(OverlayCheckTest, LeavesNothingBehindThatStopsQemu) {
+  const UniqueFd reader(::open(overlay_.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(check_overlay(overlay_, base_)) << "who only reads does no harm";
+  const UniqueFd writer(::open(overlay_.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  EXPECT_TRUE(writer) << "no lease has to be broken";
+}
+
+TEST_F(OverlayCheckTest, WaitsForTheKernelToLetGo) {
+  UniqueFd writer(::open(overlay_.c_str(), O_RDWR | O_CLOEXEC));
+  std::thread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    writer.reset();
+  });
+  const auto sound = check_overlay(overlay_, base_);
+  later.join();
+  EXPECT_TRUE(sound) << sound.error().describe();
 }
 
 TEST_F(OverlayCheckTest, FollowsAPersonsSymlinkAndWaitsForNoFifo) {
