@@ -184,7 +184,7 @@ Result<void> settle_upper_disk(const VmPaths& paths) {
   FreeUser user;
   if (can_change_user()) {
     LB_ASSIGN(user, free_user(paths.runtime.parent_path(), path.string()));
-    if (user.id == 0)
+    if (user.id == 0 && user.is_mapped)
       return fail(EAGAIN, "no user id is free to check the VM's disk as: end other VMs first");
   }
   LB_ASSIGN(UniqueFd file, open_path(path, O_RDWR));

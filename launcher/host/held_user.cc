@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <bitset>
 #include <cerrno>
 #include <cstdint>
 #include <functional>
@@ -30,16 +31,20 @@ constexpr std::size_t kMaxMapBytes = 65536;
 constexpr std::size_t kNameBytes = 16384;
 constexpr std::size_t kMaxStatusBytes = 16384;
 
-/// Whether a process here can have the id, by the text of its map. Source: user_namespaces(7), uid_map.
-bool is_mapped(const std::string& map, unsigned id) {
-  std::istringstream lines(map);
+/// Those of the ids of kFirstUser and up that a process here can have. Source: user_namespaces(7), uid_map.
+using Ids = std::bitset<kLastUser - kFirstUser + 1>;
+Ids mapped_ids(const char* map) {
+  std::istringstream lines(read_file(map, kMaxMapBytes).value_or(""));
+  Ids ids;
   std::uint64_t inside = 0;
   std::uint64_t outside = 0;
   std::uint64_t count = 0;
   while (lines >> inside >> outside >> count) {
-    if (id >= inside && id - inside < count) return true;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      if (kFirstUser + i >= inside && kFirstUser + i - inside < count) ids.set(i);
+    }
   }
-  return false;
+  return ids;
 }
 
 bool is_somebodys(unsigned id) {
@@ -95,16 +100,19 @@ Result<HeldUser> hold_user(const std::filesystem::path& directory, unsigned id) 
 Result<FreeUser> free_user(const std::filesystem::path& runtime, const std::string& seed) {
   const auto directory = runtime / ".users";
   LB_TRY(make_directories(directory, 0700));
-  constexpr unsigned kUsers = kLastUser - kFirstUser + 1;
-  const std::string users = read_file("/proc/self/uid_map", kMaxMapBytes).value_or("");
-  const std::string groups = read_file("/proc/self/gid_map", kMaxMapBytes).value_or("");
-  const auto begin = static_cast<unsigned>(std::hash<std::string>{}(seed) % kUsers);
-  for (unsigned i = 0; i < kMaxTries; ++i) {
-    const unsigned id = kFirstUser + (begin + i) % kUsers;
-    if (!is_mapped(users, id) || !is_mapped(groups, id) || is_somebodys(id)) continue;
+  const Ids mapped = mapped_ids("/proc/self/uid_map") & mapped_ids("/proc/self/gid_map");
+  if (mapped.none()) return FreeUser{.is_mapped = false, .held = {}};
+  const std::size_t begin = std::hash<std::string>{}(seed) % mapped.size();
+  unsigned tries = 0;
+  for (std::size_t i = 0; i < mapped.size() && tries < kMaxTries; ++i) {
+    const std::size_t at = (begin + i) % mapped.size();
+    if (!mapped.test(at)) continue;
+    ++tries;
+    const auto id = static_cast<unsigned>(kFirstUser + at);
+    if (is_somebodys(id)) continue;
     LB_ASSIGN(HeldUser held, hold_user(directory, id));
     // Of another runtime directory, or none of ours: that is seen once it runs.
-    if (held && !is_running(id)) return FreeUser{.id = id, .held = std::move(held)};
+    if (held && !is_running(id)) return FreeUser{.id = id, .is_mapped = true, .held = std::move(held)};
   }
   return FreeUser();
 }

@@ -36,7 +36,8 @@ class HeldUser {
 };
 
 struct FreeUser {
-  unsigned id = 0;  // 0: none was to be had
+  unsigned id = 0;        // 0: none was to be had
+  bool is_mapped = true;  // false: nor ever will be here, in a user namespace without ids for that
   HeldUser held;
 };
 

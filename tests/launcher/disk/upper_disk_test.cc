@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <cstdlib>
+#include <iostream>
 
 #include "launcher/host/disk_usage.h"
 #include "launcher/host/held_user.h"
@@ -11,6 +12,7 @@
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/size.h"
+#include "tests/launcher/own_user_namespace.h"
 #include "tests/launcher/scratch_dir.h"
 
 namespace layerboot::launcher {
@@ -70,6 +72,20 @@ TEST_F(UpperDisk, IsCheckedByNobody) {
   EXPECT_FALSE(settle_upper_disk(directory->paths()));
   ::setenv("PATH", path.c_str(), 1);
   EXPECT_FALSE(std::filesystem::exists(scratch_.path() / "was-here"));
+}
+
+TEST_F(UpperDisk, IsCheckedAsWeAreWhereThereIsNobodyElse) {
+  std::filesystem::create_directories(dirs().runtime);
+  const auto directory = VmDirectory::open(dirs(), "a");
+  ASSERT_TRUE(directory) << directory.error().describe();
+  ASSERT_TRUE(make_upper_disk(directory->paths().upper_disk(), 64 * kMib));
+  const auto status = in_own_user_namespace([&] {
+    const auto settled = settle_upper_disk(directory->paths());
+    if (!settled) std::cerr << settled.error().describe() << '\n';
+    return settled ? 0 : 1;
+  });
+  if (!status) GTEST_SKIP() << "no user namespaces here";
+  EXPECT_EQ(*status, 0);
 }
 
 TEST_F(UpperDisk, ADiskThatIsDamagedIsNamed) {
