@@ -194,14 +194,22 @@ Result<void> settle_upper_disk(const VmPaths& paths) {
   check.input = disk.fd();
   check.user = user.id;
   check.sees_input_only = true;
+  int status = 0;
+  std::string said;
+  check.exit_status = &status;
+  check.messages = &said;
   auto checked = run_tool(check);
+  // Having repaired something is a status of its own, and so is having nothing more to repair.
+  if (checked && status != 0) checked = run_tool(check);
   if (!checked && checked.error().code == ENOENT)
     return fail(ENOENT, "e2fsck is not installed: apt install e2fsprogs");
-  // Having repaired something is a status of its own, and so is having nothing more to repair.
-  if (!checked && checked.error().code != EINTR) checked = run_tool(check);
-  if (checked) return {};
-  return while_doing(Error{checked.error().code, with_name(checked.error().text, path.string())},
-                     "the VM's disk is damaged: 'e2fsck -f' may repair it");
+  if (!checked) {
+    return while_doing(Error{checked.error().code, with_name(checked.error().text, path.string())},
+                       "cannot check the VM's disk");
+  }
+  if (status == 0) return {};
+  return fail(EIO, "the VM's disk is damaged: 'e2fsck -f' may repair it: e2fsck failed with exit status ",
+              status, ": ", with_name(said, path.string()));
 }
 
 Result<void> prepare_guest_upper(const StateDirs& dirs, const VmDirectory& directory, VmConfig& config) {

@@ -249,6 +249,7 @@ Result<std::string> run_tool(const ToolSpec& spec) {
   LB_TRY(collect(spec, out_pipe.read_end.get(), err_pipe.read_end.get(), out, err));
   LB_ASSIGN(const int status, wait_for_end(running, spec));
   if (WIFSIGNALED(status)) return fail(EIO, spec.argv[0], " was killed by signal ", WTERMSIG(status));
+  if (spec.messages != nullptr) *spec.messages = tail_of(err);
   if (spec.exit_status != nullptr) {
     *spec.exit_status = WEXITSTATUS(status);
     return out;
@@ -259,7 +260,6 @@ Result<std::string> run_tool(const ToolSpec& spec) {
     return fail(EIO, spec.argv[0], " failed with exit status ", WEXITSTATUS(status), ": ",
                 tail_of(std::move(err)));
   }
-  if (spec.messages != nullptr) *spec.messages = tail_of(std::move(err));
   return out;
 }
 

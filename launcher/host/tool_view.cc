@@ -57,25 +57,20 @@ bool put(int tree, const char* place) {
   return ::move_mount(tree, "", AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH) == 0 && ::close(tree) == 0;
 }
 
-}  // namespace
+using Trees = std::array<int, kSeen.size()>;
 
-bool see_programs_and_input_only() {
+/// Cloned while these mounts are ours. False where not all can be that are there.
+bool clone_seen(Trees& trees) {
   constexpr std::uint64_t kForReading = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
-  // Cloned while these mounts are ours.
-  const int input =
-      clone_mount(STDIN_FILENO, "", AT_EMPTY_PATH, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-  if (input < 0) return true;
-  std::array<int, kSeen.size()> trees{};
   for (std::size_t i = 0; i < kSeen.size(); ++i) {
     trees[i] = clone_mount(AT_FDCWD, kSeen[i].path, AT_RECURSIVE, kForReading);
     if (trees[i] < 0 && errno != ENOENT) return false;
   }
-  if (::unshare(CLONE_NEWNS) != 0) return false;
-  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-      ::mount("none", kNewRoot, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-              "mode=0755,size=64k,nr_inodes=64") != 0 ||
-      ::chdir(kNewRoot) != 0)
-    return false;
+  return true;
+}
+
+/// In the working directory.
+bool furnish(const Trees& trees, int input) {
   for (const char* directory : {"etc", "proc", "proc/self", "proc/self/fd"}) {
     if (::mkdir(directory, 0755) != 0) return false;
   }
@@ -85,11 +80,28 @@ bool see_programs_and_input_only() {
     if (kSeen[i].is_file ? !make_file(place) : ::mkdir(place, 0755) != 0) return false;
     if (!put(trees[i], place)) return false;
   }
-  if (!make_file(kInputPlace) || !put(input, kInputPlace)) return false;
+  return make_file(kInputPlace) && put(input, kInputPlace);
+}
+
+}  // namespace
+
+bool see_programs_and_input_only() {
+  const int input =
+      clone_mount(STDIN_FILENO, "", AT_EMPTY_PATH, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+  Trees trees{};
+  if (input < 0 || !clone_seen(trees) || ::unshare(CLONE_NEWNS) != 0 ||
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      ::mount("none", kNewRoot, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+              "mode=0755,size=64k,nr_inodes=64") != 0)
+    return true;
+  // As it is in this namespace, to come back to.
+  const int before = ::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  // The old root ends up on top of the new one, at the same place, and is let go (pivot_root(2), NOTES).
+  if (::chdir(kNewRoot) != 0 || !furnish(trees, input) || ::syscall(SYS_pivot_root, ".", ".") != 0)
+    return ::fchdir(before) == 0 && ::umount2(kNewRoot, MNT_DETACH) == 0;
   mount_attr read_only{};
   read_only.attr_set = MOUNT_ATTR_RDONLY;
-  // The old root ends up on top of the new one, at the same place, and is let go (pivot_root(2), NOTES).
-  return ::syscall(SYS_pivot_root, ".", ".") == 0 && ::umount2(".", MNT_DETACH) == 0 && ::chdir("/") == 0 &&
+  return ::umount2(".", MNT_DETACH) == 0 && ::chdir("/") == 0 &&
          ::mount_setattr(AT_FDCWD, "/", 0, &read_only, sizeof(read_only)) == 0;
 }
 

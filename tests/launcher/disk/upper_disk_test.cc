@@ -88,6 +88,27 @@ TEST_F(UpperDisk, IsCheckedAsWeAreWhereThereIsNobodyElse) {
   EXPECT_EQ(*status, 0);
 }
 
+TEST_F(UpperDisk, IsNotDamagedWhereNobodyHasLooked) {
+  std::filesystem::create_directories(dirs().runtime);
+  const auto directory = VmDirectory::open(dirs(), "a");
+  ASSERT_TRUE(directory) << directory.error().describe();
+  ASSERT_TRUE(make_upper_disk(directory->paths().upper_disk(), 64 * kMib));
+  const auto tool = scratch_.script("e2fsck", "");
+  std::ofstream(tool) << "no program";
+  const std::string path = std::getenv("PATH");
+  ::setenv("PATH", str_cat(scratch_.path().string(), ":", path).c_str(), 1);
+  const auto status = in_own_user_namespace([&] {
+    const auto settled = settle_upper_disk(directory->paths());
+    const std::string text = settled ? "" : settled.error().describe();
+    std::cerr << text << '\n';
+    return text.find("cannot check") != std::string::npos && text.find("damaged") == std::string::npos ? 0
+                                                                                                       : 1;
+  });
+  ::setenv("PATH", path.c_str(), 1);
+  if (!status) GTEST_SKIP() << "no user namespaces here";
+  EXPECT_EQ(*status, 0);
+}
+
 TEST_F(UpperDisk, ADiskThatIsDamagedIsNamed) {
   const auto directory = VmDirectory::open(dirs(), "a");
   ASSERT_TRUE(directory) << directory.error().describe();

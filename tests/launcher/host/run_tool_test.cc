@@ -1,11 +1,14 @@
 #include "launcher/host/run_tool.h"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
+#include <iostream>
 #include <thread>
 
 #include "oci-mount/base/files.h"
@@ -103,13 +106,58 @@ TEST_F(RunTool, WhoSeesItsInputOnlySeesNothingElse) {
   EXPECT_EQ(read_file(scratch_ / "input", 100).value_or(""), "lent\nmore\n");
 }
 
+/// As in a chroot, or an initramfs: of a root that is no mount of its own none can be made.
+bool enter_plain_root(const std::filesystem::path& root) {
+  namespace fs = std::filesystem;
+  if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    return false;
+  for (const auto& entry : fs::directory_iterator("/")) {
+    const fs::path place = root / entry.path().filename();
+    if (entry.is_symlink()) {
+      fs::copy_symlink(entry.path(), place);
+    } else if (entry.is_directory()) {
+      fs::create_directory(place);
+      if (::mount(entry.path().c_str(), place.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0) return false;
+    }
+  }
+  return ::chroot(root.c_str()) == 0 && ::chdir("/usr") == 0;
+}
+
+TEST_F(RunTool, WhereNoViewCanBeMadeItSeesWhatItsUserDoes) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root becomes another user";
+  write(scratch_ / "input", "lent\n");
+  std::filesystem::create_directory(scratch_ / "root");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (!enter_plain_root(scratch_ / "root")) ::_exit(77);
+    const auto input = open_path(scratch_ / "input", O_RDONLY);
+    if (!input) ::_exit(2);
+    ToolSpec spec;
+    spec.user = 61'234;
+    spec.sees_input_only = true;
+    spec.input = input->get();
+    spec.argv = {"sh", "-c", "cat; pwd; [ -e /proc/self/status ] && [ -e /etc/passwd ] && echo all; id -u"};
+    const auto out = run_tool(spec);
+    std::cerr << (out ? *out : out.error().describe()) << '\n';
+    ::_exit(out && *out == "lent\n/usr\nall\n61234\n" ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "no mounts here";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
 TEST_F(RunTool, AStatusThatIsAskedForIsNoError) {
   ToolSpec spec;
   int status = -1;
-  spec.argv = {"sh", "-c", "echo out; exit 5"};
+  std::string said;
+  spec.messages = &said;
+  spec.argv = {"sh", "-c", "echo out; echo why >&2; exit 5"};
   spec.exit_status = &status;
   EXPECT_EQ(run_tool(spec).value_or(""), "out\n");
   EXPECT_EQ(status, 5);
+  EXPECT_EQ(said, "why");
   spec.argv = {"sh", "-c", "kill -KILL $$"};
   EXPECT_FALSE(run_tool(spec)) << "no status of its own";
 }
