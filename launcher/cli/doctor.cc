@@ -92,6 +92,7 @@ Result<int> doctor(const StateDirs& dirs, const Options& options) {
                                    check_memlock(),
                                    check_memory_bound(),
                                    check_user_namespaces(),
+                                   check_network_namespace(),
                                    check_fuse(),
                                    check_state(dirs),
                                    check_runtime(dirs),

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "launcher/host/child.h"
 #include "launcher/host/memory_limit.h"
 #include "launcher/host/programs.h"
 #include "launcher/qemu/qemu_version.h"
@@ -121,6 +122,29 @@ Finding check_user_namespaces() {
         "sysctl user.max_user_namespaces above 0; in a container, a seccomp profile that allows it";
   }
   return finding;
+}
+
+Finding check_network_namespace() {
+  if (::geteuid() != 0) {
+    return {.subject = "QEMU's network",
+            .health = Health::kGood,
+            .detail = "the host's, with the rights of who runs the VM: root's alone is kept apart",
+            .remedy = {}};
+  }
+  if (can_be_apart(CLONE_NEWNET)) {
+    return {.subject = "QEMU's network",
+            .health = Health::kGood,
+            .detail = "apart from the host's, with --net none and passt",
+            .remedy = {}};
+  }
+  return {.subject = "QEMU's network",
+          .health = Health::kLess,
+          .detail =
+              "the host's: no network namespace can be made, and a QEMU that was taken over reaches what "
+              "listens on 127.0.0.1",
+          .remedy =
+              "sysctl user.max_net_namespaces above 0; in a container, CAP_SYS_ADMIN and a seccomp profile "
+              "that allows it"};
 }
 
 Finding check_fuse() {

@@ -28,6 +28,8 @@ Finding check_memlock();
 /// Whether a control group bounds what a VM's processes may take that were taken over.
 Finding check_memory_bound();
 Finding check_user_namespaces();
+/// Whether root's QEMU can be kept apart from this host's network.
+Finding check_network_namespace();
 Finding check_fuse();
 Finding check_state(const StateDirs& dirs);
 Finding check_runtime(const StateDirs& dirs);

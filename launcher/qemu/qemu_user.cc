@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "launcher/host/child.h"
 #include "launcher/host/pid_namespace.h"
@@ -46,12 +47,19 @@ Result<HeldUser> choose_qemu_user(const StateDirs& dirs, const std::filesystem::
 
 int qemu_apart_from(const VmConfig& config) {
   if (config.qemu_uid == 0) return 0;
-  int namespaces = CLONE_NEWIPC | CLONE_NEWUTS;
   const bool is_at_hosts = config.net == Net::kUser || config.net == Net::kTap || !config.more_nets.empty();
-  if (!is_at_hosts) namespaces |= CLONE_NEWNET;
-  if (can_be_apart(namespaces)) return namespaces;
-  log_debug("QEMU can't be kept apart from the host's network, IPC and name: no namespaces for that here");
-  return 0;
+  int namespaces = 0;
+  const auto add = [&namespaces](int one, std::string_view of_host) {
+    if (can_be_apart(one)) {
+      namespaces |= one;
+    } else {
+      log_debug("QEMU can't be kept apart from the host's ", of_host, ": no namespace for that here");
+    }
+  };
+  add(CLONE_NEWIPC, "IPC");
+  add(CLONE_NEWUTS, "name");
+  if (!is_at_hosts) add(CLONE_NEWNET, "network");
+  return namespaces;
 }
 
 std::vector<std::string> qemu_user_args(const VmConfig& config) {

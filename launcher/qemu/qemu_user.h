@@ -25,6 +25,7 @@ std::vector<std::string> qemu_user_args(const VmConfig& config);
 
 /// What of the host's QEMU is kept apart from by namespaces, once a user is chosen (ChildSpec::apart_from):
 /// IPC and the host's name, and its network, where no card leads there. passt is at the end of a socket.
+/// Of these, what this machine lets us make; what it does not is told in the log.
 int qemu_apart_from(const VmConfig& config);
 
 }  // namespace layerboot::launcher

@@ -10,6 +10,7 @@
 
 #include "launcher/cli/options.h"
 #include "launcher/host/memory_limit.h"
+#include "tests/launcher/own_user_namespace.h"
 #include "tests/launcher/scratch_dir.h"
 #include "tests/support/refuse_io_uring.h"
 
@@ -23,6 +24,17 @@ TEST(DoctorChecks, QemuByItsVersion) {
   EXPECT_EQ(old.health, Health::kMissing);
   EXPECT_FALSE(old.remedy.empty());
   EXPECT_EQ(check_qemu_version("something").health, Health::kLess);
+}
+
+TEST(DoctorChecks, WhereQemuHasTheHostsNetworkItIsSaid) {
+  const auto status = in_own_user_namespace([] {
+    if (check_network_namespace().health != Health::kGood) return 1;
+    if (!(std::ofstream("/proc/sys/user/max_net_namespaces") << "0" << std::flush)) return 2;
+    const Finding finding = check_network_namespace();
+    return finding.health == Health::kLess && !finding.remedy.empty() ? 0 : 3;
+  });
+  if (!status || *status == 2) GTEST_SKIP() << "namespaces can't be refused here";
+  EXPECT_EQ(*status, 0);
 }
 
 TEST(DoctorChecks, WhatIsMissingHasARemedy) {

@@ -2,13 +2,16 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
+#include <fstream>
 
 #include "launcher/qemu/qemu_args.h"
+#include "tests/launcher/own_user_namespace.h"
 #include "tests/launcher/scratch_dir.h"
 
 namespace layerboot::launcher {
@@ -111,6 +114,17 @@ TEST(QemuUser, IsNoneThatAProcessHas) {
   ::waitpid(child, nullptr, 0);
   ::close(ends[0]);
   ::close(ends[1]);
+}
+
+TEST(QemuUser, OfTheNamespacesItHasThoseThatThereAre) {
+  const auto status = in_own_user_namespace([] {
+    if (!(std::ofstream("/proc/sys/user/max_net_namespaces") << "0" << std::flush)) return 2;
+    VmConfig config = other_user(7);
+    config.net = Net::kNone;
+    return qemu_apart_from(config) == (CLONE_NEWIPC | CLONE_NEWUTS) ? 0 : 1;
+  });
+  if (!status || *status == 2) GTEST_SKIP() << "namespaces can't be refused here";
+  EXPECT_EQ(*status, 0);
 }
 
 TEST(QemuUser, AQemuOfUnknownVersionIsLeftAsItIs) {
