@@ -57,10 +57,12 @@ std::int64_t allocated_until(int fd, std::uint64_t from, std::uint64_t end) {
 
 /// A page of tmpfs goes on beyond the file's end; of other hosts nothing is known there.
 bool has_no_hole(int fd, std::uint64_t from, std::uint64_t end) {
-  const off_t hole = ::lseek(fd, static_cast<off_t>(from), SEEK_HOLE);
+  const bool has_pages = host_kind_of(fd) == HostKind::kTmpfs;
+  // Nothing is told of what begins at the end.
+  const off_t hole = ::lseek(fd, static_cast<off_t>(has_pages ? block_start(from) : from), SEEK_HOLE);
   if (hole < 0) return false;
   const auto until = static_cast<std::uint64_t>(hole);
-  return (host_kind_of(fd) == HostKind::kTmpfs ? block_end(until) : until) >= end;
+  return (has_pages ? block_end(until) : until) >= end;
 }
 
 }  // namespace
