@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include "launcher/cli/options_parts.h"
+#include "launcher/cli/options_run_parts.h"
 #include "oci-mount/base/decimal.h"
 #include "oci-mount/base/printable.h"
 
