@@ -1,4 +1,5 @@
 // What lies on a file system that does not answer, served by vfsd in its sandbox: nobody waits for good.
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
