@@ -2,12 +2,11 @@
 
 #include <sys/socket.h>
 
-#include <algorithm>
-#include <array>
-#include <string_view>
+#include <cerrno>
 
 #include "oci-mount/base/bytes.h"
-#include "oci-mount/base/printable.h"
+#include "oci-mount/base/child_entry.h"
+#include "oci-mount/base/child_report.h"
 #include "oci-mount/base/walled_child.h"
 #include "oci-mount/layer/index_child_main.h"
 #include "oci-mount/layer/index_messages.h"
@@ -17,13 +16,7 @@ namespace layerboot::layer {
 
 namespace {
 
-constexpr const char* kArgument = "--index-layer";
-constexpr int kMaxErrno = 4095;
-
-bool& children_flag() {
-  static bool has = false;
-  return has;
-}
+constinit ChildEntry index_children("--index-layer", &index_child_main);
 
 std::string request_for(const store::Blob& blob, const ExpectedLayer& expected) {
   IndexRequest request;
@@ -41,29 +34,6 @@ std::string request_for(const store::Blob& blob, const ExpectedLayer& expected) 
   return str_cat(as_text(object_bytes(request)), blob.name(), expected.source);
 }
 
-/// What the child says it came to; nothing where it ended without a word.
-std::optional<Result<void>> listen_to(const WalledChild& child,
-                                      const std::function<void(std::uint64_t)>& on_progress,
-                                      std::uint64_t blob_bytes) {
-  std::array<std::byte, kMaxIndexMessageBytes> room;
-  std::optional<Result<void>> said;
-  for (;;) {
-    const ssize_t got = ::recv(child.socket(), room.data(), room.size(), 0);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return said;
-    ByteReader reader{std::span<const std::byte>(room).first(static_cast<std::size_t>(got))};
-    const auto report = reader.read<IndexReport>();
-    if (!reader.ok()) continue;
-    if (report.kind == IndexReport::kProgress) on_progress(std::min(report.value, blob_bytes));
-    if (report.kind == IndexReport::kDone) said.emplace();
-    if (report.kind == IndexReport::kFailed) {
-      const bool known = report.value > 0 && report.value <= kMaxErrno;
-      said.emplace(
-          fail(known ? static_cast<int>(report.value) : EIO, printable_lines(as_text(reader.rest()))));
-    }
-  }
-}
-
 /// Of a child that ended without a word.
 std::unexpected<Error> broken_down(const std::string& name, const WalledChild::End& end) {
   if (end.cpu_seconds + 1 >= kMaxIndexingCpuSeconds) {
@@ -76,12 +46,10 @@ std::unexpected<Error> broken_down(const std::string& name, const WalledChild::E
 }  // namespace
 
 std::optional<int> run_as_index_child(int argc, const char* const* argv) {
-  if (argc == 2 && std::string_view(argv[1]) == kArgument) return index_child_main();
-  children_flag() = true;
-  return std::nullopt;
+  return index_children.enter(argc, argv);
 }
 
-bool has_index_children() { return children_flag(); }
+bool has_index_children() { return index_children.is_offered(); }
 
 Result<LayerIndex> build_index_in_child(const store::Blob& blob, const ExpectedLayer& expected,
                                         const std::filesystem::path& path,
@@ -89,14 +57,14 @@ Result<LayerIndex> build_index_in_child(const store::Blob& blob, const ExpectedL
   const std::string request = request_for(blob, expected);
   if (request.size() > kMaxIndexMessageBytes) return fail(ENAMETOOLONG, blob.name(), ": too long a name");
   LB_ASSIGN(IndexFiles files, IndexFiles::create(path));
-  LB_ASSIGN(
-      WalledChild child,
-      WalledChild::start({.name = kIndexChildName, .argument = kArgument, .socket_type = SOCK_SEQPACKET},
-                         {blob.fd(), files.index().fd(), files.recut().fd()}));
+  LB_ASSIGN(WalledChild child, WalledChild::start({.name = kIndexChildName,
+                                                   .argument = index_children.argument(),
+                                                   .socket_type = SOCK_SEQPACKET},
+                                                  {blob.fd(), files.index().fd(), files.recut().fd()}));
   // One that has ended already is met below.
   if (::send(child.socket(), request.data(), request.size(), MSG_NOSIGNAL) < 0 && errno != EPIPE)
     return errno_error("a message to the indexer");
-  const auto said = listen_to(child, on_progress, blob.size_bytes());
+  LB_ASSIGN(const auto said, hear_reports(child, blob.size_bytes(), on_progress));
   const auto end = child.await();
   if (!said) return broken_down(blob.name(), end);
   LB_TRY(*said);

@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstring>
 #include <new>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/child_report.h"
 #include "oci-mount/base/progress.h"
 #include "oci-mount/base/walls.h"
 #include "oci-mount/layer/index_builder.h"
@@ -46,17 +46,7 @@ Result<Work> receive_work() {
   return work;
 }
 
-/// Takes no memory.
-void report(IndexReport::Kind kind, std::uint64_t value, std::string_view text = {}) {
-  std::array<char, kMaxIndexMessageBytes> message;
-  IndexReport head;
-  head.kind = kind;
-  head.value = value;
-  std::memcpy(message.data(), &head, sizeof(head));
-  const std::size_t text_bytes = text.copy(message.data() + sizeof(head), message.size() - sizeof(head));
-  // Where nobody listens any more, SIGPIPE ends it.
-  [[maybe_unused]] const auto put = ::write(kChildSocketFd, message.data(), sizeof(head) + text_bytes);
-}
+constexpr ChildReports kReports(kChildSocketFd);
 
 /// Of whichever thread.
 void say_out_of_memory_of(const std::string& blob_name) {
@@ -64,7 +54,7 @@ void say_out_of_memory_of(const std::string& blob_name) {
   text = str_cat(blob_name, " takes more than ", human_size(kMaxIndexingMemoryBytes),
                  " of memory to index, the limit for one layer");
   std::set_new_handler([] {
-    report(IndexReport::kFailed, ENOMEM, text);
+    kReports.failed(ENOMEM, text);
     ::_exit(1);
   });
 }
@@ -91,20 +81,11 @@ Result<void> index() {
   FileAppender index_file(kChildIndexFd, "the index");
   FileAppender recut_file(kChildRecutFd, "the recut file");
   return fill_index(*work.blob, work.expected, index_file, recut_file, side,
-                    [](std::uint64_t done) { report(IndexReport::kProgress, done); });
+                    [](std::uint64_t done) { kReports.progress(done); });
 }
 
 }  // namespace
 
-int index_child_main() {
-  const auto done = index();
-  if (done) {
-    report(IndexReport::kDone, 0);
-  } else {
-    report(IndexReport::kFailed, static_cast<std::uint64_t>(done.error().code), done.error().describe());
-  }
-  // Not through what libraries do at exit.
-  ::_exit(done ? 0 : 1);
-}
+int index_child_main() { kReports.end(index()); }
 
 }  // namespace layerboot::layer

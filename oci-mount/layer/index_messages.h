@@ -1,5 +1,5 @@
-// What a program and the child that indexes a layer for it tell each other. One message is one packet of a
-// Unix socket (SOCK_SEQPACKET); both ends are the same program file.
+// What a program tells the child that indexes a layer for it, in one packet of its socket; both ends are the
+// same program file. What the child says is a ChildReport (base/child_report.h).
 #pragma once
 
 #include <cstddef>
@@ -29,18 +29,6 @@ struct IndexRequest {
   std::uint32_t name_bytes = 0;
   std::uint32_t source_bytes = 0;
   std::uint32_t reserved = 0;
-};
-
-/// From the child. The program believes nothing of it but its form.
-struct IndexReport {
-  enum Kind : std::uint32_t {
-    kProgress = 1,  // `value` bytes of the blob are done
-    kDone = 2,      // the files are filled
-    kFailed = 3,    // `value` is the error's code; its text follows
-  };
-  std::uint32_t kind = 0;
-  std::uint32_t reserved = 0;
-  std::uint64_t value = 0;
 };
 
 /// What `ps` calls the child.

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/child_entry.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/printable.h"
 #include "oci-mount/mount/disk_child.h"
@@ -19,14 +20,10 @@ namespace layerboot::mount {
 
 namespace {
 
-constexpr const char* kArgument = "--read-disk";
 constexpr std::uint32_t kMaxErrno = 4095;
 constexpr std::uint64_t kMaxErrorBytes = 8192;
 
-bool& children_flag() {
-  static bool has = false;
-  return has;
-}
+constinit ChildEntry disk_children("--read-disk", &disk_child_main);
 
 std::unexpected<Error> nonsense() {
   return fail(EIO, "the process that reads the disk answers nonsense; it may be an attack");
@@ -35,17 +32,16 @@ std::unexpected<Error> nonsense() {
 }  // namespace
 
 std::optional<int> run_as_disk_child(int argc, const char* const* argv) {
-  if (argc == 2 && std::string_view(argv[1]) == kArgument) return disk_child_main();
-  children_flag() = true;
-  return std::nullopt;
+  return disk_children.enter(argc, argv);
 }
 
 Result<std::shared_ptr<DiskReader>> DiskReader::open(const std::filesystem::path& disk) {
-  if (!children_flag()) return fail(ENOTSUP, "this program reads no guests' disks");
+  if (!disk_children.is_offered()) return fail(ENOTSUP, "this program reads no guests' disks");
   LB_ASSIGN(const UniqueFd fd, open_path(disk, O_RDONLY));
   LB_ASSIGN(WalledChild child,
-            WalledChild::start({.name = kDiskChildName, .argument = kArgument, .socket_type = SOCK_STREAM},
-                               {fd.get()}));
+            WalledChild::start(
+                {.name = kDiskChildName, .argument = disk_children.argument(), .socket_type = SOCK_STREAM},
+                {fd.get()}));
   const timeval silence{.tv_sec = kMaxDiskSilenceSeconds, .tv_usec = 0};
   if (::setsockopt(child.socket(), SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence) != 0)
     return errno_error("SO_RCVTIMEO");
