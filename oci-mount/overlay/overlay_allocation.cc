@@ -135,8 +135,7 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   const NodePtr node = copied->node();
   FdCache::Fd fd;
   Result<Quota::Reservation> reserved;
-  while (co_await parts_.settling.room(reactor)) {
-  }
+  co_await parts_.settling.room(reactor);
   const bool frees = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0;
   const bool inserts = (mode & FALLOC_FL_INSERT_RANGE) != 0;
   const bool makes_hole = frees || inserts;

@@ -21,8 +21,7 @@ Task<Result<Attr>> Overlay::setattr(Reactor& reactor, NodeId id, AttrChange chan
   if (!copied) co_return std::unexpected(copied.error());
   const NodePtr node = copied->node();
   if (change.size_bytes) {
-    while (co_await parts_.settling.room(reactor)) {
-    }
+    co_await parts_.settling.room(reactor);
     auto cut = co_await truncate(reactor, node, *change.size_bytes);
     if (!cut) co_return std::unexpected(cut.error());
   }

@@ -235,8 +235,7 @@ Task<Result<std::size_t>> Overlay::write(Reactor& reactor, NodeId id, std::uint6
   auto copied = co_await parts_.copy_up.copy_up(reactor, id, CopyUp::kAllData);
   if (!copied) co_return std::unexpected(copied.error());
   const NodePtr node = copied->node();
-  while (co_await parts_.settling.room(reactor)) {
-  }
+  co_await parts_.settling.room(reactor);
   WriteGrant grant;
   {
     const PartLock lock(parts_.mutex);

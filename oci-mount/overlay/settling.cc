@@ -168,8 +168,12 @@ void Settling::work() {
     std::unique_lock lock(state_mutex_);
     const auto waiters = std::exchange(waiters_, {});
     lock.unlock();
-    for (const auto& waiter : waiters) *waiter.has_come_on = true;
-    wake(waiters);
+    // Others may be first: who finds no room then waits on.
+    for (const auto& waiter : waiters) {
+      waiter.reactor.post([this, waiter] {
+        if (has_room() || !wait(waiter)) waiter.handle.resume();
+      });
+    }
   }
   submit_work();
 }

@@ -44,8 +44,8 @@ class Settling {
   /// nothing.
   void keep_up();
 
-  /// while (co_await room(reactor)) {}, before a change of a file's data: waits while too much may be
-  /// allocated late and somebody is at work on it. True when that has come on: others may have been first.
+  /// co_await room(reactor), before a change of a file's data: waits while too much may be allocated late and
+  /// somebody is at work on it.
   class Room;
   [[nodiscard]] Room room(Reactor& reactor);
   /// Whether nobody would wait.
@@ -90,7 +90,6 @@ class Settling {
   struct Waiter {
     Reactor& reactor;
     std::coroutine_handle<> handle;
-    bool* has_come_on = nullptr;  // set before it is woken, unless nobody works on
   };
 
   [[nodiscard]] Files take(std::size_t most_files, std::uint64_t most_bytes);
@@ -128,15 +127,12 @@ class Settling::Room {
  public:
   Room(Settling& settling, Reactor& reactor) : settling_(settling), reactor_(reactor) {}
   [[nodiscard]] bool await_ready() const { return settling_.has_room(); }
-  bool await_suspend(std::coroutine_handle<> handle) {
-    return settling_.wait({.reactor = reactor_, .handle = handle, .has_come_on = &has_come_on_});
-  }
-  [[nodiscard]] bool await_resume() const noexcept { return has_come_on_; }
+  bool await_suspend(std::coroutine_handle<> handle) { return settling_.wait({reactor_, handle}); }
+  void await_resume() const noexcept {}
 
  private:
   Settling& settling_;
   Reactor& reactor_;
-  bool has_come_on_ = false;
 };
 
 class Settling::EndOfWriting {
@@ -145,7 +141,7 @@ class Settling::EndOfWriting {
       : settling_(settling), reactor_(reactor), file_(file) {}
   [[nodiscard]] bool await_ready() const { return false; }
   bool await_suspend(std::coroutine_handle<> handle) {
-    return settling_.wait_for_writing({.reactor = reactor_, .handle = handle}, file_);
+    return settling_.wait_for_writing({reactor_, handle}, file_);
   }
   void await_resume() const noexcept {}
 

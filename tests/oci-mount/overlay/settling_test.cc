@@ -218,8 +218,7 @@ TEST_F(SettlingTest, WhoWritesWaitsForAWorkerAndNotAtTheHost) {
   while (settling().has_room()) files.push_back(grown("file" + std::to_string(files.size())));
   const auto reactor = *Reactor::create();
   const auto write = [&]() -> Task<Result<void>> {
-    while (co_await settling().room(*reactor)) {
-    }
+    co_await settling().room(*reactor);
     co_return Result<void>();
   };
   bool has_room = false;
@@ -248,8 +247,7 @@ TEST_F(SettlingTest, NobodyWaitsForWhatComesToNothing) {
   parts->places.drop_all_fds();
   const auto reactor = *Reactor::create();
   const auto write = [&]() -> Task<Result<void>> {
-    while (co_await settling().room(*reactor)) {
-    }
+    co_await settling().room(*reactor);
     co_return Result<void>();
   };
   EXPECT_TRUE(reactor->block_on(write()));
