@@ -23,13 +23,6 @@ class Layer;  // layer.h: one blob and its index
 /// A layer's place in its image: 0 is the lowest.
 using LayerNumber = std::uint32_t;
 
-/// Reads any range of any layer of one image. Thread-safe; each call works on the reactor it is given.
-///
-/// A plain tar is read straight into the caller's memory. Of a compressed layer the span that holds the bytes
-/// is taken from the cache, or read, decoded on a worker, checked against its hash and kept; who reads on
-/// where a read ended has the next spans prefetched, at each span that he enters, so that he waits for none
-/// but the first. What is in flight is bounded by the cache's budget: a
-/// read beyond that waits for its turn, and holds no memory meanwhile; nothing is prefetched then.
 /// Reads of blobs, and how often one has been answered. Thread-safe.
 class ReadsUnderWay {
  public:
@@ -46,6 +39,13 @@ class ReadsUnderWay {
   std::atomic<std::uint64_t> answers_ = 0;
 };
 
+/// Reads any range of any layer of one image. Thread-safe; each call works on the reactor it is given.
+///
+/// A plain tar is read straight into the caller's memory. Of a compressed layer the span that holds the bytes
+/// is taken from the cache, or read, decoded on a worker, checked against its hash and kept; who reads on
+/// where a read ended has the next spans prefetched, at each span that he enters, so that he waits for none
+/// but the first. What is in flight is bounded by the cache's budget: a
+/// read beyond that waits for its turn, and holds no memory meanwhile; nothing is prefetched then.
 class SpanReader {
  public:
   /// Spans decoded ahead of a sequential reader.

@@ -8,9 +8,8 @@ namespace layerboot::overlay {
 
 /// Whether every block of [offset, end) is allocated, written or not and within the file or beyond its end,
 /// and may be written without taking more: not where the range is shared with other files, or lies in the
-/// inode. Asks the host (FS_IOC_FIEMAP, else SEEK_HOLE), so only
-/// when there is no room to assume the worst. False where the host does not say, and in a range of more than
-/// kMostExtents pieces.
+/// inode. Asks the host (FS_IOC_FIEMAP, else SEEK_HOLE), so only when there is no room to assume the worst.
+/// False where the host does not say, and in a range of more than kMostExtents pieces.
 [[nodiscard]] bool is_allocated(int fd, std::uint64_t offset, std::uint64_t end);
 
 inline constexpr unsigned kMostExtents = 1024;

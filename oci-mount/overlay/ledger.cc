@@ -60,6 +60,11 @@ void Ledger::set_gives_back(Node& node, std::uint64_t bytes) {
   }
 }
 
+void Ledger::keep_ahead(Node& node) {
+  node.charge.kept_ahead_bytes += node.charge.gives_back_bytes;
+  set_gives_back(node, 0);
+}
+
 void Ledger::charge(Node& node, const struct stat& st) {
   const std::uint64_t allocated = allocated_bytes(st);
   if (node.is_regular() && tariff_.keeps_what_is_cut()) {

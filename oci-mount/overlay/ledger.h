@@ -90,6 +90,8 @@ class Ledger {
   using Ahead = std::unordered_set<NodeId>;
   [[nodiscard]] Ahead take_ahead() { return std::exchange(ahead_, {}); }
   void list_ahead(Ahead files) { ahead_.merge(files); }
+  /// The host was asked for what the file would give back: what is still there it keeps.
+  void keep_ahead(Node& node);
   /// What all these would give back. Lock-free.
   [[nodiscard]] std::uint64_t ahead_bytes() const { return ahead_bytes_.load(std::memory_order_relaxed); }
   /// It is listed, and so is to stay in memory until it is settled; false where too many would.

@@ -1,7 +1,5 @@
 #include "oci-mount/overlay/objects.h"
 
-#include <fcntl.h>
-#include <linux/falloc.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,8 +7,6 @@
 #include <algorithm>
 
 #include "oci-mount/base/device_number.h"
-#include "oci-mount/base/disk_blocks.h"
-#include "oci-mount/overlay/allocated_range.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/lower_metadata.h"
 #include "oci-mount/overlay/redirects.h"
@@ -127,119 +123,6 @@ Result<bool> Objects::set_mark(Node& node, std::string_view mark, std::size_t va
 Result<Attr> Objects::owner_of(Node& node) {
   if (node.has_body() && node.known.valid) return node.known.attr;
   return attr_of(node);
-}
-
-// ---- blocks in use
-
-bool Objects::rely_on_blocks(Node& node, int fd, std::uint64_t offset, std::uint64_t end) {
-  constexpr int kMostTries = 4;  // others may make holes each time
-  auto& file = node.file;
-  for (int i = 0; i < kMostTries; ++i) {
-    std::uint32_t holes_made = 0;
-    {
-      const PartLock lock(mutex_);
-      if (file.blocks.freeing > 0) return false;
-      holes_made = file.holes_made;
-    }
-    if (!is_allocated(fd, offset, end)) return false;
-    const PartLock lock(mutex_);
-    if (file.blocks.freeing > 0) return false;
-    if (file.holes_made != holes_made) continue;
-    ++file.blocks.relying;
-    return true;
-  }
-  return false;
-}
-
-void Objects::end_relying(Node& node, int fd) {
-  auto& blocks = node.file.blocks;
-  --blocks.relying;
-  if (blocks.held_bytes == 0) return;
-  // What it may have allocated again is the file's from here on.
-  if (const auto st = stat_at({fd, ""}); st && !node.is_gone()) book(node, *st);
-  if (blocks.relying > 0) return;
-  blocks.held_bytes = 0;
-  blocks.held = {};
-}
-
-void Objects::end_freeing(Node& node, int fd, std::uint64_t hole_bytes) {
-  auto& blocks = node.file.blocks;
-  --blocks.freeing;
-  if (blocks.relying == 0 || node.is_gone()) return;
-  const std::uint64_t before = node.charge.bytes;
-  const auto st = stat_at({fd, ""});
-  if (!st) return;
-  book(node, *st);
-  if (node.charge.bytes < before) hole_bytes += before - node.charge.bytes;
-  if (hole_bytes == 0) return;
-  blocks.held_bytes += hole_bytes;
-  blocks.held = ledger_.quota().hold(blocks.held_bytes);
-}
-
-// ---- allocated ahead
-
-void Objects::book_data(Node& node, int fd) {
-  const auto st = stat_at({fd, ""});
-  if (!st) return;
-  const std::uint64_t end = block_end(static_cast<std::uint64_t>(st->st_size));
-  if (ledger_.tariff().allocates_ahead() && allocated_bytes(*st) < end)
-    node.charge.seen_ahead_bytes = allocated_from(fd, end);
-  book(node, *st);
-}
-
-/// What the client has preallocated is its own; and the host would take a file's capability away.
-bool Objects::is_to_keep_ahead(const Node& node, int fd) {
-  if (is_preallocated(fd)) return true;
-  if (node.file.no_capability || places_.keeping() != Keeping::kNative) return false;
-  const auto capability = get_xattr_at({fd, ""}, kCapabilityXattr);
-  return !capability || *capability;
-}
-
-void Objects::give_back_ahead(Node& node, int fd) {
-  auto& file = node.file;
-  if (node.charge.gives_back_bytes == 0 || file.changing > 0 || file.blocks.freeing > 0 || node.is_gone())
-    return;
-  file.keeps_ahead = is_to_keep_ahead(node, fd);
-  // As it is now: all that has grown it has ended.
-  const auto st = stat_at({fd, ""});
-  if (!st) return;
-  if (!file.keeps_ahead) {
-    constexpr off_t kFarAhead = off_t{1} << 40;
-    const auto end = static_cast<off_t>(block_end(static_cast<std::uint64_t>(st->st_size)));
-    static_cast<void>(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, kFarAhead));
-    // To the host that was a change of the file (file_modified() in fs/inode.c).
-    static_cast<void>(set_times_at({fd, ""}, {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, st->st_mtim}));
-  }
-  book_data(node, fd);
-  node.charge.kept_ahead_bytes += node.charge.gives_back_bytes;
-  book_data(node, fd);
-}
-
-Result<Quota::Reservation> Objects::reserve(std::uint64_t bytes, std::uint64_t inodes, Budget budget) {
-  auto reserved = ledger_.reserve(bytes, inodes, budget);
-  if (reserved || ledger_.ahead_bytes() == 0) return reserved;
-  const Quota::Usage available = ledger_.quota().available();
-  if (inodes > available.inodes || bytes > available.bytes + ledger_.ahead_bytes()) return reserved;
-  Ledger::Ahead files = ledger_.take_ahead();
-  for (auto next = files.begin(); next != files.end() && !reserved;) {
-    const auto file = next++;
-    const NodePtr node = nodes_.known(*file);
-    if (node) {
-      if (const auto fd = places_.file_fd(node); fd) give_back_ahead(*node, (*fd)->get());
-      if (node->charge.gives_back_bytes > 0) continue;
-    }
-    files.erase(file);
-    reserved = ledger_.reserve(bytes, inodes, budget);
-  }
-  ledger_.list_ahead(std::move(files));
-  return reserved;
-}
-
-Result<Quota::Reservation> Objects::reserve_without_lock(std::uint64_t bytes, std::uint64_t inodes) {
-  auto reserved = ledger_.reserve(bytes, inodes);
-  if (reserved || ledger_.ahead_bytes() == 0) return reserved;
-  const PartLock lock(mutex_);
-  return reserve(bytes, inodes);
 }
 
 // ---- to the client

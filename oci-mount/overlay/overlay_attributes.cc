@@ -241,10 +241,10 @@ Task<Result<void>> Overlay::setxattr(Reactor& reactor, NodeId id, std::string_vi
   if (name == kCapabilityXattr) {
     node->file.no_capability = false;
     // A recorded upper's is an attribute that the host does not know, and leaves alone.
-    const bool is_the_hosts = parts_.places.keeping() == Keeping::kNative;
-    if (node->file.filling && set && is_the_hosts) node->file.filling->capability = value;
-    if (node->file.late_writes.under_way > 0 && set && is_the_hosts)
-      node->file.late_writes.capability = value;
+    if (set && parts_.places.keeping() == Keeping::kNative) {
+      if (node->file.filling) node->file.filling->capability = value;
+      if (node->file.late_writes.under_way > 0) node->file.late_writes.capability = value;
+    }
   }
   recount_attributes(*node, place.get());  // what it took is booked at once
   co_return set;

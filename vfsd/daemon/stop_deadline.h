@@ -24,11 +24,11 @@ class StopDeadline {
   /// Less than a launcher waits before it kills.
   static constexpr std::chrono::seconds kPatience{20};
 
-  /// `what` is said not to answer. From SIGTERM or SIGINT on, the process has `patience` to end in order.
-  /// `waits`, called on a thread of its own: how often `what` has answered so far, while an answer is waited
-  /// for; else nothing. Where one has come in time, or something else is waited for, all has as much time
-  /// again. Empty: it is always `what`, which has not answered.
+  /// How often something has answered so far, while an answer of it is waited for; else nothing.
   using Answers = std::function<std::optional<std::uint64_t>()>;
+  /// `what` is said not to answer. From SIGTERM or SIGINT on, the process has `patience` to end in order.
+  /// `waits` is called on a thread of its own: where an answer has come in time, or something else is waited
+  /// for, all has as much time again. Empty: it is always `what`, which has not answered.
   explicit StopDeadline(std::string what, Answers waits = {}, std::chrono::milliseconds patience = kPatience);
   ~StopDeadline();
   StopDeadline(const StopDeadline&) = delete;
