@@ -13,10 +13,6 @@
 
 namespace layerboot::overlay {
 
-/// What the host may do with a file's blocks when nobody looks: allocate more than is booked, or take back
-/// what it has allocated ahead.
-enum class Later : std::uint8_t { kGrows, kShrinks };
-
 struct CleanStop {
   struct LostNames {
     std::string path;  // of an image's file with several names, by its first

@@ -11,6 +11,10 @@
 
 namespace layerboot::overlay {
 
+/// What the host may do with a file's blocks when nobody looks: allocate more than is booked, or take back
+/// what it has allocated ahead.
+enum class Later : std::uint8_t { kGrows, kShrinks };
+
 /// A host allocates at write-back, and a scattered file then takes blocks for its tree of extents that no
 /// stat before has shown (ext4: four extents lie in the inode, more need a block). Booked against what is
 /// remembered here, they are not lost when the file is met again. Not thread-safe, but for late_bytes().
@@ -24,6 +28,8 @@ class LateGrowth {
   struct File {
     std::uint64_t charged_bytes = 0;
     std::uint64_t late_bytes = 0;  // what it may take beyond that; 0: it may take less
+    bool is_sparse = false;        // Charge::is_sparse
+    [[nodiscard]] Later later() const { return late_bytes > 0 ? Later::kGrows : Later::kShrinks; }
   };
   [[nodiscard]] const std::unordered_map<std::uint64_t, File>& all() const { return files_; }
 

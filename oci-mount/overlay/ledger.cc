@@ -39,14 +39,17 @@ void Ledger::remove_object(Node& node) {
 }
 
 /// What the client has allocated there itself is its own, and a tree of extents goes with the file. By what a
-/// file with holes has, nobody sees how much of that is where.
+/// file with holes has, nobody sees how much of that is where: all of it may be ahead, until the host is
+/// asked. It is not asked after each write, since it waits with its answer for other writes to the file.
 void Ledger::note_ahead(Node& node, const struct stat& st) {
   auto& charge = node.charge;
   const std::uint64_t end = block_end(static_cast<std::uint64_t>(st.st_size));
-  const bool has_holes = charge.allocated_bytes > 0 && charge.allocated_bytes < end;
-  const std::uint64_t beyond = has_holes ? charge.seen_ahead_bytes.value_or(0)
-                                         : charge.allocated_bytes - std::min(charge.allocated_bytes, end);
-  charge.is_ahead = beyond > 0 || (has_holes && !charge.seen_ahead_bytes);
+  if (charge.allocated_bytes == 0) charge.is_sparse = false;
+  if (charge.allocated_bytes > 0 && charge.allocated_bytes < end) charge.is_sparse = true;
+  const std::uint64_t beyond = charge.is_sparse
+                                   ? charge.seen_ahead_bytes.value_or(charge.allocated_bytes)
+                                   : charge.allocated_bytes - std::min(charge.allocated_bytes, end);
+  charge.is_ahead = beyond > 0;
   const std::uint64_t kept = node.file.keeps_ahead ? beyond : std::min(beyond, charge.kept_ahead_bytes);
   set_gives_back(node, beyond - kept);
 }
@@ -65,7 +68,7 @@ void Ledger::keep_ahead(Node& node) {
   set_gives_back(node, 0);
 }
 
-void Ledger::charge(Node& node, const struct stat& st) {
+void Ledger::charge(Node& node, const struct stat& st, std::optional<std::uint64_t> ahead_bytes) {
   const std::uint64_t allocated = allocated_bytes(st);
   if (node.is_regular() && tariff_.keeps_what_is_cut()) {
     if (allocated < node.charge.allocated_bytes) {
@@ -74,6 +77,7 @@ void Ledger::charge(Node& node, const struct stat& st) {
     }
     if (st.st_size == 0 && allocated == 0) node.charge.kept_bytes = 0;
   }
+  if (ahead_bytes || allocated != node.charge.allocated_bytes) node.charge.seen_ahead_bytes = ahead_bytes;
   node.charge.allocated_bytes = allocated;
   if (tariff_.allocates_ahead() && node.is_regular()) note_ahead(node, st);
   const std::uint64_t bytes = charge_of(node, st);
@@ -86,7 +90,9 @@ void Ledger::charge(Node& node, const struct stat& st) {
 void Ledger::meet(Node& node, const struct stat& st) {
   const auto remembered = late_growth_.take(st.st_ino);
   node.charge.bytes = remembered ? remembered->charged_bytes : charge_of(node, st);
-  charge(node, st);
+  node.charge.is_sparse = remembered && remembered->is_sparse;
+  // What has blocks ahead was remembered when it left memory, or was counted.
+  charge(node, st, remembered ? std::nullopt : std::optional<std::uint64_t>(0));
   if (remembered && remembered->late_bytes > 0) data_changed(node, DataChange::kAny);
 }
 
@@ -96,16 +102,17 @@ void Ledger::part(Node& node) {
   set_gives_back(node, 0);
   const std::uint64_t bytes = node.charge.bytes;
   if (node.charge.grows_late) {
-    remember(node.host_ino, bytes, Later::kGrows);
+    remember(node.host_ino, bytes, Later::kGrows, node.charge.is_sparse);
   } else if (node.charge.is_ahead) {
-    remember(node.host_ino, bytes, Later::kShrinks);
+    remember(node.host_ino, bytes, Later::kShrinks, node.charge.is_sparse);
   }
 }
 
-void Ledger::remember(std::uint64_t host_ino, std::uint64_t charged_bytes, Later later) {
+void Ledger::remember(std::uint64_t host_ino, std::uint64_t charged_bytes, Later later, bool is_sparse) {
   // Charged is what is allocated, and more.
   const std::uint64_t late_bytes = later == Later::kGrows ? tariff_.late_growth(charged_bytes) : 0;
-  late_growth_.remember(host_ino, {.charged_bytes = charged_bytes, .late_bytes = late_bytes});
+  late_growth_.remember(host_ino,
+                        {.charged_bytes = charged_bytes, .late_bytes = late_bytes, .is_sparse = is_sparse});
 }
 
 void Ledger::data_changed(Node& file, DataChange change) {
@@ -160,9 +167,7 @@ void Ledger::change_whiteouts(std::size_t gone, std::size_t made) {
 std::vector<CleanStop::LateFile> Ledger::late_files() const {
   std::vector<CleanStop::LateFile> files;
   for (const auto& [ino, file] : late_growth_.all()) {
-    files.push_back({.host_ino = ino,
-                     .charged_bytes = file.charged_bytes,
-                     .later = file.late_bytes > 0 ? Later::kGrows : Later::kShrinks});
+    files.push_back({.host_ino = ino, .charged_bytes = file.charged_bytes, .later = file.later()});
   }
   return files;
 }
@@ -176,12 +181,8 @@ void Ledger::recount(const Survey& survey, Counted counted) {
     late_growth_.clear();
     late_is_missed_ = false;
   }
-  const auto before = late_growth_.begin_count();
-  for (const auto& [ino, bytes] : survey.late_files) {
-    const auto known = before.find(ino);
-    const bool shrinks = known != before.end() && known->second.late_bytes == 0;
-    remember(ino, bytes, shrinks ? Later::kShrinks : Later::kGrows);
-  }
+  static_cast<void>(late_growth_.begin_count());
+  for (const auto& [ino, file] : survey.late_files) remember(ino, file.charged_bytes, file.later);
   late_growth_.end_count();
   in_doubt_ = false;
   quota_.set_usage(survey.usage);

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include <atomic>
+#include <optional>
 #include <string_view>
 #include <unordered_set>
 #include <utility>
@@ -68,8 +69,9 @@ class Ledger {
   /// The attributes of the object at `place` have changed, or are met for the first time: asks the host where
   /// the tariff counts them. charge() or meet() follows.
   Result<void> count_attributes(Node& node, Place place);
-  /// Books what the host says that the object takes now.
-  void charge(Node& node, const struct stat& st);
+  /// Books what the host says that the object takes now. `ahead_bytes`: what of that is beyond the file's
+  /// end, where the host was asked for that as well (Charge::seen_ahead_bytes).
+  void charge(Node& node, const struct stat& st, std::optional<std::uint64_t> ahead_bytes = std::nullopt);
   /// An object comes into memory that the budget knows already, from the last count or from when it was last
   /// in memory. What it has grown by since is booked.
   void meet(Node& node, const struct stat& st);
@@ -85,14 +87,14 @@ class Ledger {
   /// where there is none. settled() follows, or list_again() where it is not listed by then.
   NodePtr take_late() { return late_files_.take_first(); }
   void list_again(Node& file) { late_files_.list_again(file); }
-  /// Files in memory for which the host would give back what is beyond their end (gives_back_bytes): off the
+  /// Files in memory for which the host may give back what is beyond their end (gives_back_bytes): off the
   /// list. Each is on it again when charge() finds it so; others are to be put back.
   using Ahead = std::unordered_set<NodeId>;
   [[nodiscard]] Ahead take_ahead() { return std::exchange(ahead_, {}); }
   void list_ahead(Ahead files) { ahead_.merge(files); }
   /// The host was asked for what the file would give back: what is still there it keeps.
   void keep_ahead(Node& node);
-  /// What all these would give back. Lock-free.
+  /// What all these may give back, or more. Lock-free.
   [[nodiscard]] std::uint64_t ahead_bytes() const { return ahead_bytes_.load(std::memory_order_relaxed); }
   /// It is listed, and so is to stay in memory until it is settled; false where too many would.
   [[nodiscard]] bool keeps(const Node& file) const { return file.charge.is_listed && late_files_.has_room(); }
@@ -133,7 +135,7 @@ class Ledger {
   [[nodiscard]] std::uint64_t charge_of(const Node& node, const struct stat& st) const;
   void note_ahead(Node& node, const struct stat& st);
   void set_gives_back(Node& node, std::uint64_t bytes);
-  void remember(std::uint64_t host_ino, std::uint64_t charged_bytes, Later later);
+  void remember(std::uint64_t host_ino, std::uint64_t charged_bytes, Later later, bool is_sparse = false);
 
   Tariff tariff_;
   Quota quota_;

@@ -8,6 +8,7 @@ void LostNames::lose(tree::NodeId row) {
   if (const NodePtr known = nodes_.known(row); known) {
     ++known->lost_names;
     known->known.valid = false;
+    nodes_.may_go(*known);
     return;
   }
   if (!nodes_.is_held_untouched(row) && lower_.tree.node(row).nlink == 1) return;

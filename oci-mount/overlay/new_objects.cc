@@ -248,7 +248,7 @@ NodePtr NewObjects::name_new_node(const NodePtr& directory, std::string_view nam
   NodePtr node = parts_.objects.make_node(nature, body.st);
   node->parent = directory;
   node->name = name;
-  node->file.is_named_apart = node->is_regular() && making != Making::kAtOnce;
+  if (node->is_regular() && making != Making::kAtOnce) node->file.own_name.change();
   if (body.fd) parts_.places.keep_fd(*node, std::move(body.fd));
   parts_.nodes.add(node);
   parts_.directories.put(*directory, name, child_of(node));

@@ -71,12 +71,14 @@ struct Charge {
   std::uint64_t allocated_bytes = 0;   // st_blocks, as last seen
   std::uint64_t kept_bytes = 0;        // cut off the file, but not back (Tariff::keeps_what_is_cut)
   bool is_ahead = false;               // there may be blocks beyond its end (Tariff::allocates_ahead)
-  std::uint64_t gives_back_bytes = 0;  // of these, what the host would give back
+  bool is_sparse = false;              // it may have holes, so that its blocks do not tell what is where
+  std::uint64_t gives_back_bytes = 0;  // what the host may give back of what is beyond its end
   std::uint64_t kept_ahead_bytes = 0;  // what it has kept when it was asked
-  std::optional<std::uint64_t> seen_ahead_bytes;  // of a file with holes: once the host was asked
-  bool grows_late = false;                        // written to: the host may allocate more at write-back
-  bool is_listed = false;                         // in LateFiles, at `listed_at`
-  std::uint64_t late_bytes = 0;                   // what LateFiles counts for it, listed or not
+  // Of a sparse file: what the host has said that is beyond its end, until its blocks are others.
+  std::optional<std::uint64_t> seen_ahead_bytes;
+  bool grows_late = false;       // written to: the host may allocate more at write-back
+  bool is_listed = false;        // in LateFiles, at `listed_at`
+  std::uint64_t late_bytes = 0;  // what LateFiles counts for it, listed or not
   std::list<NodePtr>::iterator listed_at;
   std::size_t unbooked_name_bytes = 0;  // of a directory: names put into it since it was booked
 };
@@ -123,7 +125,7 @@ struct FileState {
   BlocksInUse blocks;
   std::uint32_t changing = 0;      // requests that change its data without the lock
   bool keeps_ahead = false;        // what is beyond its end is not to be given back
-  bool is_named_apart = false;     // made first, and named after: its first fdatasync(2) is to be an fsync(2)
+  WayThere own_name;               // made first, and named after: its next fdatasync(2) is to be an fsync(2)
   bool is_written_out = false;     // a worker has the host write it, and is told the errors of that
   int write_error = 0;             // an errno of write-back that the client's fsync is still to be told
   std::optional<Filling> filling;  // while a metacopy gets its data

@@ -72,14 +72,14 @@ void NodeTable::add(const NodePtr& node) {
   }
   if (node->id >= kSpareIdBase) spares_[node->host_ino] = node->id;
   nodes_[node->id] = node;
-  loose_.insert(node->id);
+  may_go(*node);
 }
 
 void NodeTable::pay_for(Node& node) { node.memory_share.set(node_bytes(node)); }
 
 void NodeTable::move(const NodePtr& node, const NodePtr& parent, std::string name) {
   if (node->parent && --node->parent->holders.loaded_children == 0 && known(node->parent->id) == node->parent)
-    loose_.insert(node->parent->id);
+    may_go(*node->parent);
   if (!node->way.is_durable()) node->way.change();  // who syncs the old place right now does not sync this
   node->parent = parent;
   node->name = std::move(name);
@@ -115,8 +115,10 @@ bool NodeTable::is_referenced(const Node& node) const {
 }
 
 bool NodeTable::stays_for_session(const Node& node) const {
-  return tree_.contains(node.id) &&
-         (node.is_directory() || node.standing != Standing::kNamed || node.lost_names > 0);
+  if (!tree_.contains(node.id) || node.is_gone()) return false;
+  if (node.is_directory()) return !node.is_removed();
+  if (node.standing == Standing::kLowerOnly) return node.lost_names < tree_.node(node.lower).nlink;
+  return node.standing != Standing::kNamed || node.lost_names > 0;
 }
 
 void NodeTable::clear() {

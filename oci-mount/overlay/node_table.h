@@ -72,12 +72,18 @@ class NodeTable {
   [[nodiscard]] NodeId number_for(tree::NodeId origin, std::uint64_t host_ino);
   /// `node` has its number, and its parent if it is to have one. Pays for it.
   void add(const NodePtr& node);
+  /// The row's copy is made in this session: its origin is the row of now, also where the image's layers are
+  /// not the same for good (Lower::may_become_another).
+  void note_copied(tree::NodeId row) { rows_.copy(row); }
+  [[nodiscard]] bool is_copied(tree::NodeId row) const { return rows_.is_copied(row); }
   /// What hangs on it has become larger or smaller.
   void pay_for(Node& node);
   /// Another parent and name, or none of both.
   void move(const NodePtr& node, const NodePtr& parent, std::string name);
+  /// It may be in memory for nothing from now on.
+  void may_go(const Node& node) { loose_.insert(node.id); }
   /// Of those in the table, which may be in memory for nothing since the last call: they came in, or lost
-  /// their last child.
+  /// their last child or a name.
   using Loose = std::unordered_set<NodeId>;
   [[nodiscard]] Loose take_loose() { return std::exchange(loose_, {}); }
   /// The client does not reach the number any more. Nothing where another Node has it by now.
@@ -87,8 +93,9 @@ class NodeTable {
   /// Of an object born in the upper; is_row_released() is for rows.
   void take_references(Node& node, std::uint64_t count);
   [[nodiscard]] bool is_referenced(const Node& node) const;
-  /// It can't be found again as it is: a row that has lost names or is gone, or a directory, which may have
-  /// been moved. A file of the image that was copied up is found by its name, as at a restart.
+  /// It can't be found again as it is: a row that has lost some of its names, or a directory, which may have
+  /// been moved. What has lost all of them nothing leads to. A file of the image that was copied up is found
+  /// by its name, as at a restart.
   [[nodiscard]] bool stays_for_session(const Node& node) const;
 
   [[nodiscard]] const std::unordered_map<NodeId, NodePtr>& all() const { return nodes_; }

@@ -41,8 +41,8 @@ Objects::Objects(const Lower& lower, LowerPaths& paths, Places& places, Ledger& 
 
 // ---- attributes
 
-void Objects::book(Node& node, const struct stat& st) {
-  ledger_.charge(node, st);
+void Objects::book(Node& node, const struct stat& st, std::optional<std::uint64_t> ahead_bytes) {
+  ledger_.charge(node, st, ahead_bytes);
   // A name in the work directory is one that the client has removed. The host knows only the upper's part of
   // a merged directory's subdirectories: 1 means "not counted", as in overlayfs.
   std::uint64_t nlink = st.st_nlink;
@@ -75,6 +75,10 @@ void Objects::book(Node& node, const struct stat& st) {
   if (node.file.filling) attr.mtime = time_of(node.file.filling->mtime);
   node.known.valid = true;
   node.known.times_stale = false;
+}
+
+void Objects::book_data(Node& node, int fd) {
+  if (const auto st = stat_at({fd, ""}); st) book(node, *st);
 }
 
 void Objects::add_name(Node& directory, std::string_view name) {
@@ -187,8 +191,10 @@ Result<tree::NodeId> Objects::origin_of(const Node& directory, const std::string
   if (origin != tree::kNoNode && (lower_.tree.node(origin).mode & kTypeBits) != node.type) {
     origin = tree::kNoNode;
   }
-  // What was two files then may be one with two names now: then the copy is not the other name's as well.
-  if (origin != tree::kNoNode && lower_.tree.node(origin).nlink > 1 && lower_.may_become_another(origin))
+  // What was two files in another session may be one with two names now: then the copy is not the other
+  // name's as well.
+  if (origin != tree::kNoNode && lower_.tree.node(origin).nlink > 1 && lower_.may_become_another(origin) &&
+      !nodes_.is_copied(origin))
     origin = tree::kNoNode;
   if (!node.is_regular()) return origin;
   LB_ASSIGN(const DataSource data, data_source(merged, places_.marks(), place, st));
@@ -289,6 +295,7 @@ void Objects::become_copy(const NodePtr& node, tree::NodeId row, const struct st
   }
   node->host_ino = st.st_ino;
   node->way.change();
+  nodes_.note_copied(row);
   ++marks_made_;
   ledger_.add_object();
   book(*node, st);

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -42,9 +43,9 @@ class Objects {
   /// Attributes of which mode and owner are right, and of a file its size.
   Result<Attr> owner_of(Node& node);
   /// Takes over what the host says of the object, and charges it.
-  void book(Node& node, const struct stat& st);
-  /// The same of a file whose data has changed, as its descriptor shows it. Nothing where the host does not
-  /// say.
+  /// `ahead_bytes` as Ledger::charge() has it.
+  void book(Node& node, const struct stat& st, std::optional<std::uint64_t> ahead_bytes = std::nullopt);
+  /// The same of a file, as its descriptor shows it. Nothing where the host does not say.
   void book_data(Node& node, int fd);
   /// A directory has one more name: its times are old, and now and then it is looked at.
   void add_name(Node& directory, std::string_view name);
@@ -185,6 +186,7 @@ class Objects {
   Result<tree::NodeId> origin_of(const Node& directory, const std::string& name, Place place,
                                  const struct stat& st, Node& node);
   bool is_to_keep_ahead(const Node& node, int fd);
+  void book_with_ahead(Node& node, int fd);
   void close_ahead(Node& node);
   bool is_to_be_settled(Node& node);
   bool free_work_object(Node& node);

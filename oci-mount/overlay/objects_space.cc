@@ -38,7 +38,7 @@ void Objects::end_relying(Node& node, int fd) {
   --blocks.relying;
   if (blocks.held_bytes == 0) return;
   // What it may have allocated again is the file's from here on.
-  if (const auto st = stat_at({fd, ""}); st && !node.is_gone()) book(node, *st);
+  if (!node.is_gone()) book_data(node, fd);
   if (blocks.relying > 0) return;
   blocks.held_bytes = 0;
   blocks.held = {};
@@ -60,13 +60,14 @@ void Objects::end_freeing(Node& node, int fd, std::uint64_t hole_bytes) {
 
 // ---- allocated ahead
 
-void Objects::book_data(Node& node, int fd) {
+/// Of a file that nobody changes: else the host waits for who does, and all wait for the lock.
+void Objects::book_with_ahead(Node& node, int fd) {
   const auto st = stat_at({fd, ""});
   if (!st) return;
-  const std::uint64_t end = block_end(static_cast<std::uint64_t>(st->st_size));
-  if (ledger_.tariff().allocates_ahead() && allocated_bytes(*st) < end)
-    node.charge.seen_ahead_bytes = allocated_from(fd, end);
-  book(node, *st);
+  std::optional<std::uint64_t> ahead_bytes;
+  if (node.charge.is_sparse)
+    ahead_bytes = allocated_from(fd, block_end(static_cast<std::uint64_t>(st->st_size)));
+  book(node, *st, ahead_bytes);
 }
 
 /// What the client has preallocated is its own; and the host would take a file's capability away.
@@ -92,7 +93,7 @@ void Objects::give_back_ahead(Node& node, int fd) {
     // To the host that was a change of the file (file_modified() in fs/inode.c).
     static_cast<void>(set_times_at({fd, ""}, {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, st->st_mtim}));
   }
-  book_data(node, fd);
+  book_with_ahead(node, fd);
   ledger_.keep_ahead(node);
 }
 

@@ -36,7 +36,8 @@ Result<bool> is_empty(int dir_fd) {
 Result<Survey> count_on_disk(const Upper& upper, MemoryBudget& memory) {
   LB_ASSIGN(const bool is_new, is_empty(upper.root_fd()));
   if (!is_new && ::syncfs(upper.root_fd()) != 0) return errno_error("syncfs of the upper directory");
-  return upper.survey(&memory);
+  const LateGrowth none;
+  return upper.survey(&memory, &none);
 }
 
 }  // namespace
@@ -64,7 +65,11 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& optio
   std::unique_ptr<Overlay> overlay(new Overlay(lower, std::move(places), options.limits, stop->survey.usage,
                                                options.lower_key, workers, memory));
   const std::lock_guard lock(overlay->parts_.mutex);
-  overlay->parts_.ledger.recall(stop->late_files);
+  if (is_counted) {
+    overlay->parts_.ledger.recall(stop->late_files);
+  } else {
+    overlay->parts_.ledger.recount(stop->survey, Counted::kOnDisk);
+  }
   auto started = overlay->start_session(stop->survey);
   if (started) {
     const bool names_are_known = is_counted && stop->lower_key == options.lower_key;
@@ -158,7 +163,8 @@ bool Overlay::is_at_work() const {
 Result<void> Overlay::start_counted_session() {
   const Upper& upper = parts_.places.upper();
   const bool on_disk = parts_.ledger.is_to_count_on_disk() && ::syncfs(upper.root_fd()) == 0;
-  auto survey = upper.survey(&parts_.memory, on_disk ? nullptr : &parts_.ledger.late_growth());
+  const LateGrowth none;
+  auto survey = upper.survey(&parts_.memory, on_disk ? &none : &parts_.ledger.late_growth());
   if (survey) parts_.ledger.recount(*survey, on_disk ? Counted::kOnDisk : Counted::kAsShown);
   LB_TRY(start_session(survey.value_or(Survey{})));
   LB_TRY(look_for_lost_names());

@@ -87,6 +87,7 @@ Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
   FdCache::Fd fd;
   bool way_is_durable = true;
   std::uint32_t changes = 0;
+  std::uint32_t namings = 0;
   {
     const std::lock_guard lock(parts_.mutex);
     LB_CO_ASSIGN(const Ref ref, parts_.nodes.find(id));
@@ -100,8 +101,9 @@ Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
     }
     way_is_durable = first_not_durable(ref.node) == nullptr;
     changes = ref.node->way.changes;
+    namings = ref.node->file.own_name.changes;
     // The host's fdatasync(2) leaves out the names and marks that came since the last write of its inode.
-    if (!ref.node->way.is_durable() || ref.node->file.is_named_apart) data_only = false;
+    if (!ref.node->way.is_durable() || !ref.node->file.own_name.is_durable()) data_only = false;
   }
   if (pin->node()->is_directory()) {
     auto synced = co_await sync_names(reactor, fd->get());
@@ -118,7 +120,7 @@ Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
   }
   const std::lock_guard lock(parts_.mutex);
   Node& node = *pin->node();
-  node.file.is_named_apart = false;
+  node.file.own_name.synced = namings;  // not what was named meanwhile
   if (node.is_regular() && !node.is_gone()) {
     // Only now has the host allocated what it had delayed, with blocks for its tree of extents on top.
     parts_.objects.book_data(node, fd->get());

@@ -48,6 +48,7 @@ Task<Result<void>> Overlay::truncate(Reactor& reactor, const NodePtr& node, std:
   bool is_large = false;
   {
     const std::lock_guard lock(parts_.mutex);
+    if (node->is_gone()) co_return fail(ENOENT);  // its number may be another's
     LB_CO_ASSIGN(fd, parts_.places.file_fd(node));
     ++node->file.blocks.freeing;
     is_large = node->charge.bytes >= Objects::kLargeBytes;

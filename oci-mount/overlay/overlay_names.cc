@@ -174,7 +174,7 @@ Result<std::optional<Entry>> Overlay::link_now(const NodePtr& node, NodeId new_p
     // Its only name is the one we keep it by: give it this one instead.
     LB_TRY(rename_at(from.get(), to.get(), 0));
     node->standing = Standing::kNamed;
-    node->file.is_named_apart = true;
+    node->file.own_name.change();
     parts_.nodes.move(node, directory, std::string(new_name));
   } else if (found.child == nullptr) {
     LB_TRY(link_at(from.get(), to.get()));
@@ -211,7 +211,8 @@ Task<Result<void>> Overlay::rename(Reactor& reactor, NodeId parent, std::string_
   {
     const std::lock_guard lock(parts_.mutex);
     parts_.objects.ask_for_room();
-    LB_CO_TRY(parts_.nodes.find_directory(new_parent));
+    LB_CO_ASSIGN(const bool brings_more, renaming_.brings_more(parent, name, new_parent, new_name, flags));
+    if (brings_more) LB_CO_TRY(parts_.objects.make_room());
     LB_CO_TRY(hold_file_to_copy_up(parent, name, source.id));
     if (exchange) LB_CO_TRY(hold_file_to_copy_up(new_parent, new_name, other.id));
   }

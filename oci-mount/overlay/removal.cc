@@ -143,7 +143,7 @@ void Removal::leave(Leaving leaving, const std::string& work_name) {
   } else {
     parts_.objects.bury(*node, std::move(leaving.large));
     node->known.attr.nlink = 0;
-    // A row that is gone stays for the session: without what would keep the host's inode, or its directory.
+    // Who still has it in hand keeps neither the host's inode nor its directory.
     parts_.places.drop_fd(*node);
     const NodePtr parent = node->parent;
     parts_.nodes.move(node, nullptr, {});

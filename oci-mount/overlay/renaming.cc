@@ -31,6 +31,21 @@ Result<NodeId> Renaming::file_to_copy_up(NodeId parent, std::string_view name) {
   return NodeId{row};
 }
 
+Result<bool> Renaming::brings_more(NodeId parent, std::string_view name, NodeId new_parent,
+                                   std::string_view new_name, std::uint32_t flags) {
+  LB_ASSIGN(const Ref directory, parts_.nodes.find_directory(parent));
+  LB_ASSIGN(const Ref new_directory, parts_.nodes.find_directory(new_parent));
+  LB_ASSIGN(const Found from, parts_.directories.look(directory, name));
+  LB_ASSIGN(const Found to, parts_.directories.look(new_directory, new_name));
+  const bool exchanges = (flags & RENAME_EXCHANGE) != 0;
+  const auto is_copied_up = [](const Found& found) { return found.visible_lower() != tree::kNoNode; };
+  if (directory.is_lower() || new_directory.is_lower() || is_copied_up(from)) return true;
+  if (exchanges) return is_copied_up(to);
+  if ((flags & RENAME_WHITEOUT) != 0) return true;
+  if (to.child != nullptr) return false;
+  return from.lower_below != tree::kNoNode || new_name.size() > name.size();
+}
+
 Result<Renaming::Side> Renaming::side(NodeId directory, std::string_view name) {
   Side side;
   side.name = name;

@@ -22,6 +22,11 @@ class Renaming {
   /// it can be moved.
   Result<NodeId> file_to_copy_up(NodeId parent, std::string_view name);
 
+  /// Whether memory has more names, longer ones or more objects afterwards: such a rename is refused at the
+  /// memory limit, and others are not.
+  Result<bool> brings_more(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
+                           std::uint32_t flags);
+
   /// What has to be done without the lock before a name can move: at most one of these. Then rename() is to
   /// be asked again.
   struct Before {

@@ -3,6 +3,9 @@
 #include <unordered_map>
 #include <utility>
 
+#include "oci-mount/base/disk_blocks.h"
+#include "oci-mount/overlay/allocated_range.h"
+#include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/upper_calls.h"
 
 namespace layerboot::overlay {
@@ -81,7 +84,7 @@ class Walk {
       LB_ASSIGN(const auto attributes, charge_of_attributes(tariff_, {here_.get(), entry.name.c_str()}));
       const std::uint64_t bytes = tariff_.object(st) + attributes;
       found_.usage.bytes += bytes;
-      if (late_ != nullptr && late_->all().contains(st.st_ino)) found_.late_files[st.st_ino] = bytes;
+      if (late_ != nullptr) note_late(entry.name, st, bytes);
       found_.usage.inodes += 1;
       if (!S_ISDIR(st.st_mode)) return {};
       // Twice: the vector grows by doubling.
@@ -91,6 +94,26 @@ class Walk {
     }));
     levels_.push_back(std::move(level));
     return {};
+  }
+
+  void note_late(const std::string& name, const struct stat& st, std::uint64_t bytes) {
+    const auto known = late_->all().find(st.st_ino);
+    if (known != late_->all().end()) {
+      found_.late_files[st.st_ino] = {.charged_bytes = bytes, .later = known->second.later()};
+    } else if (ahead_ < Survey::kMostAhead && is_ahead({here_.get(), name.c_str()}, st)) {
+      found_.late_files[st.st_ino] = {.charged_bytes = bytes, .later = Later::kShrinks};
+      ++ahead_;
+    }
+  }
+
+  /// Whether there may be blocks beyond the file's end, which the host takes back when it likes.
+  [[nodiscard]] bool is_ahead(Place place, const struct stat& st) const {
+    const std::uint64_t allocated = allocated_bytes(st);
+    if (!tariff_.allocates_ahead() || !S_ISREG(st.st_mode) || allocated == 0) return false;
+    const std::uint64_t end = block_end(static_cast<std::uint64_t>(st.st_size));
+    if (allocated >= end) return allocated > end;
+    const auto fd = open_to_read_at(place);
+    return !fd || allocated_from(fd->get(), end) > 0;
   }
 
   Result<void> pay(Level& level, std::uint64_t bytes) {
@@ -120,6 +143,7 @@ class Walk {
   UniqueFd here_;
   ListMemory memory_;
   const LateGrowth* late_;
+  std::size_t ahead_ = 0;  // of found_.late_files
   std::vector<Level> levels_;
   std::unordered_map<std::uint64_t, std::uint64_t> names_to_come_;  // by inode: of files with several
   Survey found_;

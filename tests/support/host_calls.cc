@@ -83,6 +83,11 @@ int fsync(int fd) {
   return static_cast<int>(::syscall(SYS_fsync, fd));
 }
 
+int fdatasync(int fd) {
+  layerboot::test::before(layerboot::test::HostCall::kFdatasync);
+  return static_cast<int>(::syscall(SYS_fdatasync, fd));
+}
+
 off64_t lseek64(int fd, off64_t offset, int whence) noexcept {
   layerboot::test::before(layerboot::test::HostCall::kSeek);
   return ::syscall(SYS_lseek, fd, offset, whence);

@@ -6,7 +6,7 @@
 
 namespace layerboot::test {
 
-enum class HostCall { kFsync, kSeek, kReadDirectory, kExtents };
+enum class HostCall { kFsync, kFdatasync, kSeek, kReadDirectory, kExtents };
 
 /// While it lives, another thread makes `request` before each such call of this program goes on: it is
 /// answered meanwhile, or has to wait for who makes the call. One at a time.

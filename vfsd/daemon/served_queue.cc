@@ -161,6 +161,8 @@ ServedQueue::Took ServedQueue::take_one() {
 void ServedQueue::finish(Slot& slot, std::size_t reply_bytes) {
   virtqueue_->push(slot.chain.head, static_cast<std::uint32_t>(reply_bytes));
   slot.in_work = false;
+  // What the client has removed meanwhile stays mapped as long as anybody has it.
+  if (slot.memory != virtqueue_->memory()) slot.memory.reset();
   large_bytes_ -= std::exchange(slot.large_bytes, 0);
   slot.let_go_beyond_kept();
   free_.push_back(&slot);

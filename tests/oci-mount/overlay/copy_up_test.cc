@@ -117,6 +117,30 @@ TEST_F(CopyUpTest, AFileThatMayChangeGetsItsData) {
   EXPECT_EQ(content("dir/file"), "0123456789");
 }
 
+/// Of a layer that may be another the next time, names are told apart in another session only.
+TEST_F(CopyUpTest, AllNamesOfACopyOfThisSessionAreOneObject) {
+  lower.fixed_layers = 0;
+  open();
+  const auto node = copy("hard/a", CopyUp::kAllData);
+  ASSERT_TRUE(node);
+  const auto forget_name = [this] {  // as a directory that is read again
+    const auto found = parts->directories.look(load("hard2"), "c");
+    ASSERT_TRUE(found && found->in_upper());
+    found->child->id = 0;
+  };
+  forget_name();
+  EXPECT_EQ(load("hard2/c"), *node);
+  ASSERT_TRUE(parts->nodes.is_row_released(row("hard/a"), 1));
+  parts->objects.release_if_unused(*node);
+  ASSERT_EQ(parts->nodes.known(row("hard/a")), nullptr);
+  forget_name();
+  ASSERT_NE(load("hard2/c"), nullptr);
+  EXPECT_EQ(load("hard2/c")->id, row("hard/a"));
+  EXPECT_EQ(load("hard/a"), load("hard2/c"));
+  open();
+  EXPECT_GE(load("hard/a")->id, kUpperIdBase) << "in another session";
+}
+
 TEST_F(CopyUpTest, WhatIsNoFileIsCopiedAtOnce) {
   ASSERT_TRUE(copy("dir/link", CopyUp::kNoData));
   EXPECT_EQ(link_target_at(parts->places.keeping(), parts->places.place_of(load("dir/link"))->get()), "file");

@@ -210,8 +210,9 @@ TEST_F(LedgerTest, WhatAFileMayGrowByCountsUntilItIsSettled) {
   ledger.part(*written);
   EXPECT_EQ(fill(), LateFiles::Fill::kMuch) << "forgotten";
   EXPECT_TRUE(ledger.is_to_count_on_disk());
-  ledger.recount({.usage = kBefore, .moved_directories = {}, .late_files = {{42, blocks * kBlock}}},
-                 Counted::kAsShown);
+  ledger.recount(
+      {.usage = kBefore, .moved_directories = {}, .late_files = {{42, {.charged_bytes = blocks * kBlock}}}},
+      Counted::kAsShown);
   EXPECT_EQ(fill(), LateFiles::Fill::kMuch) << "counted as the host shows it";
   const NodePtr again = node(S_IFREG);
   ledger.meet(*again, file(blocks));
@@ -310,14 +311,53 @@ TEST_F(LedgerTest, AFileWithHolesMayHaveBlocksAhead) {
   sparse->id = kUpperIdBase;
   ledger.charge(*sparse, file(16, 400 * kBlock));
   EXPECT_TRUE(sparse->charge.is_ahead);
-  EXPECT_EQ(ledger.ahead_bytes(), 0U) << "not known of any";
-  sparse->charge.seen_ahead_bytes = 8 * kBlock;
+  EXPECT_EQ(ledger.ahead_bytes(), 16U * kBlock) << "it may be all of it";
+  ledger.charge(*sparse, file(17, 400 * kBlock), 8 * kBlock);
+  EXPECT_EQ(ledger.ahead_bytes(), 8U * kBlock) << "the host has said";
   ledger.charge(*sparse, file(17, 400 * kBlock));
-  EXPECT_EQ(ledger.ahead_bytes(), 8U * kBlock);
+  EXPECT_EQ(ledger.ahead_bytes(), 8U * kBlock) << "nothing has changed since";
+  ledger.charge(*sparse, file(18, 400 * kBlock));
+  EXPECT_EQ(ledger.ahead_bytes(), 18U * kBlock) << "that was another time";
+  ledger.charge(*sparse, file(18, 400 * kBlock), 8 * kBlock);
   EXPECT_TRUE(ledger.take_ahead().contains(sparse->id));
   ledger.part(*sparse);
   EXPECT_EQ(ledger.ahead_bytes(), 0U);
   EXPECT_EQ(ledger.late_growth().all().size(), 1U) << "the host may take it back later";
+}
+
+/// A file of 32 blocks with a hole of as many as lie ahead of it looks dense.
+TEST_F(LedgerTest, AHoleHidesNothingThatIsAhead) {
+  Ledger ledger = make(HostKind::kXfs);
+  const NodePtr sparse = node(S_IFREG);
+  ledger.add_object();
+  sparse->id = kUpperIdBase;
+  ledger.charge(*sparse, file(1, 17 * kBlock));
+  ledger.charge(*sparse, file(32, 32 * kBlock));
+  EXPECT_TRUE(sparse->charge.is_ahead);
+  EXPECT_EQ(ledger.ahead_bytes(), 32U * kBlock);
+  ledger.charge(*sparse, file(40, 32 * kBlock), 24 * kBlock);
+  EXPECT_EQ(ledger.ahead_bytes(), 24U * kBlock) << "more than its totals show";
+  ledger.charge(*sparse, file(0, 0));
+  ledger.charge(*sparse, file(4, 3 * kBlock));
+  EXPECT_EQ(ledger.ahead_bytes(), kBlock) << "empty, it was another file";
+}
+
+/// Nothing is ahead of a file that nobody remembers, whatever its holes.
+TEST_F(LedgerTest, AFileThatACountHasMetHasNothingAheadButWhatItToldOf) {
+  Ledger ledger = make(HostKind::kXfs);
+  const NodePtr sparse = node(S_IFREG);
+  ledger.meet(*sparse, file(16, 400 * kBlock));
+  EXPECT_FALSE(sparse->charge.is_ahead);
+  const std::uint64_t before = ledger.tariff().object(file(32));
+  ledger.recount({.usage = {.bytes = before, .inodes = 1},
+                  .moved_directories = {},
+                  .late_files = {{7, {.charged_bytes = before, .later = Later::kShrinks}}}},
+                 Counted::kOnDisk);
+  const NodePtr met = node(S_IFREG);
+  struct stat st = file(16, 16 * kBlock);
+  st.st_ino = 7;
+  ledger.meet(*met, st);
+  EXPECT_EQ(ledger.quota().usage().bytes, ledger.tariff().object(file(16))) << "the host took it back";
 }
 
 /// Many of them are no more than that in another session either: nobody waits for what comes late of them.

@@ -55,6 +55,21 @@ TEST_F(LostNamesTest, AnObjectThatNobodyCanFindNeedsNoMemory) {
   EXPECT_EQ(nlink("sparse"), 0U);
 }
 
+TEST_F(LostNamesTest, WhatHasLostItsLastNameLeavesMemoryWithTheClient) {
+  parts->nodes.add_row_reference(row("big"));
+  lost_names().lose(row("big"));
+  const NodePtr held = parts->nodes.known(row("big"));
+  ASSERT_NE(held, nullptr);
+  ASSERT_TRUE(parts->nodes.is_row_released(row("big"), 1));
+  parts->objects.release_if_unused(held);
+  EXPECT_EQ(parts->nodes.known(row("big")), nullptr);
+  EXPECT_FALSE(parts->nodes.find(row("big"))) << "nor is it the image's again";
+  for (int i = 0; i < 3; ++i) lost_names().lose(row("hard/a"));
+  parts->objects.ask_for_room();
+  EXPECT_EQ(parts->nodes.known(row("hard/a")), nullptr) << "nobody held it";
+  EXPECT_TRUE(lost_names().all().empty());
+}
+
 TEST_F(LostNamesTest, ALostDirectoryIsGone) {
   parts->nodes.add_row_reference(row("only"));
   lost_names().lose(row("only"));

@@ -205,10 +205,24 @@ TEST_F(NodeTableTest, WhatCannotBeFoundAgainStaysForTheSession) {
   copy->lost_names = 1;
   EXPECT_TRUE(table_->stays_for_session(*copy));
   copy->lost_names = 0;
-  for (const Standing standing :
-       {Standing::kInWork, Standing::kOrphan, Standing::kLowerOnly, Standing::kGone}) {
+  for (const Standing standing : {Standing::kInWork, Standing::kOrphan, Standing::kLowerOnly}) {
     copy->standing = standing;
     EXPECT_TRUE(table_->stays_for_session(*copy));
+  }
+}
+
+TEST_F(NodeTableTest, WhatNoNameLeadsToDoesNotStay) {
+  const NodePtr file = add(row("plain"), S_IFREG);
+  file->standing = Standing::kGone;
+  EXPECT_FALSE(table_->stays_for_session(*file));
+  file->standing = Standing::kLowerOnly;
+  file->lower = row("plain");
+  file->lost_names = tree_->node(row("plain")).nlink;
+  EXPECT_FALSE(table_->stays_for_session(*file));
+  const NodePtr directory = add(row("dir"), S_IFDIR);
+  for (const Standing standing : {Standing::kOrphan, Standing::kLowerOnly, Standing::kGone}) {
+    directory->standing = standing;
+    EXPECT_FALSE(table_->stays_for_session(*directory));
   }
 }
 

@@ -50,6 +50,29 @@ TEST_F(RenamingTest, FewWhiteoutsGoWithTheRename) {
   EXPECT_FALSE(std::filesystem::exists(on_host("from")));
 }
 
+/// At the memory limit the others go on: a file is put in place of an old one, or gets its final name.
+TEST_F(RenamingTest, BringsMoreWhereThereAreMoreOrLongerNames) {
+  make("from", S_IFREG | 0644);
+  make("to", S_IFREG | 0644);
+  const auto brings_more = [this](std::string_view name, std::string_view new_name, std::uint32_t flags = 0,
+                                  NodeId new_parent = kRootId) {
+    const std::lock_guard lock(parts->mutex);
+    EXPECT_TRUE(parts->directories.listing_of(root()));
+    const auto more = renaming->brings_more(kRootId, name, new_parent, new_name, flags);
+    EXPECT_TRUE(more) << more.error().describe();
+    return more.value_or(false);
+  };
+  EXPECT_FALSE(brings_more("from", "to"));
+  EXPECT_FALSE(brings_more("from", "tot"));
+  EXPECT_TRUE(brings_more("from", "longer"));
+  EXPECT_TRUE(brings_more("from", "to", RENAME_WHITEOUT));
+  EXPECT_FALSE(brings_more("from", "to", RENAME_EXCHANGE));
+  EXPECT_TRUE(brings_more("from", "big", RENAME_EXCHANGE)) << "a file of the image is copied up";
+  EXPECT_TRUE(brings_more("big", "b")) << "so is this, and leaves a whiteout";
+  parts->nodes.add_row_reference(row("dir"));
+  EXPECT_TRUE(brings_more("from", "f", 0, row("dir"))) << "a directory of the image is copied up";
+}
+
 TEST_F(RenamingTest, ManyGoBesideOthers) {
   constexpr std::size_t kMany = 3 * Removal::kFewWhiteouts + 1;
   make_both(kMany);

@@ -64,6 +64,30 @@ TEST_F(SurveyTest, TellsOfTheFilesThatItIsAskedFor) {
   EXPECT_TRUE(found->late_files.contains(asked.st_ino));
 }
 
+/// XFS takes it back at some time, and the budget is to be told then.
+TEST_F(SurveyTest, TellsOfFilesThatTheHostHasAllocatedAheadFor) {
+  const auto ino = make("ahead", S_IFREG | 0644).st_ino;
+  make("sparse", S_IFREG | 0644);
+  make("plain", S_IFREG | 0644);
+  constexpr off_t kBytes = 64 << 10;
+  for (const char* name : {"ahead", "sparse", "plain"}) {
+    const UniqueFd fd = *open_regular_at({root_fd(), name});
+    ASSERT_EQ(::fallocate(fd.get(), 0, 0, kBytes), 0);
+  }
+  ASSERT_EQ(::truncate(on_host("sparse").c_str(), 16 * kBytes), 0);
+  const UniqueFd ahead = *open_regular_at({root_fd(), "ahead"});
+  ASSERT_EQ(::fallocate(ahead.get(), FALLOC_FL_KEEP_SIZE, kBytes, kBytes), 0);
+  const LateGrowth none;
+  const auto found =
+      survey_directory(parts->places.keeping(), root_fd(), Tariff(HostKind::kXfs), &memory, &none);
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->late_files.size(), 1U);
+  ASSERT_TRUE(found->late_files.contains(ino));
+  EXPECT_EQ(found->late_files.at(ino).later, Later::kShrinks);
+  EXPECT_GE(found->late_files.at(ino).charged_bytes, 2U * kBytes);
+  EXPECT_TRUE(survey(nullptr, &none)->late_files.empty()) << "other hosts take nothing back";
+}
+
 TEST_F(SurveyTest, AnyDepthTakesOneDescriptor) {
   constexpr int kDepth = 3000;
   UniqueFd at(::dup(root_fd()));

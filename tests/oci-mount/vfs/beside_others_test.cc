@@ -117,6 +117,36 @@ TEST_F(BesideOthersTest, ALinkReadsADirectory) {
                  [&] { EXPECT_TRUE(wait(fs->link(*drive().reactor, file, in, "another name"))); });
 }
 
+/// A host answers that when no other write to the file is under way.
+TEST_F(BesideOthersTest, WritesToAFileWithHolesAskForNoExtents) {
+  const auto file = fs->create(vfs::kRootId, "sparse", 0644, true, {});
+  ASSERT_TRUE(file);
+  constexpr std::uint64_t kPieceBytes = 64U << 10;
+  const RequestsMeanwhile meanwhile(HostCall::kExtents, other_request());
+  for (std::uint64_t i = 0; i < 100; ++i)
+    ASSERT_EQ(write_node(file->id, (1U << 30) + i * kPieceBytes, std::string(kPieceBytes, 's')), 0);
+  EXPECT_EQ(meanwhile.calls(), 0);
+}
+
+/// By the name that a file gets while it is synced nobody has waited: the next fdatasync(2) does.
+TEST_F(BesideOthersTest, WhatIsNamedWhileItIsSyncedIsSyncedWholeAgain) {
+  const auto file = fs->tmpfile(vfs::kRootId, 0644, {});
+  ASSERT_TRUE(file);
+  const auto reactor = *Reactor::create(IoEngine::kEpoll);  // who calls fsync(2)
+  const auto syncs = [&](HostCall by, const std::function<void()>& request) {
+    const RequestsMeanwhile meanwhile(by, request);
+    EXPECT_TRUE(reactor->block_on(fs->fsync(*reactor, file->id, true)));
+    return meanwhile.calls();
+  };
+  const auto name_it = [&] {
+    FsDriver other(*fs);
+    EXPECT_TRUE(other.reactor->block_on(fs->link(*other.reactor, file->id, vfs::kRootId, "named")));
+  };
+  ASSERT_EQ(syncs(HostCall::kFdatasync, name_it), 1);
+  EXPECT_EQ(syncs(HostCall::kFsync, [] {}), 1) << "of the name";
+  EXPECT_EQ(syncs(HostCall::kFdatasync, [] {}), 1) << "of data alone";
+}
+
 // At the memory limit, which a large directory meets in the end: it is not read once more under the lock.
 TEST_F(BesideOthersTest, NobodyWaitsForADirectoryThatThereIsNoMemoryFor) {
   const std::vector<std::pair<std::string, std::function<int(vfs::NodeId)>>> requests = {

@@ -123,6 +123,51 @@ TEST_F(ResetTest, WhatWasBookedForAFileThatGoesIsNotBookedOffForTheNext) {
   expect_usage_agrees();
 }
 
+/// By then the file's number is another session's.
+TEST_F(ResetTest, ATruncationThatWaitsCutsNothingOfTheNextSession) {
+  const auto victim = fs->create(vfs::kRootId, "victim", 0644, true, {});
+  ASSERT_TRUE(victim);
+  // As on a slow disk, files wait to be written out, and a change waits for them.
+  std::atomic<bool> go = false;
+  for (unsigned i = 0; i < 8; ++i) {
+    source->workers.submit([&go] {
+      while (!go) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    });
+  }
+  const std::string bytes(20'000, 'x');
+  const iovec piece{const_cast<char*>(bytes.data()), bytes.size()};
+  constexpr int kMost = 3000;
+  for (int i = 0; i < kMost; ++i) {
+    const auto file = fs->create(vfs::kRootId, "f" + std::to_string(i), 0644, true, {});
+    ASSERT_TRUE(file);
+    const auto put = fs->try_write(file->id, 0, {&piece, 1}, vfs::Writer::kPrivileged);
+    ASSERT_TRUE(put);
+    if (*put == vfs::FileSystem::kWouldWait) break;
+  }
+  vfs::AttrChange cut;
+  cut.size_bytes = 0;
+  bool ended = false;
+  int code = 0;
+  start(fs->setattr(*drive().reactor, victim->id, cut), [&](const Result<vfs::Attr>& done) {
+    code = done ? 0 : done.error().code;
+    ended = true;
+    drive().reactor->stop();
+  });
+  const bool waited = !ended;
+  fs->reset();
+  go = true;
+  const auto again = fs->lookup(vfs::kRootId, "victim");
+  ASSERT_TRUE(again);
+  FsDriver other(*fs);
+  const iovec more{const_cast<char*>(bytes.data()), bytes.size()};
+  EXPECT_TRUE(
+      other.reactor->block_on(fs->write(*other.reactor, again->id, 0, {&more, 1}, vfs::Writer::kPrivileged)));
+  if (waited) drive().reactor->run();
+  if (!waited) std::cout << "this host allocates all at once: nobody waits\n";
+  EXPECT_EQ(code, waited ? ENOENT : 0);
+  EXPECT_EQ(std::filesystem::file_size(upper("victim")), bytes.size());
+}
+
 // Nobody waits for a stop as for a start, and the host still has in memory what has to be read.
 TEST_F(ResetTest, AStopCountsWhatIsInDoubt) {
   constexpr std::uint64_t kBytes = 1U << 20;
