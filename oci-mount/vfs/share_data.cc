@@ -118,6 +118,7 @@ Task<Result<std::size_t>> ShareFs::write(Reactor& reactor, NodeId id, std::uint6
 }
 
 Task<Result<void>> ShareFs::fsync(Reactor& reactor, NodeId id, bool data_only) {
+  if (read_only_) co_return Result<void>();
   Fd fd;
   {
     const std::lock_guard lock(mutex_);
@@ -132,6 +133,7 @@ Task<Result<void>> ShareFs::fsync(Reactor& reactor, NodeId id, bool data_only) {
 }
 
 Task<Result<void>> ShareFs::fsyncdir(Reactor& reactor, NodeId id, bool data_only) {
+  if (read_only_) co_return Result<void>();
   UniqueFd fd;
   {
     const std::lock_guard lock(mutex_);

@@ -26,8 +26,10 @@ namespace layerboot::vfs {
 
 struct ShareOptions {
   std::filesystem::path directory;
-  IdMap ids = {};          // for root's daemon alone: EPERM elsewhere
-  bool read_only = false;  // no file is opened for writing; the other changes are for the caller to refuse
+  IdMap ids = {};  // for root's daemon alone: EPERM elsewhere
+  /// No file is opened for writing, and the host is asked to sync nothing; the other changes are for the
+  /// caller to refuse.
+  bool read_only = false;
   /// What the client may have open, with files whose name is gone: ENFILE beyond it.
   std::size_t max_descriptors = kDefaultDescriptors;
 

@@ -87,6 +87,7 @@ void ShareFs::unpin(const Map& nodes) {
 }
 
 Task<Result<void>> ShareFs::syncfs(Reactor& reactor) {
+  if (read_only_) co_return Result<void>();
   int code = 0;
   // One thread: who comes while another is at it waits for what that has taken.
   co_await workers_.run(reactor, [&] { code = sync_changes(); });
