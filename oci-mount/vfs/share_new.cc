@@ -87,8 +87,9 @@ Result<Entry> ShareFs::make(NodeId parent, std::string_view name, NewObject obje
   }
   LB_ASSIGN(const Seen seen, look_at({body.get(), ""}));
   LB_ASSIGN(const ShareNodePtr node, nodes_.put(directory, name, seen.identity));
-  note_change(node);
-  return give(node, {body.get(), ""}, seen);
+  auto entry = give(node, {body.get(), ""}, seen);
+  if (entry) note_change(node);
+  return entry;
 }
 
 Result<Entry> ShareFs::mknod(NodeId parent, std::string_view name, std::uint32_t mode, std::uint32_t,

@@ -47,7 +47,8 @@ bool is_nobodys_failure(int code) { return code == ESTALE || code == ENOENT || c
 
 }  // namespace
 
-/// Keeps the object until it is synced, whatever the client forgets.
+/// Keeps the object until it is synced, whatever the client forgets. Those that were kept before may go, and
+/// this one: a new one must be the client's already.
 void ShareFs::note_change(const ShareNodePtr& node) {
   if (!S_ISREG(node->identity.type) && !S_ISDIR(node->identity.type)) return;
   if (changes_.whole.contains(node->identity.mount) || has_no_name(*node)) return;

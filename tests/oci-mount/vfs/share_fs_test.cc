@@ -10,6 +10,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 
 #include "tests/oci-mount/vfs/share_fixture.h"
@@ -288,6 +289,25 @@ TEST_F(ShareFsTest, NothingIsOpenedForWritingWhereNothingIsWritten) {
   EXPECT_TRUE(share_->open_file(node, O_RDONLY));
   EXPECT_EQ(drive().read_node(node), "text");
   drive().release(node);
+}
+
+// Beyond so many changed objects they are known for a sync no more, one of which was just made.
+TEST_F(ShareFsTest, EveryIdThatTheClientWasGivenIsGood) {
+  constexpr std::size_t kMany = vfs::ShareFs::kMaxChanged + 8;
+  using Make = std::function<Result<vfs::Entry>(const std::string&)>;
+  const std::map<std::string, Make> ways{
+      {"create", [&](const auto& name) { return share_->create(vfs::kRootId, name, 0644, true, {}); }},
+      {"mknod", [&](const auto& name) { return share_->mknod(vfs::kRootId, name, S_IFREG | 0644, 0, {}); }},
+      {"mkdir", [&](const auto& name) { return share_->mkdir(vfs::kRootId, name, 0755, {}); }}};
+  for (const auto& [way, make] : ways) {
+    restart();
+    for (std::size_t i = 0; i < kMany; ++i) {
+      const auto made = make(way + std::to_string(i));
+      ASSERT_TRUE(made) << way << i << ": " << made.error().describe();
+      const auto attr = share_->getattr(made->id);
+      ASSERT_TRUE(attr) << way << i << ": " << attr.error().describe();
+    }
+  }
 }
 
 TEST_F(ShareFsTest, ListsWhatIsThere) {
