@@ -17,6 +17,7 @@
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/kernel_file_systems.h"
+#include "oci-mount/base/log.h"
 #include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/path_rules.h"
 #include "oci-mount/layer/limits.h"
@@ -39,6 +40,9 @@ class Walker {
       waiting_.pop_back();
       LB_TRY(walk(path));
     }
+    if (left_out_ != 0)
+      log_warn(name_, ": left out ", left_out_, left_out_ == 1 ? " name" : " names", " of more than ",
+               kMaxNameBytes, " bytes, which Linux has no room for");
     LB_ASSIGN(walk_.entries, entries_.finish());
     return std::move(walk_);
   }
@@ -69,7 +73,13 @@ class Walker {
     std::vector<std::string> names;
     for (errno = 0; const dirent* const found = ::readdir(stream.get()); errno = 0) {
       const std::string_view one = found->d_name;
-      if (one != "." && one != "..") names.emplace_back(one);
+      if (one == "." || one == "..") continue;
+      // NTFS and others count characters.
+      if (one.size() > kMaxNameBytes) {
+        ++left_out_;
+        continue;
+      }
+      names.emplace_back(one);
       if (names.size() > kMaxEntries)
         return fail(E2BIG, shown(path), " has more than the limit of ", kMaxEntries, " entries");
     }
@@ -185,6 +195,7 @@ class Walker {
   DirectoryWalk walk_;
   std::map<std::pair<dev_t, ino_t>, std::string> linked_;
   std::vector<std::string> waiting_;
+  std::size_t left_out_ = 0;
 };
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/kernel_file_systems.h"
+#include "oci-mount/base/path_rules.h"
 #include "oci-mount/overlay/overlay.h"
 
 namespace layerboot::vfs {
@@ -314,6 +315,8 @@ Result<void> ShareFs::readdir(NodeId id, std::uint64_t cookie, bool with_nodes, 
       std::memcpy(&dirent.next_cookie, record + offsetof(dirent64, d_off), sizeof(dirent.next_cookie));
       dirent.type = static_cast<unsigned char>(record[offsetof(dirent64, d_type)]);
       Entry entry;
+      // The client's kernel takes no such name, and no such listing: NTFS and others count characters.
+      if (dirent.name.size() > kMaxNameBytes) continue;
       const bool is_link = dirent.name == "." || dirent.name == "..";
       // What has gone since, or can't be looked at, is listed by its name alone.
       if (with_nodes && !is_link) entry = enter(directory, fd.get(), dirent.name).value_or(Entry{});

@@ -26,27 +26,22 @@ namespace {
 constexpr int kMinuteMs = 60'000;
 constexpr std::uint64_t kHourS = 3600;
 constexpr std::uint64_t kFileNode = 2;
-constexpr std::string_view kFileName = "file";
 
 fuse_attr attr_of(std::uint64_t node) {
+  const bool is_file = node >= kFileNode;
   fuse_attr attr{};
   attr.ino = node;
-  attr.mode = node == kFileNode ? S_IFREG | 0644 : S_IFDIR | 0755;
-  attr.nlink = node == kFileNode ? 1 : 2;
+  attr.mode = is_file ? S_IFREG | 0644 : S_IFDIR | 0755;
+  attr.nlink = is_file ? 1 : 2;
   attr.size = node == kFileNode ? HungFileSystem::kFileBytes : 0;
   return attr;
 }
 
-std::vector<std::byte> listing() {
-  std::vector<std::byte> entry(FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + kFileName.size()));
-  fuse_dirent head{};
-  head.ino = kFileNode;
-  head.off = 1;
-  head.namelen = kFileName.size();
-  head.type = DT_REG;
-  std::memcpy(entry.data(), &head, FUSE_NAME_OFFSET);
-  std::memcpy(entry.data() + FUSE_NAME_OFFSET, kFileName.data(), kFileName.size());
-  return entry;
+void append_dirent(std::vector<std::byte>& page, const fuse_dirent& head, std::string_view name) {
+  const std::size_t at = page.size();
+  page.resize(at + FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + name.size()));
+  std::memcpy(page.data() + at, &head, FUSE_NAME_OFFSET);
+  std::memcpy(page.data() + at + FUSE_NAME_OFFSET, name.data(), name.size());
 }
 
 bool readable(int fd, int timeout_ms) {
@@ -56,7 +51,9 @@ bool readable(int fd, int timeout_ms) {
 
 }  // namespace
 
-HungFileSystem::HungFileSystem(std::filesystem::path place) : place_(std::move(place)) {
+HungFileSystem::HungFileSystem(std::filesystem::path place, const std::vector<std::string>& others)
+    : place_(std::move(place)) {
+  names_.insert(names_.end(), others.begin(), others.end());
   device_ = UniqueFd(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
   if (!device_) return;
   const auto options = str_cat("fd=", device_.get(), ",rootmode=40000,user_id=0,group_id=0");
@@ -85,6 +82,24 @@ void HungFileSystem::answer_until_stopped() {
   }
 }
 
+std::uint64_t HungFileSystem::node_of(const char* name) const {
+  const auto found = std::ranges::find(names_, name);
+  return found == names_.end() ? 0 : kFileNode + static_cast<std::uint64_t>(found - names_.begin());
+}
+
+std::vector<std::byte> HungFileSystem::listing(std::uint64_t offset) const {
+  std::vector<std::byte> page;
+  for (std::uint64_t i = offset; i < names_.size(); ++i) {
+    fuse_dirent head{};
+    head.ino = kFileNode + i;
+    head.off = i + 1;
+    head.namelen = static_cast<std::uint32_t>(names_[i].size());
+    head.type = DT_REG;
+    append_dirent(page, head, names_[i]);
+  }
+  return page;
+}
+
 void HungFileSystem::answer_one() {
   std::vector<std::byte> request(FUSE_MIN_READ_BUFFER + (std::size_t{128} << 10));
   const ssize_t got = ::read(device_.get(), request.data(), request.size());
@@ -100,9 +115,7 @@ void HungFileSystem::answer_one() {
   attr.attr_valid = kHourS;
   attr.attr = attr_of(in.nodeid);
   fuse_entry_out entry{};
-  entry.nodeid = kFileNode;
   entry.attr_valid = kHourS;
-  entry.attr = attr_of(kFileNode);
   fuse_open_out open{};
   if (in.opcode == FUSE_OPEN) open.open_flags = FOPEN_DIRECT_IO;
   fuse_read_in wanted{};
@@ -119,14 +132,16 @@ void HungFileSystem::answer_one() {
       payload = {&attr, sizeof(attr)};
       break;
     case FUSE_LOOKUP:
-      if (reinterpret_cast<const char*>(request.data() + sizeof(in)) == kFileName) {
+      entry.nodeid = node_of(reinterpret_cast<const char*>(request.data() + sizeof(in)));
+      entry.attr = attr_of(entry.nodeid);
+      if (entry.nodeid != 0) {
         payload = {&entry, sizeof(entry)};
       } else {
         out.error = -ENOENT;
       }
       break;
     case FUSE_READDIR:
-      if (wanted.offset == 0) bytes = listing();
+      bytes = listing(wanted.offset);
       payload = {bytes.data(), bytes.size()};
       break;
     case FUSE_READ:
