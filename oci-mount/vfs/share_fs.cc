@@ -117,9 +117,10 @@ Result<Entry> ShareFs::give(const ShareNodePtr& node, Place place, Seen seen) {
   return Entry{node->id, seen.attr};
 }
 
-Result<Entry> ShareFs::enter(const ShareNodePtr& parent, int directory_fd, std::string_view name) {
+Result<Entry> ShareFs::enter(const ShareNodePtr& parent, int directory_fd, std::string_view name,
+                             ShareNodes::Room room) {
   LB_ASSIGN(Seen seen, look(directory_fd, name));
-  LB_ASSIGN(const ShareNodePtr node, nodes_.put(parent, name, seen.identity));
+  LB_ASSIGN(const ShareNodePtr node, nodes_.put(parent, name, seen.identity, room));
   return give(node, {directory_fd, node->name.c_str()}, seen);
 }
 
@@ -175,6 +176,12 @@ Result<std::string> ShareFs::readlink(NodeId id) {
 // ---- names ---------------------------------------------------------------------------------------------
 
 bool ShareFs::has_room() const { return opens_.descriptors() + nodes_.held() < max_descriptors_; }
+
+/// Before an object is given the name: nothing is left there that the client could not be told of.
+Result<void> ShareFs::ask_for_room(int directory_fd, std::string_view name, std::int64_t bytes) {
+  if (nodes_.has_room(bytes)) return {};
+  return fail(look(directory_fd, name) ? EEXIST : ENOMEM);
+}
 
 /// A way to the object that outlives its name, for a client that knows it; null where it needs none. Without
 /// room for another an open file goes on by the descriptor that it has.
@@ -279,6 +286,7 @@ Result<Entry> ShareFs::link_now(NodeId id, NodeId new_parent, std::string_view n
   ShareNodePtr directory;
   LB_ASSIGN(const UniqueFd fd, open_directory(new_parent, directory, Want::kWrite));
   LB_ASSIGN(const UniqueFd object, open_node(*node, O_PATH, Want::kOwn));
+  LB_TRY(ask_for_room(fd.get(), new_name, ShareNodes::growth(*node, new_name)));
   const std::string text(new_name);
   if (::linkat(AT_FDCWD, descriptor_path(object.get()).c_str(), fd.get(), text.c_str(), AT_SYMLINK_FOLLOW) !=
       0) {
@@ -286,7 +294,7 @@ Result<Entry> ShareFs::link_now(NodeId id, NodeId new_parent, std::string_view n
   }
   note_change(directory);
   note_change(node);
-  return enter(directory, fd.get(), new_name);
+  return enter(directory, fd.get(), new_name, ShareNodes::Room::kAsked);
 }
 
 // ---- directories ---------------------------------------------------------------------------------------

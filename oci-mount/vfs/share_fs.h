@@ -121,11 +121,13 @@ class ShareFs final : public FileSystem {
   Result<UniqueFd> open_directory(NodeId id, ShareNodePtr& node, Want want);
   Result<Seen> look(int directory_fd, std::string_view name);
   Result<Entry> give(const ShareNodePtr& node, overlay::Place place, Seen seen);
-  Result<Entry> enter(const ShareNodePtr& parent, int directory_fd, std::string_view name);
+  Result<Entry> enter(const ShareNodePtr& parent, int directory_fd, std::string_view name,
+                      ShareNodes::Room room = ShareNodes::Room::kAsk);
   Result<Attr> attr_of(ShareNode& node);
   Fd hold(const Seen& seen);
   void lose_name(const Seen& seen, const ShareNodePtr& parent, std::string_view name, Fd held);
   [[nodiscard]] bool has_room() const;
+  Result<void> ask_for_room(int directory_fd, std::string_view name, std::int64_t bytes);
   Result<void> rename_now(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
                           std::uint32_t flags);
   Result<Entry> link_now(NodeId id, NodeId new_parent, std::string_view new_name);

@@ -74,6 +74,7 @@ Result<Entry> ShareFs::make(NodeId parent, std::string_view name, NewObject obje
   LB_TRY(overlay::check_name(name));
   ShareNodePtr directory;
   LB_ASSIGN(const UniqueFd directory_fd, open_directory(parent, directory, Want::kWrite));
+  LB_TRY(ask_for_room(directory_fd.get(), name, ShareNodes::bytes_of_new(name)));
   if (!S_ISLNK(object.mode)) object.mode &= ~(object.caller.umask & kAccessBits);
   const std::string text(name);
   LB_ASSIGN(const UniqueFd body, keeper_.is_root()
@@ -81,12 +82,12 @@ Result<Entry> ShareFs::make(NodeId parent, std::string_view name, NewObject obje
                                      : make_and_note(*directory, directory_fd.get(), text, object));
   note_change(directory);
   if (!body) {
-    LB_ASSIGN(const Entry entry, enter(directory, directory_fd.get(), name));
+    LB_ASSIGN(const Entry entry, enter(directory, directory_fd.get(), name, ShareNodes::Room::kAsked));
     note_change(entry.id);
     return entry;
   }
   LB_ASSIGN(const Seen seen, look_at({body.get(), ""}));
-  LB_ASSIGN(const ShareNodePtr node, nodes_.put(directory, name, seen.identity));
+  LB_ASSIGN(const ShareNodePtr node, nodes_.put(directory, name, seen.identity, ShareNodes::Room::kAsked));
   auto entry = give(node, {body.get(), ""}, seen);
   if (entry) note_change(node);
   return entry;
@@ -130,13 +131,14 @@ Result<Entry> ShareFs::tmpfile(NodeId parent, std::uint32_t mode, Caller caller)
   ShareNodePtr directory;
   LB_ASSIGN(const UniqueFd directory_fd, open_directory(parent, directory, Want::kWrite));
   if (!has_room()) return fail(ENFILE);
+  if (!nodes_.has_room(ShareNodes::kNodeBytes)) return fail(ENOMEM);
   NewObject object{.mode = (mode & kPermissionBits) | S_IFREG, .target = {}, .caller = caller};
   object.mode &= ~(caller.umask & kAccessBits);
   LB_ASSIGN(UniqueFd nameless, keeper_.is_root() ? make_as_caller(directory_fd.get(), {}, object)
                                                  : make_and_note(*directory, directory_fd.get(), {}, object));
   const auto body = std::make_shared<const UniqueFd>(std::move(nameless));
   LB_ASSIGN(const Seen seen, look_at({body->get(), ""}));
-  LB_ASSIGN(const ShareNodePtr node, nodes_.put_nameless(seen.identity, body));
+  const ShareNodePtr node = nodes_.put_nameless(seen.identity, body);
   return give(node, {body->get(), ""}, seen);
 }
 

@@ -30,6 +30,11 @@ ShareNodePtr ShareNodes::known(const Identity& identity) const {
 
 namespace {
 
+/// What lies outside of its node.
+std::int64_t name_bytes(std::string_view name) {
+  return name.size() <= std::string().capacity() ? 0 : static_cast<std::int64_t>(name.size()) + 1;
+}
+
 /// Whether `node` is `from` or above it. What is remembered of the way up may be old, and a node must not
 /// come to lie below itself: whoever walks up would walk for ever.
 bool is_on_way_up(const ShareNode& node, const ShareNode* from) {
@@ -41,8 +46,18 @@ bool is_on_way_up(const ShareNode& node, const ShareNode* from) {
 
 }  // namespace
 
-Result<ShareNodePtr> ShareNodes::add(const Identity& identity) {
-  if (!budget_.take(kNodeBytes)) return fail(ENOMEM);
+std::int64_t ShareNodes::bytes_of_new(std::string_view name) { return kNodeBytes + name_bytes(name); }
+
+std::int64_t ShareNodes::growth(const ShareNode& node, std::string_view name) {
+  return name_bytes(name) - name_bytes(node.name);
+}
+
+bool ShareNodes::has_room(std::int64_t bytes) {
+  return bytes <= 0 || budget_.has_room(static_cast<std::uint64_t>(bytes));
+}
+
+ShareNodePtr ShareNodes::add(const Identity& identity) {
+  budget_.take_anyway(kNodeBytes);
   auto node = std::make_shared<ShareNode>();
   node->memory_bytes = kNodeBytes;
   node->id = next_id_++;
@@ -54,22 +69,20 @@ Result<ShareNodePtr> ShareNodes::add(const Identity& identity) {
 }
 
 Result<ShareNodePtr> ShareNodes::put(const ShareNodePtr& parent, std::string_view name,
-                                     const Identity& identity) {
+                                     const Identity& identity, Room room) {
   ShareNodePtr node = known(identity);
   // The top, seen below itself: the host has changed under our hands.
   if (node && node->is_root()) return fail(ESTALE);
-  if (!node) {
-    LB_ASSIGN(node, add(identity));
-  } else if (node->parent == parent && node->name == name) {
-    return node;
-  }
-  if (is_on_way_up(*node, parent.get())) return fail(ESTALE);
+  if (node && node->parent == parent && node->name == name) return node;
+  if (node && is_on_way_up(*node, parent.get())) return fail(ESTALE);
+  if (room == Room::kAsk && !has_room(node ? growth(*node, name) : bytes_of_new(name))) return fail(ENOMEM);
+  if (!node) node = add(identity);
   move(node, parent, name);
   return node;
 }
 
-Result<ShareNodePtr> ShareNodes::put_nameless(const Identity& identity, overlay::SharedFd held) {
-  LB_ASSIGN(ShareNodePtr node, add(identity));
+ShareNodePtr ShareNodes::put_nameless(const Identity& identity, overlay::SharedFd held) {
+  ShareNodePtr node = add(identity);
   node->held = std::move(held);
   ++held_count_;
   return node;
@@ -102,18 +115,16 @@ void ShareNodes::set_parent(ShareNode& node, const ShareNodePtr& parent) {
   release_if_unused(before);
 }
 
-void ShareNodes::pay_for_name(ShareNode& node) {
-  const bool is_within = node.name.capacity() <= std::string().capacity();
-  const std::size_t now = kNodeBytes + (is_within ? 0 : node.name.capacity() + 1);
+void ShareNodes::set_name(ShareNode& node, std::string_view name) {
+  std::string(name).swap(node.name);  // assigned, it would keep the room of a longer one
   budget_.give_back(node.memory_bytes);
-  budget_.take_anyway(now);  // a name is short
-  node.memory_bytes = now;
+  node.memory_bytes = static_cast<std::uint64_t>(bytes_of_new(name));
+  budget_.take_anyway(node.memory_bytes);
 }
 
 void ShareNodes::move(const ShareNodePtr& node, const ShareNodePtr& parent, std::string_view name) {
   if (is_on_way_up(*node, parent.get())) return lose_name(node, nullptr);
-  node->name = name;
-  pay_for_name(*node);
+  set_name(*node, name);
   if (std::exchange(node->held, nullptr)) --held_count_;
   set_parent(*node, parent);
 }
@@ -121,6 +132,7 @@ void ShareNodes::move(const ShareNodePtr& node, const ShareNodePtr& parent, std:
 void ShareNodes::lose_name(const ShareNodePtr& node, overlay::SharedFd held) {
   if (held && !node->held) ++held_count_;
   if (held) node->held = std::move(held);
+  set_name(*node, {});
   set_parent(*node, nullptr);
 }
 

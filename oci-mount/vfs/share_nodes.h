@@ -25,14 +25,14 @@ struct ShareNode {
   Identity identity;
   std::shared_ptr<ShareNode> parent;  // none: the root, or an object whose name is gone
   std::string name;
-  std::uint64_t references = 0;  // the client's
-  std::uint32_t children = 0;    // nodes that have this one as parent
-  std::uint32_t pins = 0;        // for what else it has to stay
-  std::size_t memory_bytes = 0;  // of the memory budget
-  Time opened;                   // its time of change when the client opened it last
-  overlay::SharedFd held;        // of a file without a name: all that leads to it
-  bool erased = false;           // the client has let go of it
-  bool is_served = false;        // it is known to lie on no file system of the kernel's own
+  std::uint64_t references = 0;    // the client's
+  std::uint32_t children = 0;      // nodes that have this one as parent
+  std::uint32_t pins = 0;          // for what else it has to stay
+  std::uint64_t memory_bytes = 0;  // of the memory budget
+  Time opened;                     // its time of change when the client opened it last
+  overlay::SharedFd held;          // of a file without a name: all that leads to it
+  bool erased = false;             // the client has let go of it
+  bool is_served = false;          // it is known to lie on no file system of the kernel's own
 
   [[nodiscard]] bool is_root() const { return id == kRootId; }
 };
@@ -43,7 +43,11 @@ class ShareNodes {
  public:
   /// What a node takes beside a name too long to lie in it: itself, its places in the tables, the allocator's
   /// part.
-  static constexpr std::size_t kNodeBytes = sizeof(ShareNode) + 160;
+  static constexpr std::int64_t kNodeBytes = sizeof(ShareNode) + 160;
+
+  /// Whether there is room for a node or a name; kAsked: has_room() was true before something was done that
+  /// can't be undone.
+  enum class Room { kAsk, kAsked };
 
   /// Nodes are paid for out of `budget`, which outlives this: ENOMEM at its limit.
   ShareNodes(const Identity& root, MemoryBudget& budget);
@@ -57,14 +61,24 @@ class ShareNodes {
   [[nodiscard]] ShareNodePtr known(const Identity& identity) const;
   /// The node of an object that was just seen as `name` in `parent`, made where there is none. Its place is
   /// from now on that one. Without references it is to be released. ENOMEM.
-  Result<ShareNodePtr> put(const ShareNodePtr& parent, std::string_view name, const Identity& identity);
-  /// An object that has no name, by its descriptor.
-  Result<ShareNodePtr> put_nameless(const Identity& identity, overlay::SharedFd held);
+  Result<ShareNodePtr> put(const ShareNodePtr& parent, std::string_view name, const Identity& identity,
+                           Room room = Room::kAsk);
+  /// An object that has no name, by its descriptor. REQUIRES: there was has_room(kNodeBytes).
+  ShareNodePtr put_nameless(const Identity& identity, overlay::SharedFd held);
+
+  /// What a new node takes, called `name`.
+  [[nodiscard]] static std::int64_t bytes_of_new(std::string_view name);
+  /// What `node` takes more, or less, where it is called `name`.
+  [[nodiscard]] static std::int64_t growth(const ShareNode& node, std::string_view name);
+  /// Whether so much more may be known of objects.
+  [[nodiscard]] bool has_room(std::int64_t bytes);
+
   /// Relative to the root, which is ".". ESTALE where a name on the way is gone, ENAMETOOLONG.
   [[nodiscard]] static Result<std::string> path(const ShareNode& node);
 
-  /// Its name is `name` in `parent` now. Where what is remembered says that it would lie below itself, the
-  /// host has changed under our hands: then it has no name, and the client looks anew.
+  /// Its name is `name` in `parent` now, which takes its growth() anyway. Where what is remembered says that
+  /// it would lie below itself, the host has changed under our hands: then it has no name, and the client
+  /// looks anew.
   void move(const ShareNodePtr& node, const ShareNodePtr& parent, std::string_view name);
   /// Its name is gone. `held` may be null: then nothing leads to it any more.
   void lose_name(const ShareNodePtr& node, overlay::SharedFd held);
@@ -91,8 +105,8 @@ class ShareNodes {
   };
   static Number number_of(const Identity& identity) { return {identity.mount, identity.ino}; }
 
-  Result<ShareNodePtr> add(const Identity& identity);
-  void pay_for_name(ShareNode& node);
+  ShareNodePtr add(const Identity& identity);
+  void set_name(ShareNode& node, std::string_view name);
   void set_parent(ShareNode& node, const ShareNodePtr& parent);
 
   Identity root_identity_;
