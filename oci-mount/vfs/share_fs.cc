@@ -23,6 +23,11 @@ using overlay::Place;
 
 namespace {
 
+/// Whether that is the place that it is known by.
+bool is_at(const ShareNode& node, const ShareNodePtr& parent, std::string_view name) {
+  return node.parent == parent && node.name == name;
+}
+
 /// How opening ends where something else is now, or nothing.
 bool has_changed_kind(int code) {
   return code == ENOENT || code == ENOTDIR || code == EISDIR || code == ELOOP || code == ENXIO;
@@ -200,7 +205,7 @@ ShareFs::Fd ShareFs::hold(const Seen& seen) {
 void ShareFs::lose_name(const Seen& seen, const ShareNodePtr& parent, std::string_view name, Fd held) {
   const ShareNodePtr node = nodes_.known(seen.identity);
   // Another of its names may be the one it is known by.
-  if (!node || node->parent != parent || node->name != name) return;
+  if (!node || !is_at(*node, parent, name)) return;
   // The change may be all that keeps it: it must not go between the two.
   ++node->pins;
   drop_change(node, !S_ISDIR(seen.identity.type) && seen.attr.nlink > 1);
@@ -236,6 +241,18 @@ Result<void> ShareFs::rmdir(NodeId parent, std::string_view name) {
   return {};
 }
 
+/// By how much the names of what the client knows become longer, or shorter, where `moved` is called
+/// `new_name` in `to`, and what is `there`, if anything, is called nothing or `others_name`.
+std::int64_t ShareFs::growth_by_rename(const Seen& moved, const ShareNodePtr& to, std::string_view new_name,
+                                       const Result<Seen>& there, std::string_view others_name) const {
+  const ShareNodePtr node = nodes_.known(moved.identity);
+  const ShareNodePtr other = there ? nodes_.known(there->identity) : nullptr;
+  const std::int64_t growth = node ? ShareNodes::growth(*node, new_name) : 0;
+  // One that is known by another of its names keeps that.
+  if (!other || (others_name.empty() && !is_at(*other, to, new_name))) return growth;
+  return growth + ShareNodes::growth(*other, others_name);
+}
+
 Task<Result<void>> ShareFs::rename(Reactor&, NodeId parent, std::string_view name, NodeId new_parent,
                                    std::string_view new_name, std::uint32_t flags) {
   const std::lock_guard lock(mutex_);
@@ -258,19 +275,23 @@ Result<void> ShareFs::rename_now(NodeId parent, std::string_view name, NodeId ne
   // Two names of one file: rename(2) does nothing, successfully.
   const bool same_file = there && there->identity == moved.identity;
   Fd held = there ? hold(*there) : nullptr;
+  const bool is_exchange = there && (flags & RENAME_EXCHANGE) != 0;
+  const std::string_view others_name = is_exchange ? name : std::string_view();
+  if (!same_file && !nodes_.has_room(growth_by_rename(moved, to, new_name, there, others_name)))
+    return fail(ENOMEM);
   const std::string old_text(name);
   const std::string new_text(new_name);
   LB_TRY(overlay::rename_at({from_fd.get(), old_text.c_str()}, {to_fd.get(), new_text.c_str()}, flags));
   if (same_file) return {};
   note_change(from);
   note_change(to);
-  const ShareNodePtr node = nodes_.known(moved.identity);
-  if (there && (flags & RENAME_EXCHANGE) != 0) {
+  if (is_exchange) {
     if (const auto other = nodes_.known(there->identity); other) nodes_.move(other, from, name);
   } else if (there) {
     lose_name(*there, to, new_name, std::move(held));
   }
-  if (node) nodes_.move(node, to, new_name);
+  // Not before: what was noted for a sync alone may have gone with the other's name.
+  if (const auto node = nodes_.known(moved.identity); node) nodes_.move(node, to, new_name);
   return {};
 }
 

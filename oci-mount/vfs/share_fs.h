@@ -128,6 +128,9 @@ class ShareFs final : public FileSystem {
   void lose_name(const Seen& seen, const ShareNodePtr& parent, std::string_view name, Fd held);
   [[nodiscard]] bool has_room() const;
   Result<void> ask_for_room(int directory_fd, std::string_view name, std::int64_t bytes);
+  [[nodiscard]] std::int64_t growth_by_rename(const Seen& moved, const ShareNodePtr& to,
+                                              std::string_view new_name, const Result<Seen>& there,
+                                              std::string_view others_name) const;
   Result<void> rename_now(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
                           std::uint32_t flags);
   Result<Entry> link_now(NodeId id, NodeId new_parent, std::string_view new_name);

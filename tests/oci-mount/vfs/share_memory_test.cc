@@ -67,6 +67,39 @@ TEST_F(ShareMemoryTest, WhatThereIsNoRoomForIsNotMade) {
   expect(0);
 }
 
+TEST_F(ShareMemoryTest, ANameGrowsAsFarAsThereIsRoom) {
+  for (const char* name : {"a", "b", "c"}) ASSERT_EQ(drive().create(name, name), 0);
+  put(host(long_name('k')), "known");
+  put(host(long_name('u')), "unknown");
+  const auto a = drive().acquire("a");
+  const auto b = drive().acquire("b");
+  const auto known = drive().acquire(long_name('k'));
+  leave_no_room();
+  const std::uint64_t used_bytes = memory_.used_bytes();
+  EXPECT_EQ(drive().rename("a", long_name('n')), ENOMEM);
+  EXPECT_EQ(drive().rename("a", long_name('u')), ENOMEM) << "in the place of one that the client has not";
+  EXPECT_EQ(drive().rename("a", long_name('u'), RENAME_EXCHANGE), ENOMEM);
+  EXPECT_EQ(get(host("a")), "a");
+  EXPECT_EQ(get(host(long_name('u'))), "unknown");
+  EXPECT_FALSE(fs::exists(host(long_name('n'))));
+  EXPECT_EQ(memory_.used_bytes(), used_bytes);
+
+  EXPECT_EQ(drive().rename("a", "another"), 0) << "no longer than it was, by what it takes";
+  EXPECT_EQ(drive().rename("another", long_name('k'), RENAME_EXCHANGE), 0) << "each the other's";
+  EXPECT_EQ(memory_.used_bytes(), used_bytes);
+  EXPECT_EQ(get(host(long_name('k'))), "a");
+  EXPECT_EQ(drive().rename("b", long_name('k')), 0) << "in the place of one that the client has";
+  EXPECT_EQ(memory_.used_bytes(), used_bytes);
+  EXPECT_EQ(get(host(long_name('k'))), "b");
+  EXPECT_EQ(drive().rename(long_name('k'), "b"), 0);
+  EXPECT_LT(memory_.used_bytes(), used_bytes) << "a name that is gone takes nothing";
+  EXPECT_EQ(drive().rename("b", long_name('n')), 0) << "there is room again";
+  EXPECT_EQ(drive().read_node(a), "a");
+  EXPECT_EQ(drive().read_node(b), "b");
+  EXPECT_EQ(drive().read_node(known), "known");
+  for (const auto node : {a, b, known}) drive().release(node);
+}
+
 // The host's names may be longer as well, of an object that is known by a short one.
 TEST_F(ShareMemoryTest, ALongerNameThatIsSeenTakesRoomToo) {
   ASSERT_EQ(drive().create("a", "text"), 0);
