@@ -83,6 +83,24 @@ bool is_preallocated(int fd) {
   return ::ioctl(fd, FS_IOC_FSGETXATTR, &attributes) == 0 && (attributes.fsx_xflags & FS_XFLAG_PREALLOC) != 0;
 }
 
+bool is_written_in_place(int fd) {
+  int flags = 0;
+  return ::ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_NOCOW_FL) != 0;
+}
+
+void write_in_place_below(int directory_fd) {
+  int flags = 0;
+  if (::ioctl(directory_fd, FS_IOC_GETFLAGS, &flags) != 0 || (flags & FS_NOCOW_FL) != 0) return;
+  const auto set = [&] { static_cast<void>(::ioctl(directory_fd, FS_IOC_SETFLAGS, &flags)); };
+  // The one is refused as long as the other is there.
+  if ((flags & FS_COMPR_FL) != 0) {
+    flags &= ~FS_COMPR_FL;
+    set();
+  }
+  flags |= FS_NOCOW_FL;
+  set();
+}
+
 bool is_allocated(int fd, std::uint64_t offset, std::uint64_t end) {
   std::uint64_t at = offset;
   for (unsigned seen = 0; at < end && seen < kMostExtents; seen += kExtentsAtOnce) {

@@ -12,6 +12,14 @@ namespace layerboot::overlay {
 /// False where the host does not say, and in a range of more than kMostExtents pieces.
 [[nodiscard]] bool is_allocated(int fd, std::uint64_t offset, std::uint64_t end);
 
+/// Whether an overwrite of the file takes no more, on a host that else writes anew and keeps what was there
+/// for a while (Tariff::copies_on_write). False where the host does not say.
+[[nodiscard]] bool is_written_in_place(int fd);
+
+/// What is made in the directory is to be so, where the host can do that: on btrfs, not where it is to
+/// compress it. Nothing on hosts that always do.
+void write_in_place_below(int directory_fd);
+
 inline constexpr unsigned kMostExtents = 1024;
 
 /// Bytes of blocks from `from` on, which is the end of one; of the first 32 extents there. 0 where the host

@@ -91,8 +91,10 @@ Result<void> write_records(int fd, std::string_view stamped, const CleanStop& st
   LB_TRY(records.put(stop.lower_key));
   for (const auto& way : stop.survey.moved_directories) LB_TRY(records.put('m', way.parent, ' ', way.name));
   for (const auto& lost : stop.lost_names) LB_TRY(records.put('l', lost.count, lost.path));
-  for (const auto& late : stop.late_files)
-    LB_TRY(records.put(late.later == Later::kGrows ? 'g' : 's', late.host_ino, ' ', late.charged_bytes));
+  for (const auto& [ino, late] : stop.late_files) {
+    LB_TRY(records.put(late.later == Later::kGrows ? 'g' : 's', ino, ' ', late.charged_bytes));
+    if (late.kept_bytes > 0) LB_TRY(records.put('k', ino, ' ', late.kept_bytes));
+  }
   return records.finish();
 }
 
@@ -132,12 +134,30 @@ std::optional<WayToMoved> parse_way(std::string_view record, std::size_t before)
                     .name = std::string(record.substr(space + 1))};
 }
 
-std::optional<CleanStop::LateFile> parse_late(std::string_view record) {
+struct InodeBytes {
+  std::uint64_t host_ino;
+  std::uint64_t bytes;
+};
+std::optional<InodeBytes> parse_inode_bytes(std::string_view record) {
   const auto space = std::min(record.find(' '), record.size());
   const auto ino = parse_decimal(record.substr(0, space), UINT64_MAX);
   const auto bytes = parse_decimal(record.substr(std::min(space + 1, record.size())), UINT64_MAX);
   if (!ino || !bytes) return std::nullopt;
-  return CleanStop::LateFile{.host_ino = *ino, .charged_bytes = *bytes, .later = Later::kGrows};
+  return InodeBytes{.host_ino = *ino, .bytes = *bytes};
+}
+
+bool parse_late(char kind, std::string_view record, CleanStop& stop) {
+  const auto found = parse_inode_bytes(record);
+  if (!found) return false;
+  if (kind != 'k') {
+    const Later later = kind == 'g' ? Later::kGrows : Later::kShrinks;
+    stop.late_files[found->host_ino] = {.charged_bytes = found->bytes, .later = later};
+    return true;
+  }
+  const auto file = stop.late_files.find(found->host_ino);
+  if (file == stop.late_files.end()) return false;
+  file->second.kept_bytes = found->bytes;
+  return true;
 }
 
 /// One record of those of which there is any number; false where it is none.
@@ -155,11 +175,9 @@ bool parse_item(std::string_view record, CleanStop& stop) {
     stop.lost_names.push_back(*std::move(lost));
     return true;
   }
-  auto late = record.starts_with('g') || record.starts_with('s') ? parse_late(rest) : std::nullopt;
-  if (!late) return false;
-  if (record.starts_with('s')) late->later = Later::kShrinks;
-  stop.late_files.push_back(*late);
-  return true;
+  constexpr std::string_view kOfLateFiles = "gsk";
+  const bool is_late = !record.empty() && kOfLateFiles.contains(record.front());
+  return is_late && parse_late(record.front(), rest, stop);
 }
 
 std::optional<CleanStop> parse(std::string_view text, std::string_view stamped) {

@@ -18,17 +18,12 @@ struct CleanStop {
     std::string path;  // of an image's file with several names, by its first
     std::uint32_t count = 0;
   };
-  struct LateFile {
-    std::uint64_t host_ino = 0;
-    std::uint64_t charged_bytes = 0;
-    Later later = Later::kGrows;
-  };
   Survey survey;
   /// Names exactly the tree that `lost_names` speaks of.
   std::string lower_key;
   std::vector<LostNames> lost_names;
-  /// Files for which the host may take more or less than is booked (late_growth.h).
-  std::vector<LateFile> late_files;
+  /// By their inodes on the host.
+  LateFilesByInode late_files;
 };
 
 /// The directories of an upper; borrowed.

@@ -11,9 +11,18 @@
 
 namespace layerboot::overlay {
 
-/// What the host may do with a file's blocks when nobody looks: allocate more than is booked, or take back
-/// what it has allocated ahead.
+/// What the host may do with a file's blocks when nobody looks: allocate more than is booked; or take back
+/// what it has allocated ahead, or keeps of what was cut off.
 enum class Later : std::uint8_t { kGrows, kShrinks };
+
+/// A file of which a look at the host does not tell for good what it is charged.
+struct LateFile {
+  std::uint64_t charged_bytes = 0;
+  std::uint64_t kept_bytes = 0;  // of these, without what data takes beside itself: Charge::kept_bytes
+  Later later = Later::kGrows;
+  bool is_sparse = false;  // Charge::is_sparse
+};
+using LateFilesByInode = std::unordered_map<std::uint64_t, LateFile>;
 
 /// A host allocates at write-back, and a scattered file then takes blocks for its tree of extents that no
 /// stat before has shown (ext4: four extents lie in the inode, more need a block). Booked against what is
@@ -23,11 +32,12 @@ class LateGrowth {
   /// Files remembered. Beyond it one gives way, and what it grows late is found by the next count.
   static constexpr std::size_t kMaxFiles = 1U << 16;
   /// What they take at most, which is the program's own (MemoryBudget::kProgramBytes).
-  static constexpr std::size_t kMaxBytes = 4U << 20;
+  static constexpr std::size_t kMaxBytes = 5U << 20;
 
   struct File {
     std::uint64_t charged_bytes = 0;
     std::uint64_t late_bytes = 0;  // what it may take beyond that; 0: it may take less
+    std::uint64_t kept_bytes = 0;  // of charged_bytes: Charge::kept_bytes, as data
     bool is_sparse = false;        // Charge::is_sparse
     [[nodiscard]] Later later() const { return late_bytes > 0 ? Later::kGrows : Later::kShrinks; }
   };

@@ -71,10 +71,8 @@ void Ledger::keep_ahead(Node& node) {
 void Ledger::charge(Node& node, const struct stat& st, std::optional<std::uint64_t> ahead_bytes) {
   const std::uint64_t allocated = allocated_bytes(st);
   if (node.is_regular() && tariff_.keeps_what_is_cut()) {
-    if (allocated < node.charge.allocated_bytes) {
+    if (allocated < node.charge.allocated_bytes)
       node.charge.kept_bytes += node.charge.allocated_bytes - allocated;
-      doubt();
-    }
     if (st.st_size == 0 && allocated == 0) node.charge.kept_bytes = 0;
   }
   if (ahead_bytes || allocated != node.charge.allocated_bytes) node.charge.seen_ahead_bytes = ahead_bytes;
@@ -89,8 +87,11 @@ void Ledger::charge(Node& node, const struct stat& st, std::optional<std::uint64
 
 void Ledger::meet(Node& node, const struct stat& st) {
   const auto remembered = late_growth_.take(st.st_ino);
+  if (remembered) {
+    node.charge.kept_bytes = remembered->kept_bytes;
+    node.charge.is_sparse = remembered->is_sparse;
+  }
   node.charge.bytes = remembered ? remembered->charged_bytes : charge_of(node, st);
-  node.charge.is_sparse = remembered && remembered->is_sparse;
   // What has blocks ahead was remembered when it left memory, or was counted.
   charge(node, st, remembered ? std::nullopt : std::optional<std::uint64_t>(0));
   if (remembered && remembered->late_bytes > 0) data_changed(node, DataChange::kAny);
@@ -100,19 +101,21 @@ void Ledger::part(Node& node) {
   if (node.is_gone()) return;
   late_files_.drop(node);
   set_gives_back(node, 0);
-  const std::uint64_t bytes = node.charge.bytes;
-  if (node.charge.grows_late) {
-    remember(node.host_ino, bytes, Later::kGrows, node.charge.is_sparse);
-  } else if (node.charge.is_ahead) {
-    remember(node.host_ino, bytes, Later::kShrinks, node.charge.is_sparse);
-  }
+  const auto& charge = node.charge;
+  if (!charge.grows_late && !charge.is_ahead && charge.kept_bytes == 0) return;
+  remember(node.host_ino, {.charged_bytes = charge.bytes,
+                           .kept_bytes = charge.kept_bytes,
+                           .later = charge.grows_late ? Later::kGrows : Later::kShrinks,
+                           .is_sparse = charge.is_sparse});
 }
 
-void Ledger::remember(std::uint64_t host_ino, std::uint64_t charged_bytes, Later later, bool is_sparse) {
+void Ledger::remember(std::uint64_t host_ino, const LateFile& file) {
   // Charged is what is allocated, and more.
-  const std::uint64_t late_bytes = later == Later::kGrows ? tariff_.late_growth(charged_bytes) : 0;
-  late_growth_.remember(host_ino,
-                        {.charged_bytes = charged_bytes, .late_bytes = late_bytes, .is_sparse = is_sparse});
+  const std::uint64_t late_bytes = file.later == Later::kGrows ? tariff_.late_growth(file.charged_bytes) : 0;
+  late_growth_.remember(host_ino, {.charged_bytes = file.charged_bytes,
+                                   .late_bytes = late_bytes,
+                                   .kept_bytes = file.kept_bytes,
+                                   .is_sparse = file.is_sparse});
 }
 
 void Ledger::data_changed(Node& file, DataChange change) {
@@ -164,16 +167,26 @@ void Ledger::change_whiteouts(std::size_t gone, std::size_t made) {
   if (gone != made) quota_.settle_bytes(gone * tariff_.whiteout(), made * tariff_.whiteout());
 }
 
-std::vector<CleanStop::LateFile> Ledger::late_files() const {
-  std::vector<CleanStop::LateFile> files;
+LateFilesByInode Ledger::late_files() const {
+  LateFilesByInode files;
   for (const auto& [ino, file] : late_growth_.all()) {
-    files.push_back({.host_ino = ino, .charged_bytes = file.charged_bytes, .later = file.later()});
+    files[ino] = {.charged_bytes = file.charged_bytes,
+                  .kept_bytes = file.kept_bytes,
+                  .later = file.later(),
+                  .is_sparse = file.is_sparse};
   }
   return files;
 }
 
-void Ledger::recall(const std::vector<CleanStop::LateFile>& late_files) {
-  for (const auto& file : late_files) remember(file.host_ino, file.charged_bytes, file.later);
+LateFilesByInode Ledger::kept_files() const {
+  auto files = late_files();
+  std::erase_if(files, [](const auto& file) { return file.second.kept_bytes == 0; });
+  for (auto& [ino, file] : files) file.later = Later::kShrinks;
+  return files;
+}
+
+void Ledger::recall(const LateFilesByInode& late_files) {
+  for (const auto& [ino, file] : late_files) remember(ino, file);
 }
 
 void Ledger::recount(const Survey& survey, Counted counted) {
@@ -182,7 +195,7 @@ void Ledger::recount(const Survey& survey, Counted counted) {
     late_is_missed_ = false;
   }
   static_cast<void>(late_growth_.begin_count());
-  for (const auto& [ino, file] : survey.late_files) remember(ino, file.charged_bytes, file.later);
+  recall(survey.late_files);
   late_growth_.end_count();
   in_doubt_ = false;
   quota_.set_usage(survey.usage);

@@ -42,9 +42,6 @@ enum class DataChange { kInPlace, kAny };
 class Ledger {
  public:
   /// `host_fd`: any descriptor on the upper's file system; outlives the Ledger.
-  Ledger(Quota::Limits limits, Quota::Usage used, int host_fd)
-      : Ledger(tariff_of(host_fd), limits, used, host_fd) {}
-  /// As on a host of that tariff.
   Ledger(Tariff tariff, Quota::Limits limits, Quota::Usage used, int host_fd)
       : tariff_(tariff), quota_(limits, used, host_fd) {}
 
@@ -75,7 +72,8 @@ class Ledger {
   /// An object comes into memory that the budget knows already, from the last count or from when it was last
   /// in memory. What it has grown by since is booked.
   void meet(Node& node, const struct stat& st);
-  /// It leaves memory: what it was charged is remembered where the host may still allocate for it.
+  /// It leaves memory: what it was charged is remembered where the host may still allocate for it, or shows
+  /// less than it keeps of it.
   void part(Node& node);
 
   /// After each change of a file's data, when charge() has booked what the host shows of it: it may allocate
@@ -108,9 +106,11 @@ class Ledger {
   void change_whiteouts(std::size_t gone, std::size_t made);
 
   /// Files that part() remembers, for a session to come; and those of a former one.
-  [[nodiscard]] std::vector<CleanStop::LateFile> late_files() const;
+  [[nodiscard]] LateFilesByInode late_files() const;
+  /// Of these, those of which no look at the host tells what they are charged.
+  [[nodiscard]] LateFilesByInode kept_files() const;
   [[nodiscard]] const LateGrowth& late_growth() const { return late_growth_; }
-  void recall(const std::vector<CleanStop::LateFile>& late_files);
+  void recall(const LateFilesByInode& late_files);
 
   /// A file that nobody knows any more has grown by `bytes`: the session ended under the request. Booked
   /// unless `fd` is all that it has, and counted by the stop or reset of this session.
@@ -118,7 +118,7 @@ class Ledger {
   /// Something is not known as it should be: the stop or reset of this session counts.
   void doubt() { in_doubt_ = true; }
   /// False where only a count tells what the upper takes: by what was said above, or there were too many late
-  /// files, or what was cut off files is still charged, though nobody knows any more of which.
+  /// files.
   [[nodiscard]] bool is_exact() const {
     return !in_doubt_ && !late_is_missed_ && !late_growth_.has_forgotten();
   }
@@ -135,7 +135,7 @@ class Ledger {
   [[nodiscard]] std::uint64_t charge_of(const Node& node, const struct stat& st) const;
   void note_ahead(Node& node, const struct stat& st);
   void set_gives_back(Node& node, std::uint64_t bytes);
-  void remember(std::uint64_t host_ino, std::uint64_t charged_bytes, Later later, bool is_sparse = false);
+  void remember(std::uint64_t host_ino, const LateFile& file);
 
   Tariff tariff_;
   Quota quota_;

@@ -23,7 +23,8 @@ struct Lower {
   layer::SpanReader& reader;
   /// How many layers from the lowest on are the same for good, as the image's identity says. Those above, and
   /// the files of a directory, may be others the next time.
-  std::uint32_t fixed_layers = UINT32_MAX;
+  static constexpr std::uint32_t kAllLayers = UINT32_MAX;
+  std::uint32_t fixed_layers = kAllLayers;
 
   /// REQUIRES here and below: tree.contains(id).
   [[nodiscard]] Attr attr(tree::NodeId id) const;
@@ -31,9 +32,12 @@ struct Lower {
   /// Whether the file's data lies in a layer that may be another one the next time. An empty file's does not.
   [[nodiscard]] bool may_change(tree::NodeId id) const;
 
-  /// Whether the object's name may be that of another one the next time: also an empty file's.
+  /// Whether any object may be another one, or gone, the next time.
+  [[nodiscard]] bool may_change() const { return fixed_layers != kAllLayers; }
+  /// Whether the object's name may be that of another one the next time. Of what has no data nobody knows in
+  /// which layer it is.
   [[nodiscard]] bool may_become_another(tree::NodeId id) const {
-    return may_change(id) || (fixed_layers == 0 && tree.node(id).size_bytes == 0);
+    return tree.extents(id).empty() ? may_change() : may_change(id);
   }
 
   /// Bytes of a regular file from `offset` on, when no waiting is needed: their count, short only at the end

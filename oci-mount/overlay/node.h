@@ -120,6 +120,7 @@ struct FileState {
   bool data_lost = false;        // a metacopy that leads to no file: see redirects.h
   bool no_capability = false;    // known to have no security.capability
   std::optional<bool> dense;     // whether it has no hole; asked for at need, without the lock
+  std::optional<bool> in_place;  // whether an overwrite takes nothing; asked for at need
   bool is_written = false;       // known to have no extent that is allocated, but not written
   std::uint32_t holes_made = 0;  // changes that `dense` and `is_written` may be older than
   BlocksInUse blocks;
@@ -144,7 +145,9 @@ struct DirectoryState {
   std::unique_ptr<Listing> listing;  // once read
   std::uint32_t times_read = 0;      // into `listing`: names change on the host only while that is there
   std::optional<std::string> default_acl;  // once asked for; "" for none
-  bool claimed = false;                    // its names are a request's at work without the lock: OverlayLock
+  bool leads_nowhere =
+      false;             // its redirect is to what the image does not have now, but may have another time
+  bool claimed = false;  // its names are a request's at work without the lock: OverlayLock
 };
 
 /// All fields are under the Overlay's lock.

@@ -115,6 +115,7 @@ bool NodeTable::is_referenced(const Node& node) const {
 }
 
 bool NodeTable::stays_for_session(const Node& node) const {
+  if (node.directory.leads_nowhere && node.standing == Standing::kNamed) return true;
   if (!tree_.contains(node.id) || node.is_gone()) return false;
   if (node.is_directory()) return !node.is_removed();
   if (node.standing == Standing::kLowerOnly) return node.lost_names < tree_.node(node.lower).nlink;

@@ -94,8 +94,8 @@ class NodeTable {
   void take_references(Node& node, std::uint64_t count);
   [[nodiscard]] bool is_referenced(const Node& node) const;
   /// It can't be found again as it is: a row that has lost some of its names, or a directory, which may have
-  /// been moved. What has lost all of them nothing leads to. A file of the image that was copied up is found
-  /// by its name, as at a restart.
+  /// been moved, also away from what the image does not have now. What has lost all of them nothing leads to.
+  /// A file of the image that was copied up is found by its name, as at a restart.
   [[nodiscard]] bool stays_for_session(const Node& node) const;
 
   [[nodiscard]] const std::unordered_map<NodeId, NodePtr>& all() const { return nodes_; }

@@ -178,11 +178,25 @@ Result<NodePtr> Objects::keep_by_name(const NodePtr& node, const NodePtr& direct
   return node;
 }
 
+/// Whether what was copied from the row in another session may have been another object: what was two files
+/// then may be one with two names now; and under the name of one that the guest has moved away there may be a
+/// new one.
+bool Objects::is_other_by_now(const MergedName& merged, tree::NodeId origin) const {
+  if (!lower_.may_become_another(origin)) return false;
+  const bool is_in_place =
+      merged.directory != tree::kNoNode && lower_.tree.lookup(merged.directory, merged.name) == origin;
+  return !is_in_place || lower_.tree.node(origin).nlink > 1;
+}
+
 /// What the object merges with, or was copied from.
 Result<tree::NodeId> Objects::origin_of(const Node& directory, const std::string& name, Place place,
                                         const struct stat& st, Node& node) {
   const MergedName merged{lower_, paths_, directory.lower, name};
-  if (S_ISDIR(st.st_mode)) return merged_lower(merged, places_.marks(), place);
+  if (S_ISDIR(st.st_mode)) {
+    LB_ASSIGN(const MergedLower below, merged_lower(merged, places_.marks(), place));
+    node.directory.leads_nowhere = below.leads_nowhere;
+    return below.row;
+  }
   tree::NodeId origin = tree::kNoNode;
   LB_ASSIGN(const auto path, get_xattr_at(place, places_.marks().origin));
   if (path) {
@@ -191,10 +205,7 @@ Result<tree::NodeId> Objects::origin_of(const Node& directory, const std::string
   if (origin != tree::kNoNode && (lower_.tree.node(origin).mode & kTypeBits) != node.type) {
     origin = tree::kNoNode;
   }
-  // What was two files in another session may be one with two names now: then the copy is not the other
-  // name's as well.
-  if (origin != tree::kNoNode && lower_.tree.node(origin).nlink > 1 && lower_.may_become_another(origin) &&
-      !nodes_.is_copied(origin))
+  if (origin != tree::kNoNode && !nodes_.is_copied(origin) && is_other_by_now(merged, origin))
     origin = tree::kNoNode;
   if (!node.is_regular()) return origin;
   LB_ASSIGN(const DataSource data, data_source(merged, places_.marks(), place, st));

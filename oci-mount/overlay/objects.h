@@ -19,6 +19,7 @@
 #include "oci-mount/overlay/node_table.h"
 #include "oci-mount/overlay/overlay_lock.h"
 #include "oci-mount/overlay/places.h"
+#include "oci-mount/overlay/redirects.h"
 
 namespace layerboot::overlay {
 
@@ -183,6 +184,7 @@ class Objects {
   void let_go_of_listings();
   void let_go_of_listing(Node& directory);
   Result<NodePtr> keep_by_name(const NodePtr& node, const NodePtr& directory, const std::string& name);
+  [[nodiscard]] bool is_other_by_now(const MergedName& merged, tree::NodeId origin) const;
   Result<tree::NodeId> origin_of(const Node& directory, const std::string& name, Place place,
                                  const struct stat& st, Node& node);
   bool is_to_keep_ahead(const Node& node, int fd);

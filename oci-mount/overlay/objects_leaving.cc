@@ -181,7 +181,7 @@ Result<void> Objects::settle_all(Late late) {
     if (!node->has_body()) continue;
     const bool is_settled =
         node->known.valid && !node->known.times_stale && !node->charge.grows_late && !node->charge.is_ahead;
-    if (is_settled && node->charge.unbooked_name_bytes == 0) continue;
+    if (is_settled && node->charge.unbooked_name_bytes == 0 && node->charge.kept_bytes == 0) continue;
     unsettled.push_back(node);
   }
   return visit_named(unsettled, places_.upper().root_fd(), memory_,

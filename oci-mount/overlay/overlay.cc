@@ -11,6 +11,7 @@
 
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/path_rules.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/upper_root.h"
 
@@ -33,11 +34,11 @@ Result<bool> is_empty(int dir_fd) {
 
 /// By a session that does not know, or after one that was killed: what was written may not be allocated yet,
 /// and a scattered file then takes blocks for its extents that no stat before has shown.
-Result<Survey> count_on_disk(const Upper& upper, MemoryBudget& memory) {
+/// `kept`: as Ledger::kept_files() tells of them.
+Result<Survey> count_on_disk(const Upper& upper, MemoryBudget& memory, const LateFilesByInode& kept) {
   LB_ASSIGN(const bool is_new, is_empty(upper.root_fd()));
   if (!is_new && ::syncfs(upper.root_fd()) != 0) return errno_error("syncfs of the upper directory");
-  const LateGrowth none;
-  return upper.survey(&memory, &none);
+  return upper.survey(&memory, &kept);
 }
 
 }  // namespace
@@ -59,7 +60,7 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& optio
   const bool is_counted = stop.has_value();
   if (!is_counted) {
     stop.emplace();
-    LB_ASSIGN(stop->survey, count_on_disk(upper, memory));
+    LB_ASSIGN(stop->survey, count_on_disk(upper, memory, {}));
   }
   LB_ASSIGN(Places places, Places::open(std::move(upper)));
   std::unique_ptr<Overlay> overlay(new Overlay(lower, std::move(places), options.limits, stop->survey.usage,
@@ -71,8 +72,10 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& optio
     overlay->parts_.ledger.recount(stop->survey, Counted::kOnDisk);
   }
   auto started = overlay->start_session(stop->survey);
+  const bool names_are_known = is_counted && stop->lower_key == options.lower_key;
+  if (started && lower.may_change() && !names_are_known)
+    started = overlay->start_over_changed_lower(stop->survey);
   if (started) {
-    const bool names_are_known = is_counted && stop->lower_key == options.lower_key;
     started = names_are_known ? overlay->parts_.lost_names.recall(overlay->parts_.paths, stop->lost_names)
                               : overlay->look_for_lost_names();
   }
@@ -80,6 +83,41 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& optio
     return while_doing(started.error(), "cannot read the upper directory ", options.directory.string());
   }
   return overlay;
+}
+
+/// A directory of the image that the guest has moved away may be another one by now, under its old name,
+/// where nothing hides it any more: the one that was moved is no part of that. True where there was one.
+Result<bool> Overlay::part_from_others() {
+  std::vector<NodePtr> moved;
+  for (const auto& [id, node] : parts_.nodes.all()) {
+    if (is_moved(*node) && node->lower != tree::kNoNode) moved.push_back(node);
+  }
+  bool any = false;
+  for (const NodePtr& node : moved) {
+    const tree::NodeId parent = parts_.lower.tree.parent(node->lower);
+    LB_ASSIGN(const bool stands,
+              parts_.lost_names.is_name_shown(parent, parts_.lower.tree.name_in_parent(node->lower)));
+    if (!stands) continue;
+    LB_ASSIGN(const HeldPlace place, parts_.places.place_of(node));
+    log_warn("the directory ", printable(parts_.lower.tree.path(node->lower)),
+             " is another one than the guest has moved away: what the guest has not changed of that is gone");
+    const auto& marks = parts_.places.marks();
+    LB_TRY(set_xattr_at(place.get(), marks.opaque, "y", 0));
+    LB_TRY(remove_xattr_at(place.get(), marks.redirect));
+    any = true;
+  }
+  return any;
+}
+
+/// After a start over a lower that is another one than the last time.
+Result<void> Overlay::start_over_changed_lower(const Survey& survey) {
+  // Ends: each time there are fewer that are moved.
+  for (;;) {
+    LB_ASSIGN(const bool parted, part_from_others());
+    if (!parted) return {};
+    parts_.objects.end_session();
+    LB_TRY(start_session(survey));
+  }
 }
 
 Overlay::Overlay(Lower lower, Places places, Quota::Limits limits, Quota::Usage used, std::string lower_key,
@@ -163,8 +201,8 @@ bool Overlay::is_at_work() const {
 Result<void> Overlay::start_counted_session() {
   const Upper& upper = parts_.places.upper();
   const bool on_disk = parts_.ledger.is_to_count_on_disk() && ::syncfs(upper.root_fd()) == 0;
-  const LateGrowth none;
-  auto survey = upper.survey(&parts_.memory, on_disk ? &none : &parts_.ledger.late_growth());
+  const auto late = on_disk ? parts_.ledger.kept_files() : parts_.ledger.late_files();
+  auto survey = upper.survey(&parts_.memory, &late);
   if (survey) parts_.ledger.recount(*survey, on_disk ? Counted::kOnDisk : Counted::kAsShown);
   LB_TRY(start_session(survey.value_or(Survey{})));
   LB_TRY(look_for_lost_names());
@@ -176,7 +214,7 @@ Result<void> Overlay::stop() {
   LB_TRY(parts_.objects.settle_all(Objects::Late::kOnDisk));
   if (!parts_.ledger.is_exact() || parts_.ledger.is_to_count_on_disk()) {
     // Now most of it is in the host's memory; at the next start it may have to be read.
-    const auto survey = count_on_disk(parts_.places.upper(), parts_.memory);
+    const auto survey = count_on_disk(parts_.places.upper(), parts_.memory, parts_.ledger.kept_files());
     if (!survey) return {};  // the next start counts
     parts_.ledger.recount(*survey, Counted::kOnDisk);
   }
@@ -187,11 +225,11 @@ Result<void> Overlay::stop() {
   return left;
 }
 
-/// It merges with another directory of the image than the one of its place. Such are all in memory while they
-/// have their number.
+/// It merges with another directory of the image than the one of its place, or did so and may again. Such are
+/// all in memory while they have their number.
 bool Overlay::is_moved(const Node& node) const {
   if (!node.is_directory() || node.is_root() || node.standing != Standing::kNamed) return false;
-  if (node.lower == tree::kNoNode) return false;
+  if (node.lower == tree::kNoNode) return node.directory.leads_nowhere;
   const tree::NodeId below = node.parent->lower;
   return below == tree::kNoNode || parts_.lower.tree.lookup(below, node.name) != node.lower;
 }

@@ -121,6 +121,8 @@ class Overlay final : public FileSystem {
   };
   Result<void> start_session(const Survey& survey);
   Result<void> look_for_lost_names();
+  Result<bool> part_from_others();
+  Result<void> start_over_changed_lower(const Survey& survey);
   Result<void> load_moved_directories(const std::vector<WayToMoved>& ways);
   Result<Survey> surveyed();
   [[nodiscard]] bool is_moved(const Node& node) const;
@@ -141,6 +143,7 @@ class Overlay final : public FileSystem {
     std::uint64_t growth_bytes = 0;  // reserved
     std::uint64_t size_bytes = 0;    // of the file before
     bool leaves_hole = false;
+    bool copies = false;            // what is written over stays taken as well
     bool relies_on_blocks = false;  // Objects::end_relying() is to follow
     bool is_late = false;           // FileState::late_writes counts it
     /// Nothing is granted: the host is to be asked, without the lock, by grant_after_asking().
@@ -156,11 +159,14 @@ class Overlay final : public FileSystem {
                                    Writer writer, Asked asked);
   Result<WriteGrant> grant_after_asking(const NodePtr& node, WriteGrant grant, std::uint64_t offset,
                                         std::uint64_t length, Writer writer);
-  void book_growth(Node& node, int fd);
+  void book_growth(Node& node, const WriteGrant& grant);
+  [[nodiscard]] bool takes_overwrites(Node& file, int fd) const;
   void book_allocation(Node& node, int fd, std::uint64_t most_bytes);
   void settle_write(Node& node, WriteGrant& grant);
 
   void recount_attributes(Node& node, Place place);
+  Result<Quota::Reservation> reserve_for_attribute(Place place, const std::string& host_name,
+                                                   std::size_t value_bytes);
   static NodePtr first_not_durable(NodePtr node);
   Task<Result<void>> sync_names(Reactor& reactor, int directory_fd);
   Task<Result<void>> error_told_to_worker(Reactor& reactor, Node& file);

@@ -235,8 +235,7 @@ Task<Result<void>> Overlay::setxattr(Reactor& reactor, NodeId id, std::string_vi
   // As every host has it, but its body may be of another type.
   if (name.starts_with("user.") && !node->is_regular() && !node->is_directory()) co_return fail(EPERM);
   LB_CO_ASSIGN(const HeldPlace place, parts_.places.place_of(node));
-  const auto& tariff = parts_.ledger.tariff();
-  LB_CO_ASSIGN(const auto reserved, parts_.objects.reserve(tariff.for_attribute(host_name, value.size()), 0));
+  LB_CO_ASSIGN(const auto reserved, reserve_for_attribute(place.get(), host_name, value.size()));
   auto set = is_acl_xattr(name) ? set_acl(node, place.get(), name, value, kill_sgid)
                                 : set_xattr_at(place.get(), host_name, value, static_cast<int>(flags));
   if (name == kCapabilityXattr) {
@@ -249,6 +248,17 @@ Task<Result<void>> Overlay::setxattr(Reactor& reactor, NodeId id, std::string_vi
   }
   recount_attributes(*node, place.get());  // what it took is booked at once
   co_return set;
+}
+
+/// Nothing where one is there that is as large.
+Result<Quota::Reservation> Overlay::reserve_for_attribute(Place place, const std::string& host_name,
+                                                          std::size_t value_bytes) {
+  const auto& tariff = parts_.ledger.tariff();
+  auto reserved = parts_.objects.reserve(tariff.for_attribute(host_name, value_bytes), 0);
+  if (reserved) return reserved;
+  const auto present = get_xattr_at(place, host_name);
+  if (present && *present && (*present)->size() >= value_bytes) return Quota::Reservation();
+  return reserved;
 }
 
 Task<Result<void>> Overlay::removexattr(Reactor& reactor, NodeId id, std::string_view name) {

@@ -103,11 +103,12 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
   grant.size_bytes = attr.size_bytes;
   grant.holes_made = node->file.holes_made;
   const std::uint64_t end = offset + length;
-  if (!asked.holes && !node->file.dense && may_allocate_nothing(*node, end)) {
+  grant.copies = takes_overwrites(*node, grant.fd->get());
+  if (!asked.holes && !grant.copies && !node->file.dense && may_allocate_nothing(*node, end)) {
     grant.question = WriteGrant::Question::kHoles;
     return grant;
   }
-  grant.growth_bytes = worst_growth(*node, offset, end);
+  grant.growth_bytes = grant.copies ? block_end(end) - block_start(offset) : worst_growth(*node, offset, end);
   grant.leaves_hole = offset > attr.size_bytes;
   grant.relies_on_blocks = asked.has_blocks || grant.growth_bytes == 0;
   if (!grant.relies_on_blocks) {
@@ -155,7 +156,8 @@ Result<Overlay::WriteGrant> Overlay::grant_after_asking(const NodePtr& node, Wri
   // What the host has allocated ahead it may take back at any time.
   const bool is_lasting = end <= block_end(grant.size_bytes) || !parts_.ledger.tariff().allocates_ahead() ||
                           is_preallocated(fd->get());
-  if (!is_lasting || !parts_.objects.rely_on_blocks(*node, fd->get(), offset, end)) return fail(ENOSPC);
+  if (grant.copies || !is_lasting || !parts_.objects.rely_on_blocks(*node, fd->get(), offset, end))
+    return fail(ENOSPC);
   const PartLock lock(parts_.mutex);
   auto granted = prepare_write(node, offset, length, writer, {.holes = true, .has_blocks = true});
   if (!granted) parts_.objects.end_relying(*node, grant.fd->get());
@@ -177,16 +179,31 @@ void Overlay::settle_write(Node& node, WriteGrant& grant) {
     parts_.ledger.data_changed(node, DataChange::kInPlace);
   } else {
     node.known.valid = false;
-    if (grant.growth_bytes > 0) book_growth(node, fd);
+    if (grant.growth_bytes > 0) book_growth(node, grant);
     parts_.ledger.data_changed(node, DataChange::kAny);
   }
   // Given back now, so that the next reservation sees what this one became.
   grant.reserved = {};
 }
 
+/// On a host that copies on write, which can't be told to write each file in place.
+bool Overlay::takes_overwrites(Node& file, int fd) const {
+  if (!parts_.ledger.tariff().copies_on_write()) return false;
+  if (!file.file.in_place) file.file.in_place = is_written_in_place(fd);
+  return !*file.file.in_place;
+}
+
 /// Over the budget, what the host has allocated ahead of the file's end is given back.
-void Overlay::book_growth(Node& node, int fd) {
+void Overlay::book_growth(Node& node, const WriteGrant& grant) {
+  const int fd = grant.fd->get();
+  const std::uint64_t before = node.charge.allocated_bytes;
   parts_.objects.book_data(node, fd);
+  if (grant.copies) {
+    const std::uint64_t now = node.charge.allocated_bytes;
+    const std::uint64_t grown = now - std::min(now, before);
+    node.charge.kept_bytes += grant.growth_bytes - std::min(grant.growth_bytes, grown);
+    parts_.objects.book_data(node, fd);
+  }
   if (node.charge.gives_back_bytes > 0 && quota().is_over()) parts_.objects.give_back_ahead(node, fd);
 }
 

@@ -35,7 +35,7 @@ struct Parts {
         workers(worker_pool),
         memory(memory_in),
         places(std::move(host)),
-        ledger(limits, used, places.upper().root_fd()) {
+        ledger(places.upper().tariff(), limits, used, places.upper().root_fd()) {
     places.close_by(mutex.closing());
     ledger.wait_for(burials);
   }

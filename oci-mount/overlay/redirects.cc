@@ -73,13 +73,14 @@ DataSource seen_source(const Judged& judged) {
 
 }  // namespace
 
-Result<tree::NodeId> merged_lower(const MergedName& merged, const Marks& marks, Place place) {
+Result<MergedLower> merged_lower(const MergedName& merged, const Marks& marks, Place place) {
   LB_ASSIGN(const auto opaque, get_xattr_at(place, marks.opaque));
-  if (opaque == "y") return tree::kNoNode;
+  if (opaque == "y") return MergedLower{};
   LB_ASSIGN(const auto redirect, get_xattr_at(place, marks.redirect));
   LB_ASSIGN(const tree::NodeId lower, merged.paths.named(merged.directory, merged.name, redirect));
   const bool is_directory = lower != tree::kNoNode && S_ISDIR(merged.lower.tree.node(lower).mode);
-  return is_directory ? lower : tree::kNoNode;
+  if (is_directory) return MergedLower{.row = lower};
+  return MergedLower{.leads_nowhere = redirect.has_value()};
 }
 
 Result<DataSource> data_source(const MergedName& merged, const Marks& marks, Place place,

@@ -28,8 +28,12 @@ struct MergedName {
   std::string_view name;
 };
 
-/// The row that the directory at `place`, which has that name, merges with; kNoNode where with none.
-Result<tree::NodeId> merged_lower(const MergedName& merged, const Marks& marks, Place place);
+/// What the directory at `place`, which has that name, merges with.
+struct MergedLower {
+  tree::NodeId row = tree::kNoNode;  // kNoNode: with none
+  bool leads_nowhere = false;        // by a redirect to what is no directory
+};
+Result<MergedLower> merged_lower(const MergedName& merged, const Marks& marks, Place place);
 
 /// Where a regular file of the upper has its data.
 struct DataSource {

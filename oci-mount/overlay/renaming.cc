@@ -92,7 +92,11 @@ Result<Renaming::Before> Renaming::rename(NodeId parent, std::string_view name, 
   }
   const bool exchanges = (flags & RENAME_EXCHANGE) != 0;
   const bool new_name_grows = !exchanges && !to.found.exists();
-  if (new_name_grows) LB_TRY(parts_.objects.reserve(parts_.ledger.tariff().for_name(new_name.size()), 0));
+  if (new_name_grows) {
+    // As little as it can be, and who puts logs away on a full disk is about to make room.
+    const std::uint64_t bytes = parts_.ledger.tariff().for_name(new_name.size());
+    LB_TRY(parts_.objects.reserve(bytes, 0, Budget::kMakesRoom));
+  }
   LB_ASSIGN(const bool marked, mark_moved(from, to));
   if (!marked) return Before{.clear = nullptr, .fill = from.node};
   if (exchanges) {
@@ -166,6 +170,7 @@ Result<void> Renaming::make_opaque(const NodePtr& directory) {
   if (auto set = set_xattr_at(place.get(), parts_.places.marks().opaque, "y", 0); !set)
     return lacks_attribute_room(set.error()) ? fail(EXDEV) : set;
   directory->lower = tree::kNoNode;
+  directory->directory.leads_nowhere = false;
   if (auto& listing = directory->directory.listing; listing) listing->forget_lower();
   directory->known.valid = false;
   return parts_.objects.recount_attributes(*directory, place.get());

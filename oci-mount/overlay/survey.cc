@@ -17,7 +17,7 @@ namespace {
 class Walk {
  public:
   static Result<Survey> over(Keeping keeping, int root_fd, const Tariff& tariff, MemoryBudget* memory,
-                             const LateGrowth* late) {
+                             const LateFilesByInode* late) {
     Walk walk(keeping, tariff, memory, late);
     LB_ASSIGN(walk.here_, open_directory_at({root_fd, "."}));
     LB_ASSIGN(const auto root, stat_at({root_fd, ""}));
@@ -29,7 +29,7 @@ class Walk {
   }
 
  private:
-  Walk(Keeping keeping, const Tariff& tariff, MemoryBudget* memory, const LateGrowth* late)
+  Walk(Keeping keeping, const Tariff& tariff, MemoryBudget* memory, const LateFilesByInode* late)
       : keeping_(keeping), tariff_(tariff), memory_(memory), late_(late) {
     found_.memory.emplace(memory);
   }
@@ -82,9 +82,9 @@ class Walk {
       LB_ASSIGN(const bool is_first, is_first_name(st));
       if (!is_first) return {};
       LB_ASSIGN(const auto attributes, charge_of_attributes(tariff_, {here_.get(), entry.name.c_str()}));
-      const std::uint64_t bytes = tariff_.object(st) + attributes;
+      std::uint64_t bytes = tariff_.object(st) + attributes;
+      if (late_ != nullptr) bytes = note_late(entry.name, st, bytes);
       found_.usage.bytes += bytes;
-      if (late_ != nullptr) note_late(entry.name, st, bytes);
       found_.usage.inodes += 1;
       if (!S_ISDIR(st.st_mode)) return {};
       // Twice: the vector grows by doubling.
@@ -96,14 +96,19 @@ class Walk {
     return {};
   }
 
-  void note_late(const std::string& name, const struct stat& st, std::uint64_t bytes) {
-    const auto known = late_->all().find(st.st_ino);
-    if (known != late_->all().end()) {
-      found_.late_files[st.st_ino] = {.charged_bytes = bytes, .later = known->second.later()};
+  /// With what the host keeps of it beside what it shows.
+  std::uint64_t note_late(const std::string& name, const struct stat& st, std::uint64_t bytes) {
+    const auto known = late_->find(st.st_ino);
+    if (known != late_->end()) {
+      const std::uint64_t kept = known->second.kept_bytes;
+      bytes += tariff_.for_data(kept);
+      found_.late_files[st.st_ino] = {
+          .charged_bytes = bytes, .kept_bytes = kept, .later = known->second.later};
     } else if (ahead_ < Survey::kMostAhead && is_ahead({here_.get(), name.c_str()}, st)) {
       found_.late_files[st.st_ino] = {.charged_bytes = bytes, .later = Later::kShrinks};
       ++ahead_;
     }
+    return bytes;
   }
 
   /// Whether there may be blocks beyond the file's end, which the host takes back when it likes.
@@ -142,7 +147,7 @@ class Walk {
   Tariff tariff_;
   UniqueFd here_;
   ListMemory memory_;
-  const LateGrowth* late_;
+  const LateFilesByInode* late_;
   std::size_t ahead_ = 0;  // of found_.late_files
   std::vector<Level> levels_;
   std::unordered_map<std::uint64_t, std::uint64_t> names_to_come_;  // by inode: of files with several
@@ -159,7 +164,7 @@ Result<void> Survey::add(WayToMoved way) {
 }
 
 Result<Survey> survey_directory(Keeping keeping, int root_fd, const Tariff& tariff, MemoryBudget* memory,
-                                const LateGrowth* late) {
+                                const LateFilesByInode* late) {
   return Walk::over(keeping, root_fd, tariff, memory, late);
 }
 

@@ -29,13 +29,9 @@ struct Survey {
   Quota::Usage usage;  // hard links counted once, whiteouts as no inodes
   std::vector<WayToMoved> moved_directories;
   std::optional<ListMemory> memory = std::nullopt;  // what the list takes
-  struct LateFile {
-    std::uint64_t charged_bytes = 0;
-    Later later = Later::kGrows;
-  };
   /// What was counted for each file that may take another time more, or less: of those asked for that are
   /// there, and of those that the host has allocated ahead for, up to kMostAhead. By their inodes.
-  std::unordered_map<std::uint64_t, LateFile> late_files = {};
+  LateFilesByInode late_files = {};
   /// Few enough for a ledger to remember them beside those that it comes to know.
   static constexpr std::size_t kMostAhead = LateGrowth::kMaxFiles / 4;
 
@@ -46,6 +42,6 @@ struct Survey {
 /// the list as long as a copy of it lives: ENOMEM at its limit. Null where nobody keeps books. `late`: files
 /// to be told of one by one, if late files are to be told of at all.
 Result<Survey> survey_directory(Keeping keeping, int root_fd, const Tariff& tariff,
-                                MemoryBudget* memory = nullptr, const LateGrowth* late = nullptr);
+                                MemoryBudget* memory = nullptr, const LateFilesByInode* late = nullptr);
 
 }  // namespace layerboot::overlay

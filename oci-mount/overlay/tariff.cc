@@ -1,6 +1,8 @@
 #include "oci-mount/overlay/tariff.h"
 
+#include <linux/ioctl.h>
 #include <linux/magic.h>
+#include <sys/ioctl.h>
 #include <sys/vfs.h>
 
 #include <algorithm>
@@ -15,10 +17,6 @@ namespace {
 
 // The kernel has it in fs/xfs/libxfs/xfs_format.h alone.
 constexpr long kXfsMagic = 0x58465342;
-
-/// XFS: an inode's part of a chunk of 64. A chunk stays until its last inode is gone, which the budget of
-/// inodes bounds: what is left over is never more than this for each inode of it.
-constexpr std::uint64_t kXfsInodeBytes = 512;
 
 /// btrfs: a byte of an item in a tree takes two copies (the profile DUP), in leaves of which two fifths are
 /// filled at least.
@@ -83,13 +81,43 @@ HostKind host_kind_of(int fd) {
   return ::fstatfs(fd, &host) == 0 ? host_kind(host.f_type) : HostKind::kOther;
 }
 
-Tariff tariff_of(int fd) {
+namespace {
+
+/// ioctl_xfs_fsgeometry(2); the first version of it, which every kernel has.
+struct XfsGeometry {
+  std::uint32_t block_bytes;
+  std::uint32_t unused_before[4];
+  std::uint32_t inode_bytes;
+  std::uint32_t unused_after[22];
+};
+static_assert(sizeof(XfsGeometry) == 112);
+constexpr unsigned long kXfsGetGeometry = _IOR('X', 100, XfsGeometry);
+
+Tariff::Sizes sizes_of(int directory_fd, HostKind kind, std::uint64_t block_bytes) {
+  Tariff::Sizes sizes{.block_bytes = block_bytes};
+  if (kind == HostKind::kXfs) {
+    XfsGeometry geometry{};
+    if (::ioctl(directory_fd, kXfsGetGeometry, &geometry) == 0 && geometry.inode_bytes > sizes.inode_bytes)
+      sizes.inode_bytes = geometry.inode_bytes;
+    return sizes;
+  }
+  struct stat st{};
+  const bool is_of_a_block =
+      ::fstat(directory_fd, &st) == 0 && static_cast<std::uint64_t>(st.st_size) == block_bytes;
+  if (is_of_a_block) sizes.unit_bytes = std::max(block_bytes, allocated_bytes(st));
+  return sizes;
+}
+
+}  // namespace
+
+Tariff tariff_of(int directory_fd) {
   struct statfs host{};
-  if (::fstatfs(fd, &host) != 0) return Tariff(HostKind::kOther);
+  if (::fstatfs(directory_fd, &host) != 0) return Tariff(HostKind::kOther);
   const HostKind kind = host_kind(host.f_type);
   // Others say there what is good to read and write at once.
   const bool tells = kind == HostKind::kExt4 || kind == HostKind::kXfs;
-  return tells && host.f_bsize > 0 ? Tariff(kind, static_cast<std::uint64_t>(host.f_bsize)) : Tariff(kind);
+  if (!tells || host.f_bsize <= 0) return Tariff(kind);
+  return {kind, sizes_of(directory_fd, kind, static_cast<std::uint64_t>(host.f_bsize))};
 }
 
 std::uint64_t Tariff::object(const struct stat& st) const {
@@ -97,7 +125,9 @@ std::uint64_t Tariff::object(const struct stat& st) const {
     case HostKind::kExt4:
       return allocated_bytes(st);
     case HostKind::kXfs:
-      return allocated_bytes(st) + kXfsInodeBytes;
+      // An inode's part of a chunk of 64, which stays until its last inode is gone. The budget of inodes
+      // bounds that: what is left over is never more than this for each inode of it.
+      return allocated_bytes(st) + sizes_.inode_bytes;
     case HostKind::kBtrfs:
       return btrfs_object(st);
     case HostKind::kTmpfs:
@@ -150,18 +180,21 @@ std::uint64_t Tariff::name_in_directory(std::size_t name_bytes) const {
   return kind_ == HostKind::kBtrfs ? name_bytes * kNameCopies * kTreeFactor : 0;
 }
 
+/// With a name, at most.
+std::uint64_t Tariff::directory_growth() const { return std::max(kHostBlockBytes, sizes_.unit_bytes); }
+
 std::uint64_t Tariff::for_name(std::size_t name_bytes) const {
   struct stat none{};
   const std::uint64_t first = object(none);
   none.st_nlink = 2;
-  return kHostBlockBytes + object(none) - first + name_in_directory(name_bytes);
+  return directory_growth() + object(none) - first + name_in_directory(name_bytes);
 }
 
 std::uint64_t Tariff::for_object(std::size_t name_bytes, std::size_t target_bytes) const {
   struct stat made{};
   made.st_mode = S_IFLNK;
   made.st_size = static_cast<off_t>(target_bytes);
-  return object(made) + kHostBlockBytes + name_in_directory(name_bytes);
+  return object(made) + directory_growth() + name_in_directory(name_bytes);
 }
 
 std::uint64_t Tariff::for_attribute(std::string_view name, std::size_t value_bytes) const {
@@ -192,7 +225,7 @@ bool Tariff::changes_late(std::uint64_t allocated_bytes) const {
   switch (kind_) {
     case HostKind::kExt4:
     case HostKind::kXfs:
-      return allocated_bytes > kExtentsInInode * block_bytes_;
+      return allocated_bytes > kExtentsInInode * sizes_.unit_bytes;
     case HostKind::kTmpfs:
       return false;
     case HostKind::kBtrfs:
@@ -205,7 +238,8 @@ bool Tariff::changes_late(std::uint64_t allocated_bytes) const {
 std::uint64_t Tariff::late_growth(std::uint64_t allocated_bytes) const {
   const bool is_in_charge = kind_ == HostKind::kBtrfs;  // the worst that there can be of extents
   if (is_in_charge || !changes_late(allocated_bytes)) return 0;
-  return block_bytes_ * (1 + 2 * (allocated_bytes / block_bytes_) / extents_in(block_bytes_));
+  const std::uint64_t extents = allocated_bytes / sizes_.unit_bytes;
+  return sizes_.unit_bytes * (1 + 2 * extents / extents_in(sizes_.block_bytes));
 }
 
 std::uint64_t charge_of_record(const Tariff& tariff) {

@@ -32,9 +32,14 @@ inline constexpr std::uint64_t kHostBlockBytes = 4096;
 /// All figures are bytes. A value; thread-safe.
 class Tariff {
  public:
-  /// `block_bytes`: the host's own, of which it allocates late.
-  constexpr explicit Tariff(HostKind kind, std::uint64_t block_bytes = kHostBlockBytes)
-      : kind_(kind), block_bytes_(block_bytes) {}
+  /// What a file system was made with.
+  struct Sizes {
+    std::uint64_t block_bytes = kHostBlockBytes;  // of which it allocates late
+    std::uint64_t unit_bytes = block_bytes;       // allocated at once: more than a block on ext4's bigalloc
+    std::uint64_t inode_bytes = 512;              // XFS
+  };
+  constexpr explicit Tariff(HostKind kind) : Tariff(kind, Sizes{}) {}
+  constexpr Tariff(HostKind kind, Sizes sizes) : kind_(kind), sizes_(sizes) {}
   [[nodiscard]] constexpr HostKind kind() const { return kind_; }
 
   /// An object as stat(2) shows it, with all its names and what its directory entries take, but without what
@@ -84,12 +89,15 @@ class Tariff {
   [[nodiscard]] std::uint64_t late_growth(std::uint64_t allocated_bytes) const;
 
  private:
+  [[nodiscard]] std::uint64_t directory_growth() const;
+
   HostKind kind_;
-  std::uint64_t block_bytes_;
+  Sizes sizes_;
 };
 
-/// Of the file system that the descriptor is on.
-[[nodiscard]] Tariff tariff_of(int fd);
+/// Of the file system that the directory is on. As long as it is small, it tells of what ext4 allocates at
+/// once. XFS is asked for its geometry, for which a daemon's sandbox has no call.
+[[nodiscard]] Tariff tariff_of(int directory_fd);
 
 /// What attribute() charges for all attributes of an object; asks the host only where the tariff counts them.
 /// The record of what the guest sees of an object is charged as one of a fixed size, so that changes of it

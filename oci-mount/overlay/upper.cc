@@ -15,6 +15,7 @@
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/overlay/allocated_range.h"
 #include "oci-mount/overlay/host_abilities.h"
 #include "oci-mount/overlay/marks.h"
 
@@ -150,17 +151,6 @@ std::optional<CleanStop> read_clean_stop_in(int top_fd, int work_fd) {
   return read_clean_stop({.top_fd = top_fd, .root_fd = root->get(), .work_fd = work_fd});
 }
 
-/// What is made in a directory of a file system that copies on write is to be written in place: an overwrite
-/// would take space that no charge knows of, for as long as a byte is left of what was written together with
-/// the old bytes. Only an economy: not every such file system can.
-void write_in_place(int directory_fd) {
-  if (!Tariff(host_kind_of(directory_fd)).copies_on_write()) return;
-  int flags = 0;
-  if (::ioctl(directory_fd, FS_IOC_GETFLAGS, &flags) != 0) return;
-  flags |= FS_NOCOW_FL;
-  static_cast<void>(::ioctl(directory_fd, FS_IOC_SETFLAGS, &flags));
-}
-
 /// Takes back what the refusal of a new upper would leave.
 void unmake(const std::filesystem::path& directory, int top_fd, bool made_directory) {
   static_cast<void>(unlink_at({top_fd, "work"}, AT_REMOVEDIR));
@@ -227,11 +217,15 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
   if (auto forgotten = forget_clean_stop(top.get()); !forgotten) {
     return while_doing(forgotten.error(), "cannot remove ", (directory / "clean").string());
   }
-  for (const int made_in : {root->get(), work->get()}) write_in_place(made_in);
+  // An overwrite would take space for as long as a byte is left of what was written with the old bytes.
+  if (Tariff(host_kind_of(root->get())).copies_on_write()) {
+    for (const int made_in : {root->get(), work->get()}) write_in_place_below(made_in);
+  }
   // What the guest makes durable below must not hang from names that are not.
   if (::fsync(top.get()) != 0) return errno_error("fsync of ", directory.string());
   Upper upper(*keeping, std::move(top), std::move(lock), *std::move(root), *std::move(work));
   upper.clean_stop_ = stop;
+  upper.tariff_ = tariff_of(upper.work_fd());
   upper.most_links_ = most_links_on(upper.root_fd());
   upper.nameless_files_ = able.nameless_files;
   return upper;
@@ -242,8 +236,8 @@ Upper::~Upper() = default;
 
 Result<void> Upper::clear_work() { return clear(work_.get()); }
 
-Result<Survey> Upper::survey(MemoryBudget* memory, const LateGrowth* late) const {
-  auto survey = survey_directory(keeping_, root_.get(), Tariff(host_kind_of(root_.get())), memory, late);
+Result<Survey> Upper::survey(MemoryBudget* memory, const LateFilesByInode* late) const {
+  auto survey = survey_directory(keeping_, root_.get(), tariff_, memory, late);
   if (!survey) return while_doing(survey.error(), "cannot measure the upper directory");
   return survey;
 }

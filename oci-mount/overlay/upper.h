@@ -53,6 +53,8 @@ class Upper {
   [[nodiscard]] Keeping keeping() const { return keeping_; }
   /// How many names the host gives one file; 0 where it does not say.
   [[nodiscard]] unsigned long most_links() const { return most_links_; }
+  /// What its objects are charged.
+  [[nodiscard]] const Tariff& tariff() const { return tariff_; }
   /// HostAbilities::nameless_files.
   [[nodiscard]] bool has_nameless_files() const { return nameless_files_; }
   [[nodiscard]] int root_fd() const { return root_.get(); }
@@ -62,7 +64,8 @@ class Upper {
 
   /// All that is in DIR/upper, counted. ENOMEM where `memory`, if there is one, has no room for what is to be
   /// remembered on the way. `late`: as survey_directory() takes it.
-  [[nodiscard]] Result<Survey> survey(MemoryBudget* memory = nullptr, const LateGrowth* late = nullptr) const;
+  [[nodiscard]] Result<Survey> survey(MemoryBudget* memory = nullptr,
+                                      const LateFilesByInode* late = nullptr) const;
 
   /// What the last session left of an upper that nothing has touched since, once: then nothing, and no file
   /// on the host, is left of it.
@@ -95,6 +98,7 @@ class Upper {
   UniqueFd root_;
   UniqueFd work_;
   Keeping keeping_;
+  Tariff tariff_{HostKind::kOther};
   unsigned long most_links_ = 0;
   bool nameless_files_ = false;
   std::uint64_t next_work_name_ = 0;  // under the Overlay's lock

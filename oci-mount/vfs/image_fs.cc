@@ -15,6 +15,7 @@ namespace {
 std::uint32_t fixed_layers(const ImageSource& source) {
   const auto& own = source.image.layers;
   const auto directory = std::ranges::find_if(own, [](const auto& layer) { return layer.is_directory; });
+  if (directory == own.end() && source.layers.size() == own.size()) return overlay::Lower::kAllLayers;
   return static_cast<std::uint32_t>(directory - own.begin());
 }
 

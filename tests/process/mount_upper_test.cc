@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <set>
 
 #include "oci-mount/base/str_cat.h"
 #include "oci-mount/base/unique_fd.h"
@@ -52,6 +53,19 @@ class MountUpperTest : public testing::Test {
   static int mode_of(const fs::path& path) {
     struct stat st{};
     return ::lstat(path.c_str(), &st) == 0 ? static_cast<int>(st.st_mode & 07777U) : -errno;
+  }
+
+  static ino_t ino_of(const fs::path& path) {
+    struct stat st{};
+    return ::lstat(path.c_str(), &st) == 0 ? st.st_ino : 0;
+  }
+  /// Sorted, a space between.
+  static std::string names_in(const fs::path& directory) {
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(directory)) names.insert(entry.path().filename());
+    std::string text;
+    for (const auto& name : names) text += (text.empty() ? "" : " ") + name;
+    return text;
   }
 
   TempDir dir_;
@@ -112,7 +126,70 @@ TEST_F(MountUpperTest, ADirectoryThatChangesBelow) {
   });
 }
 
-// As the VM's own layer, which the launcher writes at every start, and its kernel's modules.
+/// What the guest has moved away is not what the host puts under the old name later.
+TEST_F(MountUpperTest, ANameBelowThatComesBackIsAnotherFile) {
+  const std::vector<std::string> image{"dir:" + source().string()};
+  write_text(source("conf"), "the first\n");
+  session(image, [&] {
+    fs::rename(mnt("conf"), mnt("conf~"));
+    write_text(mnt("conf"), "the guest's\n");
+  });
+  fs::remove(source("conf"));
+  session(image, [&] { fs::remove(mnt("conf")); });
+  write_text(source("conf"), "the host's, and longer than both\n");
+  for (int i = 0; i < 2; ++i) {
+    session(image, [&] {
+      EXPECT_EQ(read_text(mnt("conf")), "the host's, and longer than both\n");
+      EXPECT_EQ(read_text(mnt("conf~")), "the first\n");
+      EXPECT_NE(ino_of(mnt("conf")), ino_of(mnt("conf~")));
+    });
+  }
+}
+
+TEST_F(MountUpperTest, ANameBelowThatComesBackIsAnotherDirectory) {
+  const std::vector<std::string> image{"dir:" + source().string()};
+  const std::vector<std::pair<std::string, std::string>> moves{{"d", "e"}, {"p/q", "q2"}};
+  for (const auto& [from, to] : moves) {
+    fs::create_directories(source(from));
+    write_text(source(from + "/below"), "the first\n");
+  }
+  session(image, [&] {
+    for (const auto& [from, to] : moves) {
+      fs::rename(mnt(from), mnt(to));
+      write_text(mnt(to + "/guest"), "the guest's\n");
+      EXPECT_EQ(read_text(mnt(to + "/below")), "the first\n");
+    }
+  });
+  for (const auto& [from, to] : moves) fs::remove_all(source(from));
+  session(image, [&] {
+    for (const auto& [from, to] : moves) {
+      fs::create_directory(mnt(from));
+      fs::remove(mnt(from));
+    }
+  });
+  for (const auto& [from, to] : moves) {
+    fs::create_directories(source(from));
+    write_text(source(from + "/new"), "the host's\n");
+  }
+  session(image, [&] {
+    for (const auto& [from, to] : moves) {
+      EXPECT_EQ(names_in(mnt(from)), "new") << from;
+      EXPECT_EQ(names_in(mnt(to)), "guest") << to;
+      write_text(mnt(from + "/more"), "the guest's, too\n");
+      fs::remove_all(mnt(to));
+      EXPECT_EQ(names_in(mnt(from)), "more new") << from;
+    }
+  });
+  session(image, [&] {
+    for (const auto& [from, to] : moves) {
+      EXPECT_EQ(names_in(mnt(from)), "more new") << from;
+      EXPECT_FALSE(fs::exists(mnt(to)));
+      fs::remove_all(mnt(from));
+      EXPECT_FALSE(fs::exists(mnt(from)));
+    }
+  });
+}
+
 /// As hardlink(1), rsync -H and ostree do: the guest's copy of one is not the other's content.
 TEST_F(MountUpperTest, TwoFilesBelowThatBecomeOne) {
   for (const auto* const name : {"one", "other"}) write_text(source(name), "the same text\n");
@@ -131,6 +208,7 @@ TEST_F(MountUpperTest, TwoFilesBelowThatBecomeOne) {
   }
 }
 
+// As the VM's own layer, which the launcher writes at every start, and its kernel's modules.
 TEST_F(MountUpperTest, AnAddedLayerThatIsAnotherOne) {
   build_image(TarBuilder().directory("etc").file("etc/image", "the image's").finish());
   const auto added = [&](const std::string& name, const std::string& hosts) {

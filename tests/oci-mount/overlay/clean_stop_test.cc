@@ -32,8 +32,9 @@ class CleanStopTest : public testing::Test {
                     .moved_directories = {{0, "a b"}, {1, "\nc"}, {0, ""}}},
          .lower_key = "key",
          .lost_names = {{.path = "/usr/bin/perl", .count = 2}, {.path = "/9", .count = 1}},
-         .late_files = {{.host_ino = UINT64_MAX, .charged_bytes = 8192},
-                        {.host_ino = 5, .charged_bytes = 4096, .later = Later::kShrinks}}});
+         .late_files = {{UINT64_MAX, {.charged_bytes = 8192}},
+                        {5, {.charged_bytes = 4096, .later = Later::kShrinks}},
+                        {6, {.charged_bytes = 12'288, .kept_bytes = 4096, .later = Later::kShrinks}}}});
     EXPECT_TRUE(left) << left.error().describe();
   }
   bool is_trusted() { return open().take_clean_stop().has_value(); }
@@ -60,12 +61,15 @@ TEST_F(CleanStopTest, IsThereOnceForTheNextSession) {
   EXPECT_EQ(stop->lost_names[0].path, "/usr/bin/perl");
   EXPECT_EQ(stop->lost_names[0].count, 2U);
   EXPECT_EQ(stop->lost_names[1].path, "/9");
-  ASSERT_EQ(stop->late_files.size(), 2U);
-  EXPECT_EQ(stop->late_files[0].host_ino, UINT64_MAX);
-  EXPECT_EQ(stop->late_files[0].charged_bytes, 8192U);
-  EXPECT_EQ(stop->late_files[0].later, Later::kGrows);
-  EXPECT_EQ(stop->late_files[1].charged_bytes, 4096U);
-  EXPECT_EQ(stop->late_files[1].later, Later::kShrinks);
+  ASSERT_EQ(stop->late_files.size(), 3U);
+  const auto late = [&stop](std::uint64_t ino) { return stop->late_files.at(ino); };
+  EXPECT_EQ(late(UINT64_MAX).charged_bytes, 8192U);
+  EXPECT_EQ(late(UINT64_MAX).later, Later::kGrows);
+  EXPECT_EQ(late(5).charged_bytes, 4096U);
+  EXPECT_EQ(late(5).kept_bytes, 0U);
+  EXPECT_EQ(late(5).later, Later::kShrinks);
+  EXPECT_EQ(late(6).charged_bytes, 12'288U);
+  EXPECT_EQ(late(6).kept_bytes, 4096U);
   EXPECT_FALSE(upper.take_clean_stop());
 }
 

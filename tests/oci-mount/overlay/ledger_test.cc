@@ -82,7 +82,7 @@ TEST_F(LedgerTest, ChargesWhatTheTariffSaysOfWhatTheHostHasNow) {
 }
 
 TEST_F(LedgerTest, TheHostsKindIsAskedOfTheHost) {
-  const Ledger ledger(kLimits, kBefore, fd_.get());
+  const Ledger ledger(tariff_of(fd_.get()), kLimits, kBefore, fd_.get());
   EXPECT_EQ(ledger.tariff().kind(), host_kind_of(fd_.get()));
 }
 
@@ -369,7 +369,7 @@ TEST_F(LedgerTest, WhatTheHostMayTakeBackDoesNotGrowLate) {
   ledger.part(*sparse);
   const auto noted = ledger.late_files();
   ASSERT_EQ(noted.size(), 1U);
-  EXPECT_EQ(noted.front().later, Later::kShrinks);
+  EXPECT_EQ(noted.begin()->second.later, Later::kShrinks);
   Ledger next = make(HostKind::kXfs);
   next.recall(noted);
   EXPECT_EQ(next.late_growth().late_bytes(), 0U);
@@ -398,6 +398,18 @@ TEST_F(LedgerTest, WhatIsCutOffStaysChargedWhereTheHostKeepsIt) {
   EXPECT_GE(grown(ledger), whole) << "one byte of the extent is left";
   ledger.charge(*made, file(50));
   EXPECT_GT(grown(ledger), whole) << "what it grows by comes on top";
+  made->host_ino = 7;
+  ledger.part(*made);
+  EXPECT_EQ(ledger.kept_files().size(), 1U);
+  Ledger next = make(HostKind::kBtrfs);
+  next.recall(ledger.late_files());
+  const NodePtr met = node(S_IFREG);
+  struct stat st = file(50);
+  st.st_ino = 7;
+  next.meet(*met, st);
+  EXPECT_EQ(grown(next), 0) << "it is booked with that already";
+  next.charge(*met, file(0, 0));
+  EXPECT_LT(grown(next), 0) << "empty, it has nothing";
   ledger.charge(*made, file(0, 1000));
   EXPECT_GT(grown(ledger), whole) << "a hole is no empty file";
   ledger.charge(*made, file(0, 0));

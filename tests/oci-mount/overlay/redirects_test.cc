@@ -26,9 +26,9 @@ class RedirectsTest : public testing::Test {
     return {lower_, paths_, directory == "-" ? tree::kNoNode : image_.row(directory), name};
   }
   [[nodiscard]] tree::NodeId directory_at(std::string_view parent, std::string_view name) {
-    const auto row = merged_lower(merged(parent, name), marks_, directory());
-    EXPECT_TRUE(row) << row.error().describe();
-    return row.value_or(tree::kNoNode);
+    const auto below = merged_lower(merged(parent, name), marks_, directory());
+    EXPECT_TRUE(below) << below.error().describe();
+    return below.value_or(MergedLower{}).row;
   }
   [[nodiscard]] DataSource data_at(std::string_view parent, std::string_view name) {
     const auto source = data_source(merged(parent, name), marks_, file(), *stat_at(file()));

@@ -9,7 +9,7 @@ namespace {
 
 class SurveyTest : public PartsTest {
  protected:
-  Result<Survey> survey(MemoryBudget* budget = nullptr, const LateGrowth* late = nullptr) {
+  Result<Survey> survey(MemoryBudget* budget = nullptr, const LateFilesByInode* late = nullptr) {
     return survey_directory(parts->places.keeping(), root_fd(), parts->ledger.tariff(), budget, late);
   }
   static std::vector<std::string> ways(const Survey& survey) {
@@ -55,13 +55,14 @@ TEST_F(SurveyTest, LeadsToEachMovedDirectoryByItsParents) {
 TEST_F(SurveyTest, TellsOfTheFilesThatItIsAskedFor) {
   const auto asked = make("asked", S_IFREG | 0644);
   make("other", S_IFREG | 0644);
-  LateGrowth late;
-  late.remember(asked.st_ino, {.charged_bytes = 0, .late_bytes = 4096});
-  late.remember(asked.st_ino + 1'000'000, {.charged_bytes = 0, .late_bytes = 4096});
+  const LateFilesByInode late{{asked.st_ino, {.kept_bytes = 4096}}, {asked.st_ino + 1'000'000, {}}};
+  const auto before = survey();
   const auto found = survey(nullptr, &late);
   ASSERT_TRUE(found);
   ASSERT_EQ(found->late_files.size(), 1U);
-  EXPECT_TRUE(found->late_files.contains(asked.st_ino));
+  ASSERT_TRUE(found->late_files.contains(asked.st_ino));
+  EXPECT_EQ(found->late_files.at(asked.st_ino).kept_bytes, 4096U);
+  EXPECT_GE(found->usage.bytes, before->usage.bytes + 4096) << "with what the host keeps of it";
 }
 
 /// XFS takes it back at some time, and the budget is to be told then.
@@ -77,7 +78,7 @@ TEST_F(SurveyTest, TellsOfFilesThatTheHostHasAllocatedAheadFor) {
   ASSERT_EQ(::truncate(on_host("sparse").c_str(), 16 * kBytes), 0);
   const UniqueFd ahead = *open_regular_at({root_fd(), "ahead"});
   ASSERT_EQ(::fallocate(ahead.get(), FALLOC_FL_KEEP_SIZE, kBytes, kBytes), 0);
-  const LateGrowth none;
+  const LateFilesByInode none;
   const auto found =
       survey_directory(parts->places.keeping(), root_fd(), Tariff(HostKind::kXfs), &memory, &none);
   ASSERT_TRUE(found);

@@ -124,6 +124,18 @@ TEST(TariffTest, TheRootIsFreeForABlock) {
   }
 }
 
+/// As mkfs.xfs -i size=2048 and mkfs.ext4 -O bigalloc -C 65536 make them.
+TEST(TariffTest, GoesByWhatTheFileSystemWasMadeWith) {
+  const Tariff large_inodes(HostKind::kXfs, {.inode_bytes = 2048});
+  EXPECT_EQ(large_inodes.object(object(S_IFREG, 8, 1)), 4096U + 2048U);
+  constexpr std::uint64_t kUnit = 65536;
+  const Tariff clusters(HostKind::kExt4, {.unit_bytes = kUnit});
+  EXPECT_GE(clusters.for_name(3), kUnit) << "a directory grows by that";
+  EXPECT_GE(clusters.for_object(3), kUnit);
+  EXPECT_FALSE(clusters.changes_late(3 * kUnit));
+  EXPECT_EQ(clusters.late_growth(4 * kUnit), kUnit) << "a block of extents takes that";
+}
+
 /// Only then are files listed, and looked at again.
 TEST(TariffTest, FilesThatTheInodeHasRoomForChangeNoMore) {
   constexpr std::uint64_t kBlock = 4096;
@@ -136,7 +148,7 @@ TEST(TariffTest, FilesThatTheInodeHasRoomForChangeNoMore) {
     EXPECT_GE(tariff.late_growth(10'000 * kBlock), 2 * (10'000 / 340) * kBlock) << "each leaf half full";
   }
   constexpr std::uint64_t kSmallBlock = 1024;  // of a small ext4
-  const Tariff small(HostKind::kExt4, kSmallBlock);
+  const Tariff small(HostKind::kExt4, {.block_bytes = kSmallBlock});
   EXPECT_FALSE(small.changes_late(3 * kSmallBlock));
   EXPECT_TRUE(small.changes_late(5 * kSmallBlock)) << "a block of each may be an extent";
   EXPECT_EQ(small.late_growth(5 * kSmallBlock), kSmallBlock);

@@ -1,10 +1,15 @@
 // The same as budget_test.cc, of what is written, cut off and allocated late.
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <optional>
 #include <vector>
 
+#include "oci-mount/base/files.h"
 #include "tests/oci-mount/vfs/budget_fixture.h"
 
 namespace layerboot::test {
@@ -49,6 +54,83 @@ TEST_P(BudgetTest, CutsOfWhatWasWrittenAtOnce) {
     }
   }
   expect_held("cut");
+}
+
+/// By a guest that boots again and again, in the same daemon or in others.
+TEST_P(BudgetTest, CutsAreKnownAfterResetsAndStarts) {
+  const auto node = make("cut");
+  driver->release(node);
+  for (int round = 0; round < 24; ++round) {
+    const auto again = driver->acquire("cut");
+    int code = write_node(again, 0, std::string(kMiB, 'c'));
+    if (code == 0) code = sync_node(again);
+    if (code == 0) code = truncate_node(again, kBlockBytes);
+    if (code == 0) code = sync_node(again);
+    driver->release(again);
+    if (code != 0) {
+      EXPECT_EQ(code, ENOSPC);
+      break;
+    }
+    if (round % 3 == 0) fs->reset();
+    if (round % 3 == 1) {
+      ASSERT_TRUE(fs->stop());
+      start();
+    }
+  }
+  expect_held("cut and booted");
+  EXPECT_EQ(driver->unlink("cut"), 0);
+  EXPECT_LT(used(), kMiB) << "it goes with the file";
+}
+
+/// As an upper that cp -a has brought to btrfs: its files are copied when they are written over.
+TEST_P(BudgetTest, OverwritesOfFilesThatWereBroughtFromElsewhere) {
+  constexpr std::uint64_t kBytes = 4 * kMiB;
+  const auto made = make("brought");
+  ASSERT_EQ(write_node(made, 0, std::string(kBytes, 'b')), 0);
+  ASSERT_EQ(sync_node(made), 0);
+  driver->release(made);
+  ASSERT_TRUE(fs->stop());
+  driver.reset();
+  fs.reset();
+  const auto brought = disk_.path() / "vm/upper/brought";
+  const auto copied = str_cat("cp -a ", brought.string(), " ", (disk_.path() / "copy").string(), " && mv ",
+                              (disk_.path() / "copy").string(), " ", brought.string(), " && sync");
+  ASSERT_EQ(std::system(copied.c_str()), 0);
+  start();
+  const auto node = driver->acquire("brought");
+  // All but a block of each piece that is written at once.
+  for (std::uint64_t round = 0; round < 30; ++round) {
+    int code = write_node(node, 0, std::string(kBytes - round * kBlockBytes, static_cast<char>('c' + round)));
+    if (code == 0) code = sync_node(node);
+    if (code != 0) {
+      EXPECT_EQ(code, ENOSPC);
+      break;
+    }
+  }
+  expect_held("brought from elsewhere and written over");
+}
+
+TEST_P(BudgetTest, OverwritesBelowADirectoryThatIsToBeCompressed) {
+  driver.reset();
+  fs.reset();
+  std::filesystem::remove_all(disk_.path() / "vm");
+  const auto top = open_path(disk_.path(), O_RDONLY | O_DIRECTORY);
+  ASSERT_TRUE(top);
+  int flags = 0;
+  if (::ioctl(top->get(), FS_IOC_GETFLAGS, &flags) == 0) {
+    flags |= FS_COMPR_FL;
+    static_cast<void>(::ioctl(top->get(), FS_IOC_SETFLAGS, &flags));
+  }
+  start();
+  constexpr std::uint64_t kBytes = 4 * kMiB;
+  const auto node = make("file");
+  for (std::uint64_t round = 0; round < 30; ++round) {
+    std::string bytes(kBytes - round * kBlockBytes, '\0');
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>((i * i + round) >> 3);
+    ASSERT_EQ(write_node(node, 0, bytes), 0) << "it is written in place";
+    ASSERT_EQ(sync_node(node), 0);
+  }
+  expect_held("to be compressed");
 }
 
 TEST_P(BudgetTest, AppendsAndBlocksFarApart) {
