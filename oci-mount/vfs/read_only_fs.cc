@@ -15,11 +15,7 @@ std::unexpected<Error> read_only() { return fail(EROFS); }
 
 }  // namespace
 
-ReadOnlyFs::ReadOnlyFs(overlay::Lower lower) : lower_(lower) {
-  for (tree::NodeId id = tree::kRoot; !has_xattrs_ && lower_.tree.contains(id); ++id) {
-    has_xattrs_ = !lower_.tree.xattrs(id).empty();
-  }
-}
+ReadOnlyFs::ReadOnlyFs(overlay::Lower lower) : lower_(lower) {}
 
 Result<tree::NodeId> ReadOnlyFs::row(NodeId node) const {
   if (!lower_.tree.contains(node)) return fail(ESTALE);
@@ -87,7 +83,6 @@ Result<std::uint64_t> ReadOnlyFs::lseek(NodeId node, std::uint64_t offset, std::
 
 Result<std::string> ReadOnlyFs::getxattr(NodeId node, std::string_view name) {
   LB_ASSIGN(const tree::NodeId id, row(node));
-  if (!has_xattrs_) return fail(ENOSYS);
   return lower_.getxattr(id, name);
 }
 

@@ -38,7 +38,6 @@ class ReadOnlyFs final : public FileSystem {
   Task<Result<void>> syncfs(Reactor& reactor) override;
   Task<Result<void>> fallocate(Reactor&, NodeId, std::uint32_t, std::uint64_t, std::uint64_t) override;
   Result<std::uint64_t> lseek(NodeId node, std::uint64_t offset, std::uint32_t whence) override;
-  /// ENOSYS where no node of the image has an xattr: a client then answers by itself from there on.
   Result<std::string> getxattr(NodeId node, std::string_view name) override;
   Result<std::string> listxattr(NodeId node) override;
   Task<Result<void>> setxattr(Reactor&, NodeId, std::string_view, std::string_view, std::uint32_t) override;
@@ -50,7 +49,6 @@ class ReadOnlyFs final : public FileSystem {
   Result<tree::NodeId> directory_row(NodeId node) const;
 
   overlay::Lower lower_;
-  bool has_xattrs_ = false;
 };
 
 }  // namespace layerboot::vfs

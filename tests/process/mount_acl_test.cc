@@ -124,6 +124,27 @@ TEST_F(MountAclTest, AnImagesAclDecides) {
   }
 }
 
+// The kernel asks for the ACL of what is another's, and takes what is no answer for the open's error.
+TEST_F(MountAclTest, WithoutAnyXattrInTheImageTheModeDecides) {
+  TarMember others;
+  others.name = "others";
+  others.content = "o";
+  others.uid = others.gid = 2000;
+  TarMember groups = others;
+  groups.name = "groups";
+  groups.mode = 0640;
+  ImageBuilder builder(dir_ / "plain");
+  builder.add_gzip_layer(TarBuilder().add(others).add(groups).file("roots", "r").finish());
+  builder.write();
+  const Mounted mounted({"oci:" + (dir_ / "plain").string(), "--allow-other"}, cache(), mnt());
+  ASSERT_TRUE(is_mountpoint(mnt())) << mounted.messages();
+  EXPECT_EQ(as(named_, [&] { return open_code(mnt("others"), O_RDONLY); }), 0);
+  EXPECT_EQ(as(named_, [&] { return open_code(mnt("roots"), O_RDONLY); }), 0);
+  EXPECT_EQ(as(named_, [&] { return open_code(mnt("groups"), O_RDONLY); }), EACCES);
+  EXPECT_EQ(as(grouped_, [&] { return open_code(mnt("groups"), O_RDONLY); }), 0);
+  EXPECT_EQ(acl_of(mnt("others"), kAccess), "error " + std::to_string(ENODATA));
+}
+
 TEST_F(MountAclTest, WhoReadsAllReadsAclsToo) {
   const Mounted mounted(arguments({"--read-all"}), cache(), mnt());
   ASSERT_TRUE(is_mountpoint(mnt())) << mounted.messages();
