@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 
+#include "launcher/vm/vm_config.h"
+#include "oci-mount/store/reference.h"
+
 namespace layerboot::launcher {
 
 namespace {
@@ -36,6 +39,19 @@ Result<PullSource> from_engine(std::string_view engine, std::string_view text, s
   return source;
 }
 
+/// As skopeo, which runs elsewhere, and a repair, which may, find it.
+Result<std::string> from_files(std::string_view text) {
+  constexpr std::string_view kDirectory = "dir:";
+  LB_TRY(store::parse_reference(text, {}));
+  std::string whole = absolute_reference(text);
+  const std::size_t path_at = text.find(':') + 1;
+  const auto put_before = std::string_view(whole).substr(path_at, whole.size() - text.size());
+  if (text.starts_with(kDirectory) || !put_before.contains(':')) return whole;
+  return fail(EINVAL, "\"", text,
+              "\" lies below a directory with a ':' in its name, where a tag would begin (", whole,
+              "): move it elsewhere first");
+}
+
 }  // namespace
 
 bool is_other_engines(std::string_view text) {
@@ -51,7 +67,7 @@ Result<PullSource> parse_pull_source(std::string_view text, std::string_view nam
   if (engine != kEngines.end()) {
     LB_ASSIGN(source, from_engine(*engine, text, name));
   } else if (is_file) {
-    source.text = text;
+    LB_ASSIGN(source.text, from_files(text));
     if (name.empty()) {
       return fail(EINVAL, "\"", text, "\" does not say what the image is called: layerboot pull ", text,
                   " NAME");

@@ -1,5 +1,5 @@
 // From where an image is taken into the local store: a registry, Docker's or Podman's images on this machine,
-// or files in one of the forms that skopeo reads. Pure.
+// or files in one of the forms that skopeo reads.
 #pragma once
 
 #include <optional>
@@ -12,7 +12,7 @@
 namespace layerboot::launcher {
 
 struct PullSource {
-  /// As skopeo writes it.
+  /// As skopeo writes it; a file's path is absolute.
   std::string text;
   /// A registry's image: what it is called there. Else none.
   std::optional<ImageName> registry_name;

@@ -154,6 +154,33 @@ TEST_F(ImageSupplyTest, CopiesInFilesAreTakenIn) {
   EXPECT_EQ(leftovers().size(), 0U);
 }
 
+TEST_F(ImageSupplyTest, FilesAreTakenInByARelativePath) {
+  ImageBuilder image(dir_ / "files/layout");
+  image.add_gzip_layer(TarBuilder().file("own", "1").finish()).write();
+  const auto path = [this](const char* name) { return (dir_ / "files" / name).string(); };
+  for (const std::string& to : {"dir:" + path("copy"), "oci-archive:" + path("oci.tar"),
+                                "docker-archive:" + path("docker.tar") + ":x:1"})
+    ASSERT_EQ(run_program({"skopeo", "copy", "-q", "oci:" + path("layout") + ":latest", to}, dir_ / "cache")
+                  .exit_code,
+              0);
+  for (const char* const source :
+       {"dir:copy", "oci:layout", "oci:layout:latest", "oci-archive:oci.tar", "docker-archive:./docker.tar",
+        "docker-archive:docker.tar:x:1", "docker-archive:docker.tar:@0"}) {
+    auto words = layerboot_words({"pull", "-q", source, "taken"});
+    words.insert(words.begin(), {"env", "--chdir=" + path("")});
+    const Outcome pulled = run_program(words, dir_ / "cache");
+    EXPECT_EQ(pulled.out, "docker.io/library/taken:latest\n") << source << pulled.err;
+    EXPECT_EQ(cat("taken", "own").out, "1");
+    // As well as when it is to be had again.
+    for (const auto& blob : fs::directory_iterator(store() / "blobs/sha256")) {
+      if (!read_text(blob.path()).contains("\"layers\"")) write_text(blob.path(), "");
+    }
+    const Outcome repaired = layerboot({"verify", "-q", "--repair", "taken"});
+    EXPECT_EQ(repaired.exit_code, 0) << source << repaired.out << repaired.err;
+    EXPECT_EQ(layerboot({"rmi", "taken"}).exit_code, 0);
+  }
+}
+
 TEST_F(ImageSupplyTest, PodmansImagesAreTakenIn) {
   push("one", "1");
   const std::string storage =

@@ -33,6 +33,28 @@ TEST(PullSource, KnowsWhereImagesComeFrom) {
   EXPECT_EQ(parse_pull_source("dir:/copy", "app:2")->stored_name, "docker.io/library/app:2");
 }
 
+TEST(PullSource, FilesAreFoundFromAnywhere) {
+  const test::TempDir dir;
+  const auto text_in = [&](const std::filesystem::path& here, std::string_view text) {
+    const auto before = std::filesystem::current_path();
+    std::filesystem::create_directories(here);
+    std::filesystem::current_path(here);
+    const auto source = parse_pull_source(text, "app");
+    std::filesystem::current_path(before);
+    return source ? source->text : source.error().text;
+  };
+  const auto here = std::filesystem::canonical(dir.path());
+  EXPECT_EQ(text_in(here, "dir:a:b"), "dir:" + (here / "a:b").string());
+  EXPECT_EQ(text_in(here, "oci:a/b:latest"), "oci:" + (here / "a/b:latest").string());
+  EXPECT_EQ(text_in(here, "oci-archive:a.tar"), "oci-archive:" + (here / "a.tar").string());
+  EXPECT_EQ(text_in(here, "docker-archive:a.tar:team/x:1"),
+            "docker-archive:" + (here / "a.tar:team/x:1").string());
+  EXPECT_EQ(text_in(here, "docker-archive:a.tar:@1"), "docker-archive:" + (here / "a.tar:@1").string());
+  EXPECT_EQ(text_in(here, "oci:/a:1"), "oci:/a:1");
+  EXPECT_EQ(text_in(here / "x:y", "dir:a"), "dir:" + (here / "x:y/a").string());
+  EXPECT_NE(text_in(here / "x:y", "oci:a:1").find("move it elsewhere"), std::string::npos);
+}
+
 TEST(PullSource, SaysWhatIsMissing) {
   EXPECT_NE(parse_pull_source("dir:/copy", {}).error().text.find("layerboot pull dir:/copy NAME"),
             std::string::npos);
