@@ -8,6 +8,7 @@
 #include "launcher/images/pull_source.h"
 #include "launcher/images/store_pull.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/store/reference.h"
 
 namespace layerboot::launcher {
@@ -65,32 +66,75 @@ bool is_to_be_fetched_for(const StoredImage& image, const std::string& platform)
   return wanted && store::fit_of(image.platform, *wanted) == store::Fit::kNot;
 }
 
-/// Whether the store has it, and it is worth a try. What is not whole is fetched again where that may help.
-bool is_of_use(const StateDirs& dirs, const std::vector<IndexEntry>& entries, const SupplyOptions& options) {
-  if (entries.empty()) return false;
-  const StoredImage image = look_at_image(dirs.store(), entries.front());
-  if (options.policy == PullPolicy::kNever) return true;
+/// What the store has of an image that is wanted.
+struct Stock {
+  enum class Use : std::uint8_t { kNone, kAsItIs, kDamaged };
+  Use use = Use::kNone;
+  StoredImage image = {};
+};
+
+/// Whether the store has it, and it is worth a try.
+Stock look_at_stock(const StateDirs& dirs, const std::vector<IndexEntry>& entries,
+                    const SupplyOptions& options) {
+  if (entries.empty() || options.policy == PullPolicy::kAlways) return {};
+  StoredImage image = look_at_image(dirs.store(), entries.front());
+  if (options.policy == PullPolicy::kNever) return {Stock::Use::kAsItIs, std::move(image)};
   if (is_to_be_fetched_for(image, options.platform)) {
     log_info("image ", image.name, " of the local store is for ", store::platform_text(image.platform),
              ": fetching it for ",
              options.platform.empty() ? store::platform_text(store::host_platform()) : options.platform);
-    return false;
+    return {};
   }
-  if (image.state != ImageState::kIncomplete) return true;
-  log_info("image ", image.name, " of the local store is not whole (", image.problem, "): fetching it again");
-  return false;
+  const bool whole = image.state != ImageState::kIncomplete;
+  return {whole ? Stock::Use::kAsItIs : Stock::Use::kDamaged, std::move(image)};
+}
+
+std::string what_is_wrong(const StoredImage& image) {
+  return str_cat("image ", printable(called(image)), " of the local store is not whole (",
+                 printable(image.problem), ")");
+}
+
+/// What a registry has by the name of an image that is not from there is a stranger's: nothing is fetched by
+/// it.
+Error not_whole(const StoredImage& image) {
+  const std::string name = printable(called(image));
+  const std::string from = image.source.empty()
+                               ? std::string("from where it came is not known: take it in again from there")
+                               : str_cat("layerboot verify --repair ", name, " fetches it from ",
+                                         printable(image.source), " again");
+  return {EBADMSG,
+          str_cat(what_is_wrong(image), ": ", from,
+                  image.name.empty() ? "" : str_cat("; layerboot pull ", name, " takes the registry's"))};
+}
+
+/// By its digests, from where it came.
+Result<void> make_whole(const StateDirs& dirs, const StoredImage& image, const SupplyOptions& options) {
+  if (!is_of_its_registry(image)) return std::unexpected(not_whole(image));
+  log_info(what_is_wrong(image), ": fetching it again");
+  LB_ASSIGN(const auto findings, check_image(dirs.store(), image, options.show_progress));
+  const auto repaired = repair_image(dirs.store(), image, findings,
+                                     {.reference = {},
+                                      .name = {},
+                                      .platform = {},
+                                      .tls_verify = options.tls_verify,
+                                      .show_progress = options.show_progress});
+  if (repaired || repaired.error().code == EINTR) return repaired;
+  return fail(repaired.error().code, repaired.error().describe(), "; layerboot pull ", printable(image.name),
+              " takes what is there now");
 }
 
 Result<std::string> from_other_engine(const StateDirs& dirs, const std::string& reference,
                                       const SupplyOptions& options) {
   LB_ASSIGN(const PullSource source, parse_pull_source(reference, {}));
   LB_ASSIGN(const auto entries, find_entries(dirs, source.stored_name));
-  if (options.policy != PullPolicy::kAlways && is_of_use(dirs, entries, options)) {
+  const Stock stock = look_at_stock(dirs, entries, options);
+  if (stock.use == Stock::Use::kAsItIs) {
     log_info("taking ", source.stored_name, " of the local store; --pull always takes it from ", reference,
              " again");
     return source.stored_name;
   }
   if (options.policy == PullPolicy::kNever) return std::unexpected(no_such_image(dirs, source.stored_name));
+  if (stock.use == Stock::Use::kDamaged) log_info(what_is_wrong(stock.image), ": fetching it again");
   return fetch(dirs, reference, options);
 }
 
@@ -175,8 +219,9 @@ Result<std::optional<std::string>> image_that_is_there(const StateDirs& dirs, co
   LB_ASSIGN(const auto parsed, store::parse_reference(reference, dirs));
   if (!parsed.in_store) return std::nullopt;
   LB_ASSIGN(const auto entries, find_entries(dirs, reference));
-  if (options.policy != PullPolicy::kAlways && is_of_use(dirs, entries, options))
-    return openable(parsed, entries.front());
+  const Stock stock = look_at_stock(dirs, entries, options);
+  if (stock.use == Stock::Use::kDamaged) return std::unexpected(not_whole(stock.image));
+  if (stock.use == Stock::Use::kAsItIs) return openable(parsed, entries.front());
   return entries.empty() ? made_here(dirs, reference) : std::nullopt;
 }
 
@@ -186,8 +231,11 @@ Result<std::string> supply_image(const StateDirs& dirs, const std::string& refer
   if (is_other_engines(reference)) return from_other_engine(dirs, reference, options);
   LB_ASSIGN(const auto parsed, store::parse_reference(reference, dirs));
   if (!parsed.in_store) return reference;
-  LB_ASSIGN(const auto there, image_that_is_there(dirs, reference, options));
-  if (there) return *there;
+  LB_ASSIGN(const auto entries, find_entries(dirs, reference));
+  const Stock stock = look_at_stock(dirs, entries, options);
+  if (stock.use == Stock::Use::kDamaged) LB_TRY(make_whole(dirs, stock.image, options));
+  if (stock.use != Stock::Use::kNone) return openable(parsed, entries.front());
+  if (const auto made = entries.empty() ? made_here(dirs, reference) : std::nullopt) return *made;
   if (options.policy == PullPolicy::kNever) return std::unexpected(no_such_image(dirs, reference));
   LB_TRY(fetch(dirs, reference, options));
   return reference;

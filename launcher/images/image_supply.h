@@ -22,16 +22,18 @@ struct SupplyOptions {
 };
 
 /// What open_image() takes for `reference`, and is there: a name is looked for in the local store, then among
-/// the images made on this machine (DATA/images/NAME), and fetched, with progress, where `options` say so or
-/// the store's is not whole. `docker-daemon:NAME` and `containers-storage:NAME` are taken into the store in
-/// the same way. Where the store has it for another platform than the one that is asked for, it is fetched
-/// for that, as if it were missing. Any other notation comes back as it is. An error names what was meant by
-/// a path or a URL, or the images that have nearly such a name.
+/// the images made on this machine (DATA/images/NAME), and fetched, with progress, where `options` say so.
+/// The store's that is not whole is repaired, by its digests, where it came from its name's registry; else
+/// that is an error, as by that name a stranger's may be there. `docker-daemon:NAME` and
+/// `containers-storage:NAME` are taken into the store in the same way. Where the store has it for another
+/// platform than the one that is asked for, it is fetched for that, as if it were missing. Any other notation
+/// comes back as it is. An error names what was meant by a path or a URL, or the images that have nearly such
+/// a name.
 Result<std::string> supply_image(const StateDirs& dirs, const std::string& reference,
                                  const SupplyOptions& options);
 
 /// What supply_image() gives for the name of an image without fetching anything; nothing where it would
-/// fetch, and for any other notation.
+/// fetch, and for any other notation. An error for one that is not whole.
 Result<std::optional<std::string>> image_that_is_there(const StateDirs& dirs, const std::string& reference,
                                                        const SupplyOptions& options);
 

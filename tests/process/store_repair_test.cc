@@ -63,6 +63,34 @@ TEST_F(StoreRepairTest, ARunFetchesWhatIsCut) {
   EXPECT_TRUE(read_text(path) == whole);
 }
 
+TEST_F(StoreRepairTest, ARunRepairsTheImageThatWasThere) {
+  fs::remove(layer());
+  push("one", "2");
+  const Outcome ran =
+      layerboot({"run", "--accel", "tcg", "--kernel", "/no/kernel/", "--tls-verify=false", name("one")});
+  EXPECT_NE(ran.err.find("is not whole"), std::string::npos) << ran.err;
+  EXPECT_EQ(cat(name("one"), "own").out, "1") << "not what the tag means now";
+}
+
+TEST_F(StoreRepairTest, ARunFetchesNoStrangersImageOfTheName) {
+  ImageBuilder mine(dir_ / "mine");
+  mine.add_gzip_layer(TarBuilder().file("own", "mine").finish()).write();
+  const std::string source = str_cat("oci:", mine.layout().string(), ":latest");
+  ASSERT_EQ(layerboot({"pull", "-q", source, name("one")}).exit_code, 0);
+  const fs::path blob = store() / "blobs/sha256" / sha256_text(mine.layers[0].blob).substr(7);
+  ASSERT_TRUE(fs::remove(blob)) << blob;
+  const std::size_t given = registry_.blobs_given(0);
+  const Outcome ran =
+      layerboot({"run", "--accel", "tcg", "--kernel", "/no/kernel/", "--tls-verify=false", name("one")});
+  EXPECT_EQ(ran.exit_code, 1);
+  EXPECT_NE(ran.err.find("is not whole"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("layerboot verify --repair " + name("one")), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find(source), std::string::npos) << ran.err;
+  EXPECT_EQ(registry_.blobs_given(0), given);
+  EXPECT_EQ(verify({"--repair", name("one")}).exit_code, 0);
+  EXPECT_EQ(cat(name("one"), "own").out, "mine");
+}
+
 TEST_F(StoreRepairTest, VerifyNamesWhatIsWrongAndRepairsIt) {
   EXPECT_EQ(verify().exit_code, 0);
   const std::string whole = read_text(layer());
