@@ -4,6 +4,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "oci-mount/base/printable.h"
 #include "oci-mount/store/platform.h"
@@ -34,13 +35,19 @@ Rank rank_of(const ManifestDescriptor& entry, const Platform* wanted) {
 struct Found {
   ManifestDescriptor entry;
   bool only_compatible = false;  // taken where there is nothing better
+  unsigned distance = 0;         // distance_of() it
+
+  [[nodiscard]] bool is_what_is_wanted() const { return !only_compatible && distance == 0; }
+  [[nodiscard]] bool is_better_than(const Found& other) const {
+    return std::pair(only_compatible, distance) < std::pair(other.only_compatible, other.distance);
+  }
 };
 
 class Search {
  public:
   Search(const Content& content, const Platform* wanted) : content_(content), wanted_(wanted) {}
 
-  /// The first of the best rank. An error where nothing could be looked at any more.
+  /// The best of the best rank, of several the first. An error where nothing could be looked at any more.
   Result<std::optional<Found>> among(const std::vector<ManifestDescriptor>& candidates, int nesting,
                                      bool only) {
     if (nesting > kMaxIndexNesting)
@@ -49,16 +56,17 @@ class Search {
       if (entry.platform && !entry.is_artifact) seen_.insert(platform_text(*entry.platform));
     }
     only = only && candidates.size() == 1;
-    std::optional<Found> fallback;
+    std::optional<Found> best;
     for (const Rank rank : {Rank::kNamed, Rank::kOpen, Rank::kCompatible}) {
       for (const ManifestDescriptor& entry : candidates) {
         if (rank_of(entry, wanted_) != rank) continue;
         LB_ASSIGN(auto found, within(entry, rank, nesting, only));
-        if (found && !found->only_compatible) return found;
-        if (found && !fallback) fallback = std::move(found);
+        if (found && found->is_what_is_wanted()) return found;
+        if (found && (!best || found->is_better_than(*best))) best = std::move(found);
       }
+      if (best && !best->only_compatible) break;
     }
-    return fallback;
+    return best;
   }
 
   /// " linux/arm64 linux/s390x".
@@ -77,7 +85,7 @@ class Search {
       if (only) return Found{entry};
       if (wanted_ == nullptr) return if_there(entry);
       if (rank == Rank::kOpen) return if_config_fits(entry);
-      return Found{entry, rank == Rank::kCompatible};
+      return fitting(entry, *entry.platform);
     }
     LB_TRY(count_documents(1));
     auto text = content_.read_document(entry.digest, entry.size_bytes, kMaxManifestJsonBytes, "index");
@@ -85,6 +93,10 @@ class Search {
                        : Result<IndexDocument>(std::unexpected(text.error()));
     if (!nested) return passed_over(nested.error());
     return among(nested->manifests, nesting + 1, only);
+  }
+
+  [[nodiscard]] Found fitting(const ManifestDescriptor& entry, const Platform& platform) const {
+    return {entry, fit_of(platform, *wanted_) == Fit::kCompatible, distance_of(platform, *wanted_)};
   }
 
   Result<void> count_documents(int count) {
@@ -111,8 +123,7 @@ class Search {
     LB_TRY(count_documents(2));
     const auto platform = platform_of(entry);
     if (!platform) return passed_over(platform.error());
-    const Fit fit = fit_of(*platform, *wanted_);
-    if (fit != Fit::kNot) return Found{entry, fit == Fit::kCompatible};
+    if (fit_of(*platform, *wanted_) != Fit::kNot) return fitting(entry, *platform);
     seen_.insert(platform_text(*platform));
     return std::nullopt;
   }

@@ -2,7 +2,7 @@
 //
 // Follows the OCI image spec v1.1, image-index.md: the first that matches. Where several fit in different
 // ways, as containerd and skopeo have it: what names this platform goes before what names none, and that
-// before 386 on amd64.
+// before 386 on amd64; the variant that is wanted before the next lower one, and that before a higher one.
 #pragma once
 
 #include <string_view>

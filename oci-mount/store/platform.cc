@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <optional>
 
 #include "oci-mount/base/ascii.h"
+#include "oci-mount/base/decimal.h"
 #include "oci-mount/base/str_cat.h"
 
 namespace layerboot::store {
@@ -39,6 +42,21 @@ bool has_amd64_variant([[maybe_unused]] std::string_view variant) {
   if (variant == "v4") return __builtin_cpu_supports("x86-64-v4") != 0;
 #endif
   return false;
+}
+
+/// Of variants that are levels, each of which has all that those below it have: "v8.2" is 802. An empty one
+/// is the level that `architecture` has anyway. None where variants are no levels.
+std::optional<unsigned> level_of(std::string_view architecture, std::string_view variant) {
+  constexpr unsigned kMinors = 100;
+  if (architecture != "amd64" && architecture != "arm" && architecture != "arm64") return std::nullopt;
+  if (variant.empty()) return kMinors * (architecture == "amd64" ? 1U : architecture == "arm" ? 7U : 8U);
+  if (!variant.starts_with('v')) return std::nullopt;
+  const auto dot = variant.find('.');
+  const auto major = parse_whole<std::uint8_t>(variant.substr(1, dot == variant.npos ? dot : dot - 1));
+  const auto minor =
+      dot == variant.npos ? std::uint8_t{0} : parse_whole<std::uint8_t>(variant.substr(dot + 1));
+  if (!major || !minor || *minor >= kMinors) return std::nullopt;
+  return *major * kMinors + *minor;
 }
 
 }  // namespace
@@ -91,10 +109,25 @@ Fit fit_of(const Platform& platform, const Platform& wanted) {
   if (platform.architecture == "386" && architecture == "amd64") return Fit::kCompatible;
   if (!platform.architecture.empty() && platform.architecture != architecture) return Fit::kNot;
   if (platform.variant.empty() || platform.variant == wanted.variant) return Fit::kYes;
-  if (architecture == "arm" && platform.variant.size() == 2)
-    return wanted.variant.empty() || platform.variant <= wanted.variant ? Fit::kYes : Fit::kNot;
+  const auto level = level_of(architecture, platform.variant);
+  const auto wanted_level = level_of(architecture, wanted.variant);
+  if (!level || !wanted_level) return Fit::kNot;
+  if (*level <= *wanted_level) return Fit::kYes;
   if (architecture == "arm64") return platform.variant.starts_with("v8") ? Fit::kYes : Fit::kNot;
-  return architecture == "amd64" && has_amd64_variant(platform.variant) ? Fit::kYes : Fit::kNot;
+  const bool nobody_asked = architecture == "amd64" && wanted.variant.empty();
+  return nobody_asked && has_amd64_variant(platform.variant) ? Fit::kYes : Fit::kNot;
+}
+
+unsigned distance_of(const Platform& platform, const Platform& wanted) {
+  constexpr unsigned kHigher = 1U << 16U;
+  const std::string& architecture = wanted.architecture;
+  const std::string_view exact =
+      architecture == "arm" && wanted.variant.empty() ? std::string_view("v7") : wanted.variant;
+  if (platform.variant == exact) return 0;
+  const auto level = level_of(architecture, platform.variant);
+  const auto wanted_level = level_of(architecture, exact);
+  if (!level || !wanted_level) return kHigher;
+  return 1 + (*level <= *wanted_level ? *wanted_level - *level : kHigher + *level - *wanted_level);
 }
 
 std::string_view host_architecture() {

@@ -27,15 +27,19 @@ struct Platform {
 /// "linux/arm/v7".
 [[nodiscard]] std::string platform_text(const Platform& platform);
 
-/// "linux/arm64", "linux/arm/v7", normalized; no variant means any. EINVAL for what is no platform.
+/// "linux/arm64", "linux/arm/v7", normalized; without a variant the one that an architecture has anyway is
+/// meant, of arm v7. EINVAL for what is no platform.
 Result<Platform> parse_platform(std::string_view text);
 
 /// How well something for `platform` serves who asks for `wanted` (both normalized); what a platform leaves
 /// open fits.
 enum class Fit { kNot, kCompatible, kYes };
-/// amd64 runs 386 too, and arm/v7 what is for v5 and v6. A variant of amd64 fits where this machine's
-/// processor has it.
+/// amd64 runs 386 too, and what is for a lower variant fits: v5 and v6 where arm/v7 is wanted. Where no
+/// variant of amd64 was asked for, those fit that this machine's processor has.
 [[nodiscard]] Fit fit_of(const Platform& platform, const Platform& wanted);
+/// Which of those that fit is the best one: the least. 0 is for just what is wanted; then come lower
+/// variants, the nearest first, and then higher ones.
+[[nodiscard]] unsigned distance_of(const Platform& platform, const Platform& wanted);
 
 /// This machine's architecture in OCI's words (amd64, arm64).
 [[nodiscard]] std::string_view host_architecture();

@@ -225,15 +225,44 @@ TEST_F(IndexTest, VariantsAndVersionsOfTheSystem) {
                    list({nested({image("a", platform("arm", R"(,"variant":"8")"), "arm"),
                                  image("b", platform("arm", R"(,"variant":"v6")"), "arm"),
                                  image("c", platform("arm", R"(,"variant":"v7")"), "arm")})}));
-  EXPECT_EQ(open_for_arm("v7"), "b") << "the first that matches";
+  EXPECT_EQ(open_for_arm("v7"), "c") << "though v6 is before it";
+  EXPECT_EQ(open_for_arm(""), "c") << "which means v7";
+  EXPECT_EQ(open_for_arm("v8"), "a");
+  EXPECT_EQ(open_for_arm("v9"), "a") << "the nearest lower one";
   EXPECT_EQ(open_for_arm("v6"), "b");
   EXPECT_NE(open_for_arm("v5").find("has nothing for linux/arm/v5"), std::string::npos);
+  const std::string v6 = platform("arm", R"(,"variant":"v6")");
+  const std::string v7 = platform("arm", R"(,"variant":"v7")");
+  builder_.config_more_json = R"("variant":"v5",)";
+  const std::string says_v5 = image("a", "", "arm");
+  builder_.config_more_json = R"("variant":"v7",)";
+  const std::string says_v7 = image("c", "", "arm");
+  builder_.config_more_json = "";
+  test::write_text(layout() / "index.json", list({nested({nested({says_v5}), nested({says_v7})})}));
+  EXPECT_EQ(open_for_arm("v7"), "c") << "also where configs say it, in other indexes";
+  test::write_text(layout() / "index.json",
+                   list({nested({nested({image("b", v6, "arm")}), nested({image("c", v7, "arm")})})}));
+  EXPECT_EQ(open_for_arm("v7"), "c");
 #if defined(__x86_64__)
   for (const auto& [variant, is_there] :
        {std::pair{"v2", __builtin_cpu_supports("x86-64-v2")}, {"v3", __builtin_cpu_supports("x86-64-v3")}}) {
     const std::string entry = image("a", host(str_cat(R"(,"variant":")", variant, R"(")")));
-    EXPECT_EQ(chosen({entry, image("b", host())}), is_there != 0 ? "a" : "b") << variant;
+    EXPECT_EQ(chosen({entry, image("b", host())}), "b") << "nobody asked for " << variant;
+    if (is_there != 0) {
+      EXPECT_EQ(chosen({entry}), "a") << variant;
+    }
   }
+  const auto open_for_amd64 = [&](const char* variant) {
+    return name_of(
+        open_image(str_cat("oci:", layout().string()), dirs_, {.platform = {"linux", "amd64", variant}}));
+  };
+  test::write_text(layout() / "index.json",
+                   list({nested({image("a", host(R"(,"variant":"v3")")), image("b", host()),
+                                 image("c", host(R"(,"variant":"v2")"))})}));
+  EXPECT_EQ(open_for_amd64("v4"), "a");
+  EXPECT_EQ(open_for_amd64("v3"), "a");
+  EXPECT_EQ(open_for_amd64("v2"), "c");
+  EXPECT_EQ(open_for_amd64(""), "b");
 #endif
 }
 

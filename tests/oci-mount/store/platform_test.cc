@@ -41,8 +41,32 @@ TEST(Platform, AnOlderArmFitsANewerOne) {
   EXPECT_EQ(fit_of({"linux", "arm", "v5"}, v7), Fit::kYes);
   EXPECT_EQ(fit_of({"linux", "arm", ""}, v7), Fit::kYes);
   EXPECT_EQ(fit_of({"linux", "arm", "v7"}, {"linux", "arm", "v6"}), Fit::kNot);
-  EXPECT_EQ(fit_of({"linux", "arm", "v6"}, {"linux", "arm", ""}), Fit::kYes) << "any is wanted";
+  EXPECT_EQ(fit_of({"linux", "arm", "v6"}, {"linux", "arm", ""}), Fit::kYes);
+  EXPECT_EQ(fit_of({"linux", "arm", "v8"}, {"linux", "arm", ""}), Fit::kNot) << "v7 is wanted";
   EXPECT_EQ(fit_of({"linux", "arm64", ""}, v7), Fit::kNot);
+}
+
+TEST(Platform, AHigherLevelIsNotGivenWhereALowerOneIsAskedFor) {
+  EXPECT_EQ(fit_of({"linux", "amd64", "v3"}, {"linux", "amd64", "v2"}), Fit::kNot);
+  EXPECT_EQ(fit_of({"linux", "amd64", "v3"}, {"linux", "amd64", "v4"}), Fit::kYes);
+  EXPECT_EQ(fit_of({"linux", "arm64", "v8.2"}, {"linux", "arm64", "v9"}), Fit::kYes);
+}
+
+TEST(Platform, TheNearestIsTheBest) {
+  const auto in_order = [](const Platform& wanted, std::initializer_list<const char*> variants) {
+    unsigned before = 0;
+    for (const char* const variant : variants) {
+      const unsigned distance = distance_of({wanted.os, wanted.architecture, variant}, wanted);
+      EXPECT_TRUE(variant == *variants.begin() ? distance == 0 : distance > before) << variant;
+      before = distance;
+    }
+  };
+  in_order({"linux", "arm", "v7"}, {"v7", "", "v6", "v5", "v8"});
+  in_order({"linux", "arm", ""}, {"v7", "", "v6", "v5"});
+  in_order({"linux", "amd64", ""}, {"", "v2", "v3", "v4"});
+  in_order({"linux", "amd64", "v3"}, {"v3", "v2", "", "v4"});
+  in_order({"linux", "arm64", ""}, {"", "v8.1", "v8.10", "v9"});
+  in_order({"linux", "riscv64", "rva23"}, {"rva23", ""});
 }
 
 TEST(Platform, IsReadAsOsAndArchitecture) {
