@@ -72,6 +72,8 @@ Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& inde
   }
   std::vector<std::string> names = reference.names;
   const auto is_tagged = [](const ManifestDescriptor& entry) { return !entry.ref_name.empty(); };
+  if (names.empty() && index.manifests.empty() && !index.others.empty())
+    return fail(ENOTSUP, "image \"", reference.text, "\" can't be read: ", index.others.front().second);
   if (names.empty()) {
     // One image, though perhaps for several platforms.
     if (index.manifests.size() == 1 ||

@@ -14,11 +14,13 @@ namespace layerboot::store {
 namespace {
 
 /// Worst first.
-enum class Rank { kNone, kCompatible, kOpen, kNamed };
+enum class Rank { kNone, kArtifact, kCompatible, kOpen, kNamed };
 
 /// `wanted` null: anything will do.
 Rank rank_of(const ManifestDescriptor& entry, const Platform* wanted) {
-  if (entry.is_artifact) return Rank::kNone;
+  if (entry.is_attestation) return Rank::kNone;
+  const bool fits = wanted == nullptr || !entry.platform || fit_of(*entry.platform, *wanted) != Fit::kNot;
+  if (!entry.artifact_type.empty()) return fits ? Rank::kArtifact : Rank::kNone;
   if (wanted == nullptr) return Rank::kNamed;
   if (!entry.platform) return Rank::kOpen;
   switch (fit_of(*entry.platform, *wanted)) {
@@ -53,18 +55,19 @@ class Search {
     if (nesting > kMaxIndexNesting)
       return fail(EINVAL, "indexes are nested deeper than the limit of ", kMaxIndexNesting);
     for (const ManifestDescriptor& entry : candidates) {
-      if (entry.platform && !entry.is_artifact) seen_.insert(platform_text(*entry.platform));
+      if (entry.platform && !entry.is_attestation && entry.artifact_type.empty())
+        seen_.insert(platform_text(*entry.platform));
     }
     only = only && candidates.size() == 1;
     std::optional<Found> best;
-    for (const Rank rank : {Rank::kNamed, Rank::kOpen, Rank::kCompatible}) {
+    for (const Rank rank : {Rank::kNamed, Rank::kOpen, Rank::kCompatible, Rank::kArtifact}) {
       for (const ManifestDescriptor& entry : candidates) {
         if (rank_of(entry, wanted_) != rank) continue;
         LB_ASSIGN(auto found, within(entry, rank, nesting, only));
         if (found && found->is_what_is_wanted()) return found;
         if (found && (!best || found->is_better_than(*best))) best = std::move(found);
       }
-      if (best && !best->only_compatible) break;
+      if (best && (!best->only_compatible || rank == Rank::kCompatible)) break;
     }
     return best;
   }
@@ -77,14 +80,16 @@ class Search {
   }
   /// Why a document could not be looked at.
   [[nodiscard]] const std::optional<Error>& first_error() const { return first_error_; }
+  /// Why what could be looked at is no image.
+  [[nodiscard]] const std::optional<Error>& no_image() const { return no_image_; }
 
  private:
   Result<std::optional<Found>> within(const ManifestDescriptor& entry, Rank rank, int nesting, bool only) {
     if (entry.kind == DocumentKind::kManifest) {
       // The only one is judged by who opens it, and says what is wrong with it.
       if (only) return Found{entry};
+      if (rank == Rank::kOpen || rank == Rank::kArtifact) return if_config_fits(entry);
       if (wanted_ == nullptr) return if_there(entry);
-      if (rank == Rank::kOpen) return if_config_fits(entry);
       return fitting(entry, *entry.platform);
     }
     LB_TRY(count_documents(1));
@@ -92,6 +97,9 @@ class Search {
     auto nested = text ? parse_index(*text, str_cat("index ", entry.digest.text()))
                        : Result<IndexDocument>(std::unexpected(text.error()));
     if (!nested) return passed_over(nested.error());
+    for (const auto& [name, why] : nested->others) {
+      if (!no_image_) no_image_ = Error{ENOTSUP, why};
+    }
     return among(nested->manifests, nesting + 1, only);
   }
 
@@ -107,7 +115,8 @@ class Search {
   /// One that is broken is no reason not to take another; somebody who interrupts wants none.
   Result<std::optional<Found>> passed_over(const Error& error) {
     if (error.code == EINTR) return std::unexpected(error);
-    if (!first_error_) first_error_ = error;
+    auto& first = error.code == ENOTSUP ? no_image_ : first_error_;
+    if (!first) first = error;
     return std::nullopt;
   }
 
@@ -123,6 +132,7 @@ class Search {
     LB_TRY(count_documents(2));
     const auto platform = platform_of(entry);
     if (!platform) return passed_over(platform.error());
+    if (wanted_ == nullptr) return Found{entry};
     if (fit_of(*platform, *wanted_) != Fit::kNot) return fitting(entry, *platform);
     seen_.insert(platform_text(*platform));
     return std::nullopt;
@@ -143,6 +153,7 @@ class Search {
   int documents_read_ = 0;
   std::set<std::string> seen_;
   std::optional<Error> first_error_;
+  std::optional<Error> no_image_;
 };
 
 Result<ManifestDescriptor> search_for(const Content& content,
@@ -154,8 +165,10 @@ Result<ManifestDescriptor> search_for(const Content& content,
   if (*found) return std::move((*found)->entry);
   // What could not be read is a better reason than what is not there.
   if (search.first_error()) return while_doing(*search.first_error(), what);
-  if (wanted == nullptr) return fail(ENOTSUP, what, " has no image in it");
   const std::string seen = search.seen();
+  if (search.no_image() && seen.empty())
+    return while_doing(*search.no_image(), what, " has no container image in it");
+  if (wanted == nullptr) return fail(ENOTSUP, what, " has no image in it");
   return fail(ENOTSUP, what, " has nothing for ", platform_text(*wanted),
               seen.empty() ? "" : "; it has:", seen, seen.empty() ? "" : " (--platform takes another's)");
 }

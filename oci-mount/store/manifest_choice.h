@@ -19,8 +19,9 @@ inline constexpr int kMaxIndexNesting = 8;
 /// Documents read to find one image.
 inline constexpr int kMaxDocumentsRead = 64;
 
-/// Follows nested indexes down to one manifest; artifacts and attestations are passed over, and of manifests
-/// that do not say for what they are, that of a config which does is taken. `what` begins errors ("image
+/// Follows nested indexes down to one manifest; attestations are passed over, what an entry calls an artifact
+/// is looked at last, and taken where its config is an image's, and of manifests that do not say for what
+/// they are, that of a config which does is taken. `what` begins errors ("image
 /// \"debian:12\""): ENOTSUP, with the platforms there are, when there is nothing for `wanted`; EINVAL past
 /// the limits above.
 Result<ManifestDescriptor> choose_manifest(const Content& content,

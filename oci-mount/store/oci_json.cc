@@ -109,14 +109,11 @@ bool is_old_docker_config(std::string_view type) {
 bool is_config(std::string_view type) { return type == kOciConfigType || type == kDockerConfig; }
 
 /// What goes along with an image in its index, and is none.
-Result<bool> is_artifact(const Json& descriptor, std::string_view what) {
-  LB_ASSIGN(const std::string type, string_member(descriptor, "artifactType", what));
+Result<bool> is_attestation(const Json& descriptor, std::string_view what) {
   const Json* const annotations = find_member(descriptor, "annotations");
-  std::string reference_type;
-  if (annotations != nullptr) {
-    LB_ASSIGN(reference_type, string_member(*annotations, "vnd.docker.reference.type", what));
-  }
-  return (!type.empty() && !is_config(type)) || reference_type == "attestation-manifest";
+  if (annotations == nullptr) return false;
+  LB_ASSIGN(const auto type, string_member(*annotations, "vnd.docker.reference.type", what));
+  return type == "attestation-manifest";
 }
 
 std::string name_in(const Json& descriptor, const char* annotation = "org.opencontainers.image.ref.name") {
@@ -159,7 +156,9 @@ Result<ManifestDescriptor> parse_index_entry(const Json& json, std::string_view 
   entry.digest = ref.digest;
   entry.size_bytes = ref.size_bytes;
   LB_ASSIGN(entry.platform, parse_platform(json, what));
-  LB_ASSIGN(entry.is_artifact, is_artifact(json, what));
+  LB_ASSIGN(entry.is_attestation, is_attestation(json, what));
+  LB_ASSIGN(entry.artifact_type, string_member(json, "artifactType", what));
+  if (is_config(entry.artifact_type)) entry.artifact_type.clear();
   return entry;
 }
 
@@ -175,8 +174,8 @@ Result<IndexDocument> parse_index(std::string_view text, std::string_view what) 
     auto entry = parse_index_entry(json, what);
     if (entry) {
       index.manifests.push_back(std::move(*entry));
-    } else if (std::string name = name_in(json); !name.empty()) {
-      index.others.emplace_back(std::move(name), entry.error().text);
+    } else {
+      index.others.emplace_back(name_in(json), entry.error().text);
     }
   }
   return index;
@@ -192,7 +191,7 @@ Result<ManifestDocument> parse_manifest(std::string_view text, std::string_view 
   const bool known = is_config(config_ref.media_type) ||
                      (own_type == kDockerManifest && is_old_docker_config(config_ref.media_type));
   if (!known) {
-    return fail(EINVAL, what, ": its config is of type \"", printable(config_ref.media_type),
+    return fail(ENOTSUP, what, ": its config is of type \"", printable(config_ref.media_type),
                 "\": this is an artifact, not a container image");
   }
   ManifestDocument manifest;

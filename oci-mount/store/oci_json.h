@@ -36,14 +36,15 @@ struct ManifestDescriptor {
   Digest digest;
   std::uint64_t size_bytes = 0;
   std::optional<Platform> platform;  // normalized
-  bool is_artifact = false;  // by its artifactType or BuildKit's annotation, though its type is a manifest's
-  std::string ref_name;      // annotation org.opencontainers.image.ref.name; may be empty
-  std::string full_name;     // io.containerd.image.name, by which that may be the tag alone; may be empty
+  bool is_attestation = false;       // by BuildKit's annotation, though its type is a manifest's
+  std::string artifact_type;         // as its entry says; "" where that is a config's: a hint
+  std::string ref_name;              // annotation org.opencontainers.image.ref.name; may be empty
+  std::string full_name;  // io.containerd.image.name, by which that may be the tag alone; may be empty
 };
 
 struct IndexDocument {
   std::vector<ManifestDescriptor> manifests;
-  /// Named entries that are no images, or none that is read: the name, and why.
+  /// Entries that are no images, or none that is read: the name, or "", and why.
   std::vector<std::pair<std::string, std::string>> others;
 };
 
@@ -73,7 +74,8 @@ struct ImageConfig {
   std::vector<Digest> diff_ids;            // lowest first
 };
 
-/// `what` names the document in errors, which are EINVAL and say what is wrong in it. Entries of an index
+/// `what` names the document in errors, which say what is wrong in it, and are EINVAL; ENOTSUP for a manifest
+/// that is an artifact's or has layers which are not read. Entries of an index
 /// that are neither manifest nor index (artifacts), or are broken, are left out: one bad entry is no reason
 /// not to give the others.
 Result<IndexDocument> parse_index(std::string_view text, std::string_view what);

@@ -166,6 +166,38 @@ TEST_F(IndexTest, ArtifactsArePassedOver) {
   EXPECT_NE(chosen({artifact}).find("an artifact"), std::string::npos);
 }
 
+TEST_F(IndexTest, AnArtifactTypeIsAHint) {
+  const std::string type = R"(,"artifactType":"application/vnd.example.app")";
+  EXPECT_EQ(chosen({image("a", type)}), "a");
+  EXPECT_EQ(chosen({image("a", host() + type), image("b", platform("s390x"))}), "a");
+  EXPECT_EQ(chosen({image("a", type, "s390x"), image("b", type)}), "b") << "their configs say for what";
+  EXPECT_EQ(chosen({image("a", host() + type), image("b")}), "b") << "what names nothing goes before";
+  const std::string none = chosen({image("a", platform("s390x") + type), image("b", platform("s390x"))});
+  EXPECT_NE(none.find("has nothing for linux/"), std::string::npos) << none;
+  builder_.config_type = "application/vnd.oci.empty.v1+json";
+  const std::string artifact = image("a", type);
+  const std::string only = chosen({artifact, artifact});
+  EXPECT_NE(only.find("has no container image in it"), std::string::npos) << only;
+  EXPECT_NE(only.find("this is an artifact"), std::string::npos) << only;
+  EXPECT_NE(chosen({artifact}).find("this is an artifact"), std::string::npos);
+  builder_.config_type = "application/vnd.oci.image.config.v1+json";
+  EXPECT_EQ(chosen({artifact, image("b", type)}), "b");
+  EXPECT_NE(chosen({artifact, image("c", platform("s390x"))}).find("it has: linux/s390x"), std::string::npos);
+  test::write_text(layout() / "index.json", list({artifact, image("b")}));
+  EXPECT_EQ(name_of(open_image(str_cat("oci:", layout().string()), dirs_, {.or_other = true})), "b");
+}
+
+TEST_F(IndexTest, WhatIsOfNoKnownTypeIsNamed) {
+  const std::string unknown = str_cat(R"({"mediaType":"application/vnd.example.x","digest":")",
+                                      builder_.add_blob("{}"), R"(","size":2})");
+  test::write_text(layout() / "index.json", list({unknown}));
+  expect_error(open(), {"can't be read", "it is of type application/vnd.example.x"});
+  const std::string nested_only = chosen({unknown, unknown});
+  EXPECT_NE(nested_only.find("has no container image in it: it is of type application/vnd.example.x"),
+            std::string::npos)
+      << nested_only;
+}
+
 TEST_F(IndexTest, NestedOnesAreLookedThroughInTheirOrder) {
   const std::string other = image("c", platform("s390x"));
   EXPECT_EQ(chosen({nested({other}), nested({other, image("a", host())}), image("b", "", "s390x")}), "a");
