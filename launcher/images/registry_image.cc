@@ -80,10 +80,9 @@ class RegistryContent final : public store::Content {
 };
 
 /// That a manifest which was not chosen by its platform is for the one that is wanted.
-Result<void> check_platform(const std::string& text, const Platform& wanted) {
-  LB_ASSIGN(const auto config, store::parse_config(text, "its config"));
-  if (store::fit_of(config.platform, wanted) != store::Fit::kNot) return {};
-  const std::string has = printable(platform_text(config.platform));
+Result<void> check_platform(const Platform& platform, const Platform& wanted) {
+  if (store::fit_of(platform, wanted) != store::Fit::kNot) return {};
+  const std::string has = printable(platform_text(platform));
   return fail(ENOTSUP, "it is for ", has, ", not for ", platform_text(wanted), "; --platform ", has,
               " fetches it all the same");
 }
@@ -117,7 +116,10 @@ Result<RegistryImage> look_up_in_registry(const ImageName& name, const Platform&
   LB_ASSIGN(const std::string config,
             content.read_document(image.manifest->config, image.manifest->config_size_bytes,
                                   store::kMaxManifestJsonBytes, "config"));
-  LB_TRY(check_platform(config, platform));
+  LB_ASSIGN(const auto parsed, store::parse_config(config, "its config"));
+  const Platform& is_for = store::platform_of_image(chosen.platform, parsed.platform);
+  LB_TRY(check_platform(is_for, platform));
+  if (is_for != parsed.platform) image.said_platform = is_for;
   return image;
 }
 

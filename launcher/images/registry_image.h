@@ -18,6 +18,8 @@ struct RegistryImage {
       digest;  // what the registry has under the name: of the manifest, or of the index it was chosen from
   /// None of a manifest of the oldest kind (schema 1), which skopeo converts when it fetches it.
   std::optional<store::ManifestDocument> manifest;
+  /// What its index says that it is for, where its config says something else.
+  std::optional<store::Platform> said_platform = {};
 };
 
 /// Asks the registry for the image for `platform`, which is chosen as open_image() does it

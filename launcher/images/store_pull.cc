@@ -118,9 +118,19 @@ bool is_known_and_whole(const fs::path& store, const std::string& name, const Re
   if (!entries) return false;
   return std::ranges::any_of(*entries, [&](const IndexEntry& entry) {
     // The index alone does not tell which of its images it is.
-    return entry.name == name && entry.registry_digest == found.digest && entry.source == found.source &&
-           look_at_image(store, entry).problem.empty();
+    if (entry.name != name || entry.registry_digest != found.digest || entry.source != found.source)
+      return false;
+    const StoredImage image = look_at_image(store, entry);
+    return image.problem.empty() && (!found.said_platform || image.platform == *found.said_platform);
   });
+}
+
+/// Without its index nobody would know.
+void note_platform(Json& descriptor, const std::optional<store::Platform>& said) {
+  if (!said) return;
+  Json platform = {{"os", said->os}, {"architecture", said->architecture}};
+  if (!said->variant.empty()) platform["variant"] = said->variant;
+  descriptor["platform"] = std::move(platform);
 }
 
 void say_what_was_wrong(const std::vector<BlobFinding>& findings) {
@@ -151,7 +161,8 @@ Result<void> pull_from_registry(const fs::path& store, const PullSource& source,
                   .platform = found.manifest ? std::optional<store::Platform>() : platform,
                   .total_bytes = found.manifest ? bytes_to_fetch(*found.manifest, findings) : 0,
                   .label = options.show_progress ? str_cat("pulling ", source.stored_name) : ""};
-  LB_ASSIGN(const Json descriptor, carry_out(copy, options.tls_verify));
+  LB_ASSIGN(Json descriptor, carry_out(copy, options.tls_verify));
+  note_platform(descriptor, found.said_platform);
   say_what_was_wrong(findings);
   LB_TRY(sync_store(store));
   return put_entry(store, descriptor,

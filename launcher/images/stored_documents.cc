@@ -140,7 +140,7 @@ class Judge {
       count_layers(*text);
       return say(ImageState::kUnusable, manifest.error().describe());
     }
-    look_at_image(*manifest);
+    look_at_image(*manifest, entry.platform);
   }
 
   /// Of what is no image.
@@ -150,7 +150,7 @@ class Judge {
     if (layers != nullptr && layers->is_array()) found_.layer_count = layers->size();
   }
 
-  void look_at_image(const store::ManifestDocument& manifest) {
+  void look_at_image(const store::ManifestDocument& manifest, const std::optional<store::Platform>& said) {
     found_.layer_count = manifest.layers.size();
     for (const auto& layer : manifest.layers)
       found_.layers.push_back({layer.digest.text(), layer.size_bytes});
@@ -162,7 +162,7 @@ class Judge {
     if (json) found_.created = text_member(*json, "created");
     const auto config = store::parse_config(*config_text, "its config");
     if (!config) return say(ImageState::kUnusable, config.error().describe());
-    found_.platform = config->platform;
+    found_.platform = store::platform_of_image(said, config->platform);
     for (const auto& layer : manifest.layers) {
       struct stat st{};
       const bool there = ::stat(blob_path(store_, layer.digest).c_str(), &st) == 0;
@@ -172,6 +172,7 @@ class Judge {
     }
     store::Image image;
     image.config = *config;
+    image.config.platform = found_.platform;
     const auto fits = store::check_config(image, manifest.layers.size(), {});
     if (!fits && fits.error().code == ENOTSUP) {
       found_.state = ImageState::kOtherPlatform;

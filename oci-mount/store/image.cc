@@ -3,9 +3,12 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <mutex>
+#include <set>
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/log.h"
 #include "oci-mount/base/printable.h"
 #include "oci-mount/store/containerd.h"
 #include "oci-mount/store/content.h"
@@ -100,6 +103,22 @@ Result<std::vector<ManifestDescriptor>> choose_by_name(const IndexDocument& inde
               reference.in_store ? "" : "; name one as oci:DIR:TAG or oci-archive:FILE:TAG");
 }
 
+/// What is for another platform than its index says is mislabelled on one of the two sides.
+void take_word_of_index(const ManifestDescriptor& chosen, Image& image) {
+  Platform& own = image.config.platform;
+  const Platform& platform = platform_of_image(chosen.platform, own);
+  if (platform == own) return;
+  static std::mutex mutex;
+  static std::set<std::string> told;
+  const std::lock_guard lock(mutex);
+  if (told.insert(chosen.digest.text()).second) {
+    log_warn("image \"", image.reference, "\" is for ", printable(platform_text(platform)),
+             " by its index, but for ", printable(platform_text(own)),
+             " by its config: it is taken for what the index says");
+  }
+  own = platform;
+}
+
 Result<Image> assemble(const Content& content, const ManifestDescriptor& chosen, const Reference& reference,
                        const ImageOptions& options) {
   LB_ASSIGN(const std::string manifest_text,
@@ -115,6 +134,7 @@ Result<Image> assemble(const Content& content, const ManifestDescriptor& chosen,
   image.lease = std::move(*lease);
   LB_ASSIGN(image.config, parse_config(config_text, str_cat("config ", manifest.config.text())));
   image.config_text = config_text;
+  take_word_of_index(chosen, image);
   LB_TRY(check_config(image, manifest.layers.size(), options));
   for (std::size_t i = 0; i < manifest.layers.size(); ++i) {
     const LayerDescriptor& from = manifest.layers[i];

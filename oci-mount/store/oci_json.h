@@ -62,7 +62,7 @@ struct ManifestDocument {
 };
 
 struct ImageConfig {
-  Platform platform;  // normalized
+  Platform platform;  // normalized; of an opened Image what its index says goes before it
   std::vector<std::string> env;
   std::vector<std::string> entrypoint;
   std::vector<std::string> cmd;

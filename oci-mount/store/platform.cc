@@ -130,6 +130,12 @@ unsigned distance_of(const Platform& platform, const Platform& wanted) {
   return 1 + (*level <= *wanted_level ? *wanted_level - *level : kHigher + *level - *wanted_level);
 }
 
+const Platform& platform_of_image(const std::optional<Platform>& said, const Platform& has) {
+  const auto agree = [](const std::string& a, const std::string& b) { return b.empty() || a == b; };
+  if (!said || said->os.empty() || said->architecture.empty()) return has;
+  return agree(said->os, has.os) && agree(said->architecture, has.architecture) ? has : *said;
+}
+
 std::string_view host_architecture() {
 #if defined(__x86_64__)
   return "amd64";

@@ -4,6 +4,7 @@
 // the other names that writers use.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -40,6 +41,10 @@ enum class Fit { kNot, kCompatible, kYes };
 /// Which of those that fit is the best one: the least. 0 is for just what is wanted; then come lower
 /// variants, the nearest first, and then higher ones.
 [[nodiscard]] unsigned distance_of(const Platform& platform, const Platform& wanted);
+
+/// What an image is for, of which an index says `said` and its config `has`: whoever chooses in an index goes
+/// by its word, where it names system and architecture.
+[[nodiscard]] const Platform& platform_of_image(const std::optional<Platform>& said, const Platform& has);
 
 /// This machine's architecture in OCI's words (amd64, arm64).
 [[nodiscard]] std::string_view host_architecture();

@@ -168,6 +168,27 @@ TEST_F(PullTest, OfAnIndexThatSaysNothingTheConfigsSay) {
   EXPECT_EQ(again.exit_code, 0) << "with documents that the store has: " << again.err;
 }
 
+/// As builders of arm64's images leave it that do not set the config.
+TEST_F(PullTest, WhatAnIndexSaysOfAnImageIsKept) {
+  ImageBuilder image(dir_ / "mislabelled");
+  image.architecture = kHost;
+  image.add_gzip_layer(TarBuilder().file("own", "foreign").finish()).write("made");
+  push_index(image, {{image.last_descriptor, kForeign}}, "mislabelled");
+  for (int round = 0; round < 2; ++round) {
+    const Outcome none = layerboot({"pull", "-q", "--tls-verify=false", name("mislabelled")});
+    EXPECT_EQ(none.exit_code, 1);
+    EXPECT_NE(none.err.find("it has: linux/" + kForeign), std::string::npos) << none.err;
+    const Outcome pulled = layerboot(
+        {"pull", "-q", "--tls-verify=false", "--platform", "linux/" + kForeign, name("mislabelled")});
+    ASSERT_EQ(pulled.exit_code, 0) << pulled.err;
+    EXPECT_EQ(platform_of(layerboot({"images", "--json"}), name("mislabelled")), "linux/" + kForeign);
+  }
+  const Outcome read = run_program({"env", "XDG_DATA_HOME=" + (dir_ / "data").string(), LAYERBOOT_OCI_MOUNT,
+                                    "cat", "--platform", "linux/" + kForeign, name("mislabelled"), "own"},
+                                   dir_ / "cache");
+  EXPECT_EQ(read.out, "foreign") << read.err;
+}
+
 TEST_F(PullTest, WhatThisMachineRunsTooIsTaken) {
   if (kHost != "amd64") GTEST_SKIP() << "386 is what amd64 runs, too";
   push_for_several("old", {"386"});

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "oci-mount/base/str_cat.h"
@@ -38,13 +39,31 @@ class StoreFixture : public testing::Test {
   void push_for_several(const std::string& tag, const std::vector<std::string>& architectures,
                         bool labels = true) {
     ImageBuilder image(dir_ / ("several-" + tag));
-    std::string entries;
+    std::vector<std::pair<std::string, std::string>> entries;
     for (const std::string& architecture : architectures) {
       image.layers.clear();
       image.architecture = architecture;
       image.add_gzip_layer(TarBuilder().file("own", architecture).finish()).write(architecture);
-      std::string entry = image.last_descriptor;
-      if (labels)
+      entries.emplace_back(image.last_descriptor, labels ? architecture : "");
+    }
+    push_index(image, entries, tag);
+  }
+  /// An index of these: a descriptor, and for which architecture its entry says that it is; "": nothing.
+  void push_index(ImageBuilder& image, const std::vector<std::pair<std::string, std::string>>& described,
+                  const std::string& tag) {
+    write_index(image, described);
+    const Outcome pushed =
+        run_program({"skopeo", "copy", "--quiet", "--all", "--dest-tls-verify=false",
+                     "oci:" + image.layout().string() + ":latest", "docker://" + name(tag)},
+                    dir_ / "cache");
+    ASSERT_EQ(pushed.exit_code, 0) << pushed.err;
+  }
+  /// The same, as "latest" of the layout.
+  static void write_index(ImageBuilder& image,
+                          const std::vector<std::pair<std::string, std::string>>& described) {
+    std::string entries;
+    for (auto [entry, architecture] : described) {
+      if (!architecture.empty())
         entry.insert(entry.size() - 1,
                      str_cat(R"(,"platform":{"os":"linux","architecture":")", architecture, R"("})"));
       entries += str_cat(entries.empty() ? "" : ",", entry);
@@ -55,11 +74,6 @@ class StoreFixture : public testing::Test {
     image.add_to_index(str_cat(R"({"mediaType":"application/vnd.oci.image.index.v1+json","digest":")",
                                image.add_blob(index), R"(","size":)", index.size(),
                                R"(,"annotations":{"org.opencontainers.image.ref.name":"latest"}})"));
-    const Outcome pushed =
-        run_program({"skopeo", "copy", "--quiet", "--all", "--dest-tls-verify=false",
-                     "oci:" + image.layout().string() + ":latest", "docker://" + name(tag)},
-                    dir_ / "cache");
-    ASSERT_EQ(pushed.exit_code, 0) << pushed.err;
   }
   std::string name(const std::string& tag) const { return name(tag, registry_.port()); }
   static std::string name(const std::string& tag, int port) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/store/manifest_choice.h"
 #include "tests/support/image_builder.h"
@@ -185,6 +187,25 @@ TEST_F(IndexTest, AnArtifactTypeIsAHint) {
   EXPECT_NE(chosen({artifact, image("c", platform("s390x"))}).find("it has: linux/s390x"), std::string::npos);
   test::write_text(layout() / "index.json", list({artifact, image("b")}));
   EXPECT_EQ(name_of(open_image(str_cat("oci:", layout().string()), dirs_, {.or_other = true})), "b");
+}
+
+TEST_F(IndexTest, TheIndexsWordGoesBeforeTheConfigs) {
+  const std::string other = host_architecture() == "amd64" ? "arm64" : "amd64";
+  test::write_text(layout() / "index.json",
+                   list({nested({image("a", host(), other), image("b", platform("s390x"))})}));
+  testing::internal::CaptureStderr();
+  const auto mislabelled = open();
+  EXPECT_TRUE(open());
+  const std::string said = testing::internal::GetCapturedStderr();
+  ASSERT_TRUE(mislabelled) << mislabelled.error().text;
+  EXPECT_EQ(name_of(mislabelled), "a");
+  EXPECT_EQ(mislabelled->config.platform, host_platform());
+  EXPECT_NE(said.find("its config: it is taken for what the index says"), std::string::npos) << said;
+  EXPECT_EQ(std::ranges::count(said, '\n'), 1) << said;
+  const auto foreign = open_image(reference(), dirs_, {.platform = {"linux", "s390x", {}}});
+  ASSERT_TRUE(foreign) << foreign.error().text;
+  EXPECT_EQ(foreign->config.platform.architecture, "s390x");
+  EXPECT_EQ(chosen({image("a", R"(,"platform":{"os":"linux"})", other), image("b", host(), other)}), "b");
 }
 
 TEST_F(IndexTest, WhatIsOfNoKnownTypeIsNamed) {

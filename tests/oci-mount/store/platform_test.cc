@@ -69,6 +69,18 @@ TEST(Platform, TheNearestIsTheBest) {
   in_order({"linux", "riscv64", "rva23"}, {"rva23", ""});
 }
 
+TEST(Platform, WhatAnIndexSaysCounts) {
+  const Platform amd64{"linux", "amd64", ""};
+  const Platform arm64{"linux", "arm64", ""};
+  EXPECT_EQ(platform_of_image(amd64, arm64), amd64);
+  EXPECT_EQ(platform_of_image(amd64, {"windows", "amd64", ""}), amd64);
+  EXPECT_EQ(platform_of_image(std::nullopt, arm64), arm64);
+  EXPECT_EQ(platform_of_image(Platform{"linux", "", ""}, arm64), arm64);
+  const Platform v3{"linux", "amd64", "v3"};
+  EXPECT_EQ(platform_of_image(amd64, v3), v3) << "they agree";
+  EXPECT_EQ(platform_of_image(v3, amd64), amd64);
+}
+
 TEST(Platform, IsReadAsOsAndArchitecture) {
   EXPECT_EQ(platform_text(*parse_platform("linux/aarch64")), "linux/arm64");
   EXPECT_EQ(platform_text(*parse_platform("linux/arm/v7")), "linux/arm/v7");
