@@ -1,5 +1,6 @@
 #include "oci-mount/store/oci_json.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -16,24 +17,25 @@ constexpr std::string_view kDockerIndex = "application/vnd.docker.distribution.m
 constexpr std::string_view kDockerManifest = "application/vnd.docker.distribution.manifest.v2+json";
 constexpr std::string_view kDockerConfig = "application/vnd.docker.container.image.v1+json";
 
-struct LayerType {
-  std::string_view media_type;
-  Compression compression;
-};
-constexpr std::array kLayerTypes{
-    LayerType{"application/vnd.oci.image.layer.v1.tar", Compression::kNone},
-    LayerType{"application/vnd.oci.image.layer.v1.tar+gzip", Compression::kGzip},
-    LayerType{"application/vnd.oci.image.layer.v1.tar+zstd", Compression::kZstd},
-    LayerType{"application/vnd.docker.image.rootfs.diff.tar", Compression::kNone},
-    LayerType{"application/vnd.docker.image.rootfs.diff.tar.gzip", Compression::kGzip},
-    LayerType{"application/vnd.docker.image.rootfs.diff.tar.zstd", Compression::kZstd},
+/// What layers' media types begin with; what stands behind that ("+gzip", ".zstd") is a hint.
+constexpr std::array<std::string_view, 6> kLayerTypes = {
+    "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.docker.image.rootfs.diff",
+    "application/vnd.docker.container.image.rootfs.diff+x-gtar",
+    "application/x-tar",
     // Foreign ones are as good as others where their blob is there.
-    LayerType{"application/vnd.oci.image.layer.nondistributable.v1.tar", Compression::kNone},
-    LayerType{"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", Compression::kGzip},
-    LayerType{"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", Compression::kZstd},
-    LayerType{"application/vnd.docker.image.rootfs.foreign.diff.tar", Compression::kNone},
-    LayerType{"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", Compression::kGzip},
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff",
 };
+
+/// By what stands behind.
+Compression hinted_compression(std::string_view media_type) {
+  for (const Compression one :
+       {Compression::kGzip, Compression::kZstd, Compression::kXz, Compression::kBzip2}) {
+    if (media_type.contains(compression_name(one))) return one;
+  }
+  return Compression::kNone;
+}
 
 struct BlobRef {
   std::string media_type;
@@ -77,17 +79,16 @@ Result<void> check_kind(const Json& document, DocumentKind kind, std::string_vie
 
 Result<LayerDescriptor> parse_layer(const Json& json, std::string_view what) {
   LB_ASSIGN(const BlobRef ref, parse_descriptor(json, what));
-  for (const LayerType& type : kLayerTypes) {
-    if (ref.media_type == type.media_type) {
-      return LayerDescriptor{ref.media_type, type.compression, ref.digest, ref.size_bytes};
-    }
-  }
-  if (ref.media_type.find("+encrypted") != std::string::npos) {
+  if (ref.media_type.contains("+encrypted")) {
     return fail(ENOTSUP, what, ": layer ", ref.digest.text(),
                 " is encrypted: decrypt the image first (skopeo copy)");
   }
+  const bool known = std::ranges::any_of(
+      kLayerTypes, [&](std::string_view begin) { return ref.media_type.starts_with(begin); });
+  if (known)
+    return LayerDescriptor{ref.media_type, hinted_compression(ref.media_type), ref.digest, ref.size_bytes};
   return fail(ENOTSUP, what, ": layer ", ref.digest.text(), " has the unknown type \"",
-              printable(ref.media_type), "\"; tar, tar+gzip and tar+zstd are known");
+              printable(ref.media_type), "\", which is no tar's");
 }
 
 Result<std::optional<Platform>> parse_platform(const Json& descriptor, std::string_view what) {

@@ -171,7 +171,8 @@ TEST_F(MountSourcesTest, LayersOfXzAndBzip2) {
   for (const auto& layer : manifest["layers"]) {
     const std::string digest = layer["digest"];
     const std::string tar = read_text(dir_ / "plain" / digest.substr(digest.find(':') + 1));
-    image.add_layer({type, image.layers.empty() ? xz(tar) : bzip2(tar), sha256_text(tar)});
+    const bool first = image.layers.empty();
+    image.add_layer({type + (first ? "+xz" : "+bzip2"), first ? xz(tar) : bzip2(tar), sha256_text(tar)});
   }
   image.write("v1");
   try_source({str_cat("oci:", path("streams"), ":v1"), dir_ / "streams/blobs", 2, true});
