@@ -111,7 +111,7 @@ Result<bool> verify_image(const StateDirs& dirs, const IndexEntry& entry, const 
     return true;
   }
   if (!options.repair) return false;
-  LB_TRY(repair_image(dirs.store(), image, findings,
+  LB_TRY(repair_image(dirs, image, findings,
                       {.reference = {},
                        .name = {},
                        .platform = {},
@@ -132,7 +132,7 @@ SupplyOptions supply_options(const Options& options) {
 
 Result<void> pull(const StateDirs& dirs, const PullOptions& options) {
   LB_TRY(check_notation(options.reference, Wanted::kToPull));
-  LB_ASSIGN(const std::string name, pull_image(dirs.store(), options));
+  LB_ASSIGN(const std::string name, pull_image(dirs, options));
   std::printf("%s\n", name.c_str());
   return {};
 }

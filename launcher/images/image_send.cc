@@ -178,21 +178,6 @@ Result<ArchiveContents> look_into(const fs::path& file, const fs::path& cache) {
   return contents;
 }
 
-/// For which platform an image is to be taken out of an archive.
-struct Taken {
-  std::string platform;      // what skopeo is to be told where an index leads to it; empty: this machine's
-  bool any_platform = true;  // false where one for this machine is known to be there
-};
-
-Taken taken_from(const StateDirs& dirs, const std::string& reference) {
-  if (!reference.starts_with("oci-archive:")) return {};
-  const auto image = store::open_image(reference, dirs, {.or_other = true});
-  if (!image || image->config.platform.os.empty() || image->config.platform.architecture.empty()) return {};
-  if (store::fit_of(image->config.platform, store::host_platform()) == store::Fit::kYes)
-    return {.platform = {}, .any_platform = false};
-  return {.platform = store::platform_text(image->config.platform)};
-}
-
 /// Standard input, or a file under another name. Gives `to`.
 Result<fs::path> bring_in(const fs::path& from, const fs::path& to) {
   if (!from.empty()) {
@@ -209,12 +194,12 @@ Result<fs::path> bring_in(const fs::path& from, const fs::path& to) {
 }
 
 /// With the digest that it has where that can be: not of Docker's manifests, which the store has converted.
-Result<std::string> take_in(const fs::path& store, PullOptions pull) {
+Result<std::string> take_in(const StateDirs& dirs, PullOptions pull) {
   pull.keeps_digest = pull.reference.starts_with("oci-archive:");
-  auto taken = pull_image(store, pull);
+  auto taken = pull_image(dirs, pull);
   if (taken || !pull.keeps_digest || taken.error().code == EINTR) return taken;
   pull.keeps_digest = false;
-  return pull_image(store, pull);
+  return pull_image(dirs, pull);
 }
 
 }  // namespace
@@ -321,10 +306,8 @@ Result<std::vector<std::string>> load_images(const StateDirs& dirs, const LoadOp
     pull.name = options.name.empty() ? image.name : options.name;
     pull.show_progress = options.show_progress;
     pull.keep_source = false;
-    const Taken taken = taken_from(dirs, image.reference);
-    pull.platform = taken.platform;
-    pull.any_platform = taken.any_platform;
-    LB_ASSIGN(loaded.emplace_back(), take_in(dirs.store(), pull));
+    pull.any_platform = true;
+    LB_ASSIGN(loaded.emplace_back(), take_in(dirs, pull));
   }
   return loaded;
 }

@@ -40,11 +40,11 @@ std::optional<std::string> made_here(const StateDirs& dirs, const std::string& r
 }
 
 Result<std::string> fetch(const StateDirs& dirs, const std::string& reference, const SupplyOptions& options) {
-  auto pulled = pull_image(dirs.store(), {.reference = reference,
-                                          .name = {},
-                                          .platform = options.platform,
-                                          .tls_verify = options.tls_verify,
-                                          .show_progress = options.show_progress});
+  auto pulled = pull_image(dirs, {.reference = reference,
+                                  .name = {},
+                                  .platform = options.platform,
+                                  .tls_verify = options.tls_verify,
+                                  .show_progress = options.show_progress});
   if (pulled || pulled.error().code == EINTR) return pulled;
   return fail(pulled.error().code, pulled.error().text, near_ones(dirs, reference));
 }
@@ -112,7 +112,7 @@ Result<void> make_whole(const StateDirs& dirs, const StoredImage& image, const S
   if (!is_of_its_registry(image)) return std::unexpected(not_whole(image));
   log_info(what_is_wrong(image), ": fetching it again");
   LB_ASSIGN(const auto findings, check_image(dirs.store(), image, options.show_progress));
-  const auto repaired = repair_image(dirs.store(), image, findings,
+  const auto repaired = repair_image(dirs, image, findings,
                                      {.reference = {},
                                       .name = {},
                                       .platform = {},

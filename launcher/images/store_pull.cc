@@ -11,6 +11,7 @@
 
 #include "launcher/host/run_tool.h"
 #include "launcher/host/staging_directory.h"
+#include "launcher/images/local_source.h"
 #include "launcher/images/pull_source.h"
 #include "launcher/images/registry_image.h"
 #include "launcher/images/skopeo.h"
@@ -206,18 +207,23 @@ Result<void> adopt_blobs(const fs::path& staging, const fs::path& store) {
 }
 
 /// From this machine: into a layout of its own first, as a look costs as much as the copy.
-Result<void> take_in(const fs::path& store, const PullSource& source, const PullOptions& options,
+Result<void> take_in(const StateDirs& dirs, const PullSource& source, const PullOptions& options,
                      const std::optional<store::Platform>& platform) {
+  const fs::path store = dirs.store();
   LB_ASSIGN(const StagingDirectory staging, StagingDirectory::create(store / "pull"));
+  LB_ASSIGN(const LocalSource local,
+            prepare_source(dirs, source.text, {.platform = platform, .or_other = options.any_platform},
+                           staging.path()));
   const Copy copy{.store = store,
                   .staging = staging.path(),
-                  .source = source.text,
+                  .source = local.text,
                   .into_store = false,
                   .keeps_digest = options.keeps_digest,
                   .platform = platform,
                   .total_bytes = 0,
                   .label = options.show_progress ? str_cat("taking in ", source.stored_name) : ""};
-  LB_ASSIGN(const Json descriptor, carry_out(copy, true));
+  LB_ASSIGN(Json descriptor, carry_out(copy, true));
+  note_platform(descriptor, local.said_platform);
   std::optional<store::Platform> wanted = platform;
   if (!wanted && !options.any_platform) wanted = store::host_platform();
   LB_TRY(check_staged(staging.path(), descriptor, wanted));
@@ -257,7 +263,8 @@ Result<std::string> adopt_layout(const fs::path& store, const fs::path& layout,
   return store::string_member(descriptor, "digest", "the new image");
 }
 
-Result<std::string> pull_image(const fs::path& store, const PullOptions& options) {
+Result<std::string> pull_image(const StateDirs& dirs, const PullOptions& options) {
+  const fs::path store = dirs.store();
   LB_ASSIGN(PullSource source, parse_pull_source(options.reference, options.name));
   std::optional<store::Platform> platform;
   if (!options.platform.empty()) {
@@ -267,7 +274,7 @@ Result<std::string> pull_image(const fs::path& store, const PullOptions& options
   LB_ASSIGN(const StoreLock lock, StoreLock::acquire(store));
   LB_TRY(remove_leftovers(store));
   const auto pulled = source.registry_name ? pull_from_registry(store, source, options, platform)
-                                           : take_in(store, source, options, platform);
+                                           : take_in(dirs, source, options, platform);
   // Of one that was killed before, and was not quite dead then.
   if (const auto cleaned = remove_leftovers(store); !cleaned) log_warn(cleaned.error().describe());
   if (pulled) return source.stored_name;
@@ -283,8 +290,9 @@ Result<std::vector<BlobFinding>> check_image(const fs::path& store, const Stored
       show_progress ? str_cat("checking ", image.name.empty() ? image.digest : image.name) : "");
 }
 
-Result<void> repair_image(const fs::path& store, const StoredImage& image,
+Result<void> repair_image(const StateDirs& dirs, const StoredImage& image,
                           const std::vector<BlobFinding>& findings, const PullOptions& options) {
+  const fs::path store = dirs.store();
   std::string source = image.source;
   if (source.empty()) {
     const auto name = parse_image_name(image.name);
@@ -298,10 +306,14 @@ Result<void> repair_image(const fs::path& store, const StoredImage& image,
   LB_ASSIGN(const StoreLock lock, StoreLock::acquire(store));
   LB_TRY(remove_leftovers(store));
   LB_ASSIGN(const StagingDirectory staging, StagingDirectory::create(store / "pull"));
+  LocalChoice choice{.platform = {}, .or_other = true};
+  if (!image.platform.architecture.empty()) choice.platform = image.platform;
+  const auto local = prepare_source(dirs, source, choice, staging.path());
+  if (!local) return while_doing(local.error(), "cannot fetch ", source, " again");
   LB_ASSIGN(const SetAside aside, SetAside::move(store, findings, staging.path()));
   const Copy copy{.store = store,
                   .staging = staging.path(),
-                  .source = source,
+                  .source = local->text,
                   .into_store = true,
                   .platform = {},
                   .total_bytes = 0,

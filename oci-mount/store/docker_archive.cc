@@ -89,18 +89,22 @@ Result<std::vector<DockerImage>> parse_docker_manifest(std::string_view text, st
   return images;
 }
 
-Result<Image> open_docker_archive(const OpenedArchive& opened, const Reference& reference,
-                                  const ImageOptions& options, const std::filesystem::path& digest_cache) {
-  const auto& archive = opened.tar;
-  const std::string what = str_cat("manifest.json of ", reference.layout.string());
-  auto text = archive->read("manifest.json", kMaxManifestJsonBytes);
+Result<std::vector<DockerImage>> read_docker_manifest(const OpenedArchive& opened,
+                                                      const Reference& reference) {
+  auto text = opened.tar->read("manifest.json", kMaxManifestJsonBytes);
   if (!text && text.error().code == ENOENT) {
     return fail(
         ENOENT, "no image \"", reference.text, "\": ", reference.layout.string(),
         " has no manifest.json, so it is not of docker save; for an OCI archive name oci-archive:FILE");
   }
   if (!text) return std::unexpected(text.error());
-  LB_ASSIGN(const auto images, parse_docker_manifest(*text, what));
+  return parse_docker_manifest(*text, str_cat("manifest.json of ", reference.layout.string()));
+}
+
+Result<Image> open_docker_archive(const OpenedArchive& opened, const Reference& reference,
+                                  const ImageOptions& options, const std::filesystem::path& digest_cache) {
+  const auto& archive = opened.tar;
+  LB_ASSIGN(const auto images, read_docker_manifest(opened, reference));
   LB_ASSIGN(const DockerImage chosen, choose(images, reference));
   LB_ASSIGN(const std::string config, archive->read(chosen.config, kMaxManifestJsonBytes));
   Image image;

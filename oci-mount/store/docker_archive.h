@@ -31,6 +31,10 @@ struct DockerImage {
 /// Pure. Errors are EINVAL and begin with `what`.
 Result<std::vector<DockerImage>> parse_docker_manifest(std::string_view text, std::string_view what);
 
+/// What its manifest.json lists. ENOENT, with what to do, where it has none.
+Result<std::vector<DockerImage>> read_docker_manifest(const OpenedArchive& opened,
+                                                      const Reference& reference);
+
 /// The image of that archive which `reference` names, or the only one. A plain layer goes by its DiffID,
 /// which is checked when it is indexed; a compressed one, which has no digest there, is hashed here once: the
 /// digest is kept in `digest_cache`.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "oci-mount/store/platform.h"
 #include "tests/process/store_fixture.h"
 #include "tests/support/fake_docker.h"
 
@@ -233,13 +234,50 @@ TEST_F(ImageSupplyTest, AnArchiveNeedsNoTag) {
       EXPECT_TRUE(failed_for_want_of_a_kernel(ran)) << ran.err;
       const Outcome shown = layerboot({"inspect", image});
       EXPECT_EQ(shown.exit_code, 0) << shown.err;
-      if (path != file) continue;  // skopeo takes no compressed OCI archive
       const Outcome pulled = layerboot({"pull", "-q", image, kind});
       EXPECT_EQ(pulled.out, str_cat("docker.io/library/", kind, ":latest\n")) << pulled.err;
       EXPECT_EQ(cat(kind, "own").out, "1");
     }
   }
   expect_says(run({"docker-archive:" + (dir_ / "none.tar").string()}), {"none.tar"});
+}
+
+/// Of which skopeo knows no nested ones, and takes the first entry whose platform is not said.
+TEST_F(ImageSupplyTest, OfAFilesIndexTheSameImageIsTakenAsOfARegistrys) {
+  ImageBuilder image(dir_ / "layout");
+  std::vector<std::pair<std::string, std::string>> entries;
+  for (const std::string architecture : {"riscv64", "s390x", "amd64", "arm64"}) {
+    image.layers.clear();
+    image.architecture = architecture;
+    image.add_gzip_layer(TarBuilder().file("own", architecture).finish()).write(architecture);
+    entries.emplace_back(image.last_descriptor, "");
+  }
+  const std::string inner =
+      str_cat(R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[)",
+              entries[1].first, ",", entries[2].first, ",", entries[3].first, "]}");
+  write_index(image, {entries[0],
+                      {str_cat(R"({"mediaType":"application/vnd.oci.image.index.v1+json","digest":")",
+                               image.add_blob(inner), R"(","size":)", inner.size(), "}"),
+                       ""}});
+  const auto layout = (dir_ / "layout").string();
+  const auto archive = (dir_ / "oci.tar").string();
+  ASSERT_EQ(run_program({"tar", "-C", layout, "-cf", archive, "."}, dir_ / "cache").exit_code, 0);
+  write_text(archive + ".gz", gzip(read_text(archive)));
+  const auto pull = [&](const std::string& source, const std::vector<std::string>& more) {
+    std::vector<std::string> words{"pull", "-q", source, "taken"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Outcome pulled = layerboot(words);
+    EXPECT_EQ(pulled.exit_code, 0) << source << pulled.err;
+    const auto list = nlohmann::json::parse(layerboot({"images", "--json"}).out, nullptr, false);
+    return list.back()["platform"].get<std::string>();
+  };
+  for (const std::string& source : {"oci:" + layout + ":latest", "oci-archive:" + archive + ":latest",
+                                    "oci-archive:" + archive + ".gz:latest"}) {
+    EXPECT_EQ(pull(source, {}), str_cat("linux/", store::host_architecture())) << source;
+    EXPECT_EQ(pull(source, {"--platform", "linux/s390x"}), "linux/s390x") << source;
+    expect_says(layerboot({"pull", "-q", "--platform", "linux/386", source, "taken"}),
+                {"cannot pull", "has nothing for linux/386; it has: "});
+  }
 }
 
 TEST_F(ImageSupplyTest, PathsAndUrlsAreToldTheirNotation) {

@@ -187,6 +187,11 @@ TEST_F(PullTest, WhatAnIndexSaysOfAnImageIsKept) {
                                     "cat", "--platform", "linux/" + kForeign, name("mislabelled"), "own"},
                                    dir_ / "cache");
   EXPECT_EQ(read.out, "foreign") << read.err;
+  const Outcome taken = layerboot({"pull", "-q", "--platform", "linux/" + kForeign,
+                                   str_cat("oci:", image.layout().string(), ":latest"), "taken"});
+  EXPECT_EQ(taken.exit_code, 0) << taken.err;
+  EXPECT_EQ(platform_of(layerboot({"images", "--json"}), "docker.io/library/taken:latest"),
+            "linux/" + kForeign);
 }
 
 TEST_F(PullTest, WhatThisMachineRunsTooIsTaken) {
