@@ -50,11 +50,20 @@ template <typename Choice>
 CLI::Option* add_choice(CLI::App* command, const char* option, Choice& value,
                         const std::map<std::string, Choice>& names, const char* help) {
   std::string words;
-  for (const auto& [name, choice] : names) words += str_cat(words.empty() ? "" : "|", name);
-  CLI::CheckedTransformer transformer(names);
-  // Without it the help shows the enumerators' numbers.
-  transformer.description("");
-  return command->add_option(option, value, help)->transform(transformer)->type_name(words);
+  std::vector<std::string> list;
+  for (const auto& [name, choice] : names) {
+    words += str_cat(words.empty() ? "" : "|", name);
+    list.push_back(name);
+  }
+  CLI::IsMember is_one(list);
+  // The help has them as the type.
+  is_one.description("");
+  // As text: CLI11's transformers would name the enumerators, by their numbers, in what they refuse.
+  return command
+      ->add_option_function<std::string>(
+          option, [&value, names](const std::string& word) { value = names.at(word); }, help)
+      ->check(is_one)
+      ->type_name(words);
 }
 
 /// --kernel and --guest-init.

@@ -52,7 +52,11 @@ Result<void> TarScanner::finish() {
       (state_ == State::kData && data_left_ != 0)) {
     return fail(EBADMSG, "the tar ends within an entry's data");
   }
-  if (state_ == State::kHeader && block_filled_ != 0) return fail(EBADMSG, "the tar ends within a header");
+  if (state_ == State::kHeader && block_filled_ != 0) {
+    if (stream_offset_ < kTarBlockBytes)
+      return fail(EBADMSG, "this is no tar: it has ", block_filled_, " bytes, less than one header");
+    return fail(EBADMSG, "the tar ends within a header");
+  }
   if (state_ != State::kEnded && extensions_.pending())
     return fail(EBADMSG, "the tar ends after an extended header");
   return {};

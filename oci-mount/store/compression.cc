@@ -14,7 +14,10 @@ struct Other {
   std::string_view name;
 };
 // All magics are long enough that no tar begins so: it begins with a name and zeroes.
-constexpr std::array kOthers{Other{"LZIP\x01", "lzip"}, Other{std::string_view("\x5d\0\0\x80\0", 5), "lzma"}};
+constexpr std::array kOthers{Other{"LZIP\x01", "lzip"}, Other{std::string_view("\x5d\0\0\x80\0", 5), "lzma"},
+                             Other{"\x04\x22\x4d\x18", "lz4"}, Other{"PK\x03\x04", "zip"},
+                             // With 16 bits at most, as compress(1) writes it.
+                             Other{"\x1f\x9d\x90", "compress (.Z)"}};
 
 /// "BZh9", and the magic of a block, or of the end where there is none.
 bool is_bzip2(std::string_view bytes) {

@@ -10,8 +10,8 @@
 namespace layerboot::store {
 
 /// gzip, zstd (also where it begins with a skippable frame), xz, bzip2, or none of them: then it is taken for
-/// a plain tar. A media type is only a hint, and often wrong. ENOTSUP for lzip and lzma; the error says so,
-/// and what to do. Pure.
+/// a plain tar. A media type is only a hint, and often wrong. ENOTSUP for others that are
+/// known (lzip, lzma, lz4, zip, compress); the error says so, and what to do. Pure.
 Result<Compression> compression_of(std::string_view first_bytes);
 
 /// Of a blob's.

@@ -60,6 +60,22 @@ Result<ImageLayer> find_layer(const TarArchive& archive, const std::string& name
   return layer;
 }
 
+/// What else it is.
+Error no_manifest(const TarArchive& archive, const Reference& reference) {
+  const std::string file = reference.layout.string();
+  const auto has = [&](std::string_view name) { return archive.find(name, {}).has_value(); };
+  std::string what = "so it is not of docker save";
+  if (has("index.json")) {
+    what = str_cat("but an OCI archive's index.json: name it oci-archive:", file);
+  } else if (archive.has_directory("etc") || archive.has_directory("usr")) {
+    what = str_cat(
+        "and is a root file system, as docker export makes it: unpack it into a directory "
+        "(tar -xpf ",
+        file, " --numeric-owner -C DIR), and name that dir:DIR");
+  }
+  return {ENOENT, str_cat("no image \"", reference.text, "\": ", file, " has no manifest.json, ", what)};
+}
+
 }  // namespace
 
 Result<std::vector<DockerImage>> parse_docker_manifest(std::string_view text, std::string_view what) {
@@ -92,11 +108,7 @@ Result<std::vector<DockerImage>> parse_docker_manifest(std::string_view text, st
 Result<std::vector<DockerImage>> read_docker_manifest(const OpenedArchive& opened,
                                                       const Reference& reference) {
   auto text = opened.tar->read("manifest.json", kMaxManifestJsonBytes);
-  if (!text && text.error().code == ENOENT) {
-    return fail(
-        ENOENT, "no image \"", reference.text, "\": ", reference.layout.string(),
-        " has no manifest.json, so it is not of docker save; for an OCI archive name oci-archive:FILE");
-  }
+  if (!text && text.error().code == ENOENT) return std::unexpected(no_manifest(*opened.tar, reference));
   if (!text) return std::unexpected(text.error());
   return parse_docker_manifest(*text, str_cat("manifest.json of ", reference.layout.string()));
 }

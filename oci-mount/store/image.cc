@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <mutex>
 #include <set>
+#include <system_error>
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
@@ -51,8 +52,22 @@ Result<IndexDocument> read_top_index(const Reference& reference) {
                 " is no OCI layout (it has no index.json); make one with: skopeo copy SOURCE oci:",
                 reference.layout.string(), ":TAG");
   }
+  if (!text && text.error().code == ENOTDIR) {
+    return fail(ENOTDIR, "image \"", reference.text, "\": ", reference.layout.string(),
+                " is a file, no directory: an OCI archive is oci-archive:", reference.layout.string(),
+                ", one of docker save docker-archive:", reference.layout.string());
+  }
   if (!text) return while_doing(text.error(), "image \"", reference.text, "\"");
   return parse_index(*text, path.string());
+}
+
+/// An archive is to be opened: a directory is something else.
+Result<void> check_no_directory(const Reference& reference) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(reference.layout, ignored)) return {};
+  return fail(EISDIR, "image \"", reference.text, "\": ", reference.layout.string(),
+              " is a directory, no archive: an OCI layout is oci:", reference.layout.string(),
+              ", a root file system dir:", reference.layout.string());
 }
 
 Result<IndexDocument> read_top_index(const TarArchive& archive, const Reference& reference) {
@@ -250,6 +265,7 @@ Result<Image> open_image(std::string_view text, const StateDirs& dirs, const Ima
       return open_layout(reference, DirectoryContent(reference.layout / "blobs", false), index, options);
     }
     case SourceKind::kOciArchive: {
+      LB_TRY(check_no_directory(reference));
       LB_ASSIGN(const auto archive, open_archive(reference.layout, dirs.unpacked(), options.unpacking));
       LB_ASSIGN(const IndexDocument index, read_top_index(*archive.tar, reference));
       LB_ASSIGN(Image image, open_layout(reference, ArchiveContent(archive.tar), index, options));
@@ -257,6 +273,7 @@ Result<Image> open_image(std::string_view text, const StateDirs& dirs, const Ima
       return image;
     }
     case SourceKind::kDockerArchive: {
+      LB_TRY(check_no_directory(reference));
       LB_ASSIGN(const auto archive, open_archive(reference.layout, dirs.unpacked(), options.unpacking));
       return open_docker_archive(archive, reference, options, dirs.cache / "digest");
     }

@@ -163,6 +163,12 @@ Result<std::vector<std::string>> strings_member(const Json& object, const char* 
   return strings;
 }
 
+Result<std::vector<std::string>> words_member(const Json& object, const char* key, std::string_view what) {
+  const Json* const member = find_member(object, key);
+  if (member == nullptr || !member->is_string()) return strings_member(object, key, what);
+  return std::vector{member->get<std::string>()};
+}
+
 Result<std::vector<std::string>> names_member(const Json& object, const char* key, std::string_view what) {
   std::vector<std::string> names;
   const Json* const member = find_member(object, key);

@@ -41,6 +41,8 @@ Result<std::string> string_member(const Json& object, const char* key, std::stri
 /// The same for who takes anything: "" for what is no text, too.
 std::string text_member(const Json& object, const char* key);
 Result<std::vector<std::string>> strings_member(const Json& object, const char* key, std::string_view what);
+/// The same of a command line, as Docker reads one: a text is a list of one word.
+Result<std::vector<std::string>> words_member(const Json& object, const char* key, std::string_view what);
 /// The names in the object `key`, as above.
 Result<std::vector<std::string>> names_member(const Json& object, const char* key, std::string_view what);
 /// Required here.

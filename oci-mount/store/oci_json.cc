@@ -218,8 +218,8 @@ Result<ImageConfig> parse_config(std::string_view text, std::string_view what) {
   image.platform = normalized(std::move(image.platform));
   if (const Json* const run = find_member(document, "config"); run != nullptr) {
     LB_ASSIGN(image.env, strings_member(*run, "Env", what));
-    LB_ASSIGN(image.entrypoint, strings_member(*run, "Entrypoint", what));
-    LB_ASSIGN(image.cmd, strings_member(*run, "Cmd", what));
+    LB_ASSIGN(image.entrypoint, words_member(*run, "Entrypoint", what));
+    LB_ASSIGN(image.cmd, words_member(*run, "Cmd", what));
     LB_ASSIGN(image.user, string_member(*run, "User", what));
     LB_ASSIGN(image.working_dir, string_member(*run, "WorkingDir", what));
     LB_ASSIGN(image.volumes, names_member(*run, "Volumes", what));

@@ -53,6 +53,8 @@ Result<void> TarArchive::scan() {
   std::uint64_t offset = 0;
   TarExtensions extensions;
   const std::uint64_t end = file_->size_bytes();
+  if (end != 0 && end < kTarBlockBytes)
+    return fail(EBADMSG, "it is no tar: it has ", end, " bytes, less than one header");
   for (std::size_t headers = 0; offset < end; ++headers) {
     if (headers > 3 * kMaxMembers)
       return fail(E2BIG, "it has more than ", kMaxMembers, " members, the limit");
@@ -93,6 +95,12 @@ Result<void> TarArchive::add_member(const TarHeader& header, std::uint64_t data,
   if (members_.size() > kMaxMembers)
     return fail(E2BIG, "it has more than ", kMaxMembers, " members, the limit");
   return {};
+}
+
+bool TarArchive::has_directory(std::string_view name) const {
+  const std::string begin = clean_name({}, name) + "/";
+  const auto at = members_.lower_bound(begin);
+  return at != members_.end() && at->first.starts_with(begin);
 }
 
 Result<std::shared_ptr<const FileBlob>> TarArchive::find(std::string_view name, std::string blob_name) const {

@@ -29,6 +29,8 @@ class TarArchive {
   /// The file `name`, links within the archive followed: they never lead out of it. ENOENT when there is
   /// none. The blob is a part of the archive; `blob_name` is what messages call it.
   Result<std::shared_ptr<const FileBlob>> find(std::string_view name, std::string blob_name) const;
+  /// Whether there is a directory `name` with something in it that find() gives.
+  [[nodiscard]] bool has_directory(std::string_view name) const;
   /// The whole of a small file.
   Result<std::string> read(std::string_view name, std::size_t max_bytes) const;
 

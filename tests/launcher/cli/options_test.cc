@@ -200,6 +200,14 @@ TEST(Options, MisuseIsOneLineAndStatus2) {
   expect_misuse({"run", "i", "--accel", "tcg", "--machine", "microvm"}, "microvm");
 }
 
+TEST(Options, AWordThatIsNoChoiceIsRefusedByTheWordsThereAre) {
+  expect_misuse({"run", "--pull", "sometimes", "i"}, "--pull: sometimes not in {always,missing,never} (see");
+  expect_misuse({"run", "--accel", "xen", "i"}, "--accel: xen not in {auto,kvm,tcg} (see");
+  expect_misuse({"run", "--boot", "bios", "i"}, "--boot: bios not in {");
+  expect_misuse({"run", "--machine", "pc", "i"}, "--machine: pc not in {");
+  expect_misuse({"save", "--format", "zip", "i"}, "--format: zip not in {");
+}
+
 TEST(Options, SizesAndDirectoriesThatAreMistypedAreRefused) {
   EXPECT_EQ(parse({"run", "a", "--memory", "512m"}).options->memory_bytes, 512U << 20U);
   EXPECT_EQ(parse({"resize", "vm", "1g"}).options->quota_bytes, std::uint64_t{1} << 30U);

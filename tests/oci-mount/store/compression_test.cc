@@ -23,7 +23,10 @@ TEST(CompressionOf, GoesByTheFirstBytes) {
 
 TEST(CompressionOf, SaysWhatIsNotRead) {
   for (const auto& [magic, name] : {std::pair<std::string_view, std::string_view>{"LZIP\x01", "lzip"},
-                                    {std::string_view("\x5d\0\0\x80\0\xff", 6), "lzma"}}) {
+                                    {std::string_view("\x5d\0\0\x80\0\xff", 6), "lzma"},
+                                    {"\x04\x22\x4d\x18\x64", "lz4"},
+                                    {"\x1f\x9d\x90x", "compress"},
+                                    {"PK\x03\x04\x14", "zip"}}) {
     const auto compression = compression_of(magic);
     ASSERT_FALSE(compression) << name;
     EXPECT_EQ(compression.error().code, ENOTSUP);

@@ -225,6 +225,27 @@ TEST_F(DockerArchiveTest, NewStyle) {
   }
 }
 
+TEST_F(DockerArchiveTest, SaysWhatElseItIs) {
+  const std::string file = (dir_ / "a.tar").string();
+  const auto expect_says = [&](std::string_view part) {
+    const auto image = open();
+    ASSERT_FALSE(image);
+    EXPECT_NE(image.error().text.find(part), std::string::npos) << image.error().text;
+    EXPECT_EQ(image.error().text.find('\n'), std::string::npos) << image.error().text;
+  };
+  write(TarBuilder().directory("bin/").file("bin/sh", "x").file("etc/passwd", "x"));
+  expect_says("is a root file system, as docker export makes it: unpack it into a directory");
+  write(TarBuilder().file("oci-layout", "{}").file("index.json", "{}"));
+  expect_says("name it oci-archive:" + file);
+  write(TarBuilder().file("readme", "x"));
+  expect_says("not of docker save");
+  test::write_text(file, "some text");
+  expect_says("it is no tar: it has 9 bytes");
+  std::filesystem::remove(file);
+  std::filesystem::create_directory(file);
+  expect_says("is a directory, no archive: an OCI layout is oci:" + file);
+}
+
 TEST_F(DockerArchiveTest, RefusesWhatDoesNotFitTogether) {
   const auto refused = [&](std::string_view word) {
     const auto image = open();

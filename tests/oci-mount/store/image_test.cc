@@ -64,6 +64,12 @@ TEST_F(ImageTest, ChoosesByTag) {
   expect_error(open("two"), {reference("two"), "it holds: latest, one"});
 }
 
+TEST_F(ImageTest, AFileIsNoLayout) {
+  test::write_text(layout(), "x");
+  expect_error(open("v1"), {"is a file, no directory", "oci-archive:" + layout().string(),
+                            "docker-archive:" + layout().string()});
+}
+
 /// An index within the layout, of images made for the purpose.
 class IndexTest : public ImageTest {
  protected:

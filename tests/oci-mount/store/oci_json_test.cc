@@ -150,6 +150,15 @@ TEST(ParseConfig, LivesWithWhatIsLeftOut) {
   EXPECT_TRUE(config->diff_ids.empty());
 }
 
+TEST(ParseConfig, TakesACommandLineThatIsOneTextAsDockerDoes) {
+  const auto config =
+      parse_config(R"({"config":{"Entrypoint":"/e","Cmd":"a b"},"rootfs":{"diff_ids":[]}})", "doc");
+  ASSERT_TRUE(config) << config.error().text;
+  EXPECT_EQ(config->entrypoint, std::vector<std::string>{"/e"});
+  EXPECT_EQ(config->cmd, std::vector<std::string>{"a b"});
+  expect_error(parse_config(R"({"config":{"Cmd":7},"rootfs":{}})", "doc"), "\"Cmd\" is no list");
+}
+
 TEST(ParseConfig, RefusesBadOnes) {
   expect_error(parse_config("{}", "doc"), "no \"rootfs\"");
   expect_error(parse_config(R"({"rootfs":{"diff_ids":["sha256:zz"]}})", "doc"), "diff_ids");
