@@ -92,9 +92,27 @@ Result<std::vector<IndexEntry>> chosen_entries(const StateDirs& dirs,
   return chosen;
 }
 
+/// No repair helps where nobody can tell of what the entry is.
+bool is_unreadable(const StoredImage& image) {
+  if (!store::Digest::parse(image.digest) || image.media_type.empty()) return true;
+  return !image.descriptor && image.descriptor.error().code != ENOTSUP;
+}
+
+/// "can't be run: …", as `images` has it.
+std::string why_not_run(const StoredImage& image) {
+  return image.state == ImageState::kUnusable ? str_cat("can't be run: ", printable_whole(image.problem))
+                                              : "";
+}
+
 /// Whether it is as it should be in the end.
 Result<bool> verify_image(const StateDirs& dirs, const IndexEntry& entry, const Options& options) {
   const StoredImage image = look_at_image(dirs.store(), entry);
+  if (is_unreadable(image)) {
+    const bool helps_itself = image.problem.contains("layerboot rmi");
+    std::printf("%s: %s%s\n", shown_name(entry).c_str(), why_not_run(image).c_str(),
+                helps_itself ? "" : str_cat("; layerboot rmi ", shown_name(entry), " forgets it").c_str());
+    return false;
+  }
   const bool show_progress = options.log_level >= LogLevel::kInfo;
   LB_ASSIGN(auto findings, check_image(dirs.store(), image, show_progress));
   // An index names the images of other platforms, which nobody fetched.
@@ -106,8 +124,9 @@ Result<bool> verify_image(const StateDirs& dirs, const IndexEntry& entry, const 
   if (other_problem)
     std::printf("%s: %s\n", shown_name(entry).c_str(), printable_whole(image.problem).c_str());
   if (findings.empty() && !other_problem) {
-    std::printf("%s: %zu blobs, %s: as they should be\n", shown_name(entry).c_str(), image.blobs.size(),
-                human_size(image.size_bytes).c_str());
+    const std::string remark = why_not_run(image);
+    std::printf("%s: %zu blobs, %s: as they should be%s%s\n", shown_name(entry).c_str(), image.blobs.size(),
+                human_size(image.size_bytes).c_str(), remark.empty() ? "" : "; ", remark.c_str());
     return true;
   }
   if (!options.repair) return false;
@@ -174,10 +193,11 @@ Result<int> verify_images(const StateDirs& dirs, const Options& options) {
 Result<void> clean_up(const StateDirs& dirs) {
   LB_ASSIGN(const StoreLock lock, StoreLock::acquire(dirs.store()));
   LB_ASSIGN(const GcReport report, collect_garbage(dirs));
-  for (const std::string& name : report.doubtful) {
-    log_warn("all blobs were kept: what image ", printable_whole(name),
-             " needs can't be told, as a document of it is damaged; "
-             "layerboot pull makes it whole, layerboot rmi gives it up");
+  for (const auto& [name, problem] : report.doubtful) {
+    const bool helps_itself = problem.contains("layerboot rmi");
+    log_warn("all blobs were kept: what image ", printable_whole(name), " needs can't be told, as ",
+             problem.empty() ? "a document of it is damaged" : printable_whole(problem),
+             helps_itself ? "" : "; layerboot pull makes it whole, layerboot rmi gives it up");
   }
   std::printf("removed %zu blobs and %zu indexes, %zu disks, %zu unpacked archives, %s\n", report.blobs,
               report.indexes, report.disks, report.archives, human_size(report.freed_bytes).c_str());

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "launcher/images/store_index.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/state_dirs.h"
 
@@ -23,8 +24,9 @@ struct GcReport {
   std::size_t disks = 0;
   std::size_t archives = 0;  // that were unpacked into the cache
   std::uint64_t freed_bytes = 0;
-  /// Images of which a document is damaged. What they need can't be told, so that all blobs were kept.
-  std::vector<std::string> doubtful;
+  /// Images of which a document or the entry is damaged. What they need can't be told, so that all blobs were
+  /// kept.
+  std::vector<IncompleteImage> doubtful;
 };
 
 /// Removes blobs that no image leads to, what broken-off pulls, loads and saves left, layer indexes of blobs

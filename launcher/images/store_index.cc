@@ -155,12 +155,12 @@ Result<StoreContents> StoreContents::read(const std::filesystem::path& store) {
   return contents;
 }
 
-std::vector<std::string> StoreContents::incomplete() const {
-  std::vector<std::string> names;
+std::vector<IncompleteImage> StoreContents::incomplete() const {
+  std::vector<IncompleteImage> found;
   for (const StoredImage& image : images_) {
-    if (!image.complete) names.push_back(called(image));
+    if (!image.complete) found.push_back({called(image), image.problem});
   }
-  return names;
+  return found;
 }
 
 Result<std::size_t> forget_entries(const std::filesystem::path& store,

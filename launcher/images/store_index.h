@@ -72,6 +72,11 @@ Result<std::vector<IndexEntry>> read_entries(const std::filesystem::path& store)
 /// Follows the entry to all that it leads to. Never an error: what is wrong with it is in the result.
 StoredImage look_at_image(const std::filesystem::path& store, const IndexEntry& entry);
 
+struct IncompleteImage {
+  std::string name;     // called()
+  std::string problem;  // as StoredImage's; may be empty
+};
+
 /// What index.json names and every blob that it leads to. Blobs of other platforms that an image index names
 /// and nobody fetched are no error; nor is an entry that is no image, or not whole.
 class StoreContents {
@@ -84,7 +89,7 @@ class StoreContents {
   /// Digests ("sha256:…"), sorted, of every blob that an image in index.json leads to, named or not.
   [[nodiscard]] const std::vector<std::string>& reachable() const { return reachable_; }
   /// Images that may lead to more than that, as a document of theirs is damaged.
-  [[nodiscard]] std::vector<std::string> incomplete() const;
+  [[nodiscard]] std::vector<IncompleteImage> incomplete() const;
 
  private:
   std::vector<StoredImage> images_;

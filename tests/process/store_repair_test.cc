@@ -1,6 +1,8 @@
 // Blobs of the local store that are not what they are called.
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "tests/process/store_fixture.h"
 
 namespace layerboot::test {
@@ -105,6 +107,47 @@ TEST_F(StoreRepairTest, VerifyNamesWhatIsWrongAndRepairsIt) {
   EXPECT_EQ(repaired.exit_code, 0) << repaired.out << repaired.err;
   EXPECT_TRUE(read_text(path) == whole);
   EXPECT_EQ(cat(name("one"), "own").out, "1");
+}
+
+TEST_F(StoreRepairTest, AnEntryThatCannotBeReadIsNotAsItShouldBe) {
+  ImageBuilder odd(dir_ / "odd");
+  odd.config_type = "application/vnd.cncf.helm.config.v1+json";
+  odd.add_gzip_layer(TarBuilder().file("f", "x").finish()).write();
+  fs::copy(odd.layout() / "blobs", store() / "blobs",
+           fs::copy_options::recursive | fs::copy_options::skip_existing);
+  auto index = nlohmann::json::parse(read_text(store() / "index.json"));
+  const auto add = [&](nlohmann::json descriptor, const char* name) {
+    if (name != nullptr) descriptor["annotations"]["org.opencontainers.image.ref.name"] = name;
+    index["manifests"].push_back(descriptor);
+  };
+  const nlohmann::json good = index["manifests"][0];
+  add(nlohmann::json::parse(odd.last_descriptor), "chart:1");
+  write_text(store() / "index.json", index.dump());
+  const Outcome artifact = verify();
+  EXPECT_EQ(artifact.exit_code, 0) << "its blobs are what they are called: " << artifact.out;
+  EXPECT_NE(artifact.out.find("as they should be; can't be run: its manifest: its config is of type"),
+            std::string::npos)
+      << artifact.out;
+  add({{"mediaType", good["mediaType"]}, {"digest", "sha256:zz"}, {"size", 1}}, "baddigest:1");
+  add({{"mediaType", good["mediaType"]}, {"digest", good["digest"]}}, "nosize:1");
+  add({{"a", 1}}, nullptr);
+  write_text(store() / "index.json", index.dump());
+  const Outcome found = verify({"--repair"});
+  EXPECT_EQ(found.exit_code, 1);
+  for (const char* const line :
+       {"baddigest:1: can't be run: its digest is none; layerboot rmi baddigest:1 forgets it\n",
+        "nosize:1: can't be run: its entry in the index: \"size\" is missing or no size; layerboot rmi "
+        "nosize:1 "
+        "forgets it\n",
+        "@4: can't be run: its digest is none; layerboot rmi @4 forgets it\n"})
+    EXPECT_NE(found.out.find(line), std::string::npos) << found.out;
+  const Outcome gc = layerboot({"gc"});
+  EXPECT_EQ(gc.exit_code, 0);
+  EXPECT_NE(
+      gc.err.find("what image @4 needs can't be told, as its digest is none; layerboot rmi @4 forgets it\n"),
+      std::string::npos)
+      << gc.err;
+  EXPECT_EQ(gc.err.find("makes it whole"), std::string::npos) << gc.err;
 }
 
 TEST_F(StoreRepairTest, WhatCannotBeFetchedStaysAsItIs) {
