@@ -94,6 +94,7 @@ Result<void> write_records(int fd, std::string_view stamped, const CleanStop& st
   for (const auto& [ino, late] : stop.late_files) {
     LB_TRY(records.put(late.later == Later::kGrows ? 'g' : 's', ino, ' ', late.charged_bytes));
     if (late.kept_bytes > 0) LB_TRY(records.put('k', ino, ' ', late.kept_bytes));
+    if (late.kept_from != UINT64_MAX) LB_TRY(records.put('f', ino, ' ', late.kept_from));
   }
   return records.finish();
 }
@@ -149,14 +150,14 @@ std::optional<InodeBytes> parse_inode_bytes(std::string_view record) {
 bool parse_late(char kind, std::string_view record, CleanStop& stop) {
   const auto found = parse_inode_bytes(record);
   if (!found) return false;
-  if (kind != 'k') {
+  if (kind == 'g' || kind == 's') {
     const Later later = kind == 'g' ? Later::kGrows : Later::kShrinks;
     stop.late_files[found->host_ino] = {.charged_bytes = found->bytes, .later = later};
     return true;
   }
   const auto file = stop.late_files.find(found->host_ino);
   if (file == stop.late_files.end()) return false;
-  file->second.kept_bytes = found->bytes;
+  (kind == 'k' ? file->second.kept_bytes : file->second.kept_from) = found->bytes;
   return true;
 }
 
@@ -175,7 +176,7 @@ bool parse_item(std::string_view record, CleanStop& stop) {
     stop.lost_names.push_back(*std::move(lost));
     return true;
   }
-  constexpr std::string_view kOfLateFiles = "gsk";
+  constexpr std::string_view kOfLateFiles = "gskf";
   const bool is_late = !record.empty() && kOfLateFiles.contains(record.front());
   return is_late && parse_late(record.front(), rest, stop);
 }

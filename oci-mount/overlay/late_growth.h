@@ -19,6 +19,7 @@ enum class Later : std::uint8_t { kGrows, kShrinks };
 struct LateFile {
   std::uint64_t charged_bytes = 0;
   std::uint64_t kept_bytes = 0;  // of these, without what data takes beside itself: Charge::kept_bytes
+  std::uint64_t kept_from = UINT64_MAX;  // Charge::kept_from
   Later later = Later::kGrows;
   bool is_sparse = false;  // Charge::is_sparse
 };
@@ -32,13 +33,14 @@ class LateGrowth {
   /// Files remembered. Beyond it one gives way, and what it grows late is found by the next count.
   static constexpr std::size_t kMaxFiles = 1U << 16;
   /// What they take at most, which is the program's own (MemoryBudget::kProgramBytes).
-  static constexpr std::size_t kMaxBytes = 5U << 20;
+  static constexpr std::size_t kMaxBytes = 6U << 20;
 
   struct File {
     std::uint64_t charged_bytes = 0;
     std::uint64_t late_bytes = 0;  // what it may take beyond that; 0: it may take less
     std::uint64_t kept_bytes = 0;  // of charged_bytes: Charge::kept_bytes, as data
-    bool is_sparse = false;        // Charge::is_sparse
+    std::uint64_t kept_from = UINT64_MAX;
+    bool is_sparse = false;  // Charge::is_sparse
     [[nodiscard]] Later later() const { return late_bytes > 0 ? Later::kGrows : Later::kShrinks; }
   };
   [[nodiscard]] const std::unordered_map<std::uint64_t, File>& all() const { return files_; }

@@ -73,7 +73,10 @@ void Ledger::charge(Node& node, const struct stat& st, std::optional<std::uint64
   if (node.is_regular() && tariff_.keeps_what_is_cut()) {
     if (allocated < node.charge.allocated_bytes)
       node.charge.kept_bytes += node.charge.allocated_bytes - allocated;
-    if (st.st_size == 0 && allocated == 0) node.charge.kept_bytes = 0;
+    if (st.st_size == 0 && allocated == 0) {
+      node.charge.kept_bytes = 0;
+      node.charge.kept_from = kNeverCut;
+    }
   }
   if (ahead_bytes || allocated != node.charge.allocated_bytes) node.charge.seen_ahead_bytes = ahead_bytes;
   node.charge.allocated_bytes = allocated;
@@ -85,10 +88,34 @@ void Ledger::charge(Node& node, const struct stat& st, std::optional<std::uint64
   node.charge.bytes = bytes;
 }
 
+/// Only where all before the cut is allocated: else an extent may reach over it later.
+void Ledger::charge_cut(Node& node, const struct stat& st) {
+  auto& charged = node.charge;
+  if (!tariff_.keeps_what_is_cut()) return charge(node, st);
+  const std::uint64_t from = block_end(static_cast<std::uint64_t>(st.st_size));
+  const bool is_deeper = charged.kept_from != kNeverCut && from <= charged.kept_from;
+  const std::uint64_t most_bytes = is_deeper ? charged.kept_bytes + charged.kept_from - from : UINT64_MAX;
+  charge(node, st);
+  charged.kept_bytes = std::min(charged.kept_bytes, most_bytes);
+  charged.kept_from = allocated_bytes(st) >= from && from > 0 ? from : kNeverCut;
+  charge(node, st);
+}
+
+void Ledger::charge_kept(Node& node, const struct stat& st, std::uint64_t replaced_bytes) {
+  const std::uint64_t before = node.charge.allocated_bytes;
+  charge(node, st);
+  const std::uint64_t now = node.charge.allocated_bytes;
+  const std::uint64_t grown = now - std::min(now, before);
+  node.charge.kept_bytes += replaced_bytes - std::min(replaced_bytes, grown);
+  node.charge.kept_from = kNeverCut;
+  charge(node, st);
+}
+
 void Ledger::meet(Node& node, const struct stat& st) {
   const auto remembered = late_growth_.take(st.st_ino);
   if (remembered) {
     node.charge.kept_bytes = remembered->kept_bytes;
+    node.charge.kept_from = remembered->kept_from;
     node.charge.is_sparse = remembered->is_sparse;
   }
   node.charge.bytes = remembered ? remembered->charged_bytes : charge_of(node, st);
@@ -105,6 +132,7 @@ void Ledger::part(Node& node) {
   if (!charge.grows_late && !charge.is_ahead && charge.kept_bytes == 0) return;
   remember(node.host_ino, {.charged_bytes = charge.bytes,
                            .kept_bytes = charge.kept_bytes,
+                           .kept_from = charge.kept_from,
                            .later = charge.grows_late ? Later::kGrows : Later::kShrinks,
                            .is_sparse = charge.is_sparse});
 }
@@ -115,6 +143,7 @@ void Ledger::remember(std::uint64_t host_ino, const LateFile& file) {
   late_growth_.remember(host_ino, {.charged_bytes = file.charged_bytes,
                                    .late_bytes = late_bytes,
                                    .kept_bytes = file.kept_bytes,
+                                   .kept_from = file.kept_from,
                                    .is_sparse = file.is_sparse});
 }
 
@@ -172,6 +201,7 @@ LateFilesByInode Ledger::late_files() const {
   for (const auto& [ino, file] : late_growth_.all()) {
     files[ino] = {.charged_bytes = file.charged_bytes,
                   .kept_bytes = file.kept_bytes,
+                  .kept_from = file.kept_from,
                   .later = file.later(),
                   .is_sparse = file.is_sparse};
   }

@@ -69,6 +69,11 @@ class Ledger {
   /// Books what the host says that the object takes now. `ahead_bytes`: what of that is beyond the file's
   /// end, where the host was asked for that as well (Charge::seen_ahead_bytes).
   void charge(Node& node, const struct stat& st, std::optional<std::uint64_t> ahead_bytes = std::nullopt);
+  /// The same of a file that was just cut to the size that it has.
+  void charge_cut(Node& node, const struct stat& st);
+  /// The same of a file of which `replaced_bytes` were given other blocks where they were allocated before,
+  /// and the host may keep the old ones (Tariff::keeps_what_is_cut).
+  void charge_kept(Node& node, const struct stat& st, std::uint64_t replaced_bytes);
   /// An object comes into memory that the budget knows already, from the last count or from when it was last
   /// in memory. What it has grown by since is booked.
   void meet(Node& node, const struct stat& st);

@@ -44,11 +44,10 @@ class LostNames {
   /// Whether the image's directory is still there for the client, wherever it is now. Directories that were
   /// renamed are known already.
   Result<bool> is_shown(tree::NodeId directory);
-  /// The same of a name in it, of anything: whether the image's object shows by it.
-  Result<bool> is_name_shown(tree::NodeId directory, std::string_view name);
 
  private:
   NodePtr node_with_lost_names(tree::NodeId row, std::uint32_t count);
+  Result<bool> is_name_shown(tree::NodeId directory, std::string_view name);
 
   const Lower& lower_;
   NodeTable& nodes_;

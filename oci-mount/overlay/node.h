@@ -64,12 +64,17 @@ struct KnownAttr {
   std::optional<RecordedStat> recorded;  // on a recorded upper: what the guest sees instead of the host's
 };
 
+inline constexpr std::uint64_t kNeverCut = UINT64_MAX;
+
 /// What the budget has booked for it (ledger.h).
 struct Charge {
   std::uint64_t bytes = 0;
-  std::uint64_t attribute_bytes = 0;   // of `bytes`, for attributes that st_blocks does not tell of
-  std::uint64_t allocated_bytes = 0;   // st_blocks, as last seen
-  std::uint64_t kept_bytes = 0;        // cut off the file, but not back (Tariff::keeps_what_is_cut)
+  std::uint64_t attribute_bytes = 0;  // of `bytes`, for attributes that st_blocks does not tell of
+  std::uint64_t allocated_bytes = 0;  // st_blocks, as last seen
+  std::uint64_t kept_bytes = 0;       // cut off the file, but not back (Tariff::keeps_what_is_cut)
+  /// What came behind here since the file was cut here lies in extents of its own, and goes as a whole with
+  /// the next cut.
+  std::uint64_t kept_from = kNeverCut;
   bool is_ahead = false;               // there may be blocks beyond its end (Tariff::allocates_ahead)
   bool is_sparse = false;              // it may have holes, so that its blocks do not tell what is where
   std::uint64_t gives_back_bytes = 0;  // what the host may give back of what is beyond its end
@@ -116,13 +121,14 @@ struct BlocksInUse {
 
 /// What only regular files have.
 struct FileState {
-  bool data_below = false;       // a metacopy: its data is still that of Node::lower
-  bool data_lost = false;        // a metacopy that leads to no file: see redirects.h
-  bool no_capability = false;    // known to have no security.capability
-  std::optional<bool> dense;     // whether it has no hole; asked for at need, without the lock
-  std::optional<bool> in_place;  // whether an overwrite takes nothing; asked for at need
-  bool is_written = false;       // known to have no extent that is allocated, but not written
-  std::uint32_t holes_made = 0;  // changes that `dense` and `is_written` may be older than
+  bool data_below = false;                  // a metacopy: its data is still that of Node::lower
+  bool data_lost = false;                   // a metacopy that leads to no file: see redirects.h
+  bool no_capability = false;               // known to have no security.capability
+  std::optional<bool> dense;                // whether it has no hole; asked for at need, without the lock
+  std::optional<bool> in_place;             // whether an overwrite takes nothing; asked for at need
+  std::uint64_t copied_block = UINT64_MAX;  // not in_place: where the block begins that was charged for last
+  bool is_written = false;                  // known to have no extent that is allocated, but not written
+  std::uint32_t holes_made = 0;             // changes that `dense` and `is_written` may be older than
   BlocksInUse blocks;
   std::uint32_t changing = 0;      // requests that change its data without the lock
   bool keeps_ahead = false;        // what is beyond its end is not to be given back

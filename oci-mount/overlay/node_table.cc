@@ -38,6 +38,11 @@ NodePtr NodeTable::known(NodeId id) const {
   return found == nodes_.end() ? nullptr : found->second;
 }
 
+bool NodeTable::is_number_of(NodeId id, std::uint64_t host_ino) const {
+  const NodePtr node = known(id);
+  return node && node->has_body() && node->host_ino == host_ino;
+}
+
 /// The row the object came from keeps being its number, unless something else has that already, as after a
 /// copy made on the host by other means.
 NodeId NodeTable::number_for(tree::NodeId origin, std::uint64_t host_ino) {

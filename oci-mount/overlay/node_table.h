@@ -66,16 +66,14 @@ class NodeTable {
   /// Null where nothing is known of it.
   [[nodiscard]] NodePtr known(NodeId id) const;
 
+  /// Whether the Node of that number is of the object at `host_ino`.
+  [[nodiscard]] bool is_number_of(NodeId id, std::uint64_t host_ino) const;
   /// The number of an object at `host_ino` that came from the row `origin`, or from none: the row, unless
   /// another object has that number now; else one by its inode, or a spare one where a removed object that
   /// the client still holds has that. An inode has one number for as long as its Node lives.
   [[nodiscard]] NodeId number_for(tree::NodeId origin, std::uint64_t host_ino);
   /// `node` has its number, and its parent if it is to have one. Pays for it.
   void add(const NodePtr& node);
-  /// The row's copy is made in this session: its origin is the row of now, also where the image's layers are
-  /// not the same for good (Lower::may_become_another).
-  void note_copied(tree::NodeId row) { rows_.copy(row); }
-  [[nodiscard]] bool is_copied(tree::NodeId row) const { return rows_.is_copied(row); }
   /// What hangs on it has become larger or smaller.
   void pay_for(Node& node);
   /// Another parent and name, or none of both.

@@ -81,6 +81,20 @@ void Objects::book_data(Node& node, int fd) {
   if (const auto st = stat_at({fd, ""}); st) book(node, *st);
 }
 
+void Objects::book_cut(Node& node, int fd) {
+  const auto st = stat_at({fd, ""});
+  if (!st) return;
+  ledger_.charge_cut(node, *st);
+  book(node, *st);
+}
+
+void Objects::book_kept(Node& node, int fd, std::uint64_t replaced_bytes) {
+  const auto st = stat_at({fd, ""});
+  if (!st) return;
+  ledger_.charge_kept(node, *st, replaced_bytes);
+  book(node, *st);
+}
+
 void Objects::add_name(Node& directory, std::string_view name) {
   directory.known.times_stale = true;
   if (ledger_.add_name(directory, name)) static_cast<void>(attr_of(directory));
@@ -178,14 +192,17 @@ Result<NodePtr> Objects::keep_by_name(const NodePtr& node, const NodePtr& direct
   return node;
 }
 
-/// Whether what was copied from the row in another session may have been another object: what was two files
-/// then may be one with two names now; and under the name of one that the guest has moved away there may be a
-/// new one.
-bool Objects::is_other_by_now(const MergedName& merged, tree::NodeId origin) const {
-  if (!lower_.may_become_another(origin)) return false;
+/// Whether the object at `st`, which says that it was copied from the row `origin`, is to have its number. An
+/// object has one number for all of its names while it is in memory. What was copied in another session, of a
+/// layer that may be another one by now, may have been another object: what was two files then may be one
+/// with two names now, and under the name of one that the guest has moved away there may be a new one.
+bool Objects::is_numbered_by(const MergedName& merged, tree::NodeId origin, const struct stat& st) const {
+  if (nodes_.is_number_of(origin, st.st_ino)) return true;
+  if (nodes_.is_number_of(kUpperIdBase + st.st_ino, st.st_ino)) return false;
+  if (!lower_.may_become_another(origin)) return true;
   const bool is_in_place =
       merged.directory != tree::kNoNode && lower_.tree.lookup(merged.directory, merged.name) == origin;
-  return !is_in_place || lower_.tree.node(origin).nlink > 1;
+  return is_in_place && st.st_nlink == 1 && lower_.tree.node(origin).nlink == 1;
 }
 
 /// What the object merges with, or was copied from.
@@ -205,8 +222,7 @@ Result<tree::NodeId> Objects::origin_of(const Node& directory, const std::string
   if (origin != tree::kNoNode && (lower_.tree.node(origin).mode & kTypeBits) != node.type) {
     origin = tree::kNoNode;
   }
-  if (origin != tree::kNoNode && !nodes_.is_copied(origin) && is_other_by_now(merged, origin))
-    origin = tree::kNoNode;
+  if (origin != tree::kNoNode && !is_numbered_by(merged, origin, st)) origin = tree::kNoNode;
   if (!node.is_regular()) return origin;
   LB_ASSIGN(const DataSource data, data_source(merged, places_.marks(), place, st));
   node.file.data_below = data.where == DataSource::Where::kBelow;
@@ -306,7 +322,6 @@ void Objects::become_copy(const NodePtr& node, tree::NodeId row, const struct st
   }
   node->host_ino = st.st_ino;
   node->way.change();
-  nodes_.note_copied(row);
   ++marks_made_;
   ledger_.add_object();
   book(*node, st);

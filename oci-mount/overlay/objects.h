@@ -48,6 +48,9 @@ class Objects {
   void book(Node& node, const struct stat& st, std::optional<std::uint64_t> ahead_bytes = std::nullopt);
   /// The same of a file, as its descriptor shows it. Nothing where the host does not say.
   void book_data(Node& node, int fd);
+  /// The same after a cut, or where blocks were given for others: Ledger::charge_cut(), charge_kept().
+  void book_cut(Node& node, int fd);
+  void book_kept(Node& node, int fd, std::uint64_t replaced_bytes);
   /// A directory has one more name: its times are old, and now and then it is looked at.
   void add_name(Node& directory, std::string_view name);
 
@@ -184,7 +187,8 @@ class Objects {
   void let_go_of_listings();
   void let_go_of_listing(Node& directory);
   Result<NodePtr> keep_by_name(const NodePtr& node, const NodePtr& directory, const std::string& name);
-  [[nodiscard]] bool is_other_by_now(const MergedName& merged, tree::NodeId origin) const;
+  [[nodiscard]] bool is_numbered_by(const MergedName& merged, tree::NodeId origin,
+                                    const struct stat& st) const;
   Result<tree::NodeId> origin_of(const Node& directory, const std::string& name, Place place,
                                  const struct stat& st, Node& node);
   bool is_to_keep_ahead(const Node& node, int fd);

@@ -85,6 +85,20 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& optio
   return overlay;
 }
 
+/// Whether the image's directory shows at its own place: by itself, or through one of the upper's that was
+/// made when the image had none there.
+Result<bool> Overlay::stands_in_place(tree::NodeId row) {
+  const tree::NodeId parent = parts_.lower.tree.parent(row);
+  const std::string name(parts_.lower.tree.name_in_parent(row));
+  LB_ASSIGN(const bool parent_shown, parts_.lost_names.is_shown(parent));
+  if (!parent_shown) return false;
+  const Ref directory = parts_.nodes.row(parent);
+  LB_ASSIGN(const Found found, parts_.directories.look(directory, name));
+  if (!found.in_upper()) return found.child == nullptr;
+  LB_ASSIGN(const NodePtr there, parts_.objects.load(directory.node, name, *found.child));
+  return there->is_directory() && there->lower == row && !is_moved(*there);
+}
+
 /// A directory of the image that the guest has moved away may be another one by now, under its old name,
 /// where nothing hides it any more: the one that was moved is no part of that. True where there was one.
 Result<bool> Overlay::part_from_others() {
@@ -94,9 +108,7 @@ Result<bool> Overlay::part_from_others() {
   }
   bool any = false;
   for (const NodePtr& node : moved) {
-    const tree::NodeId parent = parts_.lower.tree.parent(node->lower);
-    LB_ASSIGN(const bool stands,
-              parts_.lost_names.is_name_shown(parent, parts_.lower.tree.name_in_parent(node->lower)));
+    LB_ASSIGN(const bool stands, stands_in_place(node->lower));
     if (!stands) continue;
     LB_ASSIGN(const HeldPlace place, parts_.places.place_of(node));
     log_warn("the directory ", printable(parts_.lower.tree.path(node->lower)),

@@ -121,6 +121,7 @@ class Overlay final : public FileSystem {
   };
   Result<void> start_session(const Survey& survey);
   Result<void> look_for_lost_names();
+  Result<bool> stands_in_place(tree::NodeId row);
   Result<bool> part_from_others();
   Result<void> start_over_changed_lower(const Survey& survey);
   Result<void> load_moved_directories(const std::vector<WayToMoved>& ways);
@@ -144,6 +145,7 @@ class Overlay final : public FileSystem {
     std::uint64_t size_bytes = 0;    // of the file before
     bool leaves_hole = false;
     bool copies = false;            // what is written over stays taken as well
+    std::uint64_t offset = 0;       // of the write
     bool relies_on_blocks = false;  // Objects::end_relying() is to follow
     bool is_late = false;           // FileState::late_writes counts it
     /// Nothing is granted: the host is to be asked, without the lock, by grant_after_asking().
@@ -159,10 +161,10 @@ class Overlay final : public FileSystem {
                                    Writer writer, Asked asked);
   Result<WriteGrant> grant_after_asking(const NodePtr& node, WriteGrant grant, std::uint64_t offset,
                                         std::uint64_t length, Writer writer);
-  void book_growth(Node& node, const WriteGrant& grant);
+  void book_growth(Node& node, const WriteGrant& grant, std::uint64_t put_bytes);
   [[nodiscard]] bool takes_overwrites(Node& file, int fd) const;
   void book_allocation(Node& node, int fd, std::uint64_t most_bytes);
-  void settle_write(Node& node, WriteGrant& grant);
+  void settle_write(Node& node, WriteGrant& grant, std::uint64_t put_bytes);
 
   void recount_attributes(Node& node, Place place);
   Result<Quota::Reservation> reserve_for_attribute(Place place, const std::string& host_name,

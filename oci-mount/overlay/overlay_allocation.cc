@@ -141,6 +141,8 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   const bool frees = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0;
   const bool inserts = (mode & FALLOC_FL_INSERT_RANGE) != 0;
   const bool makes_hole = frees || inserts;
+  // Zeroed, it has other blocks, and the old ones stay as long as one of their extent is left.
+  const bool replaces = parts_.ledger.tariff().keeps_what_is_cut() && (mode & FALLOC_FL_ZERO_RANGE) != 0;
   const std::uint64_t end = offset + length_bytes;
   const std::uint64_t most_bytes = frees ? 0 : block_end(end) - block_start(offset);
   {
@@ -153,7 +155,7 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
     ++node->file.changing;
   }
   const bool relies_on_blocks =
-      !reserved && !inserts && parts_.objects.rely_on_blocks(*node, fd->get(), offset, end);
+      !reserved && !inserts && !replaces && parts_.objects.rely_on_blocks(*node, fd->get(), offset, end);
   if (!reserved && !relies_on_blocks) {
     const std::lock_guard lock(parts_.mutex);
     --node->file.changing;
@@ -167,6 +169,7 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
     // What an insertion has moved away from under others may be allocated again, as what was freed.
     if (makes_hole) parts_.objects.end_freeing(*node, fd->get(), inserts ? most_bytes : 0);
     if (relies_on_blocks) parts_.objects.end_relying(*node, fd->get());
+    if (allocated && replaces && !node->is_gone()) parts_.objects.book_kept(*node, fd->get(), most_bytes);
     book_allocation(*node, fd->get(), most_bytes);
     reserved = Quota::Reservation();
   }
@@ -179,6 +182,7 @@ void Overlay::book_allocation(Node& node, int fd, std::uint64_t most_bytes) {
   node.file.forget_density();
   node.known.valid = false;
   if (node.is_gone()) return parts_.ledger.miss(fd, most_bytes);
+  node.charge.kept_from = kNeverCut;  // there may be a hole before it now
   parts_.objects.book_data(node, fd);
   parts_.ledger.data_changed(node, DataChange::kAny);
 }

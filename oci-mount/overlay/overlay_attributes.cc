@@ -61,6 +61,8 @@ Task<Result<void>> Overlay::truncate(Reactor& reactor, const NodePtr& node, std:
     cut();
   }
   const std::lock_guard lock(parts_.mutex);
+  const bool is_alone = node->file.blocks.freeing == 1 && node->file.changing == 0;
+  if (code == 0 && is_alone && !node->is_gone()) parts_.objects.book_cut(*node, fd->get());
   parts_.objects.end_freeing(*node, fd->get());
   node->file.forget_density();
   node->known.valid = false;

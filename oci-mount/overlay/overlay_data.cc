@@ -103,6 +103,7 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
   grant.size_bytes = attr.size_bytes;
   grant.holes_made = node->file.holes_made;
   const std::uint64_t end = offset + length;
+  grant.offset = offset;
   grant.copies = takes_overwrites(*node, grant.fd->get());
   if (!asked.holes && !grant.copies && !node->file.dense && may_allocate_nothing(*node, end)) {
     grant.question = WriteGrant::Question::kHoles;
@@ -165,7 +166,7 @@ Result<Overlay::WriteGrant> Overlay::grant_after_asking(const NodePtr& node, Wri
 }
 
 /// The grant's descriptor may be the file's last: who called keeps it until the lock is free.
-void Overlay::settle_write(Node& node, WriteGrant& grant) {
+void Overlay::settle_write(Node& node, WriteGrant& grant, std::uint64_t put_bytes) {
   const int fd = grant.fd->get();
   --node.file.changing;
   if (grant.is_late) end_late_write(node, fd);
@@ -179,7 +180,7 @@ void Overlay::settle_write(Node& node, WriteGrant& grant) {
     parts_.ledger.data_changed(node, DataChange::kInPlace);
   } else {
     node.known.valid = false;
-    if (grant.growth_bytes > 0) book_growth(node, grant);
+    if (grant.growth_bytes > 0) book_growth(node, grant, put_bytes);
     parts_.ledger.data_changed(node, DataChange::kAny);
   }
   // Given back now, so that the next reservation sees what this one became.
@@ -193,15 +194,18 @@ bool Overlay::takes_overwrites(Node& file, int fd) const {
   return !*file.file.in_place;
 }
 
-/// Over the budget, what the host has allocated ahead of the file's end is given back.
-void Overlay::book_growth(Node& node, const WriteGrant& grant) {
+/// Over the budget, what the host has allocated ahead of the file's end is given back. Of a file that is
+/// copied as it is written over, a block that is written again and again, as a log's last one, is charged for
+/// once: by itself it replaces no more than itself.
+void Overlay::book_growth(Node& node, const WriteGrant& grant, std::uint64_t put_bytes) {
   const int fd = grant.fd->get();
-  const std::uint64_t before = node.charge.allocated_bytes;
-  parts_.objects.book_data(node, fd);
-  if (grant.copies) {
-    const std::uint64_t now = node.charge.allocated_bytes;
-    const std::uint64_t grown = now - std::min(now, before);
-    node.charge.kept_bytes += grant.growth_bytes - std::min(grant.growth_bytes, grown);
+  if (grant.copies && put_bytes > 0) {
+    const std::uint64_t first = block_start(grant.offset);
+    const std::uint64_t end = block_end(grant.offset + put_bytes);
+    const bool is_charged = first == node.file.copied_block;
+    parts_.objects.book_kept(node, fd, end - first - (is_charged ? kHostBlockBytes : 0));
+    node.file.copied_block = end - kHostBlockBytes;
+  } else {
     parts_.objects.book_data(node, fd);
   }
   if (node.charge.gives_back_bytes > 0 && quota().is_over()) parts_.objects.give_back_ahead(node, fd);
@@ -237,7 +241,7 @@ Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::sp
   }
   {
     const PartLock lock(parts_.mutex);
-    settle_write(*pin->node(), grant);
+    settle_write(*pin->node(), grant, put < 0 ? 0 : static_cast<std::uint64_t>(put));
   }
   parts_.settling.keep_up();
   if (put < 0) return fail(code);
@@ -264,7 +268,7 @@ Task<Result<std::size_t>> Overlay::write(Reactor& reactor, NodeId id, std::uint6
   auto put = co_await write_whole(reactor, grant.fd->get(), from, offset);
   {
     const PartLock lock(parts_.mutex);
-    settle_write(*node, grant);
+    settle_write(*node, grant, put.value_or(0));
   }
   parts_.settling.keep_up();
   co_return put;

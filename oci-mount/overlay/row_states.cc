@@ -33,7 +33,7 @@ bool RowStates::take_references(tree::NodeId row, std::uint64_t count) {
     const std::uint64_t taken = std::min<std::uint64_t>(count, before & kReferences);
     after = before - static_cast<std::uint32_t>(taken);
   } while (!state.compare_exchange_weak(before, after, std::memory_order_relaxed));
-  return before != after && (after & ~kCopied) == kTouched;
+  return before != after && after == kTouched;
 }
 
 void RowStates::clear() {

@@ -1,5 +1,4 @@
-// RowStates: for each row of the tree, how many references the client holds, whether a Node knows more, and
-// whether it was copied up in this session.
+// RowStates: for each row of the tree, how many references the client holds and whether a Node knows more.
 #pragma once
 
 #include <atomic>
@@ -12,7 +11,7 @@
 namespace layerboot::overlay {
 
 /// Four bytes a row, of which the host gives only pages that were written to. All methods are lock-free and
-/// thread-safe; touch(), copy() and clear() are called under the Overlay's lock.
+/// thread-safe; touch() and clear() are called under the Overlay's lock.
 class RowStates {
  public:
   static constexpr std::size_t kRowBytes = sizeof(std::atomic<std::uint32_t>);
@@ -36,11 +35,6 @@ class RowStates {
 
   /// From now on a Node answers for the row.
   void touch(tree::NodeId row) { states_[row].fetch_or(kTouched, std::memory_order_release); }
-  /// The row's copy was made in this session.
-  void copy(tree::NodeId row) { states_[row].fetch_or(kCopied, std::memory_order_release); }
-  [[nodiscard]] bool is_copied(tree::NodeId row) const {
-    return (states_[row].load(std::memory_order_relaxed) & kCopied) != 0;
-  }
   /// Saturates: a client that never forgets keeps the object for the session.
   void add_reference(tree::NodeId row);
   /// True when the row is touched and this took its last reference.
@@ -50,8 +44,7 @@ class RowStates {
 
  private:
   static constexpr std::uint32_t kTouched = 1U << 31;
-  static constexpr std::uint32_t kCopied = 1U << 30;
-  static constexpr std::uint32_t kReferences = kCopied - 1;
+  static constexpr std::uint32_t kReferences = kTouched - 1;
 
   std::size_t size_bytes_;
   std::atomic<std::uint32_t>* states_;

@@ -102,8 +102,10 @@ class Walk {
     if (known != late_->end()) {
       const std::uint64_t kept = known->second.kept_bytes;
       bytes += tariff_.for_data(kept);
-      found_.late_files[st.st_ino] = {
-          .charged_bytes = bytes, .kept_bytes = kept, .later = known->second.later};
+      found_.late_files[st.st_ino] = {.charged_bytes = bytes,
+                                      .kept_bytes = kept,
+                                      .kept_from = known->second.kept_from,
+                                      .later = known->second.later};
     } else if (ahead_ < Survey::kMostAhead && is_ahead({here_.get(), name.c_str()}, st)) {
       found_.late_files[st.st_ino] = {.charged_bytes = bytes, .later = Later::kShrinks};
       ++ahead_;

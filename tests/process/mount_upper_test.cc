@@ -190,6 +190,45 @@ TEST_F(MountUpperTest, ANameBelowThatComesBackIsAnotherDirectory) {
   });
 }
 
+/// All names of one file are one file, however they are met.
+TEST_F(MountUpperTest, NamesOfAFormerSessionsCopyAreOneFile) {
+  const std::vector<std::string> image{"dir:" + source().string()};
+  write_text(source("f"), "one\n");
+  session(image, [&] {
+    std::ofstream(mnt("f"), std::ios::app) << "two\n";
+    fs::create_hard_link(mnt("f"), mnt("g"));
+  });
+  session(image, [&] {
+    EXPECT_EQ(ino_of(mnt("f")), ino_of(mnt("g")));
+    std::ofstream(mnt("g"), std::ios::app) << "three\n";
+    EXPECT_EQ(read_text(mnt("f")), "one\ntwo\nthree\n");
+    EXPECT_TRUE(fs::remove(mnt("g")));
+    EXPECT_EQ(read_text(mnt("f")), "one\ntwo\nthree\n");
+  });
+}
+
+TEST_F(MountUpperTest, ADirectoryBelowThatComesBackIntoOneOfTheGuests) {
+  const std::vector<std::string> image{"dir:" + source().string()};
+  fs::create_directories(source("a/sub"));
+  session(image, [&] { fs::rename(mnt("a"), mnt("b")); });
+  fs::remove_all(source("a"));
+  session(image, [&] {
+    fs::create_directory(mnt("a"));
+    write_text(mnt("a/x"), "the guest's\n");
+  });
+  fs::create_directories(source("a/sub"));
+  write_text(source("a/sub/new"), "the host's\n");
+  session(image, [&] {
+    EXPECT_EQ(names_in(mnt("a")), "sub x");
+    EXPECT_EQ(names_in(mnt("b")), "");
+    std::ofstream(mnt("a/sub/new"), std::ios::app) << "the guest's, too\n";
+  });
+  session(image, [&] {
+    EXPECT_EQ(read_text(mnt("a/sub/new")), "the host's\nthe guest's, too\n");
+    EXPECT_EQ(names_in(mnt("b")), "");
+  });
+}
+
 /// As hardlink(1), rsync -H and ostree do: the guest's copy of one is not the other's content.
 TEST_F(MountUpperTest, TwoFilesBelowThatBecomeOne) {
   for (const auto* const name : {"one", "other"}) write_text(source(name), "the same text\n");

@@ -32,9 +32,11 @@ class CleanStopTest : public testing::Test {
                     .moved_directories = {{0, "a b"}, {1, "\nc"}, {0, ""}}},
          .lower_key = "key",
          .lost_names = {{.path = "/usr/bin/perl", .count = 2}, {.path = "/9", .count = 1}},
-         .late_files = {{UINT64_MAX, {.charged_bytes = 8192}},
-                        {5, {.charged_bytes = 4096, .later = Later::kShrinks}},
-                        {6, {.charged_bytes = 12'288, .kept_bytes = 4096, .later = Later::kShrinks}}}});
+         .late_files = {
+             {UINT64_MAX, {.charged_bytes = 8192}},
+             {5, {.charged_bytes = 4096, .later = Later::kShrinks}},
+             {6,
+              {.charged_bytes = 12'288, .kept_bytes = 4096, .kept_from = 8192, .later = Later::kShrinks}}}});
     EXPECT_TRUE(left) << left.error().describe();
   }
   bool is_trusted() { return open().take_clean_stop().has_value(); }
@@ -70,6 +72,8 @@ TEST_F(CleanStopTest, IsThereOnceForTheNextSession) {
   EXPECT_EQ(late(5).later, Later::kShrinks);
   EXPECT_EQ(late(6).charged_bytes, 12'288U);
   EXPECT_EQ(late(6).kept_bytes, 4096U);
+  EXPECT_EQ(late(6).kept_from, 8192U);
+  EXPECT_EQ(late(5).kept_from, UINT64_MAX);
   EXPECT_FALSE(upper.take_clean_stop());
 }
 

@@ -421,6 +421,29 @@ TEST_F(LedgerTest, WhatIsCutOffStaysChargedWhereTheHostKeepsIt) {
   EXPECT_EQ(grown(ext4), 4096);
 }
 
+/// As a journal is cut to its limit: what has come behind that since lies in extents of its own.
+TEST_F(LedgerTest, WhatIsCutOffAgainIsChargedOnce) {
+  Ledger ledger = make(HostKind::kBtrfs);
+  const NodePtr made = node(S_IFREG);
+  const auto fill_and_cut = [&](std::uint64_t blocks) {
+    ledger.charge(*made, file(100, 100 * kBlock));
+    ledger.charge_cut(*made, file(blocks, blocks * kBlock));
+    return made->charge.kept_bytes;
+  };
+  EXPECT_EQ(fill_and_cut(10), 90 * kBlock);
+  EXPECT_EQ(fill_and_cut(10), 90 * kBlock);
+  EXPECT_EQ(fill_and_cut(4), 96 * kBlock) << "six blocks more may be kept";
+  EXPECT_EQ(fill_and_cut(5), 191 * kBlock) << "a block behind the last cut may keep all of its extent";
+  ledger.charge(*made, file(100, 100 * kBlock));
+  ledger.charge_cut(*made, file(2, 5 * kBlock));
+  EXPECT_EQ(made->charge.kept_from, kNeverCut) << "an extent may be put into the hole";
+  const std::uint64_t before = made->charge.kept_bytes;
+  ledger.charge_kept(*made, file(5, 5 * kBlock), 4 * kBlock);
+  EXPECT_EQ(made->charge.kept_bytes, before + kBlock) << "of four blocks three are new";
+  fill_and_cut(0);
+  EXPECT_EQ(made->charge.kept_bytes, 0U);
+}
+
 TEST_F(LedgerTest, AttributesAreChargedWhereBlocksDoNotTell) {
   const UniqueFd object = *create_regular_at({fd_.get(), "file"}, 0600);
   const Place place{object.get(), ""};

