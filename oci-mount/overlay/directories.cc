@@ -5,8 +5,6 @@
 
 #include <utility>
 
-#include "oci-mount/overlay/allocated_range.h"
-
 namespace layerboot::overlay {
 
 namespace {
@@ -23,8 +21,6 @@ std::uint64_t ino_in(const Ref& ref) {
 
 Result<std::unique_ptr<Listing>> Directories::read_names(int fd, tree::NodeId lower) {
   auto names = std::make_unique<Listing>(memory_);
-  if (ledger_.tariff().copies_on_write())
-    write_in_place_below(fd);  // it may have been brought from elsewhere
   LB_TRY(each_in_directory(fd, [&](const HostDirent& entry) -> Result<void> {
     if (!memory_.has_room(Listing::bytes_of(entry.name))) return fail(ENOMEM);
     Child child;

@@ -88,8 +88,9 @@ void Ledger::charge(Node& node, const struct stat& st, std::optional<std::uint64
   node.charge.bytes = bytes;
 }
 
-/// Only where all before the cut is allocated: else an extent may reach over it later.
-void Ledger::charge_cut(Node& node, const struct stat& st) {
+/// Where that is not all on the disk an extent may come to reach over the cut, and the next cut there keeps
+/// all of it.
+void Ledger::charge_cut(Node& node, const struct stat& st, bool is_on_disk) {
   auto& charged = node.charge;
   if (!tariff_.keeps_what_is_cut()) return charge(node, st);
   const std::uint64_t from = block_end(static_cast<std::uint64_t>(st.st_size));
@@ -97,7 +98,7 @@ void Ledger::charge_cut(Node& node, const struct stat& st) {
   const std::uint64_t most_bytes = is_deeper ? charged.kept_bytes + charged.kept_from - from : UINT64_MAX;
   charge(node, st);
   charged.kept_bytes = std::min(charged.kept_bytes, most_bytes);
-  charged.kept_from = allocated_bytes(st) >= from && from > 0 ? from : kNeverCut;
+  charged.kept_from = is_on_disk && allocated_bytes(st) >= from && from > 0 ? from : kNeverCut;
   charge(node, st);
 }
 

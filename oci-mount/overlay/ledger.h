@@ -69,8 +69,9 @@ class Ledger {
   /// Books what the host says that the object takes now. `ahead_bytes`: what of that is beyond the file's
   /// end, where the host was asked for that as well (Charge::seen_ahead_bytes).
   void charge(Node& node, const struct stat& st, std::optional<std::uint64_t> ahead_bytes = std::nullopt);
-  /// The same of a file that was just cut to the size that it has.
-  void charge_cut(Node& node, const struct stat& st);
+  /// The same of a file that was just cut. `is_on_disk`: all that is left of it has its blocks on the host's
+  /// disk, and nobody else changes it at this moment.
+  void charge_cut(Node& node, const struct stat& st, bool is_on_disk);
   /// The same of a file of which `replaced_bytes` were given other blocks where they were allocated before,
   /// and the host may keep the old ones (Tariff::keeps_what_is_cut).
   void charge_kept(Node& node, const struct stat& st, std::uint64_t replaced_bytes);

@@ -121,14 +121,16 @@ struct BlocksInUse {
 
 /// What only regular files have.
 struct FileState {
-  bool data_below = false;                  // a metacopy: its data is still that of Node::lower
-  bool data_lost = false;                   // a metacopy that leads to no file: see redirects.h
-  bool no_capability = false;               // known to have no security.capability
-  std::optional<bool> dense;                // whether it has no hole; asked for at need, without the lock
-  std::optional<bool> in_place;             // whether an overwrite takes nothing; asked for at need
-  std::uint64_t copied_block = UINT64_MAX;  // not in_place: where the block begins that was charged for last
-  bool is_written = false;                  // known to have no extent that is allocated, but not written
-  std::uint32_t holes_made = 0;             // changes that `dense` and `is_written` may be older than
+  bool data_below = false;       // a metacopy: its data is still that of Node::lower
+  bool data_lost = false;        // a metacopy that leads to no file: see redirects.h
+  bool no_capability = false;    // known to have no security.capability
+  std::optional<bool> dense;     // whether it has no hole; asked for at need, without the lock
+  std::optional<bool> in_place;  // whether an overwrite takes nothing; asked for at need
+  // Not in_place: where the block begins that was written last, by itself; and whether twice in a row.
+  std::uint64_t copied_block = UINT64_MAX;
+  bool copied_twice = false;
+  bool is_written = false;       // known to have no extent that is allocated, but not written
+  std::uint32_t holes_made = 0;  // changes that `dense` and `is_written` may be older than
   BlocksInUse blocks;
   std::uint32_t changing = 0;      // requests that change its data without the lock
   bool keeps_ahead = false;        // what is beyond its end is not to be given back

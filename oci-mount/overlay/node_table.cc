@@ -46,6 +46,11 @@ bool NodeTable::is_number_of(NodeId id, std::uint64_t host_ino) const {
 /// The row the object came from keeps being its number, unless something else has that already, as after a
 /// copy made on the host by other means.
 NodeId NodeTable::number_for(tree::NodeId origin, std::uint64_t host_ino) {
+  // An inode in memory has its number, whatever it says of where it is from.
+  if (is_number_of(kUpperIdBase + host_ino, host_ino)) return kUpperIdBase + host_ino;
+  if (const auto spare = spares_.find(host_ino);
+      spare != spares_.end() && is_number_of(spare->second, host_ino))
+    return spare->second;
   if (origin != tree::kNoNode) {
     const NodePtr taken = known(origin);
     if (!taken || (taken->has_body() && taken->host_ino == host_ino)) return origin;

@@ -81,10 +81,10 @@ void Objects::book_data(Node& node, int fd) {
   if (const auto st = stat_at({fd, ""}); st) book(node, *st);
 }
 
-void Objects::book_cut(Node& node, int fd) {
+void Objects::book_cut(Node& node, int fd, bool is_on_disk) {
   const auto st = stat_at({fd, ""});
   if (!st) return;
-  ledger_.charge_cut(node, *st);
+  ledger_.charge_cut(node, *st, is_on_disk);
   book(node, *st);
 }
 

@@ -49,7 +49,7 @@ class Objects {
   /// The same of a file, as its descriptor shows it. Nothing where the host does not say.
   void book_data(Node& node, int fd);
   /// The same after a cut, or where blocks were given for others: Ledger::charge_cut(), charge_kept().
-  void book_cut(Node& node, int fd);
+  void book_cut(Node& node, int fd, bool is_on_disk);
   void book_kept(Node& node, int fd, std::uint64_t replaced_bytes);
   /// A directory has one more name: its times are old, and now and then it is looked at.
   void add_name(Node& directory, std::string_view name);

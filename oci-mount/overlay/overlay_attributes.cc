@@ -8,6 +8,7 @@
 
 #include "oci-mount/base/mode_bits.h"
 #include "oci-mount/overlay/acl.h"
+#include "oci-mount/overlay/allocated_range.h"
 #include "oci-mount/overlay/body.h"
 #include "oci-mount/overlay/file_rules.h"
 #include "oci-mount/overlay/marks.h"
@@ -46,15 +47,23 @@ Task<Result<void>> Overlay::truncate(Reactor& reactor, const NodePtr& node, std:
   if (size_bytes > INT64_MAX) co_return fail(EFBIG);
   FdCache::Fd fd;
   bool is_large = false;
+  std::uint32_t holes_made = 0;
   {
     const std::lock_guard lock(parts_.mutex);
     if (node->is_gone()) co_return fail(ENOENT);  // its number may be another's
     LB_CO_ASSIGN(fd, parts_.places.file_fd(node));
     ++node->file.blocks.freeing;
     is_large = node->charge.bytes >= Objects::kLargeBytes;
+    holes_made = node->file.holes_made;
   }
   int code = 0;
-  const auto cut = [&] { code = ::ftruncate(fd->get(), static_cast<off_t>(size_bytes)) == 0 ? 0 : errno; };
+  bool is_on_disk = false;  // all that is left, so that what comes behind it has extents of its own
+  const auto cut = [&] {
+    code = ::ftruncate(fd->get(), static_cast<off_t>(size_bytes)) == 0 ? 0 : errno;
+    if (code != 0 || size_bytes == 0 || !parts_.ledger.tariff().keeps_what_is_cut()) return;
+    const auto unwritten = first_unwritten(fd->get());
+    is_on_disk = unwritten && *unwritten >= size_bytes && is_allocated(fd->get(), 0, size_bytes);
+  };
   if (is_large) {
     co_await parts_.workers.run(reactor, cut);
   } else {
@@ -62,7 +71,8 @@ Task<Result<void>> Overlay::truncate(Reactor& reactor, const NodePtr& node, std:
   }
   const std::lock_guard lock(parts_.mutex);
   const bool is_alone = node->file.blocks.freeing == 1 && node->file.changing == 0;
-  if (code == 0 && is_alone && !node->is_gone()) parts_.objects.book_cut(*node, fd->get());
+  if (code == 0 && !node->is_gone())
+    parts_.objects.book_cut(*node, fd->get(), is_on_disk && is_alone && node->file.holes_made == holes_made);
   parts_.objects.end_freeing(*node, fd->get());
   node->file.forget_density();
   node->known.valid = false;

@@ -196,15 +196,18 @@ bool Overlay::takes_overwrites(Node& file, int fd) const {
 
 /// Over the budget, what the host has allocated ahead of the file's end is given back. Of a file that is
 /// copied as it is written over, a block that is written again and again, as a log's last one, is charged for
-/// once: by itself it replaces no more than itself.
+/// twice: then it lies in an extent of its own, and replaces no more than itself.
 void Overlay::book_growth(Node& node, const WriteGrant& grant, std::uint64_t put_bytes) {
   const int fd = grant.fd->get();
   if (grant.copies && put_bytes > 0) {
     const std::uint64_t first = block_start(grant.offset);
     const std::uint64_t end = block_end(grant.offset + put_bytes);
-    const bool is_charged = first == node.file.copied_block;
-    parts_.objects.book_kept(node, fd, end - first - (is_charged ? kHostBlockBytes : 0));
-    node.file.copied_block = end - kHostBlockBytes;
+    const bool is_lone = end - first == kHostBlockBytes;
+    const bool is_again = is_lone && first == node.file.copied_block;
+    const bool is_charged = is_again && node.file.copied_twice;
+    parts_.objects.book_kept(node, fd, is_charged ? 0 : end - first);
+    node.file.copied_twice = is_again;
+    node.file.copied_block = is_lone ? first : UINT64_MAX;
   } else {
     parts_.objects.book_data(node, fd);
   }

@@ -93,9 +93,10 @@ Result<Renaming::Before> Renaming::rename(NodeId parent, std::string_view name, 
   const bool exchanges = (flags & RENAME_EXCHANGE) != 0;
   const bool new_name_grows = !exchanges && !to.found.exists();
   if (new_name_grows) {
-    // As little as it can be, and who puts logs away on a full disk is about to make room.
+    // In its directory it takes the old one's place, and who puts logs away on a full disk is to make room.
+    const bool stays = from.directory == to.directory;
     const std::uint64_t bytes = parts_.ledger.tariff().for_name(new_name.size());
-    LB_TRY(parts_.objects.reserve(bytes, 0, Budget::kMakesRoom));
+    LB_TRY(parts_.objects.reserve(bytes, 0, stays ? Budget::kMakesRoom : Budget::kKeep));
   }
   LB_ASSIGN(const bool marked, mark_moved(from, to));
   if (!marked) return Before{.clear = nullptr, .fill = from.node};

@@ -141,9 +141,8 @@ Result<void> allow_only_serving(SeccompMode mode, ServingCalls calls) {
     // Which blocks a file has, and whether it was told to have them.
     LB_TRY(allow_if(filter, SCMP_SYS(ioctl), equal(1, FS_IOC_FIEMAP)));
     LB_TRY(allow_if(filter, SCMP_SYS(ioctl), equal(1, FS_IOC_FSGETXATTR)));
-    // Whether it is written in place, and that new ones are to be; of other flags, most need rights.
+    // Whether it is written in place.
     LB_TRY(allow_if(filter, SCMP_SYS(ioctl), equal(1, FS_IOC_GETFLAGS)));
-    LB_TRY(allow_if(filter, SCMP_SYS(ioctl), equal(1, FS_IOC_SETFLAGS)));
   } else if (calls.image_files && !calls.lookups) {
     LB_TRY(allow(filter, std::array{SCMP_SYS(openat2)}));
   }

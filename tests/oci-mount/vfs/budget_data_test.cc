@@ -130,6 +130,25 @@ TEST_P(BudgetTest, RangesThatAreZeroedAndWrittenAgain) {
   expect_held("zeroed");
 }
 
+/// What is cut before it is on the disk shares an extent with what comes behind it.
+TEST_P(BudgetTest, CutsOfWhatIsNotOnTheDisk) {
+  for (int i = 0; i < 40; ++i) {
+    if (driver->create(numbered("early", i), "") != 0) break;
+    const auto node = driver->acquire(numbered("early", i));
+    int code = write_node(node, 0, std::string(2 * kBlockBytes, 'e'));
+    if (code == 0) code = truncate_node(node, 2 * kBlockBytes);
+    if (code == 0) code = write_node(node, 2 * kBlockBytes, std::string(2 * kMiB, 'e'));
+    if (code == 0) code = sync_node(node);
+    if (code == 0) code = truncate_node(node, 2 * kBlockBytes);
+    driver->release(node);
+    if (code != 0) {
+      EXPECT_EQ(code, ENOSPC);
+      break;
+    }
+  }
+  expect_held("cut before it was written back");
+}
+
 /// A program that cuts its journal to a limit, or appends lines to its log, does not fill the disk by that.
 TEST_P(BudgetTest, CutsAndAppendsAgainAndAgainAreChargedOnce) {
   const auto journal = make("journal");
