@@ -57,10 +57,11 @@ Task<Result<void>> Overlay::truncate(Reactor& reactor, const NodePtr& node, std:
     holes_made = node->file.holes_made;
   }
   int code = 0;
+  const bool is_kept = parts_.ledger.tariff().keeps_what_is_cut();
   bool is_on_disk = false;  // all that is left, so that what comes behind it has extents of its own
   const auto cut = [&] {
     code = ::ftruncate(fd->get(), static_cast<off_t>(size_bytes)) == 0 ? 0 : errno;
-    if (code != 0 || size_bytes == 0 || !parts_.ledger.tariff().keeps_what_is_cut()) return;
+    if (code != 0 || size_bytes == 0 || !is_kept) return;
     const auto unwritten = first_unwritten(fd->get());
     is_on_disk = unwritten && *unwritten >= size_bytes && is_allocated(fd->get(), 0, size_bytes);
   };
@@ -71,7 +72,7 @@ Task<Result<void>> Overlay::truncate(Reactor& reactor, const NodePtr& node, std:
   }
   const std::lock_guard lock(parts_.mutex);
   const bool is_alone = node->file.blocks.freeing == 1 && node->file.changing == 0;
-  if (code == 0 && !node->is_gone())
+  if (is_kept && code == 0 && !node->is_gone())
     parts_.objects.book_cut(*node, fd->get(), is_on_disk && is_alone && node->file.holes_made == holes_made);
   parts_.objects.end_freeing(*node, fd->get());
   node->file.forget_density();

@@ -386,6 +386,32 @@ TEST_P(BudgetTest, NobodyReliesOnBlocksThatAreBeingFreed) {
   EXPECT_LE(booked - used(), kBlockBytes);
 }
 
+/// Who writes there, and has reserved nothing, may allocate it again.
+TEST_P(BudgetTest, WhatIsCutOffUnderAWriteIsNotThereForOthers) {
+  const auto file = make("file");
+  ASSERT_EQ(write_node(file, 0, std::string(4 * kMiB, 'a')), 0);
+  ASSERT_EQ(sync_node(file), 0);
+  const auto another = make("another");
+  fill();
+  const auto other = *Reactor::create();
+  std::string bytes(4 * kMiB, 'b');
+  const iovec piece{bytes.data(), bytes.size()};
+  std::optional<int> written;
+  layerboot::start(fs->write(*other, file, 0, {&piece, 1}, vfs::Writer::kPrivileged),
+                   [&](const Result<std::size_t>& put) {
+                     written = put ? 0 : put.error().code;
+                     other->stop();
+                   });
+  ASSERT_EQ(truncate_node(file, kBlockBytes), 0);
+  if (!written) {
+    EXPECT_EQ(allocate(another, 0, 0, 2 * kMiB), ENOSPC) << "while it is being written";
+    other->run();
+  }
+  EXPECT_EQ(written, 0);
+  EXPECT_EQ(sync_node(file), 0);
+  expect_held("cut under a write");
+}
+
 /// An insertion moves blocks away from under who counts on them.
 TEST_P(BudgetTest, NobodyReliesOnBlocksThatAreBeingMoved) {
   if (host_of(GetParam()) != "ext4" && host_of(GetParam()) != "xfs")
