@@ -98,6 +98,11 @@ bool is_unreadable(const StoredImage& image) {
   return !image.descriptor && image.descriptor.error().code != ENOTSUP;
 }
 
+/// What helps, unless the problem says it by itself.
+std::string unless_told(const std::string& problem, const std::string& advice) {
+  return problem.contains("layerboot rmi") ? "" : advice;
+}
+
 /// "can't be run: …", as `images` has it.
 std::string why_not_run(const StoredImage& image) {
   return image.state == ImageState::kUnusable ? str_cat("can't be run: ", printable_whole(image.problem))
@@ -108,9 +113,9 @@ std::string why_not_run(const StoredImage& image) {
 Result<bool> verify_image(const StateDirs& dirs, const IndexEntry& entry, const Options& options) {
   const StoredImage image = look_at_image(dirs.store(), entry);
   if (is_unreadable(image)) {
-    const bool helps_itself = image.problem.contains("layerboot rmi");
-    std::printf("%s: %s%s\n", shown_name(entry).c_str(), why_not_run(image).c_str(),
-                helps_itself ? "" : str_cat("; layerboot rmi ", shown_name(entry), " forgets it").c_str());
+    const std::string name = shown_name(entry);
+    std::printf("%s: %s%s\n", name.c_str(), why_not_run(image).c_str(),
+                unless_told(image.problem, str_cat("; layerboot rmi ", name, " forgets it")).c_str());
     return false;
   }
   const bool show_progress = options.log_level >= LogLevel::kInfo;
@@ -194,10 +199,9 @@ Result<void> clean_up(const StateDirs& dirs) {
   LB_ASSIGN(const StoreLock lock, StoreLock::acquire(dirs.store()));
   LB_ASSIGN(const GcReport report, collect_garbage(dirs));
   for (const auto& [name, problem] : report.doubtful) {
-    const bool helps_itself = problem.contains("layerboot rmi");
     log_warn("all blobs were kept: what image ", printable_whole(name), " needs can't be told, as ",
              problem.empty() ? "a document of it is damaged" : printable_whole(problem),
-             helps_itself ? "" : "; layerboot pull makes it whole, layerboot rmi gives it up");
+             unless_told(problem, "; layerboot pull makes it whole, layerboot rmi gives it up"));
   }
   std::printf("removed %zu blobs and %zu indexes, %zu disks, %zu unpacked archives, %s\n", report.blobs,
               report.indexes, report.disks, report.archives, human_size(report.freed_bytes).c_str());

@@ -94,7 +94,7 @@ Result<void> write_records(int fd, std::string_view stamped, const CleanStop& st
   for (const auto& [ino, late] : stop.late_files) {
     LB_TRY(records.put(late.later == Later::kGrows ? 'g' : 's', ino, ' ', late.charged_bytes));
     if (late.kept_bytes > 0) LB_TRY(records.put('k', ino, ' ', late.kept_bytes));
-    if (late.kept_from != UINT64_MAX) LB_TRY(records.put('f', ino, ' ', late.kept_from));
+    if (late.kept_from != kNeverCut) LB_TRY(records.put('f', ino, ' ', late.kept_from));
   }
   return records.finish();
 }

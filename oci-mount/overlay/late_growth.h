@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
-#include <utility>
 
 namespace layerboot::overlay {
 
@@ -15,15 +14,20 @@ namespace layerboot::overlay {
 /// what it has allocated ahead, or keeps of what was cut off.
 enum class Later : std::uint8_t { kGrows, kShrinks };
 
+/// Charge::kept_from of a file that was never cut.
+inline constexpr std::uint64_t kNeverCut = UINT64_MAX;
+
 /// A file of which a look at the host does not tell for good what it is charged.
 struct LateFile {
   std::uint64_t charged_bytes = 0;
-  std::uint64_t kept_bytes = 0;  // of these, without what data takes beside itself: Charge::kept_bytes
-  std::uint64_t kept_from = UINT64_MAX;  // Charge::kept_from
+  std::uint64_t late_bytes = 0;  // what it may take beyond that, where it grows: the ledger knows
+  std::uint64_t kept_bytes =
+      0;  // of charged_bytes, without what data takes beside itself: Charge::kept_bytes
+  std::uint64_t kept_from = kNeverCut;  // Charge::kept_from
   Later later = Later::kGrows;
   bool is_sparse = false;  // Charge::is_sparse
 };
-using LateFilesByInode = std::unordered_map<std::uint64_t, LateFile>;
+using LateFilesByInode = std::unordered_map<std::uint64_t, LateFile>;  // the inode number on the host
 
 /// A host allocates at write-back, and a scattered file then takes blocks for its tree of extents that no
 /// stat before has shown (ext4: four extents lie in the inode, more need a block). Booked against what is
@@ -35,31 +39,22 @@ class LateGrowth {
   /// What they take at most, which is the program's own (MemoryBudget::kProgramBytes).
   static constexpr std::size_t kMaxBytes = 6U << 20;
 
-  struct File {
-    std::uint64_t charged_bytes = 0;
-    std::uint64_t late_bytes = 0;  // what it may take beyond that; 0: it may take less
-    std::uint64_t kept_bytes = 0;  // of charged_bytes: Charge::kept_bytes, as data
-    std::uint64_t kept_from = UINT64_MAX;
-    bool is_sparse = false;  // Charge::is_sparse
-    [[nodiscard]] Later later() const { return late_bytes > 0 ? Later::kGrows : Later::kShrinks; }
-  };
-  [[nodiscard]] const std::unordered_map<std::uint64_t, File>& all() const { return files_; }
+  [[nodiscard]] const LateFilesByInode& all() const { return files_; }
 
-  void remember(std::uint64_t host_ino, File file) {
+  void remember(std::uint64_t host_ino, const LateFile& file) {
     if (files_.size() >= kMaxFiles && !files_.contains(host_ino)) {
       static_cast<void>(take(files_.begin()->first));
       has_forgotten_ = true;
     }
-    File& known = files_[host_ino];
+    LateFile& known = files_[host_ino];
     late_bytes_ += file.late_bytes - known.late_bytes;
     known = file;
     if (file.late_bytes > 0) has_uncounted_ = true;
   }
-  /// Those that are remembered from now on are what a count has met of them; the others are no more. Those
-  /// that were remembered so far.
-  std::unordered_map<std::uint64_t, File> begin_count() {
+  /// Those that are remembered from now on are what a count has met of them; the others are no more.
+  void begin_count() {
     late_bytes_ = 0;
-    return std::exchange(files_, {});
+    files_.clear();
   }
   void end_count() { has_uncounted_ = false; }
   /// Files have come since the last count, which may have grown meanwhile.
@@ -70,23 +65,23 @@ class LateGrowth {
   [[nodiscard]] std::uint64_t late_bytes() const { return late_bytes_.load(std::memory_order_relaxed); }
 
   /// What is known of the file, which is forgotten here; nothing when it is not known.
-  [[nodiscard]] std::optional<File> take(std::uint64_t host_ino) {
+  [[nodiscard]] std::optional<LateFile> take(std::uint64_t host_ino) {
     const auto found = files_.find(host_ino);
     if (found == files_.end()) return std::nullopt;
-    const File file = found->second;
+    const LateFile file = found->second;
     files_.erase(found);
     late_bytes_ -= file.late_bytes;
     return file;
   }
 
   void clear() {
-    static_cast<void>(begin_count());
+    begin_count();
     end_count();
     has_forgotten_ = false;
   }
 
  private:
-  std::unordered_map<std::uint64_t, File> files_;  // by inode number on the host
+  LateFilesByInode files_;
   std::atomic<std::uint64_t> late_bytes_ = 0;
   bool has_forgotten_ = false;
   bool has_uncounted_ = false;

@@ -90,26 +90,23 @@ void Ledger::charge(Node& node, const struct stat& st, std::optional<std::uint64
 
 /// Where that is not all on the disk an extent may come to reach over the cut, and the next cut there keeps
 /// all of it.
-void Ledger::charge_cut(Node& node, const struct stat& st, bool is_on_disk) {
-  auto& charged = node.charge;
-  if (!tariff_.keeps_what_is_cut()) return charge(node, st);
+void Ledger::note_cut(Node& node, const struct stat& st, bool is_on_disk) {
+  auto& charge = node.charge;
+  const std::uint64_t now = allocated_bytes(st);
   const std::uint64_t from = block_end(static_cast<std::uint64_t>(st.st_size));
-  const bool is_deeper = charged.kept_from != kNeverCut && from <= charged.kept_from;
-  const std::uint64_t most_bytes = is_deeper ? charged.kept_bytes + charged.kept_from - from : UINT64_MAX;
-  charge(node, st);
-  charged.kept_bytes = std::min(charged.kept_bytes, most_bytes);
-  charged.kept_from = is_on_disk && allocated_bytes(st) >= from && from > 0 ? from : kNeverCut;
-  charge(node, st);
+  const bool is_deeper = charge.kept_from != kNeverCut && from <= charge.kept_from;
+  const std::uint64_t fallen = charge.allocated_bytes - std::min(charge.allocated_bytes, now);
+  charge.kept_bytes += is_deeper ? std::min(fallen, charge.kept_from - from) : fallen;
+  charge.allocated_bytes = now;
+  charge.kept_from = is_on_disk && now >= from && from > 0 ? from : kNeverCut;
 }
 
-void Ledger::charge_kept(Node& node, const struct stat& st, std::uint64_t replaced_bytes) {
-  const std::uint64_t before = node.charge.allocated_bytes;
-  charge(node, st);
-  const std::uint64_t now = node.charge.allocated_bytes;
-  const std::uint64_t grown = now - std::min(now, before);
-  node.charge.kept_bytes += replaced_bytes - std::min(replaced_bytes, grown);
-  node.charge.kept_from = kNeverCut;
-  charge(node, st);
+void Ledger::note_replaced(Node& node, const struct stat& st, std::uint64_t replaced_bytes) {
+  auto& charge = node.charge;
+  const std::uint64_t now = allocated_bytes(st);
+  const std::uint64_t grown = now - std::min(now, charge.allocated_bytes);
+  charge.kept_bytes += replaced_bytes - std::min(replaced_bytes, grown);
+  charge.kept_from = kNeverCut;
 }
 
 void Ledger::meet(Node& node, const struct stat& st) {
@@ -138,14 +135,11 @@ void Ledger::part(Node& node) {
                            .is_sparse = charge.is_sparse});
 }
 
-void Ledger::remember(std::uint64_t host_ino, const LateFile& file) {
+void Ledger::remember(std::uint64_t host_ino, LateFile file) {
   // Charged is what is allocated, and more.
-  const std::uint64_t late_bytes = file.later == Later::kGrows ? tariff_.late_growth(file.charged_bytes) : 0;
-  late_growth_.remember(host_ino, {.charged_bytes = file.charged_bytes,
-                                   .late_bytes = late_bytes,
-                                   .kept_bytes = file.kept_bytes,
-                                   .kept_from = file.kept_from,
-                                   .is_sparse = file.is_sparse});
+  file.late_bytes = file.later == Later::kGrows ? tariff_.late_growth(file.charged_bytes) : 0;
+  file.later = file.late_bytes > 0 ? Later::kGrows : Later::kShrinks;
+  late_growth_.remember(host_ino, file);
 }
 
 void Ledger::data_changed(Node& file, DataChange change) {
@@ -197,23 +191,12 @@ void Ledger::change_whiteouts(std::size_t gone, std::size_t made) {
   if (gone != made) quota_.settle_bytes(gone * tariff_.whiteout(), made * tariff_.whiteout());
 }
 
-LateFilesByInode Ledger::late_files() const {
-  LateFilesByInode files;
-  for (const auto& [ino, file] : late_growth_.all()) {
-    files[ino] = {.charged_bytes = file.charged_bytes,
-                  .kept_bytes = file.kept_bytes,
-                  .kept_from = file.kept_from,
-                  .later = file.later(),
-                  .is_sparse = file.is_sparse};
-  }
-  return files;
-}
-
 LateFilesByInode Ledger::kept_files() const {
-  auto files = late_files();
-  std::erase_if(files, [](const auto& file) { return file.second.kept_bytes == 0; });
-  for (auto& [ino, file] : files) file.later = Later::kShrinks;
-  return files;
+  LateFilesByInode kept;
+  for (const auto& [ino, file] : late_files()) {
+    if (file.kept_bytes > 0) kept.emplace(ino, file).first->second.later = Later::kShrinks;
+  }
+  return kept;
 }
 
 void Ledger::recall(const LateFilesByInode& late_files) {
@@ -225,7 +208,7 @@ void Ledger::recount(const Survey& survey, Counted counted) {
     late_growth_.clear();
     late_is_missed_ = false;
   }
-  static_cast<void>(late_growth_.begin_count());
+  late_growth_.begin_count();
   recall(survey.late_files);
   late_growth_.end_count();
   in_doubt_ = false;

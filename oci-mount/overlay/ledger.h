@@ -69,12 +69,12 @@ class Ledger {
   /// Books what the host says that the object takes now. `ahead_bytes`: what of that is beyond the file's
   /// end, where the host was asked for that as well (Charge::seen_ahead_bytes).
   void charge(Node& node, const struct stat& st, std::optional<std::uint64_t> ahead_bytes = std::nullopt);
-  /// The same of a file that was just cut. `is_on_disk`: all that is left of it has its blocks on the host's
-  /// disk, and nobody else changes it at this moment.
-  void charge_cut(Node& node, const struct stat& st, bool is_on_disk);
-  /// The same of a file of which `replaced_bytes` were given other blocks where they were allocated before,
-  /// and the host may keep the old ones (Tariff::keeps_what_is_cut).
-  void charge_kept(Node& node, const struct stat& st, std::uint64_t replaced_bytes);
+  /// Where the host keeps what is cut (Tariff::keeps_what_is_cut), before charge(), with the same `st`: the
+  /// file was just cut. `is_on_disk`: all that is left of it has its blocks on the host's disk, and nobody
+  /// else changes it at this moment.
+  static void note_cut(Node& node, const struct stat& st, bool is_on_disk);
+  /// The same of a file of which `replaced_bytes` were given other blocks where they were allocated before.
+  static void note_replaced(Node& node, const struct stat& st, std::uint64_t replaced_bytes);
   /// An object comes into memory that the budget knows already, from the last count or from when it was last
   /// in memory. What it has grown by since is booked.
   void meet(Node& node, const struct stat& st);
@@ -112,7 +112,7 @@ class Ledger {
   void change_whiteouts(std::size_t gone, std::size_t made);
 
   /// Files that part() remembers, for a session to come; and those of a former one.
-  [[nodiscard]] LateFilesByInode late_files() const;
+  [[nodiscard]] const LateFilesByInode& late_files() const { return late_growth_.all(); }
   /// Of these, those of which no look at the host tells what they are charged.
   [[nodiscard]] LateFilesByInode kept_files() const;
   [[nodiscard]] const LateGrowth& late_growth() const { return late_growth_; }
@@ -141,7 +141,7 @@ class Ledger {
   [[nodiscard]] std::uint64_t charge_of(const Node& node, const struct stat& st) const;
   void note_ahead(Node& node, const struct stat& st);
   void set_gives_back(Node& node, std::uint64_t bytes);
-  void remember(std::uint64_t host_ino, const LateFile& file);
+  void remember(std::uint64_t host_ino, LateFile file);
 
   Tariff tariff_;
   Quota quota_;

@@ -13,6 +13,7 @@
 #include "oci-mount/base/memory_budget.h"
 #include "oci-mount/base/unique_fd.h"
 #include "oci-mount/overlay/file_rules.h"
+#include "oci-mount/overlay/late_growth.h"
 #include "oci-mount/overlay/listing.h"
 #include "oci-mount/overlay/quota.h"
 #include "oci-mount/overlay/recorded_stat.h"
@@ -63,8 +64,6 @@ struct KnownAttr {
   bool times_stale = false;              // the times, and of a directory all but mode and owner, are old
   std::optional<RecordedStat> recorded;  // on a recorded upper: what the guest sees instead of the host's
 };
-
-inline constexpr std::uint64_t kNeverCut = UINT64_MAX;
 
 /// What the budget has booked for it (ledger.h).
 struct Charge {

@@ -46,7 +46,8 @@ bool NodeTable::is_number_of(NodeId id, std::uint64_t host_ino) const {
 /// The row the object came from keeps being its number, unless something else has that already, as after a
 /// copy made on the host by other means.
 NodeId NodeTable::number_for(tree::NodeId origin, std::uint64_t host_ino) {
-  // An inode in memory has its number, whatever it says of where it is from.
+  // An inode in memory keeps its number, whatever it says of where it is from: another Node for it would be
+  // charged for it a second time.
   if (is_number_of(kUpperIdBase + host_ino, host_ino)) return kUpperIdBase + host_ino;
   if (const auto spare = spares_.find(host_ino);
       spare != spares_.end() && is_number_of(spare->second, host_ino))
@@ -54,10 +55,6 @@ NodeId NodeTable::number_for(tree::NodeId origin, std::uint64_t host_ino) {
   if (origin != tree::kNoNode) {
     const NodePtr taken = known(origin);
     if (!taken || (taken->has_body() && taken->host_ino == host_ino)) return origin;
-  }
-  // What has a spare number keeps it: another Node for the same inode would be charged for it a second time.
-  if (const auto spare = spares_.find(host_ino); spare != spares_.end()) {
-    if (const NodePtr node = known(spare->second); node && !node->is_gone()) return spare->second;
   }
   const NodeId id = kUpperIdBase + host_ino;
   // A removed directory has no inode any more, but the client may still hold its number.

@@ -84,14 +84,14 @@ void Objects::book_data(Node& node, int fd) {
 void Objects::book_cut(Node& node, int fd, bool is_on_disk) {
   const auto st = stat_at({fd, ""});
   if (!st) return;
-  ledger_.charge_cut(node, *st, is_on_disk);
+  Ledger::note_cut(node, *st, is_on_disk);
   book(node, *st);
 }
 
-void Objects::book_kept(Node& node, int fd, std::uint64_t replaced_bytes) {
+void Objects::book_replaced(Node& node, int fd, std::uint64_t replaced_bytes) {
   const auto st = stat_at({fd, ""});
   if (!st) return;
-  ledger_.charge_kept(node, *st, replaced_bytes);
+  Ledger::note_replaced(node, *st, replaced_bytes);
   book(node, *st);
 }
 
@@ -192,13 +192,12 @@ Result<NodePtr> Objects::keep_by_name(const NodePtr& node, const NodePtr& direct
   return node;
 }
 
-/// Whether the object at `st`, which says that it was copied from the row `origin`, is to have its number. An
-/// object has one number for all of its names while it is in memory. What was copied in another session, of a
-/// layer that may be another one by now, may have been another object: what was two files then may be one
-/// with two names now, and under the name of one that the guest has moved away there may be a new one.
+/// Whether the object at `st`, which says that it was copied from the row `origin`, is to have its number,
+/// unless it has another in memory. What was copied in another session, of a layer that may be another one by
+/// now, may have been another object: what was two files then may be one with two names now, and under the
+/// name of one that the guest has moved away there may be a new one.
 bool Objects::is_numbered_by(const MergedName& merged, tree::NodeId origin, const struct stat& st) const {
   if (nodes_.is_number_of(origin, st.st_ino)) return true;
-  if (nodes_.is_number_of(kUpperIdBase + st.st_ino, st.st_ino)) return false;
   if (!lower_.may_become_another(origin)) return true;
   const bool is_in_place =
       merged.directory != tree::kNoNode && lower_.tree.lookup(merged.directory, merged.name) == origin;

@@ -213,8 +213,8 @@ bool Overlay::is_at_work() const {
 Result<void> Overlay::start_counted_session() {
   const Upper& upper = parts_.places.upper();
   const bool on_disk = parts_.ledger.is_to_count_on_disk() && ::syncfs(upper.root_fd()) == 0;
-  const auto late = on_disk ? parts_.ledger.kept_files() : parts_.ledger.late_files();
-  auto survey = upper.survey(&parts_.memory, &late);
+  const auto kept = on_disk ? parts_.ledger.kept_files() : LateFilesByInode();
+  auto survey = upper.survey(&parts_.memory, on_disk ? &kept : &parts_.ledger.late_files());
   if (survey) parts_.ledger.recount(*survey, on_disk ? Counted::kOnDisk : Counted::kAsShown);
   LB_TRY(start_session(survey.value_or(Survey{})));
   LB_TRY(look_for_lost_names());

@@ -163,7 +163,7 @@ class Overlay final : public FileSystem {
                                         std::uint64_t length, Writer writer);
   void book_growth(Node& node, const WriteGrant& grant, std::uint64_t put_bytes);
   [[nodiscard]] bool takes_overwrites(Node& file, int fd) const;
-  void book_allocation(Node& node, int fd, std::uint64_t most_bytes);
+  void book_allocation(Node& node, int fd, std::uint64_t most_bytes, bool replaced);
   void settle_write(Node& node, WriteGrant& grant, std::uint64_t put_bytes);
 
   void recount_attributes(Node& node, Place place);

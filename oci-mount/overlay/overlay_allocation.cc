@@ -169,8 +169,7 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
     // What an insertion has moved away from under others may be allocated again, as what was freed.
     if (makes_hole) parts_.objects.end_freeing(*node, fd->get(), inserts ? most_bytes : 0);
     if (relies_on_blocks) parts_.objects.end_relying(*node, fd->get());
-    if (allocated && replaces && !node->is_gone()) parts_.objects.book_kept(*node, fd->get(), most_bytes);
-    book_allocation(*node, fd->get(), most_bytes);
+    book_allocation(*node, fd->get(), most_bytes, allocated && replaces);
     reserved = Quota::Reservation();
   }
   parts_.settling.keep_up();
@@ -178,12 +177,16 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   co_return Result<void>();
 }
 
-void Overlay::book_allocation(Node& node, int fd, std::uint64_t most_bytes) {
+void Overlay::book_allocation(Node& node, int fd, std::uint64_t most_bytes, bool replaced) {
   node.file.forget_density();
   node.known.valid = false;
   if (node.is_gone()) return parts_.ledger.miss(fd, most_bytes);
   node.charge.kept_from = kNeverCut;  // there may be a hole before it now
-  parts_.objects.book_data(node, fd);
+  if (replaced) {
+    parts_.objects.book_replaced(node, fd, most_bytes);
+  } else {
+    parts_.objects.book_data(node, fd);
+  }
   parts_.ledger.data_changed(node, DataChange::kAny);
 }
 

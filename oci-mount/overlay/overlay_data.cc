@@ -33,9 +33,10 @@ bool may_allocate_nothing(const Node& node, std::uint64_t end) {
          attr.blocks * kStatBlockBytes >= block_end(attr.size_bytes);
 }
 
-/// What a write of [offset, end) may allocate at most: nothing, when it stays within a file without holes.
-std::uint64_t worst_growth(const Node& node, std::uint64_t offset, std::uint64_t end) {
-  if (may_allocate_nothing(node, end) && node.file.dense.value_or(false)) return 0;
+/// What a write of [offset, end) may allocate at most: nothing, when it stays within a file without holes
+/// that is not copied as it is written over.
+std::uint64_t worst_growth(const Node& node, bool copies, std::uint64_t offset, std::uint64_t end) {
+  if (!copies && may_allocate_nothing(node, end) && node.file.dense.value_or(false)) return 0;
   return block_end(end) - block_start(offset);
 }
 
@@ -109,7 +110,7 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
     grant.question = WriteGrant::Question::kHoles;
     return grant;
   }
-  grant.growth_bytes = grant.copies ? block_end(end) - block_start(offset) : worst_growth(*node, offset, end);
+  grant.growth_bytes = worst_growth(*node, grant.copies, offset, end);
   grant.leaves_hole = offset > attr.size_bytes;
   grant.relies_on_blocks = asked.has_blocks || grant.growth_bytes == 0;
   if (!grant.relies_on_blocks) {
@@ -205,7 +206,7 @@ void Overlay::book_growth(Node& node, const WriteGrant& grant, std::uint64_t put
     const bool is_lone = end - first == kHostBlockBytes;
     const bool is_again = is_lone && first == node.file.copied_block;
     const bool is_charged = is_again && node.file.copied_twice;
-    parts_.objects.book_kept(node, fd, is_charged ? 0 : end - first);
+    parts_.objects.book_replaced(node, fd, is_charged ? 0 : end - first);
     node.file.copied_twice = is_again;
     node.file.copied_block = is_lone ? first : UINT64_MAX;
   } else {

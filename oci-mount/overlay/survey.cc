@@ -100,12 +100,9 @@ class Walk {
   std::uint64_t note_late(const std::string& name, const struct stat& st, std::uint64_t bytes) {
     const auto known = late_->find(st.st_ino);
     if (known != late_->end()) {
-      const std::uint64_t kept = known->second.kept_bytes;
-      bytes += tariff_.for_data(kept);
-      found_.late_files[st.st_ino] = {.charged_bytes = bytes,
-                                      .kept_bytes = kept,
-                                      .kept_from = known->second.kept_from,
-                                      .later = known->second.later};
+      LateFile& counted = found_.late_files[st.st_ino] = known->second;
+      bytes += tariff_.for_data(counted.kept_bytes);
+      counted.charged_bytes = bytes;
     } else if (ahead_ < Survey::kMostAhead && is_ahead({here_.get(), name.c_str()}, st)) {
       found_.late_files[st.st_ino] = {.charged_bytes = bytes, .later = Later::kShrinks};
       ++ahead_;

@@ -218,14 +218,15 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
     return while_doing(forgotten.error(), "cannot remove ", (directory / "clean").string());
   }
   // An overwrite would take space for as long as a byte is left of what was written with the old bytes.
-  if (Tariff(host_kind_of(root->get())).copies_on_write()) {
+  const Tariff tariff = tariff_of(work->get());
+  if (tariff.copies_on_write()) {
     for (const int made_in : {root->get(), work->get()}) write_in_place_below(made_in);
   }
   // What the guest makes durable below must not hang from names that are not.
   if (::fsync(top.get()) != 0) return errno_error("fsync of ", directory.string());
   Upper upper(*keeping, std::move(top), std::move(lock), *std::move(root), *std::move(work));
   upper.clean_stop_ = stop;
-  upper.tariff_ = tariff_of(upper.work_fd());
+  upper.tariff_ = tariff;
   upper.most_links_ = most_links_on(upper.root_fd());
   upper.nameless_files_ = able.nameless_files;
   return upper;

@@ -33,6 +33,14 @@ class VfsdMemoryTest : public SandboxedVfsd {
     if (::geteuid() == 0) more.insert(more.end(), {"--inodes", "4000000"});
     start_writable(std::move(more), "64G");
   }
+  /// With an image of that layer, and more memory than it takes.
+  void boot_over(const std::string& layer) {
+    ImageBuilder image(dir_ / "image");
+    image.add_gzip_layer(layer);
+    image.write();
+    start_limited("256M");
+    boot();
+  }
   std::filesystem::path control() const { return dir_ / "control"; }
   /// A line of /proc/PID/status, in bytes.
   std::uint64_t status(const std::string& key) const {
@@ -220,11 +228,7 @@ TEST_F(VfsdMemoryTest, AChangedFileOfTheImageLeavesMemoryWithItsLastReference) {
   constexpr std::uint64_t kLittle = 64 * 1024;
   TarBuilder tar;
   for (int i = 0; i < kFiles; ++i) tar.file("f" + std::to_string(i), "image");
-  ImageBuilder image(dir_ / "image");
-  image.add_gzip_layer(tar.finish());
-  image.write();
-  start_limited("256M");
-  boot();
+  boot_over(tar.finish());
   const auto change = [&](int i, std::uint32_t mode) {
     const auto found = client_->lookup(1, "f" + std::to_string(i));
     ASSERT_TRUE(found);
@@ -256,11 +260,7 @@ TEST_F(VfsdMemoryTest, ARemovedFileOfTheImageLeavesMemoryWithItsLastReference) {
   TarBuilder tar;
   tar.directory("d");
   for (int i = 0; i < kFiles; ++i) tar.file("d/f" + std::to_string(i), "image");
-  ImageBuilder image(dir_ / "image");
-  image.add_gzip_layer(tar.finish());
-  image.write();
-  start_limited("256M");
-  boot();
+  boot_over(tar.finish());
   const auto directory = client_->lookup(1, "d");
   ASSERT_TRUE(directory);
   const auto remove = [&](int i) {

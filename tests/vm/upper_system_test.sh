@@ -9,22 +9,9 @@ build=$1
 # shellcheck source=tests/vm/state_dir.sh
 . "$here/state_dir.sh"
 need_test_image
-readonly most_minutes=15 # a bound for what hangs, no expectation of speed
 make_state_dir
 make_home "$build"
-mkdir "$state"/{bin,home}
-install -m 755 "$build"/{launcher/layerboot,vfsd/vfsd,guest-init/guest-init} "$state/bin/"
-cp -r "$LAYERBOOT_TEST_IMAGE" "$state/image"
-become=()
-if [ "$(id -u)" = 0 ]; then
-  chown -R 65534:65534 "$state"
-  become=(setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all)
-fi
-layerboot() {
-  env -C "$state/home" HOME="$state/home" PATH="$state/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
-    "${become[@]}" timeout --kill-after=60 "${most_minutes}m" "$state/bin/layerboot" "$@"
-}
-image=oci:$state/image:latest
+make_user launcher/layerboot vfsd/vfsd guest-init/guest-init
 in_guest() { layerboot exec fat -- sh -c "$1"; }
 # boot COMMAND…: starts the VM, and waits until its system is up
 boot() {
@@ -75,6 +62,5 @@ layerboot stop fat --time 600 > /dev/null
 same "what a tmpfs leaves" "$(find "$vms/fat" -name '*.raw'; find "$vms/fat/disk" -type f 2> /dev/null)" ""
 layerboot rm fat > /dev/null
 
-if [ "$(id -u)" = 0 ]; then same "files of others" "$(find "$state" ! -user 65534 -print -quit)" ""; fi
-if pgrep -f "$state/bin" > /dev/null; then fail "processes are left"; fi
+only_users_files
 echo PASSED

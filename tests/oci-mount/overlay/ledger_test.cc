@@ -425,9 +425,13 @@ TEST_F(LedgerTest, WhatIsCutOffStaysChargedWhereTheHostKeepsIt) {
 TEST_F(LedgerTest, WhatIsCutOffAgainIsChargedOnce) {
   Ledger ledger = make(HostKind::kBtrfs);
   const NodePtr made = node(S_IFREG);
+  const auto cut = [&](const struct stat& st, bool is_on_disk) {
+    Ledger::note_cut(*made, st, is_on_disk);
+    ledger.charge(*made, st);
+  };
   const auto fill_and_cut = [&](std::uint64_t blocks) {
     ledger.charge(*made, file(100, 100 * kBlock));
-    ledger.charge_cut(*made, file(blocks, blocks * kBlock), true);
+    cut(file(blocks, blocks * kBlock), true);
     return made->charge.kept_bytes;
   };
   EXPECT_EQ(fill_and_cut(10), 90 * kBlock);
@@ -435,13 +439,14 @@ TEST_F(LedgerTest, WhatIsCutOffAgainIsChargedOnce) {
   EXPECT_EQ(fill_and_cut(4), 96 * kBlock) << "six blocks more may be kept";
   EXPECT_EQ(fill_and_cut(5), 191 * kBlock) << "a block behind the last cut may keep all of its extent";
   ledger.charge(*made, file(100, 100 * kBlock));
-  ledger.charge_cut(*made, file(2, 5 * kBlock), true);
+  cut(file(2, 5 * kBlock), true);
   EXPECT_EQ(made->charge.kept_from, kNeverCut) << "an extent may be put into the hole";
-  ledger.charge_cut(*made, file(5, 5 * kBlock), false);
+  cut(file(5, 5 * kBlock), false);
   EXPECT_EQ(made->charge.kept_from, kNeverCut) << "what is not on the disk may share an extent";
   ledger.charge(*made, file(2, 5 * kBlock));
   const std::uint64_t before = made->charge.kept_bytes;
-  ledger.charge_kept(*made, file(5, 5 * kBlock), 4 * kBlock);
+  Ledger::note_replaced(*made, file(5, 5 * kBlock), 4 * kBlock);
+  ledger.charge(*made, file(5, 5 * kBlock));
   EXPECT_EQ(made->charge.kept_bytes, before + kBlock) << "of four blocks three are new";
   fill_and_cut(0);
   EXPECT_EQ(made->charge.kept_bytes, 0U);
