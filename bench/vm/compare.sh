@@ -30,7 +30,9 @@ for contender in ${only//,/ }; do
 done
 [[ $rounds =~ ^[1-9][0-9]{0,2}$ ]] || usage "--rounds takes a number from 1 to 999, not '$rounds'"
 [ "$(id -u)" = 0 ] || { say "the comparison needs root"; exit 1; }
-mkdir -p "$work"
+# Before the first round, which takes minutes.
+mkdir -p "$work" "$output"
+output=$(realpath "$output")
 kept=$(realpath "$work")
 work=$kept/disk
 # shellcheck source=bench/own_disk.sh

@@ -3,12 +3,12 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "launcher/cli/options.h"
+#include "oci-mount/base/choice_option.h"
 #include "oci-mount/base/result.h"
 
 namespace layerboot::launcher {
@@ -44,27 +44,6 @@ class CommandSet {
   bool quiet_ = false;
   bool debug_ = false;
 };
-
-/// An option that takes one of a few words.
-template <typename Choice>
-CLI::Option* add_choice(CLI::App* command, const char* option, Choice& value,
-                        const std::map<std::string, Choice>& names, const char* help) {
-  std::string words;
-  std::vector<std::string> list;
-  for (const auto& [name, choice] : names) {
-    words += str_cat(words.empty() ? "" : "|", name);
-    list.push_back(name);
-  }
-  CLI::IsMember is_one(list);
-  // The help has them as the type.
-  is_one.description("");
-  // As text: CLI11's transformers would name the enumerators, by their numbers, in what they refuse.
-  return command
-      ->add_option_function<std::string>(
-          option, [&value, names](const std::string& word) { value = names.at(word); }, help)
-      ->check(is_one)
-      ->type_name(words);
-}
 
 /// --kernel and --guest-init.
 void add_kernel_options(CLI::App* command, Options& options);

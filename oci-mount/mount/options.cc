@@ -2,9 +2,9 @@
 
 #include <CLI/CLI.hpp>
 
-#include <map>
 #include <sstream>
 
+#include "oci-mount/base/choice_option.h"
 #include "oci-mount/base/size.h"
 
 namespace layerboot::mount {
@@ -86,13 +86,6 @@ void add_verify(CLI::App& app, VerifyCommand& command) {
   sub->footer("Exit status: 0 all is as it was, 1 something is wrong or could not be read.");
 }
 
-const std::map<std::string, store::Compression>& compressions() {
-  static const std::map<std::string, store::Compression> kNames = {{"none", store::Compression::kNone},
-                                                                   {"gzip", store::Compression::kGzip},
-                                                                   {"zstd", store::Compression::kZstd}};
-  return kNames;
-}
-
 void add_diff(CLI::App& app, DiffCommand& command) {
   CLI::App* sub = app.add_subcommand("diff", "list what a VM changed: A added, C changed, D deleted");
   sub->add_option("IMAGE", command.image, kImageHelp)->required();
@@ -102,12 +95,12 @@ void add_diff(CLI::App& app, DiffCommand& command) {
       ->required();
   auto* layer =
       sub->add_flag("--layer", command.layer, "instead: write it as one layer of an OCI image, a tar");
-  sub->add_option_function<std::string>(
-         "--compression",
-         [&command](const std::string& name) { command.compression = compressions().at(name); },
-         "none (if not said), gzip or zstd, so that any place of it can be read by itself")
-      ->check(CLI::IsMember(compressions()))
-      ->type_name("KIND")
+  add_choice<store::Compression>(
+      sub, "--compression", command.compression,
+      {{"none", store::Compression::kNone},
+       {"gzip", store::Compression::kGzip},
+       {"zstd", store::Compression::kZstd}},
+      "none (if not said), gzip or zstd, so that any place of it can be read by itself")
       ->needs(layer);
   sub->add_option("-o,--output", command.output,
                   "write the layer to this file, build its index, and print its digests as JSON")
@@ -155,13 +148,9 @@ ParsedOptions parse_options(int argc, const char* const* argv) {
          },
          "which of an image for several platforms, such as linux/arm64")
       ->type_name("OS/ARCH");
-  app.add_option_function<std::string>(
-         "--io-engine",
-         [&parsed](const std::string& name) { parsed.options.io_engine = io_engine_names().at(name); },
-         "what it waits and works by; auto is io_uring where this host allows it, else epoll")
-      ->check(CLI::IsMember(io_engine_names()))
-      ->envname(kIoEngineVariable)
-      ->type_name("ENGINE");
+  add_choice(&app, "--io-engine", parsed.options.io_engine, io_engine_names(),
+             "what it waits and works by; auto is io_uring where this host allows it, else epoll")
+      ->envname(kIoEngineVariable);
   app.add_flag("-q,--quiet", quiet, "say only what is wrong");
   app.add_flag("--debug", debug, "say everything");
   add_mount(app, mount);

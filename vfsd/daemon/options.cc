@@ -4,8 +4,8 @@
 
 #include <CLI/CLI.hpp>
 #include <iostream>
-#include <map>
 
+#include "oci-mount/base/choice_option.h"
 #include "oci-mount/base/decimal.h"
 #include "oci-mount/base/size.h"
 
@@ -32,11 +32,6 @@ gid_t group_named(const std::string& text) {
     throw CLI::ValidationError("--socket-group", str_cat("there is no group ", text));
   return *number;
 }
-
-const std::map<std::string, SandboxMode> kSandboxModes{
-    {"auto", SandboxMode::kAuto}, {"namespace", SandboxMode::kNamespace}, {"none", SandboxMode::kNone}};
-const std::map<std::string, SeccompMode> kSeccompModes{
-    {"kill", SeccompMode::kKill}, {"log", SeccompMode::kLog}, {"none", SeccompMode::kNone}};
 
 void declare(CLI::App& app, Options& options) {
   auto* socket = app.add_option("--socket-path", options.socket_path, "Unix socket to listen on");
@@ -88,21 +83,17 @@ void declare(CLI::App& app, Options& options) {
                                        "memory that this daemon may take in all (default 512M)");
   app.add_option("--ready-fd", options.ready_fd,
                  "descriptor that gets a line that begins with \"ready\" when listening");
-  app.add_option("--sandbox", options.sandbox,
-                 "namespaces and an empty root: auto (a warning where the host gives none), "
-                 "namespace (an error), none")
-      ->transform(CLI::CheckedTransformer(kSandboxModes))
-      ->type_name("MODE");
-  app.add_option("--seccomp", options.seccomp, "system calls that serving does not take: kill, log, none")
-      ->transform(CLI::CheckedTransformer(kSeccompModes))
-      ->type_name("MODE");
-  app.add_option_function<std::string>(
-         "--io-engine",
-         [&options](const std::string& name) { options.io_engine = io_engine_names().at(name); },
-         "what it waits and works by; auto is io_uring where this host allows it, else epoll")
-      ->check(CLI::IsMember(io_engine_names()))
-      ->envname(kIoEngineVariable)
-      ->type_name("ENGINE");
+  add_choice<SandboxMode>(
+      &app, "--sandbox", options.sandbox,
+      {{"auto", SandboxMode::kAuto}, {"namespace", SandboxMode::kNamespace}, {"none", SandboxMode::kNone}},
+      "namespaces and an empty root: auto (a warning where the host gives none), namespace (an error), none");
+  add_choice<SeccompMode>(
+      &app, "--seccomp", options.seccomp,
+      {{"kill", SeccompMode::kKill}, {"log", SeccompMode::kLog}, {"none", SeccompMode::kNone}},
+      "system calls that serving does not take");
+  add_choice(&app, "--io-engine", options.io_engine, io_engine_names(),
+             "what it waits and works by; auto is io_uring where this host allows it, else epoll")
+      ->envname(kIoEngineVariable);
   app.add_flag("--once", options.once, "exit when the front end disconnects");
   app.add_flag("--send-opens", options.send_opens,
                "let the guest ask for each open (slower; to measure what not asking spares)");

@@ -5,14 +5,16 @@
 namespace layerboot::vfsd {
 namespace {
 
-ParsedOptions parse(std::initializer_list<const char*> arguments) {
+/// `said`, if any, gets what was printed to standard error.
+ParsedOptions parse(std::initializer_list<const char*> arguments, std::string* said = nullptr) {
   std::vector<const char*> argv{"vfsd"};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   testing::internal::CaptureStderr();
   testing::internal::CaptureStdout();
   auto parsed = parse_options(static_cast<int>(argv.size()), argv.data());
   testing::internal::GetCapturedStdout();
-  testing::internal::GetCapturedStderr();
+  const std::string errors = testing::internal::GetCapturedStderr();
+  if (said != nullptr) *said = errors;
   return parsed;
 }
 
@@ -37,8 +39,19 @@ TEST(ParseOptions, IsShutInUnlessTold) {
   ASSERT_FALSE(open.exit_code);
   EXPECT_EQ(open.options.sandbox, SandboxMode::kNone);
   EXPECT_EQ(open.options.seccomp, SeccompMode::kLog);
-  EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only", "--sandbox", "maybe"}).exit_code, 2);
-  EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only", "--seccomp", "5"}).exit_code, 2);
+}
+
+TEST(ParseOptions, AWrongWordIsToldTheRightOnes) {
+  const auto said = [](const char* option, const char* word) {
+    std::string text;
+    EXPECT_EQ(parse({"--fd", "3", "--image", "x", "--read-only", option, word}, &text).exit_code, 2);
+    return text;
+  };
+  EXPECT_EQ(said("--sandbox", "maybe"),
+            "vfsd: --sandbox: maybe not in {auto,namespace,none}; see vfsd --help\n");
+  EXPECT_EQ(said("--seccomp", "5"), "vfsd: --seccomp: 5 not in {kill,log,none}; see vfsd --help\n");
+  EXPECT_EQ(said("--io-engine", "aio"),
+            "vfsd: --io-engine: aio not in {auto,epoll,uring}; see vfsd --help\n");
 }
 
 TEST(ParseOptions, TheEngineIsTriedUnlessToldOrSetInTheEnvironment) {
