@@ -10,6 +10,7 @@
 #include <cstring>
 #include <map>
 
+#include "guest-init/attribute_layer.h"
 #include "guest-init/console.h"
 #include "guest-init/disk.h"
 #include "guest-init/fd.h"
@@ -25,6 +26,7 @@ namespace {
 
 // In the initramfs, which stays below the root.
 constexpr const char* kImage = "/lower";
+constexpr const char* kAttributes = "/attributes";
 // On the upper's file system.
 constexpr const char* kUpper = "/upper/upper";
 constexpr const char* kWork = "/upper/work";
@@ -151,7 +153,8 @@ void mount_over_image(const BootOptions& options) {
   mount_upper(*options.upper);
   make_upper_directories();
   rmdir(kVolatileMark);
-  std::string data = std::string("lowerdir=") + kImage + ",upperdir=" + kUpper + ",workdir=" + kWork +
+  const std::string above = lay_attributes(kImage, kAttributes) ? std::string(kAttributes) + ":" : "";
+  std::string data = "lowerdir=" + above + kImage + ",upperdir=" + kUpper + ",workdir=" + kWork +
                      ",redirect_dir=on,metacopy=on,index=off,xino=off";
   if (options.upper->is_volatile || options.upper->device.empty()) data += ",volatile";
   mkdir(kNewRoot, 0755);

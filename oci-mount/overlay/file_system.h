@@ -120,6 +120,12 @@ class FileSystem {
   virtual Result<std::string> getxattr(NodeId node, std::string_view name) = 0;
   /// Names, each followed by a NUL; "" where there are none.
   virtual Result<std::string> listxattr(NodeId node) = 0;
+  /// Where objects have attributes, in a file system in which that never changes: the paths below the root
+  /// ("usr/bin/ping"), of a file all names, with a NUL behind each. ENODATA in any other, E2BIG past
+  /// `most_bytes`.
+  virtual Result<std::string> attributed_paths([[maybe_unused]] std::size_t most_bytes) {
+    return fail(ENODATA);
+  }
   /// `flags`: XATTR_CREATE, XATTR_REPLACE, kXattrKillSgid. An access ACL changes the mode with it.
   virtual Task<Result<void>> setxattr(Reactor& reactor, NodeId node, std::string_view name,
                                       std::string_view value, std::uint32_t flags) = 0;

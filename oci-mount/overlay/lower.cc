@@ -151,6 +151,24 @@ std::string Lower::listxattr(tree::NodeId id) const {
   return names;
 }
 
+Result<std::string> Lower::attributed_paths(std::size_t most_bytes) const {
+  std::string paths;
+  // The root's are those of whatever is mounted there.
+  for (tree::NodeId id = tree::kRoot + 1; id <= tree.node_count(); ++id) {
+    if (tree.xattrs(id).empty() || listxattr(id).empty()) continue;
+    const auto links = tree.links(id);
+    if (links.empty()) paths.append(tree.path(id).substr(1)).push_back('\0');
+    for (const tree::LinkRecord& link : links) {
+      const std::string directory = tree.path(link.parent).substr(1);
+      if (!directory.empty()) paths.append(directory).push_back('/');
+      paths.append(tree.name(link)).push_back('\0');
+      if (paths.size() > most_bytes) break;
+    }
+    if (paths.size() > most_bytes) return fail(E2BIG);
+  }
+  return paths;
+}
+
 Result<std::uint64_t> Lower::seek(tree::NodeId id, std::uint64_t offset, int whence) const {
   const auto& node = tree.node(id);
   if (!is_regular(node)) return fail(EINVAL);

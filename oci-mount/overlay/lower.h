@@ -55,6 +55,8 @@ struct Lower {
   [[nodiscard]] Result<std::string> getxattr(tree::NodeId id, std::string_view name) const;
   /// Names, each followed by a NUL.
   [[nodiscard]] std::string listxattr(tree::NodeId id) const;
+  /// FileSystem::attributed_paths(). Looks at each row of the tree.
+  [[nodiscard]] Result<std::string> attributed_paths(std::size_t most_bytes) const;
   /// lseek(2)'s SEEK_DATA and SEEK_HOLE.
   [[nodiscard]] Result<std::uint64_t> seek(tree::NodeId id, std::uint64_t offset, int whence) const;
 };

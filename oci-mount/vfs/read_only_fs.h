@@ -40,6 +40,9 @@ class ReadOnlyFs final : public FileSystem {
   Result<std::uint64_t> lseek(NodeId node, std::uint64_t offset, std::uint32_t whence) override;
   Result<std::string> getxattr(NodeId node, std::string_view name) override;
   Result<std::string> listxattr(NodeId node) override;
+  Result<std::string> attributed_paths(std::size_t most_bytes) override {
+    return lower_.attributed_paths(most_bytes);
+  }
   Task<Result<void>> setxattr(Reactor&, NodeId, std::string_view, std::string_view, std::uint32_t) override;
   Task<Result<void>> removexattr(Reactor&, NodeId, std::string_view) override;
   Result<StatFs> statfs() override;

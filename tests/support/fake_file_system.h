@@ -34,7 +34,8 @@ class FakeFileSystem final : public vfs::FileSystem {
   /// As the last operations had them; for tests on one thread.
   vfs::Caller last_caller;
   std::uint32_t last_xattr_flags = 0;
-  std::uint32_t attr_changes = 0;  // that came by setattr()
+  std::optional<std::string> attributed;  // attributed_paths(); none: ENODATA
+  std::uint32_t attr_changes = 0;         // that came by setattr()
 
   // ---- vfs::FileSystem --------------------------------------------------------------------------
   void reset() override;
@@ -73,6 +74,10 @@ class FakeFileSystem final : public vfs::FileSystem {
   Result<std::uint64_t> lseek(vfs::NodeId node, std::uint64_t offset, std::uint32_t whence) override;
   Result<std::string> getxattr(vfs::NodeId node, std::string_view name) override;
   Result<std::string> listxattr(vfs::NodeId node) override;
+  Result<std::string> attributed_paths(std::size_t) override {
+    if (!attributed) return fail(ENODATA);
+    return *attributed;
+  }
   Task<Result<void>> setxattr(Reactor& reactor, vfs::NodeId node, std::string_view name,
                               std::string_view value, std::uint32_t flags) override;
   Task<Result<void>> removexattr(Reactor& reactor, vfs::NodeId node, std::string_view name) override;

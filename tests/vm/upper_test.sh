@@ -33,8 +33,10 @@ umoci config --image "$state/image:latest" --config.volume /srv/data --config.vo
 
 layerboot run -q -d "$image" --name own --upper disk --disk 256M "${programs[@]}" -- sleep 10000
 said=$(in_guest 'set -e
-  grep -q "^overlay / overlay rw,noatime,lowerdir=/lower" /proc/mounts
+  grep -q "^overlay / overlay rw,noatime,lowerdir=/attributes:/lower," /proc/mounts
   grep -q "^/dev/vda /srv/data ext4 rw" /proc/mounts
+  find /usr -size +0 > /dev/null
+  /usr/sbin/getcap /usr/bin/ping | grep -q cap_net_raw=ep
   if grep -q /etc/apt /proc/mounts; then echo "a volume with files is hidden"; fi
   echo kept > /srv/data/kept
   echo kept > /root/kept
@@ -43,6 +45,17 @@ said=$(in_guest 'set -e
   chmod 600 /usr/bin/perl
   sync
   '"$mib_of_root") || fail "the first boot: $said"
+# An overlayfs asks for an attribute of each file that is looked up; of few is one there.
+asked=$(python3 - "$XDG_RUNTIME_DIR/layerboot/own/vfsd.sock" << 'END'
+import json, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+connection.sendall(b'{"command": "stats"}\n')
+requests = json.loads(connection.makefile().readline())["requests"]
+print(requests["GETXATTR"] if requests["READDIRPLUS"] > 500 else f"of {requests}")
+END
+)
+[ "$asked" -le 20 ] || fail "the guest asked for $asked attributes"
 [[ $said =~ ^2[0-9][0-9]$ ]] || fail "the guest sees $said MiB of 256"
 layerboot resize own 512M > /dev/null
 size=$(in_guest "$mib_of_root")

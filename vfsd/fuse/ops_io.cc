@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 
+#include "guest-init/attribute_words.h"
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/path_rules.h"
@@ -233,6 +234,9 @@ void copy_file_range(Call& call) {
 
 // ---- extended attributes ------------------------------------------------------------------------
 
+/// On purpose: the client remembers it and stops asking.
+void never_ask_again(Call& call) { reply_errno(call.exchange, ENOSYS); }
+
 /// 0, or the errno for a name that no file system gets to see.
 int refused_xattr(const Call& call, std::string_view name) {
   if (name.size() > kMaxXattrNameBytes) return ERANGE;
@@ -253,12 +257,22 @@ void reply_sized(Exchange& exchange, std::uint32_t size, const Result<std::strin
   reply_text(exchange, *value);
 }
 
+/// A client that has been told which attributes there are does not need to ask for any.
+void forgo_xattrs(Call& call) {
+  if (const auto paths = call.fs.attributed_paths(XATTR_SIZE_MAX); !paths)
+    return reply_error(call.exchange, paths.error());
+  never_ask_again(call);
+}
+
 void getxattr(Call& call) {
   const auto in = call.body.take<fuse_getxattr_in>();
   const auto name = call.body.take_string(kMaxBodyBytes);
   if (!call.body.done()) return call.malformed();
   if (const int code = refused_xattr(call, name); code != 0) return reply_errno(call.exchange, code);
-  reply_sized(call.exchange, in.size, call.fs.getxattr(call.node(), name));
+  if (call.node() == FUSE_ROOT_ID && name == guest_init::kForgoAttributes) return forgo_xattrs(call);
+  const bool is_question = call.node() == FUSE_ROOT_ID && name == guest_init::kAttributedPaths;
+  reply_sized(call.exchange, in.size,
+              is_question ? call.fs.attributed_paths(XATTR_SIZE_MAX) : call.fs.getxattr(call.node(), name));
 }
 
 void listxattr(Call& call) {
@@ -302,8 +316,6 @@ void removexattr(Call& call) {
 
 void succeed(Call& call) { reply_ok(call.exchange); }
 void stay_silent(Call& call) { reply_none(call.exchange); }
-/// On purpose: the client remembers it and stops asking.
-void never_ask_again(Call& call) { reply_errno(call.exchange, ENOSYS); }
 
 /// The member behind these two is called differently in each release of the kernel's headers.
 fuse_open_out opened(std::uint32_t flags, std::uint64_t handle = 0) {

@@ -1,5 +1,9 @@
 #include "oci-mount/vfs/read_only_fs.h"
 
+#include <linux/limits.h>
+
+#include <algorithm>
+
 #include "tests/oci-mount/vfs/every_method.h"
 #include "tests/oci-mount/vfs/writable_fixture.h"
 
@@ -9,6 +13,14 @@ namespace {
 const std::set<std::string> kChanges = {"setattr",     "setattr size", "write",     "fallocate", "setxattr",
                                         "removexattr", "mknod",        "mkdir",     "symlink",   "link",
                                         "link to",     "rename",       "rename to", "rmdir",     "unlink"};
+
+/// Of names with a NUL behind each.
+std::set<std::string> split_names(std::string_view text) {
+  std::set<std::string> names;
+  for (; !text.empty(); text.remove_prefix(std::min(text.size(), text.find('\0') + 1)))
+    names.emplace(text.substr(0, text.find('\0')));
+  return names;
+}
 
 class ReadOnlyFsTest : public testing::Test, protected ImageFixture {
  protected:
@@ -84,6 +96,36 @@ TEST_F(ReadOnlyFsTest, AnXattrThatIsNotThereIsNoDataAlsoWhereTheImageHasNone) {
   FsDriver other_driver(**with_one);
   EXPECT_EQ(code_of((*with_one)->getxattr(other_driver.acquire("plain"), "user.a")), ENODATA);
   EXPECT_EQ(*(*with_one)->getxattr(other_driver.acquire("marked"), "user.a"), "value");
+}
+
+TEST_F(ReadOnlyFsTest, WhereAttributesAreIsTold) {
+  EXPECT_EQ(fs->attributed_paths(XATTR_SIZE_MAX).value_or("?"), "");
+  TarMember marked;
+  marked.name = "bin/marked";
+  marked.pax = {{"SCHILY.xattr.user.a", "value"}};
+  TarMember unseen = marked;
+  unseen.name = "bin/unseen";
+  unseen.pax = {{"SCHILY.xattr.system.other", "not served"}};
+  TarMember above = marked;
+  above.name = "var/";
+  above.type = '5';
+  ImageFixture other({TarBuilder()
+                          .file("plain", "")
+                          .add(marked)
+                          .add(unseen)
+                          .hard_link("again", "bin/marked")
+                          .add(above)
+                          .finish()});
+  const auto with_some = vfs::make_read_only_fs(*other.source);
+  ASSERT_TRUE(with_some);
+  EXPECT_EQ(split_names((*with_some)->attributed_paths(XATTR_SIZE_MAX).value_or("?")),
+            (std::set<std::string>{"again", "bin/marked", "var"}));
+  EXPECT_EQ(code_of((*with_some)->attributed_paths(20)), E2BIG);
+}
+
+// What can be set later can't be told for good.
+TEST_F(WritableFsTest, WhereAttributesMayChangeNothingIsToldOfThem) {
+  EXPECT_EQ(code_of(fs->attributed_paths(XATTR_SIZE_MAX)), ENODATA);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "guest-init/attribute_words.h"
 #include "tests/vfsd/fuse/session_fixture.h"
 
 namespace layerboot::vfsd::fuse {
@@ -179,6 +180,20 @@ TEST_F(SessionTest, XattrsAnswerInTheClientsSize) {
   EXPECT_EQ(get(4).error().code, ERANGE);
   EXPECT_EQ(code(FUSE_REMOVEXATTR, id, {with_nul("user.a")}), 0);
   EXPECT_EQ(get(5).error().code, ENODATA);
+}
+
+TEST_F(SessionTest, AClientThatKnowsAllAttributesIsToldToAskForNone) {
+  ASSERT_TRUE(init());
+  const auto ask = [&](std::uint64_t node, const char* name) {
+    return call(FUSE_GETXATTR, node, {object_bytes(fuse_getxattr_in{4096, 0}), with_nul(name)});
+  };
+  EXPECT_EQ(ask(1, guest_init::kAttributedPaths).error().code, ENODATA) << "attributes may change";
+  EXPECT_EQ(ask(1, guest_init::kForgoAttributes).error().code, ENODATA) << "ENOSYS would hide them";
+  fs.attributed = std::string("usr/bin/ping\0", 13);
+  EXPECT_EQ(as_text(*ask(1, guest_init::kAttributedPaths)), *fs.attributed);
+  EXPECT_EQ(ask(1, guest_init::kForgoAttributes).error().code, ENOSYS);
+  const auto id = fs.add_file(1, "file", "");
+  EXPECT_EQ(ask(id, guest_init::kForgoAttributes).error().code, ENODATA) << "only the root's mean that";
 }
 
 TEST_F(SessionTest, AclsAreForClientsThatObeyThem) {
