@@ -32,13 +32,14 @@ std::string new_name(const VmEvent& event) { return printable_whole(event.new_na
 std::string bytes(const VmEvent& event) { return event.size_bytes ? std::to_string(*event.size_bytes) : ""; }
 std::string labels(const VmEvent& event) { return labels_text(event.labels); }
 
-constexpr std::array kFields = {ListField<VmEvent>{"Time", time_of},     ListField<VmEvent>{"Event", action},
-                                ListField<VmEvent>{"Name", name},        ListField<VmEvent>{"Image", image},
-                                ListField<VmEvent>{"Status", status},    ListField<VmEvent>{"Error", error},
-                                ListField<VmEvent>{"NewName", new_name}, ListField<VmEvent>{"Bytes", bytes},
-                                ListField<VmEvent>{"Labels", labels}};
+constexpr std::array kEventFields = {
+    ListField<VmEvent>{"Time", time_of},     ListField<VmEvent>{"Event", action},
+    ListField<VmEvent>{"Name", name},        ListField<VmEvent>{"Image", image},
+    ListField<VmEvent>{"Status", status},    ListField<VmEvent>{"Error", error},
+    ListField<VmEvent>{"NewName", new_name}, ListField<VmEvent>{"Bytes", bytes},
+    ListField<VmEvent>{"Labels", labels}};
 
-Result<ListFilter> parse_filter(const std::string& text) {
+Result<ListFilter> parse_event_filter(const std::string& text) {
   ListFilter filter = split_filter(text);
   // Docker's words.
   if (filter.key == "container" || filter.key == "name") filter.key = "vm";
@@ -80,13 +81,13 @@ std::string event_names() {
   return names;
 }
 
-std::string event_field_names() { return ListTemplate<VmEvent>::names_of(kFields); }
+std::string event_field_names() { return ListTemplate<VmEvent>::names_of(kEventFields); }
 
 Result<void> check_events(Options& options) {
   LB_TRY(parse_event_filters(options.filters));
   if (options.format.starts_with("table"))
     return fail(EINVAL, "--format table: events have no end, and so no columns: write json or a template");
-  LB_TRY(ListTemplate<VmEvent>::parse(options.format, kFields));
+  LB_TRY(ListTemplate<VmEvent>::parse(options.format, kEventFields));
   return {};
 }
 
@@ -109,7 +110,7 @@ std::string event_text(const VmEvent& event) {
 Result<std::vector<ListFilter>> parse_event_filters(const std::vector<std::string>& texts) {
   std::vector<ListFilter> filters;
   for (const std::string& text : texts) {
-    LB_ASSIGN(filters.emplace_back(), parse_filter(text));
+    LB_ASSIGN(filters.emplace_back(), parse_event_filter(text));
   }
   return filters;
 }
@@ -119,7 +120,7 @@ bool passes_event_filters(const VmEvent& event, const std::vector<ListFilter>& f
 }
 
 Result<void> show_events(const StateDirs& dirs, const Options& options) {
-  LB_ASSIGN(const auto format, ListTemplate<VmEvent>::parse(options.format, kFields));
+  LB_ASSIGN(const auto format, ListTemplate<VmEvent>::parse(options.format, kEventFields));
   LB_ASSIGN(const auto filters, parse_event_filters(options.filters));
   LB_ASSIGN(EventReader reader, EventReader::open(event_log_of(dirs)));
   // With neither, what there is already is left out.
