@@ -1,10 +1,12 @@
 #include "launcher/cli/build_command.h"
 
-#include <cstdlib>
-#include <optional>
-#include <system_error>
+#include <algorithm>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "launcher/cli/build_run.h"
+#include "launcher/cli/build_trees.h"
 #include "launcher/cli/build_vm.h"
 #include "launcher/cli/run_ways.h"
 #include "launcher/cli/store_commands.h"
@@ -12,12 +14,11 @@
 #include "launcher/host/run_tool.h"
 #include "launcher/images/build_cache.h"
 #include "launcher/images/build_plan.h"
+#include "launcher/images/build_stages.h"
 #include "launcher/images/containerfile.h"
-#include "launcher/images/context_copy.h"
 #include "launcher/images/context_ignore.h"
 #include "launcher/images/image_build.h"
 #include "launcher/images/image_commit.h"
-#include "launcher/kernel/kernel_choice.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/printable.h"
@@ -26,8 +27,6 @@
 namespace layerboot::launcher {
 
 namespace {
-
-namespace fs = std::filesystem;
 
 /// The words behind `--`, and what they come to.
 Result<Options> options_of_vms(const std::vector<std::string>& words, const std::string& image) {
@@ -45,132 +44,68 @@ Result<Options> options_of_vms(const std::vector<std::string>& words, const std:
   return *std::move(parsed.options);
 }
 
-class Build {
- public:
-  Build(const StateDirs& dirs, const BuildOptions& build, BuildContext context, BuildVmOptions vms,
-        BuildCache cache)
-      : dirs_(dirs),
-        build_(build),
-        context_(std::move(context)),
-        vms_(std::move(vms)),
-        cache_(std::move(cache)) {}
-
-  /// Upon `base`, whose manifest has the digest `base_digest`.
-  Result<std::string> carry_out(const std::string& base, const std::string& base_digest,
-                                const BuildPlan& plan) {
-    std::string image = base;
-    std::string digest = base_digest;
-    std::vector<BuildStep> steps = plan.steps;
-    // An image of its own, whatever the Containerfile says.
-    if (steps.empty()) steps.emplace_back().said = "FROM alone";
-    for (std::size_t i = 0; i < steps.size(); ++i) {
-      const BuildStep& step = steps[i];
-      LB_TRY(InterruptScope::check());
-      LB_ASSIGN(const std::string key, key_of(digest, step));
-      const auto known = build_.no_cache ? std::nullopt : cache_.find(key);
-      log_info("step ", i + 1, " of ", steps.size(), ", ", step.said, known ? ": as before" : "");
-      LB_TRY(warn_of_left_out(step));
-      const bool is_last = i + 1 == steps.size();
-      if (known) {
-        digest = *known;
-      } else {
-        const std::string below = digest;
-        LB_ASSIGN(digest, do_step(image, step, is_last ? build_.name : ""));
-        // What was changed while it was copied is not what the key says.
-        LB_ASSIGN(const std::string now, key_of(below, step));
-        if (now == key) {
-          LB_TRY(cache_.keep(key, digest));
-        } else {
-          log_warn("step ", i + 1, " is not kept for later builds: its files have changed meanwhile");
-        }
-      }
-      image = str_cat("image@", digest);
-    }
-    LB_TRY(name_image(dirs_.store(), digest, build_.name));
-    return digest;
-  }
-
- private:
-  Result<void> warn_of_left_out(const BuildStep& step) const {
-    for (const BuildAction& action : step.actions) {
-      if (action.kind != BuildAction::Kind::kCopy) continue;
-      const auto found = left_out_of_layers({.context = context_, .action = action.copy});
-      if (!found) return while_doing(found.error(), action.said);
-      for (const std::string& path : found->paths)
-        log_warn(action.said, ": ", printable(path), " is in no layer, as each machine has its own");
-      if (found->more > 0) log_warn(action.said, ": the same holds for ", found->more, " more");
-    }
-    return {};
-  }
-  Result<std::string> key_of(const std::string& below, const BuildStep& step) const {
-    LB_ASSIGN(StepKey key, StepKey::begin(below));
-    key.add(build_.platform);
-    const char* const epoch = std::getenv("SOURCE_DATE_EPOCH");
-    key.add(epoch != nullptr ? epoch : "");
-    for (const std::string& change : step.changes) key.add(change);
-    for (const BuildAction& action : step.actions) {
-      key.add(std::to_string(static_cast<int>(action.kind)));
-      key.add(action.directory);
-      key.add(action.owner);
-      for (const auto* list : {&action.run.command, &action.run.environment}) {
-        key.add(std::to_string(list->size()));
-        for (const std::string& word : *list) key.add(word);
-      }
-      key.add(action.run.user);
-      key.add(action.run.directory);
-      if (action.kind != BuildAction::Kind::kCopy) continue;
-      const auto content = digest_of_copy({.context = context_, .action = action.copy});
-      if (!content) return while_doing(content.error(), action.said);
-      key.add(content->text());
-    }
-    return key.finish();
-  }
-
-  Result<std::string> do_step(const std::string& image, const BuildStep& step,
-                              const std::string& name) const {
-    CommitOptions commit;
-    commit.image = image;
-    commit.platform = vms_.platform;
-    commit.changes = step.changes;
-    commit.name = name;
-    commit.created_by = str_cat("layerboot build --vm, ", step.said);
-    if (BuildVm::has_all(image, step.actions, vms_)) return change_image(dirs_, commit);
-    LB_ASSIGN(BuildVm vm, BuildVm::boot(dirs_, image, vms_));
-    for (const BuildAction& action : step.actions) LB_TRY(vm.carry_out(action, context_));
-    auto digest = vm.commit(std::move(commit));
-    if (!digest) return while_doing(digest.error(), step.said);
-    return digest;
-  }
-
-  const StateDirs& dirs_;
-  const BuildOptions& build_;
-  BuildContext context_;
-  BuildVmOptions vms_;
-  BuildCache cache_;
+/// The images that it begins with or copies from, held so that nobody removes them meanwhile.
+struct OpenedImages {
+  BuildImages images;
+  BaseImages bases;
+  std::vector<store::Image> held;
 };
+
+Result<void> check_fits_stage(const store::Image& image, const StageImage& wanted) {
+  if (wanted.takes_a_layer) return check_takes_layers(image, wanted.name);
+  if (std::ranges::none_of(image.layers, &store::ImageLayer::is_directory)) return {};
+  return fail(ENOTSUP, printable(wanted.name), " is a directory, and no image: COPY it as the context");
+}
+
+Result<void> open_image_of_stage(const StateDirs& dirs, const StageImage& wanted, const SupplyOptions& supply,
+                                 const store::Platform& platform, OpenedImages& opened) {
+  LB_ASSIGN(const std::string name, supply_image(dirs, wanted.name, supply));
+  LB_ASSIGN(store::Image image, store::open_image(name, dirs, {.platform = platform}));
+  LB_TRY(check_fits_stage(image, wanted));
+  opened.images.emplace(wanted.name, BuildImage{.image = name, .digest = image.manifest_digest.text()});
+  if (wanted.takes_a_layer)
+    opened.bases.emplace(wanted.name, BaseImage{.config = image.config, .document = image.config_text});
+  opened.held.push_back(std::move(image));
+  return {};
+}
+
+Result<OpenedImages> open_images(const StateDirs& dirs, const BuildStages& stages,
+                                 const SupplyOptions& supply, const store::Platform& platform) {
+  OpenedImages opened;
+  for (const StageImage& wanted : images_of(stages)) {
+    const auto done = open_image_of_stage(dirs, wanted, supply, platform, opened);
+    if (!done) return while_doing(done.error(), wanted.said);
+  }
+  return opened;
+}
+
+/// What stands for the image on the command line of run.
+const std::string& some_base(const BuildStages& stages) {
+  const BuildStage* stage = &stages.all.back();
+  while (stage->parent) stage = &stages.all[*stage->parent];
+  return stage->image;
+}
 
 }  // namespace
 
 Result<std::string> build_in_vms(const StateDirs& dirs, const Options& options, const BuildOptions& build) {
   LB_ASSIGN(const Recipe recipe, read_recipe(build));
-  LB_ASSIGN(BuildContext context, open_build_context(build.context, recipe.file));
+  LB_ASSIGN(const BuildContext context, open_build_context(build.context, recipe.file));
   LB_ASSIGN(const auto instructions, parse_containerfile(recipe.text));
   LB_ASSIGN(const auto arguments, parse_build_arguments(build.arguments));
-  LB_ASSIGN(const std::string from, base_of_build(instructions, arguments));
-  std::vector<std::string> words = options.guest_command;
-  if (!build.platform.empty()) words.insert(words.begin(), {"--platform", build.platform});
-  LB_ASSIGN(const Options run, options_of_vms(options.guest_command, from));
-  const InterruptScope interruptible;
-  SupplyOptions supply = supply_options(options);
-  supply.platform = build.platform;
-  LB_ASSIGN(const std::string base, supply_image(dirs, from, supply));
   BuildVmOptions vms;
   if (!build.platform.empty()) {
     LB_ASSIGN(vms.platform, store::parse_platform(build.platform));
   }
-  LB_ASSIGN(const store::Image image, store::open_image(base, dirs, {.platform = vms.platform}));
-  LB_TRY(check_takes_layers(image, from));
-  LB_ASSIGN(const BuildPlan plan, plan_build(instructions, arguments, image.config, image.config_text));
+  LB_ASSIGN(const BuildStages stages, stages_of(instructions, arguments, vms.platform));
+  std::vector<std::string> words = options.guest_command;
+  if (!build.platform.empty()) words.insert(words.begin(), {"--platform", build.platform});
+  LB_ASSIGN(const Options run, options_of_vms(options.guest_command, some_base(stages)));
+  const InterruptScope interruptible;
+  SupplyOptions supply = supply_options(options);
+  supply.platform = build.platform;
+  LB_ASSIGN(const OpenedImages opened, open_images(dirs, stages, supply, vms.platform));
+  LB_ASSIGN(const BuildPlan plan, plan_build(stages, arguments, opened.bases));
   for (const std::string& name : plan.unused)
     log_warn("--build-arg ", name, ": the Containerfile has no ARG of that name");
   for (const std::string& warning : plan.warnings) log_warn(warning);
@@ -180,9 +115,16 @@ Result<std::string> build_in_vms(const StateDirs& dirs, const Options& options, 
   LB_TRY(make_directories(dirs.data));
   LB_TRY(make_directories(dirs.data / "build", 0700));
   BuildVm::remove_leftovers(dirs);
-  LB_ASSIGN(BuildCache cache, BuildCache::open(dirs.data / "build" / "steps", dirs.store()));
-  return Build(dirs, build, std::move(context), std::move(vms), std::move(cache))
-      .carry_out(base, image.manifest_digest.text(), plan);
+  BuildTrees::remove_leftovers(dirs);
+  LB_ASSIGN(const BuildCache cache, BuildCache::open(dirs.data / "build" / "steps", dirs.store()));
+  return carry_out({.dirs = dirs,
+                    .options = build,
+                    .context = context,
+                    .vms = vms,
+                    .cache = cache,
+                    .stages = stages,
+                    .plan = plan,
+                    .images = opened.images});
 }
 
 }  // namespace layerboot::launcher

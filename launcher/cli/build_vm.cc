@@ -35,6 +35,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kNamePrefix = "build-";
+/// A RUN that is a program of its own. No layer has what is in that directory.
+constexpr const char* kScript = "/tmp/layerboot-run";
 /// What a guest that has no init does until it is stopped.
 constexpr const char* kWaitForEver = "while :; do sleep 3600 & wait $!; done";
 
@@ -257,11 +259,16 @@ Result<void> BuildVm::unpack(const WriteTar& write) {
 }
 
 Result<void> BuildVm::run(const RunAction& action) {
+  std::vector<std::string> command = action.command;
+  if (!action.script.empty()) {
+    command = {kScript};
+    LB_TRY(unpack([&action](const auto& put) { return write_script_tar(kScript, action.script, put); }));
+  }
   std::vector<std::string> words = {"exec",      "--user",         action.user.empty() ? "0:0" : action.user,
                                     "--workdir", action.directory, "--env-file",
                                     "/dev/stdin"};
   words.insert(words.end(), {name_, "--"});
-  words.insert(words.end(), action.command.begin(), action.command.end());
+  words.insert(words.end(), command.begin(), command.end());
   LB_ASSIGN(ToolSpec tool, tool_of(words));
   LB_ASSIGN(const UniqueFd variables, file_of_variables(action.environment));
   int status = 0;

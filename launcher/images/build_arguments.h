@@ -3,6 +3,7 @@
 // environment.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <map>
 #include <optional>
@@ -20,6 +21,11 @@ namespace layerboot::launcher {
 
 /// Values by their names: of --build-arg, and of all others.
 using BuildArguments = std::map<std::string, std::string, std::less<>>;
+
+/// Docker's, which need no ARG, and are in no image.
+inline constexpr std::array<std::string_view, 8> kKnownArguments = {
+    "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy",
+    "FTP_PROXY",  "ftp_proxy",  "NO_PROXY",    "no_proxy"};
 
 /// "NAME=VALUE" each, or NAME alone for what the environment has. EINVAL names the one that is wrong.
 Result<BuildArguments> parse_build_arguments(const std::vector<std::string>& texts);

@@ -28,7 +28,7 @@ std::string read_digest(const fs::path& file) {
 Result<StepKey> StepKey::begin(std::string_view base) {
   LB_ASSIGN(auto hasher, store::Hasher::create(store::HashAlgorithm::kSha256));
   StepKey key(std::move(hasher));
-  key.add("build --vm 2");
+  key.add("build --vm 3");
   key.add(base);
   return key;
 }

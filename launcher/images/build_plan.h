@@ -1,4 +1,4 @@
-// What a Containerfile comes to in a VM: steps, each of which becomes a layer, or a change of the
+// What a Containerfile comes to in VMs: steps, each of which becomes a layer, or a change of the
 // configuration. Pure.
 //
 // A step is what is copied, and then at most one RUN; so a VM is booted once for both. What only the
@@ -6,22 +6,31 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "launcher/images/build_arguments.h"
-#include "launcher/images/containerfile.h"
+#include "launcher/images/build_stages.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/store/oci_json.h"
 
 namespace layerboot::launcher {
 
+/// A file that the Containerfile holds itself.
+struct CopiedDocument {
+  std::string name;
+  std::string text;
+};
+
 struct CopyAction {
-  std::vector<std::string> sources;  // in the context; may have *, ? and [
-  std::string target;                // absolute, without "." and ".."
-  bool into_directory = false;       // `target` is one, or is to be
+  StageSource from;                       // neither: the context
+  std::vector<std::string> sources;       // in it; may have *, ? and [
+  std::vector<CopiedDocument> documents;  // 0644, where no mode is said
+  std::string target;                     // absolute, without "." and ".."
+  bool into_directory = false;            // `target` is one, or is to be
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::optional<unsigned> mode;   // of files and directories; none: as they have it
@@ -29,7 +38,8 @@ struct CopyAction {
 };
 
 struct RunAction {
-  std::vector<std::string> command;
+  std::vector<std::string> command;      // empty: the script
+  std::string script;                    // a program, which begins with "#!"
   std::vector<std::string> environment;  // NAME=VALUE
   std::string user;                      // "": root
   std::string directory;                 // absolute
@@ -51,8 +61,10 @@ struct BuildStep {
   std::vector<std::string> changes;  // for apply_change()
 };
 
+using BuildSteps = std::vector<BuildStep>;
+
 struct BuildPlan {
-  std::vector<BuildStep> steps;
+  std::vector<BuildSteps> stages;     // as BuildStages has them; none of one that is not needed
   std::vector<std::string> unused;    // of the arguments
   std::vector<std::string> warnings;  // to be said before the first step
 };
@@ -61,15 +73,18 @@ struct BuildPlan {
 /// and what the VM layer brings.
 [[nodiscard]] bool is_in_no_layer(std::string_view path);
 
-/// The image that the one FROM names. EINVAL, or ENOTSUP for further stages, flags and "scratch".
-Result<std::string> base_of_build(const std::vector<Instruction>& instructions,
-                                  const BuildArguments& arguments);
+/// An image that a stage begins with. Its platform is that of TARGETARCH and its like.
+struct BaseImage {
+  store::ImageConfig config;
+  /// What that was read from (store::Image's config_text), for its shell and its triggers, which are refused.
+  std::string document;
+};
+/// By the name that FROM has for it.
+using BaseImages = std::map<std::string, BaseImage, std::less<>>;
 
-/// All behind FROM, upon an image of this configuration, whose platform is that of TARGETARCH and its like.
-///
-/// `base_document` is what `base` was read from (store::Image's config_text), for its shell and its triggers,
-/// which are refused. EINVAL and ENOTSUP say what is wrong, with its line.
-Result<BuildPlan> plan_build(const std::vector<Instruction>& instructions, const BuildArguments& arguments,
-                             const store::ImageConfig& base, std::string_view base_document = {});
+/// All behind the FROM of each stage that is needed. `bases` has the images of all of them. EINVAL and
+/// ENOTSUP say what is wrong, with its line.
+Result<BuildPlan> plan_build(const BuildStages& stages, const BuildArguments& arguments,
+                             const BaseImages& bases);
 
 }  // namespace layerboot::launcher

@@ -32,18 +32,6 @@ std::string_view take_word(std::string_view& text) {
   return word;
 }
 
-/// A word that begins with digits, if any, and "<<", as BuildKit's do.
-bool has_here_document(std::string_view text) {
-  while (!text.empty()) {
-    std::string_view word = take_word(text);
-    word.remove_prefix(std::min(word.size(), word.find_first_not_of("0123456789")));
-    if (!word.starts_with("<<")) continue;
-    word.remove_prefix(word.starts_with("<<-") ? 3 : 2);
-    if (!word.empty() && !word.contains('<')) return true;
-  }
-  return false;
-}
-
 /// Of a comment, what "escape=`" says.
 std::string_view escape_said(std::string_view comment) {
   comment = without_blanks(comment.substr(1));
@@ -74,12 +62,21 @@ Result<Instruction> make_instruction(unsigned line, std::string_view text, Readi
   made.text = rest;
   if (!is_strict) return made;
   if (made.text.empty()) return fail(EINVAL, "line ", line, ": ", made.word, " says nothing");
-  const bool may_have_document = made.word == "RUN" || made.word == "COPY" || made.word == "ADD";
-  if (may_have_document && has_here_document(made.text)) {
-    return fail(ENOTSUP, said_at(made),
-                ": here-documents are not known to build --vm: put it into a file, and COPY that");
-  }
   return made;
+}
+
+/// Those that begin in it, without their lines. What ONBUILD puts off has its own.
+std::vector<HereDocument> documents_begun_by(const Instruction& given) {
+  constexpr std::array<std::string_view, 3> kMayHave = {"RUN", "COPY", "ADD"};
+  std::string word = given.word;
+  if (word == "ONBUILD") {
+    std::string_view text = given.text;
+    word = ascii_upper(take_word(text));
+  }
+  std::vector<HereDocument> documents;
+  if (std::ranges::find(kMayHave, word) == kMayHave.end()) return documents;
+  for (HereWord& found : find_here_words(given.text)) documents.push_back(std::move(found.document));
+  return documents;
 }
 
 /// By an escape character that no other one escapes.
@@ -95,6 +92,10 @@ class Lines {
   explicit Lines(Reading reading) : reading_(reading) {}
 
   Result<void> take(unsigned number, std::string_view line) {
+    if (HereDocument* const document = open_document()) {
+      take_into(*document, line);
+      return {};
+    }
     const std::string_view bare = without_blanks(line);
     if (bare.starts_with('#')) {
       return only_comments_ ? take_escape(number, escape_said(bare)) : Result<void>();
@@ -111,6 +112,11 @@ class Lines {
   }
   Result<std::vector<Instruction>> finish() {
     if (begun_ != 0) LB_TRY(end());
+    const HereDocument* const document = open_document();
+    if (document != nullptr && reading_ == Reading::kStrict) {
+      return fail(EINVAL, said_at(instructions_.back()), ": its here-document has no end: a line that is ",
+                  printable(document->name), " alone");
+    }
     return std::move(instructions_);
   }
 
@@ -124,17 +130,36 @@ class Lines {
     return {};
   }
   Result<void> end() {
-    LB_ASSIGN(instructions_.emplace_back(), make_instruction(begun_, text_, reading_));
+    LB_ASSIGN(Instruction made, make_instruction(begun_, text_, reading_));
+    made.documents = documents_begun_by(made);
+    ended_documents_ = 0;
+    instructions_.push_back(std::move(made));
     begun_ = 0;
     text_.clear();
     return {};
   }
 
+  /// The one whose lines come now.
+  HereDocument* open_document() {
+    if (instructions_.empty() || begun_ != 0) return nullptr;
+    auto& documents = instructions_.back().documents;
+    return ended_documents_ < documents.size() ? &documents[ended_documents_] : nullptr;
+  }
+  void take_into(HereDocument& document, std::string_view line) {
+    if (ends_document(document, line)) {
+      ++ended_documents_;
+    } else {
+      document.lines += line;
+      document.lines += '\n';
+    }
+  }
+
   Reading reading_;
   char escape_ = '\\';
   std::vector<Instruction> instructions_;
-  std::string text_;    // of the one that is not at its end
-  unsigned begun_ = 0;  // its line; 0: there is none
+  std::string text_;                 // of the one that is not at its end
+  unsigned begun_ = 0;               // its line; 0: there is none
+  std::size_t ended_documents_ = 0;  // of the last one
   bool only_comments_ = true;
 };
 

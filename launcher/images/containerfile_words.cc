@@ -16,9 +16,12 @@ bool is_blank(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0;
 bool begins_name(char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '_'; }
 bool is_in_name(char c) { return begins_name(c) || std::isdigit(static_cast<unsigned char>(c)) != 0; }
 
+enum class Quotes { kTaken, kKept };
+
 class Expander {
  public:
-  Expander(std::string_view text, const Variables& variables) : text_(text), variables_(variables) {}
+  Expander(std::string_view text, const Variables& variables, Quotes quotes = Quotes::kTaken)
+      : text_(text), variables_(variables), quotes_(quotes) {}
 
   Result<std::vector<std::string>> words() {
     std::vector<std::string> words;
@@ -46,7 +49,7 @@ class Expander {
       if (quote == '\0' && ends(c)) return out;
       if (c == quote) {
         quote = '\0';
-      } else if (quote == '\0' && (c == '"' || c == '\'')) {
+      } else if (quotes_ == Quotes::kTaken && quote == '\0' && (c == '"' || c == '\'')) {
         quote = c;
       } else if (quote != '\'' && c == '\\' && at_ + 1 < text_.size()) {
         const char next = text_[++at_];
@@ -106,6 +109,7 @@ class Expander {
 
   std::string_view text_;
   const Variables& variables_;
+  Quotes quotes_;
   std::size_t at_ = 0;
   std::size_t taken_bytes_ = 0;  // by words that are done
 };
@@ -118,6 +122,10 @@ Result<std::vector<std::string>> expand_words(std::string_view text, const Varia
 
 Result<std::string> expand_text(std::string_view text, const Variables& variables) {
   return Expander(text, variables).whole();
+}
+
+Result<std::string> expand_document(std::string_view text, const Variables& variables) {
+  return Expander(text, variables, Quotes::kKept).whole();
 }
 
 Result<std::vector<WordPair>> expand_pairs(std::string_view text, const Variables& variables) {

@@ -28,6 +28,9 @@ Result<std::vector<std::string>> expand_words(std::string_view text, const Varia
 /// The same, all as one, blanks and all.
 Result<std::string> expand_text(std::string_view text, const Variables& variables);
 
+/// The same of a here-document, in which quotes mean themselves, and a backslash the character behind it.
+Result<std::string> expand_document(std::string_view text, const Variables& variables);
+
 /// NAME[=VALUE]
 struct WordPair {
   std::string key;

@@ -1,6 +1,8 @@
 #include "launcher/images/context_copy.h"
 
+#include <fcntl.h>
 #include <fnmatch.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,6 +32,7 @@ using guest_init::TarKind;
 constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 constexpr mode_t kPermissions = 07777;
 constexpr std::size_t kMagicBytes = 512;
+constexpr mode_t kModeOfDocuments = 0644;
 
 std::string shown(const fs::path& path) { return printable(path.string()); }
 
@@ -43,21 +46,42 @@ std::vector<std::string> names_in(const fs::path& directory, std::error_code& er
 
 bool is_pattern(const std::string& source) { return source.find_first_of("*?[\\") != std::string::npos; }
 
+/// What `path` in an image's root directory leads to, as a program in it would find it.
+Result<fs::path> resolved_in_root(const fs::path& root, const fs::path& path) {
+  LB_ASSIGN(const UniqueFd top, open_path(root, O_PATH | O_DIRECTORY));
+  const fs::path relative = path.lexically_relative(root);
+  const auto found = open_resolving(top.get(), relative.c_str(), O_PATH, RESOLVE_IN_ROOT);
+  if (!found) return fail(found.error().code, shown(path));
+  std::error_code error;
+  fs::path real = fs::read_symlink(descriptor_path(found->get()), error);
+  if (error) return fail(error.value(), shown(path));
+  return real;
+}
+
+/// Where the names of a directory on the way are to be looked for; nothing where it leads nowhere.
+std::optional<fs::path> place_of(const BuildContext& context, const fs::path& directory) {
+  if (!context.is_root) return directory;
+  auto real = resolved_in_root(context.directory, directory);
+  return real ? std::optional(*std::move(real)) : std::nullopt;
+}
+
 /// All of the context that fits a source, by the components of its path.
-std::vector<fs::path> matches_of(const fs::path& context, const std::string& source) {
-  std::vector<fs::path> found = {context};
+std::vector<fs::path> matches_of(const BuildContext& context, const std::string& source) {
+  std::vector<fs::path> found = {context.directory};
   for (const fs::path& part : fs::path(str_cat('/', source)).lexically_normal().relative_path()) {
     if (part.empty()) continue;
     const std::string pattern = part.string();
     std::vector<fs::path> next;
-    for (const fs::path& directory : found) {
+    for (const fs::path& written : found) {
+      const auto directory = place_of(context, written);
+      if (!directory) continue;
       std::error_code error;
       if (!is_pattern(pattern)) {
-        if (fs::exists(fs::symlink_status(directory / part, error))) next.push_back(directory / part);
+        if (fs::exists(fs::symlink_status(*directory / part, error))) next.push_back(*directory / part);
         continue;
       }
-      for (const std::string& name : names_in(directory, error)) {
-        if (::fnmatch(pattern.c_str(), name.c_str(), 0) == 0) next.push_back(directory / name);
+      for (const std::string& name : names_in(*directory, error)) {
+        if (::fnmatch(pattern.c_str(), name.c_str(), 0) == 0) next.push_back(*directory / name);
       }
     }
     found = std::move(next);
@@ -75,15 +99,23 @@ struct Source {
   fs::path relative;  // that, in the context
 };
 
-/// What a source leads to, at the end of its symlinks, and within the context.
-Result<Source> resolved(const fs::path& context, const fs::path& path) {
+Result<fs::path> real_path(const BuildContext& context, const fs::path& path) {
+  if (context.is_root) return resolved_in_root(context.directory, path);
   std::error_code error;
-  const fs::path root = fs::canonical(context, error);
-  if (error) return fail(error.value(), shown(context));
   fs::path real = fs::canonical(path, error);
   if (error) return fail(error.value(), shown(path));
+  return real;
+}
+
+/// What a source leads to, at the end of its symlinks, and within the context.
+Result<Source> resolved(const BuildContext& context, const fs::path& path) {
+  std::error_code error;
+  const fs::path root = fs::canonical(context.directory, error);
+  if (error) return fail(error.value(), shown(context.directory));
+  LB_ASSIGN(fs::path real, real_path(context, path));
   const auto [rest, inside] = std::ranges::mismatch(root, real);
-  if (rest != root.end()) return fail(EINVAL, shown(path), " leads out of the context, to ", shown(real));
+  if (rest != root.end())
+    return fail(EINVAL, shown(path), " leads out of ", context.called, ", to ", shown(real));
   fs::path relative;
   for (auto part = inside; part != real.end(); ++part) relative /= *part;
   return Source{.name = path.filename().string(), .real = std::move(real), .relative = std::move(relative)};
@@ -92,23 +124,25 @@ Result<Source> resolved(const fs::path& context, const fs::path& path) {
 Result<std::vector<Source>> sources_of(const ContextCopy& copy) {
   std::vector<Source> sources;
   std::optional<Error> missing;  // the first that nothing fits
-  const auto& [directory, ignore, ignore_file] = copy.context;
+  const BuildContext& context = copy.context;
+  const ContextIgnore& ignore = context.ignore;
   for (const std::string& source : copy.action.sources) {
-    if (leads_out(source)) return fail(EINVAL, printable(source), " leads out of the context");
-    const auto found = matches_of(directory, source);
+    if (leads_out(source)) return fail(EINVAL, printable(source), " leads out of ", context.called);
+    const auto found = matches_of(context, source);
     const std::size_t before = sources.size();
     for (const fs::path& path : found) {
-      LB_ASSIGN(Source one, resolved(directory, path));
+      LB_ASSIGN(Source one, resolved(context, path));
       const bool is_out =
-          ignore.leaves_out(path.lexically_relative(directory)) || ignore.leaves_out(one.relative);
+          ignore.leaves_out(path.lexically_relative(context.directory)) || ignore.leaves_out(one.relative);
       // Of a directory that is left out, something in it may be taken back in.
       std::error_code error;
       if (is_out && !(ignore.takes_back() && fs::is_directory(one.real, error))) continue;
       sources.push_back(std::move(one));
     }
     if (sources.size() > before) continue;
-    Error none{ENOENT, str_cat("no ", printable(source), " in the context",
-                               found.empty() ? "" : str_cat(": ", shown(ignore_file), " leaves it out"))};
+    Error none{ENOENT,
+               str_cat("no ", printable(source), " in ", context.called,
+                       found.empty() ? "" : str_cat(": ", shown(context.ignore_file), " leaves it out"))};
     if (!is_pattern(source)) return std::unexpected(std::move(none));
     if (!missing) missing = std::move(none);
   }
@@ -138,7 +172,7 @@ class ContextTar {
   Result<void> write() {
     const CopyAction& action = copy_.action;
     LB_ASSIGN(const auto sources, sources_of(copy_));
-    if (sources.size() > 1 && !action.into_directory)
+    if (sources.size() + action.documents.size() > 1 && !action.into_directory)
       return fail(EINVAL, "several files need a directory for a target, which ends with a /");
     for (const auto& [name, real, relative] : sources) {
       std::error_code error;
@@ -153,6 +187,7 @@ class ContextTar {
         LB_TRY(add(real, relative, target));
       }
     }
+    for (const CopiedDocument& document : action.documents) LB_TRY(add_document(document));
     return {};
   }
   /// Those on the way to `path`, and it; each once.
@@ -172,6 +207,12 @@ class ContextTar {
     }
     return {};
   }
+  Result<void> add_text(TarEntry& entry, const std::string& text) {
+    set_file(entry, text.size());
+    LB_TRY(header(entry));
+    LB_TRY(put_(as_bytes(text)));
+    return put_(std::vector<std::byte>(guest_init::tar_padding(text.size())));
+  }
   /// Two blocks of zeros.
   Result<void> finish() { return put_(std::vector<std::byte>(2 * guest_init::kTarBlock)); }
 
@@ -188,6 +229,32 @@ class ContextTar {
     } else {
       ++left_out_->more;
     }
+  }
+
+  /// Whether no layer will have it. A file's target may turn out to be a directory in the guest.
+  bool is_noted(const std::string& target) const {
+    const std::string within = name_within_.empty() ? target : joined(target, name_within_);
+    if (!is_in_no_layer(target) && !is_in_no_layer(within)) return false;
+    note(is_in_no_layer(target) ? target : within);
+    return true;
+  }
+
+  Result<void> add_document(const CopiedDocument& document) {
+    const CopyAction& action = copy_.action;
+    const std::string target = action.into_directory ? joined(action.target, document.name) : action.target;
+    LB_TRY(add_directories(fs::path(target).parent_path()));
+    if (!action.into_directory) name_within_ = document.name;
+    if (left_out_ != nullptr) {
+      is_noted(target);
+      return {};
+    }
+    TarEntry entry;
+    entry.name = target.substr(1);
+    entry.mode = action.mode.value_or(kModeOfDocuments);
+    entry.uid = action.uid;
+    entry.gid = action.gid;
+    entry.mtime = now_;
+    return add_text(entry, document.text);
   }
 
   /// Of a source itself: what a directory holds is not unpacked.
@@ -222,13 +289,7 @@ class ContextTar {
     if (::lstat(path.c_str(), &st) != 0) return errno_error(shown(path));
     if (left_out_ != nullptr) {
       LB_TRY(InterruptScope::check());
-      // A file's target may turn out to be a directory in the guest.
-      const std::string within = name_within_.empty() ? target : joined(target, name_within_);
-      if (is_in_no_layer(target) || is_in_no_layer(within)) {
-        note(is_in_no_layer(target) ? target : within);
-        return {};
-      }
-      if (!S_ISDIR(st.st_mode)) return {};
+      if (is_noted(target) || !S_ISDIR(st.st_mode)) return {};
     }
     // Those that are left out themselves.
     if (copy_.context.ignore.takes_back()) LB_TRY(add_directories(fs::path(target).parent_path()));
@@ -255,13 +316,17 @@ class ContextTar {
     return header(entry);
   }
 
+  void set_file(TarEntry& entry, std::uint64_t size_bytes) const {
+    entry.kind = name_within_.empty() ? TarKind::kFile : TarKind::kFileOrInto;
+    entry.target = name_within_;
+    entry.size_bytes = size_bytes;
+  }
+
   Result<void> add_file(const fs::path& path, TarEntry& entry) {
     LB_ASSIGN(const UniqueFd file, open_path(path, O_RDONLY | O_NOFOLLOW));
     struct stat st{};
     if (::fstat(file.get(), &st) != 0) return errno_error(shown(path));
-    entry.kind = name_within_.empty() ? TarKind::kFile : TarKind::kFileOrInto;
-    entry.target = name_within_;
-    entry.size_bytes = static_cast<std::uint64_t>(st.st_size);
+    set_file(entry, static_cast<std::uint64_t>(st.st_size));
     std::vector<std::byte> piece(kPieceBytes);
     LB_TRY(header(entry));
     for (std::uint64_t left = entry.size_bytes; left > 0;) {
@@ -303,6 +368,24 @@ Result<void> write_directory_tar(const std::string& directory, std::uint32_t uid
   nothing.action.gid = gid;
   ContextTar tar(nothing, true, put);
   LB_TRY(tar.add_directories(directory));
+  return tar.finish();
+}
+
+Result<void> write_script_tar(const std::string& path, const std::string& text, const PutTar& put) {
+  constexpr mode_t kModeOfTmp = 01777;
+  constexpr mode_t kModeOfScript = 0755;
+  const BuildContext nowhere;
+  const ContextCopy nothing{.context = nowhere, .action = {}};
+  TarEntry directory;
+  directory.kind = TarKind::kDirectory;
+  directory.name = fs::path(path).parent_path().relative_path().string();
+  directory.mode = kModeOfTmp;
+  LB_TRY(put(as_bytes(guest_init::encode_tar_entry(directory))));
+  ContextTar tar(nothing, true, put);
+  TarEntry script;
+  script.name = path.substr(1);
+  script.mode = kModeOfScript;
+  LB_TRY(tar.add_text(script, text));
   return tar.finish();
 }
 

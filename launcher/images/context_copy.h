@@ -1,4 +1,5 @@
-// What COPY takes out of a build's context, as one tar for the guest's root directory.
+// What COPY takes out of a build's context, or out of an image that is mounted, as one tar for the guest's
+// root directory.
 #pragma once
 
 #include <cstddef>
@@ -34,6 +35,9 @@ Result<void> write_context_tar(const ContextCopy& copy, const PutTar& put);
 /// The same for a directory alone, and those on the way to it, for a guest that has none.
 Result<void> write_directory_tar(const std::string& directory, std::uint32_t uid, std::uint32_t gid,
                                  const PutTar& put);
+
+/// A program for a guest to run: root's, for everybody to read, in a directory that is as /tmp is.
+Result<void> write_script_tar(const std::string& path, const std::string& text, const PutTar& put);
 
 /// Of all that write_context_tar() gives but times. EINTR within an InterruptScope.
 Result<store::Digest> digest_of_copy(const ContextCopy& copy);

@@ -44,8 +44,11 @@ class ContextIgnore {
 /// A directory that a build copies from.
 struct BuildContext {
   std::filesystem::path directory;
-  ContextIgnore ignore;
-  std::filesystem::path ignore_file;  // that says so; "": there is none
+  ContextIgnore ignore = {};
+  std::filesystem::path ignore_file = {};  // that says so; "": there is none
+  std::string called = "the context";      // in messages
+  /// Of an image: symlinks in it lead to what is in it. `directory` is canonical then.
+  bool is_root = false;
 };
 
 /// The context in `directory`, for a recipe in `file`: what FILE.containerignore, FILE.dockerignore,

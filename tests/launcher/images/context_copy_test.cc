@@ -224,6 +224,66 @@ TEST_F(ContextCopyTest, ANameForgesNoLineOfAMessage) {
   EXPECT_NE(led.find("c\\012d leads out"), std::string::npos) << led;
 }
 
+TEST_F(ContextCopyTest, ADocumentIsAFile) {
+  ContextCopy one = copy({}, "/etc/x.conf", false);
+  one.action.documents = {{.name = "EOF", .text = "a = 1\n"}};
+  EXPECT_EQ(list(one).value_or("?"), "5 etc 755 0 \nF etc/x.conf 644 0 a = 1\n");
+  const std::string before = digest(one);
+  one.action.documents[0].text = "a = 2\n";
+  EXPECT_NE(digest(one), before);
+  ContextCopy several = copy({"a.txt"}, "/srv", true);
+  fs::permissions(dir_ / "a.txt", fs::perms(0644));
+  several.action.documents = {{.name = "b", .text = ""}, {.name = "c", .text = std::string(512, 'c')}};
+  several.action.uid = 7;
+  EXPECT_EQ(list(several).value_or("?"),
+            "5 srv 755 7 \n0 srv/a.txt 644 7 first\n0 srv/b 644 7 \n0 srv/c 644 7 ccccc\n");
+  one.action.target = "/etc/hosts";
+  EXPECT_TRUE(left_out_of_layers(one)->paths.empty()) << "the plan has said so";
+  several.action.target = "/etc";
+  several.action.documents[0].name = "hosts";
+  EXPECT_EQ(left_out_of_layers(several)->paths, (std::vector<std::string>{"/etc/hosts"}));
+}
+
+/// As a program in the image would find it.
+TEST_F(ContextCopyTest, LinksOfAnImageLeadToWhatIsInIt) {
+  fs::permissions(dir_ / "a.txt", fs::perms(0644));
+  fs::permissions(dir_ / "d/sub/y", fs::perms(0640));
+  fs::create_symlink("/d", dir_ / "absolute");
+  fs::create_symlink("../../../../../a.txt", dir_ / "up");
+  fs::create_symlink("/absolute/sub", dir_ / "twice");
+  fs::create_symlink("/etc/passwd", dir_ / "elsewhere");
+  fs::create_symlink("/", dir_ / "root");
+  EXPECT_NE(why(copy({"absolute/x"}, "/y", false)).find("no absolute/x in the context"), std::string::npos)
+      << "this machine has no /d, it is hoped";
+  context_ = {.directory = fs::canonical(dir_.path()), .called = "the stage x", .is_root = true};
+  EXPECT_EQ(list(copy({"/absolute/x"}, "/y", false)).value_or("?"), "F y 700 0 x\n");
+  EXPECT_EQ(list(copy({"up", "twice/*"}, "/z", true)).value_or("?"),
+            "5 z 755 0 \n0 z/up 644 0 first\n0 z/y 640 0 y\n");
+  EXPECT_EQ(list(copy({"twice"}, "/z", true)).value_or("?"), "5 z 755 0 \n0 z/y 640 0 y\n");
+  EXPECT_EQ(list(copy({"root/root/a.txt"}, "/z", true)).value_or("?"), "5 z 755 0 \n0 z/a.txt 644 0 first\n");
+  EXPECT_NE(why(copy({"elsewhere"}, "/y", false)).find("elsewhere"), std::string::npos);
+  EXPECT_NE(why(copy({"elsewhere"}, "/y", false)), "not refused");
+  EXPECT_EQ(why(copy({"none"}, "/y", false)), "no none in the stage x");
+  EXPECT_EQ(why(copy({"../x"}, "/y", false)), "../x leads out of the stage x");
+}
+
+TEST_F(ContextCopyTest, AScriptIsForEverybodyToRun) {
+  std::string tar;
+  ASSERT_TRUE(write_script_tar("/tmp/run", "#!/bin/sh\n", [&tar](std::span<const std::byte> bytes) {
+    tar += as_text(bytes);
+    return Result<void>();
+  }));
+  ASSERT_EQ(tar.size(), 5 * guest_init::kTarBlock);
+  char block[guest_init::kTarBlock];
+  tar.copy(block, sizeof(block));
+  EXPECT_EQ(guest_init::decode_tar_block(block)->mode, 01777U) << "where a guest has no /tmp";
+  tar.copy(block, sizeof(block), sizeof(block));
+  const auto script = guest_init::decode_tar_block(block);
+  EXPECT_EQ(script->name, "tmp/run");
+  EXPECT_EQ(script->mode, 0755U);
+  EXPECT_EQ(tar.substr(2 * sizeof(block), 10), "#!/bin/sh\n");
+}
+
 TEST_F(ContextCopyTest, WhatNoLayerWillHaveIsTold) {
   fs::create_directories(dir_ / "rootfs/etc/ssh");
   fs::create_directories(dir_ / "rootfs/tmp/many");
