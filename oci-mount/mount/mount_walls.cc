@@ -2,6 +2,7 @@
 
 #include <linux/capability.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -12,11 +13,28 @@
 
 namespace layerboot::mount {
 
+namespace {
+
+/// become_nobody() of one that is to end with its parent, and still is: the signal that tells it is lost with
+/// the user.
+Result<void> become_nobody_below_our_parent() {
+  const pid_t parent = ::getppid();
+  int death_signal = 0;
+  if (::prctl(PR_GET_PDEATHSIG, &death_signal) != 0) return errno_error("PR_GET_PDEATHSIG");
+  become_nobody();
+  if (death_signal == 0) return {};
+  if (::prctl(PR_SET_PDEATHSIG, death_signal) != 0) return errno_error("PR_SET_PDEATHSIG");
+  if (::getppid() != parent) ::kill(::getpid(), death_signal);
+  return {};
+}
+
+}  // namespace
+
 Result<void> give_up_rights(bool opens_files) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return errno_error("no_new_privs");
   // Root without capabilities owns root's files all the same, and may write them.
   if (opens_files && ::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) return errno_error("PR_SET_KEEPCAPS");
-  become_nobody();
+  LB_TRY(become_nobody_below_our_parent());
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> rights{};
   if (::syscall(SYS_capget, &header, rights.data()) != 0) return errno_error("capget");
