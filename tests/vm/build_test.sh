@@ -35,7 +35,8 @@ refused() { # TEXT-OF-ERROR RECIPE…
 base=oci:$LAYERBOOT_TEST_IMAGE:latest
 refused "line 2: HEALTHCHECK is not known to build --vm" "FROM $base" "HEALTHCHECK NONE"
 refused "line 2: COPY none /x: no none in the context" "FROM $base" "COPY none /x" "RUN true"
-refused "no second FROM" "FROM $base" "RUN true" "FROM $base"
+refused "line 3: FROM scratch: there is nothing in it that could boot" "FROM $base" "RUN true" "FROM scratch"
+refused "line 2: RUN <<EOF: its here-document has no end" "FROM $base" "RUN <<EOF" "true"
 echo '!' > "$context/.dockerignore"
 refused ".dockerignore: line 1: a ! needs a pattern behind it" "FROM $base"
 rm "$context/.dockerignore"
@@ -116,6 +117,55 @@ same "build | run" "$(build_vm 2> "$state/err" | layerboot run -q --accel tcg -m
   "$(printf 'built\nhello.service')"
 nothing_left
 
+# Stages, and here-documents: what the last one needs is built, and nothing else; images that are copied from are mounted only as long.
+cat > "$context/Containerfile" << TEXT
+FROM $small AS tools
+RUN <<EOF
+mkdir -p /out/deep && ln -s /out /link
+echo tool > /out/deep/tool && chmod 750 /out/deep/tool
+EOF
+FROM $small AS never
+RUN exit 3
+FROM $small
+ARG WHO=world
+COPY --from=tools --chown=7:8 /link/deep /opt/
+COPY --from=$small /bin/busybox /opt/box
+COPY <<a.txt <<'b.txt' /srv/
+hello \$WHO
+a.txt
+\$WHO
+b.txt
+RUN <<-EOF
+	#!/bin/sh
+	echo "\$0 \$WHO" > /made
+EOF
+TEXT
+no_mounts() {
+  ! grep -q "$state" /proc/mounts || fail "mounted still: $(grep "$state" /proc/mounts)"
+  same "mountpoints" "$(find "$state" -name '*build-trees*')" ""
+}
+staged=$(build_vm -t staged:1 2> "$state/err") || fail "$(cat "$state/err")"
+nothing_left
+no_mounts
+same "of a stage" "$("$oci_mount" -q ls -l staged:1 /opt | awk '$NF == "tool" { print $1, $3, $4 }')" "-rwxr-x--- 7 8"
+same "of a stage, by a link" "$("$oci_mount" -q cat staged:1 /opt/tool)" tool
+same "of an image" "$("$oci_mount" -q cat staged:1 /opt/box | cksum)" "$("$oci_mount" -q cat "$small" /bin/busybox | cksum)"
+same "of a stage that is not the last" "$("$oci_mount" -q ls staged:1 / | grep -cx out || true)" 0
+same "documents" "$("$oci_mount" -q cat staged:1 /srv/a.txt; "$oci_mount" -q cat staged:1 /srv/b.txt)" "$(printf 'hello world\n$WHO')"
+same "a program" "$("$oci_mount" -q cat staged:1 /made)" "/tmp/layerboot-run world"
+same "stages, again" "$(build_vm 2> "$state/err")" "$staged"
+same "their steps" "$(grep -c 'as before' "$state/err")" 2
+# Another stage with the same files.
+sed -i 's/^mkdir -p/touch \/other \&\& &/' "$context/Containerfile"
+same "a stage anew" "$(build_vm 2> "$state/err")" "$staged"
+same "the steps upon it" "$(grep -c 'as before' "$state/err")" 1
+no_mounts
+sed -i 's|/link/deep|/link/none|' "$context/Containerfile"
+if build_vm > "$state/out" 2> "$state/err"; then fail "a COPY of nothing"; fi
+grep -qF 'COPY --from=tools --chown=7:8 /link/none /opt/: no /link/none in the stage tools' "$state/err" || fail "$(cat "$state/err")"
+nothing_left
+no_mounts
+
 # The same by buildah; and a kernel as an image, built by it as README has it.
 if command -v buildah > /dev/null && [ "$(id -u)" = 0 ]; then
   kernel=$(echo "$state"/data/layerboot/kernels/*)
@@ -184,7 +234,8 @@ build_vm -t keys:2 > "$state/out" 2> "$state/err" || fail "$(cat "$state/err")"
 same "the base's key, once removed" "$("$oci_mount" -q ls keys:2 /etc/ssh)" ""
 
 # Stopped while a RUN goes on, by Ctrl-C and by a KILL, after which the next build clears up.
-printf 'FROM %s\nRUN true\nRUN echo sleeping; sleep 1000\n' "$small" > "$context/Containerfile"
+# An image is mounted meanwhile.
+printf 'FROM %s\nRUN true\nCOPY --from=%s /etc /copied\nRUN echo sleeping; sleep 1000\n' "$small" "$small" > "$context/Containerfile"
 begin() {
   # A shell without job control has its jobs ignore the signal.
   env --default-signal=INT "$build/launcher/layerboot" build --vm --oci-mount "$oci_mount" "$context" -- "${programs[@]}" --accel tcg > "$state/out" 2> "$state/err" &
@@ -193,11 +244,13 @@ begin() {
   fail "the RUN does not begin: $(cat "$state/err")"
 }
 begin
+grep -q "$state" /proc/mounts || fail "no image is mounted, which was to be shown"
 kill -INT $building
 status=0
 wait $building || status=$?
 same "the status" $status 130
 nothing_left
+no_mounts
 begin
 kill -KILL $building
 wait $building || true
@@ -206,4 +259,5 @@ printf 'FROM %s\nRUN true\n' "$small" > "$context/Containerfile"
 build_vm > "$state/out" 2> "$state/err" || fail "$(cat "$state/err")"
 grep -q 'as before' "$state/err" || fail "done again: $(cat "$state/err")"
 nothing_left
+no_mounts
 echo "passed: images built by VMs of themselves"
