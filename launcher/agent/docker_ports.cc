@@ -21,12 +21,15 @@ using boost::system::error_code;
 namespace {
 
 constexpr std::chrono::seconds kAskAgain{2};
+/// Docker 20.10 tells of a container's end before its list is without it.
+constexpr std::chrono::seconds kSettled{2};
 constexpr std::size_t kPieceBytes = 16384;
 
 constexpr const char* kList = "/containers/json";
-// {"type":["container"],"event":["start","die"]}
+// {"type":["container"],"event":["start","die","destroy"]}
 constexpr const char* kEvents =
-    "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22start%22%2C%22die%22%5D%7D";
+    "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22start%22%2C%22die%22%2C"
+    "%22destroy%22%5D%7D";
 
 }  // namespace
 
@@ -95,20 +98,27 @@ DockerPorts::DockerPorts(boost::asio::io_context& io, AgentBroker& broker, std::
       broker_(broker),
       socket_(std::move(socket)),
       pause_(io),
+      settling_(io),
       self_(std::make_shared<DockerPorts*>(this)) {}
 
 DockerPorts::~DockerPorts() = default;
 
 void DockerPorts::guest_reset() {
   pause_.cancel();
+  settling_.cancel();
   events_.reset();
   list_.reset();
   forwards_.clear();
+  published_.clear();
 }
 
 void DockerPorts::watch() {
   auto begun = Exchange::begin(io_, broker_, socket_, kEvents,
-                               {.said = [this](std::string_view) { ask(); },
+                               {.said =
+                                    [this](std::string_view) {
+                                      ask();
+                                      ask_when_settled();
+                                    },
                                 .ended =
                                     [this] {
                                       events_.reset();
@@ -124,6 +134,13 @@ void DockerPorts::watch_later() {
   pause_.expires_after(kAskAgain);
   pause_.async_wait([this, weak = std::weak_ptr(self_)](error_code error) {
     if (!error && !weak.expired()) watch();
+  });
+}
+
+void DockerPorts::ask_when_settled() {
+  settling_.expires_after(kSettled);
+  settling_.async_wait([this, weak = std::weak_ptr(self_)](error_code error) {
+    if (!error && !weak.expired()) ask();
   });
 }
 
@@ -153,7 +170,9 @@ void DockerPorts::asked() {
     if (!forwards_.empty())
       gone_.line(LogLevel::kInfo, "the VM's Docker engine is gone, and with it its containers' ports here");
     forwards_.clear();
+    published_.clear();
   } else if (ports) {
+    if (std::exchange(published_, *ports) != *ports) ask_when_settled();
     serve(*ports);
   } else {
     complaints_.warn(ports.error().describe());
@@ -164,19 +183,20 @@ void DockerPorts::asked() {
 void DockerPorts::serve(const std::set<std::uint16_t>& ports) {
   std::erase_if(forwards_, [&](const auto& forward) { return !ports.contains(forward.first); });
   for (const std::uint16_t port : ports) {
-    if (forwards_.contains(port)) continue;
-    if (forwards_.size() >= kMaxPorts) {
+    const auto known = forwards_.find(port);
+    if (known != forwards_.end() && known->second) continue;
+    if (known == forwards_.end() && forwards_.size() >= kMaxPorts) {
       complaints_.warn("the VM's containers publish more than ", kMaxPorts,
                        " ports: the others are left out");
       return;
     }
     auto forward = SocketForward::listen_at_port(io_, broker_, port, std::to_string(port));
-    if (!forward) {
+    if (!forward && known == forwards_.end()) {
       not_here_.warn("a container's port is not published here: ", forward.error().describe());
-    } else {
+    } else if (forward) {
       here_.line(LogLevel::kInfo, "a container's port is at 127.0.0.1:", port);
     }
-    forwards_.emplace(port, forward ? std::move(*forward) : nullptr);
+    forwards_.insert_or_assign(port, forward ? std::move(*forward) : nullptr);
   }
 }
 

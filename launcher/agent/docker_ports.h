@@ -15,7 +15,8 @@
 
 namespace layerboot::launcher {
 
-/// Asks the engine at each of its events; where there is none yet, or no more, again after a while. The guest
+/// Asks the engine at each of its events, and once more a moment later, as its list may be behind them; where
+/// there is no engine yet, or no more, again after a while. The guest
 /// is not trusted: it gets ports of 127.0.0.1 alone, that nobody has, and no more than kMaxPorts. On one
 /// io_context's thread; no callback runs after destruction, which closes the ports.
 class DockerPorts {
@@ -39,6 +40,7 @@ class DockerPorts {
   void watch();
   void watch_later();
   void ask();
+  void ask_when_settled();
   void asked();
   void serve(const std::set<std::uint16_t>& ports);
 
@@ -46,11 +48,14 @@ class DockerPorts {
   AgentBroker& broker_;
   std::string socket_;
   boost::asio::steady_timer pause_;
+  boost::asio::steady_timer settling_;
   std::shared_ptr<Exchange> events_;
   std::shared_ptr<Exchange> list_;
   std::string answer_;
-  bool ask_again_ = false;  // something happened while the engine was being asked
-  /// Null for a port that could not be had: it is told once, as long as somebody publishes it.
+  bool ask_again_ = false;             // something happened while the engine was being asked
+  std::set<std::uint16_t> published_;  // as the last answer has it
+  /// Null for a port that could not be had: that is told once as long as somebody publishes it, and tried
+  /// again with each answer.
   std::map<std::uint16_t, std::unique_ptr<SocketForward>> forwards_;
   // The guest calls these lines forth; of ports as many as there are come together.
   LogLimit complaints_;

@@ -92,6 +92,18 @@ void group_commands(CLI::App& app) {
   }
 }
 
+/// Of an option that takes one value and comes twice the last counts, as with docker; a container's options
+/// may come twice, packaged and given.
+void take_last_of_each(CLI::App& app) {
+  for (CLI::App* command : app.get_subcommands(nullptr)) {
+    take_last_of_each(*command);
+    for (CLI::Option* option : command->get_options()) {
+      const bool takes_one = !option->get_positional() && option->get_items_expected_max() == 1;
+      if (takes_one) option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    }
+  }
+}
+
 /// Nothing, if the first word is one of our commands, or none of any kind.
 std::optional<std::string> unknown_command(const CLI::App& app, int argc, const char* const* argv) {
   if (argc < 2 || argv[1][0] == '-') return {};
@@ -140,6 +152,7 @@ ParsedCommandLine parse(Options options, int argc, const char* const* argv, cons
     add_volume_command(commands);
     add_events_command(commands);
     group_commands(app);
+    take_last_of_each(app);
     if (const auto unknown = unknown_command(app, argc, argv)) return misuse(*unknown);
     app.parse(take_guest_command(argc, argv, options), argv);
     if (const auto applied = apply_config_file(app, config); !applied)

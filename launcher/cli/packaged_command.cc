@@ -14,6 +14,7 @@
 #include "launcher/cli/run_ways.h"
 #include "launcher/host/first_process.h"
 #include "launcher/host/memory_limit.h"
+#include "launcher/host/network_check.h"
 #include "launcher/images/package_layout.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
@@ -45,8 +46,7 @@ std::vector<std::string> own_environment() {
   return variables;
 }
 
-/// What was packaged with the image, and then what this container was given.
-Result<std::vector<std::string>> option_words() {
+Result<std::vector<std::string>> packaged_words() {
   auto packaged = read_file(kPackagedOptions, kMaxOptionsBytes);
   if (!packaged)
     return while_doing(packaged.error(), "packaged is for containers of images made by 'layerboot package'");
@@ -56,10 +56,14 @@ Result<std::vector<std::string>> option_words() {
     rest.remove_prefix(std::min(rest.size(), line.size() + 1));
     words.emplace_back(line);
   }
-  const char* const given = std::getenv(std::string(kOptionsVariable).c_str());
-  const auto further = words_of(given == nullptr ? "" : given);
-  words.insert(words.end(), further.begin(), further.end());
   return words;
+}
+
+/// What was packaged with the image, and then what this container was given.
+Result<std::vector<std::string>> option_words() {
+  LB_ASSIGN(const auto packaged, packaged_words());
+  const char* const given = std::getenv(std::string(kOptionsVariable).c_str());
+  return joined_options(packaged, words_of(given == nullptr ? "" : given));
 }
 
 /// The container's, which its engine has made known to others.
@@ -71,10 +75,13 @@ std::string host_name() {
 
 Result<void> take_container(const StateDirs& dirs, Options& run) {
   LB_ASSIGN(const store::Image image, store::open_image(run.image, dirs));
-  take_ports(run.net == Net::kNone ? std::vector<std::string>() : image.config.exposed_ports, run);
+  take_ports(run.net == Net::kNone ? std::vector<std::string>() : image.config.exposed_ports, run,
+             [](const PublishedPort& port) { return check_port_free(port.address, port.host, port.udp); });
   LB_ASSIGN(const auto mounts, own_mounts());
   LB_TRY(take_mounts(mounts, run));
   auto environment = guest_environment(own_environment());
+  // The guest's is not where this container's programs are.
+  ::setenv("PATH", std::string(kPackagedPath).c_str(), 1);
   // What --env says comes last, and so counts.
   environment.insert(environment.end(), run.environment.begin(), run.environment.end());
   run.environment = std::move(environment);

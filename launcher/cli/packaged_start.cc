@@ -156,16 +156,48 @@ void keep_last_of_each_port(std::vector<PublishedPort>& published) {
 
 }  // namespace
 
-void take_ports(const std::vector<std::string>& exposed, RunSettings& settings) {
+std::vector<std::string> joined_options(const std::vector<std::string>& packaged,
+                                        const std::vector<std::string>& given) {
+  const auto is = [](std::string_view word, std::string_view option) {
+    return word == option || word.starts_with(str_cat(option, "="));
+  };
+  const auto has = [&](std::string_view option) {
+    return std::ranges::any_of(given, [&](const std::string& word) { return is(word, option); });
+  };
+  std::vector<std::string> words;
+  for (std::size_t i = 0; i < packaged.size(); ++i) {
+    if (is(packaged[i], "--accel") && has("--require-kvm")) {
+      // Its value may be a word of its own.
+      if (packaged[i] == "--accel") ++i;
+      continue;
+    }
+    if (is(packaged[i], "--require-kvm") && has("--accel")) continue;
+    words.push_back(packaged[i]);
+  }
+  words.insert(words.end(), given.begin(), given.end());
+  return words;
+}
+
+void take_ports(const std::vector<std::string>& exposed, RunSettings& settings, const PortCheck& check) {
   for (PublishedPort& port : settings.published) {
     if (std::exchange(port.random, false)) port.host = port.guest;
   }
   publish_outside(settings.published);
   keep_last_of_each_port(settings.published);
+  const auto asked_for = static_cast<std::ptrdiff_t>(settings.published.size());
   publish_exposed_in_place(exposed, settings);
+  publish_outside(settings.published);
+  settings.published.erase(std::remove_if(settings.published.begin() + asked_for, settings.published.end(),
+                                          [&check](const PublishedPort& port) {
+                                            const auto free = check(port);
+                                            if (!free)
+                                              log_warn("the image exposes port ", port.guest,
+                                                       ", which is not forwarded: ", free.error().describe());
+                                            return !free;
+                                          }),
+                           settings.published.end());
   // Done, and at ports that are known.
   settings.publish_all = false;
-  publish_outside(settings.published);
 }
 
 Result<std::uint64_t> memory_within(std::uint64_t limit_bytes, bool is_emulated) {

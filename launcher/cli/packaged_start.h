@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -37,10 +38,18 @@ std::vector<std::string> guest_environment(const std::vector<std::string>& varia
 /// said.
 Result<void> take_mounts(const std::vector<MountPoint>& mounts, RunSettings& settings);
 
+/// Options of run that were packaged, and then those that the container was given: of --accel and
+/// --require-kvm, which exclude each other, the latter's.
+std::vector<std::string> joined_options(const std::vector<std::string>& packaged,
+                                        const std::vector<std::string>& given);
+
+/// Whether a port can be listened at, such as check_port_free().
+using PortCheck = std::function<Result<void>(const PublishedPort& port)>;
+
 /// Ports as seen from outside of the container: at all its addresses, one without a host's port at its own,
-/// of several for one port the last;
-/// and what of `exposed` (ImageConfig) can be forwarded beside them: what can't is said.
-void take_ports(const std::vector<std::string>& exposed, RunSettings& settings);
+/// of several for one port the last; and what of `exposed` (ImageConfig) can be forwarded beside them and
+/// passes `check`: what can't is said.
+void take_ports(const std::vector<std::string>& exposed, RunSettings& settings, const PortCheck& check);
 
 /// The guest's memory in a container of `limit_bytes`: what is left beside the overhead. ENOMEM where that is
 /// too little for any guest.

@@ -23,6 +23,8 @@ constexpr unsigned kProbeSeconds = 10;
 constexpr unsigned kStartProbes = 90;
 constexpr unsigned kLiveProbes = 6;
 constexpr std::size_t kMaxLabelBytes = 63;
+/// A pod's controller-revision-hash is the set's name, a '-' and up to ten digits, and has to be a label.
+constexpr std::size_t kMaxNameBytes = kMaxLabelBytes - 11;
 
 /// RFC 1123's label, which names of Services have to be in older clusters.
 bool is_label(std::string_view text) {
@@ -207,9 +209,9 @@ Result<std::string> kubernetes_manifests(const KubernetesSet& given) {
   if (set.ports.size() > kMaxPublished)
     return fail(E2BIG, "more than ", kMaxPublished, " ports: a VM forwards no more");
   LB_TRY(check_environment(set.environment));
-  if (!is_label(set.name)) {
+  if (!is_label(set.name) || set.name.size() > kMaxNameBytes) {
     return fail(EINVAL, "'", set.name, "' can't be a Service's name: give a --name of small letters, digits ",
-                "and '-', at most ", kMaxLabelBytes, ", that begins with a letter");
+                "and '-', at most ", kMaxNameBytes, ", that begins with a letter");
   }
   if (!set.space.empty() && !is_label(set.space)) return fail(EINVAL, "'", set.space, "' is no namespace");
   return str_cat(yaml_text(service(set)), "---\n", yaml_text(stateful_set(set)));

@@ -24,6 +24,13 @@ std::filesystem::path unless_another_users(std::filesystem::path directory) {
   return is_another_users ? std::filesystem::path() : directory;
 }
 
+/// What pam_systemd makes for root's logins goes with the last of them; what root runs stays, and is to be
+/// found from a service, or another login, too.
+std::filesystem::path unless_of_roots_login(std::filesystem::path directory) {
+  const bool is_of_logins = directory.string().starts_with("/run/user/");
+  return ::geteuid() == 0 && is_of_logins ? std::filesystem::path() : directory;
+}
+
 std::filesystem::path choose(const std::filesystem::path& given, const char* below_home,
                              const char* for_root) {
   if (!given.empty()) return given / "layerboot";
@@ -40,7 +47,8 @@ Result<StateDirs> StateDirs::from_environment() {
   StateDirs dirs;
   dirs.data = choose(from_variable("XDG_DATA_HOME"), ".local/share", "/var/lib/layerboot");
   dirs.cache = choose(from_variable("XDG_CACHE_HOME"), ".cache", "/var/cache/layerboot");
-  dirs.runtime = choose(unless_another_users(from_variable("XDG_RUNTIME_DIR")), nullptr, "/run/layerboot");
+  dirs.runtime = choose(unless_of_roots_login(unless_another_users(from_variable("XDG_RUNTIME_DIR"))),
+                        nullptr, "/run/layerboot");
   if (dirs.data.empty() || dirs.cache.empty()) {
     return fail(ENOENT,
                 "HOME is not set: set it, or XDG_DATA_HOME and XDG_CACHE_HOME, to a directory of yours");

@@ -84,6 +84,13 @@ class FakeEngine {
   }
 
   void publish(const std::set<std::uint16_t>& ports) {
+    list(ports);
+    tell();
+  }
+  void tell() {
+    for (const auto& listener : listeners_) say(listener, "{\"status\":\"start\"}\n");
+  }
+  void list(const std::set<std::uint16_t>& ports) {
     list_ = "[";
     for (const std::uint16_t port : ports) {
       list_ +=
@@ -91,8 +98,8 @@ class FakeEngine {
                   port, R"(,"Type":"tcp"}]})");
     }
     list_ += "]";
-    for (const auto& listener : listeners_) say(listener, "{\"status\":\"start\"}\n");
   }
+  [[nodiscard]] std::size_t asked() const { return asked_; }
   void drop_listeners() { listeners_.clear(); }
   [[nodiscard]] std::size_t listeners() const { return listeners_.size(); }
 
@@ -119,6 +126,7 @@ class FakeEngine {
             return say(stream, header);
           }
           EXPECT_TRUE(question.starts_with("GET /containers/json ")) << question;
+          ++asked_;
           say(stream, header + list_);
         });
   }
@@ -130,6 +138,7 @@ class FakeEngine {
   Local::acceptor acceptor_;
   std::list<Stream> listeners_;
   std::string list_ = "[]";
+  std::size_t asked_ = 0;
 };
 
 class DockerPortsTest : public Broker {
@@ -189,6 +198,32 @@ TEST_F(DockerPortsTest, APublishedPortIsHereForAsLongAsItIsPublished) {
   run_until([&] { return is_listened_at(port_); });
   ports_->guest_reset();
   EXPECT_FALSE(is_listened_at(port_));
+}
+
+// As Docker 20.10 does: a container's end is told before the list is without it.
+TEST_F(DockerPortsTest, AListThatIsBehindItsEventsIsAskedForAgain) {
+  start_engine();
+  engine_->publish({port_});
+  ports_->guest_answered();
+  run_until([&] { return is_listened_at(port_); });
+  run_until([&] { return engine_->listeners() == 1; });
+  const std::size_t asked = engine_->asked();
+  engine_->tell();
+  run_until([&] { return engine_->asked() > asked; });
+  engine_->list({});
+  run_until([&] { return !is_listened_at(port_); });
+}
+
+TEST_F(DockerPortsTest, APortIsHereOnceItsFormerOwnerIsGone) {
+  std::uint16_t taken = 0;
+  UniqueFd owner = listen_at_loopback(taken);
+  start_engine();
+  engine_->publish({taken});
+  ports_->guest_answered();
+  run_until([&] { return engine_->listeners() == 1 && engine_->asked() > 0; });
+  owner.reset();
+  engine_->tell();
+  run_until([&] { return is_listened_at(taken); });
 }
 
 TEST_F(DockerPortsTest, AnEngineThatIsNotThereYetIsWaitedFor) {

@@ -12,6 +12,8 @@
 namespace layerboot::launcher {
 namespace {
 
+Result<void> any_port(const PublishedPort&) { return {}; }
+
 TEST(PackagedStartTest, SplitsOptionsAtWhiteSpace) {
   EXPECT_EQ(words_of("  --memory 2G\n\t-p 80:80 "),
             (std::vector<std::string>{"--memory", "2G", "-p", "80:80"}));
@@ -85,12 +87,41 @@ TEST(PackagedStartTest, OpensPortsToTheContainersNetwork) {
   RunSettings settings;
   settings.published = *parse_published("8080:80");
   settings.published.push_back(parse_published("127.0.0.2:53:53/udp")->front());
-  take_ports({"80/tcp", "443"}, settings);
+  take_ports({"80/tcp", "443"}, settings, any_port);
   ASSERT_EQ(settings.published.size(), 3U);
   EXPECT_EQ(settings.published[0], (PublishedPort{.address = "0.0.0.0", .host = 8080, .guest = 80}));
   EXPECT_EQ(settings.published[1],
             (PublishedPort{.address = "127.0.0.2", .host = 53, .guest = 53, .udp = true}));
   EXPECT_EQ(settings.published[2], (PublishedPort{.address = "0.0.0.0", .host = 443, .guest = 443}));
+}
+
+TEST(PackagedStartTest, StartsWithoutAnExposedPortThatCannotBeHad) {
+  RunSettings settings;
+  settings.published = *parse_published("443:443");
+  testing::internal::CaptureStderr();
+  take_ports({"80/tcp", "443/tcp", "8080/tcp"}, settings, [](const PublishedPort& port) -> Result<void> {
+    if (port.host < 1024) return fail(EACCES, "port ", port.host, " is for root alone");
+    return {};
+  });
+  const std::string said = testing::internal::GetCapturedStderr();
+  ASSERT_EQ(settings.published.size(), 2U);
+  EXPECT_EQ(settings.published[0].host, 443) << "it was asked for: run says that it can't be had";
+  EXPECT_EQ(settings.published[1].host, 8080);
+  EXPECT_NE(said.find("exposes port 80, which is not forwarded: port 80 is for root alone"),
+            std::string::npos)
+      << said;
+}
+
+TEST(PackagedStartTest, WhatTheContainerIsGivenComesAfterWhatIsPackaged) {
+  const auto run = packaged_run(joined_options({"--memory", "2G", "--accel", "tcg", "-p", "8080:80"},
+                                               {"--cpus", "2", "--memory=4G", "--require-kvm"}),
+                                "i", {});
+  ASSERT_TRUE(run) << run.error().describe();
+  EXPECT_EQ(run->memory_bytes, std::uint64_t{4} << 30);
+  EXPECT_TRUE(run->require_kvm);
+  EXPECT_EQ(run->published.size(), 1U);
+  EXPECT_EQ(joined_options({"--require-kvm", "--accel=kvm"}, {"--accel=tcg"}),
+            (std::vector<std::string>{"--accel=kvm", "--accel=tcg"}));
 }
 
 TEST(PackagedStartTest, StartsWithoutThePortsThatCannotBeForwarded) {
@@ -99,7 +130,7 @@ TEST(PackagedStartTest, StartsWithoutThePortsThatCannotBeForwarded) {
   std::vector<std::string> exposed = {"5000/sctp", "none", "9000"};
   for (int port = 1000; port < 1100; ++port) exposed.push_back(std::to_string(port) + "/tcp");
   testing::internal::CaptureStderr();
-  take_ports(exposed, settings);
+  take_ports(exposed, settings, any_port);
   const std::string said = testing::internal::GetCapturedStderr();
   ASSERT_EQ(settings.published.size(), kMaxPublished);
   EXPECT_EQ(settings.published[0].guest, 80) << "what was asked for comes first";
@@ -109,7 +140,7 @@ TEST(PackagedStartTest, StartsWithoutThePortsThatCannotBeForwarded) {
         "37 of the ports that the image exposes"})
     EXPECT_NE(said.find(part), std::string::npos) << part << "\n" << said;
   settings.publish_all = true;
-  take_ports({}, settings);
+  take_ports({}, settings, any_port);
   EXPECT_FALSE(settings.publish_all) << "it is done";
 }
 
@@ -118,7 +149,7 @@ TEST(PackagedStartTest, GivesAPortOnceWhateverIsAskedTwice) {
   for (const char* text : {"8080:80", "127.0.0.2:53:53/udp", "8080:81/udp", "0.0.0.0:8080:8080", "53:54/udp"})
     settings.published.push_back(parse_published(text)->front());
   testing::internal::CaptureStderr();
-  take_ports({"8080/tcp", "80/tcp"}, settings);
+  take_ports({"8080/tcp", "80/tcp"}, settings, any_port);
   const std::string said = testing::internal::GetCapturedStderr();
   ASSERT_EQ(settings.published.size(), 4U);
   EXPECT_EQ(settings.published[0].guest, 81);

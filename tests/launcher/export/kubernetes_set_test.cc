@@ -118,6 +118,13 @@ TEST(KubernetesSetTest, RefusesNamesThatAreNone) {
     set.name = name;
     EXPECT_FALSE(kubernetes_manifests(set).has_value()) << name;
   }
+  // Kubernetes makes a label of 63 bytes at most of it and eleven of its own, or no pod (kubernetes#64023).
+  KubernetesSet set = small_set();
+  set.name = std::string(52, 'a');
+  EXPECT_TRUE(kubernetes_manifests(set).has_value());
+  set.name += 'a';
+  ASSERT_FALSE(kubernetes_manifests(set).has_value());
+  EXPECT_NE(kubernetes_manifests(set).error().text.find("at most 52"), std::string::npos);
 }
 
 }  // namespace

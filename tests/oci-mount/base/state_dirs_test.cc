@@ -42,5 +42,12 @@ TEST(StateDirs, TakesNoOtherUsersRuntimeDirectory) {
   EXPECT_EQ(StateDirs::from_environment()->runtime, "/run/layerboot") << "as after su";
 }
 
+// It goes with root's last login, and a service has none.
+TEST(StateDirs, RootTakesNoDirectoryOfALogin) {
+  if (::geteuid() != 0) GTEST_SKIP() << "of root";
+  const Variable runtime("XDG_RUNTIME_DIR", "/run/user/0");
+  EXPECT_EQ(StateDirs::from_environment()->runtime, "/run/layerboot");
+}
+
 }  // namespace
 }  // namespace layerboot
