@@ -8,11 +8,13 @@
 #include "launcher/cli/options.h"
 #include "launcher/host/signals.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/standard_streams.h"
 #include "oci-mount/store/unpack_child.h"
 
 int main(int argc, char** argv) {
   using namespace layerboot;
   using namespace layerboot::launcher;
+  open_closed_streams();
   if (const auto exit_code = store::run_as_unpack_child(argc, argv)) return *exit_code;
   // Before all else: reading the command line may wait for an image's name.
   ignore_idle_signals();

@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/standard_streams.h"
 #include "oci-mount/layer/index_child.h"
 #include "oci-mount/mount/commands.h"
 #include "oci-mount/mount/disk_reader.h"
@@ -9,6 +10,7 @@
 
 int main(int argc, char** argv) {
   using namespace layerboot;
+  open_closed_streams();
   if (const auto exit_code = layer::run_as_index_child(argc, argv)) return *exit_code;
   if (const auto exit_code = mount::run_as_disk_child(argc, argv)) return *exit_code;
   if (const auto exit_code = store::run_as_unpack_child(argc, argv)) return *exit_code;

@@ -42,7 +42,7 @@ class FakeRunTest : public testing::Test {
   Outcome layerboot(std::vector<std::string> words) const {
     return run_program(words_of(std::move(words)), dir_ / "cache");
   }
-  Outcome run(const std::vector<std::string>& more) const {
+  std::vector<std::string> run_words(const std::vector<std::string>& more) const {
     std::vector<std::string> words = {"run",          reference_,
                                       "--kernel",     (dir_ / "kernel").string(),
                                       "--qemu",       (dir_ / "qemu").string(),
@@ -50,8 +50,9 @@ class FakeRunTest : public testing::Test {
                                       "--guest-init", LAYERBOOT_GUEST_INIT,
                                       "--accel",      "tcg"};
     words.insert(words.end(), more.begin(), more.end());
-    return layerboot(words);
+    return words;
   }
+  Outcome run(const std::vector<std::string>& more) const { return layerboot(run_words(more)); }
   fs::path vms() const { return dir_ / "data/layerboot/vms"; }
 
   TempDir dir_;

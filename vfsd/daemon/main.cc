@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "oci-mount/base/log.h"
+#include "oci-mount/base/standard_streams.h"
 #include "oci-mount/layer/index_child.h"
 #include "oci-mount/overlay/upper.h"
 #include "oci-mount/store/unpack_child.h"
@@ -33,6 +34,7 @@ constexpr int kOtherImageExitCode = 3;
 int main(int argc, char** argv) {
   const auto began = std::chrono::steady_clock::now();
   using namespace layerboot;
+  open_closed_streams();
   if (const auto exit_code = layer::run_as_index_child(argc, argv)) return *exit_code;
   if (const auto exit_code = store::run_as_unpack_child(argc, argv)) return *exit_code;
   const auto parsed = vfsd::parse_options(argc, argv);

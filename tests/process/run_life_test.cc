@@ -1,0 +1,23 @@
+// VMs that run, and the commands that end them, start them anew or look at them.
+#include <gtest/gtest.h>
+
+#include "tests/process/running_fixture.h"
+
+namespace layerboot::test {
+namespace {
+
+TEST_F(RunningVmTest, AClosedStreamTakesNoLockWithIt) {
+  for (const char* closed : {"exec <&-", "exec >&-", "exec 2>&-", "exec <&- >&- 2>&-"}) {
+    const Outcome started = run_after(closed, {"--boot", "init", "--net", "none", "-d", "--name", "c1"});
+    ASSERT_EQ(started.exit_code, 0) << closed << ": " << started.err;
+    const Outcome removed = layerboot({"rm", "c1"});
+    EXPECT_EQ(removed.exit_code, 1) << closed;
+    EXPECT_NE(removed.err.find("running"), std::string::npos) << closed << ": " << removed.err;
+    EXPECT_EQ(layerboot({"reset", "c1"}).exit_code, 1) << closed;
+    EXPECT_TRUE(fs::exists(vms() / "c1/config.json")) << closed;
+    EXPECT_EQ(layerboot({"stop", "c1"}).exit_code, 0) << closed;
+  }
+}
+
+}  // namespace
+}  // namespace layerboot::test
