@@ -50,7 +50,7 @@ class Supervision {
   /// Once it has ended, to those who wait for that.
   void tell_waiters(const Result<int>& outcome) const;
   /// Somebody asked for the end.
-  [[nodiscard]] bool was_stopped() const { return stopping_; }
+  [[nodiscard]] bool was_stopped() const { return stop_asked_; }
 
  private:
   static constexpr std::size_t kMaxWaiters = 32;
@@ -176,7 +176,8 @@ class Supervision {
   bool greeted_ = false;
   std::optional<ExitStatus> vmm_status_;
   bool guest_shut_down_ = false;
-  bool stopping_ = false;    // a stop was asked for
+  bool stop_asked_ = false;  // somebody asked for the end, in whichever way and at whatever moment
+  bool stopping_ = false;    // the guest is asked to power off
   bool going_down_ = false;  // quit_vmm() or stop_daemons() has begun
   bool finished_ = false;
   int stop_signal_ = 0;        // why: the signal, or SIGTERM for a request, SIGINT for the console's escape

@@ -23,6 +23,7 @@ void Supervision::after(std::chrono::milliseconds delay, std::function<void()> a
 }
 
 void Supervision::stop_requested(int signal) {
+  stop_asked_ = true;
   const bool at_once = signal == SIGQUIT;
   if (stop_signal_ == 0) stop_signal_ = signal;
   if (!vmm_ && going_down_) return;

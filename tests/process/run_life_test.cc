@@ -1,6 +1,8 @@
 // VMs that run, and the commands that end them, start them anew or look at them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/process/running_fixture.h"
 
 namespace layerboot::test {
@@ -17,6 +19,17 @@ TEST_F(RunningVmTest, AClosedStreamTakesNoLockWithIt) {
     EXPECT_TRUE(fs::exists(vms() / "c1/config.json")) << closed;
     EXPECT_EQ(layerboot({"stop", "c1"}).exit_code, 0) << closed;
   }
+}
+
+TEST_F(RunningVmTest, WhatIsKilledIsNotStartedAgain) {
+  ASSERT_EQ(run({"-d", "--name", "c1", "--restart", "always"}).exit_code, 0);
+  EXPECT_EQ(layerboot({"kill", "c1"}).exit_code, 0);
+  EXPECT_EQ(state_of("c1"), "stopped");
+  ASSERT_EQ(run({"-d", "--name", "c2", "--restart", "always"}).exit_code, 0);
+  EXPECT_EQ(layerboot({"rm", "-f", "c2"}).exit_code, 0);
+  // The shortest pause before another start is 1 s.
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  EXPECT_EQ(starts(), 2U);
 }
 
 }  // namespace

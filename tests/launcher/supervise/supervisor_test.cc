@@ -221,6 +221,31 @@ TEST_F(SupervisorTest, ASignalBeforeTheVmStarts) {
   EXPECT_EQ(log(), "flushed\n");
 }
 
+TEST_F(SupervisorTest, AWishForTheEndIsKnownWheneverItComes) {
+  bool asked = false;
+  plan_.stop_asked = &asked;
+  const auto ends_asked = [&] {
+    asked = false;
+    std::filesystem::remove(scratch_.path() / "log");
+    std::filesystem::remove(scratch_.path() / "never");
+    // Whether it ended well is another question.
+    [[maybe_unused]] const auto outcome = supervise(plan_);
+    return asked;
+  };
+  daemon(kDaemonServes);
+  qemu("power_off");
+  EXPECT_FALSE(ends_asked());
+  qemu("kill -TERM $PPID; hear system_powerdown; power_off");
+  EXPECT_TRUE(ends_asked()) << "a stop";
+  qemu("kill -QUIT $PPID; hear quit; exit 0");
+  EXPECT_TRUE(ends_asked()) << "a kill";
+  qemu("power_off");
+  daemon("trap 'exit 0' TERM; kill -TERM $PPID; while :; do :; done");
+  EXPECT_TRUE(ends_asked()) << "before QEMU is started";
+  daemon("trap 'kill -TERM $PPID; sleep 1; note flushed; exit 0' TERM; ready; while :; do sleep 0.1; done");
+  EXPECT_TRUE(ends_asked()) << "while a daemon flushes";
+}
+
 TEST_F(SupervisorTest, AGuestThatOnlyResetsIsGivenUp) {
   daemon(kDaemonServes);
   qemu(
