@@ -151,16 +151,21 @@ Result<void> add_network(const VmConfig& config, SupervisorPlan& plan) {
   return {};
 }
 
-Result<void> check_hosts_network(const Options& options) {
+Result<void> check_interfaces(const RunSettings& settings) {
   std::vector<std::string> taps;
-  if (options.net == Net::kTap) taps.push_back(options.tap);
-  for (const NetCard& card : options.more_nets) {
+  if (settings.net == Net::kTap) taps.push_back(settings.tap);
+  for (const NetCard& card : settings.more_nets) {
     if (card.kind == Net::kTap) taps.push_back(card.tap);
   }
   for (const std::string& tap : taps) {
     auto there = check_interface(tap);
     if (!there) return while_doing(there.error(), "--net");
   }
+  return {};
+}
+
+Result<void> check_hosts_network(const Options& options) {
+  LB_TRY(check_interfaces(options));
   LB_TRY(check_ports_differ(options.published));
   for (const PublishedPort& port : options.published) {
     auto free = check_port_free(port.address, port.host, port.udp);
@@ -169,7 +174,26 @@ Result<void> check_hosts_network(const Options& options) {
   return {};
 }
 
+Error no_directory(const Volume& volume) {
+  return {ENOTDIR, str_cat("--volume ", volume.host, ": no directory there")};
+}
+
 }  // namespace
+
+Result<void> check_host_has(const RunSettings& settings) {
+  for (const Volume& volume : settings.volumes) {
+    std::error_code ignored;
+    // Those that are kept by us are made.
+    if (!volume.name.empty() || std::filesystem::is_directory(volume.host, ignored)) continue;
+    const bool as_file = volume.kind != VolumeKind::kShared && !settings.disk_root;
+    if (as_file && std::filesystem::is_regular_file(volume.host, ignored)) continue;
+    return std::unexpected(no_directory(volume));
+  }
+  LB_TRY(check_interfaces(settings));
+  LB_ASSIGN(const KernelSpec spec, parse_kernel_spec(settings.kernel, architecture_of(settings)));
+  if (spec.kind == KernelSpec::Kind::kDirectory) LB_TRY(open_kernel(spec.directory));
+  return {};
+}
 
 Result<Prepared> prepare(const StateDirs& dirs, const Options& options, const VmDirectory& directory) {
   LB_ASSIGN(auto workload, workload_for(dirs, options));
@@ -235,7 +259,7 @@ Result<void> add_volumes(const StateDirs& dirs, const Options& options, const Vm
         options.command == Command::kServe ? volume_socket(plan.socket, i) : std::filesystem::path();
     std::error_code error;
     if (!std::filesystem::is_directory(volume.host, error)) {
-      return fail(ENOTDIR, "--volume ", volume.host, ": no directory there");
+      return std::unexpected(no_directory(volume));
     }
     const VfsdPaths paths{.vfsd = vfsd,
                           .socket = socket,

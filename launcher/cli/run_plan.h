@@ -26,6 +26,10 @@ struct Prepared {
 /// The image is looked at before anything is fetched for it, then the kernel. REQUIRES: the main thread.
 Result<Prepared> prepare(const StateDirs& dirs, const Options& options, const VmDirectory& directory);
 
+/// What the settings name of this machine and no run can do without is there: directories, interfaces, the
+/// kernel. Not whether ports are free, which a VM that runs has itself.
+Result<void> check_host_has(const RunSettings& settings);
+
 /// The daemon of a root on virtiofs, and the VM layer that it serves. `socket` empty: it has QEMU's end.
 Result<ChildSpec> vfsd_spec(const StateDirs& dirs, const Options& options, const VmDirectory& directory,
                             const Prepared& prepared, const std::filesystem::path& socket);

@@ -29,8 +29,10 @@ Result<void> rename_vm(const StateDirs& dirs, const Options& options);
 /// One VM, which is killed first where it runs. Fine when there is none.
 Result<void> remove_vm(const StateDirs& dirs, const std::string& name);
 
-/// Powers one off as `stop` does; nothing to do when it does not run.
-Result<void> stop_vm(const StateDirs& dirs, const std::string& name, std::optional<std::uint64_t> seconds);
+/// Powers one off as `stop` does; nothing to do when it does not run. What its last run notes to have gone
+/// wrong, as where the guest had to be cut off; empty when nothing has. An Error: it still runs.
+Result<std::string> power_off_vm(const StateDirs& dirs, const std::string& name,
+                                 std::optional<std::uint64_t> seconds);
 
 Result<void> resize_vm(const StateDirs& dirs, const Options& options);
 

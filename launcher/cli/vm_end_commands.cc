@@ -59,9 +59,8 @@ Result<std::optional<ControlClient>> supervisor_of_named(const StateDirs& dirs, 
   return supervisor_of(paths);
 }
 
-/// An Error when the VM had to be cut off, or failed; not for the exit code of a command that was told to
-/// end.
-Result<void> how_it_ended(const StateDirs& dirs, const std::string& name) {
+/// That the VM had to be cut off, or failed; not the exit code of a command that was told to end.
+std::string what_went_wrong(const StateDirs& dirs, const std::string& name) {
   const auto run = load_last_run(VmPaths(dirs, name).last_run());
   // With --rm there is nothing left to read.
   if (!run || !*run || (*run)->error.empty()) return {};
@@ -132,21 +131,24 @@ Result<void> check_new_size(const VmView& vm, const VmRecord& record, std::uint6
 
 }  // namespace
 
-Result<void> stop_vm(const StateDirs& dirs, const std::string& name, std::optional<std::uint64_t> seconds) {
+Result<std::string> power_off_vm(const StateDirs& dirs, const std::string& name,
+                                 std::optional<std::uint64_t> seconds) {
   LB_ASSIGN(auto client, supervisor_of_named(dirs, name));
-  if (!client) return {};
+  if (!client) return std::string();
   const SupervisorBounds bounds;
   milliseconds patience = bounds.power_down + bounds.quit + bounds.flush + bounds.drain + kSlack;
   if (seconds) patience += std::chrono::seconds(*seconds);
   LB_TRY(client->ask({.verb = ControlVerb::kStop, .timeout_seconds = seconds}));
   LB_ASSIGN(const bool ended, client->wait_end(patience));
   if (!ended) return fail(ETIMEDOUT, "its supervisor still runs: 'layerboot kill ", name, "' ends it");
-  return how_it_ended(dirs, name);
+  return what_went_wrong(dirs, name);
 }
 
 Result<int> stop_vms(const StateDirs& dirs, const Options& options) {
-  return for_each_name(options,
-                       [&](const std::string& name) { return stop_vm(dirs, name, options.stop_seconds); });
+  return for_each_name(options, [&](const std::string& name) -> Result<void> {
+    LB_ASSIGN(const std::string wrong, power_off_vm(dirs, name, options.stop_seconds));
+    return wrong.empty() ? Result<void>() : fail(EIO, wrong);
+  });
 }
 
 Result<int> kill_vms(const StateDirs& dirs, const Options& options) {

@@ -10,8 +10,10 @@
 
 #include "launcher/cli/run_command.h"
 #include "launcher/cli/run_events.h"
+#include "launcher/cli/run_plan.h"
 #include "launcher/cli/vm_commands.h"
 #include "launcher/cli/written_content.h"
+#include "launcher/host/programs.h"
 #include "launcher/images/image_supply.h"
 #include "launcher/vm/control_client.h"
 #include "launcher/vm/image_workload.h"
@@ -25,7 +27,7 @@ namespace {
 using nlohmann::json;
 
 /// Before it is stopped: what can be known to keep it from being started again.
-Result<void> check_starts_again(const StateDirs& dirs, const std::string& name) {
+Result<void> check_starts_again(const StateDirs& dirs, const Options& options, const std::string& name) {
   LB_ASSIGN(const VmView vm, look_at_vm(dirs, name));
   LB_ASSIGN(const VmRecord record, vm.record);
   if (vm.is_live() && record.run.remove_at_end)
@@ -38,6 +40,17 @@ Result<void> check_starts_again(const StateDirs& dirs, const std::string& name) 
             supply_image(dirs, image_to_go_on_from(dirs, record),
                          {.policy = PullPolicy::kNever, .platform = record.run.platform}));
   LB_TRY(image_workload(dirs, image, image_platform(record.run)));
+  LB_TRY(check_host_has(record.run));
+  LB_TRY(find_qemu(options.qemu, architecture_of(record.run)));
+  LB_TRY(find_vfsd(options.vfsd));
+  LB_TRY(find_guest_init(options.guest_init, architecture_of(record.run)));
+  return {};
+}
+
+/// One that had to be cut off is started again as well: that is what was asked for.
+Result<void> stop_before_start(const StateDirs& dirs, const Options& options, const std::string& name) {
+  LB_ASSIGN(const std::string wrong, power_off_vm(dirs, name, options.stop_seconds));
+  if (!wrong.empty()) log_warn(name, ": ", wrong);
   return {};
 }
 
@@ -112,8 +125,8 @@ Result<int> wait_for(const Awaited& awaited) {
 Result<int> restart_vms(const StateDirs& dirs, const Options& options) {
   int status = 0;
   for (const std::string& name : options.names) {
-    auto done = check_starts_again(dirs, name);
-    if (done) done = stop_vm(dirs, name, options.stop_seconds);
+    auto done = check_starts_again(dirs, options, name);
+    if (done) done = stop_before_start(dirs, options, name);
     if (done) done = start_apart(dirs, options, name);
     if (done) continue;
     if (!done.error().text.empty()) log_error(name, ": ", done.error().describe());

@@ -32,5 +32,35 @@ TEST_F(RunningVmTest, WhatIsKilledIsNotStartedAgain) {
   EXPECT_EQ(starts(), 2U);
 }
 
+TEST_F(RunningVmTest, RestartStartsWhatHadToBeCutOff) {
+  be_running_qemu(":");
+  ASSERT_EQ(run({"-d", "--name", "c1"}).exit_code, 0);
+  const Outcome outcome = layerboot(with_programs({"restart", "-t", "1", "c1"}));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("did not power off"), std::string::npos) << outcome.err;
+  EXPECT_EQ(starts(), 2U);
+  EXPECT_EQ(state_of("c1"), "running");
+}
+
+TEST_F(RunningVmTest, RestartStopsNothingThatCanNotStartAgain) {
+  fs::create_directories(dir_ / "shared");
+  ASSERT_EQ(run({"-d", "--name", "c1", "-v", (dir_ / "shared").string() + ":/data"}).exit_code, 0);
+  const auto is_refused = [&](std::vector<std::string> words, const std::string& about) {
+    const Outcome outcome = layerboot(std::move(words));
+    EXPECT_EQ(outcome.exit_code, 1) << about;
+    EXPECT_NE(outcome.err.find(about), std::string::npos) << outcome.err;
+    EXPECT_EQ(state_of("c1"), "running") << about;
+  };
+  fs::rename(dir_ / "shared", dir_ / "elsewhere");
+  is_refused(with_programs({"restart", "c1"}), "no directory there");
+  fs::rename(dir_ / "elsewhere", dir_ / "shared");
+  is_refused({"restart", "c1", "--qemu", "/no/such/qemu"}, "/no/such/qemu");
+  fs::rename(dir_ / "kernel", dir_ / "elsewhere");
+  is_refused(with_programs({"restart", "c1"}), "no kernel in");
+  fs::rename(dir_ / "elsewhere", dir_ / "kernel");
+  EXPECT_EQ(layerboot(with_programs({"restart", "c1"})).exit_code, 0);
+  EXPECT_EQ(starts(), 2U);
+}
+
 }  // namespace
 }  // namespace layerboot::test
