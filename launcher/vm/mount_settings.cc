@@ -20,7 +20,14 @@ constexpr std::array<std::string_view, 2> kAlwaysTmpfs = {"/run", "/var/run"};
 /// How QEMU's user network, and passt as we start it, name this machine to the guest.
 constexpr std::string_view kHostGateway = "10.0.2.2";
 
-bool is_true(std::string_view value) { return value.empty() || value == "true" || value == "1"; }
+/// As Go's ParseBool, which is what Docker takes; the word alone is a yes.
+Result<bool> parse_yes_or_no(std::string_view key, std::string_view value) {
+  constexpr std::array<std::string_view, 7> kYes = {"", "1", "t", "T", "TRUE", "true", "True"};
+  constexpr std::array<std::string_view, 6> kNo = {"0", "f", "F", "FALSE", "false", "False"};
+  if (std::ranges::find(kYes, value) != kYes.end()) return true;
+  if (std::ranges::find(kNo, value) != kNo.end()) return false;
+  return fail(EINVAL, key, "=", value, " is none of true, t, 1, false, f and 0");
+}
 
 /// They go into mount(2), and as words into a file of ours.
 Result<void> check_tmpfs_options(std::string_view options) {
@@ -53,7 +60,7 @@ Result<MountWords> take_words(std::string_view text) {
     } else if (key == "target" || key == "dst" || key == "destination") {
       words.target = value;
     } else if (key == "readonly" || key == "ro") {
-      words.read_only = is_true(value);
+      LB_ASSIGN(words.read_only, parse_yes_or_no(key, value));
     } else if (key == "tmpfs-size") {
       words.size = value;
     } else if (key == "tmpfs-mode") {

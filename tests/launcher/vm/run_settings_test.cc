@@ -274,5 +274,24 @@ TEST(Volume, LongPathsAreTakenAndTheSystemsOwnAreNot) {
   EXPECT_FALSE(parse_volume("/srv:/" + std::string(100, '-')));
 }
 
+TEST(RunSettings, AMountIsReadOnlyInGosWords) {
+  const auto kind = [](const std::string& value) {
+    RunSettings settings;
+    const auto taken = parse_mount("type=bind,src=/srv,dst=/data,readonly=" + value, settings);
+    EXPECT_TRUE(taken) << value;
+    return settings.volumes.empty() ? VolumeKind::kOverlay : settings.volumes.front().kind;
+  };
+  for (const char* yes : {"1", "t", "T", "TRUE", "true", "True"}) EXPECT_EQ(kind(yes), VolumeKind::kReadOnly);
+  for (const char* no : {"0", "f", "F", "FALSE", "false", "False"}) EXPECT_EQ(kind(no), VolumeKind::kShared);
+  RunSettings settings;
+  for (const char* neither : {"yes", "tRUE", "2", "ja"}) {
+    const auto refused = parse_mount(std::string("type=bind,src=/srv,dst=/data,ro=") + neither, settings);
+    ASSERT_FALSE(refused) << neither;
+    EXPECT_EQ(refused.error().code, EINVAL);
+    EXPECT_NE(refused.error().text.find("none of true"), std::string::npos) << refused.error().text;
+  }
+  EXPECT_TRUE(settings.volumes.empty());
+}
+
 }  // namespace
 }  // namespace layerboot::launcher
