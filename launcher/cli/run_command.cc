@@ -34,6 +34,7 @@
 #include "launcher/supervise/restart_pause.h"
 #include "launcher/supervise/supervisor.h"
 #include "launcher/vm/last_run.h"
+#include "launcher/vm/named_volumes.h"
 #include "launcher/vm/vm_directory.h"
 #include "launcher/vm/vm_list.h"
 #include "oci-mount/base/log.h"
@@ -207,6 +208,7 @@ Result<int> run_vm(const StateDirs& dirs, const Options& asked) {
   LB_TRY(directory.throw_away_ephemeral());
   LB_ASSIGN(options, with_upper(directory, options));
   LB_TRY(settle_on_host(dirs, options));
+  LB_ASSIGN(const auto volumes, hold_named_volumes(options));
   LB_ASSIGN(SupervisorPlan plan, plan_for(dirs, options, directory));
   LB_TRY(InterruptScope::check());
   interrupts.reset();
@@ -321,6 +323,7 @@ Result<void> serve_image(const StateDirs& dirs, const Options& given) {
   chosen.ephemeral = false;
   chosen.writeback |= options.writeback;
   LB_TRY(check_upper(chosen));
+  LB_ASSIGN(const auto volumes, hold_named_volumes(chosen));
   LB_ASSIGN(const Prepared prepared, prepare(dirs, chosen, directory));
   const auto& [kernel, record, config, files] = prepared;
   VmRecord served = record;

@@ -1,5 +1,7 @@
 #include "launcher/vm/named_volumes.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -62,6 +64,15 @@ Result<void> settle_named_volumes(const StateDirs& dirs, RunSettings& settings) 
   return {};
 }
 
+Result<std::vector<store::Lease>> hold_named_volumes(const RunSettings& settings) {
+  std::vector<store::Lease> held;
+  for (const Volume& volume : settings.volumes) {
+    if (volume.name.empty()) continue;
+    LB_ASSIGN(held.emplace_back(), store::take_lease(volume.host));
+  }
+  return held;
+}
+
 Result<void> create_named_volume(const StateDirs& dirs, const std::string& name) {
   LB_TRY(check_volume_name(name));
   LB_TRY(make_directories(place_of(dirs), kPrivateDirectory));
@@ -99,6 +110,10 @@ Result<void> remove_named_volume(const StateDirs& dirs, const std::string& name)
     return fail(EBUSY, "volume ", name, " is VM ", users.front(), "'s: 'layerboot rm ", users.front(),
                 "' first");
   }
+  // A run that comes now has to wait, and finds that the directory is gone.
+  const auto directory = open_path(path, O_RDONLY);
+  if (directory && ::flock(directory->get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return fail(EBUSY, "volume ", name, " is in use by a VM that runs: stop it first");
   return remove_tree(path);
 }
 

@@ -62,5 +62,17 @@ TEST_F(RunningVmTest, RestartStopsNothingThatCanNotStartAgain) {
   EXPECT_EQ(starts(), 2U);
 }
 
+TEST_F(RunningVmTest, AVolumeOfARunThatIsNotKeptIsInUse) {
+  ASSERT_EQ(run({"-d", "--name", "web"}).exit_code, 0);
+  ASSERT_EQ(layerboot({"stop", "web"}).exit_code, 0);
+  ASSERT_EQ(run({"-d", "--ephemeral", "--name", "web", "-v", "data:/data"}).exit_code, 0);
+  const Outcome refused = layerboot({"volume", "rm", "data"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("in use by a VM that runs"), std::string::npos) << refused.err;
+  ASSERT_EQ(layerboot({"stop", "web"}).exit_code, 0);
+  const Outcome removed = layerboot({"volume", "rm", "data"});
+  EXPECT_EQ(removed.exit_code, 0) << removed.err;
+}
+
 }  // namespace
 }  // namespace layerboot::test

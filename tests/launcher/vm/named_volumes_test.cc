@@ -62,5 +62,22 @@ TEST_F(NamedVolumes, OfAVmAreNotRemoved) {
   EXPECT_FALSE(remove_named_volume(dirs(), "data"));
 }
 
+TEST_F(NamedVolumes, OfARunAreNotRemovedMeanwhile) {
+  RunSettings settings;
+  settings.volumes = {{.host = "", .guest = "/data", .name = "data"}, {.host = "/srv", .guest = "/srv"}};
+  ASSERT_TRUE(settle_named_volumes(dirs(), settings));
+  {
+    const auto held = hold_named_volumes(settings);
+    ASSERT_TRUE(held) << held.error().describe();
+    ASSERT_TRUE(hold_named_volumes(settings)) << "a volume may be two runs'";
+    const auto refused = remove_named_volume(dirs(), "data");
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, EBUSY);
+    EXPECT_TRUE(std::filesystem::exists(settings.volumes[0].host));
+  }
+  EXPECT_TRUE(remove_named_volume(dirs(), "data"));
+  EXPECT_EQ(hold_named_volumes(settings).error().code, ENOENT);
+}
+
 }  // namespace
 }  // namespace layerboot::launcher
