@@ -106,12 +106,16 @@ Result<int> keep_running(SupervisorPlan& plan, const VmDirectory& directory, con
   bool came_up = false;
   plan.stop_asked = &stop_asked;
   plan.on_reboot = [&events] { events.rebooted(); };
-  plan.on_started = [&came_up, &events, &directory, kept = std::move(plan.on_started)]() -> Result<void> {
-    events.started();
+  plan.on_started = [&came_up, &events, &directory, first = std::move(plan.on_started)]() -> Result<void> {
     // QEMU has it open: whichever way the run ends, nothing of it is left.
     ::unlink(directory.paths().swap_disk().c_str());
-    if (std::exchange(came_up, true)) return {};
-    return kept();
+    if (came_up) {
+      events.started(false);
+      return {};
+    }
+    LB_TRY(first());
+    came_up = true;
+    return {};
   };
   auto pause = kLeastPause;
   for (unsigned restarts = 0;; ++restarts) {
@@ -125,6 +129,13 @@ Result<int> keep_running(SupervisorPlan& plan, const VmDirectory& directory, con
     LB_ASSIGN(const bool go_on, pause_before_restart(plan.control_socket, pause));
     if (!go_on) return outcome;
   }
+}
+
+/// keep_running(), with somebody beside who clears up when this process is killed.
+Result<int> watched_over(SupervisorPlan& plan, const VmDirectory& directory, const RunSettings& settings,
+                         RunEvents& events) {
+  LB_ASSIGN(const Janitor janitor, Janitor::start(directory.paths(), events.killed()));
+  return keep_running(plan, directory, settings, events);
 }
 
 /// Of a VM that is known, as it was last run: exporting it must not change what it is.
@@ -225,14 +236,17 @@ Result<int> run_vm(const StateDirs& dirs, const Options& asked) {
     plan.console_input = -1;
     plan.console_output = -1;
     plan.launcher_log = directory.paths().launcher_log();
-    plan.on_started = [&detached, kept = std::move(plan.on_started)]() -> Result<void> {
-      LB_TRY(kept());
-      return detached->started();
-    };
   }
   RunEvents events(options, directory);
-  LB_ASSIGN(const Janitor janitor, Janitor::start(directory.paths(), events.killed()));
-  const auto status = keep_running(plan, directory, options, events);
+  plan.on_started = [&, keep = std::move(plan.on_started)]() -> Result<void> {
+    const bool is_new = directory.is_fresh();
+    LB_TRY(keep());
+    // Before whoever waits is told, and may ask for them.
+    events.started(is_new);
+    return detached ? detached->started() : Result<void>();
+  };
+  const auto status = watched_over(plan, directory, options, events);
+  if (!status && detached) detached->failed(status.error());
   // On standard error, where it does not mix with what the guest says; at the end, where it is read.
   if (options.timing) std::fputs(timeline.table().c_str(), stderr);
   if (!options.remove_at_end) {

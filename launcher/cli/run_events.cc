@@ -33,9 +33,9 @@ VmEvent RunEvents::event(std::string_view action) const {
   return event;
 }
 
-void RunEvents::started() {
+void RunEvents::started(bool is_new) {
   is_up_ = true;
-  if (directory_.is_fresh()) note("create");
+  if (is_new) note("create");
   note("start");
 }
 

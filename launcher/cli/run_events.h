@@ -23,8 +23,8 @@ class RunEvents {
   /// `directory` is lent, and outlives this.
   RunEvents(const Options& options, const VmDirectory& directory);
 
-  /// QEMU runs; before the VM's directory is kept.
-  void started();
+  /// QEMU runs; `is_new`: for the first time.
+  void started(bool is_new);
   void rebooted() const { note("reboot"); }
   /// Of a run that never started it is no event.
   void ended(const Result<int>& outcome);

@@ -299,9 +299,10 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
   LB_TRY(leave_out_initrd(kernel, config));
   if (config.swap_bytes != 0) config.swap_disk = directory.paths().swap_disk();
   SupervisorPlan plan;
-  plan.on_started = [&directory, started = record] {
+  plan.on_started = [&directory, started = record]() -> Result<void> {
+    LB_TRY(directory.save_record(started));
     directory.keep();
-    return directory.save_record(started);
+    return {};
   };
   plan.socket = options.socket_path;
   plan.other_image_advice =

@@ -16,6 +16,9 @@ namespace layerboot::launcher {
 namespace {
 
 constexpr std::size_t kMaxShownBytes = std::size_t{1} << 20;
+constexpr std::string_view kStarted = "started\n";
+/// PIPE_BUF, which is written as one or not at all.
+constexpr std::size_t kMaxWhyBytes = 4096;
 
 /// In the child.
 Result<void> leave_terminal(const UniqueFd& log) {
@@ -48,7 +51,6 @@ Result<Detachment> Detachment::split(const std::filesystem::path& log) {
 }
 
 Result<void> Detachment::started() {
-  constexpr std::string_view kStarted = "started\n";
   if (::write(pipe_.get(), kStarted.data(), kStarted.size()) < 0) {
     return errno_error("nobody waits for the VM any more");
   }
@@ -56,21 +58,30 @@ Result<void> Detachment::started() {
   return {};
 }
 
+void Detachment::failed(const Error& why) {
+  if (!pipe_) return;
+  const std::string text = why.text.substr(0, kMaxWhyBytes);
+  [[maybe_unused]] const auto told = ::write(pipe_.get(), text.data(), text.size());
+  pipe_.reset();
+}
+
 Result<void> Detachment::wait_started() {
-  char buffer[16];
+  std::string told(kMaxWhyBytes, '\0');
   ssize_t got = 0;
   do {
-    got = ::read(pipe_.get(), buffer, sizeof(buffer));
+    got = ::read(pipe_.get(), told.data(), told.size());
   } while (got < 0 && errno == EINTR);
-  if (got > 0) return {};
+  told.resize(got < 0 ? 0 : static_cast<std::size_t>(got));
+  if (told == kStarted) return {};
   // Its last words are in the log when it has ended, not before.
   while (::waitpid(child_, nullptr, 0) < 0 && errno == EINTR) {
   }
   ::lseek(log_.get(), 0, SEEK_SET);
-  if (const auto text = read_all(log_.get(), kMaxShownBytes)) {
-    const std::string shown = printable_lines(*text);
-    std::fwrite(shown.data(), 1, shown.size(), stderr);
-  }
+  const std::string log = read_all(log_.get(), kMaxShownBytes).value_or("");
+  const std::string shown = printable_lines(log);
+  std::fwrite(shown.data(), 1, shown.size(), stderr);
+  if (!told.empty() && !log.contains(told)) return std::unexpected(Error{EIO, told});
+  if (log.empty()) return fail(EIO, "the VM ended before it ran, and its log is empty: is the disk full?");
   return std::unexpected(Error{EIO, {}});
 }
 

@@ -21,8 +21,10 @@ class Detachment {
 
   /// In the child: tells the parent that all is well. EPIPE when the parent is gone: its person has given up.
   Result<void> started();
-  /// In the parent: waits for that. When the child ends first, its log is copied to standard error, and the
-  /// Error is without text.
+  /// In the child: tells the parent why it does not. Nothing once it has started.
+  void failed(const Error& why);
+  /// In the parent: waits for that. When the child ends first, its log is copied to standard error; the Error
+  /// has a text where the log does not say why, as on a disk that is full.
   Result<void> wait_started();
 
  private:

@@ -74,5 +74,34 @@ TEST_F(RunningVmTest, AVolumeOfARunThatIsNotKeptIsInUse) {
   EXPECT_EQ(removed.exit_code, 0) << removed.err;
 }
 
+TEST_F(RunningVmTest, ARunThatNobodyWaitsForAnyMoreIsNotStartedAgain) {
+  const std::string go = (dir_ / "go").string();
+  be_running_qemu("power_off", str_cat("while [ ! -e ", go, " ]; do sleep 0.1; done"));
+  std::vector<std::string> words = {"sh", "-c",
+                                    str_cat("\"$@\" & run=$!\nwhile [ ! -e ", (dir_ / "starts").string(),
+                                            " ]; do sleep 0.1; done\nkill -TERM $run; wait $run; : > ", go),
+                                    "sh"};
+  for (std::string& word :
+       words_of(run_words({"--boot", "init", "--net", "none", "-d", "--name", "c1", "--restart", "always"})))
+    words.push_back(std::move(word));
+  run_program(words, dir_ / "cache");
+  EXPECT_TRUE(comes_true([&] { return state_of("c1") == "stopped" || state_of("c1").empty(); }));
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  EXPECT_EQ(starts(), 1U);
+}
+
+TEST_F(RunningVmTest, AVmWhoseRecordCanNotBeWrittenIsNotLeftBehind) {
+  be_running_qemu("power_off", "mkdir -p " + (vms() / "c1/config.json/x").string());
+  for (const auto& how : {std::vector<std::string>{"-d", "--restart", "always"}, {}}) {
+    std::vector<std::string> words{"--name", "c1"};
+    words.insert(words.end(), how.begin(), how.end());
+    const Outcome outcome = run(words);
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_NE(outcome.err.find("config.json"), std::string::npos) << outcome.err;
+    EXPECT_FALSE(fs::exists(vms() / "c1")) << "with settings that nobody knows";
+  }
+  EXPECT_EQ(starts(), 2U);
+}
+
 }  // namespace
 }  // namespace layerboot::test
