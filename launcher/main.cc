@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <exception>
 
 #include "launcher/cli/commands.h"
 #include "launcher/cli/options.h"
@@ -11,16 +12,13 @@
 #include "oci-mount/base/standard_streams.h"
 #include "oci-mount/store/unpack_child.h"
 
-int main(int argc, char** argv) {
-  using namespace layerboot;
-  using namespace layerboot::launcher;
-  open_closed_streams();
-  if (const auto exit_code = store::run_as_unpack_child(argc, argv)) return *exit_code;
-  // Before all else: reading the command line may wait for an image's name.
-  ignore_idle_signals();
+namespace layerboot::launcher {
+namespace {
+
+int run(int argc, const char* const* argv) {
   const auto config = read_config_file();
   if (!config) {
-    std::fprintf(stderr, "layerboot: error: %s\n", config.error().describe().c_str());
+    log_error(config.error().describe());
     return kExitUsage;
   }
   const ParsedCommandLine parsed = parse_command_line(argc, argv, *config);
@@ -33,4 +31,24 @@ int main(int argc, char** argv) {
   if (done) return *done;
   if (!done.error().text.empty()) log_error(done.error().text);
   return 1;
+}
+
+}  // namespace
+}  // namespace layerboot::launcher
+
+int main(int argc, char** argv) {
+  using namespace layerboot;
+  open_closed_streams();
+  if (const auto exit_code = store::run_as_unpack_child(argc, argv)) return *exit_code;
+  // Before all else: reading the command line may wait for an image's name.
+  launcher::ignore_idle_signals();
+  log_setup("layerboot", LogLevel::kInfo);
+  int status = 1;
+  try {
+    status = launcher::run(argc, argv);
+  } catch (const std::exception& error) {
+    // No memory, or a fault of ours: none is thrown on purpose.
+    log_error("given up: ", error.what());
+  }
+  return status_with_output(status);
 }

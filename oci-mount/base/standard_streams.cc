@@ -1,11 +1,25 @@
 #include "oci-mount/base/standard_streams.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "oci-mount/base/log.h"
 
 namespace layerboot {
+
+namespace {
+
+bool reader_is_gone() {
+  pollfd stream{.fd = STDOUT_FILENO, .events = 0, .revents = 0};
+  return ::poll(&stream, 1, 0) > 0 && (stream.revents & (POLLERR | POLLHUP)) != 0;
+}
+
+}  // namespace
 
 void open_closed_streams() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
@@ -13,6 +27,17 @@ void open_closed_streams() {
     // It is the lowest that is free. Kept across exec, as a stream is.
     if (::open("/dev/null", O_RDWR) != fd) ::_exit(1);  // NOLINT(android-cloexec-open)
   }
+}
+
+int status_with_output(int status) {
+  errno = 0;
+  const bool flushed = std::fflush(stdout) == 0;
+  const int code = errno;
+  if ((flushed && std::ferror(stdout) == 0) || reader_is_gone()) return status;
+  // What failed before is known to have, and no longer why.
+  log_error("cannot write all of the output: ",
+            flushed || code == 0 ? "standard output failed" : std::strerror(code));
+  return status == 0 ? 1 : status;
 }
 
 }  // namespace layerboot

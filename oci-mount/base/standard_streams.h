@@ -8,4 +8,8 @@ namespace layerboot {
 /// the process ends with status 1.
 void open_closed_streams();
 
+/// What main() ends with: `status`, or 1 for 0 where standard output did not take all that was written to it
+/// by stdio, which is said. Of a reader that went away, as head(1) does, no word is lost.
+[[nodiscard]] int status_with_output(int status);
+
 }  // namespace layerboot

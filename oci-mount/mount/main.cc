@@ -1,4 +1,5 @@
 #include <cstdio>
+#include <exception>
 
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/standard_streams.h"
@@ -8,20 +9,38 @@
 #include "oci-mount/mount/options.h"
 #include "oci-mount/store/unpack_child.h"
 
+namespace layerboot::mount {
+namespace {
+
+int run(int argc, const char* const* argv) {
+  const ParsedOptions parsed = parse_options(argc, argv);
+  if (parsed.leave) {
+    std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
+    return parsed.exit_code;
+  }
+  log_setup("oci-mount", parsed.options.log_level);
+  const auto exit_code = run_command(parsed.options);
+  if (exit_code) return *exit_code;
+  log_error(exit_code.error().describe());
+  return 1;
+}
+
+}  // namespace
+}  // namespace layerboot::mount
+
 int main(int argc, char** argv) {
   using namespace layerboot;
   open_closed_streams();
   if (const auto exit_code = layer::run_as_index_child(argc, argv)) return *exit_code;
   if (const auto exit_code = mount::run_as_disk_child(argc, argv)) return *exit_code;
   if (const auto exit_code = store::run_as_unpack_child(argc, argv)) return *exit_code;
-  const mount::ParsedOptions parsed = mount::parse_options(argc, argv);
-  if (parsed.leave) {
-    std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
-    return parsed.exit_code;
+  log_setup("oci-mount", LogLevel::kInfo);
+  int status = 1;
+  try {
+    status = mount::run(argc, argv);
+  } catch (const std::exception& error) {
+    // No memory, or a fault of ours: none is thrown on purpose.
+    log_error("given up: ", error.what());
   }
-  log_setup("oci-mount", parsed.options.log_level);
-  const auto exit_code = mount::run_command(parsed.options);
-  if (exit_code) return *exit_code;
-  log_error(exit_code.error().describe());
-  return 1;
+  return status_with_output(status);
 }

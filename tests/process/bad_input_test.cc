@@ -227,6 +227,28 @@ TEST_F(BadInputTest, WrongUsage) {
   expect_refused({LAYERBOOT_OCI_MOUNT, "ls"}, {"oci-mount"}, 2);
 }
 
+TEST_F(BadInputTest, OutputThatDoesNotArriveIsAnError) {
+  const std::vector<std::vector<std::string>> all = {{LAYERBOOT_LAUNCHER, "ps"},
+                                                     {LAYERBOOT_LAUNCHER, "--help"},
+                                                     {LAYERBOOT_LAUNCHER, "completion", "bash"},
+                                                     {LAYERBOOT_LAUNCHER, "volume", "ls"},
+                                                     {LAYERBOOT_LAUNCHER, "images"},
+                                                     {LAYERBOOT_OCI_MOUNT, "--help"},
+                                                     {LAYERBOOT_OCI_MOUNT, "ls", image()},
+                                                     {LAYERBOOT_VFSD, "--print-capabilities"}};
+  ASSERT_EQ(run({LAYERBOOT_OCI_MOUNT, "ls", image()}).status, 0);  // indexed
+  for (const auto& words : all) {
+    std::vector<std::string> to_full = {"/bin/sh", "-c", "exec \"$@\" > /dev/full", "sh"};
+    to_full.insert(to_full.end(), words.begin(), words.end());
+    expect_refused(to_full, {"cannot write all of the output", "No space left"});
+    std::vector<std::string> to_nobody = {"/bin/bash", "-c", "\"$@\" | true; exit ${PIPESTATUS[0]}", "bash"};
+    to_nobody.insert(to_nobody.end(), words.begin(), words.end());
+    const Ended unread = run(to_nobody);
+    EXPECT_EQ(unread.status, 0) << words[1];
+    EXPECT_EQ(unread.err, "") << words[1];
+  }
+}
+
 TEST_F(BadInputTest, AFullQuotaIsTheGuestsToSeeAndTheDaemonLives) {
   VfsdProcess daemon({"--quiet", "--socket-path", dir_ / "s", "--image", image(), "--upper", dir_ / "upper",
                       "--quota", "1M"},

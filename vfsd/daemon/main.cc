@@ -41,7 +41,7 @@ int main(int argc, char** argv) {
   if (parsed.exit_code) return *parsed.exit_code;
   if (parsed.options.print_capabilities) {
     std::fwrite(vfsd::kCapabilities.data(), 1, vfsd::kCapabilities.size(), stdout);
-    return 0;
+    return status_with_output(0);
   }
   log_setup("vfsd", vfsd::log_level(parsed.options));
   std::signal(SIGPIPE, SIG_IGN);
