@@ -14,6 +14,7 @@
 #include "launcher/host/child.h"
 #include "launcher/host/foreign_tar.h"
 #include "launcher/vm/vm_config.h"
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/pipe.h"
 
@@ -86,7 +87,8 @@ Result<int> copy_in(const StateDirs& dirs, const Options& options, const CopyEnd
   const bool contents = source.name == ".";
   if (!contents) copy.name = source.name;
   LB_ASSIGN(Pipe pipe, make_pipe());
-  fs::path path = fs::absolute(source.path).lexically_normal();
+  LB_ASSIGN(fs::path path, absolute_path(source.path));
+  path = path.lexically_normal();
   if (!path.has_filename()) path = path.parent_path();
   std::vector<std::string> argv = {"tar", "--format=gnu", "--numeric-owner", "-C"};
   argv.push_back(contents ? path.string() : path.parent_path().string());
@@ -109,7 +111,8 @@ struct HostTarget {
 Result<HostTarget> choose_target(const std::string& text, const LastName& source,
                                  guest_init::CopyRequest& copy) {
   if (leads_to_directory(text)) return HostTarget{.folder = text, .name = source.name};
-  fs::path path = fs::absolute(text).lexically_normal();
+  LB_ASSIGN(fs::path path, absolute_path(text));
+  path = path.lexically_normal();
   const bool slash = !path.has_filename();
   if (slash) path = path.parent_path();
   std::error_code ignored;

@@ -8,6 +8,7 @@
 #include "launcher/host/programs.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/host/staging_directory.h"
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/store/image.h"
@@ -59,7 +60,8 @@ Result<DiskPlan> disk_plan(const Options& options, std::uint64_t size_bytes) {
 
 Result<void> make_disk(const StateDirs& dirs, const Options& given) {
   Options options = given;
-  const fs::path out = fs::absolute(options.output).lexically_normal();
+  LB_ASSIGN(const fs::path given_out, absolute_path(options.output));
+  const fs::path out = given_out.lexically_normal();
   std::error_code ignored;
   if (fs::exists(fs::symlink_status(out, ignored)))
     return fail(EEXIST, out.string(), " is there already: remove it, or name another file");

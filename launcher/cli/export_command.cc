@@ -14,6 +14,7 @@
 #include "launcher/images/image_name.h"
 #include "launcher/images/image_supply.h"
 #include "launcher/vm/vm_list.h"
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/store/image.h"
 
@@ -87,7 +88,8 @@ Result<void> export_systemd(const StateDirs& dirs, const Options& options) {
   for (const auto& [option, path] : programs) {
     if (path->empty()) continue;
     service.options.emplace_back(option);
-    service.options.push_back(std::filesystem::absolute(*path).string());
+    LB_ASSIGN(const auto whole, absolute_path(*path));
+    service.options.push_back(whole.string());
   }
   service.dirs = dirs;
   service.is_user = ::geteuid() != 0;

@@ -21,6 +21,7 @@
 #include "launcher/vm/image_workload.h"
 #include "launcher/vm/vm_directory.h"
 #include "launcher/vm/vm_layer.h"
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
@@ -192,7 +193,8 @@ Gns3Appliance appliance_for(const Options& options, std::string_view given_image
 
 Result<void> export_gns3(const StateDirs& dirs, const Options& given) {
   Options options = given;
-  const fs::path out = fs::absolute(options.output).lexically_normal();
+  LB_ASSIGN(const fs::path given_out, absolute_path(options.output));
+  const fs::path out = given_out.lexically_normal();
   const fs::path description = out / (options.name + ".gns3a");
   const fs::path root = out / (options.name + ".qcow2");
   for (const fs::path& file : {description, root}) {

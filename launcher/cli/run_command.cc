@@ -37,6 +37,7 @@
 #include "launcher/vm/named_volumes.h"
 #include "launcher/vm/vm_directory.h"
 #include "launcher/vm/vm_list.h"
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/log.h"
 
 namespace layerboot::launcher {
@@ -306,8 +307,8 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
   LB_TRY(prepare_guest_upper(dirs, directory, config));
   LB_TRY(directory.save_record(record));
   directory.keep();
-  const auto socket =
-      options.socket_path.empty() ? serving_socket(dirs) : std::filesystem::absolute(options.socket_path);
+  LB_ASSIGN(const auto socket,
+            absolute_path(options.socket_path.empty() ? serving_socket(dirs) : options.socket_path));
   if (!config.disk_root)
     log_info("before the domain is started: layerboot serve ", config.image, " --name ", config.name,
              " --socket-path ", socket.string(),

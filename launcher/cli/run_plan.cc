@@ -27,6 +27,7 @@
 #include "launcher/vm/guest_plan.h"
 #include "launcher/vm/image_workload.h"
 #include "launcher/vm/vm_layer.h"
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/printable.h"
@@ -62,8 +63,10 @@ Result<VmRecord> record_for(const Options& options, const VmDirectory& directory
   record.run = options;
   // As it means the same from any working directory.
   if (const auto spec = parse_kernel_spec(options.kernel, architecture_of(options));
-      spec && !spec->directory.empty())
-    record.run.kernel = std::filesystem::absolute(spec->directory).string();
+      spec && !spec->directory.empty()) {
+    LB_ASSIGN(const auto whole, absolute_path(spec->directory));
+    record.run.kernel = whole.string();
+  }
   if (options.image.empty()) record.run.upper = kept;  // on somebody else's daemon nothing was written here
   return record;
 }

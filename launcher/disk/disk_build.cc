@@ -16,6 +16,7 @@
 #include "launcher/host/image_mount.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/host/staging_directory.h"
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/mapping.h"
@@ -160,9 +161,10 @@ Result<void> copy_disk(const fs::path& base, const fs::path& copy) {
 }
 
 Result<void> make_overlay(const fs::path& base, const fs::path& overlay) {
+  LB_ASSIGN(const fs::path whole_base, absolute_path(base));
   auto made = make_whole(overlay, [&](const fs::path& part) {
-    return run_tool({"qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b",
-                     fs::absolute(base).string(), part.string()});
+    return run_tool(
+        {"qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", whole_base.string(), part.string()});
   });
   if (!made && made.error().code == ENOENT)
     return fail(ENOENT, "qemu-img is not installed: apt install qemu-utils");

@@ -5,6 +5,7 @@
 #include "launcher/disk/overlay_check.h"
 #include "launcher/kernel/cpio.h"
 #include "launcher/vm/vm_layer.h"
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 
@@ -31,7 +32,9 @@ Result<void> prepare_root(const StateDirs& dirs, const DiskPlan& plan, const VmD
   LB_ASSIGN(const fs::path wanted, base_disk_path(dirs, plan));
   config.root_disk = directory.paths().root_disk(config.disk_format);
   const bool is_overlay = config.disk_format == DiskFormat::kQcow2;
-  if (is_overlay) config.root_disk_base = fs::absolute(wanted);
+  if (is_overlay) {
+    LB_ASSIGN(config.root_disk_base, absolute_path(wanted));
+  }
   std::error_code ignored;
   if (fs::exists(config.root_disk, ignored)) {
     LB_ASSIGN(const std::string base, read_file(directory.paths().root_disk_base(), kMaxPathBytes));

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <thread>
 
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/printable.h"
 
@@ -74,7 +75,8 @@ Result<void> check_header(int fd, const fs::path& base) {
   const std::uint64_t features = version == 2 ? 0 : number_at(header, kIncompatibleAt, 8);
   if ((features & kExternalData) != 0) return fail(EPERM, "its header names an external data file");
   if ((features & ~kHarmless) != 0) return fail(EPERM, "its header asks for what layerboot never uses");
-  return check_backing(fd, header, fs::absolute(base).string());
+  LB_ASSIGN(const fs::path whole_base, absolute_path(base));
+  return check_backing(fd, header, whole_base.string());
 }
 
 /// There a lease is the server's to give, and refused by the same number while nobody writes.

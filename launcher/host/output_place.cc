@@ -12,6 +12,7 @@
 #include <system_error>
 #include <vector>
 
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/decimal.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/interrupt.h"
@@ -36,7 +37,7 @@ struct End {
 Result<End> follow(const fs::path& path) {
   std::error_code error;
   const fs::path own_descriptors = fs::canonical("/proc/self/fd", error);
-  fs::path at = fs::absolute(path);
+  LB_ASSIGN(fs::path at, absolute_path(path));
   for (int i = 0; i < kMaxSymlinks; ++i) {
     const fs::path directory = fs::canonical(at.parent_path(), error);
     if (error) return fail(error.value(), printable(at.parent_path().string()));

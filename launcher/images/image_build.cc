@@ -15,6 +15,7 @@
 #include "launcher/images/store_index.h"
 #include "launcher/images/store_leftovers.h"
 #include "launcher/images/store_pull.h"
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/ascii.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
@@ -76,8 +77,9 @@ Result<std::string> run_buildah(const ToolSpec& tool) {
 
 /// The blobs of that layout are the store's.
 Result<void> link_blobs(const fs::path& layout, const fs::path& store) {
+  LB_ASSIGN(const fs::path blobs, absolute_path(store / "blobs"));
   std::error_code error;
-  fs::create_directory_symlink(fs::absolute(store / "blobs"), layout / "blobs", error);
+  fs::create_directory_symlink(blobs, layout / "blobs", error);
   if (error) return fail(error.value(), "cannot make a link to the blobs of ", store.string());
   return {};
 }
@@ -98,7 +100,8 @@ Result<std::string> copy_in(const StateDirs& dirs, const std::string& image, con
     LB_TRY(write_layout_of(layout, *held));
     LB_TRY(link_blobs(layout, dirs.store()));
   } else {
-    fs::create_directory_symlink(fs::absolute(parsed.layout), layout, error);
+    LB_ASSIGN(const fs::path whole, absolute_path(parsed.layout));
+    fs::create_directory_symlink(whole, layout, error);
     if (error) return fail(error.value(), "cannot make a link to ", parsed.layout.string());
     tag = parsed.names.empty() ? "" : parsed.names.front();
   }

@@ -15,6 +15,7 @@
 #include "launcher/images/package_layout.h"
 #include "launcher/images/store_index.h"
 #include "launcher/images/store_leftovers.h"
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/progress.h"
 #include "oci-mount/base/remove_tree.h"
@@ -39,7 +40,7 @@ class LayerTree {
   Result<void> add(std::string_view place, const fs::path& source) {
     const fs::path path = root_ / fs::path(place).relative_path();
     LB_TRY(make_directories(path.parent_path()));
-    const fs::path whole = fs::absolute(source);
+    LB_ASSIGN(const fs::path whole, absolute_path(source));
     if (::symlink(whole.c_str(), path.c_str()) != 0) return errno_error("cannot make ", path.string());
     return {};
   }

@@ -18,6 +18,7 @@
 #include "launcher/images/pull_source.h"
 #include "launcher/images/skopeo.h"
 #include "launcher/images/store_pull.h"
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/printable.h"
@@ -73,7 +74,8 @@ Result<void> carry_out(const Copy& copy) {
   std::optional<Progress> progress;
   if (!copy.label.empty()) progress.emplace(copy.label, 0);
   SkopeoCall call;
-  call.words = {"copy", "--quiet", "--src-shared-blob-dir", fs::absolute(copy.store / "blobs").string()};
+  LB_ASSIGN(const fs::path blobs, absolute_path(copy.store / "blobs"));
+  call.words = {"copy", "--quiet", "--src-shared-blob-dir", blobs.string()};
   call.words.insert(call.words.end(), copy.words.begin(), copy.words.end());
   call.words.push_back(str_cat("oci:layout:", kHeldName));
   call.words.push_back(copy.destination);
@@ -281,7 +283,10 @@ Result<void> save_image(const StateDirs& dirs, const SaveOptions& options) {
 
 Result<std::vector<std::string>> load_images(const StateDirs& dirs, const LoadOptions& options) {
   const InterruptScope interruptible;
-  fs::path file = options.input.empty() ? fs::path() : fs::absolute(options.input);
+  fs::path file;
+  if (!options.input.empty()) {
+    LB_ASSIGN(file, absolute_path(options.input));
+  }
   std::optional<StagingDirectory> staging;
   if (options.input.empty() && ::isatty(STDIN_FILENO) == 1)
     return fail(EINVAL, "say --input FILE, or send an archive to standard input");

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/files.h"
 
 namespace layerboot::launcher {
@@ -49,7 +50,7 @@ std::string KernelSpec::store_name() const {
     case Kind::kImage:
       return as_name("image-", image) + ending;
     case Kind::kFile:
-      return as_name("file-", std::filesystem::absolute(directory).lexically_normal().string());
+      return as_name("file-", directory.string());
     case Kind::kDirectory:
       break;
   }
@@ -75,6 +76,9 @@ Result<KernelSpec> parse_words(std::string_view text) {
     std::error_code ignored;
     const bool file = std::filesystem::is_regular_file(spec.directory, ignored);
     spec.kind = file ? KernelSpec::Kind::kFile : KernelSpec::Kind::kDirectory;
+    if (!file) return spec;
+    LB_ASSIGN(const auto whole, absolute_path(spec.directory));
+    spec.directory = whole.lexically_normal();
     return spec;
   }
   if (text.starts_with("debian:") && is_series(text.substr(7))) {

@@ -20,7 +20,7 @@ struct KernelSpec {
   Kind kind = Kind::kDebian;
   std::string series;               // kDebian: "6.1", "6.12"; empty: the best there is
   std::string image;                // kImage: a reference
-  std::filesystem::path directory;  // kDirectory; kFile: the kernel image itself
+  std::filesystem::path directory;  // kDirectory; kFile: the kernel image itself, from the root
   std::string architecture;         // of another machine than this one: part of the name; else empty
 
   /// The directory's name in the store: "debian", "debian-6.12", "host-6.1.0-13-amd64", "debian-arm64". Of an

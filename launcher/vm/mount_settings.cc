@@ -8,6 +8,7 @@
 #include "launcher/vm/named_volumes.h"
 #include "launcher/vm/run_settings.h"
 #include "launcher/vm/split_off.h"
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/size.h"
 #include "oci-mount/base/str_cat.h"
 
@@ -95,8 +96,8 @@ Result<void> add_mount(const MountWords& words, RunSettings& settings) {
     LB_TRY(check_volume_name(words.source));
     volume.name = words.source;
   } else {
-    std::error_code error;
-    volume.host = std::filesystem::absolute(words.source, error).lexically_normal().string();
+    LB_ASSIGN(const auto whole, absolute_path(words.source));
+    volume.host = whole.lexically_normal().string();
   }
   settings.volumes.push_back(std::move(volume));
   return {};

@@ -7,6 +7,7 @@
 
 #include "launcher/vm/named_volumes.h"
 #include "launcher/vm/split_off.h"
+#include "oci-mount/base/absolute_path.h"
 #include "oci-mount/base/decimal.h"
 #include "oci-mount/base/id_map.h"
 #include "oci-mount/base/size.h"
@@ -105,8 +106,8 @@ Result<Volume> parse_volume(std::string_view text) {
   Volume volume;
   const bool is_path = host.find('/') != std::string_view::npos || host == "." || host == "..";
   if (is_path) {
-    std::error_code error;
-    volume.host = std::filesystem::absolute(std::filesystem::path(host), error).lexically_normal().string();
+    LB_ASSIGN(const auto whole, absolute_path(host));
+    volume.host = whole.lexically_normal().string();
   } else {
     auto named = check_volume_name(host);
     if (!named) return while_doing(named.error(), "--volume ", text);
@@ -209,8 +210,8 @@ Result<SharedSocket> parse_shared_socket(std::string_view text) {
   const auto colon = text.rfind(':');
   SharedSocket socket;
   if (colon != std::string_view::npos && colon > 0) {
-    std::error_code ignored;
-    socket.host = std::filesystem::absolute(text.substr(0, colon), ignored).lexically_normal().string();
+    LB_ASSIGN(const auto whole, absolute_path(text.substr(0, colon)));
+    socket.host = whole.lexically_normal().string();
     socket.guest = text.substr(colon + 1);
   }
   const bool port = !socket.guest.empty() && socket.guest.size() <= 5 &&

@@ -249,6 +249,26 @@ TEST_F(BadInputTest, OutputThatDoesNotArriveIsAnError) {
   }
 }
 
+TEST_F(BadInputTest, PathsThatLeadNowhere) {
+  ASSERT_EQ(run({LAYERBOOT_OCI_MOUNT, "ls", image()}).status, 0);  // indexed
+  expect_refused({LAYERBOOT_LAUNCHER, "disk", image(), ""}, {"an empty path"});
+  expect_refused({LAYERBOOT_LAUNCHER, "export", "gns3", image(), "-o", ""}, {"an empty path"});
+  const auto in_no_directory = [&](const std::vector<std::string>& words) {
+    std::vector<std::string> all = {"/bin/sh", "-c", "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"",
+                                    "sh"};
+    all.insert(all.end(), words.begin(), words.end());
+    return all;
+  };
+  expect_refused(in_no_directory({LAYERBOOT_LAUNCHER, "disk", image(), "out.raw"}),
+                 {"out.raw", "working directory"});
+  expect_refused(in_no_directory({LAYERBOOT_LAUNCHER, "export", "gns3", image(), "-o", "out"}),
+                 {"out", "working directory"});
+  expect_refused(in_no_directory({LAYERBOOT_LAUNCHER, "run", image(), "-v", "./x:/x"}),
+                 {"./x", "working directory"}, 2);
+  expect_refused(in_no_directory({LAYERBOOT_LAUNCHER, "save", image(), "-o", "out"}),
+                 {"out", "working directory"});
+}
+
 TEST_F(BadInputTest, AFullQuotaIsTheGuestsToSeeAndTheDaemonLives) {
   VfsdProcess daemon({"--quiet", "--socket-path", dir_ / "s", "--image", image(), "--upper", dir_ / "upper",
                       "--quota", "1M"},
