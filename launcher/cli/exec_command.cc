@@ -9,6 +9,7 @@
 #include <csignal>
 #include <optional>
 
+#include "launcher/host/run_tool.h"
 #include "launcher/host/unix_socket.h"
 #include "launcher/vm/vm_directory.h"
 #include "oci-mount/base/log.h"
@@ -35,7 +36,7 @@ Result<UniqueFd> connect_agent(const StateDirs& dirs, const std::string& name) {
   return socket;
 }
 
-/// One session with this process's signals handed on.
+/// One session, from its request to its end.
 class SessionRun {
  public:
   SessionRun(UniqueFd socket, SessionStdio stdio)
@@ -44,23 +45,33 @@ class SessionRun {
           io_.stop();
         }) {}
 
-  Result<int> run(const guest_init::SessionRequest& request, std::optional<std::chrono::seconds> bound,
-                  std::string* failure) {
+  void hand_on_signals() {
     error_code error;
-    boost::asio::steady_timer timer(io_);
-    if (bound) {
-      timer.expires_after(*bound);
-      timer.async_wait([this](error_code failed) {
-        if (!failed) late_ = true;
-        if (!failed) io_.stop();
-      });
-    }
     for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH})
       signals_.add(number, error);
     watch_signals();
+  }
+  void end_when_interrupted() {
+    interrupt_timer_.expires_after(kInterruptCheck);
+    interrupt_timer_.async_wait([this](error_code failed) {
+      if (failed) return;
+      give_up_ = InterruptScope::check();
+      if (!give_up_) return io_.stop();
+      end_when_interrupted();
+    });
+  }
+  void end_after(std::chrono::seconds bound) {
+    bound_timer_.expires_after(bound);
+    bound_timer_.async_wait([this](error_code failed) {
+      if (failed) return;
+      give_up_ = fail(ETIMEDOUT, "the VM did not answer in time");
+      io_.stop();
+    });
+  }
+  Result<int> run(const guest_init::SessionRequest& request, std::string* failure) {
     LB_TRY(client_.start(request));
     io_.run();
-    if (late_) return fail(ETIMEDOUT, "the VM did not answer in time");
+    LB_TRY(give_up_);
     if (!end_) return fail(EIO, "interrupted");
     if (failure != nullptr) {
       *failure = end_->failure;
@@ -71,6 +82,8 @@ class SessionRun {
   }
 
  private:
+  static constexpr std::chrono::milliseconds kInterruptCheck{100};
+
   void watch_signals() {
     signals_.async_wait([this](error_code failed, int number) {
       if (failed) return;
@@ -83,10 +96,12 @@ class SessionRun {
 
   boost::asio::io_context io_{1};
   boost::asio::signal_set signals_{io_};
+  boost::asio::steady_timer interrupt_timer_{io_};
+  boost::asio::steady_timer bound_timer_{io_};
   SessionClient client_;
   std::optional<SessionEnd> end_;
   unsigned interrupts_ = 0;
-  bool late_ = false;
+  Result<void> give_up_;
 };
 
 }  // namespace
@@ -97,10 +112,21 @@ Result<void> check_vm_runs(const StateDirs& dirs, const std::string& name) {
 }
 
 Result<int> run_session(const StateDirs& dirs, const std::string& name,
-                        const guest_init::SessionRequest& request, SessionStdio stdio,
-                        std::optional<std::chrono::seconds> bound, std::string* failure) {
+                        const guest_init::SessionRequest& request, SessionStdio stdio) {
   LB_ASSIGN(UniqueFd socket, connect_agent(dirs, name));
-  return SessionRun(std::move(socket), stdio).run(request, bound, failure);
+  SessionRun session(std::move(socket), stdio);
+  session.hand_on_signals();
+  return session.run(request, nullptr);
+}
+
+Result<int> run_own_session(const StateDirs& dirs, const std::string& name,
+                            const guest_init::SessionRequest& request, SessionStdio stdio,
+                            std::optional<std::chrono::seconds> bound, std::string* failure) {
+  LB_ASSIGN(UniqueFd socket, connect_agent(dirs, name));
+  SessionRun session(std::move(socket), stdio);
+  if (bound) session.end_after(*bound);
+  session.end_when_interrupted();
+  return session.run(request, failure);
 }
 
 namespace {
@@ -113,7 +139,7 @@ Result<int> probe_vm(const StateDirs& dirs, const std::string& name) {
   request.user = "0:0";
   request.directory = "/";
   std::string failure;
-  LB_TRY(run_session(dirs, name, request, {}, kOneAnswer, &failure));
+  LB_TRY(run_own_session(dirs, name, request, {}, kOneAnswer, &failure));
   return 0;
 }
 

@@ -19,11 +19,16 @@ Result<int> exec_in_vm(const StateDirs& dirs, const Options& options);
 /// An Error, saying what to do, when there is no VM `name` or it does not run.
 Result<void> check_vm_runs(const StateDirs& dirs, const std::string& name);
 
-/// One session of the VM `name` on this process's terminal or streams, with its signals, to its end, or for
-/// as long as `bound` says: ETIMEDOUT then. Why the program did not run goes to `failure`; null: it is
-/// logged.
+/// One session of the VM `name` on this process's terminal or streams, to its end. The guest's program gets
+/// the signals that come to this process.
 Result<int> run_session(const StateDirs& dirs, const std::string& name,
-                        const guest_init::SessionRequest& request, SessionStdio stdio,
-                        std::optional<std::chrono::seconds> bound = {}, std::string* failure = nullptr);
+                        const guest_init::SessionRequest& request, SessionStdio stdio);
+
+/// The same for what we ask by ourselves, and for as long as `bound` says: ETIMEDOUT then. Signals end this
+/// process as any, or, inside an InterruptScope, the session: EINTR. Why the program did not run goes to
+/// `failure`; null: it is logged.
+Result<int> run_own_session(const StateDirs& dirs, const std::string& name,
+                            const guest_init::SessionRequest& request, SessionStdio stdio,
+                            std::optional<std::chrono::seconds> bound = {}, std::string* failure = nullptr);
 
 }  // namespace layerboot::launcher

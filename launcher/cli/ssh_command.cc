@@ -140,8 +140,8 @@ Result<int> ssh_into_vm(const StateDirs& dirs, const Options& options) {
   LB_ASSIGN(const GuestKeys keys, guest_keys(dirs, name));
   LB_ASSIGN(auto complaints, GuestLines::begin());
   LB_ASSIGN(const int prepared,
-            run_session(dirs, name, script_request(kPrepare, keys),
-                        {.input = -1, .output = complaints->fd(), .error = complaints->fd()}));
+            run_own_session(dirs, name, script_request(kPrepare, keys),
+                            {.input = -1, .output = complaints->fd(), .error = complaints->fd()}));
   complaints.reset();
   if (prepared == kNoSshd || prepared == kNoShell) {
     return fail(ENOENT, "the image of VM ", name,

@@ -10,6 +10,7 @@
 
 #include "guest-init/exit_codes.h"
 #include "launcher/cli/exec_command.h"
+#include "launcher/host/run_tool.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 
@@ -37,9 +38,9 @@ Result<std::optional<std::string>> ask_guest(const StateDirs& dirs, const std::s
   request.user = "0:0";
   request.directory = "/";
   std::string failure;  // that there is no such program is an answer
-  LB_ASSIGN(const int code,
-            run_session(dirs, name, request, {.input = -1, .output = write_end.get(), .error = nowhere.get()},
-                        bound, &failure));
+  LB_ASSIGN(const int code, run_own_session(dirs, name, request,
+                                            {.input = -1, .output = write_end.get(), .error = nowhere.get()},
+                                            bound, &failure));
   write_end.reset();
   if (code == guest_init::kNotFound || code == guest_init::kNotRunnable) return std::nullopt;
   LB_ASSIGN(std::string said, read_all(read_end.get(), kMaxSaidBytes));
@@ -60,8 +61,14 @@ Result<std::string> ask_systemd(const StateDirs& dirs, const std::string& name, 
 }  // namespace
 
 Result<void> wait_until_up(const StateDirs& dirs, const std::string& name, seconds bound) {
+  // The signal itself ends us once this has been said.
+  const InterruptScope interrupts;
   const auto end = steady_clock::now() + bound;
   for (;;) {
+    if (auto interrupted = InterruptScope::check(); !interrupted) {
+      log_warn("no longer waiting: VM ", name, " goes on, 'layerboot stop ", name, "' ends it");
+      return interrupted;
+    }
     const auto left = std::chrono::duration_cast<seconds>(end - steady_clock::now());
     auto state = left.count() > 0 ? ask_systemd(dirs, name, left)
                                   : Result<std::string>(fail(ETIMEDOUT, "no time is left"));
@@ -69,6 +76,7 @@ Result<void> wait_until_up(const StateDirs& dirs, const std::string& name, secon
       return fail(ETIMEDOUT, "VM ", name, " is not up after ", bound.count(),
                   " s, and goes on: 'layerboot logs ", name, "' shows how far it is");
     }
+    if (!state && state.error().code == EINTR) continue;
     if (!state) return while_doing(state.error(), "VM ", name, " ended before it was up");
     if (*state == "degraded") log_warn("VM ", name, " is up, but units of its systemd have failed");
     if (*state == "running" || *state == "degraded" || *state == "none" || *state == "maintenance") return {};

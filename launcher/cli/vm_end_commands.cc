@@ -63,8 +63,7 @@ Result<std::optional<ControlClient>> supervisor_of_named(const StateDirs& dirs, 
 std::string what_went_wrong(const StateDirs& dirs, const std::string& name) {
   const auto run = load_last_run(VmPaths(dirs, name).last_run());
   // With --rm there is nothing left to read.
-  if (!run || !*run || (*run)->error.empty()) return {};
-  return fail(EIO, (*run)->error);
+  return run && *run ? (*run)->error : "";
 }
 
 Result<void> kill(const StateDirs& dirs, const std::string& name) {
@@ -108,8 +107,8 @@ Result<void> resize_guest_upper(const StateDirs& dirs, const VmView& vm, const V
   guest_init::SessionRequest request;
   request.grow_bytes = upper_cap_bytes(record.run, record.quota_bytes);
   LB_ASSIGN(auto words, GuestLines::begin());
-  LB_ASSIGN(const int code,
-            run_session(dirs, vm.name, request, {.input = -1, .output = words->fd(), .error = words->fd()}));
+  LB_ASSIGN(const int code, run_own_session(dirs, vm.name, request,
+                                            {.input = -1, .output = words->fd(), .error = words->fd()}));
   words.reset();
   if (code == 0) return {};
   return fail(EIO, "the guest did not follow");

@@ -103,5 +103,22 @@ TEST_F(RunningVmTest, AVmWhoseRecordCanNotBeWrittenIsNotLeftBehind) {
   EXPECT_EQ(starts(), 2U);
 }
 
+TEST_F(RunningVmTest, WaitingForAGuestThatNeverAnswersCanBeEnded) {
+  const auto ended_while = [&](const std::vector<std::string>& waiting, const std::string& before) {
+    std::vector<std::string> words = {
+        "sh", "-c", str_cat("\"$@\" & p=$!\n", before, "; sleep 1; kill -TERM $p; wait $p; exit $?"), "sh"};
+    for (const std::string& word : words_of(waiting)) words.push_back(word);
+    return run_program(words, dir_ / "cache");
+  };
+  const Outcome run = ended_while(
+      run_words({"--boot", "init", "--net", "none", "-d", "--wait", "--wait-timeout", "20", "--name", "c1"}),
+      str_cat("while ! [ -e ", (vms() / "c1/config.json").string(), " ]; do sleep 0.1; done"));
+  EXPECT_EQ(run.exit_code, 128 + SIGTERM) << run.err;
+  EXPECT_NE(run.err.find("VM c1 goes on"), std::string::npos) << run.err;
+  EXPECT_EQ(state_of("c1"), "running");
+  EXPECT_EQ(ended_while({"exec", "--probe", "c1"}, ":").exit_code, 128 + SIGTERM);
+  EXPECT_EQ(state_of("c1"), "running");
+}
+
 }  // namespace
 }  // namespace layerboot::test
