@@ -314,7 +314,7 @@ Result<void> export_libvirt(const StateDirs& dirs, const Options& options) {
              " --socket-path ", socket.string(),
              " --socket-group GROUP, where GROUP is that of libvirt's QEMU ",
              "(kvm on Debian), in a directory that it can enter");
-  const std::string xml = libvirt_domain_xml(config, socket);
+  LB_ASSIGN(const std::string xml, libvirt_domain_xml(config, socket));
   std::fwrite(xml.data(), 1, xml.size(), stdout);
   return {};
 }

@@ -301,6 +301,8 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
   }
   LB_TRY(leave_out_initrd(kernel, config));
   if (config.swap_bytes != 0) config.swap_disk = directory.paths().swap_disk();
+  // What has been added since: before a disk is made for nothing.
+  LB_TRY(kernel_command_line(config));
   SupervisorPlan plan;
   plan.on_started = [&directory, started = record]() -> Result<void> {
     LB_TRY(directory.save_record(started));
@@ -339,8 +341,9 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
   LB_TRY(add_volumes(dirs, options, directory, config, plan));
   LB_TRY(add_network(config, plan));
   LB_ASSIGN(plan.qemu_user, choose_qemu_user(dirs, qemu, config));
+  LB_ASSIGN(auto words, qemu_args(config, qemu));
   plan.vmm = ChildSpec{.label = "QEMU",
-                       .argv = qemu_args(config, qemu),
+                       .argv = std::move(words),
                        .death_signal = SIGKILL,
                        .own_pid_namespace = config.qemu_uid != 0,
                        .apart_from = qemu_apart_from(config)};

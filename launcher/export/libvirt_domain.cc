@@ -112,11 +112,11 @@ std::string qemu_arguments(const VmConfig& config) {
   return arguments + "  </qemu:commandline>\n";
 }
 
-std::string boot(const VmConfig& config) {
+std::string boot(const VmConfig& config, const std::string& command_line) {
   std::string os = str_cat("  <os>\n    <type arch='x86_64' machine='q35'>hvm</type>\n    ",
                            element("kernel", config.vmlinuz.string()), "\n");
   if (!config.initrd.empty()) os += str_cat("    ", element("initrd", config.initrd.string()), "\n");
-  return str_cat(os, "    ", element("cmdline", kernel_command_line(config).value_or("")), "\n  </os>\n");
+  return str_cat(os, "    ", element("cmdline", command_line), "\n  </os>\n");
 }
 
 }  // namespace
@@ -125,7 +125,8 @@ std::filesystem::path volume_socket(const std::filesystem::path& root_socket, st
   return str_cat(root_socket.string(), '.', volume_tag(number));
 }
 
-std::string libvirt_domain_xml(const VmConfig& config, const std::filesystem::path& virtiofs_socket) {
+Result<std::string> libvirt_domain_xml(const VmConfig& config, const std::filesystem::path& virtiofs_socket) {
+  LB_ASSIGN(const std::string command_line, kernel_command_line(config));
   const bool kvm = config.accel == Accel::kKvm;
   std::string xml =
       str_cat("<domain type='", kvm ? "kvm" : "qemu", "'", has_ports(config) ? kQemuNamespace : "", ">\n  ",
@@ -134,7 +135,7 @@ std::string libvirt_domain_xml(const VmConfig& config, const std::filesystem::pa
   // The daemon reads and writes the guest's memory.
   if (!config.disk_root)
     xml += "  <memoryBacking>\n    <source type='memfd'/>\n    <access mode='shared'/>\n  </memoryBacking>\n";
-  xml += str_cat("  <vcpu>", config.cpus, "</vcpu>\n", boot(config));
+  xml += str_cat("  <vcpu>", config.cpus, "</vcpu>\n", boot(config, command_line));
   xml += str_cat("  <features>\n    <acpi/>\n    <apic/>\n  </features>\n  <cpu mode='",
                  kvm ? "host-passthrough" : "maximum", "'/>\n  <clock offset='utc'/>\n",
                  "  <on_poweroff>destroy</on_poweroff>\n  <on_reboot>restart</on_reboot>\n",

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "launcher/vm/vm_config.h"
+#include "oci-mount/base/result.h"
 
 namespace layerboot::launcher {
 
@@ -17,7 +18,6 @@ namespace layerboot::launcher {
 /// volume's volume_socket(). Published ports are arguments for QEMU. REQUIRES: no volumes on a disk
 /// root, whose VM has no daemons. Follows libvirt's
 /// formatdomain and kbase/virtiofs ("Externally-launched virtiofsd").
-[[nodiscard]] std::string libvirt_domain_xml(const VmConfig& config,
-                                             const std::filesystem::path& virtiofs_socket);
+Result<std::string> libvirt_domain_xml(const VmConfig& config, const std::filesystem::path& virtiofs_socket);
 
 }  // namespace layerboot::launcher

@@ -1,5 +1,7 @@
 #include "launcher/qemu/qemu_args.h"
 
+#include <algorithm>
+
 #include "launcher/qemu/option_value.h"
 #include "launcher/qemu/qemu_user.h"
 #include "launcher/vm/guest_plan.h"
@@ -95,6 +97,8 @@ std::string base_argument(const VmConfig& config) {
                  escape_commas(config.root_disk_base.string()));
 }
 
+bool is_control(char c) { return (c >= 0 && c < ' ') || c == '\x7f'; }
+
 /// Disks have their names in the order in which qemu_args() gives them; this one is the last.
 std::string swap_device(const VmConfig& config) {
   char letter = 'a';
@@ -131,6 +135,10 @@ Result<std::string> kernel_command_line(const VmConfig& config) {
   if (!config.append.empty()) line += str_cat(' ', config.append);
   LB_ASSIGN(const std::string for_init, init_arguments(config));
   line += for_init;
+  if (std::ranges::any_of(line, is_control))
+    return fail(EINVAL,
+                "the kernel's command line would have a line feed or another control character in it: "
+                "leave it out of --append");
   if (line.size() > architecture.max_command_line_bytes) {
     return fail(E2BIG, "kernel command line of ", line.size(), " bytes: the kernel keeps ",
                 architecture.max_command_line_bytes, ", shorten --append or the paths of the volumes");
@@ -147,10 +155,11 @@ std::string user_netdev_argument(const VmConfig& config) {
   return argument;
 }
 
-std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem::path& qemu) {
+Result<std::vector<std::string>> qemu_args(const VmConfig& config, const std::filesystem::path& qemu) {
   // As bytes, since memory backend and machine must agree to the byte.
   const std::string memory = str_cat(config.memory_bytes, "B");
   const Architecture& architecture = architecture_of(config);
+  LB_ASSIGN(std::string command_line, kernel_command_line(config));
   std::vector<std::string> args = {qemu.string()};
   const auto add = [&args](std::string option, std::string value) {
     args.push_back(std::move(option));
@@ -168,7 +177,7 @@ std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem
   add("-object", str_cat("memory-backend-memfd,id=memory,share=on,size=", memory));
   add("-kernel", config.vmlinuz.string());
   if (!config.initrd.empty()) add("-initrd", config.initrd.string());
-  add("-append", kernel_command_line(config).value_or(""));
+  add("-append", std::move(command_line));
   if (config.disk_root) {
     // In this order they are /dev/vda and /dev/vdb.
     add("-drive", str_cat("if=none,id=root,format=", config.disk_format == DiskFormat::kRaw ? "raw" : "qcow2",

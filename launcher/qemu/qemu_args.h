@@ -23,8 +23,8 @@ inline constexpr int kQemuFirstVolumeFd = kFirstInheritedFd + 4;
 /// What QMP knows the drive of a guest's own upper by.
 inline constexpr std::string_view kUpperDrive = "upper";
 
-/// Pure. `qemu` is argv[0].
-std::vector<std::string> qemu_args(const VmConfig& config, const std::filesystem::path& qemu);
+/// Pure. `qemu` is argv[0]. kernel_command_line()'s errors.
+Result<std::vector<std::string>> qemu_args(const VmConfig& config, const std::filesystem::path& qemu);
 
 /// The value of -netdev for QEMU's own user network, with the published ports.
 std::string user_netdev_argument(const VmConfig& config);
@@ -34,7 +34,8 @@ std::string user_netdev_argument(const VmConfig& config);
 std::vector<std::string> probe_args(const std::filesystem::path& qemu, const std::filesystem::path& vmlinuz,
                                     const std::filesystem::path& initrd);
 
-/// The kernel's command line. E2BIG past what an architecture's kernel keeps of it (2047 bytes of x86).
+/// The kernel's command line. E2BIG past what an architecture's kernel keeps of it (2047 bytes of x86);
+/// EINVAL for control characters, which a person's own arguments may have.
 Result<std::string> kernel_command_line(const VmConfig& config);
 
 }  // namespace layerboot::launcher

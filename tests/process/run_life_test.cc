@@ -120,5 +120,18 @@ TEST_F(RunningVmTest, WaitingForAGuestThatNeverAnswersCanBeEnded) {
   EXPECT_EQ(state_of("c1"), "running");
 }
 
+TEST_F(RunningVmTest, NoGuestIsStartedWithoutItsArguments) {
+  be_qemu("#!/bin/sh\nfor word; do [ -n \"$word\" ] || echo empty >> " + (dir_ / "starts").string() +
+          "; done\nexit 3\n");
+  for (std::size_t size_bytes = 1800; size_bytes < 1960; size_bytes += 16) {
+    const Outcome outcome = run({"--name", "c1", "--swap", "64M", "--append", std::string(size_bytes, 'x')});
+    EXPECT_EQ(outcome.exit_code, 1);
+    if (outcome.err.find("--append") != std::string::npos) break;
+  }
+  EXPECT_EQ(starts(), 0U) << "-append \"\"";
+  const Outcome odd = run({"--name", "c1", "--append", "a\nb"});
+  EXPECT_NE(odd.err.find("--append"), std::string::npos) << odd.err;
+}
+
 }  // namespace
 }  // namespace layerboot::test

@@ -19,7 +19,7 @@ VmConfig example() {
 bool holds(const std::string& xml, std::string_view part) { return xml.find(part) != std::string::npos; }
 
 TEST(LibvirtDomain, AVirtiofsRootIsTheDaemonsSocketAndSharedMemory) {
-  const std::string xml = libvirt_domain_xml(example(), "/run/it's.sock");
+  const std::string xml = *libvirt_domain_xml(example(), "/run/it's.sock");
   EXPECT_TRUE(holds(xml, "<domain type='qemu'>"));
   EXPECT_TRUE(holds(xml, "<uuid>01234567-89ab-cdef-0123-456789abcdef</uuid>"));
   EXPECT_TRUE(holds(xml, "<access mode='shared'/>"));
@@ -37,7 +37,7 @@ TEST(LibvirtDomain, ADiskRootIsTwoDisksAndNoDaemon) {
   config.root_disk = "/vms/web/disk.qcow2";
   config.root_disk_base = "/disks/a&b.raw";
   config.modules_disk = "/disks/modules/disk.raw";
-  const std::string xml = libvirt_domain_xml(config, {});
+  const std::string xml = *libvirt_domain_xml(config, {});
   EXPECT_TRUE(holds(xml, "<domain type='kvm'>"));
   EXPECT_TRUE(holds(xml, "<cpu mode='host-passthrough'/>"));
   EXPECT_TRUE(holds(xml,
@@ -51,7 +51,7 @@ TEST(LibvirtDomain, ADiskRootIsTwoDisksAndNoDaemon) {
   EXPECT_FALSE(holds(xml, "<memoryBacking>"));
   config.disk_format = DiskFormat::kRaw;
   config.initrd.clear();
-  const std::string raw = libvirt_domain_xml(config, {});
+  const std::string raw = *libvirt_domain_xml(config, {});
   EXPECT_FALSE(holds(raw, "type='qcow2'")) << raw;
   EXPECT_FALSE(holds(raw, "<backingStore"));
   EXPECT_FALSE(holds(raw, "<initrd>"));
@@ -61,7 +61,7 @@ TEST(LibvirtDomain, AGuestsOwnUpperIsADiskBesideTheShare) {
   VmConfig config = example();
   config.upper = UpperKind::kDisk;
   config.upper_disk = "/vms/web/upper.raw";
-  const std::string xml = libvirt_domain_xml(config, "/run/root.sock");
+  const std::string xml = *libvirt_domain_xml(config, "/run/root.sock");
   EXPECT_TRUE(holds(xml, "<source socket='/run/root.sock'/>"));
   EXPECT_TRUE(holds(
       xml, "<driver name='qemu' type='raw' discard='unmap'/>\n      <source file='/vms/web/upper.raw'/>"));
@@ -73,7 +73,7 @@ TEST(LibvirtDomain, VolumesHaveSocketsBesideTheRoots) {
   VmConfig config = example();
   config.volumes = {{.host = "/srv", .guest = "/srv", .kind = VolumeKind::kReadOnly, .quota_bytes = 0},
                     {.host = "/data", .guest = "/data", .kind = VolumeKind::kOverlay, .quota_bytes = 0}};
-  const std::string xml = libvirt_domain_xml(config, "/run/root.sock");
+  const std::string xml = *libvirt_domain_xml(config, "/run/root.sock");
   EXPECT_TRUE(holds(xml, "<source socket='/run/root.sock.volume0'/>\n      <target dir='volume0'/>"));
   EXPECT_TRUE(holds(xml, "<source socket='/run/root.sock.volume1'/>\n      <target dir='volume1'/>"));
   EXPECT_TRUE(holds(xml, "layerboot.mount=volume0:/srv:ro layerboot.mount=volume1:/data"));
@@ -81,16 +81,16 @@ TEST(LibvirtDomain, VolumesHaveSocketsBesideTheRoots) {
 
 TEST(LibvirtDomain, PortsLeadInByArgumentsForQemu) {
   VmConfig config = example();
-  EXPECT_FALSE(holds(libvirt_domain_xml(config, "/s"), "qemu:"));
+  EXPECT_FALSE(holds(*libvirt_domain_xml(config, "/s"), "qemu:"));
   config.published = {{.address = "127.0.0.1", .host = 8080, .guest = 80, .udp = false},
                       {.address = "0.0.0.0", .host = 5353, .guest = 53, .udp = true}};
-  const std::string xml = libvirt_domain_xml(config, "/s");
+  const std::string xml = *libvirt_domain_xml(config, "/s");
   EXPECT_TRUE(holds(xml, "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"));
   EXPECT_TRUE(holds(
       xml, "<qemu:arg value='user,id=net,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:5353-:53'/>"));
   EXPECT_FALSE(holds(xml, "<interface")) << "one network";
   config.net = Net::kPasst;
-  EXPECT_TRUE(holds(libvirt_domain_xml(config, "/s"), "'user,id=net,hostfwd=tcp:127.0.0.1:8080-:80,"))
+  EXPECT_TRUE(holds(*libvirt_domain_xml(config, "/s"), "'user,id=net,hostfwd=tcp:127.0.0.1:8080-:80,"))
       << "QEMU's has the same addresses";
 }
 
@@ -98,7 +98,7 @@ TEST(LibvirtDomain, ATapIsSomebodyElses) {
   VmConfig config = example();
   config.net = Net::kTap;
   config.tap = "tap7";
-  EXPECT_TRUE(holds(libvirt_domain_xml(config, "/s"),
+  EXPECT_TRUE(holds(*libvirt_domain_xml(config, "/s"),
                     "<interface type='ethernet'>\n      <target dev='tap7' managed='no'/>"));
 }
 

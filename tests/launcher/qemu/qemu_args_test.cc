@@ -83,14 +83,14 @@ TEST(QemuArgs, GoldenUnderTcg) {
       "socket,id=qmp,fd=5",
       "-mon",
       "chardev=qmp,mode=control"};
-  EXPECT_EQ(qemu_args(example(), "/usr/bin/qemu-system-x86_64"), expected);
+  EXPECT_EQ(*qemu_args(example(), "/usr/bin/qemu-system-x86_64"), expected);
 }
 
 TEST(QemuArgs, KvmTakesTheHostsProcessorAndMayUseMicrovm) {
   VmConfig config = example();
   config.accel = Accel::kKvm;
   config.machine = Machine::kMicrovm;
-  const auto arguments = qemu_args(config, "qemu");
+  const auto arguments = *qemu_args(config, "qemu");
   EXPECT_EQ(value_of(arguments, "-cpu"), "host");
   EXPECT_EQ(value_of(arguments, "-machine"), "microvm,acpi=on,pcie=on,rtc=on,memory-backend=memory");
   EXPECT_EQ(value_of(arguments, "-accel"), "kvm");
@@ -100,7 +100,7 @@ TEST(QemuArgs, KvmTakesTheHostsProcessorAndMayUseMicrovm) {
 TEST(QemuArgs, WithoutNetworkThereIsNoCardAndNoNetworkd) {
   VmConfig config = example();
   config.net = Net::kNone;
-  const auto arguments = qemu_args(config, "qemu");
+  const auto arguments = *qemu_args(config, "qemu");
   EXPECT_FALSE(any_starts_with(arguments, "virtio-net"));
   EXPECT_FALSE(any_starts_with(arguments, "user,"));
   EXPECT_EQ(value_of(arguments, "-append").find("networkd"), std::string::npos);
@@ -110,7 +110,7 @@ TEST(QemuArgs, FurtherCardsHaveNetworksAndAddressesOfTheirOwn) {
   VmConfig config = example();
   config.machine_id = "0123456789abcdef0123456789abcdef";
   config.more_nets = {{.kind = Net::kUser, .tap = {}}, {.kind = Net::kTap, .tap = "tap1"}};
-  const auto arguments = qemu_args(config, "qemu");
+  const auto arguments = *qemu_args(config, "qemu");
   const auto has = [&](std::string_view text) {
     return std::ranges::find(arguments, text) != arguments.end();
   };
@@ -124,7 +124,7 @@ TEST(QemuArgs, FurtherCardsHaveNetworksAndAddressesOfTheirOwn) {
 TEST(QemuArgs, AKernelWithoutInitrdHasNoSuchOption) {
   VmConfig config = example();
   config.initrd.clear();
-  EXPECT_FALSE(any_starts_with(qemu_args(config, "qemu"), "-initrd"));
+  EXPECT_FALSE(any_starts_with(*qemu_args(config, "qemu"), "-initrd"));
 }
 
 TEST(QemuArgs, ADiskRootNeedsNoDaemon) {
@@ -133,7 +133,7 @@ TEST(QemuArgs, ADiskRootNeedsNoDaemon) {
   config.root_disk = "/vms/a,b/disk.qcow2";
   config.root_disk_base = "/disks/c,d/disk.raw";
   config.modules_disk = "/disks/modules/disk.raw";
-  auto arguments = qemu_args(config, "qemu");
+  auto arguments = *qemu_args(config, "qemu");
   EXPECT_TRUE(any_starts_with(
       arguments,
       "if=none,id=root,format=qcow2,discard=unmap,snapshot=off,file=/vms/a,,b/disk.qcow2,backing.driver=raw,"
@@ -146,7 +146,7 @@ TEST(QemuArgs, ADiskRootNeedsNoDaemon) {
                       "console=ttyS0 rootfstype=ext4 root=/dev/vda rw panic=-1 layerboot.modules=/dev/vdb "));
   config.modules_disk.clear();
   config.ephemeral = true;
-  arguments = qemu_args(config, "qemu");
+  arguments = *qemu_args(config, "qemu");
   EXPECT_FALSE(any_starts_with(arguments, "if=none,id=modules"));
   EXPECT_TRUE(any_starts_with(arguments, "if=none,id=root,format=qcow2,discard=unmap,snapshot=on,"));
   EXPECT_EQ(value_of(arguments, "-append").find("layerboot.modules"), std::string::npos);
@@ -156,7 +156,7 @@ TEST(QemuArgs, AGuestsOwnUpperIsADiskOrATmpfs) {
   VmConfig config = example();
   config.upper = UpperKind::kDisk;
   config.upper_disk = "/vms/a,b/upper.raw";
-  auto arguments = qemu_args(config, "qemu");
+  auto arguments = *qemu_args(config, "qemu");
   EXPECT_TRUE(any_starts_with(arguments, "vhost-user-fs-pci,chardev=virtiofs,tag=root,"));
   EXPECT_TRUE(any_starts_with(arguments,
                               "if=none,id=upper,format=raw,discard=unmap,werror=report,cache=writeback,"
@@ -166,13 +166,13 @@ TEST(QemuArgs, AGuestsOwnUpperIsADiskOrATmpfs) {
             std::string::npos)
       << value_of(arguments, "-append");
   config.ephemeral = true;
-  arguments = qemu_args(config, "qemu");
+  arguments = *qemu_args(config, "qemu");
   EXPECT_TRUE(
       any_starts_with(arguments, "if=none,id=upper,format=raw,discard=unmap,werror=report,cache=unsafe,"));
   EXPECT_NE(value_of(arguments, "-append").find(" layerboot.upper=/dev/vda,volatile "), std::string::npos);
   config.upper = UpperKind::kRam;
   config.upper_disk.clear();
-  arguments = qemu_args(config, "qemu");
+  arguments = *qemu_args(config, "qemu");
   EXPECT_FALSE(any_starts_with(arguments, "if=none"));
   EXPECT_NE(value_of(arguments, "-append").find(" layerboot.upper=ram,size=536870912 "), std::string::npos)
       << "half of its memory";
@@ -182,7 +182,7 @@ TEST(QemuArgs, AGuestsOwnUpperIsADiskOrATmpfs) {
 
 TEST(QemuArgs, ASwapDiskIsTheLastDisk) {
   const auto named = [](const VmConfig& config) {
-    const auto arguments = qemu_args(config, "qemu");
+    const auto arguments = *qemu_args(config, "qemu");
     EXPECT_TRUE(any_starts_with(
         arguments,
         "if=none,id=swap,format=raw,discard=unmap,werror=report,cache=unsafe,file=/vms/a,,b/swap.raw"));
@@ -230,13 +230,13 @@ TEST(QemuArgs, OlderQemusEmulateAllProcessorsInOneThread) {
   VmConfig config = example();
   for (const unsigned faulty : {0U, 7U, 9U}) {
     config.qemu_major = faulty;
-    EXPECT_EQ(value_of(qemu_args(config, "qemu"), "-accel"), "tcg,thread=single") << faulty;
+    EXPECT_EQ(value_of(*qemu_args(config, "qemu"), "-accel"), "tcg,thread=single") << faulty;
   }
   config.qemu_major = 10;
-  EXPECT_EQ(value_of(qemu_args(config, "qemu"), "-accel"), "tcg");
+  EXPECT_EQ(value_of(*qemu_args(config, "qemu"), "-accel"), "tcg");
   config.qemu_major = 7;
   config.accel = Accel::kKvm;
-  EXPECT_EQ(value_of(qemu_args(config, "qemu"), "-accel"), "kvm");
+  EXPECT_EQ(value_of(*qemu_args(config, "qemu"), "-accel"), "kvm");
 }
 
 TEST(KernelCommandLine, WhatOlderQemusTcgNeedsIsLeftOutFromQemu10On) {
@@ -285,7 +285,7 @@ TEST(QemuArgs, AnotherArchitectureIsAnotherMachine) {
   VmConfig config = example();
   config.platform = "linux/arm64";
   config.tsc_khz = 2'596'142;
-  auto arguments = qemu_args(config, "qemu");
+  auto arguments = *qemu_args(config, "qemu");
   if (is_foreign(architecture_of(config))) {
     EXPECT_EQ(value_of(arguments, "-machine"), "virt,gic-version=max,memory-backend=memory");
     EXPECT_EQ(value_of(arguments, "-cpu"), "max,pauth-impdef=on");
@@ -297,11 +297,32 @@ TEST(QemuArgs, AnotherArchitectureIsAnotherMachine) {
   EXPECT_TRUE(any_starts_with(arguments, "vhost-user-fs-pci,"));
   EXPECT_TRUE(any_starts_with(arguments, "memory-backend-memfd,"));
   config.platform = "linux/arm/v7";
-  EXPECT_EQ(qemu_args(config, "qemu"), arguments) << "the same machine runs them";
+  EXPECT_EQ(*qemu_args(config, "qemu"), arguments) << "the same machine runs them";
   config.platform = "linux/riscv64";
-  arguments = qemu_args(config, "qemu");
+  arguments = *qemu_args(config, "qemu");
   EXPECT_EQ(value_of(arguments, "-machine"), "virt,memory-backend=memory");
   EXPECT_TRUE(value_of(arguments, "-append").starts_with("console=ttyS0 "));
+}
+
+TEST(QemuArgs, WhatIsAddedLateCountsAsWell) {
+  VmConfig config = example();
+  const std::size_t room_bytes = 2047 - kernel_command_line(config)->size();
+  config.append = std::string(room_bytes - 1, 'x');
+  EXPECT_TRUE(qemu_args(config, "qemu"));
+  config.swap_disk = "/vms/vm/swap.raw";
+  const auto arguments = qemu_args(config, "qemu");
+  ASSERT_FALSE(arguments) << "an empty command line boots nothing";
+  EXPECT_NE(arguments.error().text.find("--append"), std::string::npos) << arguments.error().text;
+}
+
+TEST(QemuArgs, ControlCharactersAreNoKernelArguments) {
+  for (const char* odd : {"a\nb", "a\tb", "\x1b[2J", "\x7f"}) {
+    VmConfig config = example();
+    config.append = odd;
+    const auto line = kernel_command_line(config);
+    ASSERT_FALSE(line) << odd;
+    EXPECT_NE(line.error().text.find("--append"), std::string::npos) << line.error().text;
+  }
 }
 
 TEST(QemuArgs, AKernelKeepsWhatItsArchitectureHasRoomFor) {

@@ -44,7 +44,7 @@ TEST(QemuUser, MayKeepTheHostsFilesInView) {
 
 TEST(QemuUser, QemusFilterRefusesTheChangeWhereThereIsNone) {
   const auto filter = [](const VmConfig& config) {
-    const Arguments args = qemu_args(config, "/usr/bin/qemu");
+    const Arguments args = *qemu_args(config, "/usr/bin/qemu");
     return *(std::ranges::find(args, "-sandbox") + 1);
   };
   EXPECT_NE(filter(other_user(7)).find("elevateprivileges=allow,spawn=deny"), std::string::npos);
