@@ -37,15 +37,68 @@ Result<std::string> text_of(const json& value) {
   return fail(EINVAL, "it is no text, number, true or false, or an array of these");
 }
 
-Result<void> give(CLI::Option& option, const json& value) {
-  const bool is_flag = option.get_items_expected_max() == 0;
-  if (is_flag && !value.is_boolean()) return fail(EINVAL, "it is a flag: give true or false");
-  if (is_flag && !value.get<bool>()) return {};
-  for (const json& one : value.is_array() ? value : json::array({value})) {
+/// What the file has for an option of the command.
+struct Wish {
+  CLI::Option* option;
+  std::string name;
+  const json* value;
+
+  [[nodiscard]] bool is_no() const { return value->is_boolean() && !value->get<bool>(); }
+};
+
+using Wishes = std::vector<Wish>;
+
+Result<void> take_value(const Wish& wish) {
+  const bool is_flag = wish.option->get_items_expected_max() == 0;
+  if (is_flag && !wish.value->is_boolean()) return fail(EINVAL, "it is a flag: give true or false");
+  for (const json& one : wish.value->is_array() ? *wish.value : json::array({*wish.value})) {
     LB_ASSIGN(const std::string text, text_of(one));
-    option.add_result(text);
+    wish.option->add_result(text);
   }
-  if (option.count() > 0) option.run_callback();
+  if (wish.option->count() > 0) wish.option->run_callback();
+  // A flag that is not to be set counts as one that nobody gave.
+  if (is_flag && wish.is_no()) wish.option->clear();
+  return {};
+}
+
+Result<void> give(const Wish& wish) {
+  try {
+    return take_value(wish);
+  } catch (const CLI::Error& error) {
+    return fail(EINVAL, error.what());
+  }
+}
+
+/// What was typed counts before the file: also where it and what the file has exclude each other.
+bool is_typed_away(const CLI::Option& option) {
+  return option.count() > 0 ||
+         std::ranges::any_of(option.get_excludes(), [](const auto* other) { return other->count() > 0; });
+}
+
+bool is_asked_for(const CLI::Option* option, const Wishes& wishes) {
+  return option->count() > 0 || std::ranges::any_of(wishes, [&](const Wish& wish) {
+           return wish.option == option && !wish.is_no();
+         });
+}
+
+/// How a thing is to be that is not asked for.
+void leave_out_needless(Wishes& wishes) {
+  const auto is_needless = [&wishes](const Wish& wish) {
+    return !std::ranges::all_of(wish.option->get_needs(),
+                                [&](const auto* needed) { return is_asked_for(needed, wishes); });
+  };
+  for (auto at = std::ranges::find_if(wishes, is_needless); at != wishes.end();
+       at = std::ranges::find_if(wishes, is_needless))
+    wishes.erase(at);
+}
+
+Result<void> check_fit_together(const Wishes& wishes) {
+  for (const Wish& one : wishes) {
+    for (const Wish& other : wishes) {
+      if (!one.is_no() && !other.is_no() && one.option->get_excludes().contains(other.option))
+        return fail(EINVAL, one.name, " and ", other.name, " exclude each other");
+    }
+  }
   return {};
 }
 
@@ -57,18 +110,28 @@ std::vector<std::string> option_names(const CLI::App& command) {
   return names;
 }
 
-Result<void> apply_to(const CLI::App& command, const json& object) {
-  if (!object.is_object()) return fail(EINVAL, command.get_name(), ": is no object of options");
+Result<Wishes> wishes_for(const CLI::App& command, const json& object) {
+  if (!object.is_object()) return fail(EINVAL, "is no object of options");
+  Wishes wishes;
   for (const auto& [name, value] : object.items()) {
     const auto* known = command.get_option_no_throw("--" + name);
-    if (known == nullptr || name == "help") {
-      return fail(EINVAL, command.get_name(), " has no option --", name,
-                  did_you_mean(name, option_names(command)));
-    }
-    // What was typed counts; CLI11 gives out its options to be read only.
-    if (known->count() > 0) continue;
-    const auto given = give(const_cast<CLI::Option&>(*known), value);
-    if (!given) return while_doing(given.error(), command.get_name(), ": ", name);
+    if (known == nullptr || name == "help")
+      return fail(EINVAL, "has no option --", name, did_you_mean(name, option_names(command)));
+    // CLI11 gives out its options to be read only.
+    if (!is_typed_away(*known))
+      wishes.push_back({.option = const_cast<CLI::Option*>(known), .name = name, .value = &value});
+  }
+  leave_out_needless(wishes);
+  LB_TRY(check_fit_together(wishes));
+  return wishes;
+}
+
+Result<void> apply_to(const CLI::App& command, const json& object) {
+  const auto wishes = wishes_for(command, object);
+  if (!wishes) return while_doing(wishes.error(), command.get_name());
+  for (const Wish& wish : *wishes) {
+    const auto given = give(wish);
+    if (!given) return while_doing(given.error(), command.get_name(), ": ", wish.name);
   }
   return {};
 }

@@ -23,8 +23,9 @@ Result<ConfigFile> read_config_file();
 
 /// Gives the options of the command that `app` has parsed, and that the command line left out, what the file
 /// has for them: one JSON object, in it an object for each command, in it options by their long names
-/// without dashes; values are texts, numbers, true, or arrays of these for options that may be repeated.
-/// EINVAL names what is wrong; CLI::ParseError for a value that the option refuses.
+/// without dashes; values are texts, numbers, true or false, or arrays of these for options that may be
+/// repeated. What is typed counts, also before what excludes it; an option that needs another counts where
+/// that is given. EINVAL names the file and what is wrong.
 Result<void> apply_config_file(const CLI::App& app, const ConfigFile& file);
 
 }  // namespace layerboot::launcher

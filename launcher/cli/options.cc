@@ -1,5 +1,7 @@
 #include "launcher/cli/options.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <optional>
@@ -155,8 +157,11 @@ ParsedCommandLine parse(Options options, int argc, const char* const* argv, cons
     take_last_of_each(app);
     if (const auto unknown = unknown_command(app, argc, argv)) return misuse(*unknown);
     app.parse(take_guest_command(argc, argv, options), argv);
+    const bool typed_terminal = options.terminal;
     if (const auto applied = apply_config_file(app, config); !applied)
       return misuse(applied.error().describe());
+    // As a default it is for who has one.
+    if (!typed_terminal && ::isatty(STDIN_FILENO) == 0) options.terminal = false;
     options.given = given_options(app);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) return misuse(with_near_options(app, error));

@@ -1,6 +1,7 @@
 #include "launcher/cli/config_file.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <vector>
 
@@ -62,6 +63,49 @@ TEST(ConfigFile, WhatIsWrongIsNamed) {
   EXPECT_NE(refused.text.find("4X"), std::string::npos) << refused.text;
   // Of a command that is not run.
   EXPECT_TRUE(parse({"ps"}, R"({"run": {"memory": "4X"}})").options);
+}
+
+TEST(ConfigFile, WhatIsTypedCountsBeforeWhatItExcludes) {
+  const auto ps = parse({"ps", "--format", "{{.Name}}"}, R"({"ps": {"json": true}})");
+  ASSERT_TRUE(ps.options) << ps.text;
+  EXPECT_EQ(ps.options->format, "{{.Name}}");
+  EXPECT_FALSE(ps.options->json);
+  const auto run = parse({"run", "--socket-path", "/s"}, R"({"run": {"disk-image": true}})");
+  ASSERT_TRUE(run.options) << run.text;
+  EXPECT_FALSE(run.options->disk_root);
+  EXPECT_EQ(run.options->socket_path, "/s");
+  expect_refused(R"({"run": {"disk-image": true, "upper": "ram"}})", "exclude each other");
+}
+
+TEST(ConfigFile, WhatNeedsAnotherCountsWithIt) {
+  const char* config = R"({"run": {"disk-format": "raw"}})";
+  EXPECT_NE(parse({"run", "i"}, config).options->disk_format, DiskFormat::kRaw);
+  EXPECT_EQ(parse({"run", "--disk-image", "i"}, config).options->disk_format, DiskFormat::kRaw);
+  const auto both = parse({"run", "i"}, R"({"run": {"disk-format": "raw", "disk-image": true}})");
+  EXPECT_EQ(both.options->disk_format, DiskFormat::kRaw);
+  EXPECT_TRUE(both.options->disk_root);
+}
+
+TEST(ConfigFile, ATerminalIsForWhoHasOne) {
+  const auto parsed = parse({"exec", "vm", "sh"}, R"({"exec": {"tty": true}})");
+  ASSERT_TRUE(parsed.options) << parsed.text;
+  EXPECT_EQ(parsed.options->terminal, ::isatty(STDIN_FILENO) != 0);
+  EXPECT_TRUE(parse({"exec", "-t", "vm", "sh"}, "{}").options->terminal) << "was asked for";
+}
+
+TEST(ConfigFile, FalseIsAValue) {
+  const char* config = R"({"run": {"tls-verify": false, "rm": false}})";
+  const auto parsed = parse({"run", "i"}, config);
+  ASSERT_TRUE(parsed.options) << parsed.text;
+  EXPECT_FALSE(parsed.options->tls_verify);
+  EXPECT_FALSE(was_given(*parsed.options, "--rm")) << "nobody wants it";
+  EXPECT_TRUE(parse({"run", "--tls-verify", "i"}, config).options->tls_verify);
+}
+
+TEST(ConfigFile, AValueThatAnOptionRefusesIsToldWithItsFile) {
+  expect_refused(R"({"run": {"memory": "4X"}})", "run: memory: ");
+  expect_refused(R"({"run": {"cpus": 0}})", "cpus");
+  expect_refused(R"({"run": {"net": "zz"}})", "zz");
 }
 
 }  // namespace
