@@ -119,7 +119,7 @@ Result<int> carry_out(const Options& options) {
     case Command::kDoctor:
       return doctor(dirs, options);
     case Command::kStart:
-      return start_vm(dirs, options);
+      return start_vms(dirs, options);
     case Command::kStop:
       return stop_vms(dirs, options);
     case Command::kKill:

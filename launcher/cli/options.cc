@@ -16,11 +16,24 @@ namespace layerboot::launcher {
 
 namespace {
 
+/// CLI11 puts an option's names before what we say of it, which may begin with one of them: "-p,--publish:
+/// --publish x: ...".
+std::string_view without_repetition(std::string_view line) {
+  const auto end = line.find(": ");
+  if (end == std::string_view::npos) return line;
+  const std::string_view names = line.substr(0, end);
+  const std::string_view rest = line.substr(end + 2);
+  const std::string_view word = rest.substr(0, rest.find_first_of(" :"));
+  const bool is_named = word.starts_with("--") && (names == word || names.ends_with(str_cat(',', word)));
+  return is_named ? rest : line;
+}
+
 ParsedCommandLine misuse(std::string_view text) {
-  std::string line(text);
+  std::string line(without_repetition(text));
   std::ranges::replace(line, '\n', ' ');
+  const bool says_where = line.contains("see layerboot ");
   return {.options = {},
-          .text = str_cat("layerboot: error: ", line, " (see layerboot --help)\n"),
+          .text = str_cat("layerboot: error: ", line, says_where ? "" : " (see layerboot --help)", "\n"),
           .exit_code = kExitUsage};
 }
 

@@ -83,11 +83,25 @@ CLI::App* CommandSet::add_group(const char* name, const char* help) {
 CLI::App* CommandSet::add_to(CLI::App* group, const char* name, Command command, const char* help,
                              Check check) {
   CLI::App* added = group->add_subcommand(name, help);
-  auto* quiet = added->add_flag("-q,--quiet", quiet_, "only errors and warnings");
+  const bool lists = command == Command::kPs || command == Command::kImages || command == Command::kVolume;
+  auto* quiet = added->add_flag(
+      "-q,--quiet", quiet_,
+      lists ? "only errors and warnings; of a list the names alone" : "only errors and warnings");
   added->add_flag("--debug", debug_, "everything, and a talkative guest")->excludes(quiet);
   entries_.push_back({.app = added, .command = command, .check = std::move(check)});
   return added;
 }
+
+namespace {
+
+/// What -q makes names alone of, as Docker's.
+bool lists_in_columns(const Options& options) {
+  const bool lists = options.command == Command::kPs || options.command == Command::kImages ||
+                     (options.command == Command::kVolume && options.action == "ls");
+  return lists && !options.json && !options.image_tree && options.format.empty();
+}
+
+}  // namespace
 
 Result<void> CommandSet::settle() {
   if (quiet_) options_.log_level = LogLevel::kWarn;
@@ -95,6 +109,7 @@ Result<void> CommandSet::settle() {
   for (const Entry& entry : entries_) {
     if (!entry.app->parsed()) continue;
     options_.command = entry.command;
+    if (quiet_ && lists_in_columns(options_)) options_.names_only = true;
     return entry.check ? entry.check(options_) : Result<void>();
   }
   std::string names;

@@ -22,6 +22,12 @@ Result<void> check_names(Options& options) {
   return {};
 }
 
+Result<void> check_started(Options& options) {
+  LB_TRY(check_names(options));
+  if (!options.attach || options.names.size() == 1) return {};
+  return fail(EINVAL, "start: --attach is for one VM");
+}
+
 Result<void> check_one_name(Options& options) { return check_name(options.name); }
 
 /// One of them says how what is listed is written; another would be dropped.
@@ -127,8 +133,8 @@ void add_ending(CommandSet& commands) {
 void add_vm_commands(CommandSet& commands) {
   Options& options = commands.options();
   auto* start = commands.add("start", Command::kStart,
-                             "start a VM again, as it was run last, in the background", check_one_name);
-  add_name(start, options);
+                             "start VMs again, as they were run last, in the background", check_started);
+  add_names(start, options);
   auto* attach = start->add_flag("-a,--attach", options.attach, "in the foreground, with its console here");
   start
       ->add_flag_callback(

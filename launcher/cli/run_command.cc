@@ -346,8 +346,9 @@ Result<void> serve_image(const StateDirs& dirs, const Options& given) {
   LB_ASSIGN(ChildSpec daemon, vfsd_spec(dirs, chosen, directory, prepared, plan.socket));
   plan.daemons.push_back(std::move(daemon));
   plan.on_ready = [&directory, served]() -> Result<void> {
+    LB_TRY(directory.save_record(served));
     directory.keep();
-    return directory.save_record(served);
+    return {};
   };
   LB_TRY(add_volumes(dirs, chosen, directory, config, plan));
   LB_TRY(InterruptScope::check());

@@ -31,6 +31,7 @@
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/printable.h"
+#include "oci-mount/base/utf8.h"
 
 namespace layerboot::launcher {
 
@@ -59,6 +60,12 @@ Result<VmRecord> record_for(const Options& options, const VmDirectory& directory
     record.quota_bytes = std::max(record.quota_bytes, upper_disk_bytes(directory.paths()));
   }
   record.has_given_password = record.has_password_written() && has_written(directory.paths());
+  // One that is thrown away is not started again.
+  if (!options.remove_at_end) {
+    LB_TRY(check_can_be_kept(options));
+    if (!is_utf8(record.image))
+      return fail(EINVAL, record.image, ": is not UTF-8, and can't be kept for the VM's next start");
+  }
   const UpperKind kept = record.run.upper;
   record.run = options;
   // As it means the same from any working directory.

@@ -19,6 +19,8 @@ Result<int> kill_vms(const StateDirs& dirs, const Options& options);
 Result<int> remove_vms(const StateDirs& dirs, const Options& options);
 Result<int> reset_vms(const StateDirs& dirs, const Options& options);
 
+/// Starts each as start_vm() does; one that is attached to is the only one.
+Result<int> start_vms(const StateDirs& dirs, const Options& options);
 /// Stops each and starts it as `start` does. Of a VM that does not run it is a start.
 Result<int> restart_vms(const StateDirs& dirs, const Options& options);
 /// Prints how each ended, or, of one that does not run, had ended: its exit status.

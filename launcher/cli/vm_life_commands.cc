@@ -122,6 +122,19 @@ Result<int> wait_for(const Awaited& awaited) {
 
 }  // namespace
 
+Result<int> start_vms(const StateDirs& dirs, const Options& options) {
+  if (options.names.size() == 1) {
+    Options one = options;
+    one.name = options.names.front();
+    return start_vm(dirs, one);
+  }
+  int status = 0;
+  for (const std::string& name : options.names) {
+    if (!start_apart(dirs, options, name)) status = 1;
+  }
+  return status;
+}
+
 Result<int> restart_vms(const StateDirs& dirs, const Options& options) {
   int status = 0;
   for (const std::string& name : options.names) {

@@ -238,6 +238,10 @@ Result<void> parse_restart(std::string_view text, RunSettings& settings);
 
 nlohmann::json settings_to_json(const RunSettings& settings);
 
+/// EINVAL names the option that has text which is not UTF-8: settings_to_json() can't keep it, and a VM would
+/// be started again with something else.
+Result<void> check_can_be_kept(const RunSettings& settings);
+
 /// The option of `run` that a member of settings_to_json() is about: "hosts" gives "--add-host".
 [[nodiscard]] std::string option_of_member(std::string_view member);
 

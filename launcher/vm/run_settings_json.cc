@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "launcher/vm/run_settings.h"
+#include "oci-mount/base/utf8.h"
 
 namespace layerboot::launcher {
 
@@ -350,6 +351,20 @@ std::string option_of_member(std::string_view member) {
   std::string option = str_cat("--", member);
   std::ranges::replace(option, '_', '-');
   return option;
+}
+
+Result<void> check_can_be_kept(const RunSettings& settings) {
+  const json said = settings_to_json(settings);
+  for (const auto& [member, value] : said.items()) {
+    const json leaves = value.flatten();
+    for (const auto& [path, leaf] : leaves.items()) {
+      const std::string text = leaf.is_string() ? leaf.get<std::string>() : "";
+      if (!is_utf8(text) || !is_utf8(path))
+        return fail(EINVAL, option_of_member(member), " ", text.empty() ? path : text,
+                    ": is not UTF-8, and can't be kept for the VM's next start: give it another name");
+    }
+  }
+  return {};
 }
 
 std::vector<std::string> settings_beside(const RunSettings& settings,

@@ -17,4 +17,13 @@ std::size_t utf8_character_bytes(std::string_view text) {
   return overlong || surrogate || too_large ? 0 : size;
 }
 
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t size_bytes = utf8_character_bytes(text);
+    if (size_bytes == 0) return false;
+    text.remove_prefix(size_bytes);
+  }
+  return true;
+}
+
 }  // namespace layerboot

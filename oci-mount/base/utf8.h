@@ -10,4 +10,7 @@ namespace layerboot {
 /// 3-7). REQUIRES: `text` is not empty.
 [[nodiscard]] std::size_t utf8_character_bytes(std::string_view text);
 
+/// Whether all of it is.
+[[nodiscard]] bool is_utf8(std::string_view text);
+
 }  // namespace layerboot

@@ -133,5 +133,32 @@ TEST_F(RunningVmTest, NoGuestIsStartedWithoutItsArguments) {
   EXPECT_NE(odd.err.find("--append"), std::string::npos) << odd.err;
 }
 
+TEST_F(RunningVmTest, AListsNamesAloneAreThoseOfQuiet) {
+  ASSERT_EQ(run({"-d", "--name", "c1"}).exit_code, 0);
+  ASSERT_EQ(run({"-d", "--name", "c2"}).exit_code, 0);
+  EXPECT_EQ(layerboot({"ps", "-q"}).out, "c1\nc2\n");
+  ASSERT_EQ(layerboot({"stop", "c1", "c2"}).exit_code, 0);
+  EXPECT_EQ(layerboot({"ps", "-q"}).out, "");
+  EXPECT_EQ(layerboot({"ps", "-aq"}).out, "c1\nc2\n");
+  EXPECT_TRUE(layerboot({"ps", "-aq", "--json"}).out.starts_with('['));
+  ASSERT_EQ(layerboot({"volume", "create", "data"}).exit_code, 0);
+  EXPECT_EQ(layerboot({"volume", "ls", "-q"}).out, "data\n");
+  EXPECT_EQ(layerboot({"images", "-q"}).out, "");
+  const Outcome both = layerboot(with_programs({"start", "c1", "c2"}));
+  EXPECT_EQ(both.out, "c1\nc2\n") << both.err;
+  EXPECT_EQ(layerboot({"ps", "-q"}).out, "c1\nc2\n");
+}
+
+TEST_F(RunningVmTest, WhatNoRecordCanHoldIsRefused) {
+  const fs::path odd = dir_ / "v\xff";
+  fs::create_directories(odd);
+  const Outcome refused = run({"-d", "--name", "c1", "-v", odd.string() + ":/d"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("--volume"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("UTF-8"), std::string::npos) << refused.err;
+  EXPECT_EQ(starts(), 0U);
+  EXPECT_EQ(run({"-d", "--rm", "--name", "c1", "-v", odd.string() + ":/d"}).exit_code, 0);
+}
+
 }  // namespace
 }  // namespace layerboot::test

@@ -226,5 +226,36 @@ TEST(Options, ADiskIsWhatItsNameSays) {
   expect_misuse({"disk", "a", "out.vmdk"}, "qemu-img");
 }
 
+TEST(Options, QuietListsHaveNamesAlone) {
+  EXPECT_TRUE(parse({"ps", "-aq"}).options->names_only);
+  EXPECT_TRUE(parse({"images", "--quiet"}).options->names_only);
+  EXPECT_TRUE(parse({"volume", "ls", "-q"}).options->names_only);
+  EXPECT_FALSE(parse({"volume", "rm", "-q", "data"}).options->names_only);
+  EXPECT_FALSE(parse({"ps", "-q", "--json"}).options->names_only);
+  EXPECT_FALSE(parse({"images", "-q", "--tree"}).options->names_only);
+  EXPECT_FALSE(parse({"ps", "-q", "--format", "{{.Name}}"}).options->names_only);
+}
+
+TEST(Options, SeveralVmsAreStartedButOneIsAttachedTo) {
+  EXPECT_EQ(parse({"start", "a", "b"}).options->names, (std::vector<std::string>{"a", "b"}));
+  EXPECT_TRUE(parse({"start", "-a", "a"}).options->attach);
+  expect_misuse({"start", "-a", "a", "b"}, "one VM");
+  expect_misuse({"start", "a", "n/w"}, "n/w");
+}
+
+TEST(Options, WhatIsWrongIsSaidOnce) {
+  const auto said_once = [](const std::vector<const char*>& arguments, const std::string& text) {
+    const std::string said = parse(arguments).text;
+    EXPECT_TRUE(said.starts_with("layerboot: error: " + text)) << said;
+    const auto first = said.find("see layerboot");
+    EXPECT_NE(first, std::string::npos) << said;
+    EXPECT_EQ(said.find("see layerboot", first + 1), std::string::npos) << said;
+  };
+  said_once({"run", "i", "--restart", "x"}, "--restart x: give ");
+  said_once({"run", "i", "-p", "a"}, "--publish a: ");
+  said_once({"run", "i", "-m", "4X"}, "-m,--memory: '4X'");
+  said_once({"run", "--nonsense", "i"}, "run: unknown option --nonsense: see layerboot run --help");
+}
+
 }  // namespace
 }  // namespace layerboot::launcher

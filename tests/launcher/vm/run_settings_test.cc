@@ -293,5 +293,18 @@ TEST(RunSettings, AMountIsReadOnlyInGosWords) {
   EXPECT_TRUE(settings.volumes.empty());
 }
 
+TEST(RunSettings, TextThatIsNotUtf8CanNotBeKept) {
+  RunSettings settings;
+  settings.volumes = {{.host = "/v\u00e4", .guest = "/d"}};
+  EXPECT_TRUE(check_can_be_kept(settings));
+  settings.volumes.front().host = "/v\xff";
+  const auto refused = check_can_be_kept(settings);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().text.find("--volume"), std::string::npos) << refused.error().text;
+  settings.volumes.clear();
+  settings.kernel = "/k\xff/";
+  EXPECT_FALSE(check_can_be_kept(settings));
+}
+
 }  // namespace
 }  // namespace layerboot::launcher
