@@ -117,6 +117,14 @@ void apply(BootOptions& options, bool& type_given, std::string_view word) {
 
 }  // namespace
 
+NetChoice net_of_card(const BootOptions& options, std::size_t before) {
+  if (before == 0) return options.net;
+  const auto& more = options.more_nets;
+  if (before <= more.size()) return more[before - 1];
+  const NetChoice last = more.empty() ? options.net : more.back();
+  return last == NetChoice::kUp ? last : NetChoice::kLeave;
+}
+
 BootOptions parse_command_line(std::string_view line) {
   BootOptions options;
   bool type_given = false;

@@ -1,6 +1,7 @@
 // The kernel's command line, as far as guest-init heeds it.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -54,12 +55,16 @@ struct BootOptions {
   bool timing = false;                      // layerboot.timing: say on the console how far the boot is
   bool agent = false;                       // layerboot.agent: there is a port for the agent
   RunChoice run = RunChoice::kAuto;         // layerboot.run=auto|init|command
-  NetChoice net = NetChoice::kLeave;        // layerboot.net=user|dhcp|up[,user|dhcp...]
+  NetChoice net = NetChoice::kLeave;        // layerboot.net=user|dhcp|up[,user|dhcp|up...]
   std::vector<NetChoice> more_nets;         // of the further cards
   bool keep_resolver = false;               // layerboot.resolver=image: what DHCP says of it is left
   bool cgroup_v1 = false;                   // layerboot.cgroup=1, for images without an init
   std::vector<Share> shares;                // layerboot.mount=TAG:PATH[:ro], again and again
 };
+
+/// What is wanted of the card that has `before` others before it: an `up` that ends the list is for all
+/// further ones, too.
+[[nodiscard]] NetChoice net_of_card(const BootOptions& options, std::size_t before);
 
 /// Parses `line` (the text of /proc/cmdline). Follows the kernel's next_arg(): blanks separate, double quotes
 /// keep them, and a quote may stand before the name or before the value. Never fails: what it can't use it

@@ -189,7 +189,7 @@ void bring_getty_keeper(const Start& start) {
     make_volume_directories(root.get(), start.workload.volumes);
   }
   const NetworkChoice network = choose_image_network(start);
-  if (network.owner == NetworkOwner::kUs) bring_up_network(options.net, options.more_nets);
+  if (network.owner == NetworkOwner::kUs) bring_up_network(options);
   steps.reached("initrd: init chosen");
   const int old_root = switch_root();
   steps.reached("initrd: root switched");
@@ -198,6 +198,8 @@ void bring_getty_keeper(const Start& start) {
   mount_into_root(options.shares, start.workload.tmpfs);
   if (!options.keep_resolver) use_resolver();
   leave_cards_to(network, start.systemd, start.udev);
+  keep_cards_bare(options, network);
+  if (network.owner != NetworkOwner::kUs) bring_up_bare_cards(options, network.card_names);
   if (start.systemd && !start.udev) put_console_getty(start.workload.autologin);
   fill_gaps(start.workload, {.systemd = start.systemd, .stays = start.kind == GuestKind::kCommand});
   register_interpreters(start.systemd);

@@ -129,21 +129,27 @@ void make_resolver_place() {
 
 }  // namespace
 
-void bring_up_network(NetChoice choice, const std::vector<NetChoice>& more) {
+void bring_up_network(const BootOptions& options) {
   const Fd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!fd) return;  // a kernel without networking
   set_up(fd.get(), "lo");
-  if (choice == NetChoice::kLeave) return;
+  if (options.net == NetChoice::kLeave) return;
   const auto all = network_cards();
-  if (choice == NetChoice::kUp) {
-    for (const auto& device : all) set_up(fd.get(), device);
-    return;
-  }
-  if (all.empty()) return say("no network: the machine has no network device that this kernel drives");
-  for (std::size_t card = 0; card <= more.size() && card < all.size(); ++card) {
-    const NetChoice how = card == 0 ? choice : more[card - 1];
+  if (all.empty() && options.net != NetChoice::kUp)
+    return say("no network: the machine has no network device that this kernel drives");
+  for (std::size_t card = 0; card < all.size(); ++card) {
+    const NetChoice how = net_of_card(options, card);
     if (how == NetChoice::kStatic) use_static(fd.get(), all[card], card);
     if (how == NetChoice::kDhcp) use_dhcp(fd.get(), all[card]);
+    if (how == NetChoice::kUp) set_up(fd.get(), all[card]);
+  }
+}
+
+void bring_up_bare_cards(const BootOptions& options, const std::vector<std::string>& wanted) {
+  const Fd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd) return;
+  for (const std::string& device : bare_cards(options, network_cards(), wanted)) {
+    if (!set_up(fd.get(), device)) say("cannot bring up " + device + because());
   }
 }
 

@@ -53,6 +53,18 @@ std::vector<std::pair<std::string, std::string>> name_cards(const std::vector<st
   return names;
 }
 
+std::vector<std::string> bare_cards(const BootOptions& options, const std::vector<std::string>& present,
+                                    const std::vector<std::string>& wanted) {
+  const auto names = name_cards(present, wanted);
+  std::vector<std::string> bare;
+  for (std::size_t card = 0; card < present.size(); ++card) {
+    const bool renamed = std::ranges::any_of(
+        names, [&](const auto& name) { return name.first == present[card] && name.second != name.first; });
+    if (net_of_card(options, card) == NetChoice::kUp && !renamed) bare.push_back(present[card]);
+  }
+  return bare;
+}
+
 bool rename_card(const std::string& now, const std::string& then) {
   const Fd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   ifreq request{};

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 
 #include "guest-init/console.h"
 #include "guest-init/fd.h"
@@ -22,6 +23,7 @@ constexpr const char* kInterfacesFolder = "etc/network/interfaces.d";
 constexpr std::size_t kMaxFiles = 64;
 constexpr const char* kRuntimeUnits = "/run/systemd/system";
 constexpr const char* kRuntimeLinks = "/run/systemd/network";
+constexpr const char* kManagerSettings = "/run/NetworkManager/conf.d";
 constexpr std::array<const char*, 2> kUnitFolders = {"etc/systemd/system/", "usr/lib/systemd/system/"};
 constexpr std::array<const char*, 4> kWants = {"multi-user.target.wants/", "network-online.target.wants/",
                                                "network.target.wants/", "sysinit.target.wants/"};
@@ -136,6 +138,28 @@ NetworkChoice choose_network(int root, bool systemd, bool udev) {
   const bool networkd =
       is_there(root, "usr/lib/systemd/systemd-networkd") || is_there(root, "lib/systemd/systemd-networkd");
   return {managed && networkd ? NetworkOwner::kNetworkd : NetworkOwner::kUs, {}};
+}
+
+std::string no_auto_default(const std::vector<std::string>& macs) {
+  std::string text = "[main]\nno-auto-default=*";
+  for (const std::string& mac : macs) text += ",except:mac:" + mac;
+  return text + "\n";
+}
+
+void keep_cards_bare(const BootOptions& options, const NetworkChoice& choice) {
+  // As all further ones are.
+  const bool bare = net_of_card(options, SIZE_MAX) == NetChoice::kUp;
+  if (choice.owner != NetworkOwner::kNetworkManager || !bare) return;
+  std::vector<std::string> macs;
+  const auto cards = network_cards();
+  for (std::size_t card = 0; card < cards.size(); ++card) {
+    if (net_of_card(options, card) == NetChoice::kUp) continue;
+    std::string mac = read_text("/sys/class/net/" + cards[card] + "/address");
+    macs.push_back(mac.substr(0, mac.find('\n')));
+  }
+  make_directories(kManagerSettings);
+  if (!write_text(std::string(kManagerSettings) + "/layerboot.conf", no_auto_default(macs)))
+    say("cannot keep NetworkManager from configuring all cards" + because());
 }
 
 void leave_cards_to(const NetworkChoice& choice, bool systemd, bool udev) {

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "guest-init/cmdline.h"
+
 namespace guest_init {
 
 enum class NetworkOwner {
@@ -26,6 +28,14 @@ struct NetworkChoice {
 /// The network cards that interfaces(5) brings up at boot, in order: neither the loopback nor what is made on
 /// top of a card. Pure.
 [[nodiscard]] std::vector<std::string> cards_of_interfaces(std::string_view text);
+
+/// A drop-in for NetworkManager by which it configures no card of its own accord but those with the addresses
+/// `macs`. Profiles count as ever. Pure.
+[[nodiscard]] std::string no_auto_default(const std::vector<std::string>& macs);
+
+/// Keeps NetworkManager, where the cards are its, from configuring those that are only to be up. REQUIRES: /
+/// is the image's root.
+void keep_cards_bare(const BootOptions& options, const NetworkChoice& choice);
 
 /// Keeps systemd's networkd, which the kernel's command line asks for, away from cards that are another
 /// program's; and has the cards named as the image's configuration calls them: by its udev, or where no such

@@ -95,6 +95,12 @@ TEST(Cmdline, TakesTheLaunchersOwnParameters) {
   EXPECT_EQ(cards.net, NetChoice::kDhcp);
   EXPECT_EQ(cards.more_nets,
             (std::vector<NetChoice>{NetChoice::kStatic, NetChoice::kDhcp, NetChoice::kLeave}));
+  EXPECT_EQ(net_of_card(cards, 0), NetChoice::kDhcp);
+  EXPECT_EQ(net_of_card(cards, 2), NetChoice::kDhcp);
+  EXPECT_EQ(net_of_card(cards, 4), NetChoice::kLeave);
+  EXPECT_EQ(net_of_card(parse_command_line("layerboot.net=dhcp"), 1), NetChoice::kLeave);
+  EXPECT_EQ(net_of_card(parse_command_line("layerboot.net=dhcp,up"), 9), NetChoice::kUp);
+  EXPECT_EQ(net_of_card(parse_command_line("layerboot.net=up"), 9), NetChoice::kUp);
   EXPECT_TRUE(options.cgroup_v1);
   ASSERT_EQ(options.shares.size(), 3U);
   EXPECT_EQ(options.shares[0].tag, "vol0");

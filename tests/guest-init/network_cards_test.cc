@@ -22,6 +22,18 @@ TEST(NameCards, OneThatIsThereKeepsItsNameTheOthersGoByOrder) {
   EXPECT_EQ(named({}, {"ens3"}), "");
 }
 
+TEST(BareCards, AreThoseThatAreToBeUpAndKeepTheirNames) {
+  const Cards all = {"eth0", "eth1", "eth2"};
+  EXPECT_EQ(bare_cards(parse_command_line("layerboot.net=up"), all, {}), all);
+  EXPECT_EQ(bare_cards(parse_command_line("layerboot.net=up"), all, {"eth1"}), all)
+      << "its configuration adds to that";
+  EXPECT_EQ(bare_cards(parse_command_line("layerboot.net=up"), all, {"ens3"}), (Cards{"eth1", "eth2"}));
+  EXPECT_EQ(bare_cards(parse_command_line("layerboot.net=dhcp,up"), all, {}), (Cards{"eth1", "eth2"}));
+  EXPECT_EQ(bare_cards(parse_command_line("layerboot.net=dhcp,up,dhcp"), all, {}), Cards{"eth1"});
+  for (const char* line : {"", "layerboot.net=dhcp", "layerboot.net=user,dhcp"})
+    EXPECT_EQ(bare_cards(parse_command_line(line), all, {}), Cards()) << line;
+}
+
 TEST(RenameCard, OneThatIsNotThereIsAnError) { EXPECT_FALSE(rename_card("no-such-card0", "other0")); }
 
 }  // namespace

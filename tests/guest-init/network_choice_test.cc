@@ -73,6 +73,12 @@ TEST_F(ChooseNetwork, NetworkManagerWhereItIsEnabled) {
   EXPECT_EQ(choose(true, false).owner, NetworkOwner::kUs);
 }
 
+TEST(NoAutoDefault, IsForAllButTheCardsThatAreToHaveAnAddress) {
+  EXPECT_EQ(no_auto_default({}), "[main]\nno-auto-default=*\n");
+  EXPECT_EQ(no_auto_default({"0c:00:00:00:00:0a"}),
+            "[main]\nno-auto-default=*,except:mac:0c:00:00:00:00:0a\n");
+}
+
 TEST_F(ChooseNetwork, IfupdownWhereItNamesACard) {
   put("usr/lib/systemd/systemd-networkd");
   enable("networking.service");
