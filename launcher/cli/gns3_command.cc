@@ -124,10 +124,12 @@ Result<fs::path> machine_layer(const Workshop& shop, const Kernel& kernel, const
   config.image = shop.options.image;
   config.disk_root = true;
   config.kernel_release = kernel.release;
-  config.net = appliance.dhcp ? Net::kTap : Net::kNone;
+  config.net = Net::kNone;  // the launcher's own unit is for all cards
+  std::vector<LayerFile> files;
+  if (appliance.dhcp) files.push_back({.path = kGns3NetworkUnitPath, .content = kGns3NetworkUnit});
   LB_ASSIGN(config.workload, image_workload(shop.dirs, shop.options.image));
   const fs::path layer = shop.work / "layer.tar";
-  LB_TRY(write_vm_layer(config, layer));
+  LB_TRY(write_vm_layer(config, layer, files));
   return layer;
 }
 

@@ -61,7 +61,7 @@ void add_export_gns3(CommandSet& commands, CLI::App* group) {
       ->check(CLI::Range(0U, 275U))
       ->capture_default_str();
   exported->add_flag("--gns3-dhcp", gns3.dhcp,
-                     "the first adapter asks for an address; else none is given any");
+                     "the first adapter asks for an address; the others are only up, as else all are");
   add_size(
       exported, "-m,--ram", [&gns3](std::uint64_t size_bytes) { gns3.memory_bytes = size_bytes; },
       "its memory; default: 512M", kMinMemoryBytes);

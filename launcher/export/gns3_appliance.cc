@@ -130,7 +130,8 @@ std::string gns3_command_line(const Gns3Appliance& appliance) {
   std::string line = str_cat("console=ttyS0 rootfstype=ext4 root=LABEL=", kRootDiskLabel,
                              " rw net.ifnames=0 biosdevname=0 no_timer_check quiet loglevel=4");
   if (appliance.modules) line += str_cat(" layerboot.modules=LABEL=", kModulesDiskLabel);
-  line += appliance.dhcp ? " layerboot.net=dhcp systemd.wants=systemd-networkd.service" : " layerboot.net=up";
+  line +=
+      appliance.dhcp ? " layerboot.net=dhcp,up systemd.wants=systemd-networkd.service" : " layerboot.net=up";
   if (!appliance.kernel_append.empty()) line += str_cat(' ', appliance.kernel_append);
   return line;
 }

@@ -40,6 +40,11 @@ struct Gns3Appliance : Gns3Machine {
   std::optional<ApplianceFile> modules;  // a qcow2
 };
 
+/// With `dhcp`, where networkd has the cards: the unit for the first one, and its place in the image. By the
+/// name that net.ifnames=0 leaves it.
+inline constexpr const char* kGns3NetworkUnitPath = "/etc/systemd/network/80-layerboot.network";
+inline constexpr const char* kGns3NetworkUnit = "[Match]\nName=eth0\n\n[Network]\nDHCP=yes\n";
+
 /// The kernel's command line of the appliance, pure.
 [[nodiscard]] std::string gns3_command_line(const Gns3Appliance& appliance);
 

@@ -118,9 +118,11 @@ TEST(Gns3Appliance, DisksAreToldApartByTheirLabels) {
 
 TEST(Gns3Appliance, NothingIsConfiguredUnlessAsked) {
   Gns3Appliance made = appliance();
-  EXPECT_NE(gns3_command_line(made).find("layerboot.net=up"), std::string::npos);
+  EXPECT_NE(gns3_command_line(made).find(" layerboot.net=up"), std::string::npos);
   made.dhcp = true;
-  EXPECT_NE(gns3_command_line(made).find("layerboot.net=dhcp"), std::string::npos);
+  EXPECT_NE(gns3_command_line(made).find(" layerboot.net=dhcp,up "), std::string::npos)
+      << "the first alone, the others up";
+  EXPECT_NE(std::string_view(kGns3NetworkUnit).find("Name=eth0\n"), std::string::npos);
 }
 
 TEST(Gns3Appliance, OddBytesOfAnImagesNameAreNoObstacle) {
