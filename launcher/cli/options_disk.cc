@@ -36,11 +36,16 @@ void add_export_libvirt(CommandSet& commands, CLI::App* group) {
       "has no volumes. Shared sockets are left out: they are the launcher's.");
 }
 
+Result<void> settle_gns3(Options& options) {
+  LB_TRY(check_machine(options.gns3, options.gns3.registry_version));
+  return settle_name(options);
+}
+
 void add_export_gns3(CommandSet& commands, CLI::App* group) {
   Options& options = commands.options();
   Gns3Options& gns3 = options.gns3;
   auto* exported = commands.add_to(group, "gns3", Command::kExportGns3,
-                                   "make an appliance for GNS3 out of an image or a VM", settle_name);
+                                   "make an appliance for GNS3 out of an image or a VM", settle_gns3);
   exported
       ->add_option("IMAGE", options.image,
                    "a name such as debian:12, fetched if need be, or oci:DIR[:TAG]; or a stopped VM, with "
@@ -57,8 +62,9 @@ void add_export_gns3(CommandSet& commands, CLI::App* group) {
       ->check(CLI::IsMember({4, 8}))
       ->type_name("4|8")
       ->capture_default_str();
-  exported->add_option("--adapters", gns3.adapters, "network cards")
-      ->check(CLI::Range(0U, 275U))
+  exported
+      ->add_option("--adapters", gns3.adapters, "network cards: up to 26, with --disk-interface ide up to 90")
+      ->check(CLI::Range(0U, max_adapters("ide")))
       ->capture_default_str();
   exported->add_flag("--gns3-dhcp", gns3.dhcp,
                      "the first adapter asks for an address; the others are only up, as else all are");

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "oci-mount/base/result.h"
 
@@ -44,6 +45,14 @@ struct Gns3Appliance : Gns3Machine {
 /// name that net.ifnames=0 leaves it.
 inline constexpr const char* kGns3NetworkUnitPath = "/etc/systemd/network/80-layerboot.network";
 inline constexpr const char* kGns3NetworkUnit = "[Match]\nName=eth0\n\n[Network]\nDHCP=yes\n";
+
+/// How many adapters a GNS3 server can give a machine with these disks and this one's further device: on its
+/// PC a disk that is not IDE takes a PCI slot, and the server's own count, by which it adds bridges, leaves
+/// out all such.
+[[nodiscard]] unsigned max_adapters(std::string_view disk_interface);
+
+/// EINVAL for more adapters than that, and for what registry version `version` has no word for.
+Result<void> check_machine(const Gns3Machine& machine, unsigned registry_version);
 
 /// The kernel's command line of the appliance, pure.
 [[nodiscard]] std::string gns3_command_line(const Gns3Appliance& appliance);

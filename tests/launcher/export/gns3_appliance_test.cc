@@ -125,6 +125,18 @@ TEST(Gns3Appliance, NothingIsConfiguredUnlessAsked) {
   EXPECT_NE(std::string_view(kGns3NetworkUnit).find("Name=eth0\n"), std::string::npos);
 }
 
+TEST(Gns3Appliance, HasNoMoreAdaptersThanSlots) {
+  Gns3Machine machine;
+  for (const auto& [interface, most] :
+       {std::pair{"virtio", 26U}, {"scsi", 26U}, {"sata", 26U}, {"ide", 90U}}) {
+    machine.disk_interface = interface;
+    machine.adapters = most;
+    EXPECT_TRUE(check_machine(machine, 4)) << interface;
+    machine.adapters = most + 1;
+    EXPECT_FALSE(check_machine(machine, 4)) << interface;
+  }
+}
+
 TEST(Gns3Appliance, OddBytesOfAnImagesNameAreNoObstacle) {
   Gns3Appliance made = appliance();
   made.image = "a\xff\"\n";
