@@ -65,12 +65,18 @@ Result<ApplianceFile> described(const fs::path& file, std::string filename) {
       .filename = std::move(filename), .md5 = line.substr(at, kHexBytes), .size_bytes = size_bytes};
 }
 
-/// A file that all appliances share, made under a name that its bytes have told. One that is there already
-/// need not be what its name says: that is looked at now, and again at the end, when all else is made.
-Result<ApplianceFile> share(Workshop& shop, std::string name) {
-  if (is_there(shop.out / name)) LB_TRY(check_same_file(shop.out / name, shop.work / name));
+enum class Kept {
+  kForAll,   // what all appliances share, whatever becomes of this one
+  kForThis,  // goes again where this appliance does not come about
+};
+
+/// A file made under a name that its bytes have told. One that is there already need not be what its name
+/// says: that is looked at now, and again at the end, when all else is made.
+Result<ApplianceFile> add_file(Workshop& shop, std::string name, Kept kept) {
+  const bool there = is_there(shop.out / name);
+  if (there) LB_TRY(check_same_file(shop.out / name, shop.work / name));
   LB_ASSIGN(ApplianceFile file, described(shop.work / name, name));
-  shop.made.push_back({.name = std::move(name), .shared = true});
+  shop.made.push_back({.name = std::move(name), .shared = there || kept == Kept::kForAll});
   return file;
 }
 
@@ -85,18 +91,18 @@ Result<ApplianceFile> share_bytes(Workshop& shop, std::string_view bytes, std::s
                                   std::string_view after) {
   LB_ASSIGN(std::string name, telling_name(before, as_bytes(bytes), after));
   LB_TRY(write_whole_file(shop.work / name, bytes));
-  return share(shop, std::move(name));
+  return add_file(shop, std::move(name), Kept::kForAll);
 }
 
 /// By the bytes of the file: a qcow2 of the same content need not be the same everywhere.
-Result<ApplianceFile> share_disk(Workshop& shop, const fs::path& raw, std::string_view before) {
-  const fs::path made = shop.work / "modules.qcow2";
+Result<ApplianceFile> add_disk(Workshop& shop, const fs::path& raw, std::string_view before, Kept kept) {
+  const fs::path made = shop.work / "made.qcow2";
   LB_TRY(as_qcow2(raw, made, true));
   LB_ASSIGN(const UniqueFd file, open_path(made, O_RDONLY));
   LB_ASSIGN(const Mapping mapping, Mapping::read_only(file.get()));
   LB_ASSIGN(std::string name, telling_name(before, mapping.bytes(), ".qcow2"));
   LB_TRY(rename_durably(made, shop.work / name));
-  return share(shop, std::move(name));
+  return add_file(shop, std::move(name), kept);
 }
 
 Result<void> add_kernel(Workshop& shop, const Kernel& kernel, Gns3Appliance& appliance) {
@@ -113,7 +119,8 @@ Result<void> add_kernel(Workshop& shop, const Kernel& kernel, Gns3Appliance& app
   if (kernel.modules_tar.empty()) return {};
   LB_ASSIGN(const DiskPlan plan, disk_plan(shop.options, 0));
   LB_ASSIGN(const fs::path raw, modules_disk(shop.dirs, plan.oci_mount, kernel.modules_tar, kernel.release));
-  LB_ASSIGN(appliance.modules, share_disk(shop, raw, str_cat("layerboot-modules-", kernel.release, "-")));
+  LB_ASSIGN(appliance.modules,
+            add_disk(shop, raw, str_cat("layerboot-modules-", kernel.release, "-"), Kept::kForAll));
   return {};
 }
 
@@ -142,10 +149,8 @@ Result<void> add_root(Workshop& shop, const Kernel& kernel, Gns3Appliance& appli
   LB_TRY(make_directories(mounted));
   const fs::path raw = shop.work / "root.raw";
   LB_TRY(build_disk(plan, mounted, raw));
-  const std::string name = appliance.name + ".qcow2";
-  LB_TRY(as_qcow2(raw, shop.work / name, true));
-  LB_ASSIGN(appliance.root, described(shop.work / name, name));
-  shop.made.push_back({.name = name});
+  // Never the name of an older one: nodes that are linked clones of that are lost once it changes.
+  LB_ASSIGN(appliance.root, add_disk(shop, raw, appliance.name + "-", Kept::kForThis));
   return {};
 }
 
@@ -198,11 +203,8 @@ Result<void> export_gns3(const StateDirs& dirs, const Options& given) {
   LB_ASSIGN(const fs::path given_out, absolute_path(options.output));
   const fs::path out = given_out.lexically_normal();
   const fs::path description = out / (options.name + ".gns3a");
-  const fs::path root = out / (options.name + ".qcow2");
-  for (const fs::path& file : {description, root}) {
-    if (is_there(file))
-      return fail(EEXIST, file.string(), " is there already: remove it, or give another --name");
-  }
+  if (is_there(description))
+    return fail(EEXIST, description.string(), " is there already: remove it, or give another --name");
   LB_ASSIGN(const auto vm, vm_of_name(dirs, given.image));
   CommitOptions content;
   if (vm) {

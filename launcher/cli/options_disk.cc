@@ -96,7 +96,8 @@ void add_export_gns3(CommandSet& commands, CLI::App* group) {
   exported->add_option("--oci-mount", options.oci_mount, "the oci-mount to make the disk by")
       ->type_name("FILE");
   exported->footer(
-      "Makes NAME.gns3a and NAME.qcow2, and beside them kernel, initrd and the kernel's modules, which all "
+      "Makes NAME.gns3a and NAME-DIGITS.qcow2, and beside them kernel, initrd and the kernel's modules, "
+      "which all "
       "appliances\n"
       "share. In GNS3: File, Import appliance. Each node takes its name for its host name.");
 }

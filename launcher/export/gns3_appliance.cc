@@ -13,8 +13,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// The same for the same appliance, so that an import of a newer one replaces the older. A UUID of version 8
-/// (RFC 9562).
+/// The same for the same appliance, so that an import of a newer one replaces the older; the nodes that there
+/// are keep their disk, whose name tells its content. A UUID of version 8 (RFC 9562).
 std::string uuid_of(std::string_view text) {
   const auto digest = store::digest_of(store::HashAlgorithm::kSha256, as_bytes(text));
   std::string hex = digest ? digest->hex() : std::string(64, '0');

@@ -30,12 +30,16 @@ class ExportVmTest : public CommitTest {
     all.insert(all.end(), more.begin(), more.end());
     return layerboot(all);
   }
+  /// The name of the appliance's disk.
+  std::string disk_of(const std::string& name) const {
+    const Json made = Json::parse(read_text(dir_ / "out" / (name + ".gns3a")), nullptr, false);
+    return made.is_object() ? made["versions"][0]["images"]["hda_disk_image"].get<std::string>() : "none";
+  }
   /// What debugfs says of the appliance's disk.
   std::string ask(const std::string& name, const std::string& request) const {
     const std::string raw = (dir_ / "root.raw").string();
-    const Outcome converted =
-        run_program({"qemu-img", "convert", "-O", "raw", (dir_ / "out" / (name + ".qcow2")).string(), raw},
-                    dir_ / "cache");
+    const Outcome converted = run_program(
+        {"qemu-img", "convert", "-O", "raw", (dir_ / "out" / disk_of(name)).string(), raw}, dir_ / "cache");
     EXPECT_EQ(converted.exit_code, 0) << converted.err;
     return run_program({"debugfs", "-R", request, raw}, dir_ / "cache").out;
   }
@@ -69,10 +73,23 @@ TEST_F(ExportVmTest, TakesNoFileForSharedByItsName) {
   const Outcome refused = export_gns3({reference_, "--name", "second"});
   EXPECT_NE(refused.exit_code, 0);
   EXPECT_NE(refused.err.find("is not what its name says"), std::string::npos) << refused.err;
-  EXPECT_FALSE(fs::exists(dir_ / "out/second.qcow2"));
+  for (const auto& entry : fs::directory_iterator(dir_ / "out"))
+    EXPECT_FALSE(entry.path().filename().string().starts_with("second")) << entry.path();
   fs::remove(kernel);
   const Outcome made = export_gns3({reference_, "--name", "second"});
   EXPECT_EQ(made.exit_code, 0) << made.err;
+}
+
+TEST_F(ExportVmTest, ANewerOneLeavesTheOldersDiskToItsNodes) {
+  ASSERT_EQ(export_gns3({"web", "--name", "lab"}).exit_code, 0);
+  const std::string older = disk_of("lab");
+  EXPECT_TRUE(older.starts_with("lab-") && older.ends_with(".qcow2")) << older;
+  const std::string bytes = read_text(dir_ / "out" / older);
+  fs::remove(dir_ / "out/lab.gns3a");
+  const Outcome made = export_gns3({reference_, "--name", "lab"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  EXPECT_NE(disk_of("lab"), older);
+  EXPECT_EQ(read_text(dir_ / "out" / older), bytes);
 }
 
 TEST_F(ExportVmTest, AnImageHasNothingOfTheVm) {
