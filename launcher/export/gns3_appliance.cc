@@ -111,6 +111,9 @@ Json version_8(const Gns3Appliance& appliance) {
   machine["platform"] = "x86_64";
   machine["port_name_format"] = "eth{0}";
   machine["linked_clone"] = true;
+  // There is no other word for it: the server looks for this one.
+  if (appliance.kvm == "disable")
+    machine["options"] = str_cat("-machine accel=tcg ", machine["options"].get<std::string>());
   json["settings"] = Json::array({{{"name", kSettings},
                                    {"default", true},
                                    {"template_type", "qemu"},
@@ -135,6 +138,10 @@ Result<void> check_machine(const Gns3Machine& machine, unsigned registry_version
         EINVAL, "--adapters ", machine.adapters, ": GNS3's machine has PCI slots for ", most,
         " beside disks by ", machine.disk_interface,
         most < max_adapters("ide") ? str_cat(" (--disk-interface ide: ", max_adapters("ide"), ')') : "");
+  if (machine.kvm == "require" && registry_version == 8)
+    return fail(EINVAL,
+                "--kvm require: an appliance of registry version 8 can't say that: leave it out, or "
+                "take --version 4");
   return {};
 }
 

@@ -137,6 +137,24 @@ TEST(Gns3Appliance, HasNoMoreAdaptersThanSlots) {
   }
 }
 
+TEST(Gns3Appliance, SaysInEitherVersionWhetherItTakesKvm) {
+  Gns3Appliance made = appliance();
+  const auto options = [&made] {
+    return described(made, 8)["settings"][0]["template_properties"]["options"].get<std::string>();
+  };
+  EXPECT_EQ(options().find("accel="), std::string::npos);
+  made.kvm = "disable";
+  EXPECT_NE(options().find("-machine accel=tcg "), std::string::npos);
+  EXPECT_EQ(described(made, 4)["qemu"]["kvm"], "disable");
+  EXPECT_TRUE(check_machine(made, 8));
+  made.kvm = "require";
+  EXPECT_EQ(described(made, 4)["qemu"]["kvm"], "require");
+  EXPECT_TRUE(check_machine(made, 4));
+  const auto refused = check_machine(made, 8);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().describe().find("--version 4"), std::string::npos);
+}
+
 TEST(Gns3Appliance, OddBytesOfAnImagesNameAreNoObstacle) {
   Gns3Appliance made = appliance();
   made.image = "a\xff\"\n";
