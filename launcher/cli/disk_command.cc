@@ -19,8 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Result<bool> is_directory_image(const StateDirs& dirs, const std::string& reference) {
-  LB_ASSIGN(const store::Image image, store::open_image(reference, dirs));
+Result<bool> is_directory_image(const StateDirs& dirs, const DiskPlan& plan) {
+  LB_ASSIGN(const store::Image image, store::open_image(plan.image, dirs, {.platform = plan.platform}));
   for (const auto& layer : image.layers) {
     if (layer.is_directory) return true;
   }
@@ -69,7 +69,7 @@ Result<void> make_disk(const StateDirs& dirs, const Options& given) {
     return fail(ENOENT, out.parent_path().string(), " is not a directory");
   LB_ASSIGN(options.image, supply_image(dirs, given.image, supply_options(given)));
   LB_ASSIGN(const DiskPlan plan, disk_plan(options, options.disk_bytes));
-  LB_ASSIGN(const bool directory, is_directory_image(dirs, options.image));
+  LB_ASSIGN(const bool directory, is_directory_image(dirs, plan));
   const InterruptScope interrupts;
   LB_ASSIGN(StagingDirectory staging, StagingDirectory::create(out));
   fs::path raw = staging.path() / "disk.raw";

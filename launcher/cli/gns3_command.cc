@@ -12,6 +12,7 @@
 #include "launcher/cli/store_commands.h"
 #include "launcher/cli/written_content.h"
 #include "launcher/export/gns3_appliance.h"
+#include "launcher/host/architecture.h"
 #include "launcher/host/programs.h"
 #include "launcher/host/put_in_place.h"
 #include "launcher/host/run_tool.h"
@@ -26,7 +27,9 @@
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/mapping.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/store/digest.h"
+#include "oci-mount/store/image.h"
 
 namespace layerboot::launcher {
 
@@ -134,7 +137,7 @@ Result<fs::path> machine_layer(const Workshop& shop, const Kernel& kernel, const
   config.net = Net::kNone;  // the launcher's own unit is for all cards
   std::vector<LayerFile> files;
   if (appliance.dhcp) files.push_back({.path = kGns3NetworkUnitPath, .content = kGns3NetworkUnit});
-  LB_ASSIGN(config.workload, image_workload(shop.dirs, shop.options.image));
+  LB_ASSIGN(config.workload, image_workload(shop.dirs, shop.options.image, image_platform(shop.options)));
   const fs::path layer = shop.work / "layer.tar";
   LB_TRY(write_vm_layer(config, layer, files));
   return layer;
@@ -187,6 +190,28 @@ Result<void> add_written(Workshop& shop, CommitOptions content) {
   return {};
 }
 
+Result<void> check_platform(const store::Platform& platform, std::string_view whose) {
+  const auto machine = architecture_for(platform);
+  if (machine && (*machine)->name == "amd64") return {};
+  return fail(ENOTSUP, whose, " is for ", printable(store::platform_text(platform)),
+              ": an appliance is made for x86-64 alone");
+}
+
+/// The image, fetched if need be, and that such a machine runs it: --platform, which others advise, is no
+/// option of ours.
+Result<std::string> image_for_machine(const StateDirs& dirs, const Options& options) {
+  auto reference = supply_image(dirs, options.image, supply_options(options));
+  if (!reference) {
+    if (reference.error().code != ENOTSUP) return reference;
+    return while_doing(reference.error(), "an appliance is made for x86-64 alone");
+  }
+  const auto opened = store::open_image(*reference, dirs);
+  if (opened) return reference;
+  const auto other = store::open_image(*reference, dirs, {.or_other = true});
+  if (other) LB_TRY(check_platform(other->config.platform, str_cat("image ", options.image)));
+  return std::unexpected(opened.error());
+}
+
 Gns3Appliance appliance_for(const Options& options, std::string_view given_image) {
   Gns3Appliance appliance;
   static_cast<Gns3Machine&>(appliance) = options.gns3;
@@ -195,6 +220,24 @@ Gns3Appliance appliance_for(const Options& options, std::string_view given_image
   appliance.version = version_of(given_image);
   return appliance;
 }
+
+/// The directory for the files. What of its path was made here goes again when this does, where nothing is in
+/// it.
+class OutputDirectory {
+ public:
+  explicit OutputDirectory(const fs::path& path) {
+    for (fs::path part = path; !part.empty() && !is_there(part); part = part.parent_path())
+      made_.push_back(part);
+  }
+  OutputDirectory(const OutputDirectory&) = delete;
+  OutputDirectory& operator=(const OutputDirectory&) = delete;
+  ~OutputDirectory() {
+    for (const fs::path& part : made_) ::rmdir(part.c_str());
+  }
+
+ private:
+  std::vector<fs::path> made_;  // the innermost first
+};
 
 }  // namespace
 
@@ -209,15 +252,15 @@ Result<void> export_gns3(const StateDirs& dirs, const Options& given) {
   CommitOptions content;
   if (vm) {
     LB_TRY(written_content(dirs, *vm, content));
-    if (content.platform != store::host_platform())
-      return fail(ENOTSUP, "VM ", given.image, " is for ", store::platform_text(content.platform),
-                  ": an appliance is made for x86-64 alone");
+    LB_TRY(check_platform(content.platform, str_cat("VM ", given.image)));
     options.image = content.image;
+    options.platform = store::platform_text(content.platform);
   } else {
-    LB_ASSIGN(options.image, supply_image(dirs, given.image, supply_options(given)));
+    LB_ASSIGN(options.image, image_for_machine(dirs, given));
   }
   LB_ASSIGN(const Kernel kernel, kernel_for(dirs, options.kernel, options.guest_init));
   const InterruptScope interrupts;
+  const OutputDirectory output(out);
   LB_TRY(make_directories(out));
   LB_ASSIGN(const StagingDirectory staging, StagingDirectory::create(out / "making"));
   Workshop shop{

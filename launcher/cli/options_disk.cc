@@ -137,6 +137,8 @@ void add_disk_commands(CommandSet& commands) {
   disk->add_option("IMAGE", options.image, "a name such as debian:12, fetched if need be, or oci:DIR[:TAG]")
       ->required();
   add_pull_options(disk, options);
+  add_platform_option(disk, options,
+                      "whose programs the image holds, if not this machine's: which of an image for several");
   disk->add_option("OUT", options.output, "the file to make; it must not exist")->required();
   disk->add_option_function<std::string>(
           "--format",

@@ -139,7 +139,7 @@ Result<void> take_platform(const std::string& text, std::string& taken) {
 
 }  // namespace
 
-void add_platform_option(CLI::App* command, Options& options) {
+void add_platform_option(CLI::App* command, Options& options, const char* help) {
   command
       ->add_option_function<std::string>(
           "--platform",
@@ -147,8 +147,7 @@ void add_platform_option(CLI::App* command, Options& options) {
             if (const auto taken = take_platform(text, options.platform); !taken)
               throw CLI::ValidationError("--platform", taken.error().describe());
           },
-          "whose programs the image holds, if not this machine's: which of an image for several is taken, "
-          "and which machine is emulated")
+          help)
       ->type_name("linux/ARCH");
 }
 

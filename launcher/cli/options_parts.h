@@ -48,7 +48,10 @@ class CommandSet {
 /// --kernel and --guest-init.
 void add_kernel_options(CLI::App* command, Options& options);
 /// --platform, of a machine.
-void add_platform_option(CLI::App* command, Options& options);
+void add_platform_option(CLI::App* command, Options& options,
+                         const char* help =
+                             "whose programs the image holds, if not this machine's: which of an "
+                             "image for several is taken, and which machine is emulated");
 /// --vfsd, --guest-init and --qemu.
 void add_program_options(CLI::App* command, Options& options);
 /// --name, --disk and --vfsd.

@@ -1,5 +1,6 @@
 #include "launcher/export/libvirt_domain.h"
 
+#include "launcher/host/architecture.h"
 #include "launcher/qemu/qemu_args.h"
 #include "oci-mount/base/str_cat.h"
 
@@ -113,10 +114,17 @@ std::string qemu_arguments(const VmConfig& config) {
 }
 
 std::string boot(const VmConfig& config, const std::string& command_line) {
-  std::string os = str_cat("  <os>\n    <type arch='x86_64' machine='q35'>hvm</type>\n    ",
-                           element("kernel", config.vmlinuz.string()), "\n");
+  const Architecture& architecture = architecture_of(config);
+  std::string os =
+      str_cat("  <os>\n    <type arch='", architecture.libvirt, "' machine='", architecture.machine,
+              "'>hvm</type>\n    ", element("kernel", config.vmlinuz.string()), "\n");
   if (!config.initrd.empty()) os += str_cat("    ", element("initrd", config.initrd.string()), "\n");
   return str_cat(os, "    ", element("cmdline", command_line), "\n  </os>\n");
+}
+
+std::string features(const VmConfig& config) {
+  const std::string_view wanted = architecture_of(config).libvirt_features;
+  return wanted.empty() ? std::string() : str_cat("  <features>", wanted, "</features>\n");
 }
 
 }  // namespace
@@ -136,8 +144,8 @@ Result<std::string> libvirt_domain_xml(const VmConfig& config, const std::filesy
   if (!config.disk_root)
     xml += "  <memoryBacking>\n    <source type='memfd'/>\n    <access mode='shared'/>\n  </memoryBacking>\n";
   xml += str_cat("  <vcpu>", config.cpus, "</vcpu>\n", boot(config, command_line));
-  xml += str_cat("  <features>\n    <acpi/>\n    <apic/>\n  </features>\n  <cpu mode='",
-                 kvm ? "host-passthrough" : "maximum", "'/>\n  <clock offset='utc'/>\n",
+  xml += str_cat(features(config), "  <cpu mode='", kvm ? "host-passthrough" : "maximum",
+                 "'/>\n  <clock offset='utc'/>\n",
                  "  <on_poweroff>destroy</on_poweroff>\n  <on_reboot>restart</on_reboot>\n",
                  "  <on_crash>destroy</on_crash>\n  <devices>\n", storage(config, virtiofs_socket),
                  interface(config));

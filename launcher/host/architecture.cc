@@ -21,6 +21,8 @@ constexpr std::array kArchitectures = {
                  .machine = "q35",
                  .machine_options = ",hpet=off,vmport=off,smm=off,sata=off,usb=off",
                  .emulated_cpu = "max",
+                 .libvirt = "x86_64",
+                 .libvirt_features = "<acpi/><apic/>",
                  .console = "ttyS0",
                  // TSC calibration against the PIT and the timer check fail, or take long, on a loaded host
                  // without hardware virtualisation. The emulated TSC is the host's.
@@ -43,6 +45,8 @@ constexpr std::array kArchitectures = {
                  .machine_options = ",gic-version=max",
                  // Pointer authentication by the architecture's own cipher is a third of what TCG does.
                  .emulated_cpu = "max,pauth-impdef=on",
+                 .libvirt = "aarch64",
+                 .libvirt_features = {},  // ACPI there needs a firmware
                  .console = "ttyAMA0",
                  .emulated_arguments = {},
                  .old_qemu_arguments = {},
@@ -61,6 +65,8 @@ constexpr std::array kArchitectures = {
                  .machine_options = {},
                  // QEMU 7.2 has no "max" of it.
                  .emulated_cpu = "rv64",
+                 .libvirt = "riscv64",
+                 .libvirt_features = {},
                  .console = "ttyS0",
                  .emulated_arguments = {},
                  .old_qemu_arguments = {},

@@ -25,6 +25,8 @@ struct Architecture {
   std::string_view machine_options;
   std::string_view emulated_cpu;
 
+  std::string_view libvirt;             // in libvirt's words
+  std::string_view libvirt_features;    // what its domain is to have
   std::string_view console;             // the kernel's name for the first serial line
   std::string_view emulated_arguments;  // of the kernel, under TCG
   std::string_view old_qemu_arguments;  // and under TCG of QEMU before 10 (kernel/DESIGN.md)

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <tuple>
 
 #include "oci-mount/base/str_cat.h"
@@ -119,6 +120,24 @@ class DiskTest : public testing::Test {
   }
   TempDir dir_;
 };
+
+TEST_F(DiskTest, OfAnotherMachinesImageByItsPlatform) {
+  ImageBuilder image(dir_ / "arm");
+  image.architecture = "arm64";
+  image.add_plain_layer(TarBuilder().file("name", "arm").finish()).write();
+  const auto words = [this](std::vector<std::string> more) {
+    std::vector<std::string> all = disk_words(dir_ / "arm.raw", std::move(more));
+    std::ranges::replace(all, this->image(), "oci:" + (dir_ / "arm").string());
+    return all;
+  };
+  const Outcome refused = run_program(words({"--size", "64M"}), cache());
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("--platform linux/arm64"), std::string::npos) << refused.err;
+  const Outcome made = run_program(words({"--size", "64M", "--platform", "linux/arm64"}), cache());
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const Outcome name = run_program({"debugfs", "-R", "cat /name", (dir_ / "arm.raw").string()}, cache());
+  EXPECT_EQ(name.out, "arm");
+}
 
 TEST_F(DiskTest, HoldsTheImageAndIsMadeOnce) {
   if (::geteuid() != 0) GTEST_SKIP() << "reading the disk back needs a loop device, so root";

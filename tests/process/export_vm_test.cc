@@ -99,6 +99,52 @@ TEST_F(ExportVmTest, AnImageHasNothingOfTheVm) {
   EXPECT_EQ(ask("plain", "cat /etc/gone"), "gone");
 }
 
+TEST_F(ExportVmTest, IsForWhatRunsOnX86AndNothingElse) {
+  const auto image_for = [this](const std::string& architecture) {
+    ImageBuilder image(dir_ / architecture);
+    image.architecture = architecture;
+    image.add_plain_layer(TarBuilder().file("name", architecture).finish()).write();
+    return "oci:" + image.layout().string() + ":latest";
+  };
+  const std::string arm = image_for("arm64");
+  const Outcome refused = export_gns3({arm, "--name", "arm"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("is for linux/arm64: an appliance is made for x86-64 alone"), std::string::npos)
+      << refused.err;
+  EXPECT_EQ(refused.err.find("--platform"), std::string::npos) << "there is no such option";
+  EXPECT_FALSE(fs::exists(dir_ / "out"));
+  const auto make_vm_for = [this](const std::string& name, const std::string& image,
+                                  const std::string& platform) {
+    make_vm(name);
+    Json kept = Json::parse(read_text(vm(name) / "config.json"), nullptr, false);
+    kept["image"] = image;
+    kept["run"] = {{"platform", platform}};
+    write_text(vm(name) / "config.json", kept.dump());
+    fs::create_directories(dir_ / "mnt");
+    Mounted mounted({"--platform", platform, "--upper", (vm(name) / "disk").string(), image}, dir_ / "cache",
+                    dir_ / "mnt");
+    ASSERT_TRUE(is_mountpoint(dir_ / "mnt")) << mounted.messages();
+    write_text(dir_ / "mnt/written", platform);
+    EXPECT_EQ(mounted.stop(SIGTERM), 0);
+  };
+  make_vm_for("small", image_for("386"), "linux/386");
+  const Outcome made = export_gns3({"small"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  EXPECT_EQ(ask("small", "cat /written"), "linux/386");
+  EXPECT_EQ(ask("small", "cat /name"), "386");
+  make_vm_for("foreign", arm, "linux/arm64");
+  EXPECT_NE(export_gns3({"foreign"}).err.find("VM foreign is for linux/arm64"), std::string::npos);
+}
+
+TEST_F(ExportVmTest, AFailureLeavesNoDirectoryOfItsOwn) {
+  write_text(dir_ / "kernel/vmlinuz", "no kernel");
+  EXPECT_EQ(export_gns3({reference_}).exit_code, 1);
+  EXPECT_FALSE(fs::exists(dir_ / "out"));
+  fs::create_directories(dir_ / "out");
+  EXPECT_EQ(export_gns3({reference_}).exit_code, 1);
+  EXPECT_TRUE(fs::is_empty(dir_ / "out")) << "the person's own stays";
+}
+
 TEST_F(ExportVmTest, ServesAVmAsItIs) {
   // What is kept of a VM is not served's to change, nor what its guest writes by itself.
   constexpr const char* kUntilServed =
