@@ -74,10 +74,10 @@ std::optional<std::string> backports_source(std::string_view index_targets, std:
 }
 
 std::optional<std::string> all_sources(std::string_view index_targets, std::string_view codename,
-                                       std::string_view further, std::string_view keyring) {
-  const auto backports = backports_source(index_targets, codename, keyring);
-  if (!backports) return std::nullopt;
-  std::string lines = *backports;
+                                       std::string_view further, std::string_view keyring, bool backports) {
+  const auto first = backports_source(index_targets, codename, keyring);
+  if (!first) return std::nullopt;
+  std::string lines = backports ? *first : "";
   const auto add = [&lines](const std::string& line) {
     if (lines.find(line) == std::string::npos) lines += line;
   };
@@ -85,10 +85,22 @@ std::optional<std::string> all_sources(std::string_view index_targets, std::stri
     const Target target = next_target(index_targets);
     const bool of_release = target.release == codename || target.release.starts_with(str_cat(codename, '-'));
     if (target.uri.empty() || !of_release) continue;
+    if (!backports && target.release.ends_with("-backports")) continue;
     add(source_line(keyring, target.uri, target.release));
     if (!further.empty() && target.release == codename) add(source_line(keyring, target.uri, further));
   }
   return lines;
+}
+
+std::string private_apt_configuration(std::string_view folder) {
+  std::string text;
+  for (const std::string_view hook :
+       {"APT::Update::Pre-Invoke", "APT::Update::Post-Invoke", "APT::Update::Post-Invoke-Success",
+        "DPkg::Pre-Invoke", "DPkg::Post-Invoke", "DPkg::Pre-Install-Pkgs", "APT::Default-Release"}) {
+    text += str_cat("#clear ", hook, ";\n");
+  }
+  return str_cat(text, "Dir::Etc::Preferences \"", folder, "/preferences\";\nDir::Etc::PreferencesParts \"",
+                 folder, "/preferences.d\";\n");
 }
 
 PackageInfo parse_package(std::string_view apt_cache_show) {

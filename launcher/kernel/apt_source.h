@@ -22,12 +22,17 @@ inline constexpr std::string_view kIndexTargetsFormat =
                                                           std::string_view codename,
                                                           std::string_view keyring);
 
-/// The lines for all that this machine has of Debian `codename`'s main component, with its updates, its
-/// security updates and its backports, and of release `further` from the same place, if it is not empty.
-/// Nothing when the machine has no such source.
+/// The lines for all that this machine has of Debian `codename`'s main component, with its updates and its
+/// security updates, and of release `further` from the same place, if it is not empty. Nothing when the
+/// machine has no such source. `backports`: with its backports, whether the machine has them or not; not
+/// every release has any (testing), nor for ever.
 [[nodiscard]] std::optional<std::string> all_sources(std::string_view index_targets,
                                                      std::string_view codename, std::string_view further,
-                                                     std::string_view keyring);
+                                                     std::string_view keyring, bool backports);
+
+/// apt's configuration by which its answers are by no means this machine's: no hooks of its update, and no
+/// preferences but those in `folder`.
+[[nodiscard]] std::string private_apt_configuration(std::string_view folder);
 
 /// The first stanza of `apt-cache show`: the candidate.
 struct PackageInfo {

@@ -93,17 +93,19 @@ Result<Options> private_options(const fs::path& work, const std::optional<std::s
   if (!sources)
     return fail(ENOENT, "apt has no source of Debian ", own.codename,
                 " (is apt-get update still to be run?)");
-  for (const char* folder : {"apt/sources.list.d", "apt/lists/partial", "apt/cache/archives/partial"}) {
+  for (const char* folder :
+       {"apt/sources.list.d", "apt/preferences.d", "apt/lists/partial", "apt/cache/archives/partial"}) {
     LB_TRY(make_directories(work / folder));
   }
   LB_TRY(write_whole_file(work / "apt/sources.list", *sources));
   LB_TRY(write_whole_file(work / "apt/status", ""));
   const std::string base = (work / "apt").string();
+  LB_TRY(write_whole_file(work / "apt/apt.conf", private_apt_configuration(base)));
   more.insert(more.end(), {str_cat("Dir::Etc::SourceList=", base, "/sources.list"),
                            str_cat("Dir::Etc::SourceParts=", base, "/sources.list.d"),
                            str_cat("Dir::State::Lists=", base, "/lists"),
                            str_cat("Dir::Cache=", base, "/cache"), "Acquire::Languages=none"});
-  Options options;
+  Options options = {"-c", base + "/apt.conf"};
   for (const std::string& setting : more) options.insert(options.end(), {"-o", setting});
   LB_TRY(run_tool(apt("apt-get", options, {"-q", "update", "--error-on=any"})));
   return options;
@@ -132,18 +134,29 @@ Result<Candidate> choose_own_candidate(const fs::path& work, const std::string& 
   return own;
 }
 
+Result<Options> foreign_options(const fs::path& work, const OwnRelease& own, const Architecture& architecture,
+                                bool backports) {
+  const std::string base = (work / "apt").string();
+  return private_options(
+      work, all_sources(own.index_targets, own.codename, architecture.since_suite, kKeyring, backports), own,
+      {str_cat("APT::Architecture=", architecture.debian),
+       str_cat("APT::Architectures=", architecture.debian), str_cat("Dir::State=", base),
+       str_cat("Dir::State::status=", base, "/status")});
+}
+
 /// Nothing of this machine's own apt is of use but where its packages come from.
 Result<Candidate> choose_foreign_candidate(const fs::path& work, const std::string& series,
                                            const Architecture& architecture) {
   LB_ASSIGN(const OwnRelease own, own_release());
-  const std::string base = (work / "apt").string();
   log_info("kernel: reading the package lists of ", architecture.debian);
-  LB_ASSIGN(Options options,
-            private_options(
-                work, all_sources(own.index_targets, own.codename, architecture.since_suite, kKeyring), own,
-                {str_cat("APT::Architecture=", architecture.debian),
-                 str_cat("APT::Architectures=", architecture.debian), str_cat("Dir::State=", base),
-                 str_cat("Dir::State::status=", base, "/status")}));
+  auto with_backports = foreign_options(work, own, architecture, true);
+  if (!with_backports) {
+    if (with_backports.error().code == EINTR) return std::unexpected(with_backports.error());
+    LB_ASSIGN(const Options plain, foreign_options(work, own, architecture, false));
+    log_warn("kernel: nothing from backports (", with_backports.error().describe(), ")");
+    return find_candidate(plain, series, architecture);
+  }
+  Options options = *std::move(with_backports);
   auto candidate = find_candidate(options, series, architecture);
   if (is_wanted(candidate, series)) return candidate;
   options.insert(options.end(), {"-o", str_cat("APT::Default-Release=", own.codename, "-backports")});

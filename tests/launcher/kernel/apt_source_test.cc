@@ -78,14 +78,18 @@ TEST(AptSource, ASeriesIsNoPrefixOfNumbers) {
 }
 
 TEST(AptSource, AnotherArchitecturesPackagesComeFromTheMachinesOwnPlaces) {
-  EXPECT_EQ(all_sources(kTargets, "bookworm", "", "/k"),
+  EXPECT_EQ(all_sources(kTargets, "bookworm", "", "/k", true),
             "deb [signed-by=/k] http://mirror.example/debian/ bookworm-backports main\n"
             "deb [signed-by=/k] http://mirror.example/security/ bookworm-security main\n"
             "deb [signed-by=/k] http://mirror.example/debian/ bookworm-updates main\n"
             "deb [signed-by=/k] http://mirror.example/debian/ bookworm main\n");
-  EXPECT_TRUE(all_sources(kTargets, "bookworm", "trixie", "/k")
+  EXPECT_TRUE(all_sources(kTargets, "bookworm", "trixie", "/k", true)
                   ->ends_with("deb [signed-by=/k] http://mirror.example/debian/ trixie main\n"));
-  EXPECT_EQ(all_sources(kTargets, "trixie", "", "/k"), std::nullopt);
+  EXPECT_EQ(all_sources(kTargets, "trixie", "", "/k", true), std::nullopt);
+  EXPECT_EQ(all_sources(kTargets, "bookworm", "", "/k", false),
+            "deb [signed-by=/k] http://mirror.example/security/ bookworm-security main\n"
+            "deb [signed-by=/k] http://mirror.example/debian/ bookworm-updates main\n"
+            "deb [signed-by=/k] http://mirror.example/debian/ bookworm main\n");
 }
 
 }  // namespace

@@ -5,6 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
+
+#include "launcher/host/architecture.h"
 #include "launcher/host/run_tool.h"
 #include "launcher/kernel/kernel_copy.h"
 #include "launcher/kernel/kernel_store.h"
@@ -34,6 +38,73 @@ TEST_F(KernelProcess, FetchesDebiansKernelOnceAndWhole) {
     ASSERT_NE(line.find(" 0/0 "), std::string::npos) << line;
     ASSERT_NE(line.find(" 1970-01-01 "), std::string::npos) << line;
   }
+}
+
+/// With programs of our own before apt's.
+class FakeApt : public ScratchTest {
+ protected:
+  void SetUp() override {
+    const std::filesystem::path apt_get = "/usr/bin/apt-get";
+    if (!std::filesystem::exists(apt_get)) GTEST_SKIP() << "no apt here";
+    ::setenv("PATH", ((scratch_ / "bin").string() + ":" + path_).c_str(), 1);
+    ::setenv("SCRATCH", scratch_.c_str(), 1);
+  }
+  void TearDown() override {
+    ::setenv("PATH", path_.c_str(), 1);
+    ::unsetenv("APT_CONFIG");
+    ::unsetenv("SCRATCH");
+  }
+  void program(const std::string& name, const std::string& script) const {
+    write(scratch_ / "bin" / name, "#!/bin/sh\n" + script);
+    std::filesystem::permissions(scratch_ / "bin" / name, std::filesystem::perms::owner_all);
+  }
+  Result<void> fetch() const {
+    const InterruptScope interrupts;
+    const auto arm64 = std::ranges::find(architectures(), "arm64", &Architecture::name);
+    std::filesystem::create_directories(scratch_ / "work");
+    return fetch_debian_kernel("", *arm64, scratch_ / "work", scratch_ / "into");
+  }
+
+  const std::string path_ = ::getenv("PATH");
+};
+
+constexpr const char* kOneSource =
+    "[ $1 != indextargets ] || { . /etc/os-release\n"
+    "  echo \"Packages|Debian|Debian|$VERSION_CODENAME|file:$SCRATCH/archive/|main\"; exit 0; }\n";
+
+TEST_F(FakeApt, AReleaseWithoutBackportsHasKernelsForOtherMachines) {
+  if (!is_foreign(**architecture_for({"linux", "arm64", {}}))) GTEST_SKIP() << "arm64 is this machine's own";
+  program("apt-get", std::string(kOneSource) +
+                         "case \" $* \" in\n"
+                         "*' update '*) ! grep -q -e -backports $SCRATCH/work/apt/sources.list || "
+                         "{ echo 'E: no Release file' >&2; exit 100; } ;;\n"
+                         "*' download '*) echo \"$*\" > $SCRATCH/downloaded; exit 100 ;;\nesac\n");
+  program("apt-cache",
+          "for package; do :; done\n"
+          "echo \"Package: $package\"; echo Version: 6.12.1-1; echo Size: 7\n"
+          "echo Depends: linux-image-6.12.1-cloud-arm64\n");
+  EXPECT_FALSE(fetch()) << "nothing is downloaded";
+  const std::string downloaded = read(scratch_ / "downloaded");
+  EXPECT_NE(downloaded.find("linux-image-6.12.1-cloud-arm64"), std::string::npos) << downloaded;
+  EXPECT_EQ(downloaded.find("Default-Release"), std::string::npos) << downloaded;
+}
+
+TEST_F(FakeApt, TheHostsHooksAndPinsAreNotOurs) {
+  write(scratch_ / "conf.d/hook", "APT::Update::Pre-Invoke {\"touch " + (scratch_ / "hook").string() +
+                                      "\";};\nAPT::Update::Post-Invoke {\"touch " +
+                                      (scratch_ / "hook").string() + "\";};\n");
+  write(scratch_ / "apt.conf", "Dir::Etc::Parts \"" + (scratch_ / "conf.d").string() + "\";\n");
+  ::setenv("APT_CONFIG", (scratch_ / "apt.conf").c_str(), 1);
+  program("apt-get", std::string(kOneSource) +
+                         "case \" $* \" in *' update '*) /usr/bin/apt-config \"$1\" \"$2\" dump > "
+                         "$SCRATCH/settings;; esac\n"
+                         "exec /usr/bin/apt-get \"$@\"\n");
+  EXPECT_FALSE(fetch()) << "the archive is empty";
+  EXPECT_FALSE(std::filesystem::exists(scratch_ / "hook")) << "a hook of the host's has run";
+  const std::string settings = read(scratch_ / "settings");
+  EXPECT_NE(settings.find("Dir::Etc::PreferencesParts \"" + (scratch_ / "work/apt").string()),
+            std::string::npos)
+      << settings;
 }
 
 TEST_F(KernelProcess, ATreeWithoutVirtiofsIsRefused) {
