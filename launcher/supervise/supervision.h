@@ -112,6 +112,7 @@ class Supervision {
   void vmm_ended();
   void drain_vmm();
   void finish_vmm_if_drained();
+  [[nodiscard]] bool ended_by_guest() const;
   void stop_daemons();
   void kill_daemons();
   void leave_daemons();
@@ -176,9 +177,10 @@ class Supervision {
   bool greeted_ = false;
   std::optional<ExitStatus> vmm_status_;
   bool guest_shut_down_ = false;
-  bool stop_asked_ = false;  // somebody asked for the end, in whichever way and at whatever moment
-  bool stopping_ = false;    // the guest is asked to power off
-  bool going_down_ = false;  // quit_vmm() or stop_daemons() has begun
+  bool host_shut_down_ = false;  // QEMU was told to end by somebody here
+  bool stop_asked_ = false;      // somebody asked for the end, in whichever way and at whatever moment
+  bool stopping_ = false;        // the guest is asked to power off
+  bool going_down_ = false;      // quit_vmm() or stop_daemons() has begun
   bool finished_ = false;
   int stop_signal_ = 0;        // why: the signal, or SIGTERM for a request, SIGINT for the console's escape
   bool command_lost_ = false;  // the guest reset itself, and its command with it

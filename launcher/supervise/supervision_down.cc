@@ -141,9 +141,17 @@ void Supervision::drain_vmm() {
   finish_vmm_if_drained();
 }
 
+/// Some machines' power-off is QEMU's end without a word of it (riscv64's virt before QEMU 8): then it is the
+/// guest's where its agent has told of its command's end, or was asked to power off. Any other end QEMU tells
+/// of.
+bool Supervision::ended_by_guest() const {
+  const bool meant = main_end_.has_value() || (stopping_ && !plan_.power_button);
+  return guest_shut_down_ || (meant && !host_shut_down_ && vmm_status_ && vmm_status_->clean());
+}
+
 void Supervision::finish_vmm_if_drained() {
   if (!vmm_ || !vmm_status_ || hub_open_ || console_open_ || qmp_open_ || link_open_) return;
-  if (outcome_ && !guest_shut_down_) {
+  if (outcome_ && !ended_by_guest()) {
     outcome_ = fail(EIO, vmm_->process.label(), " was stopped from outside: the guest may have lost data");
   }
   shell_.reset();

@@ -72,6 +72,7 @@ void Supervision::greeted() {
 void Supervision::handle_event(const QmpEvent& event) {
   log_debug("QEMU: ", event.name);
   if (event.name == "SHUTDOWN" && event.guest) guest_is_off();
+  if (event.name == "SHUTDOWN" && !event.guest) host_shut_down_ = true;
   if (event.name != "RESET" || !event.guest) return;
   if (command_lost() || lost_with_volume()) return;
   boot_stopped_.clear();

@@ -10,7 +10,10 @@ cd "$root"
 . scripts/dev.d/common.sh
 
 # A machine of another architecture is emulated by one test, programs of one by another.
-DEV_EXTRA_PACKAGES="clang-19 clang-tidy-19 clang-format-19 g++-aarch64-linux-gnu qemu-system-arm qemu-user-static" ensure_setup
+packages="clang-19 clang-tidy-19 clang-format-19 g++-aarch64-linux-gnu qemu-system-arm qemu-user-static"
+# The tests of a third one are all long.
+[ "${1:-}" != --long ] || packages+=" g++-riscv64-linux-gnu qemu-system-misc opensbi"
+DEV_EXTRA_PACKAGES=$packages ensure_setup
 scripts/dev.d/check_floors.sh
 # The process and VM tests read the default image, which is built once and kept. It is built beside the programs, for
 # it waits for packages half of the time; as a group of its own, so that all of it ends where the building fails.

@@ -4,9 +4,12 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <optional>
 #include <utility>
 
+#include "guest-init/agent_protocol.h"
 #include "oci-mount/base/unique_fd.h"
 #include "tests/launcher/supervise/supervisor_fixture.h"
 
@@ -23,6 +26,37 @@ TEST_F(SupervisorTest, ACommandIsNotRunAgainAfterAReset) {
   ASSERT_TRUE(outcome) << outcome.error().describe();
   EXPECT_EQ(*outcome, kCommandLostStatus);
   EXPECT_TRUE(log().starts_with("started\nqmp_capabilities\nquit\n")) << log();
+}
+
+TEST_F(SupervisorTest, ACommandsStatusCountsWhereThePowerOffIsNotTold) {
+  std::string end;
+  guest_init::append_number(end, 1, guest_init::FrameType::kExit, 7);
+  std::ofstream(scratch_.path() / "end", std::ios::binary) << end;
+  const auto run = [this](const std::string& and_then) {
+    daemon(kDaemonServes);
+    qemu("answer 2; cat end >&6; " + and_then);
+    plan_.guest.emplace();
+    plan_.guest->agent_socket = scratch_.path() / "agent.sock";
+    auto outcome = supervise(plan_);
+    std::filesystem::remove(scratch_.path() / "never");
+    return outcome;
+  };
+  const auto outcome = run("exit 0");
+  ASSERT_TRUE(outcome) << outcome.error().describe();
+  EXPECT_EQ(*outcome, 7);
+  expect_error(run("say '{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": false}}'; exit 0"),
+               "stopped from outside");
+  expect_error(run("exit 1"), "QEMU failed");
+}
+
+TEST_F(SupervisorTest, AStopIsDoneWhereThePowerOffIsNotTold) {
+  daemon(kDaemonServes);
+  plan_.power_button = false;
+  qemu("answer 1; printf 'login: ' >&4; kill -TERM $PPID; head -c 8 <&6 > asked; exit 0");
+  plan_.guest.emplace();
+  plan_.guest->agent_socket = scratch_.path() / "agent.sock";
+  const auto outcome = supervise(plan_);
+  ASSERT_TRUE(outcome) << outcome.error().describe();
 }
 
 TEST_F(SupervisorTest, AStopBeforeTheCommandIsNoSuccess) {
