@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <set>
 
 namespace layerboot::launcher {
@@ -40,7 +41,33 @@ void expect_members(const json& object, const Words& required, const Words& allo
 
 const Words kDisks = {"ide", "scsi", "sd", "mtd", "floppy", "pflash", "virtio", "sata"};
 
+const Words kCategories = {"router", "multilayer_switch", "firewall", "guest"};
+const Words kStates = {"stable", "experimental", "broken"};
+const Words kPlatforms = {"aarch64", "alpha", "arm",     "i386",   "mips",   "mipsel",
+                          "ppc",     "ppc64", "sparc64", "x86_64", "x86_64w"};
+const Words kAdapters = {"e1000",  "e1000-82544gc", "e1000-82545em", "e1000e",         "i82550",
+                         "i82551", "i82557b",       "i82559er",      "ne2k_pci",       "pcnet",
+                         "rocker", "rtl8139",       "virtio",        "virtio-net-pci", "vmxnet3"};
+
+bool fits(const json& text, const char* pattern) {
+  return text.is_string() && std::regex_match(text.get<std::string>(), std::regex(pattern));
+}
+
+void expect_head(const json& whole, unsigned version) {
+  EXPECT_TRUE(
+      fits(whole["appliance_id"], "[a-f0-9]{8}-[a-f0-9]{4}-8[a-f0-9]{3}-[89ab][a-f0-9]{3}-[a-f0-9]{12}"))
+      << whole["appliance_id"];
+  EXPECT_TRUE(kCategories.contains(whole["category"]));
+  EXPECT_TRUE(kStates.contains(whole["status"]));
+  EXPECT_EQ(whole["registry_version"], version);
+  for (const char* uri : {"vendor_url"}) EXPECT_TRUE(fits(whole[uri], "https?://.+")) << uri;
+  EXPECT_TRUE(fits(whole["maintainer_email"], "[^@ ]+@[^@ ]+"));
+}
+
 void expect_machine(const json& machine) {
+  EXPECT_TRUE(kAdapters.contains(machine["adapter_type"]));
+  for (const char* number : {"adapters", "ram", "cpus"})
+    EXPECT_TRUE(machine[number].is_number_unsigned()) << number;
   EXPECT_TRUE(kDisks.contains(machine["hda_disk_interface"]));
   EXPECT_TRUE(kDisks.contains(machine["hdb_disk_interface"]));
   EXPECT_TRUE((Words{"power_off", "shutdown_signal", "save_vm_state"}.contains(machine["on_close"])));
@@ -55,7 +82,8 @@ void expect_files(const json& whole) {
   for (const auto& file : whole["images"]) {
     expect_members(file, {"filename", "version", "md5sum", "filesize"}, {});
     EXPECT_TRUE(listed.insert(file["filename"]).second) << "twice";
-    EXPECT_EQ(file["md5sum"].get<std::string>().size(), 32U);
+    EXPECT_TRUE(fits(file["md5sum"], "[a-f0-9]{32}")) << file["md5sum"];
+    EXPECT_TRUE(file["filesize"].is_number_unsigned());
   }
   Words used;
   for (const auto& version : whole["versions"]) {
@@ -72,11 +100,12 @@ TEST(Gns3Appliance, Version4) {
   const json whole = described(appliance(), 4);
   expect_members(whole, kHead,
                  {"usage", "symbol", "port_name_format", "linked_clone", "qemu", "images", "versions"});
-  EXPECT_EQ(whole["appliance_id"].get<std::string>().size(), 36U);
+  expect_head(whole, 4);
   expect_members(
       whole["qemu"], {"adapter_type", "adapters", "ram", "arch", "console_type", "kvm"},
       {"cpus", "hda_disk_interface", "hdb_disk_interface", "kernel_command_line", "options", "on_close"});
   expect_machine(whole["qemu"]);
+  EXPECT_TRUE(kPlatforms.contains(whole["qemu"]["arch"]));
   EXPECT_TRUE((Words{"require", "allow", "disable"}.contains(whole["qemu"]["kvm"])));
   expect_files(whole);
 }
@@ -84,6 +113,7 @@ TEST(Gns3Appliance, Version4) {
 TEST(Gns3Appliance, Version8) {
   const json whole = described(appliance(), 8);
   expect_members(whole, kHead, {"usage", "symbol", "settings", "images", "versions"});
+  expect_head(whole, 8);
   ASSERT_EQ(whole["settings"].size(), 1U);
   const json& settings = whole["settings"][0];
   expect_members(settings, {"template_type", "template_properties"}, {"name", "default"});
@@ -93,6 +123,7 @@ TEST(Gns3Appliance, Version8) {
       {"adapter_type", "adapters", "ram", "console_type", "cpus", "hda_disk_interface", "hdb_disk_interface",
        "kernel_command_line", "options", "on_close", "port_name_format", "linked_clone"});
   expect_machine(machine);
+  EXPECT_TRUE(kPlatforms.contains(machine["platform"]));
   EXPECT_EQ(whole["versions"][0]["settings"], settings["name"]);
   expect_files(whole);
 }

@@ -24,6 +24,21 @@ TEST(Architectures, EachImageHasOneMachine) {
   }
 }
 
+TEST(Architectures, SmallerOnesRunOnTheBiggerOnesMachine) {
+  for (const auto& [image, machine] : {std::pair{"linux/386", "amd64"},
+                                       {"linux/amd64/v3", "amd64"},
+                                       {"linux/arm", "arm64"},
+                                       {"linux/arm/v6", "arm64"},
+                                       {"linux/armhf", "arm64"},
+                                       {"linux/arm64/v8", "arm64"}}) {
+    const auto platform = store::parse_platform(image);
+    ASSERT_TRUE(platform) << image;
+    const auto found = architecture_for(*platform);
+    ASSERT_TRUE(found) << image;
+    EXPECT_EQ((*found)->name, machine) << image;
+  }
+}
+
 TEST(Architectures, ThisMachineIsNotForeign) {
   EXPECT_EQ(own_architecture().name, store::host_architecture());
   EXPECT_FALSE(is_foreign(own_architecture()));
