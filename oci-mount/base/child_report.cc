@@ -52,6 +52,23 @@ void ChildReports::end(const Result<void>& outcome) const {
   ::_exit(outcome ? 0 : 1);
 }
 
+namespace {
+
+void take_report(std::span<const std::byte> bytes, std::uint64_t total_bytes,
+                 const std::function<void(std::uint64_t)>& on_progress, std::optional<Result<void>>& said) {
+  ByteReader reader{bytes};
+  const auto report = reader.read<Report>();
+  if (!reader.ok()) return;
+  if (report.kind == kProgress) on_progress(std::min(report.value, total_bytes));
+  if (report.kind == kDone) said.emplace();
+  if (report.kind == kFailed) {
+    const bool known = report.value > 0 && report.value <= kMaxErrno;
+    said.emplace(fail(known ? static_cast<int>(report.value) : EIO, printable_lines(as_text(reader.rest()))));
+  }
+}
+
+}  // namespace
+
 Result<std::optional<Result<void>>> hear_reports(const WalledChild& child, std::uint64_t total_bytes,
                                                  const std::function<void(std::uint64_t)>& on_progress,
                                                  const std::function<Result<void>()>& look_up) {
@@ -60,19 +77,11 @@ Result<std::optional<Result<void>>> hear_reports(const WalledChild& child, std::
   for (;;) {
     const ssize_t got = ::recv(child.socket(), room.data(), room.size(), 0);
     const int code = errno;
+    if (got > 0)
+      take_report(std::span<const std::byte>(room).first(static_cast<std::size_t>(got)), total_bytes,
+                  on_progress, said);
     if (look_up) LB_TRY(look_up());
-    if (got < 0 && (code == EINTR || code == EAGAIN)) continue;
-    if (got <= 0) return said;
-    ByteReader reader{std::span<const std::byte>(room).first(static_cast<std::size_t>(got))};
-    const auto report = reader.read<Report>();
-    if (!reader.ok()) continue;
-    if (report.kind == kProgress) on_progress(std::min(report.value, total_bytes));
-    if (report.kind == kDone) said.emplace();
-    if (report.kind == kFailed) {
-      const bool known = report.value > 0 && report.value <= kMaxErrno;
-      said.emplace(
-          fail(known ? static_cast<int>(report.value) : EIO, printable_lines(as_text(reader.rest()))));
-    }
+    if (got == 0 || (got < 0 && code != EINTR && code != EAGAIN)) return said;
   }
 }
 

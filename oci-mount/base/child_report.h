@@ -20,7 +20,7 @@ class ChildReports {
   /// `fd`: the child's end, borrowed.
   explicit constexpr ChildReports(int fd) : fd_(fd) {}
 
-  /// So many bytes of what is read are done.
+  /// So many bytes of what is read are done; 0 where it begins again.
   void progress(std::uint64_t done_bytes) const;
   /// It is done, or has failed. Takes no memory, and any thread may call it.
   void done() const;
@@ -34,8 +34,8 @@ class ChildReports {
 };
 
 /// In the program: what the child says it came to; nothing where it ended without a word. Hears it to its
-/// end. `total_bytes` is the most that `on_progress` is told. `look_up`, if any, is called after each report,
-/// and after a receive timeout of the socket; its error ends the hearing.
+/// end. `total_bytes` is the most that `on_progress` is told. `look_up`, if any, is called behind each
+/// report, and after a receive timeout of the socket; its error ends the hearing.
 Result<std::optional<Result<void>>> hear_reports(const WalledChild& child, std::uint64_t total_bytes,
                                                  const std::function<void(std::uint64_t)>& on_progress,
                                                  const std::function<Result<void>()>& look_up = {});

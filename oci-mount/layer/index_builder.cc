@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/layer/digest_pipe.h"
 #include "oci-mount/layer/entry_table_builder.h"
@@ -92,14 +93,13 @@ struct Manner {
 class IndexBuild {
  public:
   /// `beside` takes the recut file, or windows while they are gathered.
-  IndexBuild(const store::Blob& blob, const ExpectedLayer& expected, store::Hasher blob_hasher,
-             store::Hasher tar_hasher, FileAppender& beside, SideThread& side, const Manner& manner)
+  IndexBuild(BlobPieces& blob, const ExpectedLayer& expected, store::Hasher tar_hasher, FileAppender& beside,
+             SideThread& side, const Manner& manner)
       : blob_(blob),
         expected_(expected),
         beside_(beside),
         recut_(manner.recut ? &beside : nullptr),
         span_target_bytes_(manner.span_target_bytes),
-        blob_hasher_(std::move(blob_hasher)),
         side_(side),
         tar_(pipe_, std::move(tar_hasher), blob.size_bytes()) {}
 
@@ -109,8 +109,9 @@ class IndexBuild {
   IndexBuild& operator=(const IndexBuild&) = delete;
 
   Result<void> run(const std::function<void(std::uint64_t)>& on_progress) {
-    LB_TRY(check_size(blob_, expected_));
-    const auto compression = store::compression_of(blob_);
+    LB_ASSIGN(auto piece, blob_.next());
+    const auto first = piece.first(std::min(piece.size(), store::kMagicBytes));
+    const auto compression = store::compression_of(as_text(first));
     if (!compression) return while_doing(compression.error(), blob_.name());
     compression_ = *compression;
     if (compression_ == store::Compression::kGzip) {
@@ -120,12 +121,13 @@ class IndexBuild {
       LB_ASSIGN(zstd_, ZstdScanner::create(tar_, recut_));
     }
     if (is_stream()) {
-      if (needs_recut()) return {};
+      if (recut_ == nullptr) return {};
       LB_ASSIGN(stream_, StreamScanner::create(compression_, tar_, *recut_));
     }
-    LB_TRY(read_through(on_progress));
+    LB_TRY(read_through(piece, on_progress));
     if (needs_recut()) return {};
-    return judge();
+    if (!decoded_) return expected_.digests ? undecodable() : while_doing(decoded_.error(), blob_.name());
+    return check_diff_id();
   }
 
   /// After run(): what the layer turned out to need.
@@ -168,24 +170,15 @@ class IndexBuild {
     return is_stream() || (zstd_ != nullptr && !decoded_ && decoded_.error().code == EFBIG);
   }
 
-  /// Reads all of the blob, even past an error in what it decodes to: whether the blob is damaged, or was
-  /// made so, only its digest can tell. The error that comes back is one of reading.
-  Result<void> read_through(const std::function<void(std::uint64_t)>& on_progress) {
-    std::uint64_t offset = 0;
-    while (offset < blob_.size_bytes()) {
-      auto buffer = pipe_.acquire();
-      const auto wanted = std::min<std::uint64_t>(DigestPipe::kBufferBytes, blob_.size_bytes() - offset);
-      LB_ASSIGN(const std::size_t got,
-                blob_.read_blocking(offset, {buffer.get(), static_cast<std::size_t>(wanted)}));
-      if (got == 0)
-        return fail(EBADMSG, blob_.name(), " became shorter while it was read; fetch the image again");
-      const std::span<const std::byte> bytes(buffer.get(), got);
-      if (decoded_) decoded_ = decode(bytes);
-      if (needs_recut()) return {};
-      if (!decoded_ && !expected_.digests) return {};
-      pipe_.submit(blob_hasher_, std::move(buffer), got);
-      offset += got;
+  /// Until it is at the end, or can't be decoded. The error that comes back is one of reading.
+  Result<void> read_through(std::span<const std::byte> piece,
+                            const std::function<void(std::uint64_t)>& on_progress) {
+    for (std::uint64_t offset = 0; !piece.empty();) {
+      decoded_ = decode(piece);
+      if (!decoded_) return {};
+      offset += piece.size();
       on_progress(offset);
+      LB_ASSIGN(piece, blob_.next());
     }
     if (decoded_ && gzip_) decoded_ = gzip_->finish();
     if (decoded_ && zstd_) decoded_ = zstd_->finish();
@@ -208,18 +201,10 @@ class IndexBuild {
             expected_.digests->blob.algorithm() != expected_.digests->diff_id.algorithm());
   }
 
-  Result<void> judge() {
-    if (!expected_.digests) {
-      if (!decoded_) return while_doing(decoded_.error(), blob_.name());
-      return {};
-    }
-    const store::Digest found = blob_hasher_.finish();
-    if (found != expected_.digests->blob) {
-      return fail(EBADMSG, blob_.name(), " is damaged: its bytes hash to ", found.text(),
-                  "; fetch the image again");
-    }
-    if (!decoded_) return undecodable();
-    const store::Digest diff_id = is_tar_hashed() ? tar_.hasher().finish() : found;
+  Result<void> check_diff_id() {
+    if (!expected_.digests) return {};
+    // That the blob has this digest, who hands it out finds.
+    const store::Digest diff_id = is_tar_hashed() ? tar_.hasher().finish() : expected_.digests->blob;
     if (diff_id != expected_.digests->diff_id) {
       return wrong_diff_id(blob_.name(), diff_id, expected_.digests->diff_id);
     }
@@ -238,13 +223,12 @@ class IndexBuild {
     return error;
   }
 
-  const store::Blob& blob_;
+  BlobPieces& blob_;
   const ExpectedLayer& expected_;
   store::Compression compression_ = store::Compression::kNone;
   FileAppender& beside_;
   FileAppender* recut_;  // or null
   std::uint64_t span_target_bytes_;
-  store::Hasher blob_hasher_;
   SideThread& side_;
   DigestPipe pipe_{side_};
   TarPass tar_;
@@ -255,18 +239,15 @@ class IndexBuild {
 };
 
 /// One pass. The manner that fits the layer: when it is `manner`, the index is written.
-Result<Manner> try_build(const store::Blob& blob, const ExpectedLayer& expected, FileAppender& index,
+Result<Manner> try_build(BlobPieces& blob, const ExpectedLayer& expected, FileAppender& index,
                          FileAppender& recut, SideThread& side, const Manner& manner,
                          const std::function<void(std::uint64_t)>& on_progress) {
-  const auto blob_algorithm =
-      expected.digests ? expected.digests->blob.algorithm() : store::HashAlgorithm::kSha256;
   const auto diff_algorithm =
       expected.digests ? expected.digests->diff_id.algorithm() : store::HashAlgorithm::kSha256;
-  LB_ASSIGN(auto blob_hasher, store::Hasher::create(blob_algorithm));
   LB_ASSIGN(auto tar_hasher, store::Hasher::create(diff_algorithm));
   LB_TRY(index.restart());
   LB_TRY(recut.restart());
-  IndexBuild build(blob, expected, std::move(blob_hasher), std::move(tar_hasher), recut, side, manner);
+  IndexBuild build(blob, expected, std::move(tar_hasher), recut, side, manner);
   LB_TRY(build.run(on_progress));
   const Manner fitting = build.fitting_manner();
   if (fitting == manner) LB_TRY(build.write(index));
@@ -304,7 +285,7 @@ Result<LayerIndex> IndexFiles::commit(const LayerIdentity& expected) {
   return index;
 }
 
-Result<void> fill_index(const store::Blob& blob, const ExpectedLayer& expected, FileAppender& index,
+Result<void> fill_index(BlobPieces& blob, const ExpectedLayer& expected, FileAppender& index,
                         FileAppender& recut, SideThread& side,
                         const std::function<void(std::uint64_t)>& on_progress) {
   // Ends: a layer is recut once, and the span target only grows, up to the widest.
@@ -312,15 +293,26 @@ Result<void> fill_index(const store::Blob& blob, const ExpectedLayer& expected, 
     LB_ASSIGN(const Manner fitting, try_build(blob, expected, index, recut, side, manner, on_progress));
     if (fitting == manner) return {};
     manner = fitting;
+    LB_TRY(blob.restart());
   }
+}
+
+std::optional<store::Digest> blob_digest(const ExpectedLayer& expected) {
+  if (!expected.digests) return std::nullopt;
+  return expected.digests->blob;
 }
 
 Result<LayerIndex> build_index(const store::Blob& blob, const ExpectedLayer& expected,
                                const std::filesystem::path& path,
                                const std::function<void(std::uint64_t)>& on_progress) {
+  LB_TRY(check_size(blob, expected));
   LB_ASSIGN(IndexFiles files, IndexFiles::create(path));
   SideThread side;
-  LB_TRY(fill_index(blob, expected, files.index(), files.recut(), side, on_progress));
+  LB_ASSIGN(const auto pieces, HashedPieces::create(blob, blob_digest(expected), side));
+  const auto filled = fill_index(*pieces, expected, files.index(), files.recut(), side, on_progress);
+  // First: whether a blob that can't be served is damaged, or was made so, only its digest can tell.
+  LB_TRY(pieces->judge());
+  LB_TRY(filled);
   return files.commit(expected.identity);
 }
 

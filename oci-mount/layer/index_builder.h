@@ -9,6 +9,7 @@
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/result.h"
+#include "oci-mount/layer/blob_pieces.h"
 #include "oci-mount/layer/identity.h"
 #include "oci-mount/layer/layer_index.h"
 #include "oci-mount/layer/side_thread.h"
@@ -60,18 +61,22 @@ class IndexFiles {
   std::string name_;
 };
 
-/// How it is compressed, the blob itself says. Reads the whole blob once (sha256 of its bytes, decoding,
-/// sha256 of the tar, tar entries, checkpoints), a second time where what the layer needs is known at its end
-/// only, and writes the index into `index`; of a layer in large zstd frames, xz or bzip2 also the recut file
-/// into `recut`, where others keep windows meanwhile. Both are empty. `on_progress` gets the blob's bytes
-/// done so far. Errors are one line that names the blob and the remedy: EBADMSG where the blob is not what it
-/// is to be (cut short, changed), the codec's or the tar's own where it is, but can't be served. `side` does
-/// the hashes, and is drained afterwards.
-Result<void> fill_index(const store::Blob& blob, const ExpectedLayer& expected, FileAppender& index,
+/// What the blob is to hash to, if anything.
+std::optional<store::Digest> blob_digest(const ExpectedLayer& expected);
+
+/// How it is compressed, the blob itself says. Reads the whole blob once (decoding, sha256 of the tar, tar
+/// entries, checkpoints), a second time where what the layer needs is known at its end only, and writes the
+/// index into `index`; of a layer in large zstd frames, xz or bzip2 also the recut file into `recut`, where
+/// others keep windows meanwhile. Both are empty. `on_progress` gets the blob's bytes done so far. Errors are
+/// one line that names the blob and the remedy: the codec's or the tar's own, EBADMSG where it unpacks to
+/// another tar. Whether the blob is what it is to be, it takes for granted, also in its errors: whoever hands
+/// it out hashes it, and goes by that first. `side` hashes the tar, and is drained afterwards.
+Result<void> fill_index(BlobPieces& blob, const ExpectedLayer& expected, FileAppender& index,
                         FileAppender& recut, SideThread& side,
                         const std::function<void(std::uint64_t)>& on_progress);
 
 /// fill_index() in this process, and the files at `path` and beside it, whole or not at all. Gives the index.
+/// EBADMSG where the blob is not what it is to be (cut short, changed).
 Result<LayerIndex> build_index(const store::Blob& blob, const ExpectedLayer& expected,
                                const std::filesystem::path& path,
                                const std::function<void(std::uint64_t)>& on_progress);

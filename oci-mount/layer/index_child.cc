@@ -8,6 +8,7 @@
 #include "oci-mount/base/child_entry.h"
 #include "oci-mount/base/child_report.h"
 #include "oci-mount/base/walled_child.h"
+#include "oci-mount/layer/blob_feed.h"
 #include "oci-mount/layer/index_child_main.h"
 #include "oci-mount/layer/index_messages.h"
 #include "oci-mount/layer/limits.h"
@@ -20,7 +21,6 @@ constinit ChildEntry index_children("--index-layer", &index_child_main);
 
 std::string request_for(const store::Blob& blob, const ExpectedLayer& expected) {
   IndexRequest request;
-  request.blob_fd_offset = blob.fd_offset();
   request.blob_size_bytes = blob.size_bytes();
   request.identity = expected.identity.record();
   if (expected.digests) {
@@ -54,19 +54,30 @@ bool has_index_children() { return index_children.is_offered(); }
 Result<LayerIndex> build_index_in_child(const store::Blob& blob, const ExpectedLayer& expected,
                                         const std::filesystem::path& path,
                                         const std::function<void(std::uint64_t)>& on_progress) {
+  LB_TRY(check_size(blob, expected));
   const std::string request = request_for(blob, expected);
   if (request.size() > kMaxIndexMessageBytes) return fail(ENAMETOOLONG, blob.name(), ": too long a name");
   LB_ASSIGN(IndexFiles files, IndexFiles::create(path));
+  LB_ASSIGN(const auto feeder, BlobFeeder::create(blob, blob_digest(expected)));
   LB_ASSIGN(WalledChild child, WalledChild::start({.name = kIndexChildName,
                                                    .argument = index_children.argument(),
                                                    .socket_type = SOCK_SEQPACKET},
-                                                  {blob.fd(), files.index().fd(), files.recut().fd()}));
+                                                  {feeder->fd(), files.index().fd(), files.recut().fd()}));
   // One that has ended already is met below.
   if (::send(child.socket(), request.data(), request.size(), MSG_NOSIGNAL) < 0 && errno != EPIPE)
     return errno_error("a message to the indexer");
-  LB_ASSIGN(const auto said, hear_reports(child, blob.size_bytes(), on_progress));
+  feeder->feed();
+  LB_TRY(feeder->state());
+  const auto on_report = [&](std::uint64_t done) {
+    on_progress(done);
+    feeder->heard(done);
+  };
+  LB_ASSIGN(const auto said,
+            hear_reports(child, blob.size_bytes(), on_report, [&] { return feeder->state(); }));
   const auto end = child.await();
   if (!said) return broken_down(blob.name(), end);
+  // First: of a damaged blob nothing that the child says is of interest.
+  LB_TRY(feeder->judge());
   LB_TRY(*said);
   auto committed = files.commit(expected.identity);
   if (!committed && (committed.error().code == EBADMSG || committed.error().code == ESTALE))

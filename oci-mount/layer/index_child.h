@@ -1,8 +1,8 @@
 // Indexing a layer in a child process, since who parses foreign bytes can be taken over by them.
 //
-// The child (base/walled_child.h) gets the blob's descriptor for reading and two nameless files to fill
+// The child (base/walled_child.h) gets the blob in pieces (blob_feed.h) and two nameless files to fill
 // (index_messages.h), and tells by a socket how far it is. Nothing it says or writes is believed: the program
-// checks the index as if it had found it somewhere, and gives it its name.
+// hashes what it hands out, checks the index as if it had found it somewhere, and gives it its name.
 #pragma once
 
 #include <filesystem>
@@ -20,7 +20,7 @@ std::optional<int> run_as_index_child(int argc, const char* const* argv);
 /// False in a program whose main() does not begin so: a test's, a benchmark's.
 bool has_index_children();
 
-/// build_index() in a child. REQUIRES: has_index_children(), and that `blob` has a descriptor. Errors also
+/// build_index() in a child. REQUIRES: has_index_children(). Errors also
 /// where the child can't be started, is killed, breaks down, or needs more memory or time than it gets
 /// (limits.h); they name the blob. Blocks until the child is gone.
 Result<LayerIndex> build_index_in_child(const store::Blob& blob, const ExpectedLayer& expected,

@@ -12,6 +12,7 @@
 #include "oci-mount/base/child_report.h"
 #include "oci-mount/base/progress.h"
 #include "oci-mount/base/walls.h"
+#include "oci-mount/layer/blob_feed.h"
 #include "oci-mount/layer/index_builder.h"
 #include "oci-mount/layer/index_messages.h"
 #include "oci-mount/layer/limits.h"
@@ -20,8 +21,10 @@ namespace layerboot::layer {
 
 namespace {
 
+constexpr ChildReports kReports(kChildSocketFd);
+
 struct Work {
-  std::shared_ptr<const store::FileBlob> blob;
+  std::unique_ptr<FedPieces> blob;
   ExpectedLayer expected;
 };
 
@@ -35,8 +38,7 @@ Result<Work> receive_work() {
   Work work;
   work.expected.source = as_text(reader.take(request.source_bytes));
   if (!reader.ok()) return fail(EINVAL, "a request cut short");
-  work.blob =
-      store::FileBlob::adopt(UniqueFd(kChildBlobFd), request.blob_fd_offset, request.blob_size_bytes, name);
+  LB_ASSIGN(work.blob, FedPieces::create(kChildFeedFd, name, request.blob_size_bytes, kReports));
   work.expected.identity = LayerIdentity::of_record(request.identity);
   work.expected.compression = static_cast<store::Compression>(request.compression);
   if (request.blob.kind != IdentityKind::kNone) {
@@ -45,8 +47,6 @@ Result<Work> receive_work() {
   }
   return work;
 }
-
-constexpr ChildReports kReports(kChildSocketFd);
 
 /// Of whichever thread.
 void say_out_of_memory_of(const std::string& blob_name) {
@@ -72,7 +72,7 @@ Result<void> index() {
   LB_ASSIGN(const Work work, receive_work());
   say_out_of_memory_of(work.blob->name());
   LB_TRY(warm_up());
-  LB_TRY(leave_host(kChildBlobFd));
+  LB_TRY(leave_host(kChildFeedFd));
   SideThread side;
   LB_TRY(limit_use({.memory_bytes = kMaxIndexingMemoryBytes,
                     .cpu_seconds = kMaxIndexingCpuSeconds,

@@ -11,7 +11,7 @@ namespace layerboot::layer {
 
 /// What the child finds open. Nothing else of the program's is.
 enum IndexChildFd : int {
-  kChildBlobFd = 3,   // for reading
+  kChildFeedFd = 3,   // the blob's pieces (blob_feed.h), for reading
   kChildIndexFd = 4,  // empty
   kChildRecutFd = 5,  // empty
   kChildSocketFd = 6,
@@ -19,7 +19,6 @@ enum IndexChildFd : int {
 
 /// The first and only message to the child; behind it the blob's name, then the layer's source.
 struct IndexRequest {
-  std::uint64_t blob_fd_offset = 0;
   std::uint64_t blob_size_bytes = 0;
   IdentityRecord identity;
   IdentityRecord blob;  // of these two, kind kNone: there are no digests

@@ -32,9 +32,8 @@ Result<LayerIndex> build_and_open(const store::Blob& blob, const ExpectedLayer& 
     if (progress) progress->update(done_bytes);
     if (options.on_progress) options.on_progress(done_bytes);
   };
-  const bool in_child = has_index_children() && blob.fd() >= 0;
-  auto index = in_child ? build_index_in_child(blob, expected, path, on_progress)
-                        : build_index(blob, expected, path, on_progress);
+  auto index = has_index_children() ? build_index_in_child(blob, expected, path, on_progress)
+                                    : build_index(blob, expected, path, on_progress);
   // Here, as the child that indexed it has no standard error.
   if (index && index->recut_size_bytes() != 0) {
     log_info(blob.name(), " can only be decoded from its beginning: it was cut anew, once, into ",

@@ -97,6 +97,12 @@ void Hasher::update(std::span<const std::byte> bytes) {
   ::EVP_DigestUpdate(evp(context_.get()), bytes.data(), bytes.size());
 }
 
+Digest Hasher::so_far() const {
+  Hasher copy(algorithm_, ::EVP_MD_CTX_new());
+  ::EVP_MD_CTX_copy_ex(evp(copy.context_.get()), evp(context_.get()));
+  return copy.finish();
+}
+
 Digest Hasher::finish() {
   std::array<std::byte, EVP_MAX_MD_SIZE> out{};
   ::EVP_DigestFinal_ex(evp(context_.get()), reinterpret_cast<unsigned char*>(out.data()), nullptr);

@@ -51,6 +51,8 @@ class Hasher {
   static Result<Hasher> create(HashAlgorithm algorithm);
 
   void update(std::span<const std::byte> bytes);
+  /// Of what was pushed until now.
+  [[nodiscard]] Digest so_far() const;
   /// Call once, last.
   [[nodiscard]] Digest finish();
 

@@ -81,7 +81,8 @@ TEST_P(IndexingTest, HasNothingOfTheHost) {
     EXPECT_EQ(status["Uid"], "65534\t65534\t65534\t65534");
     EXPECT_EQ(status["Gid"], "65534\t65534\t65534\t65534");
   }
-  expect_nothing_of_the_host(pid_, worker_, dir_ / "slow.tar");
+  // Not the layer: it gets that in pieces.
+  expect_nothing_of_the_host(pid_, worker_, "/memfd:layerboot-blob (deleted)");
 }
 
 TEST_P(IndexingTest, EndsWithTheProgram) {

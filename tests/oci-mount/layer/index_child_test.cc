@@ -5,17 +5,23 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zstd.h>
 
+#include <array>
 #include <csignal>
+#include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 #include <thread>
 
 #include "oci-mount/base/sanitizers.h"
+#include "oci-mount/layer/index_child_main.h"
+#include "oci-mount/layer/index_messages.h"
 #include "oci-mount/layer/layer_index.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/tar_builder.h"
@@ -25,6 +31,48 @@ namespace layerboot::layer {
 namespace {
 
 using test::TarBuilder;
+
+// Which digests a child of ours that lies finds its layer to have; the prefix is of what a child's
+// environment keeps.
+constexpr const char* kLies = "LD_LAYERBOOT_TEST_LIES";
+
+/// Stands for a child that its layer has taken over: it makes the index that it is asked for, of whatever
+/// bytes.
+class Lies {
+ public:
+  explicit Lies(const ExpectedLayer& found) {
+    ::setenv(kLies, str_cat(found.digests->blob.text(), " ", found.digests->diff_id.text()).c_str(), 1);
+  }
+  ~Lies() { ::unsetenv(kLies); }
+  Lies(const Lies&) = delete;
+  Lies& operator=(const Lies&) = delete;
+};
+
+/// The request as it would be of those digests, to the child's own work; what that says, to the program.
+[[noreturn]] void lie(const std::string& lies) {
+  std::array<std::byte, kMaxIndexMessageBytes> room;
+  const ssize_t got = ::recv(kChildSocketFd, room.data(), room.size(), 0);
+  IndexRequest request;
+  if (got < static_cast<ssize_t>(sizeof(request))) ::_exit(1);
+  std::memcpy(&request, room.data(), sizeof(request));
+  const std::size_t space = lies.find(' ');
+  request.blob = identity_record(*store::Digest::parse(lies.substr(0, space)));
+  request.diff_id = identity_record(*store::Digest::parse(lies.substr(space + 1)));
+  std::memcpy(room.data(), &request, sizeof(request));
+  std::array<int, 2> ends{};
+  ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data());
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(ends[1], kChildSocketFd);
+    ::close_range(kChildSocketFd + 1, ~0U, 0);
+    ::_exit(index_child_main());
+  }
+  ::close(ends[1]);
+  ::send(ends[0], room.data(), static_cast<std::size_t>(got), 0);
+  for (ssize_t said = 0; (said = ::recv(ends[0], room.data(), room.size(), 0)) > 0;)
+    ::send(kChildSocketFd, room.data(), static_cast<std::size_t>(said), 0);
+  ::_exit(0);
+}
 
 store::Digest digest(std::string_view bytes) { return *store::Digest::parse(test::sha256_text(bytes)); }
 
@@ -144,6 +192,24 @@ TEST_F(IndexChildTest, SaysWhatIsWrongWithALayer) {
   EXPECT_EQ(built.error().text.find('\x1b'), std::string::npos);
 }
 
+// Else it could put its own entries in the place of another image's, by what they both call their layer.
+TEST_F(IndexChildTest, AChildThatLiesOfItsBlobIsNotBelieved) {
+  const std::string other = TarBuilder().file("bin/su", "x", 04755).finish();
+  for (const auto compression : {store::Compression::kNone, store::Compression::kGzip}) {
+    const bool plain = compression == store::Compression::kNone;
+    const std::string forged = plain ? other : test::gzip(other);
+    auto expected = expect(forged, other, compression);
+    const Lies lies(expected);
+    const auto whole = build(*blob_of(forged), expected);
+    ASSERT_TRUE(whole) << whole.error().text;
+    std::filesystem::remove(by_child_ / "x.lidx");
+    expected = expect("what another image has", plain ? "what another image has" : other, compression);
+    expected.digests->size_bytes = forged.size();
+    expect_failure(build(*blob_of(forged), expected), {"layer X is damaged: its bytes hash to ",
+                                                       digest(forged).text(), "fetch the image again"});
+  }
+}
+
 TEST_F(IndexChildTest, AChildThatIsKilled) {
   expect_failure(build_and_signal(SIGKILL), {"layer slow", "was killed", "short of memory"});
 }
@@ -219,6 +285,9 @@ TEST_F(IndexChildTest, NobodyElseCanStartOne) {
 }  // namespace layerboot::layer
 
 int main(int argc, char** argv) {
+  const char* const lies = ::getenv(layerboot::layer::kLies);
+  if (lies != nullptr && argc == 2 && std::string_view(argv[1]) == "--index-layer")
+    layerboot::layer::lie(lies);
   if (const auto exit_code = layerboot::layer::run_as_index_child(argc, argv)) return *exit_code;
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
