@@ -107,6 +107,29 @@ TEST_F(VfsdMountsTest, ComeAndGoAsOnTheHost) {
   EXPECT_EQ(names(node("early")), Names{"below"});
 }
 
+/// /proc is in it, which the daemon goes through itself until it serves.
+TEST_F(VfsdMountsTest, TheHostsRootCanBeShared) {
+  std::ofstream(host("file")) << "plain";
+  for (const bool read_only : {true, false}) {
+    std::vector<std::string> words{"--socket-path", dir_ / "s",  "--share",  "/",
+                                   "--quiet",       "--sandbox", "namespace"};
+    if (read_only) words.emplace_back("--read-only");
+    vfsd_ = std::make_unique<VfsdProcess>(std::move(words), dir_ / "cache");
+    ASSERT_TRUE(vfsd_->ready()) << vfsd_->messages();
+    boot({.request_queues = 1});
+    std::uint64_t at = 1;
+    for (const auto& part : host().relative_path()) {
+      const auto entry = client_->lookup(at, part.native());
+      ASSERT_TRUE(entry) << part;
+      at = entry->nodeid;
+    }
+    EXPECT_EQ(content(at, "file"), "plain");
+    for (const char* kernels : {"proc", "sys"}) EXPECT_EQ(names(node(kernels)), Names{}) << kernels;
+    guest_.reset();
+    vfsd_.reset();
+  }
+}
+
 /// By these a guest would write this process's memory, and what the host's kernel goes by.
 TEST_F(VfsdMountsTest, TheKernelsOwnFilesAreNotShared) {
   const auto mount_tmpfs_with_proc = [this](const std::string& name) {

@@ -15,6 +15,7 @@
 #include <csignal>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
@@ -120,39 +121,76 @@ Result<UniqueFd> clone_directory(const std::filesystem::path& directory) {
   return own;
 }
 
-/// Puts an empty directory, or file, over what `place` (O_PATH) is open on.
+/// A mount of a directory with nothing in it, which nothing can be made in.
+Result<UniqueFd> empty_mount() {
+  const UniqueFd context(::fsopen("tmpfs", FSOPEN_CLOEXEC));
+  if (!context) return errno_error("fsopen of tmpfs");
+  for (const auto& [key, value] : {std::pair{"mode", "0555"}, {"size", "4k"}, {"nr_inodes", "1"}}) {
+    if (::fsconfig(context.get(), FSCONFIG_SET_STRING, key, value, 0) != 0) return errno_error("tmpfs ", key);
+  }
+  if (::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) return errno_error("a tmpfs");
+  UniqueFd mount(::fsmount(context.get(), FSMOUNT_CLOEXEC, kHeld | MOUNT_ATTR_RDONLY));
+  if (!mount) return errno_error("fsmount of a tmpfs");
+  return mount;
+}
+
+/// Puts an empty directory, or file, over what `place` (O_PATH) is open on. Not by its path: that leads
+/// through /proc, which may be covered by then.
 Result<void> cover_with_nothing(int place) {
   struct stat st{};
   if (::fstat(place, &st) != 0) return errno_error("fstat");
-  const std::string path = descriptor_path(place);
-  const int status = S_ISDIR(st.st_mode) ? ::mount("none", path.c_str(), "tmpfs",
-                                                   MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
-                                                   "mode=0555,size=4k,nr_inodes=1")
-                                         : ::mount("/dev/null", path.c_str(), nullptr, MS_BIND, nullptr);
-  if (status != 0) return errno_error("an empty mount over it");
+  UniqueFd nothing;
+  if (S_ISDIR(st.st_mode)) {
+    LB_ASSIGN(nothing, empty_mount());
+  } else {
+    nothing = UniqueFd(::open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+    if (!nothing) return errno_error("/dev/null");
+  }
+  if (::move_mount(nothing.get(), "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0)
+    return errno_error("an empty mount over it");
   return {};
 }
 
 /// What is mounted below a shared directory is shared with it, but for the kernel's own files (a chroot has
-/// its /proc): by these a guest would write this process's memory and the host's switches.
-Result<void> cover_kernel_file_systems(const std::filesystem::path& directory) {
-  std::error_code error;
-  std::string top = std::filesystem::canonical(directory, error).string();
-  if (error) return fail(error.value(), directory.native());
-  if (top != "/") top += '/';
-  LB_ASSIGN(const auto mounts, own_mounts());
-  for (const MountPoint& mount : mounts) {
-    if (!mount.path.starts_with(top) || !is_kernel_file_system(mount.type)) continue;
-    // Others may be mounted over it, or over what it lies in, which may just have been covered.
-    const UniqueFd place(::open(mount.path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-    if (!place || !is_on_kernel_file_system(place.get())) continue;
-    auto covered = cover_with_nothing(place.get());
-    if (!covered)
-      return fail(covered.error().code, "cannot leave ", mount.path, " (", mount.type,
-                  ") out of what is shared: ", covered.error().describe(), kAdvice);
+/// its /proc): by these a guest would write this process's memory and the host's switches. They are covered
+/// while the directory's mounts are cloned, and no longer: /proc may be one of them, which we need.
+class KernelFileSystemsCovered {
+ public:
+  KernelFileSystemsCovered() = default;
+  KernelFileSystemsCovered(const KernelFileSystemsCovered&) = delete;
+  KernelFileSystemsCovered& operator=(const KernelFileSystemsCovered&) = delete;
+  ~KernelFileSystemsCovered() { [[maybe_unused]] const auto gone = uncover(); }
+
+  Result<void> below(const std::filesystem::path& directory) {
+    std::error_code error;
+    std::string top = std::filesystem::canonical(directory, error).string();
+    if (error) return fail(error.value(), directory.native());
+    if (top != "/") top += '/';
+    LB_ASSIGN(const auto mounts, own_mounts());
+    for (const MountPoint& mount : mounts) {
+      if (!mount.path.starts_with(top) || !is_kernel_file_system(mount.type)) continue;
+      // Others may be mounted over it, or over what it lies in, which may just have been covered.
+      const UniqueFd place(::open(mount.path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+      if (!place || !is_on_kernel_file_system(place.get())) continue;
+      auto covered = cover_with_nothing(place.get());
+      if (!covered)
+        return fail(covered.error().code, "cannot leave ", mount.path, " (", mount.type,
+                    ") out of what is shared: ", covered.error().describe(), kAdvice);
+      covered_.push_back(mount.path);
+    }
+    return {};
   }
-  return {};
-}
+  Result<void> uncover() {
+    for (; !covered_.empty(); covered_.pop_back()) {
+      if (::umount2(covered_.back().c_str(), UMOUNT_NOFOLLOW | MNT_DETACH) != 0)
+        return errno_error("umount of what covered ", covered_.back());
+    }
+    return {};
+  }
+
+ private:
+  std::vector<std::string> covered_;
+};
 
 Result<void> cover(const std::filesystem::path& directory, int mount) {
   if (::move_mount(mount, "", AT_FDCWD, directory.c_str(), MOVE_MOUNT_F_EMPTY_PATH) == 0) return {};
@@ -230,9 +268,12 @@ Result<void> Sandbox::hold_host(const std::filesystem::path& upper,
 Result<std::filesystem::path> Sandbox::hold_share(const std::filesystem::path& share) {
   LB_TRY(open_path(share, O_PATH | O_DIRECTORY));
   if (!has_namespaces_) return share;
-  LB_TRY(cover_kernel_file_systems(share));
+  KernelFileSystemsCovered covered;
+  LB_TRY(covered.below(share));
   share_ = UniqueFd(::open_tree(AT_FDCWD, share.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
   if (!share_) return errno_error("directory ", share.native(), " with its mounts", kAdvice);
+  auto uncovered = covered.uncover();
+  if (!uncovered) return fail(uncovered.error().code, uncovered.error().describe(), kAdvice);
   auto set =
       set_mount_attributes(share_.get(), "", kHeld | (writable_ ? 0 : MOUNT_ATTR_RDONLY), AT_RECURSIVE);
   if (!set) return while_doing(std::move(set).error(), "directory ", share.native());
