@@ -84,7 +84,7 @@ Result<ShareFs::Reached> ShareFs::reach(ShareNode& node, int flags, Want want) {
   LB_ASSIGN(reached.seen, look_at({reached.fd.get(), ""}));
   const Seen& seen = reached.seen;
   if (seen.identity != node.identity) return fail(ESTALE);
-  LB_TRY(keeper_.check(seen.attr, want));
+  LB_TRY(keeper_.check({reached.fd.get(), ""}, seen.attr, want));
   // What was there at the start the sandbox has covered. Once for each object: a network's answers take long.
   if (!node.is_served && seen.identity.mount != root_mount_ && is_on_kernel_file_system(reached.fd.get()))
     return fail(EACCES);
@@ -219,7 +219,7 @@ Result<void> ShareFs::unlink(NodeId parent, std::string_view name) {
   ShareNodePtr directory;
   LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory, Want::kWrite));
   LB_ASSIGN(const Seen seen, look(fd.get(), name));
-  LB_TRY(keeper_.check(seen.attr, Want::kOwn));
+  LB_TRY(keeper_.check({fd.get(), std::string(name).c_str()}, seen.attr, Want::kOwn));
   if (S_ISDIR(seen.identity.type)) return fail(EISDIR);
   const std::string text(name);
   Fd held = hold(seen);
@@ -234,7 +234,7 @@ Result<void> ShareFs::rmdir(NodeId parent, std::string_view name) {
   ShareNodePtr directory;
   LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory, Want::kWrite));
   LB_ASSIGN(const Seen seen, look(fd.get(), name));
-  LB_TRY(keeper_.check(seen.attr, Want::kOwn));
+  LB_TRY(keeper_.check({fd.get(), std::string(name).c_str()}, seen.attr, Want::kOwn));
   LB_TRY(overlay::unlink_at({fd.get(), std::string(name).c_str()}, AT_REMOVEDIR));
   note_change(directory);
   lose_name(seen, directory, name, nullptr);
@@ -267,11 +267,13 @@ Result<void> ShareFs::rename_now(NodeId parent, std::string_view name, NodeId ne
   LB_ASSIGN(const UniqueFd from_fd, open_directory(parent, from, Want::kWrite));
   LB_ASSIGN(const UniqueFd to_fd, open_directory(new_parent, to, Want::kWrite));
   LB_ASSIGN(const Seen moved, look(from_fd.get(), name));
-  LB_TRY(keeper_.check(moved.attr, Want::kOwn));
+  const std::string old_text(name);
+  const std::string new_text(new_name);
+  LB_TRY(keeper_.check({from_fd.get(), old_text.c_str()}, moved.attr, Want::kOwn));
   LB_TRY(check_name(new_name));
   const auto there = look(to_fd.get(), new_name);
   if (!there && there.error().code != ENOENT) return std::unexpected(there.error());
-  if (there) LB_TRY(keeper_.check(there->attr, Want::kOwn));
+  if (there) LB_TRY(keeper_.check({to_fd.get(), new_text.c_str()}, there->attr, Want::kOwn));
   // Two names of one file: rename(2) does nothing, successfully.
   const bool same_file = there && there->identity == moved.identity;
   Fd held = there ? hold(*there) : nullptr;
@@ -279,8 +281,6 @@ Result<void> ShareFs::rename_now(NodeId parent, std::string_view name, NodeId ne
   const std::string_view others_name = is_exchange ? name : std::string_view();
   if (!same_file && !nodes_.has_room(growth_by_rename(moved, to, new_name, there, others_name)))
     return fail(ENOMEM);
-  const std::string old_text(name);
-  const std::string new_text(new_name);
   LB_TRY(overlay::rename_at({from_fd.get(), old_text.c_str()}, {to_fd.get(), new_text.c_str()}, flags));
   if (same_file) return {};
   note_change(from);
@@ -327,7 +327,7 @@ Result<void> ShareFs::readdir(NodeId id, std::uint64_t cookie, bool with_nodes, 
   LB_ASSIGN(const Reached reached, reach(*directory, O_RDONLY | O_DIRECTORY, Want::kRead));
   const UniqueFd& fd = reached.fd;
   // Its names may be read and not looked up.
-  with_nodes = with_nodes && keeper_.check(reached.seen.attr, Want::kSearch).has_value();
+  with_nodes = with_nodes && keeper_.check({fd.get(), ""}, reached.seen.attr, Want::kSearch).has_value();
   if (cookie > INT64_MAX) return fail(EINVAL);
   if (cookie != 0 && ::lseek(fd.get(), static_cast<off_t>(cookie), SEEK_SET) < 0) return fail(errno);
   alignas(dirent64) std::array<char, std::size_t{32} << 10> page;

@@ -7,6 +7,7 @@
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/mode_bits.h"
+#include "oci-mount/overlay/acl.h"
 
 namespace layerboot::vfs {
 
@@ -43,6 +44,13 @@ Result<void> drop_record(int fd) {
   return gone;
 }
 
+/// Then the mode's bits of the group are what any entry gives at most, and the group's own may be none. Where
+/// the host does not tell, there may be one.
+bool has_access_acl(overlay::Place place) {
+  const auto acl = overlay::get_xattr_at(place, overlay::kAccessAclXattr);
+  return acl ? acl->has_value() : acl.error().code != EOPNOTSUPP;
+}
+
 Result<void> set_mode(int fd, std::uint32_t mode) {
   if (::fchmodat(AT_FDCWD, descriptor_path(fd).c_str(), mode, 0) != 0) return fail(errno);
   return {};
@@ -50,16 +58,19 @@ Result<void> set_mode(int fd, std::uint32_t mode) {
 
 }  // namespace
 
-Result<void> Keeper::check(const Attr& host, Want want) const {
+Result<void> Keeper::check(overlay::Place place, const Attr& host, Want want) const {
   if (!is_root_ || want == Want::kSee) return {};
+  const bool knows_user = ids_.users.knows_host(host.uid);
   const bool knows_group = ids_.groups.knows_host(host.gid);
-  if (knows_group && ids_.users.knows_host(host.uid)) return {};
+  if (knows_user && knows_group) return {};
   if (want == Want::kOwn) return fail(EPERM);
   if (want == Want::kWrite) return fail(EACCES);
-  std::uint32_t bits = want == Want::kRead ? S_IROTH : S_IXOTH;
-  if (knows_group) bits |= want == Want::kRead ? S_IRGRP : S_IXGRP;
-  if ((host.mode & bits) == 0) return fail(EACCES);
-  return {};
+  const bool reads = want == Want::kRead;
+  const auto may = [&host](std::uint32_t bit) { return (host.mode & bit) != 0; };
+  if (may(reads ? S_IROTH : S_IXOTH)) return {};
+  if (knows_user && may(reads ? S_IRUSR : S_IXUSR)) return {};
+  if (knows_group && may(reads ? S_IRGRP : S_IXGRP) && !has_access_acl(place)) return {};
+  return fail(EACCES);
 }
 
 Result<void> Keeper::show(overlay::Place place, Attr& attr) const {

@@ -43,12 +43,13 @@ class Keeper {
   [[nodiscard]] bool is_root() const { return is_root_; }
   [[nodiscard]] const IdMap& ids() const { return ids_; }
 
-  /// Whether a guest may have that of an object whose attributes are these on the host. Where owner or group
-  /// is nobody in the guest, no right of the guest's root holds: it reads and searches what the mode lets
-  /// everybody, or a group that the guest has, and changes nothing, as Linux has it for mapped mounts
-  /// (fs/namei.c: inode_permission(), HAS_UNMAPPED_ID; capable_wrt_inode_uidgid()). EACCES; EPERM for kOwn.
-  /// An ordinary user's daemon has no rights that would have to be held back.
-  [[nodiscard]] Result<void> check(const Attr& host, Want want) const;
+  /// Whether a guest may have that of the object at `place`, whose attributes are these on the host. Where
+  /// owner or group is nobody in the guest, no right of the guest's root holds: it reads and searches what
+  /// the mode lets everybody, an owner whom the guest has, or a group that it has and that no ACL speaks of,
+  /// and changes nothing, as Linux has it for mapped mounts (fs/namei.c: inode_permission(), HAS_UNMAPPED_ID;
+  /// capable_wrt_inode_uidgid()). Which of its users that is, the guest's kernel judges. EACCES; EPERM for
+  /// kOwn. An ordinary user's daemon has no rights that would have to be held back.
+  [[nodiscard]] Result<void> check(overlay::Place place, const Attr& host, Want want) const;
 
   /// Makes of `attr`, the host's word for what is at `place`, what the guest is to see.
   Result<void> show(overlay::Place place, Attr& attr) const;

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "tests/oci-mount/vfs/share_fixture.h"
+#include "tests/support/acl_text.h"
 
 namespace layerboot::test {
 namespace {
@@ -274,6 +275,55 @@ TEST_F(ShareCallerTest, WhomTheMapDoesNotKnowKeepsWhatIsHis) {
   EXPECT_EQ(drive().link("mine", "entered/mine"), EACCES);
   EXPECT_EQ(drive().unlink("entered/file"), EACCES);
   EXPECT_EQ(drive().read("mine"), "m");
+}
+
+/// Where an ACL is, the mode's bits of the group are its mask.
+TEST_F(ShareCallerTest, AnAclGivesAGroupNoRightsByItsMask) {
+  if (::geteuid() != 0) GTEST_SKIP() << "a map of ids is root's";
+  options_.ids = *parse_id_map("1000:1000");
+  ASSERT_EQ(::chown(host().c_str(), 1000, 1000), 0);
+  for (const char* name : {"plain", "secret"}) put(host(name), name);
+  fs::create_directory(host("closed"));
+  put(host("closed/file"), "below");
+  for (const char* name : {"plain", "secret", "closed"}) {
+    ASSERT_EQ(::chown(host(name).c_str(), 0, 1000), 0);
+    ASSERT_EQ(::chmod(host(name).c_str(), S_ISDIR(stat_of(host(name)).st_mode) ? 0750 : 0640), 0);
+  }
+  // user::rwx, user:1234:r-x, group::---, mask::r-x, other::---
+  const std::string acl =
+      acl_text({{0x01, 7, ~0U}, {0x02, 5, 1234}, {0x04, 0, ~0U}, {0x10, 5, ~0U}, {0x20, 0, ~0U}});
+  for (const char* name : {"secret", "closed"}) {
+    if (::setxattr(host(name).c_str(), "system.posix_acl_access", acl.data(), acl.size(), 0) != 0)
+      GTEST_SKIP() << "this host keeps no ACLs";
+    ASSERT_EQ(stat_of(host(name)).st_mode & 0777, 0750U);
+  }
+  restart();
+  EXPECT_EQ(drive().read("plain"), "plain");
+  EXPECT_EQ(drive().read("secret"), "error: Permission denied");
+  const auto closed = drive().acquire("closed");
+  EXPECT_EQ(share_->lookup(closed, "file").error().code, EACCES);
+  EXPECT_EQ(share_->readdir(closed, 0, true, [](auto&&...) { return true; }).error().code, EACCES);
+  drive().release(closed);
+}
+
+TEST_F(ShareCallerTest, AnOwnerWhomTheMapKnowsReadsWhatIsHisInAnotherGroup) {
+  if (::geteuid() != 0) GTEST_SKIP() << "a map of ids is root's";
+  options_.ids = *parse_id_map("1000:1000");
+  ASSERT_EQ(::chown(host().c_str(), 1000, 1000), 0);
+  fs::create_directory(host("d"));
+  put(host("d/file"), "his");
+  for (const char* name : {"d/file", "d"}) {
+    ASSERT_EQ(::chown(host(name).c_str(), 1000, 0), 0);
+    ASSERT_EQ(::chmod(host(name).c_str(), std::string_view(name) == "d" ? 0750 : 0640), 0);
+  }
+  restart();
+  EXPECT_EQ(drive().read("d/file"), "his");
+  const auto file = drive().acquire("d/file");
+  EXPECT_EQ(share_->open_file(file, O_WRONLY).error().code, EACCES) << "as Linux has it";
+  drive().release(file);
+  EXPECT_EQ(drive().create("d/new", "n"), EACCES);
+  ASSERT_EQ(::chmod(host("d/file").c_str(), 0240), 0);
+  EXPECT_EQ(drive().read("d/file"), "error: Permission denied") << "not what the group may";
 }
 
 }  // namespace
