@@ -25,12 +25,14 @@ Result<void> write(const std::filesystem::path& path, const LayerIdentity& ident
   return file.commit();
 }
 
-/// The mounts last as long as the descriptor.
+/// The mounts last as long as the descriptor, and are those that are there now: what the host mounts later
+/// would have none of the attributes.
 Result<UniqueFd> clone_mounts(const std::filesystem::path& directory) {
   UniqueFd tree(::open_tree(AT_FDCWD, directory.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
   if (!tree) return errno_error("mounts of directory ", directory.string());
   mount_attr change{};
   change.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  change.propagation = MS_PRIVATE;
   if (::mount_setattr(tree.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &change, sizeof(change)) != 0)
     return errno_error("attributes of the mounts of directory ", directory.string());
   return tree;

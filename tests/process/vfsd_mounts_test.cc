@@ -107,6 +107,20 @@ TEST_F(VfsdMountsTest, ComeAndGoAsOnTheHost) {
   EXPECT_EQ(names(node("early")), Names{"below"});
 }
 
+/// They would be there without any of its attributes, for writing above all.
+TEST_F(VfsdMountsTest, OfAReadOnlyShareAreThoseOfItsStart) {
+  cover(host("early"));
+  fs::create_directory(host("late"));
+  std::ofstream(host("late/below")) << "hidden";
+  serve({"--sandbox", "namespace", "--read-only"});
+  cover(host("late"));
+  EXPECT_EQ(names(node("late")), Names{"below"});
+  std::ifstream mounts(proc("mountinfo"));
+  for (std::string line; std::getline(mounts, line);)
+    EXPECT_NE(line.find(" ro,nosuid,nodev,noexec"), std::string::npos) << line;
+  EXPECT_EQ(content(node("early"), "top"), "seen");
+}
+
 /// /proc is in it, which the daemon goes through itself until it serves.
 TEST_F(VfsdMountsTest, TheHostsRootCanBeShared) {
   std::ofstream(host("file")) << "plain";
@@ -222,6 +236,8 @@ TEST_F(VfsdMountsTest, AReadOnlyShareIsMountedSo) {
 
 TEST_F(VfsdMountsTest, ADirectoryAsAnImageHasThemToo) {
   cover(host("sub"));
+  fs::create_directory(host("late"));
+  std::ofstream(host("late/below")) << "found";
   fs::create_directory(host("proc"));
   ASSERT_EQ(::mount("/proc", host("proc").c_str(), nullptr, MS_BIND | MS_REC, nullptr), 0);
   mounted_.push_back(host("proc"));
@@ -237,8 +253,13 @@ TEST_F(VfsdMountsTest, ADirectoryAsAnImageHasThemToo) {
     EXPECT_EQ(names(node("sub")), Names{"top"});
     EXPECT_EQ(content(node("sub"), "top"), "seen");
     EXPECT_EQ(names(node("proc")), Names{}) << "the kernel's own files are no part of an image";
+    ASSERT_EQ(::mount("none", host("late").c_str(), "tmpfs", 0, "size=1m"), 0);
+    mounted_.push_back(host("late"));
+    EXPECT_EQ(content(node("late"), "below"), "found") << "what comes later is none of it";
     guest_.reset();
     vfsd_.reset();
+    ASSERT_EQ(::umount(host("late").c_str()), 0);
+    mounted_.pop_back();
   }
 }
 

@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -50,14 +51,24 @@ Result<void> map_own_ids(uid_t uid, gid_t gid) {
 }
 
 /// `which`: AT_RECURSIVE for what is mounted below, too.
-Result<void> set_mount_attributes(int dir_fd, const char* path, std::uint64_t attributes,
-                                  unsigned which = 0) {
-  mount_attr change{};
-  change.attr_set = attributes;
+Result<void> change_mounts(int dir_fd, const char* path, mount_attr change, unsigned which = 0) {
   if (::mount_setattr(dir_fd, path, AT_EMPTY_PATH | which, &change, sizeof(change)) != 0) {
     return errno_error("attributes of mount ", path);
   }
   return {};
+}
+Result<void> set_mount_attributes(int dir_fd, const char* path, std::uint64_t attributes,
+                                  unsigned which = 0) {
+  mount_attr change{};
+  change.attr_set = attributes;
+  return change_mounts(dir_fd, path, change, which);
+}
+/// What the host mounts there later does not come here, as it would without any of the attributes.
+Result<void> set_and_keep_apart(int dir_fd, std::uint64_t attributes, unsigned which = 0) {
+  mount_attr change{};
+  change.attr_set = attributes;
+  change.propagation = MS_PRIVATE;
+  return change_mounts(dir_fd, "", change, which);
 }
 
 /// A clone of a directory's mounts leaves those out that are unbindable, and would show what they cover.
@@ -112,11 +123,11 @@ void keep_rights_as_others() {
   log_warn("no CAP_SETPCAP: what the guest's users make is subject to their rights on this host alone");
 }
 
-/// A clone of the mount that `directory` is on: only what is below it, and inert.
+/// A clone of the mount that `directory` is on: only what is below it, inert and apart.
 Result<UniqueFd> clone_directory(const std::filesystem::path& directory) {
   UniqueFd own(::open_tree(AT_FDCWD, directory.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
   if (!own) return errno_error("directory ", directory.native(), " as a mount of its own", kAdvice);
-  auto set = set_mount_attributes(own.get(), "", kHeld);
+  auto set = set_and_keep_apart(own.get(), kHeld);
   if (!set) return while_doing(std::move(set).error(), "directory ", directory.native());
   return own;
 }
@@ -248,10 +259,9 @@ Result<void> Sandbox::enter_namespaces() {
 Result<void> Sandbox::hold_host(const std::filesystem::path& upper,
                                 const std::vector<std::filesystem::path>& caches) {
   if (!has_namespaces_) return {};
-  UniqueFd written;
   if (!upper.empty()) {
     LB_TRY(make_directories(upper, 0700));
-    LB_ASSIGN(written, clone_directory(upper));
+    LB_ASSIGN(upper_, clone_directory(upper));
   }
   for (const auto& cache : caches) {
     LB_TRY(make_private_directory(cache));
@@ -259,10 +269,26 @@ Result<void> Sandbox::hold_host(const std::filesystem::path& upper,
     caches_.push_back(std::move(own));
   }
   // The clones are taken before: they stay as they are.
+  LB_TRY(shut_host_mounts());
+  for (std::size_t i = 0; i < caches.size(); ++i) LB_TRY(cover(caches[i], caches_[i].get()));
+  return upper.empty() ? Result<void>() : cover(upper, upper_.get());
+}
+
+Result<void> Sandbox::shut_host_mounts() {
   auto shut = set_mount_attributes(AT_FDCWD, "/", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, AT_RECURSIVE);
   if (!shut) return fail(shut.error().code, shut.error().describe(), kAdvice);
-  for (std::size_t i = 0; i < caches.size(); ++i) LB_TRY(cover(caches[i], caches_[i].get()));
-  return upper.empty() ? Result<void>() : cover(upper, written.get());
+  return {};
+}
+
+Result<void> Sandbox::hold_layers() {
+  if (!has_namespaces_) return {};
+  struct statvfs upper{};
+  const bool opens_upper = upper_ && ::fstatvfs(upper_.get(), &upper) == 0 && (upper.f_flag & ST_RDONLY) == 0;
+  LB_TRY(shut_host_mounts());
+  if (!opens_upper) return {};
+  mount_attr writable{};
+  writable.attr_clr = MOUNT_ATTR_RDONLY;
+  return change_mounts(upper_.get(), "", writable);
 }
 
 Result<std::filesystem::path> Sandbox::hold_share(const std::filesystem::path& share) {
@@ -274,8 +300,9 @@ Result<std::filesystem::path> Sandbox::hold_share(const std::filesystem::path& s
   if (!share_) return errno_error("directory ", share.native(), " with its mounts", kAdvice);
   auto uncovered = covered.uncover();
   if (!uncovered) return fail(uncovered.error().code, uncovered.error().describe(), kAdvice);
-  auto set =
-      set_mount_attributes(share_.get(), "", kHeld | (writable_ ? 0 : MOUNT_ATTR_RDONLY), AT_RECURSIVE);
+  // Of one that is only read, what the host mounts later could be written to.
+  auto set = writable_ ? set_mount_attributes(share_.get(), "", kHeld, AT_RECURSIVE)
+                       : set_and_keep_apart(share_.get(), kHeld | MOUNT_ATTR_RDONLY, AT_RECURSIVE);
   if (!set) return while_doing(std::move(set).error(), "directory ", share.native());
   return descriptor_path(share_.get());
 }
@@ -296,6 +323,7 @@ Result<void> Sandbox::close(Served served, std::size_t in_flight, bool recorded_
       return while_doing(std::move(shut).error(), "cannot make the indexes read-only");
   }
   caches_.clear();
+  upper_.reset();
   if (has_namespaces_) {
     if (auto made = make_private_root(share_.get()); !made) {
       return fail(made.error().code, "cannot make the sandbox's root: ", made.error().describe(), kAdvice);

@@ -1,9 +1,9 @@
 // Sandbox: where the daemon serves from. Alone in its namespaces, with an empty root, few rights and few
 // descriptors.
 //
-// Three steps, since an image must be found and indexed before the door is shut: enter(), hold_host() or
-// hold_share(), close(). What the process may call is apart: see seccomp.h. Why it is as it is: DESIGN.md,
-// "Sandbox".
+// Three steps, since an image must be found and indexed before the door is shut: enter(), hold_host() (and
+// hold_layers()) or hold_share(), close(). What the process may call is apart: see seccomp.h. Why it is as it
+// is: DESIGN.md, "Sandbox".
 #pragma once
 
 #include <sys/types.h>
@@ -50,8 +50,12 @@ class Sandbox {
   /// out of it, and no device node in it can be opened. All absolute. Call before any of it is opened.
   Result<void> hold_host(const std::filesystem::path& upper,
                          const std::vector<std::filesystem::path>& caches);
+  /// After hold_host(), when the layers are open and nothing in the upper is: that holds, too, of what the
+  /// host has mounted meanwhile.
+  Result<void> hold_layers();
   /// A directory that is served in place: a mount of its own in the same way, with all that is mounted below
-  /// it, now or later. What it gives leads there until close(). ENOTDIR or the like where there is none.
+  /// it now; where something is written, also later, with the attributes that it has on the host. What it
+  /// gives leads there until close(). ENOTDIR or the like where there is none.
   Result<std::filesystem::path> hold_share(const std::filesystem::path& share);
 
   /// Call when all is open: an empty, read-only root with nothing but /proc/self/fd, no umask, few
@@ -67,12 +71,14 @@ class Sandbox {
  private:
   Sandbox() = default;
   Result<void> enter_namespaces();
+  Result<void> shut_host_mounts();
   /// The launcher's signal for its own death, which a change of rights may have cleared.
   Result<void> restore_death_signal() const;
 
   bool has_namespaces_ = false;
   bool writable_ = false;
   bool is_root_ = false;
+  UniqueFd upper_;                // its mount, until close()
   UniqueFd share_;                // its mounts, until they are in the private root
   std::vector<UniqueFd> caches_;  // the mounts, until they are read-only
   int death_signal_ = 0;

@@ -71,6 +71,7 @@ Result<ServedImage> serve_image(const Options& options, Sandbox& sandbox) {
   source_options.clone_mounts = sandbox.has_namespaces();
   ServedImage served;
   LB_ASSIGN(served.source, vfs::open_image_source(options.image, source_options));
+  LB_TRY(sandbox.hold_layers());
   served.indexes_open = std::chrono::steady_clock::now();
   if (options.read_only) {
     LB_ASSIGN(served.file_system, vfs::make_read_only_fs(*served.source));

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -16,6 +17,7 @@
 
 #include <array>
 #include <csignal>
+#include <fstream>
 #include <functional>
 
 #include "oci-mount/base/files.h"
@@ -58,6 +60,22 @@ bool host_gives_namespaces() {
       .empty();
 }
 
+/// Whose mounts go on to those of who leaves it.
+bool enter_mounts_of_its_own() {
+  const std::string uid = str_cat(::geteuid());
+  const std::string gid = str_cat(::getegid());
+  if (::geteuid() == 0) {
+    if (::unshare(CLONE_NEWNS) != 0) return false;
+  } else {
+    if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
+    std::ofstream("/proc/self/setgroups") << "deny";
+    std::ofstream("/proc/self/uid_map") << uid << ' ' << uid << " 1";
+    std::ofstream("/proc/self/gid_map") << gid << ' ' << gid << " 1";
+  }
+  return ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+         ::mount(nullptr, "/", nullptr, MS_REC | MS_SHARED, nullptr) == 0;
+}
+
 class SandboxTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -87,6 +105,47 @@ TEST_F(SandboxTest, NoPathLeadsOut) {
         return "";
       }),
       "");
+}
+
+/// While an image is looked for and indexed.
+TEST_F(SandboxTest, WhatTheHostMountsMeanwhileIsReadOnlyToo) {
+  const auto upper = dir_ / "upper";
+  const auto late = dir_ / "late";
+  std::filesystem::create_directory(late);
+  EXPECT_EQ(in_child([&]() -> std::string {
+              if (!enter_mounts_of_its_own()) return "no mount namespace";
+              std::array<int, 2> held{};
+              std::array<int, 2> mounted{};
+              if (::pipe2(held.data(), O_CLOEXEC) != 0 || ::pipe2(mounted.data(), O_CLOEXEC) != 0)
+                return "no pipes";
+              char c = 0;
+              const pid_t host = ::fork();
+              if (host == 0) {
+                // Where it mounts, who has it in view sees it.
+                const bool done =
+                    ::read(held[0], &c, 1) == 1 &&
+                    ::mount("none", late.c_str(), "tmpfs", 0, "size=1m") == 0 &&
+                    ::close(::open((late / "blob").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644)) == 0;
+                ::syscall(SYS_exit_group, done && ::write(mounted[1], &c, 1) == 1 ? 0 : 1);
+              }
+              ::close(mounted[1]);
+              auto sandbox = Sandbox::enter(SandboxMode::kNamespace, true);
+              if (!sandbox) return sandbox.error().describe();
+              if (auto out = sandbox->hold_host(upper, {}); !out) return out.error().describe();
+              if (::write(held[1], &c, 1) != 1 || ::read(mounted[0], &c, 1) != 1) return "nothing is mounted";
+              const UniqueFd blob(::open((late / "blob").c_str(), O_RDONLY | O_CLOEXEC));
+              if (!blob) return "it is not seen";
+              if (auto layers = sandbox->hold_layers(); !layers) return layers.error().describe();
+              const UniqueFd inside(::open(upper.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+              if (auto closed = sandbox->close(Served::kImage, 0); !closed) return closed.error().describe();
+              const auto again = str_cat("/proc/self/fd/", blob.get());
+              if (UniqueFd(::open(again.c_str(), O_WRONLY | O_CLOEXEC)) || errno != EROFS)
+                return "it can be opened for writing";
+              if (!UniqueFd(::openat(inside.get(), "new", O_CREAT | O_WRONLY | O_CLOEXEC, 0600)))
+                return "the upper can't be written";
+              return "";
+            }),
+            "");
 }
 
 TEST_F(SandboxTest, DescriptorsHavePaths) {
