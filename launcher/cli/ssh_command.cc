@@ -123,7 +123,10 @@ std::vector<std::string> ssh_settings(const std::string& proxy, const std::strin
       // A connection that is kept open to a machine of the VM's name is not to the VM.
       "ControlMaster=no", "ControlPath=none",
       // A guest gets no use of the user's keys or screen.
-      "IdentitiesOnly=yes", "IdentityAgent=none", "ForwardAgent=no", "ForwardX11=no", "ForwardX11Trusted=no"};
+      "IdentitiesOnly=yes", "IdentityAgent=none", "ForwardAgent=no", "ForwardX11=no", "ForwardX11Trusted=no",
+      // Nor ports and networks of this machine, or of what it reaches, that the user lets other machines
+      // have.
+      "ClearAllForwardings=yes", "Tunnel=no"};
 }
 
 Result<int> ssh_proxy(const StateDirs& dirs, const Options& options) {
