@@ -8,6 +8,7 @@
 #include "launcher/cli/commands.h"
 #include "launcher/cli/options.h"
 #include "launcher/host/signals.h"
+#include "oci-mount/base/inherited_descriptors.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/standard_streams.h"
 #include "oci-mount/store/unpack_child.h"
@@ -40,6 +41,7 @@ int main(int argc, char** argv) {
   using namespace layerboot;
   open_closed_streams();
   if (const auto exit_code = store::run_as_unpack_child(argc, argv)) return *exit_code;
+  note_inherited_descriptors();
   // Before all else: reading the command line may wait for an image's name.
   launcher::ignore_idle_signals();
   log_setup("layerboot", LogLevel::kInfo);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -92,7 +93,9 @@ bool become_user(unsigned user, pid_t parent) {
                      ::dup2(tool.err_fd, STDERR_FILENO) >= 0 &&
                      (tool.user == 0 || ((!tool.sees_input_only || see_programs_and_input_only()) &&
                                          become_user(tool.user, parent)));
-  if (ready) ::execve(tool.program.c_str(), tool.argv.data(), tool.env.data());
+  // What a careless parent of ours left open, a directory above all; the status pipe must live until exec.
+  if (ready && ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
+    ::execve(tool.program.c_str(), tool.argv.data(), tool.env.data());
   const int code = errno;
   [[maybe_unused]] const auto put = ::write(tool.status_fd, &code, sizeof(code));
   ::_exit(127);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/inherited_descriptors.h"
 #include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/printable.h"
 
@@ -51,6 +52,7 @@ Result<Detachment> Detachment::split(const std::filesystem::path& log) {
 }
 
 Result<void> Detachment::started() {
+  close_inherited_descriptors();
   if (::write(pipe_.get(), kStarted.data(), kStarted.size()) < 0) {
     return errno_error("nobody waits for the VM any more");
   }

@@ -19,7 +19,8 @@ class Detachment {
 
   [[nodiscard]] bool is_child() const { return child_ == 0; }
 
-  /// In the child: tells the parent that all is well. EPIPE when the parent is gone: its person has given up.
+  /// In the child: lets go of what the caller had left open, and tells the parent that all is well. EPIPE
+  /// when the parent is gone: its person has given up.
   Result<void> started();
   /// In the child: tells the parent why it does not. Nothing once it has started.
   void failed(const Error& why);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/inherited_descriptors.h"
 
 namespace layerboot::mount {
 
@@ -38,6 +39,7 @@ Result<void> Background::ready() {
   for (int stream = 0; stream <= 2; ++stream) {
     if (::dup2(null.get(), stream) < 0) return errno_error("dup2");
   }
+  close_inherited_descriptors();
   const char word = 1;
   if (::write(pipe_.get(), &word, 1) != 1) return errno_error("write");
   pipe_.reset();

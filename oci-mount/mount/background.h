@@ -20,7 +20,8 @@ class Background {
   /// Parent: 0 once the child is ready, else the child's own exit code when it ended before.
   [[nodiscard]] int exit_code();
 
-  /// Child: leaves the terminal (its session, its standard streams, its directory) and lets the parent go.
+  /// Child: leaves the terminal (its session, its standard streams, its directory) and what else the caller
+  /// had open, and lets the parent go.
   Result<void> ready();
 
  private:

@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "oci-mount/base/inherited_descriptors.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/standard_streams.h"
 #include "oci-mount/layer/index_child.h"
@@ -34,6 +35,7 @@ int main(int argc, char** argv) {
   if (const auto exit_code = layer::run_as_index_child(argc, argv)) return *exit_code;
   if (const auto exit_code = mount::run_as_disk_child(argc, argv)) return *exit_code;
   if (const auto exit_code = store::run_as_unpack_child(argc, argv)) return *exit_code;
+  note_inherited_descriptors();
   log_setup("oci-mount", LogLevel::kInfo);
   int status = 1;
   try {

@@ -136,6 +136,18 @@ TEST_F(EventsTest, AKilledLaunchersVmHasAnEnd) {
   EXPECT_EQ(all, "create web \nstart web \nstop web 1\n");
 }
 
+/// A shell's lock above all, which is to be free when the shell has ended.
+TEST_F(EventsTest, ARunInTheBackgroundHoldsNothingOfItsCallers) {
+  qemu("hear; exit 0");
+  StrayDescriptor stray;
+  const Outcome started = run({"-d", "--name", "web"});
+  ASSERT_EQ(started.exit_code, 0) << started.err;
+  EXPECT_TRUE(stray.is_let_go());
+  const std::string pid = layerboot({"ps", "--format", "{{.PID}}"}).out;
+  ASSERT_FALSE(pid.empty());
+  EXPECT_EQ(::kill(std::stoi(pid), SIGKILL), 0);
+}
+
 TEST_F(EventsTest, WhoFollowsSeesWhatComesAndEndsWithItsReader) {
   ASSERT_EQ(layerboot({"events", "--until", "0s"}).exit_code, 0);
   int ends[2];

@@ -1,6 +1,7 @@
 #include "tests/process/mount_support.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/mman.h>
@@ -75,6 +76,21 @@ Outcome run_program(const std::vector<std::string>& words, const std::filesystem
 pid_t start_program(const std::vector<std::string>& words, const std::filesystem::path& cache_home) {
   const UniqueFd nowhere(::open("/dev/null", O_WRONLY | O_CLOEXEC));
   return spawn(words, cache_home, nowhere.get(), nowhere.get());
+}
+
+StrayDescriptor::StrayDescriptor() {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return;
+  read_end_ = UniqueFd(ends[0]);
+  write_end_ = UniqueFd(ends[1]);
+  ::fcntl(write_end_.get(), F_SETFD, 0);
+}
+
+bool StrayDescriptor::is_let_go() {
+  constexpr int kPatienceMs = 20'000;
+  write_end_.reset();
+  pollfd end{read_end_.get(), POLLIN, 0};
+  return ::poll(&end, 1, kPatienceMs) == 1;
 }
 
 Mounted::Mounted(std::vector<std::string> arguments, const std::filesystem::path& cache_home,

@@ -25,6 +25,18 @@ Outcome run_program(const std::vector<std::string>& words, const std::filesystem
 /// Starts a program, its output and messages thrown away. -1 if it can't be started.
 pid_t start_program(const std::vector<std::string>& words, const std::filesystem::path& cache_home);
 
+/// What a shell leaves open for its own ends, as for flock(1), and every program that is started has as well.
+class StrayDescriptor {
+ public:
+  StrayDescriptor();
+  /// Lets go of ours: whether nobody has it any more, within a while.
+  bool is_let_go();
+
+ private:
+  UniqueFd read_end_;
+  UniqueFd write_end_;
+};
+
 /// `oci-mount mount --foreground …`, ended with this object at the latest.
 class Mounted {
  public:

@@ -221,10 +221,12 @@ TEST_F(MountedToolTest, GoesToTheBackgroundOnceItWorks) {
   ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
   const fs::path before = fs::current_path();
   fs::current_path(dir_.path());
+  StrayDescriptor stray;
   const Outcome outcome = tool({"mount", image(), "mnt"});  // relative, though the server leaves for "/"
   fs::current_path(before);
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(read_text(mountpoint() / "etc/hostname"), "upper\n");
+  EXPECT_TRUE(stray.is_let_go());
   std::ifstream children(str_cat("/proc/self/task/", ::getpid(), "/children"));
   pid_t server = -1;
   ASSERT_TRUE(children >> server);
