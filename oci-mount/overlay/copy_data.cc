@@ -98,7 +98,7 @@ Task<Result<Pin>> CopyUp::copy_up(Reactor& reactor, NodeId id, std::optional<std
       }
       if (!S_ISREG(record.mode) && !has_target_data(row))
         co_return objects_.pin(copy_at_once(row, Data::kNone));
-      if (!has_body && !data_bytes && (lower_.may_change(row) || has_target_data(row))) data_bytes = kAllData;
+      if (!has_body && !data_bytes && needs_data(row)) data_bytes = kAllData;
       const bool takes_data = data_bytes && std::min(*data_bytes, data_size(row)) > 0;
       if (!has_body && !takes_data && !under_way_.contains(row)) {
         co_return objects_.pin(copy_at_once(row, data_bytes ? Data::kNone : Data::kBelow));
@@ -151,6 +151,13 @@ Result<std::vector<Pin>> CopyUp::read_directories_of(tree::NodeId row) {
 bool CopyUp::has_target_data(tree::NodeId row) const {
   return S_ISLNK(lower_.tree.node(row).mode) &&
          is_target_data(places_.keeping(), lower_.tree.symlink_target(row));
+}
+
+/// Whether it can't be a metacopy. One with several names would lead to another file by each of them, where a
+/// layer comes to cover some.
+bool CopyUp::needs_data(tree::NodeId row) const {
+  const bool may_part = lower_.may_change() && lower_.tree.node(row).nlink > 1;
+  return may_part || lower_.may_change(row) || has_target_data(row);
 }
 
 std::uint64_t CopyUp::data_size(tree::NodeId row) const {

@@ -55,7 +55,8 @@ class CopyUp {
 
   /// Without the lock. The Node of `id` in the upper, copied up if need be: with no more than `data_bytes` of
   /// a regular file's data, or without it (kNoData), where only the rest is to change. A file of a layer that
-  /// may be another one the next time gets all of its data. EIO for data that is lost, unless none is wanted.
+  /// may be another one the next time gets all of its data, and so does one with several names where any
+  /// layer may. EIO for data that is lost, unless none is wanted.
   Task<Result<Pin>> copy_up(Reactor& reactor, NodeId id, std::optional<std::uint64_t> data_bytes);
 
   /// The Node of a directory, with a body in the upper, as all above it get one.
@@ -116,6 +117,7 @@ class CopyUp {
   Result<void> read_upper_part(PartLock& lock, tree::NodeId row, std::vector<Pin>& read);
   Result<std::vector<Pin>> read_directories_of(tree::NodeId row);
   [[nodiscard]] bool has_target_data(tree::NodeId row) const;
+  [[nodiscard]] bool needs_data(tree::NodeId row) const;
   [[nodiscard]] std::uint64_t data_size(tree::NodeId row) const;
   Task<Result<Pin>> copy_file(Reactor& reactor, tree::NodeId row, std::uint64_t data_bytes);
   Task<Result<void>> copy_data(Reactor& reactor, tree::NodeId row, int to_fd, std::uint64_t data_bytes);

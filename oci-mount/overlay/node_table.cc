@@ -43,15 +43,20 @@ bool NodeTable::is_number_of(NodeId id, std::uint64_t host_ino) const {
   return node && node->has_body() && node->host_ino == host_ino;
 }
 
+NodePtr NodeTable::known_at(std::uint64_t host_ino) const {
+  const NodeId by_itself = kUpperIdBase + host_ino;
+  if (is_number_of(by_itself, host_ino)) return known(by_itself);
+  const auto other = by_ino_.find(host_ino);
+  if (other == by_ino_.end() || !is_number_of(other->second, host_ino)) return nullptr;
+  return known(other->second);
+}
+
 /// The row the object came from keeps being its number, unless something else has that already, as after a
 /// copy made on the host by other means.
 NodeId NodeTable::number_for(tree::NodeId origin, std::uint64_t host_ino) {
   // An inode in memory keeps its number, whatever it says of where it is from: another Node for it would be
   // charged for it a second time.
-  if (is_number_of(kUpperIdBase + host_ino, host_ino)) return kUpperIdBase + host_ino;
-  if (const auto spare = spares_.find(host_ino);
-      spare != spares_.end() && is_number_of(spare->second, host_ino))
-    return spare->second;
+  if (const NodePtr same = known_at(host_ino); same) return same->id;
   if (origin != tree::kNoNode) {
     const NodePtr taken = known(origin);
     if (!taken || (taken->has_body() && taken->host_ino == host_ino)) return origin;
@@ -77,7 +82,7 @@ void NodeTable::add(const NodePtr& node) {
   if (tree_.contains(node->id)) {
     rows_.touch(static_cast<tree::NodeId>(node->id));
   }
-  if (node->id >= kSpareIdBase) spares_[node->host_ino] = node->id;
+  if (node->has_body() && node->id != kUpperIdBase + node->host_ino) by_ino_[node->host_ino] = node->id;
   nodes_[node->id] = node;
   may_go(*node);
 }
@@ -100,8 +105,8 @@ void NodeTable::erase(const NodePtr& node) {
     loose_.erase(node->id);
     nodes_.erase(known);
   }
-  const auto spare = spares_.find(node->host_ino);
-  if (spare != spares_.end() && spare->second == node->id) spares_.erase(spare);
+  const auto by_ino = by_ino_.find(node->host_ino);
+  if (by_ino != by_ino_.end() && by_ino->second == node->id) by_ino_.erase(by_ino);
 }
 
 void NodeTable::add_reference(Node& node) {
@@ -137,7 +142,7 @@ void NodeTable::clear() {
   }
   nodes_.clear();
   loose_.clear();
-  spares_.clear();
+  by_ino_.clear();
   rows_.clear();
 }
 

@@ -34,9 +34,9 @@ struct Ref {
 
 class NodeTable {
  public:
-  /// What a Node takes beside a long name: itself, its reference count, its place in the table, the
+  /// What a Node takes beside a long name: itself, its reference count, its places in the tables, the
   /// allocator's part.
-  static constexpr std::size_t kNodeBytes = sizeof(Node) + 120;
+  static constexpr std::size_t kNodeBytes = sizeof(Node) + 160;
 
   /// `tree` and `memory`, which pays for the rows' states, outlive the table.
   NodeTable(const tree::Tree& tree, MemoryBudget& memory)
@@ -68,6 +68,8 @@ class NodeTable {
 
   /// Whether the Node of that number is of the object at `host_ino`.
   [[nodiscard]] bool is_number_of(NodeId id, std::uint64_t host_ino) const;
+  /// The Node of the object at `host_ino`, whatever its number; null where nothing is known of it.
+  [[nodiscard]] NodePtr known_at(std::uint64_t host_ino) const;
   /// The number of an object at `host_ino` that came from the row `origin`, or from none: the row, unless
   /// another object has that number now; else one by its inode, or a spare one where a removed object that
   /// the client still holds has that. An inode has one number for as long as its Node lives.
@@ -107,7 +109,7 @@ class NodeTable {
   std::unordered_map<NodeId, NodePtr> nodes_;
   Loose loose_;
   NodeId next_spare_id_ = kSpareIdBase;
-  std::unordered_map<std::uint64_t, NodeId> spares_;  // of Nodes with such a number, by host_ino
+  std::unordered_map<std::uint64_t, NodeId> by_ino_;  // of Nodes that are not numbered by it
 };
 
 }  // namespace layerboot::overlay

@@ -268,6 +268,11 @@ Result<NodePtr> Objects::load(const NodePtr& directory, const std::string& name,
   LB_ASSIGN(const HeldPlace place, places_.place_in(directory, name));
   LB_ASSIGN(struct stat st, stat_at(place.get()));
   child.host_ino = st.st_ino;
+  // Another name of a file that is known already, whatever is below this one.
+  if (const NodePtr same = S_ISDIR(st.st_mode) ? nullptr : nodes_.known_at(st.st_ino); same) {
+    child.id = same->id;
+    return keep_by_name(same, directory, name);
+  }
   auto node = Node::make(memory_);
   LB_ASSIGN(const Nature nature, nature_at(places_.keeping(), place.get(), st));
   if (S_ISLNK(nature.mode)) LB_TRY(mend_link_at(places_.keeping(), place.get(), st));

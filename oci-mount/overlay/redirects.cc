@@ -18,14 +18,11 @@ Result<bool> is_all_hole(int fd) {
 
 /// The file below is another one than when the metacopy was made, which is of that one from now on; or the
 /// metacopy has lost its size.
-Result<DataSource> take_size(const MergedName& merged, const Marks& marks, int fd, const struct stat& st,
-                             tree::NodeId row) {
+Result<DataSource> take_size(const MergedName& merged, int fd, const struct stat& st, tree::NodeId row) {
   const std::uint64_t size_bytes = merged.lower.tree.node(row).size_bytes;
   if (::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) return fail(errno);
   LB_TRY(set_times_at({fd, ""}, {st.st_atim, st.st_mtim}));
-  if (size_bytes > 0) return DataSource{.where = DataSource::Where::kBelow, .row = row};
-  LB_TRY(remove_xattr_at({fd, ""}, marks.metacopy));
-  return DataSource{};
+  return DataSource{.where = DataSource::Where::kBelow, .row = row};
 }
 
 /// What a file's metacopy mark is worth.
@@ -49,16 +46,21 @@ Result<Judged> judge_metacopy(const MergedName& merged, const std::optional<std:
   // btrfs makes names durable by its log without the sizes of new files that they lead to
   // (LOG_INODE_EXISTS in fs/btrfs/tree-log.c): such a metacopy is empty after a power cut.
   if (size_bytes == 0 && row_bytes > 0) return Judged{.mark = MarkIs::kOfOtherSize, .row = row};
-  const bool is_true = size_bytes > 0 && size_bytes == row_bytes;
+  // Below another of the file's names there may be more than nothing, where layers differ.
+  const bool is_empty = size_bytes == 0 && !merged.lower.may_change();
+  const bool is_true = !is_empty && size_bytes == row_bytes;
   return Judged{.mark = is_true ? MarkIs::kTrue : MarkIs::kOld, .row = row};
 }
 
+/// Where an added layer has covered one of a metacopy's names, another file is below each, and it takes the
+/// size of the one that is looked at, also when that layer has gone again. None of these may cost it its
+/// mark.
 Result<Judged> judge(const MergedName& merged, const Marks& marks, Place place, const struct stat& st) {
   LB_ASSIGN(const auto mark, get_xattr_at(place, marks.metacopy));
   if (!mark) return Judged{};
   LB_ASSIGN(const auto redirect, get_xattr_at(place, marks.redirect));
   LB_ASSIGN(const Judged judged, judge_metacopy(merged, redirect, static_cast<std::uint64_t>(st.st_size)));
-  if (judged.mark != MarkIs::kOld || st.st_size == 0 || !merged.lower.may_change(judged.row)) return judged;
+  if (judged.mark != MarkIs::kOld || st.st_size == 0) return judged;
   LB_ASSIGN(const UniqueFd fd, open_to_read_at(place));
   LB_ASSIGN(const bool untouched, is_all_hole(fd.get()));
   return Judged{.mark = untouched ? MarkIs::kOfOtherSize : MarkIs::kOld, .row = judged.row};
@@ -96,7 +98,7 @@ Result<DataSource> data_source(const MergedName& merged, const Marks& marks, Pla
       return DataSource{.where = DataSource::Where::kBelow, .row = judged.row};
     case MarkIs::kOfOtherSize: {
       LB_ASSIGN(const UniqueFd fd, open_regular_at(place));
-      return take_size(merged, marks, fd.get(), st, judged.row);
+      return take_size(merged, fd.get(), st, judged.row);
     }
     case MarkIs::kLost:
       break;

@@ -117,6 +117,18 @@ TEST_F(CopyUpTest, AFileThatMayChangeGetsItsData) {
   EXPECT_EQ(content("dir/file"), "0123456789");
 }
 
+/// Which another layer may cover some of, so that each would lead to other data.
+TEST_F(CopyUpTest, AFileWithSeveralNamesGetsItsDataWhereAnyLayerMayChange) {
+  lower.fixed_layers = 1;  // none of this image's data
+  open();
+  ASSERT_TRUE(copy("hard/a", CopyUp::kNoData));
+  EXPECT_EQ(content("hard2/c"), "hard-linked");
+  EXPECT_EQ(marked("hard2/c", marks().metacopy), "none");
+  const auto single = copy("dir/file", CopyUp::kNoData);
+  ASSERT_TRUE(single);
+  EXPECT_TRUE((*single)->file.data_below) << "it has one name";
+}
+
 /// Of a layer that may be another the next time, names are told apart in another session only.
 TEST_F(CopyUpTest, AllNamesOfACopyOfThisSessionAreOneObject) {
   lower.fixed_layers = 0;

@@ -133,6 +133,16 @@ TEST_F(NodeTableTest, AnObjectIsNumberedByWhereItComesFrom) {
   EXPECT_EQ(table_->number_for(row("plain"), copy->host_ino), kUpperIdBase + copy->host_ino);
 }
 
+TEST_F(NodeTableTest, AnInodeKeepsItsNumberWhateverItSaysOfItsOrigin) {
+  const NodePtr copy = add(row("plain"), S_IFREG);
+  EXPECT_EQ(table_->number_for(row("dir/file"), copy->host_ino), row("plain"));
+  EXPECT_EQ(table_->number_for(tree::kNoNode, copy->host_ino), row("plain"));
+  EXPECT_EQ(table_->known_at(copy->host_ino), copy);
+  table_->erase(copy);
+  EXPECT_EQ(table_->known_at(copy->host_ino), nullptr);
+  EXPECT_EQ(table_->number_for(row("dir/file"), copy->host_ino), row("dir/file"));
+}
+
 TEST_F(NodeTableTest, AHeldNumberOfARemovedDirectoryIsNotGivenAgain) {
   const NodePtr removed = add(kBorn, S_IFDIR);
   EXPECT_EQ(table_->number_for(tree::kNoNode, 77), kBorn) << "the object that has it";

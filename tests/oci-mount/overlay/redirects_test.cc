@@ -119,6 +119,7 @@ TEST_F(RedirectsTest, OneThatLeadsToNoFileIsLostAndStaysSo) {
 TEST_F(RedirectsTest, OneOfAnotherSizeIsWholeAndLosesItsMark) {
   for (const std::uint64_t size_bytes : {4U, 20U}) {
     make_metacopy(size_bytes);
+    ASSERT_EQ(::pwrite(file_.get(), "0", 1, 0), 1);
     EXPECT_EQ(data_at("dir", "file").where, Where::kOwn) << size_bytes;
     EXPECT_FALSE(is_marked());
     EXPECT_EQ(size(), size_bytes);
@@ -131,9 +132,8 @@ TEST_F(RedirectsTest, OneOfAnEmptyFileIsItsOwn) {
   EXPECT_FALSE(is_marked());
 }
 
-// A layer that the launcher writes anew at each start.
+// A layer that the launcher writes anew at each start, or that is not there any more.
 TEST_F(RedirectsTest, OneOfAFileThatHasChangedFollowsIt) {
-  lower_.fixed_layers = 0;
   make_metacopy(4);
   const DataSource source = data_at("dir", "file");
   EXPECT_EQ(source.where, Where::kBelow);
@@ -165,6 +165,22 @@ TEST_F(RedirectsTest, WhatWasWrittenIsKeptThoughTheFileBelowHasChanged) {
   EXPECT_EQ(size(), 4U);
 }
 
+// A file with two names, of which an added layer has covered one.
+TEST_F(RedirectsTest, OneOfTwoFilesFollowsEachAndLosesNeither) {
+  lower_.fixed_layers = 1;  // all data is of layers that stay
+  make_metacopy(10);
+  for (int i = 0; i < 2; ++i) {
+    for (const auto& [directory, name, size_bytes] :
+         {std::tuple("dir/sub", "below", 0U), {"dir", "file", 10U}, {"hard", "a", 11U}}) {
+      const DataSource source = data_at(directory, name);
+      EXPECT_EQ(source.where, Where::kBelow) << name;
+      EXPECT_EQ(source.row, image_.row(std::string(directory) + "/" + name));
+      EXPECT_EQ(size(), size_bytes);
+      EXPECT_TRUE(is_marked()) << "or the other name's data would be gone";
+    }
+  }
+}
+
 TEST_F(RedirectsTest, WhoOnlyReadsMendsNothing) {
   const auto seen = [this] {
     const auto source = data_source_seen(merged("dir", "file"), marks_, file(), *stat_at(file()));
@@ -173,11 +189,11 @@ TEST_F(RedirectsTest, WhoOnlyReadsMendsNothing) {
   make_metacopy(10);
   EXPECT_EQ(seen().row, image_.row("dir/file"));
   make_metacopy(4);
-  EXPECT_EQ(seen().where, Where::kOwn) << "its mark is old";
-  EXPECT_TRUE(is_marked());
-  lower_.fixed_layers = 0;
   EXPECT_EQ(seen().row, image_.row("dir/file")) << "the file below has changed since";
   EXPECT_EQ(size(), 4U);
+  ASSERT_EQ(::pwrite(file_.get(), "mine", 4, 0), 4);
+  EXPECT_EQ(seen().where, Where::kOwn) << "its mark is old";
+  EXPECT_TRUE(is_marked());
   mark(file(), marks_.redirect, "/none");
   EXPECT_EQ(seen().where, Where::kLost);
 }

@@ -333,6 +333,73 @@ TEST_F(MetacopyTest, OneOfNothingIsAnErrorToReadAndNothingElse) {
   EXPECT_EQ(drive().read("moved"), "new");
 }
 
+class MetacopyBelowAddedLayerTest : public MetacopyTest {
+ protected:
+  void restart_below(const std::string& content) {
+    restart_with(TarBuilder().directory("links").file("links/a", content).finish());
+  }
+  void restart_alone() {
+    driver.reset();
+    open_source();
+    restart();
+  }
+  /// With a plain tar on top of the image's layers.
+  void restart_with(const std::string& tar) {
+    const auto added = directory / "added.tar";
+    write_text(added, tar);
+    driver.reset();
+    fs.reset();
+    source.reset();
+    vfs::ImageSourceOptions options;
+    options.index_dir = directory / "index";
+    options.show_progress = false;
+    options.add_layers = {added};
+    auto opened = vfs::open_image_source("oci:" + (directory / "image").string(), options);
+    ASSERT_TRUE(opened) << opened.error().describe();
+    source = std::move(*opened);
+    restart();
+  }
+};
+
+/// By the name that is covered it is the added layer's file; by the others, what it was.
+TEST_F(MetacopyBelowAddedLayerTest, AnImagesHardLinksLoseNothingWhereOneIsCovered) {
+  ASSERT_EQ(set_mode("links/b", 0600), 0);
+  for (const std::string content : {"of another size", "", "of as many."}) {
+    restart_below(content);
+    EXPECT_EQ(drive().read("links/a"), content);
+    EXPECT_EQ(drive().read("links2/c"), "hard-linked");
+    EXPECT_EQ(drive().read("links/a"), content);
+    restart_alone();
+    for (const char* path : {"links/a", "links/b", "links2/c"}) {
+      EXPECT_EQ(drive().read(path), "hard-linked") << path << " after " << content;
+      EXPECT_EQ(drive().attr(path).mode & 07777U, 0600U);
+    }
+  }
+}
+
+/// Held by both names at a time it is one object, and what is written is written once.
+TEST_F(MetacopyBelowAddedLayerTest, AnInodeIsOneObjectByAllOfItsNames) {
+  ASSERT_EQ(set_mode("links/b", 0600), 0);
+  restart_below("of as many.");
+  const auto a = drive().acquire("links/a");
+  const auto b = drive().acquire("links/b");
+  EXPECT_EQ(a, b);
+  EXPECT_EQ(write_node(a, 0, "OF"), 0);
+  EXPECT_EQ(write_node(b, 3, "AS"), 0);
+  for (const char* path : {"links/a", "links/b", "links2/c"}) EXPECT_EQ(drive().read(path), "OF AS many.");
+  restart_alone();
+  for (const char* path : {"links/a", "links/b", "links2/c"}) EXPECT_EQ(drive().read(path), "OF AS many.");
+}
+
+/// What is changed while layers may be others keeps the bytes of the time.
+TEST_F(MetacopyBelowAddedLayerTest, AFileWithSeveralNamesIsCopiedWhole) {
+  restart_with(TarBuilder().file("unrelated", "").finish());
+  ASSERT_EQ(set_mode("links/b", 0600), 0);
+  EXPECT_FALSE(is_metacopy("links/a"));
+  restart_below("of the added layer");
+  for (const char* path : {"links/a", "links/b", "links2/c"}) EXPECT_EQ(drive().read(path), "hard-linked");
+}
+
 // overlayfs itself names a file that stayed in its directory without a path.
 TEST_F(MetacopyTest, ARedirectMayBeANameInTheSameDirectory) {
   EXPECT_EQ(drive().rename("etc/big", "etc/renamed"), 0);
