@@ -71,6 +71,8 @@ void Ledger::keep_ahead(Node& node) {
 void Ledger::charge(Node& node, const struct stat& st, std::optional<std::uint64_t> ahead_bytes) {
   const std::uint64_t allocated = allocated_bytes(st);
   if (node.is_regular() && tariff_.keeps_what_is_cut()) {
+    // Who is alone with it knows what the difference means, and books it.
+    if (node.file.may_keep_bytes > 0 && allocated != node.charge.allocated_bytes) return;
     if (allocated < node.charge.allocated_bytes)
       node.charge.kept_bytes += node.charge.allocated_bytes - allocated;
     if (st.st_size == 0 && allocated == 0) {
@@ -127,9 +129,11 @@ void Ledger::part(Node& node) {
   late_files_.drop(node);
   set_gives_back(node, 0);
   const auto& charge = node.charge;
-  if (!charge.grows_late && !charge.is_ahead && charge.kept_bytes == 0) return;
+  // A request that is at work on it outlives the session, and nobody books for it then.
+  const std::uint64_t kept_bytes = charge.kept_bytes + node.file.may_keep_bytes;
+  if (!charge.grows_late && !charge.is_ahead && kept_bytes == 0) return;
   remember(node.host_ino, {.charged_bytes = charge.bytes,
-                           .kept_bytes = charge.kept_bytes,
+                           .kept_bytes = kept_bytes,
                            .kept_from = charge.kept_from,
                            .later = charge.grows_late ? Later::kGrows : Later::kShrinks,
                            .is_sparse = charge.is_sparse});

@@ -66,12 +66,13 @@ class Ledger {
   /// The attributes of the object at `place` have changed, or are met for the first time: asks the host where
   /// the tariff counts them. charge() or meet() follows.
   Result<void> count_attributes(Node& node, Place place);
-  /// Books what the host says that the object takes now. `ahead_bytes`: what of that is beyond the file's
-  /// end, where the host was asked for that as well (Charge::seen_ahead_bytes).
+  /// Books what the host says that the object takes now; of a file that a request is alone with, not where
+  /// its blocks have changed. `ahead_bytes`: what of that is beyond the file's end, where the host was asked
+  /// for that as well (Charge::seen_ahead_bytes).
   void charge(Node& node, const struct stat& st, std::optional<std::uint64_t> ahead_bytes = std::nullopt);
   /// Where the host keeps what is cut (Tariff::keeps_what_is_cut), before charge(), with the same `st`: the
-  /// file was just cut. `is_on_disk`: all that is left of it has its blocks on the host's disk, and nobody
-  /// else changes it at this moment.
+  /// file was just cut by who is alone with it (FileTurns). `is_on_disk`: all that is left of it has its
+  /// blocks on the host's disk.
   static void note_cut(Node& node, const struct stat& st, bool is_on_disk);
   /// The same of a file of which `replaced_bytes` were given other blocks where they were allocated before.
   static void note_replaced(Node& node, const struct stat& st, std::uint64_t replaced_bytes);

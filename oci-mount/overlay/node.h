@@ -131,8 +131,10 @@ struct FileState {
   bool is_written = false;       // known to have no extent that is allocated, but not written
   std::uint32_t holes_made = 0;  // changes that `dense` and `is_written` may be older than
   BlocksInUse blocks;
-  std::uint32_t changing = 0;      // requests that change its data without the lock
-  bool keeps_ahead = false;        // what is beyond its end is not to be given back
+  std::uint32_t changing = 0;        // requests that change its data without the lock
+  bool is_taken = false;             // by one that is or will be alone with it (FileTurns)
+  std::uint64_t may_keep_bytes = 0;  // what the host may come to keep by that one, once it is at work
+  bool keeps_ahead = false;          // what is beyond its end is not to be given back
   WayThere own_name;               // made first, and named after: its next fdatasync(2) is to be an fsync(2)
   bool is_written_out = false;     // a worker has the host write it, and is told the errors of that
   int write_error = 0;             // an errno of write-back that the client's fsync is still to be told

@@ -81,10 +81,12 @@ void Objects::book_data(Node& node, int fd) {
   if (const auto st = stat_at({fd, ""}); st) book(node, *st);
 }
 
-void Objects::book_cut(Node& node, int fd, bool is_on_disk) {
+void Objects::book_cut(Node& node, int fd, std::uint64_t size_bytes, bool is_on_disk) {
   const auto st = stat_at({fd, ""});
   if (!st) return;
-  Ledger::note_cut(node, *st, is_on_disk);
+  // A request of a former session may have written behind it.
+  const bool is_as_cut = static_cast<std::uint64_t>(st->st_size) == size_bytes;
+  Ledger::note_cut(node, *st, is_on_disk && is_as_cut);
   book(node, *st);
 }
 

@@ -48,8 +48,9 @@ class Objects {
   void book(Node& node, const struct stat& st, std::optional<std::uint64_t> ahead_bytes = std::nullopt);
   /// The same of a file, as its descriptor shows it. Nothing where the host does not say.
   void book_data(Node& node, int fd);
-  /// The same after a cut, or where blocks were given for others: Ledger::note_cut(), note_replaced().
-  void book_cut(Node& node, int fd, bool is_on_disk);
+  /// The same after a cut to `size_bytes`, or where blocks were given for others: Ledger::note_cut(),
+  /// note_replaced().
+  void book_cut(Node& node, int fd, std::uint64_t size_bytes, bool is_on_disk);
   void book_replaced(Node& node, int fd, std::uint64_t replaced_bytes);
   /// A directory has one more name: its times are old, and now and then it is looked at.
   void add_name(Node& directory, std::string_view name);

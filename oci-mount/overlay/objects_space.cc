@@ -13,6 +13,15 @@ namespace layerboot::overlay {
 
 // ---- blocks in use
 
+namespace {
+
+/// Not while it waits for those that change the file now.
+bool is_alone(const FileState& file) {
+  return file.is_taken && file.changing == 0 && file.blocks.relying == 0;
+}
+
+}  // namespace
+
 bool Objects::rely_on_blocks(Node& node, int fd, std::uint64_t offset, std::uint64_t end) {
   constexpr int kMostTries = 4;  // others may make holes each time
   auto& file = node.file;
@@ -20,12 +29,12 @@ bool Objects::rely_on_blocks(Node& node, int fd, std::uint64_t offset, std::uint
     std::uint32_t holes_made = 0;
     {
       const PartLock lock(mutex_);
-      if (file.blocks.freeing > 0) return false;
+      if (file.blocks.freeing > 0 || is_alone(file)) return false;
       holes_made = file.holes_made;
     }
     if (!is_allocated(fd, offset, end)) return false;
     const PartLock lock(mutex_);
-    if (file.blocks.freeing > 0) return false;
+    if (file.blocks.freeing > 0 || is_alone(file)) return false;
     if (file.holes_made != holes_made) continue;
     ++file.blocks.relying;
     return true;

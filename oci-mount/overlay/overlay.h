@@ -144,12 +144,13 @@ class Overlay final : public FileSystem {
     std::uint64_t growth_bytes = 0;  // reserved
     std::uint64_t size_bytes = 0;    // of the file before
     bool leaves_hole = false;
-    bool copies = false;            // what is written over stays taken as well
+    bool copies = false;            // what is written over stays taken as well: the writer is alone with it
     std::uint64_t offset = 0;       // of the write
     bool relies_on_blocks = false;  // Objects::end_relying() is to follow
     bool is_late = false;           // FileState::late_writes counts it
     /// Nothing is granted: the host is to be asked, without the lock, by grant_after_asking().
-    enum class Question { kNone, kHoles, kBlocks } question = Question::kNone;
+    /// Or, with kTurn, others are to end first (FileTurns).
+    enum class Question { kNone, kHoles, kBlocks, kTurn } question = Question::kNone;
     std::uint32_t holes_made = 0;  // FileState::holes_made before
   };
   /// What the host has been asked.
@@ -161,9 +162,25 @@ class Overlay final : public FileSystem {
                                    Writer writer, Asked asked);
   Result<WriteGrant> grant_after_asking(const NodePtr& node, WriteGrant grant, std::uint64_t offset,
                                         std::uint64_t length, Writer writer);
+  Result<WriteGrant> try_to_grant(const NodePtr& node, std::uint64_t offset, std::uint64_t length,
+                                  Writer writer);
   void book_growth(Node& node, const WriteGrant& grant, std::uint64_t put_bytes);
   [[nodiscard]] bool takes_overwrites(Node& file, int fd) const;
-  void book_allocation(Node& node, int fd, std::uint64_t most_bytes, bool replaced);
+
+  /// The same before blocks are allocated to a file, or a hole is made in it.
+  struct AllocationGrant {
+    FdCache::Fd fd;
+    FileTurns::Alone alone;  // where it may leave behind what the host keeps
+    Result<Quota::Reservation> reserved;
+    std::uint64_t replaced_bytes = 0;  // that may be given other blocks
+    bool waits = false;                // nothing is granted: others are to end first
+  };
+  struct Allocation;
+  Result<void> prepare_allocation(const NodePtr& node, const Allocation& wanted, AllocationGrant& grant);
+  Task<Result<void>> grant_allocation(Reactor& reactor, NodePtr node, const Allocation& wanted,
+                                      AllocationGrant& grant);
+  void end_allocation(Node& node, AllocationGrant& grant);
+  void book_allocation(Node& node, int fd, std::uint64_t most_bytes, std::uint64_t replaced_bytes);
   void settle_write(Node& node, WriteGrant& grant, std::uint64_t put_bytes);
 
   void recount_attributes(Node& node, Place place);
@@ -176,6 +193,9 @@ class Overlay final : public FileSystem {
 
   enum class Owner { kStays, kSet };
   Task<Result<void>> truncate(Reactor& reactor, const NodePtr& node, std::uint64_t size_bytes);
+  struct Cut;
+  Result<Cut> prepare_cut(const NodePtr& node, std::uint64_t size_bytes);
+  void settle_cut(Node& node, const Cut& cut, std::uint64_t size_bytes, bool is_done, bool is_on_disk);
   Result<Attr> change_attributes(const NodePtr& node, const AttrChange& change);
   Result<void> apply(const NodePtr& node, const AttrChange& change);
   Result<void> apply_nature(const NodePtr& node, Place place, const AttrChange& change);

@@ -128,6 +128,75 @@ Task<Result<void>> Overlay::fsync(Reactor& reactor, NodeId id, bool data_only) {
   co_return Result<void>();
 }
 
+/// A request of fallocate(2).
+struct Overlay::Allocation {
+  std::uint32_t mode = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t end = 0;
+  bool keeps_what_is_cut = false;  // the host: Tariff
+
+  [[nodiscard]] bool frees() const { return (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0; }
+  [[nodiscard]] bool inserts() const { return (mode & FALLOC_FL_INSERT_RANGE) != 0; }
+  [[nodiscard]] bool makes_hole() const { return frees() || inserts(); }
+  /// Zeroed, it has other blocks, and the old ones stay as long as one of their extent is left.
+  [[nodiscard]] bool replaces() const { return keeps_what_is_cut && (mode & FALLOC_FL_ZERO_RANGE) != 0; }
+  [[nodiscard]] bool is_alone() const { return keeps_what_is_cut && (makes_hole() || replaces()); }
+  [[nodiscard]] std::uint64_t block_bytes() const { return block_end(end) - block_start(offset); }
+  /// What may be allocated by more than its ends.
+  [[nodiscard]] std::uint64_t most_bytes() const { return frees() ? 0 : block_bytes(); }
+  /// Of blocks that are in it by a part alone: the rest of those is written over.
+  [[nodiscard]] std::uint64_t edge_bytes() const {
+    const bool has_first = offset % kDataBlockBytes != 0;
+    const bool has_last =
+        end % kDataBlockBytes != 0 && !(has_first && block_start(end) == block_start(offset));
+    return (has_first ? kDataBlockBytes : 0) + (has_last ? kDataBlockBytes : 0);
+  }
+};
+
+Result<void> Overlay::prepare_allocation(const NodePtr& node, const Allocation& wanted,
+                                         AllocationGrant& grant) {
+  const std::lock_guard lock(parts_.mutex);
+  if (node->is_gone()) return fail(ENOENT);  // its number may be another's
+  grant.waits = !grant.alone.holds() && !FileTurns::may_change(*node);
+  if (grant.waits) return {};
+  LB_ASSIGN(grant.fd, parts_.places.file_fd(node));
+  const int fd = grant.fd->get();
+  LB_TRY(drop_capability(*node, {fd, ""}));
+  std::uint64_t taken_bytes = wanted.most_bytes();
+  if (grant.alone.holds()) {
+    node->known.valid = false;
+    LB_TRY(parts_.objects.attr_of(*node));
+    if (wanted.frees() && takes_overwrites(*node, fd)) taken_bytes = wanted.edge_bytes();
+    grant.replaced_bytes = wanted.replaces() || wanted.frees() ? taken_bytes : 0;
+    node->file.may_keep_bytes =
+        std::min(wanted.block_bytes(), node->charge.allocated_bytes + 2 * kDataBlockBytes);
+  }
+  grant.reserved = Quota::Reservation();
+  if (taken_bytes > 0) {
+    grant.reserved = parts_.objects.reserve(parts_.ledger.tariff().for_data(taken_bytes), 0);
+    if (!grant.reserved && wanted.frees()) return std::unexpected(std::move(grant.reserved).error());
+  }
+  if (wanted.makes_hole() && grant.reserved) ++node->file.blocks.freeing;
+  if (!grant.alone.holds()) ++node->file.changing;
+  return {};
+}
+
+Task<Result<void>> Overlay::grant_allocation(Reactor& reactor, NodePtr node, const Allocation& wanted,
+                                             AllocationGrant& grant) {
+  if (wanted.is_alone()) grant.alone = co_await parts_.file_turns.take(reactor, node);
+  for (;;) {
+    auto prepared = prepare_allocation(node, wanted, grant);
+    if (!prepared || !grant.waits) co_return prepared;
+    co_await parts_.file_turns.until(reactor, *node, FileTurns::Until::kMayChange);
+  }
+}
+
+void Overlay::end_allocation(Node& node, AllocationGrant& grant) {
+  if (grant.alone.holds()) return grant.alone.end();
+  --node.file.changing;
+  parts_.file_turns.end_change(node);
+}
+
 Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t mode, std::uint64_t offset,
                                       std::uint64_t length_bytes) {
   if (range_wraps(offset, length_bytes)) co_return fail(EFBIG);
@@ -135,55 +204,46 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   auto copied = co_await parts_.copy_up.copy_up(reactor, id, CopyUp::kAllData);
   if (!copied) co_return std::unexpected(copied.error());
   const NodePtr node = copied->node();
-  FdCache::Fd fd;
-  Result<Quota::Reservation> reserved;
   co_await parts_.settling.room(reactor);
-  const bool frees = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) != 0;
-  const bool inserts = (mode & FALLOC_FL_INSERT_RANGE) != 0;
-  const bool makes_hole = frees || inserts;
-  // Zeroed, it has other blocks, and the old ones stay as long as one of their extent is left.
-  const bool replaces = parts_.ledger.tariff().keeps_what_is_cut() && (mode & FALLOC_FL_ZERO_RANGE) != 0;
-  const std::uint64_t end = offset + length_bytes;
-  const std::uint64_t most_bytes = frees ? 0 : block_end(end) - block_start(offset);
+  const Allocation wanted{.mode = mode,
+                          .offset = offset,
+                          .end = offset + length_bytes,
+                          .keeps_what_is_cut = parts_.ledger.tariff().keeps_what_is_cut()};
+  AllocationGrant grant;
+  auto granted = co_await grant_allocation(reactor, node, wanted, grant);
+  if (!granted) co_return granted;
+  const int fd = grant.fd->get();
+  const bool relies_on_blocks = !grant.reserved && !wanted.inserts() && !wanted.replaces() &&
+                                parts_.objects.rely_on_blocks(*node, fd, offset, wanted.end);
+  if (!grant.reserved && !relies_on_blocks) {
+    const std::lock_guard lock(parts_.mutex);
+    end_allocation(*node, grant);
+    co_return std::unexpected(std::move(grant.reserved).error());
+  }
+  auto allocated = co_await reactor.fallocate(fd, static_cast<int>(mode), offset, length_bytes);
   {
     const std::lock_guard lock(parts_.mutex);
-    if (node->is_gone()) co_return fail(ENOENT);  // its number may be another's
-    LB_CO_ASSIGN(fd, parts_.places.file_fd(node));
-    LB_CO_TRY(drop_capability(*node, {fd->get(), ""}));
-    if (!frees) reserved = parts_.objects.reserve(parts_.ledger.tariff().for_data(most_bytes), 0);
-    if (makes_hole && reserved) ++node->file.blocks.freeing;
-    ++node->file.changing;
-  }
-  const bool relies_on_blocks =
-      !reserved && !inserts && !replaces && parts_.objects.rely_on_blocks(*node, fd->get(), offset, end);
-  if (!reserved && !relies_on_blocks) {
-    const std::lock_guard lock(parts_.mutex);
-    --node->file.changing;
-    co_return std::unexpected(std::move(reserved).error());
-  }
-  auto allocated = co_await reactor.fallocate(fd->get(), static_cast<int>(mode), offset, length_bytes);
-  {
-    const std::lock_guard lock(parts_.mutex);
-    --node->file.changing;
-    if (allocated && (mode & FALLOC_FL_KEEP_SIZE) != 0 && !frees) node->file.keeps_ahead = true;
+    if (relies_on_blocks) parts_.objects.end_relying(*node, fd);
+    end_allocation(*node, grant);
+    if (allocated && (mode & FALLOC_FL_KEEP_SIZE) != 0 && !wanted.frees()) node->file.keeps_ahead = true;
     // What an insertion has moved away from under others may be allocated again, as what was freed.
-    if (makes_hole) parts_.objects.end_freeing(*node, fd->get(), inserts ? most_bytes : 0);
-    if (relies_on_blocks) parts_.objects.end_relying(*node, fd->get());
-    book_allocation(*node, fd->get(), most_bytes, allocated && replaces);
-    reserved = Quota::Reservation();
+    if (wanted.makes_hole())
+      parts_.objects.end_freeing(*node, fd, wanted.inserts() ? wanted.most_bytes() : 0);
+    book_allocation(*node, fd, wanted.most_bytes(), allocated ? grant.replaced_bytes : 0);
+    grant.reserved = Quota::Reservation();
   }
   parts_.settling.keep_up();
   if (!allocated) co_return std::unexpected(allocated.error());
   co_return Result<void>();
 }
 
-void Overlay::book_allocation(Node& node, int fd, std::uint64_t most_bytes, bool replaced) {
+void Overlay::book_allocation(Node& node, int fd, std::uint64_t most_bytes, std::uint64_t replaced_bytes) {
   node.file.forget_density();
   node.known.valid = false;
   if (node.is_gone()) return parts_.ledger.miss(fd, most_bytes);
   node.charge.kept_from = kNeverCut;  // there may be a hole before it now
-  if (replaced) {
-    parts_.objects.book_replaced(node, fd, most_bytes);
+  if (replaced_bytes > 0) {
+    parts_.objects.book_replaced(node, fd, replaced_bytes);
   } else {
     parts_.objects.book_data(node, fd);
   }

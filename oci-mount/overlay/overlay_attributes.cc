@@ -42,42 +42,81 @@ Result<Attr> Overlay::change_attributes(const NodePtr& node, const AttrChange& c
   return attr;
 }
 
+/// What must be known and reserved before a file gets another size.
+struct Overlay::Cut {
+  FdCache::Fd fd;
+  Result<Quota::Reservation> reserved;
+  std::uint64_t old_size_bytes = 0;  // where the host keeps what is cut
+  std::uint64_t replaced_bytes = 0;  // of the rest of what was the last block
+  bool is_large = false;
+};
+
+/// A file that grows has the rest of what was its last block written, also in a hole (btrfs_cont_expand() of
+/// fs/btrfs/inode.c). Not where only its size falls.
+Result<Overlay::Cut> Overlay::prepare_cut(const NodePtr& node, std::uint64_t size_bytes) {
+  const std::lock_guard lock(parts_.mutex);
+  if (node->is_gone()) return fail(ENOENT);  // its number may be another's
+  Cut cut;
+  LB_ASSIGN(cut.fd, parts_.places.file_fd(node));
+  cut.reserved = Quota::Reservation();
+  if (parts_.ledger.tariff().keeps_what_is_cut()) {
+    node->known.valid = false;
+    LB_ASSIGN(const Attr before, parts_.objects.attr_of(*node));
+    cut.old_size_bytes = before.size_bytes;
+    const bool grows = size_bytes > before.size_bytes;
+    node->file.may_keep_bytes = grows ? kDataBlockBytes : node->charge.allocated_bytes;
+    if (grows && before.size_bytes % kDataBlockBytes != 0) {
+      cut.reserved = parts_.objects.reserve(parts_.ledger.tariff().for_data(kDataBlockBytes), 0);
+      if (takes_overwrites(*node, cut.fd->get())) {
+        if (!cut.reserved) return std::unexpected(std::move(cut.reserved).error());
+        cut.replaced_bytes = kDataBlockBytes;
+      }
+    }
+  }
+  ++node->file.blocks.freeing;
+  cut.is_large = node->charge.bytes >= Objects::kLargeBytes;
+  return cut;
+}
+
+void Overlay::settle_cut(Node& node, const Cut& cut, std::uint64_t size_bytes, bool is_done,
+                         bool is_on_disk) {
+  const int fd = cut.fd->get();
+  if (is_done && !node.is_gone() && parts_.ledger.tariff().keeps_what_is_cut()) {
+    if (cut.replaced_bytes > 0) parts_.objects.book_replaced(node, fd, cut.replaced_bytes);
+    parts_.objects.book_cut(node, fd, size_bytes, is_on_disk);
+  }
+  parts_.objects.end_freeing(node, fd);
+  node.file.forget_density();
+  node.known.valid = false;
+  if (node.is_gone()) parts_.ledger.doubt();
+}
+
 /// Without the lock: the host frees some gigabytes a second. Where it may be many, not on a queue's thread.
 Task<Result<void>> Overlay::truncate(Reactor& reactor, const NodePtr& node, std::uint64_t size_bytes) {
   if (size_bytes > INT64_MAX) co_return fail(EFBIG);
-  FdCache::Fd fd;
-  bool is_large = false;
-  std::uint32_t holes_made = 0;
-  {
-    const std::lock_guard lock(parts_.mutex);
-    if (node->is_gone()) co_return fail(ENOENT);  // its number may be another's
-    LB_CO_ASSIGN(fd, parts_.places.file_fd(node));
-    ++node->file.blocks.freeing;
-    is_large = node->charge.bytes >= Objects::kLargeBytes;
-    holes_made = node->file.holes_made;
-  }
-  int code = 0;
   const bool is_kept = parts_.ledger.tariff().keeps_what_is_cut();
+  FileTurns::Alone alone;
+  if (is_kept) alone = co_await parts_.file_turns.take(reactor, node);
+  LB_CO_ASSIGN(Cut prepared, prepare_cut(node, size_bytes));
+  const int fd = prepared.fd->get();
+  int code = 0;
   bool is_on_disk = false;  // all that is left, so that what comes behind it has extents of its own
   const auto cut = [&] {
-    code = ::ftruncate(fd->get(), static_cast<off_t>(size_bytes)) == 0 ? 0 : errno;
+    const std::uint64_t old_end = prepared.old_size_bytes;
+    const bool has_room = prepared.reserved || is_allocated(fd, block_start(old_end), old_end);
+    code = !has_room ? ENOSPC : ::ftruncate(fd, static_cast<off_t>(size_bytes)) == 0 ? 0 : errno;
     if (code != 0 || size_bytes == 0 || !is_kept) return;
-    const auto unwritten = first_unwritten(fd->get());
-    is_on_disk = unwritten && *unwritten >= size_bytes && is_allocated(fd->get(), 0, size_bytes);
+    const auto unwritten = first_unwritten(fd);
+    is_on_disk = unwritten && *unwritten >= size_bytes && is_allocated(fd, 0, size_bytes);
   };
-  if (is_large) {
+  if (prepared.is_large) {
     co_await parts_.workers.run(reactor, cut);
   } else {
     cut();
   }
   const std::lock_guard lock(parts_.mutex);
-  const bool is_alone = node->file.blocks.freeing == 1 && node->file.changing == 0;
-  if (is_kept && code == 0 && !node->is_gone())
-    parts_.objects.book_cut(*node, fd->get(), is_on_disk && is_alone && node->file.holes_made == holes_made);
-  parts_.objects.end_freeing(*node, fd->get());
-  node->file.forget_density();
-  node->known.valid = false;
-  if (node->is_gone()) parts_.ledger.doubt();
+  alone.end();
+  settle_cut(*node, prepared, size_bytes, code == 0, is_on_disk);
   if (code != 0) co_return fail(code);
   co_return Result<void>();
 }

@@ -106,6 +106,12 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
   const std::uint64_t end = offset + length;
   grant.offset = offset;
   grant.copies = takes_overwrites(*node, grant.fd->get());
+  const bool may_begin =
+      asked.has_blocks || (grant.copies ? FileTurns::may_take(*node) : FileTurns::may_change(*node));
+  if (!may_begin) {
+    grant.question = WriteGrant::Question::kTurn;
+    return grant;
+  }
   if (!asked.holes && !grant.copies && !node->file.dense && may_allocate_nothing(*node, end)) {
     grant.question = WriteGrant::Question::kHoles;
     return grant;
@@ -133,6 +139,10 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
   }
   if (grant.relies_on_blocks && !asked.has_blocks) ++node->file.blocks.relying;
   ++node->file.changing;
+  if (grant.copies) {
+    FileTurns::take_now(*node);
+    node->file.may_keep_bytes = grant.growth_bytes;
+  }
   return grant;
 }
 
@@ -153,17 +163,36 @@ Result<Overlay::WriteGrant> Overlay::grant_after_asking(const NodePtr& node, Wri
     }
     LB_ASSIGN(grant, prepare_write(node, offset, length, writer, {.holes = true}));
   }
-  if (grant.question == WriteGrant::Question::kNone) return grant;
+  if (grant.question != WriteGrant::Question::kBlocks) return grant;
   const std::uint64_t end = offset + length;
   // What the host has allocated ahead it may take back at any time.
   const bool is_lasting = end <= block_end(grant.size_bytes) || !parts_.ledger.tariff().allocates_ahead() ||
                           is_preallocated(fd->get());
-  if (grant.copies || !is_lasting || !parts_.objects.rely_on_blocks(*node, fd->get(), offset, end))
-    return fail(ENOSPC);
+  if (grant.copies || !is_lasting) return fail(ENOSPC);
+  const bool has_blocks = parts_.objects.rely_on_blocks(*node, fd->get(), offset, end);
   const PartLock lock(parts_.mutex);
+  if (!has_blocks && FileTurns::may_change(*node)) return fail(ENOSPC);
+  if (!has_blocks) {
+    grant.question = WriteGrant::Question::kTurn;
+    return grant;
+  }
   auto granted = prepare_write(node, offset, length, writer, {.holes = true, .has_blocks = true});
-  if (!granted) parts_.objects.end_relying(*node, grant.fd->get());
+  if (!granted) {
+    parts_.objects.end_relying(*node, grant.fd->get());
+    parts_.file_turns.end_change(*node);
+  }
   return granted;
+}
+
+Result<Overlay::WriteGrant> Overlay::try_to_grant(const NodePtr& node, std::uint64_t offset,
+                                                  std::uint64_t length, Writer writer) {
+  WriteGrant grant;
+  {
+    const PartLock lock(parts_.mutex);
+    LB_ASSIGN(grant, prepare_write(node, offset, length, writer, {}));
+  }
+  if (grant.question == WriteGrant::Question::kNone) return grant;
+  return grant_after_asking(node, std::move(grant), offset, length, writer);
 }
 
 /// The grant's descriptor may be the file's last: who called keeps it until the lock is free.
@@ -172,6 +201,7 @@ void Overlay::settle_write(Node& node, WriteGrant& grant, std::uint64_t put_byte
   --node.file.changing;
   if (grant.is_late) end_late_write(node, fd);
   if (grant.relies_on_blocks) parts_.objects.end_relying(node, fd);
+  grant.copies ? parts_.file_turns.end(node) : parts_.file_turns.end_change(node);
   // Also where the file was cut meanwhile, below what was then written.
   if (grant.leaves_hole || grant.holes_made != node.file.holes_made) node.file.forget_density();
   if (node.is_gone()) {
@@ -236,6 +266,7 @@ Result<std::int64_t> Overlay::try_write(NodeId id, std::uint64_t offset, std::sp
   if (grant.question != WriteGrant::Question::kNone) {
     LB_ASSIGN(grant, grant_after_asking(pin->node(), std::move(grant), offset, length, writer));
   }
+  if (grant.question == WriteGrant::Question::kTurn) return Lower::kWouldWait;
   const auto start = std::chrono::steady_clock::now();
   const ssize_t put =
       ::pwritev(grant.fd->get(), from.data(), static_cast<int>(from.size()), static_cast<off_t>(offset));
@@ -262,12 +293,11 @@ Task<Result<std::size_t>> Overlay::write(Reactor& reactor, NodeId id, std::uint6
   const NodePtr node = copied->node();
   co_await parts_.settling.room(reactor);
   WriteGrant grant;
-  {
-    const PartLock lock(parts_.mutex);
-    LB_CO_ASSIGN(grant, prepare_write(node, offset, length, writer, {}));
-  }
-  if (grant.question != WriteGrant::Question::kNone) {
-    LB_CO_ASSIGN(grant, grant_after_asking(node, std::move(grant), offset, length, writer));
+  for (;;) {
+    LB_CO_ASSIGN(grant, try_to_grant(node, offset, length, writer));
+    if (grant.question == WriteGrant::Question::kNone) break;
+    co_await parts_.file_turns.until(
+        reactor, *node, grant.copies ? FileTurns::Until::kMayTake : FileTurns::Until::kMayChange);
   }
   auto put = co_await write_whole(reactor, grant.fd->get(), from, offset);
   {

@@ -14,6 +14,7 @@
 #include "oci-mount/overlay/burials.h"
 #include "oci-mount/overlay/copy_up.h"
 #include "oci-mount/overlay/directories.h"
+#include "oci-mount/overlay/file_turns.h"
 #include "oci-mount/overlay/ledger.h"
 #include "oci-mount/overlay/lost_names.h"
 #include "oci-mount/overlay/lower.h"
@@ -55,6 +56,7 @@ struct Parts {
   Directories directories{lower, places, ledger, nodes, objects, memory};
   LostNames lost_names{lower, nodes, objects, directories};
   CopyUp copy_up{lower, paths, places, ledger, nodes, objects, directories, mutex};
+  FileTurns file_turns{mutex};
   Settling settling{places, ledger, objects, mutex, workers};
 };
 

@@ -10,6 +10,7 @@
 
 #include "oci-mount/base/files.h"
 #include "tests/oci-mount/vfs/budget_fixture.h"
+#include "tests/support/host_calls.h"
 
 namespace layerboot::test {
 namespace {
@@ -69,21 +70,44 @@ TEST_P(BudgetTest, CutsAreKnownAfterResetsAndStarts) {
 }
 
 /// As an upper that cp -a has brought to btrfs: its files are copied when they are written over.
-TEST_P(BudgetTest, OverwritesOfFilesThatWereBroughtFromElsewhere) {
-  constexpr std::uint64_t kBytes = 4 * kMiB;
-  const auto made = make("brought");
-  ASSERT_EQ(write_node(made, 0, std::string(kBytes, 'b')), 0);
-  ASSERT_EQ(sync_node(made), 0);
-  driver->release(made);
-  ASSERT_TRUE(fs->stop());
-  driver.reset();
-  fs.reset();
-  const auto brought = disk_.path() / "vm/upper/brought";
-  const auto copied = str_cat("cp -a ", brought.string(), " ", (disk_.path() / "copy").string(), " && mv ",
-                              (disk_.path() / "copy").string(), " ", brought.string(), " && sync");
-  ASSERT_EQ(std::system(copied.c_str()), 0);
-  start();
-  const auto node = driver->acquire("brought");
+class BudgetOfBroughtFilesTest : public BudgetTest {
+ protected:
+  static constexpr std::uint64_t kBytes = 4 * kMiB;
+  vfs::NodeId bring() {
+    const auto made = make("brought");
+    EXPECT_EQ(write_node(made, 0, std::string(kBytes, 'b')), 0);
+    EXPECT_EQ(sync_node(made), 0);
+    driver->release(made);
+    EXPECT_TRUE(fs->stop());
+    driver.reset();
+    fs.reset();
+    const auto brought = disk_.path() / "vm/upper/brought";
+    const auto copied = str_cat("cp -a ", brought.string(), " ", (disk_.path() / "copy").string(), " && mv ",
+                                (disk_.path() / "copy").string(), " ", brought.string(), " && sync");
+    EXPECT_EQ(std::system(copied.c_str()), 0);
+    start();
+    return driver->acquire("brought");
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Hosts, BudgetOfBroughtFilesTest, testing::Values("ext4", "xfs", "btrfs", "tmpfs"),
+                         [](const auto& host) { return std::string(host.param); });
+
+/// The rest of each block at a hole's ends is written over.
+TEST_P(BudgetOfBroughtFilesTest, HolesOfAByte) {
+  const auto node = bring();
+  until_full(7, [&](int round) {
+    for (std::uint64_t block = 0; block < kBytes / kBlockBytes; ++block) {
+      if (block % 256 <= static_cast<std::uint64_t>(round)) continue;
+      const int code = allocate(node, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, block * kBlockBytes + 7, 1);
+      if (code != 0) return code;
+    }
+    return sync_node(node);
+  });
+  expect_held("holes of a byte");
+}
+
+TEST_P(BudgetOfBroughtFilesTest, Overwrites) {
+  const auto node = bring();
   // All but a block of each piece that is written at once.
   until_full(30, [&](int round) {
     const std::uint64_t left_bytes = static_cast<std::uint64_t>(round) * kBlockBytes;
@@ -110,6 +134,68 @@ TEST_P(BudgetTest, RangesThatAreZeroedAndWrittenAgain) {
     return code == 0 ? sync_node(node) : code;
   });
   expect_held("zeroed");
+}
+
+/// A request that another client makes while the host is asked for the file's extents, after it was cut.
+class BudgetBesideACutTest : public BudgetTest {
+ protected:
+  int cut_while(vfs::NodeId node, std::uint64_t size, const std::function<void(Reactor&)>& request) {
+    const RequestsMeanwhile meanwhile(HostCall::kExtents, [&] {
+      const auto reactor = *Reactor::create();
+      request(*reactor);
+    });
+    return truncate_node(node, size);
+  }
+  std::function<void(Reactor&)> a_write(vfs::NodeId node, std::uint64_t offset, std::uint64_t bytes) {
+    return [this, node, offset, bytes](Reactor& reactor) {
+      const std::string data(bytes, 'w');
+      const iovec piece{const_cast<char*>(data.data()), data.size()};
+      EXPECT_TRUE(reactor.block_on(fs->write(reactor, node, offset, {&piece, 1}, vfs::Writer::kPrivileged)));
+    };
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Hosts, BudgetBesideACutTest, testing::Values("ext4", "xfs", "btrfs", "tmpfs"),
+                         [](const auto& host) { return std::string(host.param); });
+
+/// What it adds is not on the disk, though all that was there when the cut began is.
+TEST_P(BudgetBesideACutTest, AnAppendDoesNotMoveTheCut) {
+  const auto node = make("file");
+  ASSERT_EQ(write_node(node, 0, std::string(kMiB, 'f')), 0);
+  ASSERT_EQ(sync_node(node), 0);
+  ASSERT_EQ(cut_while(node, kMiB, a_write(node, kMiB, kBlockBytes)), 0);
+  ASSERT_EQ(write_node(node, kMiB + kBlockBytes, std::string(6 * kMiB, 'f')), 0);
+  ASSERT_EQ(sync_node(node), 0);
+  ASSERT_EQ(truncate_node(node, kMiB + kBlockBytes), 0);
+  ASSERT_EQ(sync_node(node), 0);
+  expect_held("cut beside an append");
+}
+
+/// By its totals the file would have changed in nothing.
+TEST_P(BudgetBesideACutTest, AsMuchAsWasCutMayBeWrittenMeanwhile) {
+  const auto node = make("file");
+  ASSERT_EQ(write_node(node, 0, std::string(6 * kMiB, 'f')), 0);
+  ASSERT_EQ(sync_node(node), 0);
+  ASSERT_EQ(cut_while(node, kBlockBytes, a_write(node, kBlockBytes, 6 * kMiB - kBlockBytes)), 0);
+  ASSERT_EQ(sync_node(node), 0);
+  expect_held("cut and written");
+}
+
+/// The session ends under the cut, which nobody books then.
+TEST_P(BudgetBesideACutTest, AnInitForgetsNothingOfIt) {
+  const auto node = make("file");
+  ASSERT_EQ(write_node(node, 0, std::string(6 * kMiB, 'f')), 0);
+  ASSERT_EQ(sync_node(node), 0);
+  static_cast<void>(cut_while(node, kBlockBytes, [this](Reactor&) { fs->reset(); }));
+  expect_held("cut under an INIT");
+}
+
+/// The rest of what was the last block is written, though the file has only grown.
+TEST_P(BudgetTest, AFileThatGrowsByNothingButItsSize) {
+  const auto node = make("grown");
+  fill();
+  until_full(6000, [&](int i) { return truncate_node(node, 8192 * static_cast<std::uint64_t>(i) + 1); });
+  static_cast<void>(sync_node(node));
+  expect_held("grown by its size");
 }
 
 /// What is cut before it is on the disk shares an extent with what comes behind it.
