@@ -159,6 +159,17 @@ void unmake(const std::filesystem::path& directory, int top_fd, bool made_direct
   ::rmdir(directory.c_str());
 }
 
+/// Told by a directory that is as small as can be: work/ may have grown.
+Tariff tariff_below(int work_fd) {
+  constexpr const char* kDirectory = "trial-directory";
+  static_assert(std::string_view(kDirectory).starts_with(kTrialPrefix));
+  if (::mkdirat(work_fd, kDirectory, 0700) != 0) return tariff_of(work_fd);
+  const auto small = open_at(work_fd, kDirectory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  const Tariff tariff = tariff_of(small ? small->get() : work_fd);
+  static_cast<void>(unlink_at({work_fd, kDirectory}, AT_REMOVEDIR));
+  return tariff;
+}
+
 /// 0 where it is not known: the C library says 127 of hosts that it does not know either, tmpfs among them.
 unsigned long most_links_on(int fd) {
   constexpr unsigned long kBtrfsMostLinks = 65535;  // BTRFS_LINK_MAX of fs/btrfs/ctree.h
@@ -218,7 +229,7 @@ Result<Upper> Upper::open(const std::filesystem::path& directory, std::string_vi
     return while_doing(forgotten.error(), "cannot remove ", (directory / "clean").string());
   }
   // An overwrite would take space for as long as a byte is left of what was written with the old bytes.
-  const Tariff tariff = tariff_of(work->get());
+  const Tariff tariff = tariff_below(work->get());
   if (tariff.copies_on_write()) {
     for (const int made_in : {root->get(), work->get()}) write_in_place_below(made_in);
   }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "oci-mount/overlay/upper.h"
 #include "tests/oci-mount/vfs/budget_fixture.h"
 
 namespace layerboot::test {
@@ -283,6 +284,19 @@ TEST_P(BudgetTest, AnAppendToWhatWasCutMeanwhileLeavesAHole) {
   fill();
   EXPECT_EQ(write_node(file, kMiB / 2, std::string(65'536, 'd')), ENOSPC) << "fills a hole";
   expect_held("appended");
+}
+
+/// They are told of by a small directory, which work/ is no more once much has been in it.
+TEST(BudgetOnClustersTest, AreKnownWhateverHasBeenInTheWorkDirectory) {
+  const HostDisk disk("ext4_clusters");
+  if (!disk.mounted()) GTEST_SKIP() << disk.why_not();
+  constexpr std::uint64_t kClusterBytes = 65536;
+  for (int session = 0; session < 2; ++session) {
+    const auto upper = overlay::Upper::open(disk.path() / "vm", "sha256:image");
+    ASSERT_TRUE(upper) << upper.error().describe();
+    EXPECT_GE(upper->tariff().for_name(3), kClusterBytes) << "session " << session;
+    for (int i = 0; i < 1000; ++i) write_text(disk.path() / "vm/work" / long_name(i), "");
+  }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <string_view>
 #include <vector>
 
 #include "oci-mount/base/str_cat.h"
@@ -47,6 +48,12 @@ std::uint64_t btrfs_taken(int fd) {
   return taken;
 }
 
+const char* options_of(std::string_view kind) {
+  if (kind == "ext4_1k") return " -q -F -b 1024 ";
+  if (kind == "ext4_clusters") return " -q -F -O bigalloc -C 65536 ";
+  return kind == "ext4" ? " -q -F " : " -q -f ";
+}
+
 }  // namespace
 
 HostDisk::HostDisk(const std::string& kind) : kind_(kind) {
@@ -69,7 +76,7 @@ HostDisk::HostDisk(const std::string& kind) : kind_(kind) {
   std::ofstream(image).flush();
   std::filesystem::resize_file(image, kDiskBytes);
   const std::string tool = str_cat("mkfs.", kind.substr(0, kind.find('_')));
-  const char* const options = kind == "ext4" ? " -q -F " : kind == "ext4_1k" ? " -q -F -b 1024 " : " -q -f ";
+  const char* const options = options_of(kind);
   if (!run(str_cat("command -v ", tool, " > /dev/null 2>&1"))) {
     why_not_ = str_cat("there is no ", tool);
   } else if (!run(str_cat(tool, options, image))) {

@@ -13,7 +13,8 @@ namespace layerboot::test {
 
 class HostDisk {
  public:
-  /// `kind`: ext4, xfs, btrfs or tmpfs, of 1 GiB; or ext4_1k, which has blocks of 1 KiB, as small ones do.
+  /// `kind`: ext4, xfs, btrfs or tmpfs, of 1 GiB; or ext4_1k, which has blocks of 1 KiB, as small ones do, or
+  /// ext4_clusters, which allocates 64 KiB at once.
   /// Not mounted where this machine can't: why_not() says why.
   explicit HostDisk(const std::string& kind);
   ~HostDisk();
