@@ -20,6 +20,8 @@ constexpr const char* kName = "clean";
 constexpr const char* kNewName = "clean.new";
 /// Another number where a count means something else than before: when other things are charged.
 constexpr std::string_view kMagic = "layerboot clean stop 2";
+/// Of one that says only what no count finds.
+constexpr std::string_view kUncountedMagic = "layerboot uncounted stop 1";
 
 /// Records are text, each ended by a NUL, which no path holds.
 void put(std::string& text, const auto&... parts) {
@@ -84,11 +86,14 @@ class RecordWriter {
 
 Result<void> write_records(int fd, std::string_view stamped, const CleanStop& stop) {
   LB_ASSIGN(auto records, RecordWriter::to(fd));
-  LB_TRY(records.put(kMagic));
+  LB_TRY(records.put(stop.is_counted ? kMagic : kUncountedMagic));
   LB_TRY(records.put(stamped));
-  LB_TRY(records.put(stop.survey.usage.bytes));
-  LB_TRY(records.put(stop.survey.usage.inodes));
-  LB_TRY(records.put(stop.lower_key));
+  if (stop.is_counted) {
+    LB_TRY(records.put(stop.survey.usage.bytes));
+    LB_TRY(records.put(stop.survey.usage.inodes));
+    LB_TRY(records.put(stop.lower_key));
+  }
+  if (stop.forgotten_kept_bytes > 0) LB_TRY(records.put('o', stop.forgotten_kept_bytes));
   for (const auto& way : stop.survey.moved_directories) LB_TRY(records.put('m', way.parent, ' ', way.name));
   for (const auto& lost : stop.lost_names) LB_TRY(records.put('l', lost.count, lost.path));
   for (const auto& [ino, late] : stop.late_files) {
@@ -176,9 +181,24 @@ bool parse_item(std::string_view record, CleanStop& stop) {
     stop.lost_names.push_back(*std::move(lost));
     return true;
   }
+  if (record.starts_with('o')) {
+    const auto bytes = parse_decimal(rest, UINT64_MAX);
+    stop.forgotten_kept_bytes = bytes.value_or(0);
+    return bytes.has_value();
+  }
   constexpr std::string_view kOfLateFiles = "gskf";
   const bool is_late = !record.empty() && kOfLateFiles.contains(record.front());
   return is_late && parse_late(record.front(), rest, stop);
+}
+
+bool parse_count(Records& records, CleanStop& stop) {
+  const auto bytes = records.next_number();
+  const auto inodes = records.next_number();
+  const auto key = records.next();
+  if (!bytes || !inodes || !key) return false;
+  stop.survey.usage = {.bytes = *bytes, .inodes = *inodes};
+  stop.lower_key = *key;
+  return true;
 }
 
 std::optional<CleanStop> parse(std::string_view text, std::string_view stamped) {
@@ -190,14 +210,11 @@ std::optional<CleanStop> parse(std::string_view text, std::string_view stamped) 
   if (text.substr(checked.size()) != check) return std::nullopt;
 
   Records records(checked);
-  if (records.next() != kMagic || records.next() != stamped) return std::nullopt;
+  const auto magic = records.next();
+  if ((magic != kMagic && magic != kUncountedMagic) || records.next() != stamped) return std::nullopt;
   CleanStop stop;
-  const auto bytes = records.next_number();
-  const auto inodes = records.next_number();
-  const auto key = records.next();
-  if (!bytes || !inodes || !key) return std::nullopt;
-  stop.survey.usage = {.bytes = *bytes, .inodes = *inodes};
-  stop.lower_key = *key;
+  stop.is_counted = magic == kMagic;
+  if (stop.is_counted && !parse_count(records, stop)) return std::nullopt;
   while (const auto record = records.next()) {
     if (!parse_item(*record, stop)) return std::nullopt;
   }
@@ -216,13 +233,25 @@ Result<void> write_new(UpperDirectories upper, const CleanStop& stop) {
   return {};
 }
 
+CleanStop uncounted(const CleanStop& stop) {
+  CleanStop rest;
+  rest.is_counted = false;
+  rest.forgotten_kept_bytes = stop.forgotten_kept_bytes;
+  for (const auto& [ino, late] : stop.late_files) {
+    if (late.kept_bytes > 0) rest.late_files.emplace(ino, late);
+  }
+  return rest;
+}
+
 }  // namespace
 
 Result<void> write_clean_stop(UpperDirectories upper, const CleanStop& stop) {
+  if (!stop.is_counted && !stop.says_what_is_kept()) return {};
   auto written = write_new(upper, stop);
   if (written) return written;
   for (const char* name : {kNewName, kName}) static_cast<void>(unlink_at({upper.top_fd, name}));
-  return written.error().code == EFBIG ? Result<void>() : written;
+  if (written.error().code != EFBIG) return written;
+  return stop.is_counted ? write_clean_stop(upper, uncounted(stop)) : Result<void>();
 }
 
 std::optional<CleanStop> read_clean_stop(UpperDirectories upper) {

@@ -169,8 +169,10 @@ Task<Result<Pin>> CopyUp::copy_file(Reactor& reactor, tree::NodeId row, std::uin
   const End end(*this, row);
   const auto& record = lower_.tree.node(row);
   const std::uint64_t length = std::min(data_size(row), data_bytes);
-  LB_CO_ASSIGN(const auto reserved, objects_.reserve_without_lock(
-                                        worst_copy_bytes(record, length) + names_and_attributes(row), 1));
+  LB_CO_ASSIGN(
+      const auto reserved,
+      objects_.reserve_without_lock(
+          ledger_.tariff().for_data(worst_copy_bytes(record, length)) + names_and_attributes(row), 1));
   WorkFile work;
   {
     const std::lock_guard lock(mutex_);
@@ -233,7 +235,8 @@ Task<Result<Pin>> CopyUp::fill(Reactor& reactor, Pin pin, std::uint64_t data_byt
   const End end(*this, node->lower);
   const auto& record = lower_.tree.node(node->lower);
   data_bytes = std::min(record.size_bytes, data_bytes);
-  LB_CO_ASSIGN(const auto reserved, objects_.reserve_without_lock(worst_copy_bytes(record, data_bytes), 0));
+  LB_CO_ASSIGN(const auto reserved, objects_.reserve_without_lock(
+                                        ledger_.tariff().for_data(worst_copy_bytes(record, data_bytes)), 0));
   FdCache::Fd fd;
   {
     const std::lock_guard lock(mutex_);

@@ -34,7 +34,8 @@ using LateFilesByInode = std::unordered_map<std::uint64_t, LateFile>;  // the in
 /// remembered here, they are not lost when the file is met again. Not thread-safe, but for late_bytes().
 class LateGrowth {
  public:
-  /// Files remembered. Beyond it one gives way, and what it grows late is found by the next count.
+  /// Files remembered. Beyond it one gives way, and what it grows late is found by the next count; but what
+  /// the host keeps of it nobody finds, and is remembered as a sum.
   static constexpr std::size_t kMaxFiles = 1U << 16;
   /// What they take at most, which is the program's own (MemoryBudget::kProgramBytes).
   static constexpr std::size_t kMaxBytes = 6U << 20;
@@ -42,10 +43,7 @@ class LateGrowth {
   [[nodiscard]] const LateFilesByInode& all() const { return files_; }
 
   void remember(std::uint64_t host_ino, const LateFile& file) {
-    if (files_.size() >= kMaxFiles && !files_.contains(host_ino)) {
-      static_cast<void>(take(files_.begin()->first));
-      has_forgotten_ = true;
-    }
+    if (files_.size() >= kMaxFiles && !files_.contains(host_ino)) forget_one();
     LateFile& known = files_[host_ino];
     late_bytes_ += file.late_bytes - known.late_bytes;
     known = file;
@@ -61,6 +59,9 @@ class LateGrowth {
   [[nodiscard]] bool has_uncounted() const { return has_uncounted_; }
   /// One has given way: what it grows by is found by nothing but a count.
   [[nodiscard]] bool has_forgotten() const { return has_forgotten_; }
+  /// Of those that have given way: LateFile::kept_bytes. Stays for good, whatever becomes of them.
+  [[nodiscard]] std::uint64_t forgotten_kept_bytes() const { return forgotten_kept_bytes_; }
+  void forget_kept(std::uint64_t bytes) { forgotten_kept_bytes_ += bytes; }
   /// What all that are remembered may take. Lock-free.
   [[nodiscard]] std::uint64_t late_bytes() const { return late_bytes_.load(std::memory_order_relaxed); }
 
@@ -81,8 +82,24 @@ class LateGrowth {
   }
 
  private:
+  /// One of which a count finds all, where a few looks find such a one.
+  void forget_one() {
+    constexpr int kMostLooks = 16;
+    auto victim = files_.begin();
+    auto file = victim;
+    for (int i = 0; i < kMostLooks && file != files_.end(); ++i, ++file) {
+      if (file->second.kept_bytes > 0) continue;
+      victim = file;
+      break;
+    }
+    forget_kept(victim->second.kept_bytes);
+    static_cast<void>(take(victim->first));
+    has_forgotten_ = true;
+  }
+
   LateFilesByInode files_;
   std::atomic<std::uint64_t> late_bytes_ = 0;
+  std::uint64_t forgotten_kept_bytes_ = 0;
   bool has_forgotten_ = false;
   bool has_uncounted_ = false;
 };

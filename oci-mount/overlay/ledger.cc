@@ -203,11 +203,19 @@ LateFilesByInode Ledger::kept_files() const {
   return kept;
 }
 
+void Ledger::recall(const CleanStop& stop) {
+  late_growth_.forget_kept(stop.forgotten_kept_bytes);
+  if (stop.is_counted) recall(stop.late_files);
+}
+
 void Ledger::recall(const LateFilesByInode& late_files) {
   for (const auto& [ino, file] : late_files) remember(ino, file);
 }
 
 void Ledger::recount(const Survey& survey, Counted counted) {
+  // Those that give way below are in the count.
+  Quota::Usage usage = survey.usage;
+  usage.bytes += tariff_.for_data(late_growth_.forgotten_kept_bytes());
   if (counted == Counted::kOnDisk) {
     late_growth_.clear();
     late_is_missed_ = false;
@@ -216,7 +224,7 @@ void Ledger::recount(const Survey& survey, Counted counted) {
   recall(survey.late_files);
   late_growth_.end_count();
   in_doubt_ = false;
-  quota_.set_usage(survey.usage);
+  quota_.set_usage(usage);
 }
 
 }  // namespace layerboot::overlay

@@ -118,6 +118,8 @@ class Ledger {
   [[nodiscard]] LateFilesByInode kept_files() const;
   [[nodiscard]] const LateGrowth& late_growth() const { return late_growth_; }
   void recall(const LateFilesByInode& late_files);
+  /// What a former session has left; of one that has not counted, before recount().
+  void recall(const CleanStop& stop);
 
   /// A file that nobody knows any more has grown by `bytes`: the session ended under the request. Booked
   /// unless `fd` is all that it has, and counted by the stop or reset of this session.

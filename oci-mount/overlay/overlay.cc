@@ -57,20 +57,17 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Lower lower, const Options& optio
                        " the image's /");
   }
   auto stop = upper.take_clean_stop();
-  const bool is_counted = stop.has_value();
+  const bool is_counted = stop && stop->is_counted;
   if (!is_counted) {
-    stop.emplace();
-    LB_ASSIGN(stop->survey, count_on_disk(upper, memory, {}));
+    if (!stop) stop.emplace().is_counted = false;
+    LB_ASSIGN(stop->survey, count_on_disk(upper, memory, stop->late_files));
   }
   LB_ASSIGN(Places places, Places::open(std::move(upper)));
   std::unique_ptr<Overlay> overlay(new Overlay(lower, std::move(places), options.limits, stop->survey.usage,
                                                options.lower_key, workers, memory));
   const std::lock_guard lock(overlay->parts_.mutex);
-  if (is_counted) {
-    overlay->parts_.ledger.recall(stop->late_files);
-  } else {
-    overlay->parts_.ledger.recount(stop->survey, Counted::kOnDisk);
-  }
+  overlay->parts_.ledger.recall(*stop);
+  if (!is_counted) overlay->parts_.ledger.recount(stop->survey, Counted::kOnDisk);
   auto started = overlay->start_session(stop->survey);
   const bool names_are_known = is_counted && stop->lower_key == options.lower_key;
   if (started && lower.may_change() && !names_are_known)
@@ -169,7 +166,8 @@ Result<std::optional<CleanStop>> Overlay::left_by_session() {
   CleanStop stop{.survey = std::move(known.survey),
                  .lower_key = lower_key_,
                  .lost_names = {},
-                 .late_files = parts_.ledger.late_files()};
+                 .late_files = parts_.ledger.late_files(),
+                 .forgotten_kept_bytes = parts_.ledger.late_growth().forgotten_kept_bytes()};
   std::size_t path_bytes = 0;
   for (const auto& lost : known.lost_names) {
     CleanStop::LostNames named{.path = parts_.lower.tree.path(lost.row), .count = lost.count};
@@ -223,16 +221,34 @@ Result<void> Overlay::start_counted_session() {
 
 Result<void> Overlay::stop() {
   const std::lock_guard lock(parts_.mutex);
-  LB_TRY(parts_.objects.settle_all(Objects::Late::kOnDisk));
+  if (auto settled = parts_.objects.settle_all(Objects::Late::kOnDisk); !settled) {
+    parts_.objects.end_session();
+    LB_TRY(leave_kept());
+    return settled;
+  }
   if (!parts_.ledger.is_exact() || parts_.ledger.is_to_count_on_disk()) {
     // Now most of it is in the host's memory; at the next start it may have to be read.
     const auto survey = count_on_disk(parts_.places.upper(), parts_.memory, parts_.ledger.kept_files());
-    if (!survey) return {};  // the next start counts
+    if (!survey) return leave_kept();  // the next start counts
     parts_.ledger.recount(*survey, Counted::kOnDisk);
   }
   const auto known = left_by_session();
-  if (!known || !*known) return {};  // as well, where there is no room for what it would be told
-  auto left = parts_.places.leave_clean_stop(**known);
+  // As well, where there is no room for what it would be told.
+  if (!known || !*known) return leave_kept();
+  return leave(**known);
+}
+
+/// What no count finds.
+Result<void> Overlay::leave_kept() {
+  CleanStop stop;
+  stop.is_counted = false;
+  stop.late_files = parts_.ledger.kept_files();
+  stop.forgotten_kept_bytes = parts_.ledger.late_growth().forgotten_kept_bytes();
+  return leave(stop);
+}
+
+Result<void> Overlay::leave(const CleanStop& stop) {
+  auto left = parts_.places.leave_clean_stop(stop);
   if (!left) return while_doing(left.error(), "cannot note in the upper directory that it was left in order");
   return left;
 }

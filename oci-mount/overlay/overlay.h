@@ -129,6 +129,8 @@ class Overlay final : public FileSystem {
   [[nodiscard]] bool is_moved(const Node& node) const;
   Result<Known> known_by_session();
   Result<std::optional<CleanStop>> left_by_session();
+  Result<void> leave_kept();
+  Result<void> leave(const CleanStop& stop);
   [[nodiscard]] bool is_at_work() const;
   Result<void> start_counted_session();
   Result<void> check_link(NodeId id, NodeId new_parent, std::string_view new_name);

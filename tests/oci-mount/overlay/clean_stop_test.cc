@@ -159,6 +159,40 @@ TEST_F(CleanStopTest, OneThatIsTooLargeIsNotLeft) {
   EXPECT_FALSE(fs::exists(directory() / "clean.new"));
 }
 
+/// But what the host keeps of files no count finds.
+TEST_F(CleanStopTest, OfOneThatIsTooLargeWhatIsKeptIsLeft) {
+  {
+    Upper upper = open();
+    CleanStop stop;
+    stop.lower_key = "key";
+    stop.forgotten_kept_bytes = 8192;
+    stop.survey.moved_directories.assign(kMaxCleanStopBytes / 1000, {0, std::string(1000, 'x')});
+    stop.late_files[5] = {.charged_bytes = 12'288, .kept_bytes = 4096, .later = Later::kShrinks};
+    stop.late_files[6] = {.charged_bytes = 4096};
+    EXPECT_TRUE(upper.leave_clean_stop(stop));
+  }
+  const auto stop = open().take_clean_stop();
+  ASSERT_TRUE(stop);
+  EXPECT_FALSE(stop->is_counted);
+  EXPECT_EQ(stop->forgotten_kept_bytes, 8192U);
+  ASSERT_EQ(stop->late_files.size(), 1U);
+  EXPECT_EQ(stop->late_files.at(5).kept_bytes, 4096U);
+  EXPECT_TRUE(stop->survey.moved_directories.empty());
+}
+
+TEST_F(CleanStopTest, WhatIsKeptOfForgottenFilesIsToldWithACount) {
+  {
+    Upper upper = open();
+    CleanStop stop;
+    stop.forgotten_kept_bytes = 4096;
+    EXPECT_TRUE(upper.leave_clean_stop(stop));
+  }
+  const auto stop = open().take_clean_stop();
+  ASSERT_TRUE(stop);
+  EXPECT_TRUE(stop->is_counted);
+  EXPECT_EQ(stop->forgotten_kept_bytes, 4096U);
+}
+
 TEST_F(CleanStopTest, OneThatIsNearlyTooLargeIsBelieved) {
   constexpr std::size_t kNameBytes = 1000;
   {

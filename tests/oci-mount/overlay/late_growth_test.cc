@@ -47,6 +47,31 @@ TEST(LateGrowth, IsBounded) {
   EXPECT_FALSE(late.has_forgotten());
 }
 
+/// Which no look at the host tells again.
+TEST(LateGrowth, WhatTheHostKeepsIsNotForgotten) {
+  LateGrowth late;
+  for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles; ++ino)
+    late.remember(ino, {.charged_bytes = 8192, .kept_bytes = 4096, .later = Later::kShrinks});
+  EXPECT_EQ(late.forgotten_kept_bytes(), 0U);
+  for (std::uint64_t i = 1; i <= 3; ++i) {
+    late.remember(LateGrowth::kMaxFiles + i, {.charged_bytes = 8192, .kept_bytes = 4096});
+    EXPECT_EQ(late.forgotten_kept_bytes(), i * 4096);
+  }
+  late.clear();
+  EXPECT_EQ(late.forgotten_kept_bytes(), 3 * 4096U) << "by no count";
+}
+
+TEST(LateGrowth, AFullOneForgetsFirstWhatACountFinds) {
+  LateGrowth late;
+  for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles; ++ino) {
+    const bool is_kept = ino % 2 == 0;
+    late.remember(ino, {.charged_bytes = 8192, .kept_bytes = is_kept ? 4096U : 0U});
+  }
+  late.remember(LateGrowth::kMaxFiles, {.charged_bytes = 8192, .kept_bytes = 4096});
+  EXPECT_EQ(late.forgotten_kept_bytes(), 0U);
+  EXPECT_TRUE(late.has_forgotten());
+}
+
 TEST(LateGrowth, AFullOneForgetsNothingForAFileThatItKnows) {
   LateGrowth late;
   for (std::uint64_t ino = 0; ino < LateGrowth::kMaxFiles; ++ino) late.remember(ino, {.charged_bytes = ino});

@@ -421,6 +421,23 @@ TEST_F(LedgerTest, WhatIsCutOffStaysChargedWhereTheHostKeepsIt) {
   EXPECT_EQ(grown(ext4), 4096);
 }
 
+/// Of which nothing on the host tells; in this session and in those to come.
+TEST_F(LedgerTest, WhatIsKeptOfForgottenFilesIsInEachCount) {
+  Ledger ledger = make(HostKind::kBtrfs);
+  CleanStop stop;
+  stop.is_counted = false;
+  stop.forgotten_kept_bytes = 100 * kBlock;
+  stop.late_files[5] = {.charged_bytes = 4 * kBlock, .kept_bytes = kBlock, .later = Later::kShrinks};
+  ledger.recall(stop);
+  EXPECT_TRUE(ledger.late_files().empty()) << "the count tells of them";
+  for (const Counted counted : {Counted::kOnDisk, Counted::kAsShown, Counted::kOnDisk}) {
+    Survey survey{.usage = {.bytes = kBlock, .inodes = 1}, .moved_directories = {}};
+    ledger.recount(survey, counted);
+    EXPECT_EQ(ledger.quota().usage().bytes, kBlock + ledger.tariff().for_data(100 * kBlock));
+  }
+  EXPECT_EQ(ledger.late_growth().forgotten_kept_bytes(), 100 * kBlock);
+}
+
 /// As a journal is cut to its limit: what has come behind that since lies in extents of its own.
 TEST_F(LedgerTest, WhatIsCutOffAgainIsChargedOnce) {
   Ledger ledger = make(HostKind::kBtrfs);

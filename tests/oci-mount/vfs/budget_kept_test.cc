@@ -189,6 +189,24 @@ TEST_P(BudgetBesideACutTest, AnInitForgetsNothingOfIt) {
   expect_held("cut under an INIT");
 }
 
+/// Which leaves no count to the next start.
+TEST_P(BudgetTest, CutsAreKnownAfterAStopThatHasNoMemory) {
+  ASSERT_EQ(driver->rename("0", "moved"), 0);
+  const auto node = make("cut");
+  ASSERT_EQ(write_node(node, 0, std::string(6 * kMiB, 'c')), 0);
+  ASSERT_EQ(sync_node(node), 0);
+  ASSERT_EQ(truncate_node(node, kBlockBytes), 0);
+  ASSERT_EQ(sync_node(node), 0);
+  std::uint64_t taken_bytes = 0;
+  for (std::uint64_t piece = 1U << 20; piece >= 64; piece /= 2) {
+    while (source->memory.try_take(piece)) taken_bytes += piece;
+  }
+  static_cast<void>(fs->stop());
+  source->memory.give_back(taken_bytes);
+  start();
+  expect_held("cut, and stopped without memory");
+}
+
 /// The rest of what was the last block is written, though the file has only grown.
 TEST_P(BudgetTest, AFileThatGrowsByNothingButItsSize) {
   const auto node = make("grown");
