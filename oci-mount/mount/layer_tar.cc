@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <utility>
 #include <vector>
@@ -258,23 +259,29 @@ class LayerWriter final : public LayerVisitor {
                ", whose value is empty, can't be in a layer, and is left out");
       return true;
     });
-    for (std::size_t i = 0, count = xattrs.size(); i < count; ++i) {
-      if (!xattrs[i].first.starts_with(layer::kTrustedPrefix)) continue;
-      std::string name = str_cat(layer::kGuestXattrPrefix, xattrs[i].first);
+    Xattrs renamed = renamed_for_layer(found.path, xattrs);
+    // By these names they would say something to who reads the layer: to its overlayfs, or to ourselves.
+    std::erase_if(xattrs,
+                  [](const auto& xattr) { return xattr.first.starts_with(layer::kOverlayXattrPrefix); });
+    std::ranges::move(renamed, std::back_inserter(xattrs));
+    std::ranges::sort(xattrs);
+    return xattrs;
+  }
+
+  /// Those of trusted.*, by the names that say that they are the guest's.
+  static Xattrs renamed_for_layer(std::string_view path, const Xattrs& xattrs) {
+    Xattrs renamed;
+    for (const auto& [key, value] : xattrs) {
+      if (!key.starts_with(layer::kTrustedPrefix)) continue;
+      std::string name = str_cat(layer::kGuestXattrPrefix, key);
       if (name.size() > kMaxXattrNameBytes) {
-        log_warn(printable(found.path), ": extended attribute ", printable(xattrs[i].first),
+        log_warn(printable(path), ": extended attribute ", printable(key),
                  ", whose name is too long for a layer, is left out");
         continue;
       }
-      xattrs.emplace_back(std::move(name), xattrs[i].second);
+      renamed.emplace_back(std::move(name), value);
     }
-    // By these names they would say something to the overlayfs of whoever unpacks the layer.
-    std::erase_if(xattrs, [](const auto& xattr) {
-      return xattr.first.starts_with(layer::kOverlayXattrPrefix) &&
-             !xattr.first.starts_with(layer::kGuestXattrPrefix);
-    });
-    std::ranges::sort(xattrs);
-    return xattrs;
+    return renamed;
   }
 
   Result<std::string> target_of(const Found& found) const {

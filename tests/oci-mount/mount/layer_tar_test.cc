@@ -214,7 +214,10 @@ TEST_F(LayerTarTest, TheGuestsAttributesAreThereAndOursAreNot) {
   EXPECT_EQ(vm().setxattr("moved", "trusted.overlay.opaque", "y"), 0);
   EXPECT_EQ(vm().setxattr("moved", "trusted.mine", "1"), 0);
   EXPECT_EQ(vm().setxattr("moved", "user.mine", "2"), 0);
+  EXPECT_EQ(vm().setxattr("moved", "trusted.overlay.layerboot.guest.trusted.forged", "3"), 0);
   const std::string tar = layer();
+  EXPECT_EQ(tar.find("SCHILY.xattr.trusted.overlay.layerboot.guest.trusted.forged=3"), std::string::npos)
+      << "it would be another attribute";
   EXPECT_NE(tar.find("SCHILY.xattr.trusted.overlay.layerboot.guest.trusted.overlay.opaque=y"),
             std::string::npos);
   EXPECT_EQ(tar.find("SCHILY.xattr.trusted.overlay.opaque=y"), std::string::npos) << "nobody's mark";
