@@ -215,6 +215,7 @@ Result<SeenUpper> disk_upper(const std::filesystem::path& disk) {
   LB_ASSIGN(const std::shared_ptr<DiskReader> reader, DiskReader::open(disk));
   LB_ASSIGN(const auto top, DiskDirectory::open(reader, Part::kPlain, EXT2_ROOT_INO));
   SeenUpper upper;
+  upper.is_disk = true;
   const auto root = top->number_of("upper");
   if (!root) return fail(EINVAL, disk.string(), " has no directory \"upper\": no guest has written to it");
   LB_ASSIGN(upper.root, DiskDirectory::open(reader, Part::kOverlay, *root));

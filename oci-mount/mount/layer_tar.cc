@@ -133,10 +133,28 @@ class LayerWriter final : public LayerVisitor {
 
   /// An empty file whose name says something.
   Result<void> put_mark(std::string_view path) {
+    LB_TRY(count_entry());
     store::PaxMember member;
     member.name = path.substr(1);
     member.mode = S_IFREG;
     return output_.put(as_bytes(store::pax_header(member)));
+  }
+
+  Result<void> count_entry() {
+    if (entries_++ < options_.max_entries) return {};
+    return fail(E2BIG, "the layer would have more than the ", options_.max_entries,
+                " entries that one may have: remove files in the VM first");
+  }
+
+  /// What no reader would take.
+  static Result<void> check_name(std::string_view path, std::string_view name) {
+    if (name.size() > kMaxPathBytes)
+      return fail(ENAMETOOLONG, "is over the limit of ", kMaxPathBytes, " bytes for a path in a layer");
+    if (static_cast<std::size_t>(std::ranges::count(path, '/')) > kMaxPathDepth) {
+      return fail(ENAMETOOLONG, "is deeper than the ", kMaxPathDepth,
+                  " directories that a path in a layer may have: move or remove it in the VM first");
+    }
+    return {};
   }
 
   Result<void> add(const Found& found) {
@@ -155,8 +173,8 @@ class LayerWriter final : public LayerVisitor {
     std::string name(found.path.substr(1));
     if (name.empty()) name = ".";
     if (S_ISDIR(nature.mode)) name += '/';
-    if (name.size() > kMaxPathBytes)
-      return fail(ENAMETOOLONG, "is over the limit of ", kMaxPathBytes, " bytes for a path in a layer");
+    LB_TRY(check_name(found.path, name));
+    LB_TRY(count_entry());
 
     store::PaxMember member;
     member.name = name;
@@ -358,6 +376,7 @@ class LayerWriter final : public LayerVisitor {
   std::vector<Directory> directories_;  // from the top to where the walk is
   TarOutput output_;
   std::uint64_t data_bytes_ = 0;
+  std::uint32_t entries_ = 0;
   std::size_t devices_zero_ = 0;
   std::string first_device_zero_;
   /// Of objects with several names: of the upper, by inode; of the image, by row.

@@ -13,6 +13,7 @@
 
 #include "oci-mount/base/reactor.h"
 #include "oci-mount/base/result.h"
+#include "oci-mount/layer/limits.h"
 #include "oci-mount/mount/tar_output.h"
 #include "oci-mount/mount/upper_walk.h"
 #include "oci-mount/overlay/lower.h"
@@ -26,13 +27,14 @@ struct LayerOptions {
   std::set<std::string, std::less<>> not_the_images;
   /// What is newer gets this time (SOURCE_DATE_EPOCH).
   std::optional<std::int64_t> newest_mtime_sec;
+  std::uint32_t max_entries = layer::kMaxEntries;  // less is for tests
 };
 
 /// Writes the layer as a PAX tar, names sorted as bytes: the same upper always gives the same bytes. Holes
 /// are written as zeros (DESIGN.md says why). What a tar or a layer can't hold (a socket, a name that begins
 /// with ".wh.", an attribute with '=' in its name or without a value) is left out with a warning; what no
-/// reader would take (a path of more than 4096 bytes, a file whose data is lost) is an error, which names the
-/// path. `lower` is the image without layers of the VM's own.
+/// reader would take (a path of more than 4096 bytes or 1024 directories, a file whose data is lost) is an
+/// error, which names the path. `lower` is the image without layers of the VM's own.
 Result<void> write_layer(const overlay::Lower& lower, Reactor& reactor, const SeenUpper& upper,
                          const LayerOptions& options, const PutBytes& put);
 

@@ -1,3 +1,5 @@
+#include <sys/resource.h>
+
 #include <cstdio>
 #include <exception>
 
@@ -13,6 +15,15 @@
 namespace layerboot::mount {
 namespace {
 
+/// A directory that is walked costs one for each level (upper_walk.h), of which there may be more than the
+/// 1024 that many hosts have a program begin with.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);  // else it is an error that names the path
+}
+
 int run(int argc, const char* const* argv) {
   const ParsedOptions parsed = parse_options(argc, argv);
   if (parsed.leave) {
@@ -20,6 +31,7 @@ int run(int argc, const char* const* argv) {
     return parsed.exit_code;
   }
   log_setup("oci-mount", parsed.options.log_level);
+  raise_descriptor_limit();
   const auto exit_code = run_command(parsed.options);
   if (exit_code) return *exit_code;
   log_error(exit_code.error().describe());

@@ -140,7 +140,7 @@ Result<SeenUpper> see_upper(const fs::path& path, std::string_view image_identit
   }
   LB_TRY(check_identity(path, known->image, image_identity));
   LB_ASSIGN(UniqueFd root, open_path(path / "upper", O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  return SeenUpper{.root = host_upper(known->keeping, std::move(root)), .plain = {}};
+  return SeenUpper{.root = host_upper(known->keeping, std::move(root)), .plain = {}, .is_disk = false};
 }
 
 }  // namespace layerboot::mount

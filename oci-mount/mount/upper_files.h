@@ -79,6 +79,7 @@ struct SeenUpper {
   /// Directories that hide all that root and image have at these paths ("/var/lib/docker"), and know nothing
   /// of overlayfs: what looks like a mark in them is the guest's.
   std::map<std::string, std::shared_ptr<const UpperDirectory>, std::less<>> plain;
+  bool is_disk = false;  // a guest's own, who may have written anything there
 };
 
 /// `path` is a directory that vfsd's --upper named, or the disk of a VM with --upper disk. EINVAL where it is

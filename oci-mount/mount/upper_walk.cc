@@ -5,7 +5,12 @@
 #include <map>
 #include <set>
 #include <string>
+#include <unordered_set>
 #include <vector>
+
+#include "oci-mount/base/path_rules.h"
+#include "oci-mount/base/printable.h"
+#include "oci-mount/mount/disk_messages.h"
 
 namespace layerboot::mount {
 
@@ -30,7 +35,11 @@ struct Level {
 class Walk {
  public:
   Walk(const tree::Tree& tree, const SeenUpper& upper, UpperVisitor& visitor)
-      : tree_(tree), paths_(tree, memory_), plain_(upper.plain), visitor_(visitor) {
+      : tree_(tree),
+        paths_(tree, memory_),
+        plain_(upper.plain),
+        has_own_disk_(upper.is_disk),
+        visitor_(visitor) {
     for (const auto& [path, directory] : plain_) {
       for (auto end = path.rfind('/'); end != 0 && end != std::string::npos; end = path.rfind('/', end - 1))
         lead_to_plain_.insert(path.substr(0, end));
@@ -39,8 +48,9 @@ class Walk {
 
   Result<void> run(const SeenUpper& upper, Compared compared, bool includes_top) {
     const NodeId base = compared == Compared::kWithImage ? tree::kRoot : tree::kNoNode;
+    LB_ASSIGN(const auto top, upper.root->itself());
+    LB_TRY(check_is_new(*top));
     if (includes_top) {
-      LB_ASSIGN(const auto top, upper.root->itself());
       LB_TRY(visitor_.take({.path = "/",
                             .name = {},
                             .base = base,
@@ -64,6 +74,12 @@ class Walk {
   }
 
  private:
+  /// Who writes a disk by hand can give a directory several names. Of n such there would be 2^n paths.
+  Result<void> check_is_new(const UpperObject& directory) {
+    if (!has_own_disk_ || met_.insert(directory.st().st_ino).second) return {};
+    return damaged_disk(str_cat("a directory of two names, one of them ", printable(path_)));
+  }
+
   Result<void> look(const Level& level, const std::string& name) {
     path_ += name;
     const NodeId base = child(level.base, name);
@@ -97,6 +113,7 @@ class Walk {
   Result<void> look_at_plain(const std::string& name, NodeId base,
                              const std::shared_ptr<const UpperDirectory>& directory) {
     LB_ASSIGN(const auto object, directory->itself());
+    LB_TRY(check_is_new(*object));
     Found found{.path = path_,
                 .name = name,
                 .base = base,
@@ -117,6 +134,7 @@ class Walk {
                 .in_upper = object.get(),
                 .hides_base = false};
     if (!S_ISDIR(object->st().st_mode)) return visitor_.take(found);
+    LB_TRY(check_is_new(*object));
     LB_ASSIGN(const bool is_opaque, object->is_opaque());
     NodeId lower = tree::kNoNode;
     if (!is_opaque) {
@@ -124,8 +142,9 @@ class Walk {
       LB_ASSIGN(lower, paths_.named(level.lower, name, redirect));
     }
     if (is_directory(lower)) found.row = lower;
-    LB_ASSIGN(std::shared_ptr<const UpperDirectory> directory, level.upper->enter(name));
-    return take_and_enter(found, found.row, std::move(directory));
+    auto directory = level.upper->enter(name);
+    if (!directory) return while_doing(directory.error(), printable(path_));
+    return take_and_enter(found, found.row, *std::move(directory));
   }
 
   /// `lower`: what shows through, if it is a directory.
@@ -176,6 +195,8 @@ class Walk {
   overlay::LowerPaths paths_;
   const std::map<std::string, std::shared_ptr<const UpperDirectory>, std::less<>>& plain_;
   std::set<std::string, std::less<>> lead_to_plain_;  // directories on the way
+  const bool has_own_disk_;
+  std::unordered_set<std::uint64_t> met_;  // the disk's directories, by inode
   UpperVisitor& visitor_;
   std::string path_;
   std::vector<Level> levels_;

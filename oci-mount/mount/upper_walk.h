@@ -51,8 +51,8 @@ enum class Compared {
 };
 
 /// Visits in the order of names, a directory before what is in it; the top itself only where
-/// `includes_top`. A visitor's error ends it. What is gone by the time it is looked at, in an upper that is
-/// in use, is left out.
+/// `includes_top`. A visitor's error ends it. EUCLEAN where a disk has two names for one directory. What is
+/// gone by the time it is looked at, in an upper that is in use, is left out.
 Result<void> walk_upper(const tree::Tree& tree, const SeenUpper& upper, Compared compared, bool includes_top,
                         UpperVisitor& visitor);
 

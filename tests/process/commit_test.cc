@@ -214,6 +214,27 @@ TEST_F(CommitTest, KilledAnywhereARebaseLeavesTheOldVmOrTheNewOne) {
   std::cout << "killed at " << step - 1 << " steps: " << old_ones << " old, " << new_ones << " new\n";
 }
 
+TEST_F(CommitTest, DeepDirectoriesAreCommitted) {
+  const auto make_deep = [&](std::size_t depth) {
+    std::string path;
+    for (std::size_t i = 0; i < depth; ++i) path += "/d";
+    Mounted mounted({"--upper", (vm("web") / "disk").string(), reference_}, dir_ / "cache", dir_ / "mnt");
+    EXPECT_TRUE(is_mountpoint(dir_ / "mnt")) << mounted.messages();
+    fs::create_directories(str_cat((dir_ / "mnt").string(), path));
+    EXPECT_EQ(mounted.stop(SIGTERM), 0);
+  };
+  make_deep(200);
+  std::vector<std::string> few = words({"commit", "--oci-mount", LAYERBOOT_OCI_MOUNT, "web", "app:2"});
+  few.insert(few.begin(), {"sh", "-c", "ulimit -S -n 150; exec \"$@\"", "sh"});
+  const Outcome made = run_program(few, dir_ / "cache");
+  EXPECT_EQ(made.exit_code, 0) << made.err;
+  make_deep(1030);
+  const Outcome refused = commit({"web", "app:3"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("/d/d/d"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("1024 directories"), std::string::npos) << refused.err;
+}
+
 /// In the middle: the layer's file has been made, and then the disk is full, or somebody stops it.
 TEST_F(CommitTest, AFailureOnTheWayLeavesNothing) {
   write_text(dir_ / "broken", str_cat("#!/bin/sh\nfor last; do :; done\n", LAYERBOOT_OCI_MOUNT,

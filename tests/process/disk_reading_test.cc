@@ -101,5 +101,40 @@ TEST_F(DiskReadingTest, ADiskThatLiesIsOneErrorAtMost) {
   }
 }
 
+/// e2fsck would see it; a disk that is read as it lies need not have been through that.
+TEST_F(DiskReadingTest, DirectoriesOfSeveralNamesAreOneError) {
+  std::string deep = dir_ / "hostile/upper/d";
+  std::string links;
+  std::string inside = "/upper/d";
+  for (int i = 0; i < 40; ++i) {
+    links += str_cat("ln ", inside, "/a ", inside, "/b\n");
+    inside += "/a";
+    deep += "/a";
+  }
+  fs::create_directories(deep);
+  const std::string hostile = dir_ / "hostile.raw";
+  fs::copy_file(dir_ / "upper.image", dir_ / "hostile.image");
+  write_text(dir_ / "links", links);
+  ASSERT_EQ(
+      run_program({"mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-d", dir_ / "hostile", hostile, "8M"},
+                  dir_ / "cache")
+          .exit_code,
+      0);
+  ASSERT_EQ(run_program({"debugfs", "-w", "-f", dir_ / "links", hostile}, dir_ / "cache").exit_code, 0);
+  for (const bool squash : {false, true}) {
+    std::vector<std::string> words = {"timeout", "60", LAYERBOOT_OCI_MOUNT, "-q", "diff",
+                                      "--layer", "-o", dir_ / "layer"};
+    if (squash) words.emplace_back("--squash");
+    words.insert(words.end(), {reference_, hostile});
+    const Outcome layer = run_program(words, dir_ / "cache");
+    EXPECT_EQ(layer.exit_code, 1) << layer.err;
+    EXPECT_NE(layer.err.find("two names"), std::string::npos) << layer.err;
+    EXPECT_FALSE(fs::exists(dir_ / "layer"));
+  }
+  std::vector<std::string> list = diff(hostile);
+  list.insert(list.begin(), {"timeout", "60"});
+  EXPECT_EQ(run_program(list, dir_ / "cache").exit_code, 1);
+}
+
 }  // namespace
 }  // namespace layerboot::test

@@ -248,6 +248,19 @@ TEST_F(LayerTarTest, TheGuestsOwnWhiteoutsAreDevices) {
   expect_same_tree();
 }
 
+TEST_F(LayerTarTest, MoreEntriesThanAReaderTakesAreRefused) {
+  EXPECT_EQ(vm().create("etc/new", "x"), 0);
+  EXPECT_EQ(vm().unlink("etc/small"), 0);
+  stop();
+  mount::LayerOptions options;
+  options.max_entries = 4;
+  EXPECT_TRUE(layer_of(*this, options)) << "the top, etc, the file and the mark";
+  options.max_entries = 3;
+  const auto refused = layer_of(*this, options);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, E2BIG);
+}
+
 // Or who unpacks the layer would give it what the directory's default ACL says.
 TEST_F(LayerTarTest, WhatHasInheritedNoAclSaysSo) {
   EXPECT_EQ(vm().create("etc/before", "x", 0640), 0);
