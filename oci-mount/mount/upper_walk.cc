@@ -23,7 +23,8 @@ constexpr std::size_t kMaxDepth = 4096;
 
 /// One directory on the way: what the image has there, and of what the VM's is made.
 struct Level {
-  NodeId base = tree::kNoNode;                  // the image's directory of this path, if there is one
+  NodeId image = tree::kNoNode;                 // the image's directory of this path, if there is one
+  NodeId base = tree::kNoNode;                  // the same, where that is what it is compared with
   NodeId lower = tree::kNoNode;                 // the image's directory that shows through, if any
   std::shared_ptr<const UpperDirectory> upper;  // null: nothing was written here
   std::map<std::string, bool> upper_names;      // and whether they are whiteouts
@@ -89,14 +90,25 @@ class Walk {
     if (written == level.upper_names.end()) return look_at_lower(level, name, base);
     const bool is_removal = written->second;
     if (is_removal ? visitor_.leaves_out_removal(path_) : visitor_.leaves_out(path_))
-      return look_at_lower(level, name, base);
+      return look_at_left_out(level, name, base);
     if (is_removal) return base == tree::kNoNode ? Result<void>() : visitor_.take_removed(path_);
     return look_at_upper(level, name, base);
   }
 
+  /// What was written here does not count: it is as the image has it, also in a directory that was made anew.
+  Result<void> look_at_left_out(const Level& level, const std::string& name, NodeId base) {
+    const bool is_hidden = child(level.lower, name) == tree::kNoNode;
+    return look_at_image(is_hidden ? level.image : level.lower, name, base);
+  }
+
   /// Nothing was written here: what shows through is the image's own, of this place or of another.
   Result<void> look_at_lower(const Level& level, const std::string& name, NodeId base) {
-    const NodeId lower = child(level.lower, name);
+    return look_at_image(level.lower, name, base);
+  }
+
+  Result<void> look_at_image(NodeId directory, const std::string& name, NodeId base) {
+    if (visitor_.drops(path_)) return {};
+    const NodeId lower = child(directory, name);
     const bool is_passed = lower == base && (base == tree::kNoNode || !visitor_.wants(path_));
     if (is_passed && !(is_directory(lower) && lead_to_plain_.contains(path_))) return {};
     if (lower == tree::kNoNode) return visitor_.take_removed(path_);
@@ -104,7 +116,7 @@ class Walk {
                 .name = name,
                 .base = base,
                 .row = lower,
-                .directory = level.lower,
+                .directory = directory,
                 .in_upper = nullptr,
                 .hides_base = false};
     return take_and_enter(found, lower, nullptr);
@@ -160,8 +172,9 @@ class Walk {
   /// path_ is the directory's.
   Result<void> enter(NodeId base, NodeId lower, std::shared_ptr<const UpperDirectory> upper) {
     if (levels_.size() >= kMaxDepth) return fail(ELOOP, path_, ": deeper than ", kMaxDepth, " directories");
-    if (path_.empty() || path_.back() != '/') path_ += '/';
     Level level;
+    level.image = image_directory();
+    if (path_.empty() || path_.back() != '/') path_ += '/';
     level.base = base;
     level.lower = lower;
     level.path_length = path_.size();
@@ -183,6 +196,12 @@ class Walk {
     return {};
   }
 
+  /// Of path_, in the last level's.
+  [[nodiscard]] NodeId image_directory() const {
+    if (levels_.empty()) return tree::kRoot;
+    const NodeId found = child(levels_.back().image, std::string(last_component(path_)));
+    return is_directory(found) ? found : tree::kNoNode;
+  }
   [[nodiscard]] NodeId child(NodeId directory, const std::string& name) const {
     return directory == tree::kNoNode ? tree::kNoNode : tree_.lookup(directory, name);
   }

@@ -33,10 +33,12 @@ class UpperVisitor {
   virtual Result<void> take_removed(std::string_view path) = 0;
   /// Is there, and is not the image's own of that path, or not it alone.
   virtual Result<void> take(const Found& found) = 0;
-  /// Whether what the upper has at `path` does not count, and all below it.
+  /// Whether what the upper has at `path` does not count, and all below it: it is as the image has it there.
   [[nodiscard]] virtual bool leaves_out(std::string_view) const { return false; }
   /// Whether it does not count either that the upper has removed what the image has at `path`.
   [[nodiscard]] virtual bool leaves_out_removal(std::string_view path) const { return leaves_out(path); }
+  /// Whether the image's own object at `path`, and all below it, does not count either.
+  [[nodiscard]] virtual bool drops(std::string_view) const { return false; }
   /// Whether the image's own object, unchanged, is to be taken all the same; asked of what is in a directory
   /// that is taken.
   [[nodiscard]] virtual bool wants(std::string_view) const { return false; }

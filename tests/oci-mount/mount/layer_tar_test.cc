@@ -248,6 +248,24 @@ TEST_F(LayerTarTest, TheGuestsOwnWhiteoutsAreDevices) {
   expect_same_tree();
 }
 
+TEST_F(LayerTarTest, InADirectoryMadeAnewWhatIsLeftOutIsTheImages) {
+  EXPECT_EQ(vm().rename("etc", "etc.old"), 0);
+  EXPECT_EQ(vm().mkdir("etc"), 0);
+  EXPECT_EQ(vm().create("etc/machine-id", "the VM's"), 0);
+  EXPECT_EQ(vm().create("etc/small", "the VM's"), 0);
+  EXPECT_EQ(vm().create("etc/new", "the VM's"), 0);
+  for (const bool squash : {false, true}) {
+    const std::string tar = layer(
+        {.squash = squash, .keep_identity = false, .not_the_images = {"/etc/small"}, .newest_mtime_sec = {}});
+    const Names all = members_of(tar);
+    for (const char* const name : {"0 etc/machine-id", "0 etc/small", "0 etc/new"})
+      EXPECT_TRUE(std::ranges::find(all, name) != all.end()) << name << squash;
+    const auto at = tar.find("etc/machine-id");
+    ASSERT_NE(at, std::string::npos);
+    EXPECT_TRUE(tar.substr(at, 2048).contains("the image's"));
+  }
+}
+
 TEST_F(LayerTarTest, MoreEntriesThanAReaderTakesAreRefused) {
   EXPECT_EQ(vm().create("etc/new", "x"), 0);
   EXPECT_EQ(vm().unlink("etc/small"), 0);
