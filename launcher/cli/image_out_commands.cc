@@ -29,6 +29,7 @@ Result<void> save_command(const StateDirs& dirs, const Options& options) {
   return save_image(dirs, {.reference = options.image,
                            .output = options.output,
                            .kind = options.archive_kind,
+                           .with_identity = options.with_identity,
                            .show_progress = shows_progress(options)});
 }
 

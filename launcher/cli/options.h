@@ -149,7 +149,7 @@ struct Options : RunSettings {
   bool probe = false;                            // exec: whether the guest answers is all
   std::string shell = "bash";                    // completion
   CommitOptions commit;                          // what of it the command line says
-  bool with_identity = false;                    // push: of an image that has a VM's identity, too
+  bool with_identity = false;                    // push and save: of an image that has a VM's identity, too
   bool pause = false;                            // commit: of a VM that runs, too
   bool rebase = false;                           // commit: the VM goes on from the new image
   BuildOptions build;                            // the same

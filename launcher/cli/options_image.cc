@@ -76,6 +76,13 @@ void add_build(CommandSet& commands) {
       "Prints the image's digest: layerboot build . | layerboot run");
 }
 
+void add_with_identity(CLI::App* command, Options& options) {
+  command->add_flag(
+      "--with-identity", options.with_identity,
+      "also an image that has a VM's identity, such as its ssh host keys (commit --rebase), or its "
+      "--password");
+}
+
 void add_push(CommandSet& commands) {
   Options& options = commands.options();
   auto* push = commands.add("push", Command::kPush, "send an image of the local store to a registry");
@@ -83,10 +90,7 @@ void add_push(CommandSet& commands) {
   push->add_option(
       "DEST", options.image_name,
       "where to: localhost:5000/app:1, docker-daemon:NAME, containers-storage:NAME; default: by its name");
-  push->add_flag(
-      "--with-identity", options.with_identity,
-      "also an image that has a VM's identity, such as its ssh host keys (commit --rebase), or its "
-      "--password");
+  add_with_identity(push, options);
   add_tls_options(push, options);
   push->footer(
       "By skopeo, with the credentials that it finds (skopeo login). What is there is not sent again.");
@@ -100,6 +104,7 @@ void add_archives(CommandSet& commands) {
   add_choice<ArchiveKind>(save, "--format", options.archive_kind,
                           {{"oci-archive", ArchiveKind::kOci}, {"docker-archive", ArchiveKind::kDocker}},
                           "oci-archive (the default), or docker-archive for docker load");
+  add_with_identity(save, options);
   auto* load = commands.add("load", Command::kLoad, "take the images of an archive into the local store");
   load->add_option("NAME", options.image_name, "what to call its only image; default: as it is called there");
   load->add_option("-i,--input", options.input, "the file, of either kind; default: standard input")

@@ -66,15 +66,20 @@ void add_history(Json& config, const CommitOptions& options, const std::string& 
   history.push_back(std::move(entry));
 }
 
-/// What is not for everybody. Whoever has the image below has its identity too, unless all is one layer now;
-/// and whoever has a layer with a hash of a password can guess at that.
+/// Whether all is one layer now that is to have no machine's identity, whatever the image below has.
+bool drops_identity(const Json& config, const CommitOptions& options) {
+  return options.squash && !options.keep_identity && !label_in(config, kIdentityLabel).empty();
+}
+
+/// What is not for everybody. Whoever has the image below has its identity too, unless that is dropped; and
+/// whoever has a layer with a hash of a password can guess at that.
 void label_secrets(Json& config, const CommitOptions& options) {
   Json& inner = config["config"];
   if (!inner.is_object()) inner = Json::object();
   Json& labels = inner["Labels"];
   if (!labels.is_object()) labels = Json::object();
   if (options.keep_identity) labels[kIdentityLabel] = options.vm;
-  if (options.squash && !options.keep_identity) labels.erase(kIdentityLabel);
+  if (options.drop_identity) labels.erase(kIdentityLabel);
   if (options.has_password) labels[kPasswordLabel] = options.vm;
   if (labels.empty()) inner.erase("Labels");
 }
@@ -93,6 +98,14 @@ Result<Json> finished_config(Json config, const CommitOptions& options, const st
 
 }  // namespace
 
+std::string label_in(const Json& config, const char* label) {
+  const Json* const inner = store::find_member(config, "config");
+  const Json* const labels = inner == nullptr ? nullptr : store::find_member(*inner, "Labels");
+  const Json* const vm = labels == nullptr ? nullptr : store::find_member(*labels, label);
+  if (vm == nullptr) return {};
+  return vm->is_string() && !vm->get<std::string>().empty() ? vm->get<std::string>() : "?";
+}
+
 Result<Json> write_written_layer(const StateDirs& dirs, const CommitOptions& options, const fs::path& file) {
   ToolSpec tool;
   tool.argv = {options.oci_mount.string(), "-q",         "--index-dir",
@@ -103,6 +116,7 @@ Result<Json> write_written_layer(const StateDirs& dirs, const CommitOptions& opt
                    {"diff", "--layer", "--compression", options.compression, "--output", file.string()});
   if (options.squash) tool.argv.emplace_back("--squash");
   if (options.keep_identity) tool.argv.emplace_back("--keep-identity");
+  if (options.drop_identity) tool.argv.emplace_back("--drop-identity");
   tool.argv.insert(tool.argv.end(), {options.image, options.upper.string()});
   std::optional<Progress> progress;
   if (options.show_progress) progress.emplace(str_cat("committing ", options.vm), 0);
@@ -125,10 +139,11 @@ Result<void> check_takes_layers(const store::Image& image, std::string_view name
   return fail(ENOTSUP, name, " is a directory, not an image that a layer could be added to");
 }
 
-Result<std::string> commit_image(const StateDirs& dirs, const CommitOptions& options) {
+Result<std::string> commit_image(const StateDirs& dirs, CommitOptions options) {
   LB_ASSIGN(const store::Image base, store::open_image(options.image, dirs, {.platform = options.platform}));
   LB_TRY(check_takes_layers(base, options.image));
   LB_ASSIGN(Json config, changed_config(base, options));
+  options.drop_identity = drops_identity(config, options);
   const InterruptScope interruptible;
   LB_ASSIGN(const StoreLock lock, StoreLock::acquire(dirs.store()));
   LB_TRY(remove_leftovers(dirs.store()));

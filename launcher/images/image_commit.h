@@ -38,6 +38,7 @@ struct CommitOptions {
   std::string compression = "gzip";
   bool squash = false;         // everything in one layer
   bool keep_identity = false;  // machine-id, ssh host keys, /run and /tmp too
+  bool drop_identity = false;  // squashed: nor what the image has of that; commit_image() decides it
   bool has_password = false;   // of --password, in /etc/shadow
   bool show_progress = true;
   /// Called around the reading of the upper, so that it is held still no longer than that. An Error ends the
@@ -45,6 +46,9 @@ struct CommitOptions {
   std::function<Result<void>()> before_reading;
   std::function<Result<void>()> after_reading;
 };
+
+/// What `config`, an image's, says of that label; "": nothing.
+std::string label_in(const store::Json& config, const char* label);
 
 /// Writes what the VM has written as one layer, the file `file`, which must not exist: a tar, compressed as
 /// `options` say. Of these image, platform, upper, layers and program count. Gives what `oci-mount diff` says
@@ -58,9 +62,11 @@ Result<void> check_takes_layers(const store::Image& image, std::string_view name
 
 /// Makes the image, and gives its digest. It is in the store whole and durable, with its index, or not at
 /// all; layers of an image from elsewhere are copied into the store. The same upper, with SOURCE_DATE_EPOCH
-/// set, gives the same image. EINVAL where a change is not understood, or the upper is of another image;
-/// EINTR when interrupted. REQUIRES: nobody writes to the upper between the two calls.
-Result<std::string> commit_image(const StateDirs& dirs, const CommitOptions& options);
+/// set, gives the same image. Squashed, an image that is labelled with a machine's identity loses both,
+/// unless that is to be kept. E2BIG where not squashed it would have too many layers to be run; EINVAL where
+/// a change is not understood, or the upper is of another image; EINTR when interrupted. REQUIRES: nobody
+/// writes to the upper between the two calls.
+Result<std::string> commit_image(const StateDirs& dirs, CommitOptions options);
 
 /// The same image with another configuration and no new layer. Of `options` image, platform, changes, name,
 /// author, message and created_by count. An image of the store needs no copy of its layers.

@@ -36,29 +36,19 @@ namespace {
 namespace fs = std::filesystem;
 using store::Json;
 
-/// What the image is labelled with (image_commit.h); empty: nothing.
-std::string label_of(const Json& config, const char* label) {
-  const Json* const inner = store::find_member(config, "config");
-  const Json* const labels = inner == nullptr ? nullptr : store::find_member(*inner, "Labels");
-  const Json* const vm = labels == nullptr ? nullptr : store::find_member(*labels, label);
-  if (vm == nullptr) return {};
-  return vm->is_string() && !vm->get<std::string>().empty() ? vm->get<std::string>() : "?";
-}
-
 /// An image with private keys or a password's hash in it is not for others by mistake.
 Result<void> check_has_no_secrets(const StateDirs& dirs, const HeldImage& image) {
   LB_ASSIGN(const store::Image opened,
             store::open_image(str_cat("image@", image.entry.digest), dirs, {.or_other = true}));
   const Json config = Json::parse(opened.config_text, nullptr, false);
-  if (const std::string vm = label_of(config, kIdentityLabel); !vm.empty())
-    return fail(
-        EPERM, "it has in it what makes VM ", vm,
-        " that machine, such as its ssh host keys: commit without --rebase and --keep-identity makes one "
-        "for others, --with-identity pushes this one");
-  if (const std::string vm = label_of(config, kPasswordLabel); !vm.empty())
+  if (const std::string vm = label_in(config, kIdentityLabel); !vm.empty())
+    return fail(EPERM, "it has in it, or in an image below, what makes VM ", vm,
+                " that machine, such as its ssh host keys: commit --squash, without --rebase and "
+                "--keep-identity, makes one for others; --with-identity takes this one");
+  if (const std::string vm = label_in(config, kPasswordLabel); !vm.empty())
     return fail(EPERM, "it has in it, as a hash, root's password that VM ", vm,
-                " was given by --password: reset the VM, run it without and commit it again, or push this "
-                "one by --with-identity");
+                " was given by --password: reset the VM, run it without and commit it again; "
+                "--with-identity takes this one");
   return {};
 }
 
@@ -245,6 +235,10 @@ Result<void> save_image(const StateDirs& dirs, const SaveOptions& options) {
   const InterruptScope interruptible;
   if (options.output.empty()) LB_TRY(check_is_for_an_archive(STDOUT_FILENO));
   LB_ASSIGN(const HeldImage image, hold_image(dirs, options.reference));
+  if (!options.with_identity) {
+    const auto good = check_has_no_secrets(dirs, image);
+    if (!good) return while_doing(good.error(), "cannot save ", options.reference);
+  }
   const bool is_docker = options.kind == ArchiveKind::kDocker;
   if (is_docker && image.entry.name.empty())
     return fail(EINVAL, "image ", options.reference,

@@ -20,9 +20,8 @@ struct PushOptions {
 };
 
 /// Copies it there with skopeo, byte by byte as it is; blobs that a registry has are not sent again. Gives
-/// the name that it has there. EPERM for one
-/// that has a VM's identity or its --password (image_commit.h), unless asked for; ENOENT for an image that is
-/// not there or not whole; EINTR when interrupted.
+/// the name that it has there. EPERM for one that has a VM's identity or its --password (image_commit.h),
+/// unless asked for; ENOENT for an image that is not there or not whole; EINTR when interrupted.
 Result<std::string> push_image(const StateDirs& dirs, const PushOptions& options);
 
 enum class ArchiveKind { kOci, kDocker };
@@ -33,9 +32,11 @@ struct SaveOptions {
   /// (output_place.h). Empty: standard output.
   std::filesystem::path output;
   ArchiveKind kind = ArchiveKind::kOci;
+  bool with_identity = false;  // as for push_image()
   bool show_progress = true;
 };
-/// An archive of it, that `load`, skopeo, podman, and docker (where it is of that kind) read.
+/// An archive of it, that `load`, skopeo, podman, and docker (where it is of that kind) read. EPERM as for
+/// push_image().
 Result<void> save_image(const StateDirs& dirs, const SaveOptions& options);
 
 struct LoadOptions {

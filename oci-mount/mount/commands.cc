@@ -276,6 +276,7 @@ Result<int> write_diff(Options options, const DiffCommand& command) {
   LB_ASSIGN(const auto index_dir, index_dir_of(options, dirs));
   LayerOptions layer{.squash = command.squash,
                      .keep_identity = command.keep_identity,
+                     .drop_identity = command.drop_identity,
                      .not_the_images = {},
                      .newest_mtime_sec = std::nullopt};
   LB_ASSIGN(layer.newest_mtime_sec, source_date_epoch());

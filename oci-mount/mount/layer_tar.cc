@@ -48,6 +48,9 @@ class LayerVisitor : public UpperVisitor {
   [[nodiscard]] bool leaves_out_removal(std::string_view path) const override {
     return !options_.keep_identity && options_.not_the_images.contains(path);
   }
+  [[nodiscard]] bool drops(std::string_view path) const override {
+    return options_.drop_identity && belongs_to_one_machine(path);
+  }
   [[nodiscard]] bool knows_what_is_hidden() const override { return true; }
 
  protected:

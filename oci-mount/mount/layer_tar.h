@@ -23,6 +23,7 @@ namespace layerboot::mount {
 struct LayerOptions {
   bool squash = false;         // all that the VM sees, as the only layer
   bool keep_identity = false;  // also what belongs_to_one_machine(); that such a thing is gone counts anyway
+  bool drop_identity = false;  // squashed: nor what the image has of that
   /// Paths ("/etc/hosts") that stay as the image has them: files that the VM had from elsewhere.
   std::set<std::string, std::less<>> not_the_images;
   /// What is newer gets this time (SOURCE_DATE_EPOCH).

@@ -110,6 +110,10 @@ void add_diff(CLI::App& app, DiffCommand& command) {
   sub->add_flag("--keep-identity", command.keep_identity,
                 "also what belongs to one machine: machine-id, ssh host keys, random seeds, /run, /tmp")
       ->needs(layer);
+  sub->add_flag("--drop-identity", command.drop_identity,
+                "with --squash: leave what the image has of that out, too")
+      ->needs("--squash")
+      ->excludes("--keep-identity");
   sub->footer(
       "Of a layer, --add-layer names what the VM had on top of the image: its files are left out. "
       "SOURCE_DATE_EPOCH,\nif set, is the time of all that is newer.");

@@ -56,6 +56,7 @@ struct DiffCommand {
   std::filesystem::path
       output;  // of a layer: a file, which is indexed, and told of in JSON; empty: standard output
   bool keep_identity = false;
+  bool drop_identity = false;  // squashed: what the image has of that is left out, too
   bool squash = false;
 };
 

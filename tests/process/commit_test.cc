@@ -214,6 +214,42 @@ TEST_F(CommitTest, KilledAnywhereARebaseLeavesTheOldVmOrTheNewOne) {
   std::cout << "killed at " << step - 1 << " steps: " << old_ones << " old, " << new_ones << " new\n";
 }
 
+TEST_F(CommitTest, SquashedItHasNotTheIdentityThatTheImageBelowIsLabelledWith) {
+  ASSERT_EQ(commit({"web", "app:2", "--keep-identity"}).exit_code, 0);
+  EXPECT_EQ(oci_mount({"cat", "app:2", "/etc/machine-id"}).out, "the VM's");
+  reference_ = "app:2";
+  make_vm("next");
+  fs::create_directories(dir_ / "mnt");
+  {
+    Mounted mounted({"--upper", (vm("next") / "disk").string(), reference_}, dir_ / "cache", dir_ / "mnt");
+    ASSERT_TRUE(is_mountpoint(dir_ / "mnt")) << mounted.messages();
+    write_text(dir_ / "mnt/etc/more", "more");
+    EXPECT_EQ(mounted.stop(SIGTERM), 0);
+  }
+  const auto labels = [&](const Outcome& made) {
+    EXPECT_EQ(made.exit_code, 0) << made.err;
+    return blob(blob(line_of(made))["config"]["digest"])["config"]["Labels"];
+  };
+  EXPECT_TRUE(labels(commit({"next", "app:3"})).contains("layerboot.identity")) << "it is in the image below";
+  EXPECT_FALSE(labels(commit({"next", "app:4", "--squash"})).contains("layerboot.identity"));
+  EXPECT_EQ(oci_mount({"ls", "-R", "app:4"}).out, "etc\netc/hosts\netc/kept\netc/more\netc/new\n");
+  EXPECT_TRUE(
+      labels(commit({"next", "app:5", "--squash", "--keep-identity"})).contains("layerboot.identity"));
+  EXPECT_EQ(oci_mount({"cat", "app:5", "/etc/machine-id"}).out, "the VM's");
+
+  const std::string file = (dir_ / "saved").string();
+  const Outcome refused = layerboot({"save", "-q", "-o", file, "app:3"});
+  EXPECT_EQ(refused.exit_code, 1) << "an archive is for others, too";
+  EXPECT_NE(refused.err.find("--with-identity"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("--squash"), std::string::npos) << refused.err;
+  EXPECT_FALSE(fs::exists(file));
+  const Outcome saved = layerboot({"save", "-q", "--with-identity", "-o", file, "app:3"});
+  EXPECT_EQ(saved.exit_code, 0) << saved.err;
+  EXPECT_TRUE(fs::exists(file));
+  const Outcome for_all = layerboot({"save", "-q", "-o", file, "app:4"});
+  EXPECT_EQ(for_all.exit_code, 0) << for_all.err;
+}
+
 TEST_F(CommitTest, DeepDirectoriesAreCommitted) {
   const auto make_deep = [&](std::size_t depth) {
     std::string path;
