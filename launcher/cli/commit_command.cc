@@ -15,14 +15,23 @@ namespace layerboot::launcher {
 
 namespace {
 
-/// By which the VM's record is to name it: as the person has, unless something else goes by that name.
-std::string name_of_new_image(const StateDirs& dirs, const std::string& name, const std::string& digest,
-                              const store::Platform& platform) {
+/// By which the VM's record is to name it: as the person has, unless something else goes by that name. An
+/// Error where it can't be opened: a VM that went on from that would have lost all.
+Result<std::string> name_of_new_image(const StateDirs& dirs, const std::string& name,
+                                      const std::string& digest, const store::Platform& platform) {
   std::string by_digest = str_cat("image@", digest);
+  LB_ASSIGN(const store::Image made, store::open_image(by_digest, dirs, {.platform = platform}));
   if (name.empty()) return by_digest;
-  const auto made = store::open_image(by_digest, dirs, {.platform = platform});
   const auto named = supply_image(dirs, name, kAsItIs);
-  return made && named && is_image(dirs, *named, made->chain_id.text(), platform) ? name : by_digest;
+  return named && is_image(dirs, *named, made.chain_id.text(), platform) ? name : by_digest;
+}
+
+Result<void> go_on_from(const StateDirs& dirs, const Options& options, const std::string& digest,
+                        const store::Platform& platform, const CommitSource& source) {
+  LB_ASSIGN(const std::string image, name_of_new_image(dirs, options.image_name, digest, platform));
+  LB_TRY(source.stopped()->go_on_from(image, source.identity()));
+  log_info("VM ", options.name, " goes on from ", image, ", with nothing written");
+  return {};
 }
 
 }  // namespace
@@ -45,11 +54,9 @@ Result<void> commit_vm(const StateDirs& dirs, const Options& options) {
   if (!digest) return while_doing(digest.error(), "cannot commit ", options.name);
   std::printf("%s\n", digest->c_str());
   if (!options.rebase) return {};
-  const std::string image = name_of_new_image(dirs, options.image_name, *digest, commit.platform);
-  const auto done = source.stopped()->go_on_from(image, source.identity());
+  const auto done = go_on_from(dirs, options, *digest, commit.platform, source);
   if (!done)
     return while_doing(done.error(), "the image is made, but ", options.name, " does not go on from it");
-  log_info("VM ", options.name, " goes on from ", image, ", with nothing written");
   return {};
 }
 

@@ -84,6 +84,15 @@ void label_secrets(Json& config, const CommitOptions& options) {
   if (labels.empty()) inner.erase("Labels");
 }
 
+/// For one more layer, and for those that a VM of the new image has on top of it.
+Result<void> check_has_room(const store::Image& base, const CommitOptions& options) {
+  const std::size_t own = std::max<std::size_t>(options.added_layers.size(), 1);
+  if (base.layers.size() + 1 + own <= store::kMaxLayers) return {};
+  return fail(E2BIG, options.image, " has ", base.layers.size(), " layers; with one more, and ", own,
+              " that the VM has on top, there would be more than ", store::kMaxLayers,
+              ", and nothing could run it: layerboot commit --squash makes one layer of them");
+}
+
 Result<Json> finished_config(Json config, const CommitOptions& options, const std::string& diff_id) {
   const std::string created = utc_text(creation_time());
   config["created"] = created;
@@ -142,6 +151,7 @@ Result<void> check_takes_layers(const store::Image& image, std::string_view name
 Result<std::string> commit_image(const StateDirs& dirs, CommitOptions options) {
   LB_ASSIGN(const store::Image base, store::open_image(options.image, dirs, {.platform = options.platform}));
   LB_TRY(check_takes_layers(base, options.image));
+  if (!options.squash) LB_TRY(check_has_room(base, options));
   LB_ASSIGN(Json config, changed_config(base, options));
   options.drop_identity = drops_identity(config, options);
   const InterruptScope interruptible;

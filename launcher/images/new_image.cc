@@ -14,6 +14,7 @@
 #include "oci-mount/store/blob.h"
 #include "oci-mount/store/compression.h"
 #include "oci-mount/store/media_types.h"
+#include "oci-mount/store/oci_json.h"
 
 namespace layerboot::launcher {
 
@@ -108,6 +109,9 @@ Result<Json> NewImage::add_document(const Json& document, const char* media_type
 }
 
 Result<std::string> NewImage::finish(const Json& config, const std::string& name) {
+  if (layers_.size() > store::kMaxLayers)
+    return fail(E2BIG, "the new image would have ", layers_.size(), " layers; the limit is ",
+                store::kMaxLayers);
   LB_ASSIGN(const Json config_descriptor, add_document(config, store::kOciConfigType));
   const Json manifest = {{"schemaVersion", 2},
                          {"mediaType", store::kOciManifestType},

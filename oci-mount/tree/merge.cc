@@ -52,7 +52,8 @@ Merge::Merge(std::uint32_t max_nodes) : max_nodes_(max_nodes) {
 
 Result<void> Merge::add(const LayerEntries& source) {
   if (layer_count_ == store::kMaxLayers)
-    return fail(E2BIG, "the image has more than ", store::kMaxLayers, " layers");
+    return fail(E2BIG, "the image, with the layers that are put on top of it, has more than ",
+                store::kMaxLayers, " layers");
   layer_name_ = source.identity();
   const std::uint32_t count = source.entry_count();
   if (count > layer::kMaxEntries) {

@@ -214,6 +214,36 @@ TEST_F(CommitTest, KilledAnywhereARebaseLeavesTheOldVmOrTheNewOne) {
   std::cout << "killed at " << step - 1 << " steps: " << old_ones << " old, " << new_ones << " new\n";
 }
 
+/// Its new image would be one that nothing opens.
+TEST_F(CommitTest, AnImageOfAllLayersThatThereMayBeTakesNoFurtherOne) {
+  const auto make_layers = [&](std::size_t count) {
+    fs::remove_all(dir_ / "image");
+    ImageBuilder image(dir_ / "image");
+    for (std::size_t i = 0; i < count; ++i)
+      image.add_gzip_layer(TarBuilder().directory("etc").file(str_cat("file-", i), "1").finish());
+    image.write();
+    fs::remove_all(vm("web") / "disk");
+    write("web");
+  };
+  make_layers(126);
+  const Outcome fits = commit({"web", "fits:1"});
+  EXPECT_EQ(fits.exit_code, 0) << fits.err << "the 127th, and one that the VM has on top";
+  fs::remove_all(store());
+  make_layers(128);
+  for (const bool rebase : {true, false}) {
+    std::vector<std::string> how = {"web", "app:2"};
+    if (rebase) how.emplace_back("--rebase");
+    const Outcome refused = commit(how);
+    EXPECT_EQ(refused.exit_code, 1);
+    EXPECT_NE(refused.err.find("--squash"), std::string::npos) << refused.err;
+    EXPECT_EQ(blob_count(), 0U);
+    EXPECT_TRUE(fs::exists(vm("web") / "disk/upper/etc/new")) << "what it has written";
+  }
+  const Outcome squashed = commit({"web", "app:2", "--squash", "--rebase"});
+  EXPECT_EQ(squashed.exit_code, 0) << squashed.err;
+  EXPECT_EQ(oci_mount({"cat", "app:2", "/file-127"}).out, "1");
+}
+
 TEST_F(CommitTest, SquashedItHasNotTheIdentityThatTheImageBelowIsLabelledWith) {
   ASSERT_EQ(commit({"web", "app:2", "--keep-identity"}).exit_code, 0);
   EXPECT_EQ(oci_mount({"cat", "app:2", "/etc/machine-id"}).out, "the VM's");
