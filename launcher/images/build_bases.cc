@@ -41,8 +41,8 @@ class Bases {
       found_.unclear.push_back(taken.error().describe());
     for (const Instruction& one : instructions) {
       if (one.word == "FROM") take_from(one);
-      if (one.word == "COPY" || one.word == "ADD") take_flags(one.flags, "--from=");
-      if (one.word == "RUN") take_mounts(one.flags);
+      if (one.word == "COPY" || one.word == "ADD") take_flags(one, one.flags, "--from=");
+      if (one.word == "RUN") take_mounts(one);
     }
     return std::move(found_);
   }
@@ -67,25 +67,29 @@ class Bases {
     return {};
   }
 
-  /// Which take no variables.
-  void take_flags(const std::vector<std::string>& flags, std::string_view begin) {
+  void take_flags(const Instruction& said, const std::vector<std::string>& flags, std::string_view begin) {
     for (const std::string& flag : flags) {
-      if (flag.starts_with(begin)) take_source(flag.substr(begin.size()));
+      if (flag.starts_with(begin)) take_source(said, flag.substr(begin.size()));
     }
   }
-  void take_mounts(const std::vector<std::string>& flags) {
+  void take_mounts(const Instruction& said) {
     constexpr std::string_view kMount = "--mount=";
-    for (std::string_view flag : flags) {
+    for (std::string_view flag : said.flags) {
       if (!flag.starts_with(kMount)) continue;
       flag.remove_prefix(kMount.size());
       while (!flag.empty()) {
         const std::string_view part = flag.substr(0, flag.find(','));
         flag.remove_prefix(std::min(flag.size(), part.size() + 1));
-        take_flags({std::string(part)}, "from=");
+        take_flags(said, {std::string(part)}, "from=");
       }
     }
   }
-  void take_source(const std::string& name) {
+  /// Which variables count there, if any, depends on the version of the builder.
+  void take_source(const Instruction& said, const std::string& name) {
+    if (name.contains('$')) {
+      found_.unclear.push_back(str_cat(said_at(said), ": a variable names the image"));
+      return;
+    }
     const bool is_number = std::ranges::all_of(name, [](unsigned char c) { return std::isdigit(c) != 0; });
     if (!is_number) add({.written = name, .name = name, .platform = {}});
   }

@@ -133,22 +133,52 @@ Result<std::optional<CopiedBase>> copy_base(const StateDirs& dirs, const BuildOp
   return CopiedBase{.base = base, .id = *std::move(id)};
 }
 
+Result<store::Platform> platform_of(const std::string& text, const store::Platform& otherwise) {
+  return text.empty() ? otherwise : store::parse_platform(text);
+}
+
+/// What can't be told whether the store has it is an error, as whatever buildah would fetch by that name may
+/// be a stranger's.
+Result<BuildBases> bases_of(const BuildOptions& options, const store::Platform& target) {
+  LB_ASSIGN(const Recipe recipe, read_recipe(options));
+  // Which buildah has the C preprocessor read.
+  if (recipe.file.extension() == ".in")
+    return fail(ENOTSUP, recipe.file.string(),
+                ": layerboot reads no templates: give what 'cpp -E -P' makes of it");
+  auto instructions = skim_containerfile(recipe.text);
+  if (!instructions) return while_doing(instructions.error(), recipe.file.string());
+  LB_ASSIGN(const auto arguments, parse_build_arguments(options.arguments));
+  BuildBases found = bases_in(*instructions, arguments, target);
+  if (found.unclear.empty()) return found;
+  return fail(ENOTSUP, recipe.file.string(), ": ", found.unclear.front(),
+              ": whether the local store has that image can't be told: write its name out");
+}
+
+/// buildah is told of an image by its name alone, and takes it whatever FROM says of the platform.
+Result<void> check_names(const std::vector<CopiedBase>& copied, const std::vector<BuildBase>& bases,
+                         const store::Platform& target) {
+  for (const CopiedBase& one : copied) {
+    LB_ASSIGN(const store::Platform platform, platform_of(one.base.platform, target));
+    for (const BuildBase& other : bases) {
+      const bool is_same_name = other.name == one.base.name || other.written == one.base.written ||
+                                other.name == one.base.written || other.written == one.base.name;
+      if (!is_same_name) continue;
+      LB_ASSIGN(const store::Platform wanted, platform_of(other.platform, target));
+      if (wanted == platform) continue;
+      return fail(ENOTSUP, "the local store has ", printable(one.base.name), ", which is named for ",
+                  store::platform_text(platform), " and for ", store::platform_text(wanted),
+                  "; buildah can be told of one only: give one of them another name (layerboot tag)");
+    }
+  }
+  return {};
+}
+
 /// Those that the store has. What buildah is to find and to say itself, it finds and says.
 Result<std::vector<CopiedBase>> copy_bases(const StateDirs& dirs, const BuildOptions& options,
                                            const fs::path& scratch) {
   std::vector<CopiedBase> copied;
-  const auto recipe = read_recipe(options);
-  if (!recipe) return copied;
-  const auto instructions = skim_containerfile(recipe->text);
-  if (!instructions) return copied;
-  LB_ASSIGN(const auto arguments, parse_build_arguments(options.arguments));
-  store::Platform target = store::host_platform();
-  if (!options.platform.empty()) {
-    LB_ASSIGN(target, store::parse_platform(options.platform));
-  }
-  const BuildBases found = bases_in(*instructions, arguments, target);
-  for (const std::string& unclear : found.unclear)
-    log_warn(unclear, ": whether the local store has that image is not looked up");
+  LB_ASSIGN(const store::Platform target, platform_of(options.platform, store::host_platform()));
+  LB_ASSIGN(const BuildBases found, bases_of(options, target));
   for (const BuildBase& base : found.bases) {
     const auto same = std::ranges::find_if(copied, [&](const CopiedBase& other) {
       return other.base.name == base.name && other.base.platform == base.platform;
@@ -160,6 +190,7 @@ Result<std::vector<CopiedBase>> copy_bases(const StateDirs& dirs, const BuildOpt
     LB_ASSIGN(auto one, copy_base(dirs, options, base, scratch));
     if (one) copied.push_back(*std::move(one));
   }
+  LB_TRY(check_names(copied, found.bases, target));
   return copied;
 }
 

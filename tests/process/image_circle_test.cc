@@ -362,6 +362,46 @@ TEST_F(BuildTest, OnAnImageOfTheStore) {
   EXPECT_EQ(cat(of_both, "/other").out, "only the registry's");
 }
 
+/// What can't be looked for in the store is not left to a registry, where a stranger may have that name.
+TEST_F(BuildTest, WhatNamesImagesNobodyCanTellIsRefused) {
+  const auto expect_refused = [&](const std::vector<std::string>& more, const char* why) {
+    const Outcome refused = build(more);
+    EXPECT_EQ(refused.exit_code, 1) << why;
+    EXPECT_NE(refused.err.find(why), std::string::npos) << refused.err;
+    EXPECT_EQ(refused.err.find("STEP"), std::string::npos) << "buildah was asked: " << refused.err;
+  };
+  const fs::path recipe = dir_ / "context/Containerfile";
+  write_text(recipe, "ARG X=my:1\nFROM scratch\nARG X\nCOPY --from=$X /own /own\n");
+  expect_refused({}, "--from=$X");
+  write_text(recipe, "FROM scratch\nRUN --mount=type=bind,from=${X},target=/x true\n");
+  expect_refused({}, "from=${X}");
+  write_text(recipe, "FROM ${X?}\n");
+  expect_refused({}, "FROM ${X?}");
+  write_text(recipe, "FROM scratch\n#" + std::string(1 << 20, 'x') + "\nCOPY file /file\n");
+  expect_refused({}, "Containerfile");
+  write_text(dir_ / "context/X.in", "FROM scratch\nCOPY file /file\n");
+  expect_refused({"-f", (dir_ / "context/X.in").string()}, "X.in");
+  expect_refused({"-f", "http://localhost:1/Containerfile"}, "http://localhost:1/Containerfile");
+}
+
+/// buildah is told of images by their names, whatever platform a FROM asks for.
+TEST_F(BuildTest, OneNameForTwoPlatformsIsRefused) {
+  ImageBuilder image(dir_ / "foreign");
+  image.architecture = "s390x";
+  image.add_gzip_layer(TarBuilder().file("own", "s390x").finish()).write();
+  push_layout(image.layout(), name("foreign"));
+  ASSERT_EQ(
+      layerboot({"pull", "-q", "--tls-verify=false", "--platform", "linux/s390x", name("foreign")}).exit_code,
+      0);
+  write_text(dir_ / "context/Containerfile", "FROM --platform=linux/s390x " + name("foreign") +
+                                                 " AS other\nFROM " + name("foreign") + "\nCOPY file /f\n");
+  const Outcome refused = build({"--tls-verify=false"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("linux/s390x"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("another name"), std::string::npos) << refused.err;
+  EXPECT_EQ(refused.err.find("STEP"), std::string::npos) << refused.err;
+}
+
 TEST_F(BuildTest, WhatCannotBeBuiltSaysWhy) {
   const Outcome missing = layerboot({"build", (dir_ / "none").string()});
   EXPECT_EQ(missing.exit_code, 1);
