@@ -1,11 +1,13 @@
 #include "launcher/cli/commit_command.h"
 
 #include <cstdio>
+#include <utility>
 
 #include "launcher/cli/commit_source.h"
 #include "launcher/cli/store_commands.h"
 #include "launcher/cli/written_content.h"
 #include "launcher/host/programs.h"
+#include "launcher/images/image_change.h"
 #include "launcher/images/image_commit.h"
 #include "launcher/images/image_name.h"
 #include "oci-mount/base/log.h"
@@ -41,6 +43,7 @@ Result<void> commit_vm(const StateDirs& dirs, const Options& options) {
   if (!options.image_name.empty()) {
     LB_ASSIGN(commit.name, name_to_give(options.image_name));
   }
+  commit.changes = completed_changes(std::move(commit.changes));
   LB_ASSIGN(CommitSource source, CommitSource::open(dirs, options.name, options.pause, commit));
   if (options.rebase && source.stopped() == nullptr)
     return fail(EBUSY, "VM ", options.name, " is running: --rebase needs it stopped");

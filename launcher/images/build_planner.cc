@@ -23,7 +23,7 @@ constexpr std::size_t kMaxPlanBytes = std::size_t{64} << 20;
 std::string as_one_word(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
+    if (c == '"' || c == '\\' || c == '$') out += '\\';
     out += c;
   }
   return out + '"';
@@ -265,37 +265,20 @@ Result<void> Planner::argument(std::string_view text) {
   return {};
 }
 
-Result<std::vector<WordPair>> Planner::keys_and_values(std::string_view text) const {
-  const auto end = text.find_first_of(" \t");
-  if (text.substr(0, end).contains('=')) {
-    LB_ASSIGN(auto pairs, expand_pairs(text, lookup()));
-    for (const WordPair& pair : pairs) {
-      if (!pair.value) return fail(EINVAL, "\"", printable(pair.key), "\" is not of the form KEY=VALUE");
-    }
-    return pairs;
-  }
-  if (end == std::string_view::npos) return fail(EINVAL, "\"", printable(text), "\" has no value");
-  std::string_view rest = text.substr(end);
-  rest.remove_prefix(std::min(rest.size(), rest.find_first_not_of(" \t")));
-  LB_ASSIGN(std::string value, expand_text(rest, lookup()));
-  return std::vector<WordPair>{{.key = std::string(text.substr(0, end)), .value = std::move(value)}};
-}
-
 Result<void> Planner::environment(std::string_view text) {
-  LB_ASSIGN(const auto pairs, keys_and_values(text));
+  LB_ASSIGN(const auto pairs, expand_keys_and_values(text, lookup()));
   std::string instruction = "ENV";
-  for (const WordPair& pair : pairs) {
-    instruction += str_cat(' ', as_one_word(str_cat(pair.key, '=', *pair.value)));
-    LB_TRY(set_variable(state_.environment, state_.variables_bytes, pair.key, *pair.value));
+  for (const auto& [key, value] : pairs) {
+    instruction += str_cat(' ', as_one_word(str_cat(key, '=', value)));
+    LB_TRY(set_variable(state_.environment, state_.variables_bytes, key, value));
   }
   return change(std::move(instruction));
 }
 
 Result<void> Planner::label(std::string_view text) {
-  LB_ASSIGN(const auto pairs, keys_and_values(text));
+  LB_ASSIGN(const auto pairs, expand_keys_and_values(text, lookup()));
   std::string instruction = "LABEL";
-  for (const WordPair& pair : pairs)
-    instruction += str_cat(' ', as_one_word(str_cat(pair.key, '=', *pair.value)));
+  for (const auto& [key, value] : pairs) instruction += str_cat(' ', as_one_word(str_cat(key, '=', value)));
   return change(std::move(instruction));
 }
 

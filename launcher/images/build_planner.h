@@ -63,8 +63,6 @@ class Planner {
   [[nodiscard]] Variables lookup() const;
   /// Both expanded: of what no program is.
   [[nodiscard]] Result<std::vector<std::string>> list_or_words(std::string_view text) const;
-  /// KEY=VALUE…, or "KEY the rest".
-  [[nodiscard]] Result<std::vector<WordPair>> keys_and_values(std::string_view text) const;
   [[nodiscard]] std::vector<std::string> variables_of_run() const;
   [[nodiscard]] std::vector<std::string> in_shell(const std::string& text) const;
   Result<void> set_argument(const std::string& name, const std::string& value);

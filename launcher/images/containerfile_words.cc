@@ -18,6 +18,23 @@ bool is_in_name(char c) { return begins_name(c) || std::isdigit(static_cast<unsi
 
 enum class Quotes { kTaken, kKept };
 
+/// Of the one at the begin, with its quotes.
+std::size_t end_of_first_word(std::string_view text) {
+  char quote = '\0';
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quote == '\0' && is_blank(c)) return i;
+    if (c == quote) {
+      quote = '\0';
+    } else if (quote == '\0' && (c == '"' || c == '\'')) {
+      quote = c;
+    } else if (c == '\\' && quote != '\'') {
+      ++i;
+    }
+  }
+  return text.size();
+}
+
 class Expander {
  public:
   Expander(std::string_view text, const Variables& variables, Quotes quotes = Quotes::kTaken)
@@ -139,6 +156,26 @@ Result<std::vector<WordPair>> expand_pairs(std::string_view text, const Variable
     pairs.push_back(std::move(pair));
   }
   return pairs;
+}
+
+Result<std::vector<KeyAndValue>> expand_keys_and_values(std::string_view text, const Variables& variables) {
+  if (text.empty()) return fail(EINVAL, "it says nothing");
+  std::vector<KeyAndValue> all;
+  const std::size_t end = end_of_first_word(text);
+  if (text.substr(0, end).contains('=')) {
+    LB_ASSIGN(auto pairs, expand_pairs(text, variables));
+    for (WordPair& pair : pairs) {
+      if (!pair.value) return fail(EINVAL, "\"", printable(pair.key), "\" is not of the form KEY=VALUE");
+      all.push_back({.key = std::move(pair.key), .value = *std::move(pair.value)});
+    }
+    return all;
+  }
+  if (end == text.size()) return fail(EINVAL, "\"", printable(text), "\" has no value");
+  std::string_view rest = text.substr(end);
+  while (!rest.empty() && is_blank(rest.front())) rest.remove_prefix(1);
+  LB_ASSIGN(std::string value, expand_text(rest, variables));
+  all.push_back({.key = std::string(text.substr(0, end)), .value = std::move(value)});
+  return all;
 }
 
 }  // namespace layerboot::launcher

@@ -40,4 +40,12 @@ struct WordPair {
 /// NAME[=VALUE]…, each as it is written, expanded. EINVAL where one has no name.
 Result<std::vector<WordPair>> expand_pairs(std::string_view text, const Variables& variables);
 
+struct KeyAndValue {
+  std::string key;
+  std::string value;
+};
+
+/// What ENV and LABEL say: KEY=VALUE…; or one, as "KEY the rest". EINVAL where it is neither.
+Result<std::vector<KeyAndValue>> expand_keys_and_values(std::string_view text, const Variables& variables);
+
 }  // namespace layerboot::launcher

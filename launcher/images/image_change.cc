@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cctype>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "launcher/images/containerfile_words.h"
 #include "oci-mount/base/ascii.h"
 #include "oci-mount/base/decimal.h"
 #include "oci-mount/base/printable.h"
@@ -17,37 +19,17 @@ namespace {
 
 using store::Json;
 
-/// Words parted by blanks; quotes hold blanks, and a backslash the next character.
-Result<std::vector<std::string>> words_of(std::string_view text) {
-  std::vector<std::string> words;
-  std::string word;
-  bool in_word = false;
-  char quote = '\0';
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '\\' && quote != '\'' && i + 1 < text.size()) {
-      word += text[++i];
-      in_word = true;
-    } else if (quote != '\0') {
-      if (c == quote) {
-        quote = '\0';
-      } else {
-        word += c;
-      }
-    } else if (c == '"' || c == '\'') {
-      quote = c;
-      in_word = true;
-    } else if (std::isspace(static_cast<unsigned char>(c)) != 0) {
-      if (in_word) words.push_back(std::exchange(word, {}));
-      in_word = false;
-    } else {
-      word += c;
-      in_word = true;
+/// Those that a process of the image has.
+Variables variables_of(const Json& config) {
+  return [env = config.value("Env", Json())](std::string_view name) -> std::optional<std::string> {
+    if (!env.is_array()) return {};
+    const std::string begin = str_cat(name, "=");
+    for (const Json& one : env) {
+      if (one.is_string() && one.get_ref<const std::string&>().starts_with(begin))
+        return one.get_ref<const std::string&>().substr(begin.size());
     }
-  }
-  if (quote != '\0') return fail(EINVAL, "a quotation has no end");
-  if (in_word) words.push_back(std::move(word));
-  return words;
+    return {};
+  };
 }
 
 /// A list of texts in JSON, where it is one.
@@ -66,26 +48,6 @@ Result<Json> command_of(std::string_view text) {
   return Json::array({"/bin/sh", "-c", std::string(text)});
 }
 
-/// KEY=VALUE pairs; or one, as "KEY the rest".
-Result<std::vector<std::pair<std::string, std::string>>> pairs_of(std::string_view text) {
-  const auto first_end = text.find_first_of(" \t");
-  if (text.empty()) return fail(EINVAL, "it says nothing");
-  if (text.substr(0, first_end).find('=') == std::string_view::npos) {
-    if (first_end == std::string_view::npos) return fail(EINVAL, "\"", printable(text), "\" has no value");
-    return std::vector{
-        std::pair(std::string(text.substr(0, first_end)), std::string(trim_blanks(text.substr(first_end))))};
-  }
-  LB_ASSIGN(const auto words, words_of(text));
-  std::vector<std::pair<std::string, std::string>> pairs;
-  for (const std::string& word : words) {
-    const auto equals = word.find('=');
-    if (equals == std::string::npos || equals == 0)
-      return fail(EINVAL, "\"", printable(word), "\" is not of the form KEY=VALUE");
-    pairs.emplace_back(word.substr(0, equals), word.substr(equals + 1));
-  }
-  return pairs;
-}
-
 /// The member as an object or list, whatever it was.
 Json& member(Json& config, const char* key, Json::value_t type) {
   Json& value = config[key];
@@ -94,7 +56,7 @@ Json& member(Json& config, const char* key, Json::value_t type) {
 }
 
 Result<void> set_env(Json& config, std::string_view text) {
-  LB_ASSIGN(const auto pairs, pairs_of(text));
+  LB_ASSIGN(const auto pairs, expand_keys_and_values(text, variables_of(config)));
   Json& env = member(config, "Env", Json::value_t::array);
   for (const auto& [key, value] : pairs) {
     const std::string begin = str_cat(key, "=");
@@ -111,7 +73,7 @@ Result<void> set_env(Json& config, std::string_view text) {
 }
 
 Result<void> set_labels(Json& config, std::string_view text) {
-  LB_ASSIGN(const auto pairs, pairs_of(text));
+  LB_ASSIGN(const auto pairs, expand_keys_and_values(text, variables_of(config)));
   Json& labels = member(config, "Labels", Json::value_t::object);
   for (const auto& [key, value] : pairs) labels[key] = value;
   return {};
@@ -135,7 +97,7 @@ Result<std::vector<std::string>> ports_of(std::string_view word) {
 }
 
 Result<void> add_ports(Json& config, std::string_view text) {
-  LB_ASSIGN(const auto words, words_of(text));
+  LB_ASSIGN(const auto words, expand_words(text, variables_of(config)));
   if (words.empty()) return fail(EINVAL, "it says no port");
   Json& exposed = member(config, "ExposedPorts", Json::value_t::object);
   for (const std::string& word : words) {
@@ -151,7 +113,7 @@ Result<void> add_volumes(Json& config, std::string_view text) {
     LB_ASSIGN(const Json list, json_list(text));
     for (const Json& path : list) paths.push_back(path.get<std::string>());
   } else {
-    LB_ASSIGN(paths, words_of(text));
+    LB_ASSIGN(paths, expand_words(text, variables_of(config)));
   }
   if (paths.empty() || std::ranges::any_of(paths, [](const auto& path) { return path.empty(); }))
     return fail(EINVAL, "it says no path");
@@ -188,6 +150,18 @@ Result<void> set_command(Json& config, const char* key, std::string_view text) {
 }
 
 }  // namespace
+
+std::vector<std::string> completed_changes(std::vector<std::string> changes) {
+  const auto is_word = [](std::string_view instruction, std::string_view word) {
+    instruction = trim_blanks(instruction);
+    return ascii_lower(std::string(instruction.substr(0, instruction.find_first_of(" \t")))) == word;
+  };
+  const auto has = [&](std::string_view word) {
+    return std::ranges::any_of(changes, [&](const std::string& one) { return is_word(one, word); });
+  };
+  if (has("entrypoint") && !has("cmd")) changes.insert(changes.begin(), "CMD []");
+  return changes;
+}
 
 Result<void> apply_change(Json& config, std::string_view instruction) {
   const std::string_view whole = trim_blanks(instruction);

@@ -301,6 +301,19 @@ TEST_F(CommitTest, DeepDirectoriesAreCommitted) {
   EXPECT_NE(refused.err.find("1024 directories"), std::string::npos) << refused.err;
 }
 
+TEST_F(CommitTest, AnEntrypointTakesTheOldCommandAway) {
+  const auto config_of = [&](const Outcome& made) {
+    EXPECT_EQ(made.exit_code, 0) << made.err;
+    return blob(blob(line_of(made))["config"]["digest"])["config"];
+  };
+  const Json config = config_of(commit({"web", "-c", "entrypoint [\"/init\"]", "-c", "ENV P=$PATH:/opt"}));
+  EXPECT_EQ(config["Entrypoint"], Json({"/init"}));
+  EXPECT_EQ(config["Cmd"], Json::array()) << "it would be the new program's arguments";
+  EXPECT_EQ(config["Env"], Json({"PATH=/bin", "P=/bin:/opt"}));
+  const Json both = config_of(commit({"web", "-c", "CMD [\"-x\"]", "-c", "ENTRYPOINT [\"/init\"]"}));
+  EXPECT_EQ(both["Cmd"], Json({"-x"}));
+}
+
 /// In the middle: the layer's file has been made, and then the disk is full, or somebody stops it.
 TEST_F(CommitTest, AFailureOnTheWayLeavesNothing) {
   write_text(dir_ / "broken", str_cat("#!/bin/sh\nfor last; do :; done\n", LAYERBOOT_OCI_MOUNT,

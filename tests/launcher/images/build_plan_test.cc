@@ -77,14 +77,16 @@ TEST(BuildPlan, ArgumentsCountWhereTheyAreDeclared) {
 TEST(BuildPlan, TheConfigurationIsWhatCommitTakes) {
   const BuildPlan plan = planned(
       "FROM a\nARG P=80\nSHELL [\"/bin/bash\", \"-ec\"]\nENTRYPOINT [\"/init\"]\nCMD a \"b\"\n"
-      "LABEL x=\"1 \\\"2\" y=z\nLABEL k the rest\nEXPOSE $P 53/udp\nVOLUME /a /b\nVOLUME [\"/c d\"]\n"
+      "LABEL x=\"1 \\\"2\" y=z\nLABEL k the rest\nLABEL \"two words\"=\"x y\"\nLABEL d='$P'\nEXPOSE $P "
+      "53/udp\nVOLUME /a /b\nVOLUME [\"/c d\"]\n"
       "STOPSIGNAL SIGTERM\n");
   ASSERT_EQ(plan.stages.back().size(), 1U);
-  EXPECT_EQ(plan.stages.back()[0].changes,
-            (Strings{R"(SHELL ["/bin/bash","-ec"])", "CMD []", R"(ENTRYPOINT ["/init"])",
-                     R"(CMD ["/bin/bash","-ec","a \"b\""])", R"(LABEL "x=1 \"2" "y=z")",
-                     R"(LABEL "k=the rest")", R"(EXPOSE "80" "53/udp")", R"(VOLUME "/a" "/b")",
-                     R"(VOLUME ["/c d"])", "STOPSIGNAL SIGTERM"}));
+  EXPECT_EQ(
+      plan.stages.back()[0].changes,
+      (Strings{R"(SHELL ["/bin/bash","-ec"])", "CMD []", R"(ENTRYPOINT ["/init"])",
+               R"(CMD ["/bin/bash","-ec","a \"b\""])", R"(LABEL "x=1 \"2" "y=z")", R"(LABEL "k=the rest")",
+               R"(LABEL "two words=x y")", R"(LABEL "d=\$P")", R"(EXPOSE "80" "53/udp")",
+               R"(VOLUME "/a" "/b")", R"(VOLUME ["/c d"])", "STOPSIGNAL SIGTERM"}));
 }
 
 TEST(BuildPlan, VariablesGrowToABound) {

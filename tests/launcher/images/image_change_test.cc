@@ -30,6 +30,20 @@ TEST(ImageChange, VariablesReplaceThoseOfTheirName) {
   EXPECT_EQ(changed(Json(), "ENV A="), (Json{{"Env", {"A="}}}));
 }
 
+TEST(ImageChange, WordsAreAsAContainerfileHasThem) {
+  const Json before = {{"Env", {"PATH=/bin", "A=1"}}};
+  EXPECT_EQ(changed({}, R"(ENV RE="\d+\"\\\$x" P=\d)"), (Json{{"Env", {R"(RE=\d+"\$x)", "P=d"}}}))
+      << "within double quotes";
+  EXPECT_EQ(changed(before, "ENV PATH=$PATH:/opt B=${A}2 C='$A' D=\\$A E=${none:-x}"),
+            (Json{{"Env", {"PATH=/bin:/opt", "A=1", "B=12", "C=$A", "D=$A", "E=x"}}}));
+  EXPECT_EQ(changed(before, "ENV B the $A rest"), (Json{{"Env", {"PATH=/bin", "A=1", "B=the 1 rest"}}}));
+  EXPECT_EQ(changed({}, R"(LABEL "two words"="x y" 'a b'=c)"),
+            (Json{{"Labels", {{"two words", "x y"}, {"a b", "c"}}}}));
+  Json with_label = before;
+  with_label["Labels"] = {{"a", "1"}};
+  EXPECT_EQ(changed(before, "LABEL a=$A"), with_label);
+}
+
 TEST(ImageChange, TheRestIsAsInAContainerfile) {
   EXPECT_EQ(changed({}, "LABEL a=1 b=\"2 3\""), (Json{{"Labels", {{"a", "1"}, {"b", "2 3"}}}}));
   EXPECT_EQ(changed({}, "EXPOSE 80 53/udp 8000-8001 9000-9000/udp"),
