@@ -17,6 +17,10 @@ Result<CommitSource> CommitSource::open(const StateDirs& dirs, const std::string
     return source;
   }
   if (directory.error().code != EBUSY) return std::unexpected(directory.error());
+  LB_ASSIGN(const VmView vm, look_at_vm(dirs, name));
+  if (!vm.is_live())
+    return fail(EBUSY, "VM ", name,
+                " does not run, but another command works on it: try again when that is done");
   if (!pause) {
     return fail(EBUSY, "VM ", name,
                 " is running: commit --pause holds it still meanwhile, or stop it first (", "layerboot stop ",

@@ -9,6 +9,7 @@
 #include "launcher/cli/options_run_parts.h"
 #include "launcher/cli/run_ways.h"
 #include "launcher/vm/binfmt_layer.h"
+#include "oci-mount/base/ascii.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/size.h"
@@ -117,14 +118,17 @@ void tell_when_waiting(LogLevel level) {
     log_info("no IMAGE is given: waiting for its name on standard input");
 }
 
-/// Of `layerboot build . | layerboot run`: one line.
+/// Of `layerboot build . | layerboot run`: the first line that says something.
 Result<std::string> image_from_standard_input(LogLevel level) {
   constexpr std::size_t kMaxBytes = 4096;
   std::string line;
   if (::isatty(STDIN_FILENO) == 0) {
     tell_when_waiting(level);
     const auto text = read_all(STDIN_FILENO, kMaxBytes);
-    if (text) line = text->substr(0, text->find('\n'));
+    if (text) {
+      const std::string_view said = trim_blanks(*text);
+      line = trim_blanks(said.substr(0, said.find('\n')));
+    }
   }
   if (!line.empty()) return line;
   return fail(EINVAL,

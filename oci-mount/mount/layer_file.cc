@@ -8,6 +8,7 @@
 
 #include "oci-mount/base/decimal.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/printable.h"
 #include "oci-mount/base/worker_pool.h"
 #include "oci-mount/layer/layer.h"
 #include "oci-mount/layer/span_compressor.h"
@@ -18,6 +19,8 @@ namespace layerboot::mount {
 namespace {
 
 constexpr unsigned kMaxThreads = 16;
+/// Of the last year that a time in an image's config can be of (RFC 3339).
+constexpr std::int64_t kLastSecond = 253402300799;
 
 /// Hashes what passes.
 class HashedOutput {
@@ -115,8 +118,9 @@ Result<std::optional<std::int64_t>> source_date_epoch() {
   const char* const given = std::getenv("SOURCE_DATE_EPOCH");
   if (given == nullptr || *given == '\0') return std::optional<std::int64_t>();
   const auto seconds = parse_whole<std::int64_t>(given);
-  if (!seconds || *seconds < 0)
-    return fail(EINVAL, "SOURCE_DATE_EPOCH is \"", given, "\", which is no number of seconds since 1970");
+  if (!seconds || *seconds < 0 || *seconds > kLastSecond)
+    return fail(EINVAL, "SOURCE_DATE_EPOCH is \"", printable(given),
+                "\", which is no number of seconds since 1970, of the year 9999 at most");
   return seconds;
 }
 

@@ -301,6 +301,25 @@ TEST_F(CommitTest, DeepDirectoriesAreCommitted) {
   EXPECT_NE(refused.err.find("1024 directories"), std::string::npos) << refused.err;
 }
 
+TEST_F(CommitTest, AStoppedVmThatAnotherCommandHoldsIsNotCalledRunning) {
+  write_text(vm("web") / "lock", "");
+  std::vector<std::string> held = words({"commit", "--oci-mount", LAYERBOOT_OCI_MOUNT, "web"});
+  held.insert(held.begin(), {"flock", (vm("web") / "lock").string()});
+  const Outcome refused = run_program(held, dir_ / "cache");
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("another command works on it"), std::string::npos) << refused.err;
+  EXPECT_EQ(refused.err.find("--pause"), std::string::npos) << refused.err;
+}
+
+TEST_F(CommitTest, ATimeThatNoConfigCanSayIsRefused) {
+  std::vector<std::string> all = words({"commit", "--oci-mount", LAYERBOOT_OCI_MOUNT, "web", "app"});
+  all.insert(all.begin() + 1, "SOURCE_DATE_EPOCH=253402300800");
+  const Outcome refused = run_program(all, dir_ / "cache");
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("SOURCE_DATE_EPOCH is \"253402300800\""), std::string::npos) << refused.err;
+  EXPECT_EQ(blob_count(), 0U);
+}
+
 TEST_F(CommitTest, AnEntrypointTakesTheOldCommandAway) {
   const auto config_of = [&](const Outcome& made) {
     EXPECT_EQ(made.exit_code, 0) << made.err;

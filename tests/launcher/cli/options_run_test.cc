@@ -1,5 +1,7 @@
 // `layerboot run`.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -25,6 +27,22 @@ TEST(RunOptions, RunHasDefaults) {
   EXPECT_EQ(options.net, Net::kUser);
   EXPECT_EQ(options.log_level, LogLevel::kInfo);
   EXPECT_GE(options.cpus, 1U);
+}
+
+TEST(RunOptions, TheImageIsTheFirstLineOfStandardInput) {
+  const test::TempDir dir;
+  const int kept = ::dup(STDIN_FILENO);
+  for (const char* const said : {"web:1\n", "web:1\r\n", "\n\n  web:1 \r\nmore\n", "web:1"}) {
+    std::ofstream(dir / "input") << said;
+    const int input = ::open((dir / "input").c_str(), O_RDONLY | O_CLOEXEC);
+    ASSERT_GE(::dup2(input, STDIN_FILENO), 0);
+    ::close(input);
+    const auto parsed = parse({"run", "--quiet"});
+    ASSERT_TRUE(parsed.options) << parsed.text;
+    EXPECT_EQ(parsed.options->image, "web:1") << said;
+  }
+  ::dup2(kept, STDIN_FILENO);
+  ::close(kept);
 }
 
 TEST(RunOptions, RunTakesAPlatformThatThereIsAMachineFor) {
