@@ -119,6 +119,7 @@ void QmpClient::handle(QmpMessage message) {
     if (!waiting.empty() && waiting.mapped()) waiting.mapped()(std::move(reply->outcome));
     return;
   }
+  if (std::exchange(greeted_, true)) return close(Error{EPROTO, "QMP: greeted twice"});
   send(order_text("qmp_capabilities", {}), [this](Result<void> outcome) {
     if (!outcome) return close(outcome.error());
     negotiated_ = true;

@@ -82,6 +82,7 @@ class QmpClient {
   std::map<std::uint64_t, Done> pending_;
   std::deque<std::pair<std::string, Done>> before_greeting_;
   std::uint64_t next_id_ = 1;
+  bool greeted_ = false;
   bool negotiated_ = false;
   bool closed_ = false;
   // Handlers hold a weak reference: what completes after destruction does nothing.

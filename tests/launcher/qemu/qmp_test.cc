@@ -159,6 +159,28 @@ TEST_F(QmpClientTest, TooManyCommandsAreRefused) {
   EXPECT_EQ(refused, 3U);
 }
 
+// Each would send another command, past that bound, and begin the guest again.
+TEST_F(QmpClientTest, ASecondGreetingClosesTheLine) {
+  for (const bool answered : {true, false}) {
+    int greeted = 0;
+    SetUp();
+    closed_.reset();
+    client_->on_greeted([&greeted] { ++greeted; });
+    client_->start();
+    say("{\"QMP\": {}}\n");
+    if (answered) say("{\"return\": {}, \"id\": 1}\n");
+    settle();
+    EXPECT_FALSE(closed_);
+    say("{\"QMP\": {}}\n{\"return\": {}, \"id\": 2}\n{\"event\": \"RESUME\"}\n");
+    settle();
+    ASSERT_TRUE(closed_);
+    EXPECT_EQ(closed_->code, EPROTO);
+    EXPECT_EQ(hear(), "{\"execute\":\"qmp_capabilities\",\"id\":1}\n");
+    EXPECT_EQ(greeted, answered ? 1 : 0);
+    EXPECT_TRUE(events_.empty());
+  }
+}
+
 TEST(QmpClient, TalksToARealQemu) {
   const auto qemu = find_qemu({});
   if (!qemu) GTEST_SKIP() << qemu.error().describe();
