@@ -33,8 +33,8 @@ power_off() { say '{"event": "SHUTDOWN", "data": {"guest": true}}'; exit 0; }
                 greeting, R"(
 say '{"QMP": {}}'
 while read -r line <&5; do
+  [[ $line =~ \"id\":\ *([0-9]+) ]] && say "{\"return\": {}, \"id\": ${BASH_REMATCH[1]}}"
   case $line in
-    *qmp_capabilities*) say '{"return": {}, "id": 1}';;
     *system_powerdown*) )",
                 powerdown, R"(;;
     *quit*) )",
