@@ -24,7 +24,13 @@ Task<FileTurns::Alone> FileTurns::take(Reactor& reactor, NodePtr node) {
     co_await until(reactor, *node, Until::kMayChange);
   }
   Alone alone(*this, node);
-  co_await Wait(*this, reactor, *node, &is_unchanged);  // nobody begins meanwhile
+  for (;;) {  // nobody begins meanwhile
+    {
+      const PartLock lock(mutex_);
+      if (is_unchanged(*node)) break;
+    }
+    co_await Wait(*this, reactor, *node, &is_unchanged);
+  }
   co_return std::move(alone);
 }
 

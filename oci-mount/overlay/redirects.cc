@@ -20,7 +20,11 @@ Result<bool> is_all_hole(int fd) {
 /// metacopy has lost its size.
 Result<DataSource> take_size(const MergedName& merged, int fd, const struct stat& st, tree::NodeId row) {
   const std::uint64_t size_bytes = merged.lower.tree.node(row).size_bytes;
-  if (::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) return fail(errno);
+  // To nothing first: btrfs would write the rest of what was the last block, and it would be all hole no
+  // more.
+  for (const std::uint64_t bytes : {std::uint64_t{0}, size_bytes}) {
+    if (::ftruncate(fd, static_cast<off_t>(bytes)) != 0) return fail(errno);
+  }
   LB_TRY(set_times_at({fd, ""}, {st.st_atim, st.st_mtim}));
   return DataSource{.where = DataSource::Where::kBelow, .row = row};
 }

@@ -227,12 +227,21 @@ TEST_P(BudgetTest, WhatIsCutOffUnderAWriteIsNotThereForOthers) {
                      written = put ? 0 : put.error().code;
                      other->stop();
                    });
-  ASSERT_EQ(truncate_node(file, kBlockBytes), 0);
+  vfs::AttrChange to_a_block;
+  to_a_block.size_bytes = kBlockBytes;
+  std::optional<int> cut;
+  layerboot::start(fs->setattr(*driver->reactor, file, to_a_block),
+                   [&](const Result<vfs::Attr>& done) { cut = done ? 0 : done.error().code; });
   if (!written) {
-    EXPECT_EQ(allocate(another, 0, 0, 2 * kMiB), ENOSPC) << "while it is being written";
+    if (cut) {
+      EXPECT_EQ(allocate(another, 0, 0, 2 * kMiB), ENOSPC) << "while it is being written";
+    }
     other->run();
   }
   EXPECT_EQ(written, 0);
+  // Where the host keeps what is cut, it has waited for the write.
+  while (!cut) ASSERT_EQ(sync_node(another), 0);
+  EXPECT_EQ(*cut, 0);
   EXPECT_EQ(sync_node(file), 0);
   expect_held("cut under a write");
 }
@@ -263,6 +272,7 @@ TEST_P(BudgetTest, NobodyReliesOnBlocksThatAreBeingMoved) {
 
 /// What was to be appended finds the file cut, and another has asked meanwhile whether it has holes.
 TEST_P(BudgetTest, AnAppendToWhatWasCutMeanwhileLeavesAHole) {
+  if (host_of(GetParam()) == "btrfs") GTEST_SKIP() << "a cut waits for the append there";
   const auto file = make("file");
   ASSERT_EQ(write_node(file, 0, std::string(kMiB, 'a')), 0);
   const auto other = *Reactor::create();

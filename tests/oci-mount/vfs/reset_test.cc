@@ -128,10 +128,10 @@ TEST_F(ResetTest, ATruncationThatWaitsCutsNothingOfTheNextSession) {
   const auto victim = fs->create(vfs::kRootId, "victim", 0644, true, {});
   ASSERT_TRUE(victim);
   // As on a slow disk, files wait to be written out, and a change waits for them.
-  std::atomic<bool> go = false;
+  const auto go = std::make_shared<std::atomic<bool>>(false);  // the last of them may come after the test
   for (unsigned i = 0; i < 8; ++i) {
-    source->workers.submit([&go] {
-      while (!go) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    source->workers.submit([go] {
+      while (!*go) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     });
   }
   const std::string bytes(20'000, 'x');
@@ -155,7 +155,7 @@ TEST_F(ResetTest, ATruncationThatWaitsCutsNothingOfTheNextSession) {
   });
   const bool waited = !ended;
   fs->reset();
-  go = true;
+  *go = true;
   const auto again = fs->lookup(vfs::kRootId, "victim");
   ASSERT_TRUE(again);
   FsDriver other(*fs);
