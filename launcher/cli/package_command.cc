@@ -35,7 +35,7 @@ Result<void> tell_of_ports(const StateDirs& dirs, const std::string& reference, 
   if (run.net == Net::kNone) return {};
   LB_ASSIGN(const store::Image image, store::open_image(reference, dirs));
   RunSettings settings = run;
-  take_ports(image.config.exposed_ports, settings);
+  take_ports(image.config.exposed_ports, settings, {});
   return {};
 }
 

@@ -189,7 +189,7 @@ void take_ports(const std::vector<std::string>& exposed, RunSettings& settings, 
   publish_outside(settings.published);
   settings.published.erase(std::remove_if(settings.published.begin() + asked_for, settings.published.end(),
                                           [&check](const PublishedPort& port) {
-                                            const auto free = check(port);
+                                            const auto free = check ? check(port) : Result<void>();
                                             if (!free)
                                               log_warn("the image exposes port ", port.guest,
                                                        ", which is not forwarded: ", free.error().describe());

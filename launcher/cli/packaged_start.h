@@ -48,7 +48,7 @@ using PortCheck = std::function<Result<void>(const PublishedPort& port)>;
 
 /// Ports as seen from outside of the container: at all its addresses, one without a host's port at its own,
 /// of several for one port the last; and what of `exposed` (ImageConfig) can be forwarded beside them and
-/// passes `check`: what can't is said.
+/// passes `check`, if any: what can't is said.
 void take_ports(const std::vector<std::string>& exposed, RunSettings& settings, const PortCheck& check);
 
 /// The guest's memory in a container of `limit_bytes`: what is left beside the overhead. ENOMEM where that is

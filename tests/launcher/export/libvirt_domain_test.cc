@@ -32,11 +32,11 @@ TEST(LibvirtDomain, AVirtiofsRootIsTheDaemonsSocketAndSharedMemory) {
 TEST(LibvirtDomain, IsForTheVmsMachine) {
   VmConfig config = example();
   config.platform = "linux/amd64";
-  std::string xml = libvirt_domain_xml(config, "/run/root.sock");
+  std::string xml = *libvirt_domain_xml(config, "/run/root.sock");
   EXPECT_TRUE(holds(xml, "<type arch='x86_64' machine='q35'>hvm</type>")) << xml;
   EXPECT_TRUE(holds(xml, "<apic/>"));
   config.platform = "linux/arm64";
-  xml = libvirt_domain_xml(config, "/run/root.sock");
+  xml = *libvirt_domain_xml(config, "/run/root.sock");
   EXPECT_TRUE(holds(xml, "<type arch='aarch64' machine='virt'>hvm</type>")) << xml;
   EXPECT_TRUE(holds(xml, "console=ttyAMA0"));
   EXPECT_FALSE(holds(xml, "apic"));
