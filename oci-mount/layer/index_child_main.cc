@@ -7,6 +7,8 @@
 
 #include <array>
 #include <new>
+#include <optional>
+#include <system_error>
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/child_report.h"
@@ -48,11 +50,15 @@ Result<Work> receive_work() {
   return work;
 }
 
+std::string out_of_memory(const std::string& blob_name) {
+  return str_cat(blob_name, " takes more than ", human_size(kMaxIndexingMemoryBytes),
+                 " of memory to index, the limit for one layer");
+}
+
 /// Of whichever thread.
 void say_out_of_memory_of(const std::string& blob_name) {
   static std::string text;
-  text = str_cat(blob_name, " takes more than ", human_size(kMaxIndexingMemoryBytes),
-                 " of memory to index, the limit for one layer");
+  text = out_of_memory(blob_name);
   std::set_new_handler([] {
     kReports.failed(ENOMEM, text);
     ::_exit(1);
@@ -73,14 +79,20 @@ Result<void> index() {
   say_out_of_memory_of(work.blob->name());
   LB_TRY(warm_up());
   LB_TRY(leave_host(kChildFeedFd));
-  SideThread side;
+  std::optional<SideThread> side;
+  try {
+    side.emplace();
+  } catch (const std::system_error&) {
+    // Its stack is the largest piece of all.
+    return fail(ENOMEM, out_of_memory(work.blob->name()));
+  }
   LB_TRY(limit_use({.memory_bytes = kMaxIndexingMemoryBytes,
                     .cpu_seconds = kMaxIndexingCpuSeconds,
                     .file_bytes = kMaxIndexFileBytes}));
   LB_TRY(allow_only_what_is_open());
   FileAppender index_file(kChildIndexFd, "the index");
   FileAppender recut_file(kChildRecutFd, "the recut file");
-  return fill_index(*work.blob, work.expected, index_file, recut_file, side,
+  return fill_index(*work.blob, work.expected, index_file, recut_file, *side,
                     [](std::uint64_t done) { kReports.progress(done); });
 }
 
