@@ -130,10 +130,10 @@ TEST_F(DiskTest, OfAnotherMachinesImageByItsPlatform) {
     std::ranges::replace(all, this->image(), "oci:" + (dir_ / "arm").string());
     return all;
   };
-  const Outcome refused = run_program(words({"--size", "64M"}), cache());
+  const Outcome refused = run_program(words({"--size", "200M"}), cache());
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_NE(refused.err.find("--platform linux/arm64"), std::string::npos) << refused.err;
-  const Outcome made = run_program(words({"--size", "64M", "--platform", "linux/arm64"}), cache());
+  const Outcome made = run_program(words({"--size", "200M", "--platform", "linux/arm64"}), cache());
   ASSERT_EQ(made.exit_code, 0) << made.err;
   const Outcome name = run_program({"debugfs", "-R", "cat /name", (dir_ / "arm.raw").string()}, cache());
   EXPECT_EQ(name.out, "arm");
