@@ -24,24 +24,6 @@ namespace {
 constexpr std::string_view kOverlayPrefix = "trusted.overlay.";
 constexpr const char* kMetacopy = "trusted.overlay.metacopy";
 
-bool copy_attributes(const std::string& from, const std::string& to) {
-  std::string names(XATTR_LIST_MAX, '\0');
-  std::string value(XATTR_SIZE_MAX, '\0');
-  const ssize_t listed = llistxattr(from.c_str(), names.data(), names.size());
-  if (listed < 0) return false;
-  names.resize(static_cast<std::size_t>(listed));
-  for (std::size_t at = 0; at < names.size();) {
-    const std::string name(names.c_str() + at);
-    at += name.size() + 1;
-    if (name.starts_with(kOverlayPrefix)) continue;
-    const ssize_t size = lgetxattr(from.c_str(), name.c_str(), value.data(), value.size());
-    if (size < 0) return false;
-    if (lsetxattr(to.c_str(), name.c_str(), value.data(), static_cast<std::size_t>(size), 0) != 0)
-      return false;
-  }
-  return true;
-}
-
 class Filling {
  public:
   Filling(const std::string& image, const std::string& layer) : image_(image + "/"), layer_(layer + "/") {}
@@ -49,13 +31,12 @@ class Filling {
   bool add(const std::string& path) {
     struct stat there{};
     if (!make_parents(path) || lstat((image_ + path).c_str(), &there) != 0) return false;
-    if (S_ISDIR(there.st_mode)) return make_directory(path) && copy_attributes(image_ + path, layer_ + path);
+    if (S_ISDIR(there.st_mode)) return make_directory(path) && copy_attributes(path);
     if (there.st_nlink > 1) {
       const auto [first, is_new] = files_.try_emplace({there.st_dev, there.st_ino}, path);
       if (!is_new) return link((layer_ + first->second).c_str(), (layer_ + path).c_str()) == 0;
     }
-    return make(path, there) && give(path, there) && copy_attributes(image_ + path, layer_ + path) &&
-           set_times(path, there);
+    return make(path, there) && give(path, there) && copy_attributes(path) && set_times(path, there);
   }
   /// What was made in them has changed their times.
   bool finish() {
@@ -100,6 +81,22 @@ class Filling {
     if (lchown(to.c_str(), there.st_uid, there.st_gid) != 0) return false;
     return S_ISLNK(there.st_mode) || chmod(to.c_str(), there.st_mode & 07777) == 0;
   }
+  bool copy_attributes(const std::string& path) {
+    const std::string from = image_ + path;
+    const std::string to = layer_ + path;
+    const ssize_t listed = llistxattr(from.c_str(), names_.data(), names_.size());
+    if (listed < 0) return false;
+    for (std::size_t at = 0; at < static_cast<std::size_t>(listed);) {
+      const std::string name(names_.data() + at);
+      at += name.size() + 1;
+      if (name.starts_with(kOverlayPrefix)) continue;
+      const ssize_t size = lgetxattr(from.c_str(), name.c_str(), value_.data(), value_.size());
+      if (size < 0) return false;
+      if (lsetxattr(to.c_str(), name.c_str(), value_.data(), static_cast<std::size_t>(size), 0) != 0)
+        return false;
+    }
+    return true;
+  }
   bool set_times(const std::string& path, const struct stat& there) {
     const timespec times[2] = {there.st_atim, there.st_mtim};
     return utimensat(AT_FDCWD, (layer_ + path).c_str(), times, AT_SYMLINK_NOFOLLOW) == 0;
@@ -109,6 +106,9 @@ class Filling {
   std::string layer_;
   std::map<std::string, struct stat> directories_;
   std::map<std::pair<dev_t, ino_t>, std::string> files_;  // those with several names, by the first
+  // Room for what the kernel says, once for all objects.
+  std::string names_ = std::string(XATTR_LIST_MAX, '\0');
+  std::string value_ = std::string(XATTR_SIZE_MAX, '\0');
 };
 
 /// What the image says; false where it does not.

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <exception>
 
 #include "launcher/cli/commands.h"
 #include "launcher/cli/options.h"
@@ -44,13 +43,5 @@ int main(int argc, char** argv) {
   note_inherited_descriptors();
   // Before all else: reading the command line may wait for an image's name.
   launcher::ignore_idle_signals();
-  log_setup("layerboot", LogLevel::kInfo);
-  int status = 1;
-  try {
-    status = launcher::run(argc, argv);
-  } catch (const std::exception& error) {
-    // No memory, or a fault of ours: none is thrown on purpose.
-    log_error("given up: ", error.what());
-  }
-  return status_with_output(status);
+  return run_to_end("layerboot", [argc, argv] { return launcher::run(argc, argv); });
 }

@@ -109,7 +109,6 @@ void DockerPorts::guest_reset() {
   events_.reset();
   list_.reset();
   forwards_.clear();
-  published_.clear();
 }
 
 void DockerPorts::watch() {
@@ -170,34 +169,36 @@ void DockerPorts::asked() {
     if (!forwards_.empty())
       gone_.line(LogLevel::kInfo, "the VM's Docker engine is gone, and with it its containers' ports here");
     forwards_.clear();
-    published_.clear();
   } else if (ports) {
-    if (std::exchange(published_, *ports) != *ports) ask_when_settled();
-    serve(*ports);
+    if (serve(*ports)) ask_when_settled();
   } else {
     complaints_.warn(ports.error().describe());
   }
   if (std::exchange(ask_again_, false)) ask();
 }
 
-void DockerPorts::serve(const std::set<std::uint16_t>& ports) {
-  std::erase_if(forwards_, [&](const auto& forward) { return !ports.contains(forward.first); });
+bool DockerPorts::serve(const std::set<std::uint16_t>& ports) {
+  bool has_changed =
+      std::erase_if(forwards_, [&](const auto& forward) { return !ports.contains(forward.first); }) > 0;
   for (const std::uint16_t port : ports) {
     const auto known = forwards_.find(port);
-    if (known != forwards_.end() && known->second) continue;
-    if (known == forwards_.end() && forwards_.size() >= kMaxPorts) {
+    const bool is_new = known == forwards_.end();
+    if (!is_new && known->second) continue;
+    if (is_new && forwards_.size() >= kMaxPorts) {
       complaints_.warn("the VM's containers publish more than ", kMaxPorts,
                        " ports: the others are left out");
-      return;
+      break;
     }
+    has_changed = has_changed || is_new;
     auto forward = SocketForward::listen_at_port(io_, broker_, port, std::to_string(port));
-    if (!forward && known == forwards_.end()) {
-      not_here_.warn("a container's port is not published here: ", forward.error().describe());
-    } else if (forward) {
+    if (forward) {
       here_.line(LogLevel::kInfo, "a container's port is at 127.0.0.1:", port);
+    } else if (is_new) {
+      not_here_.warn("a container's port is not published here: ", forward.error().describe());
     }
     forwards_.insert_or_assign(port, forward ? std::move(*forward) : nullptr);
   }
+  return has_changed;
 }
 
 }  // namespace layerboot::launcher

@@ -16,9 +16,9 @@
 namespace layerboot::launcher {
 
 /// Asks the engine at each of its events, and once more a moment later, as its list may be behind them; where
-/// there is no engine yet, or no more, again after a while. The guest
-/// is not trusted: it gets ports of 127.0.0.1 alone, that nobody has, and no more than kMaxPorts. On one
-/// io_context's thread; no callback runs after destruction, which closes the ports.
+/// there is no engine yet, or no more, again after a while. The guest is not trusted: it gets ports of
+/// 127.0.0.1 alone, that nobody has, and no more than kMaxPorts. On one io_context's thread; no callback runs
+/// after destruction, which closes the ports.
 class DockerPorts {
  public:
   static constexpr std::size_t kMaxPorts = 64;
@@ -42,7 +42,8 @@ class DockerPorts {
   void ask();
   void ask_when_settled();
   void asked();
-  void serve(const std::set<std::uint16_t>& ports);
+  /// Whether other ports are published than before.
+  bool serve(const std::set<std::uint16_t>& ports);
 
   boost::asio::io_context& io_;
   AgentBroker& broker_;
@@ -52,8 +53,7 @@ class DockerPorts {
   std::shared_ptr<Exchange> events_;
   std::shared_ptr<Exchange> list_;
   std::string answer_;
-  bool ask_again_ = false;             // something happened while the engine was being asked
-  std::set<std::uint16_t> published_;  // as the last answer has it
+  bool ask_again_ = false;  // something happened while the engine was being asked
   /// Null for a port that could not be had: that is told once as long as somebody publishes it, and tried
   /// again with each answer.
   std::map<std::uint16_t, std::unique_ptr<SocketForward>> forwards_;

@@ -18,11 +18,9 @@ namespace layerboot::launcher {
 
 namespace {
 
-bool is_from_image(const CopyAction& action) { return action.from.stage || !action.from.image.empty(); }
-
 bool copies_from_images(const BuildStep& step) {
   return std::ranges::any_of(step.actions, [](const BuildAction& action) {
-    return action.kind == BuildAction::Kind::kCopy && is_from_image(action.copy);
+    return action.kind == BuildAction::Kind::kCopy && !action.copy.from.is_context();
   });
 }
 
@@ -79,40 +77,38 @@ class StageBuilder {
   /// From `image` to the one that the step makes of it.
   Result<void> take_step(const BuildStep& step, BuildImage& image) {
     ++number_;
-    LB_ASSIGN(auto keys, quick_keys(image.digest, step));
-    auto known = find(keys);
+    LB_ASSIGN(const std::string quick_key, key_of(image.digest, step, KeyOf::kImages));
+    std::vector<std::string> new_keys;  // by which later builds are to find it
+    auto known = find(quick_key);
+    if (!known) new_keys.push_back(quick_key);
     if (!known && copies_from_images(step)) {
-      LB_ASSIGN(keys.emplace_back(), key_of(image.digest, step, KeyOf::kFiles));
-      known = find(keys);
+      LB_ASSIGN(const std::string key, key_of(image.digest, step, KeyOf::kFiles));
+      known = find(key);
+      if (!known) new_keys.push_back(key);
     }
     log_info("step ", number_, " of ", count_, ", ", step.said, known ? ": as before" : "");
     LB_TRY(warn_of_left_out(step, known.has_value()));
     if (!known) {
       LB_ASSIGN(known, do_step(image.image, step, number_ == count_ ? run_.options.name : ""));
       // What was changed while it was copied is not what the key says.
-      LB_ASSIGN(const auto now, quick_keys(image.digest, step));
-      if (now.front() != keys.front()) {
+      LB_ASSIGN(const std::string now, key_of(image.digest, step, KeyOf::kImages));
+      if (now != quick_key) {
         log_warn("step ", number_, " is not kept for later builds: its files have changed meanwhile");
-        keys.clear();
+        new_keys.clear();
       }
     }
-    for (const std::string& key : keys) LB_TRY(run_.cache.keep(key, *known));
+    for (const std::string& key : new_keys) LB_TRY(run_.cache.keep(key, *known));
     image = {.image = str_cat("image@", *known), .digest = *known};
     return {};
   }
 
-  std::optional<std::string> find(const std::vector<std::string>& keys) const {
-    return run_.options.no_cache ? std::nullopt : run_.cache.find(keys.back());
-  }
-  Result<std::vector<std::string>> quick_keys(const std::string& below, const BuildStep& step) {
-    std::vector<std::string> keys;
-    LB_ASSIGN(keys.emplace_back(), key_of(below, step, KeyOf::kImages));
-    return keys;
+  std::optional<std::string> find(const std::string& key) const {
+    return run_.options.no_cache ? std::nullopt : run_.cache.find(key);
   }
 
   const BuildImage* image_of(const CopyAction& action) const {
-    if (action.from.stage) return &made_[*action.from.stage];
-    return action.from.image.empty() ? nullptr : &run_.images.at(action.from.image);
+    if (action.from.is_context()) return nullptr;
+    return action.from.stage ? &made_[*action.from.stage] : &run_.images.at(action.from.image);
   }
   /// What it copies from; an image is mounted for that.
   Result<const BuildContext*> tree_of(const BuildAction& action) {
@@ -132,7 +128,7 @@ class StageBuilder {
     for (const BuildAction& action : step.actions) {
       if (action.kind != BuildAction::Kind::kCopy) continue;
       // No image is mounted for what was said when it was copied.
-      if (is_known && is_from_image(action.copy)) continue;
+      if (is_known && !action.copy.from.is_context()) continue;
       LB_ASSIGN(const BuildContext* const tree, tree_of(action));
       const auto found = left_out_of_layers({.context = *tree, .action = action.copy});
       if (!found) return while_doing(found.error(), action.said);

@@ -87,8 +87,7 @@ Result<int> copy_in(const StateDirs& dirs, const Options& options, const CopyEnd
   const bool contents = source.name == ".";
   if (!contents) copy.name = source.name;
   LB_ASSIGN(Pipe pipe, make_pipe());
-  LB_ASSIGN(fs::path path, absolute_path(source.path));
-  path = path.lexically_normal();
+  LB_ASSIGN(fs::path path, normal_absolute_path(source.path));
   if (!path.has_filename()) path = path.parent_path();
   std::vector<std::string> argv = {"tar", "--format=gnu", "--numeric-owner", "-C"};
   argv.push_back(contents ? path.string() : path.parent_path().string());
@@ -111,8 +110,7 @@ struct HostTarget {
 Result<HostTarget> choose_target(const std::string& text, const LastName& source,
                                  guest_init::CopyRequest& copy) {
   if (leads_to_directory(text)) return HostTarget{.folder = text, .name = source.name};
-  LB_ASSIGN(fs::path path, absolute_path(text));
-  path = path.lexically_normal();
+  LB_ASSIGN(fs::path path, normal_absolute_path(text));
   const bool slash = !path.has_filename();
   if (slash) path = path.parent_path();
   std::error_code ignored;

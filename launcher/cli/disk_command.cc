@@ -60,8 +60,7 @@ Result<DiskPlan> disk_plan(const Options& options, std::uint64_t size_bytes) {
 
 Result<void> make_disk(const StateDirs& dirs, const Options& given) {
   Options options = given;
-  LB_ASSIGN(const fs::path given_out, absolute_path(options.output));
-  const fs::path out = given_out.lexically_normal();
+  LB_ASSIGN(const fs::path out, normal_absolute_path(options.output));
   std::error_code ignored;
   if (fs::exists(fs::symlink_status(out, ignored)))
     return fail(EEXIST, out.string(), " is there already: remove it, or name another file");

@@ -136,7 +136,7 @@ Result<fs::path> machine_layer(const Workshop& shop, const Kernel& kernel, const
   config.kernel_release = kernel.release;
   config.net = Net::kNone;  // the launcher's own unit is for all cards
   std::vector<LayerFile> files;
-  if (appliance.dhcp) files.push_back({.path = kGns3NetworkUnitPath, .content = kGns3NetworkUnit});
+  if (appliance.dhcp) files.push_back({.path = std::string(kNetworkUnitPath), .content = kGns3NetworkUnit});
   LB_ASSIGN(config.workload, image_workload(shop.dirs, shop.options.image, image_platform(shop.options)));
   const fs::path layer = shop.work / "layer.tar";
   LB_TRY(write_vm_layer(config, layer, files));
@@ -243,8 +243,7 @@ class OutputDirectory {
 
 Result<void> export_gns3(const StateDirs& dirs, const Options& given) {
   Options options = given;
-  LB_ASSIGN(const fs::path given_out, absolute_path(options.output));
-  const fs::path out = given_out.lexically_normal();
+  LB_ASSIGN(const fs::path out, normal_absolute_path(options.output));
   const fs::path description = out / (options.name + ".gns3a");
   if (is_there(description))
     return fail(EEXIST, description.string(), " is there already: remove it, or give another --name");

@@ -70,6 +70,21 @@ Result<void> settle_environment(Options& options) {
   return {};
 }
 
+namespace {
+
+bool may_list(Command command) {
+  return command == Command::kPs || command == Command::kImages || command == Command::kVolume;
+}
+
+/// What -q makes names alone of, as Docker's.
+bool lists_in_columns(const Options& options) {
+  const bool lists =
+      may_list(options.command) && (options.command != Command::kVolume || options.action == "ls");
+  return lists && !options.json && !options.image_tree && options.format.empty();
+}
+
+}  // namespace
+
 CLI::App* CommandSet::add(const char* name, Command command, const char* help, Check check) {
   return add_to(&app_, name, command, help, std::move(check));
 }
@@ -83,25 +98,13 @@ CLI::App* CommandSet::add_group(const char* name, const char* help) {
 CLI::App* CommandSet::add_to(CLI::App* group, const char* name, Command command, const char* help,
                              Check check) {
   CLI::App* added = group->add_subcommand(name, help);
-  const bool lists = command == Command::kPs || command == Command::kImages || command == Command::kVolume;
   auto* quiet = added->add_flag(
       "-q,--quiet", quiet_,
-      lists ? "only errors and warnings; of a list the names alone" : "only errors and warnings");
+      may_list(command) ? "only errors and warnings; of a list the names alone" : "only errors and warnings");
   added->add_flag("--debug", debug_, "everything, and a talkative guest")->excludes(quiet);
   entries_.push_back({.app = added, .command = command, .check = std::move(check)});
   return added;
 }
-
-namespace {
-
-/// What -q makes names alone of, as Docker's.
-bool lists_in_columns(const Options& options) {
-  const bool lists = options.command == Command::kPs || options.command == Command::kImages ||
-                     (options.command == Command::kVolume && options.action == "ls");
-  return lists && !options.json && !options.image_tree && options.format.empty();
-}
-
-}  // namespace
 
 Result<void> CommandSet::settle() {
   if (quiet_) options_.log_level = LogLevel::kWarn;

@@ -179,6 +179,12 @@ std::vector<std::string> joined_options(const std::vector<std::string>& packaged
 }
 
 void take_ports(const std::vector<std::string>& exposed, RunSettings& settings, const PortCheck& check) {
+  const auto is_not_to_be_had = [&check](const PublishedPort& port) {
+    const auto free = check ? check(port) : Result<void>();
+    if (!free)
+      log_warn("the image exposes port ", port.guest, ", which is not forwarded: ", free.error().describe());
+    return !free;
+  };
   for (PublishedPort& port : settings.published) {
     if (std::exchange(port.random, false)) port.host = port.guest;
   }
@@ -187,14 +193,8 @@ void take_ports(const std::vector<std::string>& exposed, RunSettings& settings, 
   const auto asked_for = static_cast<std::ptrdiff_t>(settings.published.size());
   publish_exposed_in_place(exposed, settings);
   publish_outside(settings.published);
-  settings.published.erase(std::remove_if(settings.published.begin() + asked_for, settings.published.end(),
-                                          [&check](const PublishedPort& port) {
-                                            const auto free = check ? check(port) : Result<void>();
-                                            if (!free)
-                                              log_warn("the image exposes port ", port.guest,
-                                                       ", which is not forwarded: ", free.error().describe());
-                                            return !free;
-                                          }),
+  const auto first = settings.published.begin() + asked_for;
+  settings.published.erase(std::remove_if(first, settings.published.end(), is_not_to_be_had),
                            settings.published.end());
   // Done, and at ports that are known.
   settings.publish_all = false;

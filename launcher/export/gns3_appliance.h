@@ -41,9 +41,8 @@ struct Gns3Appliance : Gns3Machine {
   std::optional<ApplianceFile> modules;  // a qcow2
 };
 
-/// With `dhcp`, where networkd has the cards: the unit for the first one, and its place in the image. By the
-/// name that net.ifnames=0 leaves it.
-inline constexpr const char* kGns3NetworkUnitPath = "/etc/systemd/network/80-layerboot.network";
+/// With `dhcp`, where networkd has the cards: the unit for the first one, by the name that net.ifnames=0
+/// leaves it; at kNetworkUnitPath (vm_layer.h).
 inline constexpr const char* kGns3NetworkUnit = "[Match]\nName=eth0\n\n[Network]\nDHCP=yes\n";
 
 /// How many adapters a GNS3 server can give a machine with these disks and this one's further device: on its

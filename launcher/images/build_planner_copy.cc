@@ -84,8 +84,7 @@ Result<void> Planner::copy(const Instruction& given) {
   CopyAction action;
   for (const std::string& flag : given.flags) LB_TRY(take_copy_flag(given, flag, action));
   LB_ASSIGN(auto words, words_of_copy(given, action));
-  const bool is_of_an_image = action.from.stage || !action.from.image.empty();
-  if (is_of_an_image && !action.documents.empty())
+  if (!action.from.is_context() && !action.documents.empty())
     return fail(EINVAL, "a here-document is in no image: COPY it without --from");
   const std::size_t sources = words.size() + action.documents.size();
   if (sources < 2) return fail(EINVAL, "it needs a source and a target");

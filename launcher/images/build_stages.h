@@ -37,6 +37,8 @@ Result<BuildStages> stages_of(const std::vector<Instruction>& instructions, cons
 struct StageSource {
   std::optional<std::size_t> stage;
   std::string image;  // where that is no stage
+
+  [[nodiscard]] bool is_context() const { return !stage && image.empty(); }
 };
 
 /// `name` of --from in the stage number `at`: a stage before it, by name or number, or an image. EINVAL and

@@ -1,5 +1,6 @@
 #include "launcher/images/containerfile_words.h"
 
+#include <algorithm>
 #include <cctype>
 #include <utility>
 
@@ -12,28 +13,10 @@ namespace {
 /// `${a:-${b:-…}}`, as deep.
 constexpr unsigned kMaxDepth = 16;
 
-bool is_blank(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
 bool begins_name(char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '_'; }
 bool is_in_name(char c) { return begins_name(c) || std::isdigit(static_cast<unsigned char>(c)) != 0; }
 
 enum class Quotes { kTaken, kKept };
-
-/// Of the one at the begin, with its quotes.
-std::size_t end_of_first_word(std::string_view text) {
-  char quote = '\0';
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quote == '\0' && is_blank(c)) return i;
-    if (c == quote) {
-      quote = '\0';
-    } else if (quote == '\0' && (c == '"' || c == '\'')) {
-      quote = c;
-    } else if (c == '\\' && quote != '\'') {
-      ++i;
-    }
-  }
-  return text.size();
-}
 
 class Expander {
  public:
@@ -133,6 +116,26 @@ class Expander {
 
 }  // namespace
 
+bool is_blank(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
+
+std::optional<std::size_t> size_of_first_word(std::string_view text) {
+  char quote = '\0';
+  std::size_t at = 0;
+  for (; at < text.size(); ++at) {
+    const char c = text[at];
+    if (quote == '\0' && is_blank(c)) break;
+    if (c == '\\' && quote != '\'') {
+      ++at;
+    } else if (c == quote) {
+      quote = '\0';
+    } else if (quote == '\0' && (c == '"' || c == '\'')) {
+      quote = c;
+    }
+  }
+  if (quote != '\0') return {};
+  return std::min(at, text.size());
+}
+
 Result<std::vector<std::string>> expand_words(std::string_view text, const Variables& variables) {
   return Expander(text, variables).words();
 }
@@ -161,7 +164,7 @@ Result<std::vector<WordPair>> expand_pairs(std::string_view text, const Variable
 Result<std::vector<KeyAndValue>> expand_keys_and_values(std::string_view text, const Variables& variables) {
   if (text.empty()) return fail(EINVAL, "it says nothing");
   std::vector<KeyAndValue> all;
-  const std::size_t end = end_of_first_word(text);
+  const std::size_t end = size_of_first_word(text).value_or(text.size());
   if (text.substr(0, end).contains('=')) {
     LB_ASSIGN(auto pairs, expand_pairs(text, variables));
     for (WordPair& pair : pairs) {

@@ -20,6 +20,12 @@ namespace layerboot::launcher {
 /// Of one text, or of all words of one.
 inline constexpr std::size_t kMaxExpandedBytes = std::size_t{1} << 20;
 
+/// What parts words.
+[[nodiscard]] bool is_blank(char c);
+
+/// How long the word is that `text` begins with, quotes and all; nothing where one of them has no end.
+[[nodiscard]] std::optional<std::size_t> size_of_first_word(std::string_view text);
+
 using Variables = std::function<std::optional<std::string>(std::string_view name)>;
 
 /// Words parted by blanks. EINVAL says what is not understood.

@@ -3,30 +3,11 @@
 #include <algorithm>
 #include <optional>
 
+#include "launcher/images/containerfile_words.h"
+
 namespace layerboot::launcher {
 
 namespace {
-
-bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
-
-/// How long the word is that `text` begins with, quotes and all; nothing where one of them has no end.
-std::optional<std::size_t> size_of_word(std::string_view text) {
-  char quote = '\0';
-  std::size_t at = 0;
-  for (; at < text.size(); ++at) {
-    const char c = text[at];
-    if (quote == '\0' && is_blank(c)) break;
-    if (c == '\\' && quote != '\'') {
-      ++at;
-    } else if (c == quote) {
-      quote = '\0';
-    } else if (quote == '\0' && (c == '"' || c == '\'')) {
-      quote = c;
-    }
-  }
-  if (quote != '\0') return {};
-  return std::min(at, text.size());
-}
 
 std::string without_quotes(std::string_view word) {
   std::string bare;
@@ -72,7 +53,7 @@ std::vector<HereWord> find_here_words(std::string_view text) {
       ++at;
       continue;
     }
-    const auto size = size_of_word(text.substr(at));
+    const auto size = size_of_first_word(text.substr(at));
     if (!size) return {};
     if (auto document = begun_by(text.substr(at, *size)))
       found.push_back({.begin = at, .size = *size, .document = *std::move(document)});

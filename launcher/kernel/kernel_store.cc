@@ -77,8 +77,7 @@ Result<KernelSpec> parse_words(std::string_view text) {
     const bool file = std::filesystem::is_regular_file(spec.directory, ignored);
     spec.kind = file ? KernelSpec::Kind::kFile : KernelSpec::Kind::kDirectory;
     if (!file) return spec;
-    LB_ASSIGN(const auto whole, absolute_path(spec.directory));
-    spec.directory = whole.lexically_normal();
+    LB_ASSIGN(spec.directory, normal_absolute_path(spec.directory));
     return spec;
   }
   if (text.starts_with("debian:") && is_series(text.substr(7))) {

@@ -96,8 +96,8 @@ Result<void> add_mount(const MountWords& words, RunSettings& settings) {
     LB_TRY(check_volume_name(words.source));
     volume.name = words.source;
   } else {
-    LB_ASSIGN(const auto whole, absolute_path(words.source));
-    volume.host = whole.lexically_normal().string();
+    LB_ASSIGN(const auto whole, normal_absolute_path(words.source));
+    volume.host = whole.string();
   }
   settings.volumes.push_back(std::move(volume));
   return {};

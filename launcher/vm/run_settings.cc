@@ -106,8 +106,8 @@ Result<Volume> parse_volume(std::string_view text) {
   Volume volume;
   const bool is_path = host.find('/') != std::string_view::npos || host == "." || host == "..";
   if (is_path) {
-    LB_ASSIGN(const auto whole, absolute_path(host));
-    volume.host = whole.lexically_normal().string();
+    LB_ASSIGN(const auto whole, normal_absolute_path(host));
+    volume.host = whole.string();
   } else {
     auto named = check_volume_name(host);
     if (!named) return while_doing(named.error(), "--volume ", text);
@@ -210,8 +210,8 @@ Result<SharedSocket> parse_shared_socket(std::string_view text) {
   const auto colon = text.rfind(':');
   SharedSocket socket;
   if (colon != std::string_view::npos && colon > 0) {
-    LB_ASSIGN(const auto whole, absolute_path(text.substr(0, colon)));
-    socket.host = whole.lexically_normal().string();
+    LB_ASSIGN(const auto whole, normal_absolute_path(text.substr(0, colon)));
+    socket.host = whole.string();
     socket.guest = text.substr(colon + 1);
   }
   const bool port = !socket.guest.empty() && socket.guest.size() <= 5 &&

@@ -156,7 +156,7 @@ Result<std::string> vm_layer_tar(const VmConfig& config, const std::vector<Layer
     LB_TRY(tar.add_file("etc/resolv.conf", resolver));
   }
   if (config.net != Net::kNone) {
-    LB_TRY(tar.add_file("etc/systemd/network/80-layerboot.network", kNetworkUnit));
+    LB_TRY(tar.add_file(kNetworkUnitPath.substr(1), kNetworkUnit));
     for (std::size_t i = 1; i <= config.more_nets.size(); ++i) {
       LB_TRY(tar.add_file(str_cat("etc/systemd/network/79-layerboot-net", i, ".network"),
                           further_network_unit(mac_address(config.machine_id, i), i)));

@@ -13,6 +13,9 @@
 namespace layerboot::launcher {
 
 /// A further file of the layer, as somebody asked for it.
+/// Where networkd finds the unit for the VM's cards.
+inline constexpr std::string_view kNetworkUnitPath = "/etc/systemd/network/80-layerboot.network";
+
 struct LayerFile {
   std::string path;  // in the image, absolute
   std::string content;

@@ -18,4 +18,10 @@ inline Result<std::filesystem::path> absolute_path(const std::filesystem::path& 
               "): go to another, or give a whole path");
 }
 
+/// The same without "." and "..", which is not followed: a symlink before it counts as a directory.
+inline Result<std::filesystem::path> normal_absolute_path(const std::filesystem::path& path) {
+  LB_ASSIGN(const std::filesystem::path whole, absolute_path(path));
+  return whole.lexically_normal();
+}
+
 }  // namespace layerboot

@@ -1,3 +1,4 @@
+// An option of a command line that takes one of a few words.
 #pragma once
 
 #include <CLI/CLI.hpp>

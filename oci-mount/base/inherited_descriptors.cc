@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <utility>
-#include <vector>
 
 #include "oci-mount/base/decimal.h"
 
@@ -19,14 +18,21 @@ std::vector<int>& noted() {
 
 }  // namespace
 
-void note_inherited_descriptors() {
+Result<std::vector<int>> open_descriptors() {
   DIR* const list = ::opendir("/proc/self/fd");
-  if (list == nullptr) return;
+  if (list == nullptr) return errno_error("/proc/self/fd");
+  std::vector<int> open;
   while (const dirent* entry = ::readdir(list)) {
     const auto fd = parse_whole<int>(entry->d_name);
-    if (fd && *fd > STDERR_FILENO && *fd != ::dirfd(list)) noted().push_back(*fd);
+    if (fd && *fd != ::dirfd(list)) open.push_back(*fd);
   }
   ::closedir(list);
+  return open;
+}
+
+void note_inherited_descriptors() {
+  noted() = open_descriptors().value_or(std::vector<int>());
+  std::erase_if(noted(), [](int fd) { return fd <= STDERR_FILENO; });
 }
 
 void close_inherited_descriptors() {

@@ -2,7 +2,14 @@
 // of <(…). It is ours to use as long as we do what was asked for, by whom it was.
 #pragma once
 
+#include <vector>
+
+#include "oci-mount/base/result.h"
+
 namespace layerboot {
+
+/// The descriptors that are open, by the list that the kernel keeps, in no order.
+Result<std::vector<int>> open_descriptors();
 
 /// Notes what is open. Call first in main(), before anything is opened.
 void note_inherited_descriptors();

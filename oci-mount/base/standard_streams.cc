@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 
 #include "oci-mount/base/log.h"
 
@@ -38,6 +39,18 @@ int status_with_output(int status) {
   log_error("cannot write all of the output: ",
             flushed || code == 0 ? "standard output failed" : std::strerror(code));
   return status == 0 ? 1 : status;
+}
+
+int run_to_end(std::string_view program, const std::function<int()>& run) {
+  log_setup(program, LogLevel::kInfo);
+  int status = 1;
+  try {
+    status = run();
+  } catch (const std::exception& error) {
+    // No memory, or a fault of ours.
+    log_error("given up: ", error.what());
+  }
+  return status_with_output(status);
 }
 
 }  // namespace layerboot

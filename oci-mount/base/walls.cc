@@ -72,12 +72,6 @@ Result<void> give_up_rights() {
   return {};
 }
 
-Result<void> die_with_parent(pid_t parent) {
-  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return errno_error("PR_SET_PDEATHSIG");
-  if (::getppid() != parent) ::raise(SIGKILL);
-  return {};
-}
-
 /// Never returns.
 [[noreturn]] void end_as(pid_t child, int first_fd) {
   // The socket's other end must see it when the child is gone.
@@ -133,6 +127,13 @@ void become_nobody() {
   if (::setresgid(kNobody, kNobody, kNobody) == 0) ::setresuid(kNobody, kNobody, kNobody);
 }
 
+Result<void> end_with_parent(int signal, pid_t parent) {
+  if (signal == 0) return {};
+  if (::prctl(PR_SET_PDEATHSIG, signal) != 0) return errno_error("PR_SET_PDEATHSIG");
+  if (::getppid() != parent) ::raise(signal);
+  return {};
+}
+
 Result<void> leave_host(int first_fd) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return errno_error("no_new_privs");
   const pid_t parent = ::getppid();
@@ -140,12 +141,12 @@ Result<void> leave_host(int first_fd) {
   if (has_namespaces) empty_root();
   LB_TRY(give_up_rights());
   ::prctl(PR_SET_DUMPABLE, 0);
-  LB_TRY(die_with_parent(parent));
+  LB_TRY(end_with_parent(SIGKILL, parent));
   if (!has_namespaces) return {};
   const pid_t child = ::fork();
   if (child < 0) return errno_error("fork");
   if (child > 0) end_as(child, first_fd);
-  return die_with_parent(0);  // a parent outside has no number here
+  return end_with_parent(SIGKILL, 0);  // a parent outside has no number here
 }
 
 Result<void> limit_use(const WallLimits& limits) {

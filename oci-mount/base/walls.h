@@ -22,6 +22,10 @@ inline constexpr int kSignalExitCode = 128;
 /// as it does (128 + N by signal N), with `first_fd` and all descriptors above it closed.
 Result<void> leave_host(int first_fd);
 
+/// `signal` comes when the parent ends, which was `parent` before; at once where that has ended already. 0:
+/// none does. What a change of user or of rights takes away (prctl(2), PR_SET_PDEATHSIG).
+Result<void> end_with_parent(int signal, pid_t parent);
+
 /// Where this is root and may be somebody else: as nobody from here on, in no group; and without root's
 /// capabilities, unless PR_SET_KEEPCAPS says otherwise. For a process with one thread.
 void become_nobody();

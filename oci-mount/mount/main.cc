@@ -1,7 +1,6 @@
 #include <sys/resource.h>
 
 #include <cstdio>
-#include <exception>
 
 #include "oci-mount/base/inherited_descriptors.h"
 #include "oci-mount/base/log.h"
@@ -48,13 +47,5 @@ int main(int argc, char** argv) {
   if (const auto exit_code = mount::run_as_disk_child(argc, argv)) return *exit_code;
   if (const auto exit_code = store::run_as_unpack_child(argc, argv)) return *exit_code;
   note_inherited_descriptors();
-  log_setup("oci-mount", LogLevel::kInfo);
-  int status = 1;
-  try {
-    status = mount::run(argc, argv);
-  } catch (const std::exception& error) {
-    // No memory, or a fault of ours: none is thrown on purpose.
-    log_error("given up: ", error.what());
-  }
-  return status_with_output(status);
+  return run_to_end("oci-mount", [argc, argv] { return mount::run(argc, argv); });
 }

@@ -2,7 +2,6 @@
 
 #include <linux/capability.h>
 #include <seccomp.h>
-#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -22,10 +21,7 @@ Result<void> become_nobody_below_our_parent() {
   int death_signal = 0;
   if (::prctl(PR_GET_PDEATHSIG, &death_signal) != 0) return errno_error("PR_GET_PDEATHSIG");
   become_nobody();
-  if (death_signal == 0) return {};
-  if (::prctl(PR_SET_PDEATHSIG, death_signal) != 0) return errno_error("PR_SET_PDEATHSIG");
-  if (::getppid() != parent) ::kill(::getpid(), death_signal);
-  return {};
+  return end_with_parent(death_signal, parent);
 }
 
 }  // namespace

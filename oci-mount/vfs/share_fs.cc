@@ -219,9 +219,9 @@ Result<void> ShareFs::unlink(NodeId parent, std::string_view name) {
   ShareNodePtr directory;
   LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory, Want::kWrite));
   LB_ASSIGN(const Seen seen, look(fd.get(), name));
-  LB_TRY(keeper_.check({fd.get(), std::string(name).c_str()}, seen.attr, Want::kOwn));
-  if (S_ISDIR(seen.identity.type)) return fail(EISDIR);
   const std::string text(name);
+  LB_TRY(keeper_.check({fd.get(), text.c_str()}, seen.attr, Want::kOwn));
+  if (S_ISDIR(seen.identity.type)) return fail(EISDIR);
   Fd held = hold(seen);
   LB_TRY(overlay::unlink_at({fd.get(), text.c_str()}));
   note_change(directory);
@@ -234,8 +234,9 @@ Result<void> ShareFs::rmdir(NodeId parent, std::string_view name) {
   ShareNodePtr directory;
   LB_ASSIGN(const UniqueFd fd, open_directory(parent, directory, Want::kWrite));
   LB_ASSIGN(const Seen seen, look(fd.get(), name));
-  LB_TRY(keeper_.check({fd.get(), std::string(name).c_str()}, seen.attr, Want::kOwn));
-  LB_TRY(overlay::unlink_at({fd.get(), std::string(name).c_str()}, AT_REMOVEDIR));
+  const std::string text(name);
+  LB_TRY(keeper_.check({fd.get(), text.c_str()}, seen.attr, Want::kOwn));
+  LB_TRY(overlay::unlink_at({fd.get(), text.c_str()}, AT_REMOVEDIR));
   note_change(directory);
   lose_name(seen, directory, name, nullptr);
   return {};

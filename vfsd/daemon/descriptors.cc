@@ -1,6 +1,5 @@
 #include "vfsd/daemon/descriptors.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -8,8 +7,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "oci-mount/base/decimal.h"
 #include "oci-mount/base/files.h"
+#include "oci-mount/base/inherited_descriptors.h"
 
 namespace layerboot::vfsd {
 
@@ -18,18 +17,6 @@ namespace {
 Result<void> close_between(unsigned first, unsigned last) {
   if (first > last || ::syscall(SYS_close_range, first, last, 0) == 0) return {};
   return errno_error("close_range");
-}
-
-/// The highest open descriptor, by the list that the kernel keeps.
-Result<rlim_t> highest_descriptor() {
-  DIR* const list = ::opendir("/proc/self/fd");
-  if (list == nullptr) return errno_error("/proc/self/fd");
-  rlim_t highest = 0;
-  while (const dirent* entry = ::readdir(list)) {
-    highest = std::max(highest, parse_whole<rlim_t>(entry->d_name).value_or(0));
-  }
-  ::closedir(list);
-  return highest;
 }
 
 }  // namespace
@@ -45,18 +32,15 @@ Result<void> close_stray_descriptors(std::span<const int> kept) {
     next = static_cast<unsigned>(fd) + 1;
   }
   LB_TRY(close_between(next, ~0U));
-  LB_ASSIGN(UniqueFd null_device, open_path("/dev/null", O_RDWR));
-  while (null_device.get() <= STDERR_FILENO) {  // one of them was closed
-    [[maybe_unused]] const int filled = null_device.release();
-    LB_ASSIGN(null_device, open_path("/dev/null", O_RDWR));
-  }
+  LB_ASSIGN(const UniqueFd null_device, open_path("/dev/null", O_RDWR));
   const bool stdin_is_kept = std::ranges::find(kept, STDIN_FILENO) != kept.end();
   if (!stdin_is_kept && ::dup2(null_device.get(), STDIN_FILENO) < 0) return errno_error("/dev/null");
   return {};
 }
 
 Result<void> limit_descriptors(rlim_t room, rlim_t more) {
-  LB_ASSIGN(const rlim_t highest, highest_descriptor());
+  LB_ASSIGN(const auto open, open_descriptors());
+  const auto highest = static_cast<rlim_t>(open.empty() ? 0 : std::ranges::max(open));
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return errno_error("RLIMIT_NOFILE");
   const rlim_t most = more == 0 ? limit.rlim_cur : limit.rlim_max;

@@ -10,8 +10,7 @@
 namespace layerboot::vfsd {
 
 /// Closes what who started us left open, but for `kept` (negative: none), which programs started by us do not
-/// get. Standard input becomes /dev/null, and so do standard output and error where they are closed, so that
-/// no file of ours takes their numbers. Call before anything is opened.
+/// get. Standard input becomes /dev/null. Call before anything is opened, after open_closed_streams().
 Result<void> close_stray_descriptors(std::span<const int> kept);
 
 /// Lowers RLIMIT_NOFILE, which is on numbers, to what is open and `room` more; raises it to the hard limit at

@@ -23,6 +23,7 @@
 #include "oci-mount/base/kernel_file_systems.h"
 #include "oci-mount/base/log.h"
 #include "oci-mount/base/mount_list.h"
+#include "oci-mount/base/walls.h"
 #include "oci-mount/vfs/share_fs.h"
 #include "vfsd/daemon/capabilities.h"
 #include "vfsd/daemon/descriptors.h"
@@ -232,7 +233,7 @@ Result<Sandbox> Sandbox::enter(SandboxMode mode, bool writable, bool in_place) {
   if (sandbox.is_root_ && in_place && writable) keep_rights_as_others();
   const Rights opening = in_place ? Rights::kOpeningShare : Rights::kOpening;
   LB_TRY(keep_only(sandbox.is_root_ ? opening : Rights::kMountOnly));
-  LB_TRY(sandbox.restore_death_signal());
+  LB_TRY(end_with_parent(sandbox.death_signal_, sandbox.parent_));
   return sandbox;
 }
 
@@ -338,14 +339,7 @@ Result<void> Sandbox::close(Served served, std::size_t in_flight, bool recorded_
     if (served == Served::kShare) rights = Rights::kShare;
   }
   LB_TRY(keep_only(rights));
-  return restore_death_signal();
-}
-
-Result<void> Sandbox::restore_death_signal() const {
-  if (death_signal_ == 0) return {};
-  if (::prctl(PR_SET_PDEATHSIG, death_signal_) != 0) return errno_error("PR_SET_PDEATHSIG");
-  if (::getppid() != parent_) ::raise(death_signal_);
-  return {};
+  return end_with_parent(death_signal_, parent_);
 }
 
 }  // namespace layerboot::vfsd

@@ -72,8 +72,6 @@ class Sandbox {
   Sandbox() = default;
   Result<void> enter_namespaces();
   Result<void> shut_host_mounts();
-  /// The launcher's signal for its own death, which a change of rights may have cleared.
-  Result<void> restore_death_signal() const;
 
   bool has_namespaces_ = false;
   bool writable_ = false;
@@ -81,7 +79,7 @@ class Sandbox {
   UniqueFd upper_;                // its mount, until close()
   UniqueFd share_;                // its mounts, until they are in the private root
   std::vector<UniqueFd> caches_;  // the mounts, until they are read-only
-  int death_signal_ = 0;
+  int death_signal_ = 0;          // the launcher's for its own end, which a change of rights may clear
   pid_t parent_ = 0;
 };
 
