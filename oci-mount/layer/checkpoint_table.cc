@@ -79,34 +79,17 @@ std::uint32_t CheckpointTable::find(std::uint64_t stream_offset) const {
 
 Result<void> CheckpointTableBuilder::add(std::uint64_t stream_offset, std::uint64_t blob_bit_offset,
                                          bool member_start, std::span<const std::byte> packed_window) {
-  if (windows_size_bytes() + packed_window.size() > std::numeric_limits<std::uint32_t>::max()) {
+  if (windows_.size() + packed_window.size() > std::numeric_limits<std::uint32_t>::max()) {
     return fail(E2BIG, "checkpoint windows are over the limit of 4 GiB");
   }
   CheckpointRecord record;
   record.stream_offset = stream_offset;
   record.blob_bit_offset = blob_bit_offset;
-  record.window_offset = static_cast<std::uint32_t>(windows_size_bytes());
+  record.window_offset = static_cast<std::uint32_t>(windows_.size());
   record.window_packed_bytes = static_cast<std::uint16_t>(packed_window.size());
   record.flags = member_start ? kCheckpointMemberStart : 0;
   LB_TRY(add_record(record));
-  windows_.insert(windows_.end(), packed_window.begin(), packed_window.end());
-  if (spill_ == nullptr || windows_.size() < kMaxHeldWindowBytes) return {};
-  LB_TRY(spill_->append(windows_));
-  spilled_bytes_ += windows_.size();
-  windows_.clear();
-  return {};
-}
-
-Result<void> CheckpointTableBuilder::each_window_piece(
-    const std::function<Result<void>(std::span<const std::byte>)>& take) const {
-  std::vector<std::byte> piece;
-  for (std::uint64_t done = 0; done < spilled_bytes_; done += piece.size()) {
-    piece.resize(
-        static_cast<std::size_t>(std::min<std::uint64_t>(spilled_bytes_ - done, kMaxHeldWindowBytes)));
-    LB_TRY(spill_->read_back(done, piece));
-    LB_TRY(take(piece));
-  }
-  return take(windows_);
+  return windows_.append(packed_window);
 }
 
 Result<void> CheckpointTableBuilder::add_zstd(std::uint64_t stream_offset, std::uint64_t blob_offset) {

@@ -4,13 +4,13 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/layer/index_format.h"
+#include "oci-mount/layer/spilled.h"
 
 namespace layerboot::layer {
 
@@ -58,11 +58,8 @@ class CheckpointTable {
 /// Gathers checkpoints while a blob streams by. Not thread-safe.
 class CheckpointTableBuilder {
  public:
-  /// Windows that it keeps in memory before they go to `spill`.
-  static constexpr std::size_t kMaxHeldWindowBytes = 1U << 20U;
-
-  /// `spill` takes the windows of a large layer, and outlives this; null: all stay in memory.
-  explicit CheckpointTableBuilder(FileAppender* spill = nullptr) : spill_(spill) {}
+  /// `scratch` takes the windows, as Spilled has it.
+  explicit CheckpointTableBuilder(FileAppender* scratch = nullptr) : windows_(scratch) {}
 
   /// Offsets grow from call to call. `packed_window` as pack_window() gave it, or empty.
   Result<void> add(std::uint64_t stream_offset, std::uint64_t blob_bit_offset, bool member_start,
@@ -73,19 +70,14 @@ class CheckpointTableBuilder {
   void set_span_hash(std::uint64_t hash) { records_.back().span_hash = hash; }
 
   [[nodiscard]] std::span<const CheckpointRecord> records() const { return records_; }
-  /// Those in memory: all, where nothing is spilled.
-  [[nodiscard]] std::span<const std::byte> windows() const { return windows_; }
-  [[nodiscard]] std::uint64_t windows_size_bytes() const { return spilled_bytes_ + windows_.size(); }
-  /// Gives all windows, piece by piece, in their order.
-  Result<void> each_window_piece(const std::function<Result<void>(std::span<const std::byte>)>& take) const;
+  /// One after the other, in the order of their checkpoints.
+  [[nodiscard]] const Spilled<std::byte>& windows() const { return windows_; }
 
  private:
   Result<void> add_record(CheckpointRecord record);
 
-  FileAppender* spill_;
-  std::uint64_t spilled_bytes_ = 0;
   std::vector<CheckpointRecord> records_;
-  std::vector<std::byte> windows_;  // behind those that are spilled
+  Spilled<std::byte> windows_;
 };
 
 /// A window as an index keeps it: zstd of the 32 KiB.

@@ -5,7 +5,6 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <array>
@@ -21,6 +20,7 @@
 #include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/path_rules.h"
 #include "oci-mount/layer/limits.h"
+#include "oci-mount/layer/stream_hash.h"
 
 namespace layerboot::layer {
 
@@ -210,19 +210,22 @@ Result<DirectoryWalk> walk_directory(int directory, const std::string& name) {
   std::vector<FileStamp> stamps;
   stamps.reserve(walk.files.size());
   for (const WalkedFile& file : walk.files) stamps.push_back(file.stamp);
-  const auto part = [](std::span<const std::byte> bytes) {
-    return ::XXH3_128bits(bytes.data(), bytes.size());
+  LB_ASSIGN(StreamHash hash, StreamHash::create());
+  const auto take = [&hash](std::span<const std::byte> bytes) -> Result<void> {
+    hash.update(bytes);
+    return {};
   };
-  const auto entries = walk.entries.parts();
-  const std::array parts{part(entries[0]),
-                         part(entries[1]),
-                         part(entries[2]),
-                         part(entries[3]),
-                         part(std::as_bytes(std::span(stamps))),
-                         part(as_bytes(name))};
-  const XXH128_hash_t hash = ::XXH3_128bits(parts.data(), sizeof(parts));
-  walk.hash_high = hash.high64;
-  walk.hash_low = hash.low64;
+  const EntryTable::Shape shape = walk.entries.shape();
+  // With their sizes before them, so that no bytes of one part can stand for another's.
+  for (const std::uint64_t size : {shape.entry_count, shape.extent_count, shape.xattr_count,
+                                   shape.strings_size_bytes, std::uint64_t{stamps.size()}})
+    hash.update(object_bytes(size));
+  LB_TRY(walk.entries.each_piece(take));
+  hash.update(std::as_bytes(std::span(stamps)));
+  hash.update(as_bytes(name));
+  const StreamHash::Wide digest = hash.wide_digest();
+  walk.hash_high = digest.high;
+  walk.hash_low = digest.low;
   return walk;
 }
 

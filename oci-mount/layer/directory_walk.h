@@ -34,7 +34,7 @@ struct WalkedFile {
 };
 
 struct DirectoryWalk {
-  EntryTableBuilder::Table entries;
+  BuiltEntryTable entries;
   std::vector<WalkedFile> files;  // by stream_offset
   std::uint64_t stream_size_bytes = 0;
   /// XXH3-128 of the entries, of each file's stamp and of the name: another directory, or a changed one,

@@ -1,35 +1,25 @@
 #include "oci-mount/layer/gzip_scanner.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <utility>
 
 namespace layerboot::layer {
 
-struct GzipScanner::HashState {
-  XXH3_state_t* state = ::XXH3_createState();
-  HashState() = default;
-  HashState(const HashState&) = delete;
-  HashState& operator=(const HashState&) = delete;
-  ~HashState() { ::XXH3_freeState(state); }
-};
-
 GzipScanner::GzipScanner(StreamSink& sink, SideThread& side, std::uint64_t span_target_bytes,
-                         FileAppender* window_spill)
+                         FileAppender* scratch, StreamHash span_hash)
     : sink_(sink),
       side_(side),
       span_target_bytes_(span_target_bytes),
-      span_hash_(std::make_unique<HashState>()),
-      table_(window_spill) {}
+      span_hash_(std::move(span_hash)),
+      table_(scratch) {}
 GzipScanner::~GzipScanner() = default;
 
 Result<std::unique_ptr<GzipScanner>> GzipScanner::create(StreamSink& sink, SideThread& side,
                                                          std::uint64_t span_target_bytes,
-                                                         FileAppender* window_spill) {
-  std::unique_ptr<GzipScanner> scanner(new GzipScanner(sink, side, span_target_bytes, window_spill));
-  if (scanner->span_hash_->state == nullptr) return fail(ENOMEM, "no memory for a hash");
-  ::XXH3_64bits_reset(scanner->span_hash_->state);
+                                                         FileAppender* scratch) {
+  LB_ASSIGN(StreamHash span_hash, StreamHash::create());
+  std::unique_ptr<GzipScanner> scanner(
+      new GzipScanner(sink, side, span_target_bytes, scratch, std::move(span_hash)));
   LB_ASSIGN(scanner->stream_, GzipStream::create());
   LB_TRY(scanner->stream_->start_at_member(0));
   return scanner;
@@ -52,7 +42,7 @@ Result<void> GzipScanner::push(std::span<const std::byte> blob_bytes) {
 }
 
 Result<void> GzipScanner::take_output(std::span<const std::byte> bytes) {
-  ::XXH3_64bits_update(span_hash_->state, bytes.data(), bytes.size());
+  span_hash_.update(bytes);
   stream_offset_ += bytes.size();
   if (stream_offset_ > kMaxStreamBytes) {
     return fail(E2BIG, "it gives more than the limit of ", kMaxStreamBytes, " bytes for a layer");
@@ -96,8 +86,8 @@ Result<void> GzipScanner::settle_front() {
 
 void GzipScanner::close_span() {
   if (trace_) end_trace();
-  if (!checkpoints_.empty()) checkpoints_.back().span_hash = ::XXH3_64bits_digest(span_hash_->state);
-  ::XXH3_64bits_reset(span_hash_->state);
+  if (!checkpoints_.empty()) checkpoints_.back().span_hash = span_hash_.digest();
+  span_hash_.reset();
 }
 
 void GzipScanner::follow(std::span<const std::byte> consumed, std::span<const std::byte> produced) {

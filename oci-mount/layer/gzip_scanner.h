@@ -10,11 +10,13 @@
 #include <span>
 #include <vector>
 
+#include "oci-mount/base/files.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/layer/checkpoint_table.h"
 #include "oci-mount/layer/gzip_stream.h"
 #include "oci-mount/layer/limits.h"
 #include "oci-mount/layer/side_thread.h"
+#include "oci-mount/layer/stream_hash.h"
 #include "oci-mount/layer/window_trace.h"
 
 namespace layerboot::layer {
@@ -33,10 +35,10 @@ class StreamSink {
 class GzipScanner {
  public:
   /// `sink` and `side` outlive the scanner; before it goes, `side` is drained. Checkpoints are at least
-  /// `span_target_bytes` of the stream apart. `window_spill`: see CheckpointTableBuilder.
+  /// `span_target_bytes` of the stream apart. `scratch`: see CheckpointTableBuilder.
   static Result<std::unique_ptr<GzipScanner>> create(StreamSink& sink, SideThread& side,
                                                      std::uint64_t span_target_bytes = kSpanTargetBytes,
-                                                     FileAppender* window_spill = nullptr);
+                                                     FileAppender* scratch = nullptr);
   ~GzipScanner();
 
   Result<void> push(std::span<const std::byte> blob_bytes);
@@ -48,7 +50,6 @@ class GzipScanner {
   [[nodiscard]] std::uint64_t stream_size_bytes() const { return stream_offset_; }
 
  private:
-  struct HashState;
   struct Checkpoint {
     Checkpoint(std::uint64_t offset, GzipStream::Boundary at) : stream_offset(offset), boundary(at) {}
 
@@ -59,8 +60,8 @@ class GzipScanner {
     std::atomic<bool> is_being_packed{false};
   };
 
-  GzipScanner(StreamSink& sink, SideThread& side, std::uint64_t span_target_bytes,
-              FileAppender* window_spill);
+  GzipScanner(StreamSink& sink, SideThread& side, std::uint64_t span_target_bytes, FileAppender* scratch,
+              StreamHash span_hash);
   Result<void> take_output(std::span<const std::byte> bytes);
   Result<void> at_boundary();
   Result<void> settle_front();
@@ -72,7 +73,7 @@ class GzipScanner {
   SideThread& side_;
   std::uint64_t span_target_bytes_;
   std::unique_ptr<GzipStream> stream_;
-  std::unique_ptr<HashState> span_hash_;
+  StreamHash span_hash_;
   std::deque<Checkpoint> checkpoints_;  // not in the table yet; a deque, as jobs hold on to its elements
   CheckpointTableBuilder table_;
   std::shared_ptr<WindowTrace> trace_;  // of the last checkpoint, while it is gathered

@@ -26,11 +26,12 @@ namespace {
 class TarPass final : public StreamSink {
  public:
   /// `blob_bytes`: what the stream is stored in.
-  TarPass(DigestPipe& pipe, store::Hasher hasher, std::uint64_t blob_bytes)
+  TarPass(DigestPipe& pipe, store::Hasher hasher, std::uint64_t blob_bytes, FileAppender& scratch)
       : pipe_(pipe),
         hasher_(std::move(hasher)),
         max_bytes_by_ratio_(std::max(kCompressionRatioFreeBytes,
                                      kMaxCompressionRatio * std::min(blob_bytes, kMaxStreamBytes))),
+        entries_(&scratch),
         scanner_([this](const TarEntry& entry) { return entries_.add(entry); }) {}
 
   std::span<std::byte> room() override {
@@ -92,16 +93,15 @@ struct Manner {
 
 class IndexBuild {
  public:
-  /// `beside` takes the recut file, or windows while they are gathered.
-  IndexBuild(BlobPieces& blob, const ExpectedLayer& expected, store::Hasher tar_hasher, FileAppender& beside,
+  IndexBuild(BlobPieces& blob, const ExpectedLayer& expected, store::Hasher tar_hasher, LayerFiles& files,
              SideThread& side, const Manner& manner)
       : blob_(blob),
         expected_(expected),
-        beside_(beside),
-        recut_(manner.recut ? &beside : nullptr),
+        files_(files),
+        recut_(manner.recut ? &files.recut : nullptr),
         span_target_bytes_(manner.span_target_bytes),
         side_(side),
-        tar_(pipe_, std::move(tar_hasher), blob.size_bytes()) {}
+        tar_(pipe_, std::move(tar_hasher), blob.size_bytes(), files.scratch) {}
 
   // The side thread may still be at work with what goes before it does.
   ~IndexBuild() { side_.drain(); }
@@ -115,7 +115,7 @@ class IndexBuild {
     if (!compression) return while_doing(compression.error(), blob_.name());
     compression_ = *compression;
     if (compression_ == store::Compression::kGzip) {
-      LB_ASSIGN(gzip_, GzipScanner::create(tar_, side_, span_target_bytes_, &beside_));
+      LB_ASSIGN(gzip_, GzipScanner::create(tar_, side_, span_target_bytes_, &files_.scratch));
     }
     if (compression_ == store::Compression::kZstd) {
       LB_ASSIGN(zstd_, ZstdScanner::create(tar_, recut_));
@@ -133,7 +133,7 @@ class IndexBuild {
   /// After run(): what the layer turned out to need.
   [[nodiscard]] Manner fitting_manner() const {
     Manner manner{recut_ != nullptr || needs_recut(), span_target_bytes_};
-    const std::uint64_t windows_bytes = gzip_ ? gzip_->checkpoints().windows_size_bytes() : 0;
+    const std::uint64_t windows_bytes = gzip_ ? gzip_->checkpoints().windows().size() : 0;
     const std::uint64_t most_bytes = tar_.size_bytes() / kMinStreamBytesPerWindowByte + kWindowsFreeBytes;
     if (windows_bytes > most_bytes) {
       const std::uint64_t factor = 1 + windows_bytes / most_bytes;
@@ -142,7 +142,7 @@ class IndexBuild {
     return manner;
   }
 
-  Result<void> write(FileAppender& file) {
+  Result<void> write() {
     IndexHeader header;
     header.compression = static_cast<std::uint32_t>(compression_);
     header.blob = expected_.identity.record();
@@ -156,7 +156,7 @@ class IndexBuild {
                                                 : zstd_   ? zstd_->checkpoints()
                                                 : stream_ ? stream_->checkpoints()
                                                           : none;
-    return write_index(file, header, checkpoints, table, expected_.source);
+    return write_index(files_.index, header, checkpoints, table, expected_.source, &files_.scratch);
   }
 
  private:
@@ -226,7 +226,7 @@ class IndexBuild {
   BlobPieces& blob_;
   const ExpectedLayer& expected_;
   store::Compression compression_ = store::Compression::kNone;
-  FileAppender& beside_;
+  LayerFiles& files_;
   FileAppender* recut_;  // or null
   std::uint64_t span_target_bytes_;
   SideThread& side_;
@@ -239,18 +239,16 @@ class IndexBuild {
 };
 
 /// One pass. The manner that fits the layer: when it is `manner`, the index is written.
-Result<Manner> try_build(BlobPieces& blob, const ExpectedLayer& expected, FileAppender& index,
-                         FileAppender& recut, SideThread& side, const Manner& manner,
-                         const std::function<void(std::uint64_t)>& on_progress) {
+Result<Manner> try_build(BlobPieces& blob, const ExpectedLayer& expected, LayerFiles files, SideThread& side,
+                         const Manner& manner, const std::function<void(std::uint64_t)>& on_progress) {
   const auto diff_algorithm =
       expected.digests ? expected.digests->diff_id.algorithm() : store::HashAlgorithm::kSha256;
   LB_ASSIGN(auto tar_hasher, store::Hasher::create(diff_algorithm));
-  LB_TRY(index.restart());
-  LB_TRY(recut.restart());
-  IndexBuild build(blob, expected, std::move(tar_hasher), recut, side, manner);
+  for (FileAppender* const file : {&files.index, &files.recut, &files.scratch}) LB_TRY(file->restart());
+  IndexBuild build(blob, expected, std::move(tar_hasher), files, side, manner);
   LB_TRY(build.run(on_progress));
   const Manner fitting = build.fitting_manner();
-  if (fitting == manner) LB_TRY(build.write(index));
+  if (fitting == manner) LB_TRY(build.write());
   return fitting;
 }
 
@@ -271,7 +269,8 @@ std::unexpected<Error> wrong_diff_id(const std::string& name, const store::Diges
 Result<IndexFiles> IndexFiles::create(const std::filesystem::path& path) {
   LB_ASSIGN(AtomicFile index, AtomicFile::create(path, 0444));
   LB_ASSIGN(AtomicFile recut, AtomicFile::create(recut_path(path), 0444));
-  return IndexFiles(std::move(index), std::move(recut), path.string());
+  LB_ASSIGN(AtomicFile scratch, AtomicFile::create(path, 0400));
+  return IndexFiles(std::move(index), std::move(recut), std::move(scratch), path.string());
 }
 
 Result<LayerIndex> IndexFiles::commit(const LayerIdentity& expected) {
@@ -285,12 +284,11 @@ Result<LayerIndex> IndexFiles::commit(const LayerIdentity& expected) {
   return index;
 }
 
-Result<void> fill_index(BlobPieces& blob, const ExpectedLayer& expected, FileAppender& index,
-                        FileAppender& recut, SideThread& side,
+Result<void> fill_index(BlobPieces& blob, const ExpectedLayer& expected, LayerFiles files, SideThread& side,
                         const std::function<void(std::uint64_t)>& on_progress) {
   // Ends: a layer is recut once, and the span target only grows, up to the widest.
   for (Manner manner;;) {
-    LB_ASSIGN(const Manner fitting, try_build(blob, expected, index, recut, side, manner, on_progress));
+    LB_ASSIGN(const Manner fitting, try_build(blob, expected, files, side, manner, on_progress));
     if (fitting == manner) return {};
     manner = fitting;
     LB_TRY(blob.restart());
@@ -309,7 +307,7 @@ Result<LayerIndex> build_index(const store::Blob& blob, const ExpectedLayer& exp
   LB_ASSIGN(IndexFiles files, IndexFiles::create(path));
   SideThread side;
   LB_ASSIGN(const auto pieces, HashedPieces::create(blob, blob_digest(expected), side));
-  const auto filled = fill_index(*pieces, expected, files.index(), files.recut(), side, on_progress);
+  const auto filled = fill_index(*pieces, expected, files.to_fill(), side, on_progress);
   // First: whether a blob that can't be served is damaged, or was made so, only its digest can tell.
   LB_TRY(pieces->judge());
   LB_TRY(filled);

@@ -38,26 +38,35 @@ Result<void> check_size(const store::Blob& blob, const ExpectedLayer& expected);
 std::unexpected<Error> wrong_diff_id(const std::string& name, const store::Digest& found,
                                      const store::Digest& expected);
 
-/// The files that building an index fills: its own, and the recut file beside it. Neither has a name before
-/// commit().
+/// What building an index fills. Lent: they outlive who has them.
+struct LayerFiles {
+  FileAppender& index;
+  FileAppender& recut;
+  FileAppender& scratch;  // for what is not to be held in memory meanwhile
+};
+
+/// These files, on the file system of the index. None has a name before commit(), the scratch file never.
 class IndexFiles {
  public:
   /// `path` is the index's; its directory must exist.
   static Result<IndexFiles> create(const std::filesystem::path& path);
 
-  [[nodiscard]] AtomicFile& index() { return index_; }
-  [[nodiscard]] AtomicFile& recut() { return recut_; }
+  [[nodiscard]] LayerFiles to_fill() { return {index_, recut_, scratch_}; }
   /// Gives the index its name, and the recut file its own where the index says that there is one. Before that
   /// it is checked as LayerIndex::open() does: who filled the files has read foreign bytes. EBADMSG where it
   /// is no index of `expected`. Gives the index that was checked.
   Result<LayerIndex> commit(const LayerIdentity& expected);
 
  private:
-  IndexFiles(AtomicFile index, AtomicFile recut, std::string name)
-      : index_(std::move(index)), recut_(std::move(recut)), name_(std::move(name)) {}
+  IndexFiles(AtomicFile index, AtomicFile recut, AtomicFile scratch, std::string name)
+      : index_(std::move(index)),
+        recut_(std::move(recut)),
+        scratch_(std::move(scratch)),
+        name_(std::move(name)) {}
 
   AtomicFile index_;
   AtomicFile recut_;
+  AtomicFile scratch_;
   std::string name_;
 };
 
@@ -66,13 +75,12 @@ std::optional<store::Digest> blob_digest(const ExpectedLayer& expected);
 
 /// How it is compressed, the blob itself says. Reads the whole blob once (decoding, sha256 of the tar, tar
 /// entries, checkpoints), a second time where what the layer needs is known at its end only, and writes the
-/// index into `index`; of a layer in large zstd frames, xz or bzip2 also the recut file into `recut`, where
-/// others keep windows meanwhile. Both are empty. `on_progress` gets the blob's bytes done so far. Errors are
+/// index; of a layer in large zstd frames, xz or bzip2 also the recut file. The files are empty before.
+/// `on_progress` gets the blob's bytes done so far. Errors are
 /// one line that names the blob and the remedy: the codec's or the tar's own, EBADMSG where it unpacks to
 /// another tar. Whether the blob is what it is to be, it takes for granted, also in its errors: whoever hands
 /// it out hashes it, and goes by that first. `side` hashes the tar, and is drained afterwards.
-Result<void> fill_index(BlobPieces& blob, const ExpectedLayer& expected, FileAppender& index,
-                        FileAppender& recut, SideThread& side,
+Result<void> fill_index(BlobPieces& blob, const ExpectedLayer& expected, LayerFiles files, SideThread& side,
                         const std::function<void(std::uint64_t)>& on_progress);
 
 /// fill_index() in this process, and the files at `path` and beside it, whole or not at all. Gives the index.

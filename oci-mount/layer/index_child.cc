@@ -58,11 +58,13 @@ Result<LayerIndex> build_index_in_child(const store::Blob& blob, const ExpectedL
   const std::string request = request_for(blob, expected);
   if (request.size() > kMaxIndexMessageBytes) return fail(ENAMETOOLONG, blob.name(), ": too long a name");
   LB_ASSIGN(IndexFiles files, IndexFiles::create(path));
+  const LayerFiles to_fill = files.to_fill();
   LB_ASSIGN(const auto feeder, BlobFeeder::create(blob, blob_digest(expected)));
-  LB_ASSIGN(WalledChild child, WalledChild::start({.name = kIndexChildName,
-                                                   .argument = index_children.argument(),
-                                                   .socket_type = SOCK_SEQPACKET},
-                                                  {feeder->fd(), files.index().fd(), files.recut().fd()}));
+  LB_ASSIGN(
+      WalledChild child,
+      WalledChild::start(
+          {.name = kIndexChildName, .argument = index_children.argument(), .socket_type = SOCK_SEQPACKET},
+          {feeder->fd(), to_fill.index.fd(), to_fill.recut.fd(), to_fill.scratch.fd()}));
   // One that has ended already is met below.
   if (::send(child.socket(), request.data(), request.size(), MSG_NOSIGNAL) < 0 && errno != EPIPE)
     return errno_error("a message to the indexer");

@@ -92,7 +92,8 @@ Result<void> index() {
   LB_TRY(allow_only_what_is_open());
   FileAppender index_file(kChildIndexFd, "the index");
   FileAppender recut_file(kChildRecutFd, "the recut file");
-  return fill_index(*work.blob, work.expected, index_file, recut_file, *side,
+  FileAppender scratch_file(kChildScratchFd, "the indexer's scratch file");
+  return fill_index(*work.blob, work.expected, {index_file, recut_file, scratch_file}, *side,
                     [](std::uint64_t done) { kReports.progress(done); });
 }
 

@@ -1,6 +1,5 @@
 #include "oci-mount/layer/index_file.h"
 
-#include <xxhash.h>
 #include <zstd.h>
 
 #include <functional>
@@ -9,6 +8,8 @@
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/path_rules.h"
 #include "oci-mount/layer/limits.h"
+#include "oci-mount/layer/spilled.h"
+#include "oci-mount/layer/stream_hash.h"
 #include "oci-mount/store/oci_json.h"
 
 namespace layerboot::layer {
@@ -26,15 +27,14 @@ struct FreeEncoder {
   void operator()(ZSTD_CCtx* encoder) const { ::ZSTD_freeCCtx(encoder); }
 };
 
-/// Piece by piece, so that beside the table only its packed form takes memory, which is a tenth.
-Result<std::vector<std::byte>> pack_entries(const EntryTableBuilder::Table& table) {
+Result<Spilled<std::byte>> pack_entries(const BuiltEntryTable& table, FileAppender* scratch) {
   constexpr std::size_t kPieceBytes = 256U << 10U;
   LB_ASSIGN(const std::size_t size_bytes, table.shape().size_bytes());
   const std::unique_ptr<ZSTD_CCtx, FreeEncoder> encoder(::ZSTD_createCCtx());
   if (!encoder) return fail(ENOMEM, "no memory for zstd");
   ::ZSTD_CCtx_setParameter(encoder.get(), ZSTD_c_compressionLevel, kEntriesLevel);
   ::ZSTD_CCtx_setPledgedSrcSize(encoder.get(), size_bytes);
-  std::vector<std::byte> packed;
+  Spilled<std::byte> packed(scratch);
   std::vector<std::byte> piece(kPieceBytes);
   const auto feed = [&](std::span<const std::byte> bytes, ZSTD_EndDirective what) -> Result<void> {
     ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
@@ -42,49 +42,27 @@ Result<std::vector<std::byte>> pack_entries(const EntryTableBuilder::Table& tabl
       ZSTD_outBuffer out{piece.data(), piece.size(), 0};
       const std::size_t left = ::ZSTD_compressStream2(encoder.get(), &out, &in, what);
       if (::ZSTD_isError(left) != 0) return fail(ENOMEM, "zstd: ", ::ZSTD_getErrorName(left));
-      packed.insert(packed.end(), piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(out.pos));
+      LB_TRY(packed.append(std::span(piece).first(out.pos)));
       more = what == ZSTD_e_end ? left != 0 : in.pos != in.size;
     }
     return {};
   };
-  for (const auto part : table.parts()) LB_TRY(feed(part, ZSTD_e_continue));
+  LB_TRY(table.each_piece([&feed](auto bytes) { return feed(bytes, ZSTD_e_continue); }));
   LB_TRY(feed({}, ZSTD_e_end));
   return packed;
 }
 
-/// Of the header with its hash field as 0, and of all that follows.
-class FileHash {
- public:
-  FileHash() : state_(::XXH3_createState()) {
-    if (state_ != nullptr) ::XXH3_64bits_reset(state_);
-  }
-  ~FileHash() { ::XXH3_freeState(state_); }
-  FileHash(const FileHash&) = delete;
-  FileHash& operator=(const FileHash&) = delete;
-
-  void update(std::span<const std::byte> bytes) {
-    if (state_ != nullptr) ::XXH3_64bits_update(state_, bytes.data(), bytes.size());
-  }
-  Result<std::uint64_t> finish() const {
-    if (state_ == nullptr) return fail(ENOMEM, "no memory for a hash");
-    return ::XXH3_64bits_digest(state_);
-  }
-
- private:
-  XXH3_state_t* state_;
-};
-
 }  // namespace
 
 Result<void> write_index(FileAppender& file, IndexHeader header, const CheckpointTableBuilder& checkpoints,
-                         const EntryTableBuilder::Table& entries, std::string_view source) {
-  LB_ASSIGN(const auto packed, pack_entries(entries));
+                         const BuiltEntryTable& entries, std::string_view source, FileAppender* scratch) {
+  LB_ASSIGN(const auto packed, pack_entries(entries, scratch));
   const EntryTable::Shape shape = entries.shape();
   header.magic = kIndexMagic;
   header.format_version = kIndexFormatVersion;
   header.policy_version = kIndexPolicyVersion;
   header.checkpoint_count = checkpoints.records().size();
-  header.windows_size_bytes = checkpoints.windows_size_bytes();
+  header.windows_size_bytes = checkpoints.windows().size();
   header.entry_count = shape.entry_count;
   header.extent_count = shape.extent_count;
   header.xattr_count = shape.xattr_count;
@@ -96,16 +74,16 @@ Result<void> write_index(FileAppender& file, IndexHeader header, const Checkpoin
   const auto each_part = [&](const Take& take) -> Result<void> {
     LB_TRY(take(object_bytes(header)));
     LB_TRY(take(std::as_bytes(checkpoints.records())));
-    LB_TRY(checkpoints.each_window_piece(take));
-    LB_TRY(take(packed));
+    LB_TRY(checkpoints.windows().each_piece(take));
+    LB_TRY(packed.each_piece(take));
     return take(as_bytes(source));
   };
-  FileHash hash;
+  LB_ASSIGN(StreamHash hash, StreamHash::create());
   LB_TRY(each_part([&hash](std::span<const std::byte> part) -> Result<void> {
     hash.update(part);
     return {};
   }));
-  LB_ASSIGN(header.file_hash, hash.finish());
+  header.file_hash = hash.digest();
   return each_part([&file](std::span<const std::byte> part) { return file.append(part); });
 }
 
@@ -141,11 +119,10 @@ Result<IndexParts> parse_index_file(std::span<const std::byte> bytes) {
   LB_TRY(shape_of(header).size_bytes());
   IndexHeader unhashed = header;
   unhashed.file_hash = 0;
-  FileHash hash;
+  LB_ASSIGN(StreamHash hash, StreamHash::create());
   hash.update(object_bytes(unhashed));
   hash.update(bytes.subspan(sizeof(IndexHeader)));
-  LB_ASSIGN(const std::uint64_t found, hash.finish());
-  if (found != header.file_hash) return fail(EBADMSG, "it is damaged: its hash is wrong");
+  if (hash.digest() != header.file_hash) return fail(EBADMSG, "it is damaged: its hash is wrong");
   return parts;
 }
 

@@ -18,9 +18,10 @@ namespace layerboot::layer {
 
 /// Writes the whole index into `file`, which the caller commits. `header` says what the layer is; the counts
 /// and sizes of the parts are filled in here. `source` is where a local file or directory lies, so that what
-/// is kept of one that is gone can be found; "" for a blob of an image.
+/// is kept of one that is gone can be found; "" for a blob of an image. `scratch`: as Spilled has it.
 Result<void> write_index(FileAppender& file, IndexHeader header, const CheckpointTableBuilder& checkpoints,
-                         const EntryTableBuilder::Table& entries, std::string_view source);
+                         const BuiltEntryTable& entries, std::string_view source,
+                         FileAppender* scratch = nullptr);
 
 /// An index's parts, as views of its bytes.
 struct IndexParts {

@@ -11,10 +11,11 @@ namespace layerboot::layer {
 
 /// What the child finds open. Nothing else of the program's is.
 enum IndexChildFd : int {
-  kChildFeedFd = 3,   // the blob's pieces (blob_feed.h), for reading
-  kChildIndexFd = 4,  // empty
-  kChildRecutFd = 5,  // empty
-  kChildSocketFd = 6,
+  kChildFeedFd = 3,     // the blob's pieces (blob_feed.h), for reading
+  kChildIndexFd = 4,    // empty
+  kChildRecutFd = 5,    // empty
+  kChildScratchFd = 6,  // empty
+  kChildSocketFd = 7,
 };
 
 /// The first and only message to the child; behind it the blob's name, then the layer's source.

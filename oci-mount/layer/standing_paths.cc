@@ -3,11 +3,17 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
+#include <algorithm>
+#include <cstring>
 #include <utility>
+
+#include "oci-mount/base/path_rules.h"
 
 namespace layerboot::layer {
 
 namespace {
+
+static_assert(kMaxNameBytes <= UINT8_MAX && kMaxSymlinkBytes <= UINT16_MAX);
 
 std::uint64_t random_seed() {
   std::uint64_t seed = 0;
@@ -21,30 +27,48 @@ std::uint64_t random_seed() {
 /// One path on its way down.
 struct StandingPaths::Walk {
   Place place;
-  std::vector<Text> missing;
-  std::vector<Text> rest;  // what is still to be walked; the last comes first
+  std::vector<std::string_view> missing;
+  std::vector<std::string_view> rest;  // what is still to be walked; the last comes first
   std::size_t symlinks = 0;
 };
 
-StandingPaths::StandingPaths(const std::vector<EntryRecord>& entries, const std::string& strings)
-    : entries_(entries), strings_(strings), seed_(random_seed()), nodes_(1) {
+StandingPaths::StandingPaths() : seed_(random_seed()), nodes_(1) {
   constexpr std::size_t kFirstSlots = 1024;
   slots_.assign(kFirstSlots, kNone);
 }
 
-std::string_view StandingPaths::text_of(Text text) const {
-  return std::string_view(strings_).substr(text.offset, text.length);
+std::string_view StandingPaths::name_of(const Node& node) const {
+  return texts_.at(node.text, node.name_length);
 }
 
-EntryType StandingPaths::type_of(const Node& node) const {
-  return node.entry == kNone ? EntryType::kDirectory : static_cast<EntryType>(entries_[node.entry].type);
+std::string_view StandingPaths::target_of(const Node& node) const {
+  std::uint16_t size_bytes = 0;
+  const auto size_at = texts_.at(node.text, node.name_length + sizeof(size_bytes)).substr(node.name_length);
+  std::memcpy(&size_bytes, size_at.data(), sizeof(size_bytes));
+  const std::size_t before = node.name_length + sizeof(size_bytes);
+  return texts_.at(node.text, before + size_bytes).substr(before);
+}
+
+StandingPaths::Node StandingPaths::node_of(const Thing& thing, std::uint32_t parent, std::string_view name) {
+  Node node{.parent = parent,
+            .entry = thing.entry,
+            .name_length = static_cast<std::uint8_t>(name.size()),
+            .kind = thing.kind};
+  if (thing.kind == Kind::kSymlink) {
+    const auto size_bytes = static_cast<std::uint16_t>(thing.target.size());
+    std::string text(name);
+    text.append(reinterpret_cast<const char*>(&size_bytes), sizeof(size_bytes));
+    node.text = texts_.add(text += thing.target);
+  } else {
+    node.text = texts_.add(name);
+  }
+  return node;
 }
 
 std::size_t StandingPaths::slot_of(std::uint32_t parent, std::string_view name) const {
   const std::size_t mask = slots_.size() - 1;
   std::size_t i = ::XXH3_64bits_withSeed(name.data(), name.size(), seed_ + parent) & mask;
-  while (slots_[i] != kNone &&
-         (nodes_[slots_[i]].parent != parent || text_of(nodes_[slots_[i]].name) != name)) {
+  while (slots_[i] != kNone && (nodes_[slots_[i]].parent != parent || name_of(nodes_[slots_[i]]) != name)) {
     i = (i + 1) & mask;
   }
   return i;
@@ -54,24 +78,26 @@ std::uint32_t StandingPaths::child(std::uint32_t parent, std::string_view name) 
   return slots_[slot_of(parent, name)];
 }
 
-std::uint32_t StandingPaths::add_node(std::uint32_t parent, Text name, std::uint32_t entry) {
-  if (2 * nodes_.size() > slots_.size()) {
-    slots_.assign(2 * slots_.size(), kNone);
-    for (std::uint32_t i = 1; i < nodes_.size(); ++i) {
-      if (!nodes_[i].gone) slots_[slot_of(nodes_[i].parent, text_of(nodes_[i].name))] = i;
+std::uint32_t StandingPaths::add_node(const Node& node) {
+  // Three quarters full at most.
+  if (4 * nodes_.size() > 3 * slots_.size()) {
+    const std::size_t size = 2 * slots_.size();
+    slots_ = {};  // before the new ones take their memory
+    slots_.assign(size, kNone);
+    for (std::uint32_t i = kFirstNamed; i < nodes_.size(); ++i) {
+      if (!nodes_[i].gone) slots_[slot_of(nodes_[i].parent, name_of(nodes_[i]))] = i;
     }
   }
   const auto made = static_cast<std::uint32_t>(nodes_.size());
-  slots_[slot_of(parent, text_of(name))] = made;
-  nodes_.push_back({parent, name, entry, false});
+  slots_[slot_of(node.parent, name_of(node))] = made;
+  nodes_.push_back(node);
   return made;
 }
 
 /// Takes one part of a path: down, up, or aside where a symlink leads.
-Result<void> StandingPaths::step(Walk& walk, Text part) const {
-  const std::string_view name = text_of(part);
-  if (name.empty() || name == ".") return {};
-  if (name == "..") {
+Result<void> StandingPaths::step(Walk& walk, std::string_view part) const {
+  if (part.empty() || part == ".") return {};
+  if (part == "..") {
     if (walk.missing.empty()) {
       walk.place.node = nodes_[walk.place.node].parent;
     } else {
@@ -79,30 +105,29 @@ Result<void> StandingPaths::step(Walk& walk, Text part) const {
     }
     return {};
   }
-  const std::uint32_t next = walk.missing.empty() ? child(walk.place.node, name) : kNone;
+  const std::uint32_t next = walk.missing.empty() ? child(walk.place.node, part) : kNone;
   if (next == kNone) {
     walk.missing.push_back(part);
     return {};
   }
-  const EntryType type = type_of(nodes_[next]);
-  if (type == EntryType::kDirectory) {
+  const Node& node = nodes_[next];
+  if (node.kind == Kind::kDirectory) {
     walk.place.node = next;
     return {};
   }
-  if (type != EntryType::kSymlink) {
-    return fail(ENOTDIR, "it leads through \"", path_of({walk.place.node, "", false}, name),
+  if (node.kind != Kind::kSymlink) {
+    return fail(ENOTDIR, "it leads through \"", path_of({walk.place.node, "", false}, part),
                 "\", which the same layer makes something else than a directory");
   }
   if (++walk.symlinks > kMaxSymlinks)
     return fail(ELOOP, "it leads through more than ", kMaxSymlinks, " symlinks, the limit");
-  const EntryRecord& symlink = entries_[nodes_[next].entry];
   walk.place.moved = true;
-  walk.rest.push_back({symlink.link_offset, symlink.link_length});
-  if (text_of(walk.rest.back()).starts_with('/')) walk.place.node = kRoot;
+  walk.rest.push_back(target_of(node));
+  if (walk.rest.back().starts_with('/')) walk.place.node = kRoot;
   return {};
 }
 
-Result<StandingPaths::Walk> StandingPaths::walk_to(Text directory) {
+Result<StandingPaths::Walk> StandingPaths::walk_to(std::string_view directory) {
   Walk walk;
   walk.rest.push_back(directory);
   for (std::size_t parts = 0; !walk.rest.empty(); ++parts) {
@@ -111,37 +136,38 @@ Result<StandingPaths::Walk> StandingPaths::walk_to(Text directory) {
     if (walk.symlinks != 0 && ++parts_through_symlinks_ > kMaxPartsThroughSymlinks)
       return fail(E2BIG, "the layer's symlinks lead its paths through more than ", kMaxPartsThroughSymlinks,
                   " directories, the limit");
-    Text& rest = walk.rest.back();
-    const std::size_t slash = text_of(rest).find('/');
-    Text part = rest;
-    if (slash == std::string_view::npos) {
+    std::string_view& rest = walk.rest.back();
+    const std::string_view part = rest.substr(0, rest.find('/'));
+    if (part.size() == rest.size()) {
       walk.rest.pop_back();
     } else {
-      part.length = static_cast<std::uint32_t>(slash);
-      rest = {rest.offset + part.length + 1, rest.length - part.length - 1};
+      rest.remove_prefix(part.size() + 1);
     }
     LB_TRY(step(walk, part));
   }
   return walk;
 }
 
-Result<StandingPaths::Place> StandingPaths::find(Text directory) {
+Result<StandingPaths::Place> StandingPaths::find(std::string_view directory) {
   LB_ASSIGN(Walk walk, walk_to(directory));
-  for (const Text part : walk.missing) {
+  for (const std::string_view part : walk.missing) {
     if (!walk.place.missing.empty()) walk.place.missing += '/';
-    walk.place.missing += text_of(part);
+    walk.place.missing += part;
   }
   return std::move(walk.place);
 }
 
-Result<StandingPaths::Place> StandingPaths::make(Text directory) {
-  if (made_text_ && nodes_.size() < kMaxNames && text_of(*made_text_) == text_of(directory)) return made_;
+Result<StandingPaths::Place> StandingPaths::make(std::string_view directory) {
+  if (made_path_ && nodes_.size() < kMaxNames && *made_path_ == directory) return made_;
   LB_ASSIGN(Walk walk, walk_to(directory));
   // The one that is put there is counted, too.
   if (nodes_.size() + walk.missing.size() >= kMaxNames)
     return fail(E2BIG, "the layer has more than ", kMaxNames, " names, the limit");
-  for (const Text part : walk.missing) walk.place.node = add_node(walk.place.node, part, kNone);
-  made_text_ = directory;
+  for (const std::string_view part : walk.missing) {
+    walk.place.node =
+        add_node(node_of({.entry = kNone, .kind = Kind::kDirectory, .target = {}}, walk.place.node, part));
+  }
+  made_path_ = directory;
   made_ = walk.place;
   return std::move(walk.place);
 }
@@ -149,7 +175,7 @@ Result<StandingPaths::Place> StandingPaths::make(Text directory) {
 std::string StandingPaths::path_of(const Place& place, std::string_view name) const {
   std::vector<std::string_view> names;
   for (std::uint32_t at = place.node; at != kRoot; at = nodes_[at].parent)
-    names.push_back(text_of(nodes_[at].name));
+    names.push_back(name_of(nodes_[at]));
   std::string path;
   const auto add = [&path](std::string_view part) {
     if (!path.empty() && !part.empty()) path += '/';
@@ -161,40 +187,91 @@ std::string StandingPaths::path_of(const Place& place, std::string_view name) co
   return path;
 }
 
-void StandingPaths::put(std::uint32_t entry, std::uint32_t parent, Text name) {
-  const std::size_t slot = slot_of(parent, text_of(name));
+void StandingPaths::put(const Thing& thing, std::uint32_t parent, std::string_view name) {
+  const std::size_t slot = slot_of(parent, name);
   const std::uint32_t there = slots_[slot];
   if (there == kNone) {
-    add_node(parent, name, entry);
+    add_node(node_of(thing, parent, name));
     return;
   }
-  const bool was_directory = type_of(nodes_[there]) == EntryType::kDirectory;
-  const bool is_directory = static_cast<EntryType>(entries_[entry].type) == EntryType::kDirectory;
-  if (!was_directory || !is_directory) made_text_.reset();
+  Node& node = nodes_[there];
+  const bool was_directory = node.kind == Kind::kDirectory;
+  const bool is_directory = thing.kind == Kind::kDirectory;
+  if (!was_directory || !is_directory) made_path_.reset();
   if (was_directory && !is_directory) {
-    nodes_[there].gone = true;
+    node.gone = true;
     slots_[slot] = static_cast<std::uint32_t>(nodes_.size());
-    nodes_.push_back({parent, name, entry, false});
+    nodes_.push_back(node_of(thing, parent, name));
     return;
   }
-  nodes_[there].entry = entry;
-}
-
-std::optional<std::uint32_t> StandingPaths::entry_at(const Place& place, std::string_view name) const {
-  const std::uint32_t node = place.missing.empty() ? child(place.node, name) : kNone;
-  if (node == kNone || nodes_[node].entry == kNone) return std::nullopt;
-  return nodes_[node].entry;
-}
-
-std::vector<std::uint32_t> StandingPaths::standing() const {
-  std::vector<std::uint32_t> standing;
-  std::vector<bool> stands(nodes_.size());
-  for (std::uint32_t i = 0; i < nodes_.size(); ++i) {
-    // A node is made after the one that holds it.
-    stands[i] = !nodes_[i].gone && (i == kRoot || stands[nodes_[i].parent]);
-    if (stands[i] && nodes_[i].entry != kNone) standing.push_back(nodes_[i].entry);
+  if (thing.kind == Kind::kSymlink) {
+    node = node_of(thing, parent, name);
+    return;
   }
-  return standing;
+  node.entry = thing.entry;
+  node.kind = thing.kind;
+}
+
+std::optional<StandingPaths::Thing> StandingPaths::thing_at(const Place& place, std::string_view name) const {
+  const std::uint32_t at = place.missing.empty() ? child(place.node, name) : kNone;
+  if (at == kNone || nodes_[at].entry == kNone) return std::nullopt;
+  return Thing{.entry = nodes_[at].entry, .kind = nodes_[at].kind, .target = {}};
+}
+
+/// The children of each node, one family after the other.
+struct StandingPaths::Family {
+  std::vector<std::uint32_t> first;  // of each node, its first child in `children`; and one more, their end
+  std::vector<std::uint32_t> children;
+};
+
+StandingPaths::Family StandingPaths::family() const {
+  Family family;
+  family.first.resize(nodes_.size() + 2);
+  // Counted two places on, so that filling moves each to where it belongs.
+  for (std::uint32_t i = kFirstNamed; i < nodes_.size(); ++i) {
+    if (!nodes_[i].gone) ++family.first[nodes_[i].parent + 2];
+  }
+  for (std::size_t i = 2; i < family.first.size(); ++i) family.first[i] += family.first[i - 1];
+  family.children.resize(family.first.back());
+  for (std::uint32_t i = kFirstNamed; i < nodes_.size(); ++i) {
+    if (!nodes_[i].gone) family.children[family.first[nodes_[i].parent + 1]++] = i;
+  }
+  return family;
+}
+
+void StandingPaths::each_standing(const Visit& visit) {
+  slots_ = {};
+  Family all = family();
+  struct Level {
+    std::uint32_t next;
+    std::uint32_t end;
+    std::size_t path_bytes;
+  };
+  std::vector<Level> levels;
+  std::string path;
+  const auto enter = [&](std::uint32_t i) {
+    if (nodes_[i].entry != kNone) visit(path, nodes_[i].entry);
+    const auto first = all.first[i];
+    const auto end = all.first[i + 1];
+    std::sort(all.children.begin() + first, all.children.begin() + end,
+              [this](std::uint32_t a, std::uint32_t b) { return name_of(nodes_[a]) < name_of(nodes_[b]); });
+    levels.push_back({first, end, path.size()});
+  };
+  enter(kRoot);
+  while (!levels.empty()) {
+    Level& level = levels.back();
+    path.resize(level.path_bytes);
+    if (level.next == level.end) {
+      levels.pop_back();
+      continue;
+    }
+    const std::uint32_t i = all.children[level.next++];
+    if (!path.empty()) path += '/';
+    path += name_of(nodes_[i]);
+    enter(i);
+  }
+  nodes_ = {};
+  texts_ = {};
 }
 
 }  // namespace layerboot::layer

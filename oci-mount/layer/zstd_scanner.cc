@@ -1,6 +1,5 @@
 #include "oci-mount/layer/zstd_scanner.h"
 
-#include <xxhash.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
@@ -14,26 +13,23 @@ namespace {
 struct FreeDecoder {
   void operator()(ZSTD_DCtx* decoder) const { ::ZSTD_freeDCtx(decoder); }
 };
-struct FreeHash {
-  void operator()(XXH3_state_t* state) const { ::XXH3_freeState(state); }
-};
 
 }  // namespace
 
 struct ZstdScanner::Contexts {
   std::unique_ptr<ZSTD_DCtx, FreeDecoder> decoder{::ZSTD_createDCtx()};
-  std::unique_ptr<XXH3_state_t, FreeHash> hash{::XXH3_createState()};
 };
 
-ZstdScanner::ZstdScanner(StreamSink& sink) : sink_(sink), contexts_(std::make_unique<Contexts>()) {}
+ZstdScanner::ZstdScanner(StreamSink& sink, StreamHash span_hash)
+    : sink_(sink), contexts_(std::make_unique<Contexts>()), span_hash_(std::move(span_hash)) {}
 ZstdScanner::~ZstdScanner() = default;
 
 Result<std::unique_ptr<ZstdScanner>> ZstdScanner::create(StreamSink& sink, FileAppender* recut) {
-  std::unique_ptr<ZstdScanner> scanner(new ZstdScanner(sink));
+  LB_ASSIGN(StreamHash span_hash, StreamHash::create());
+  std::unique_ptr<ZstdScanner> scanner(new ZstdScanner(sink, std::move(span_hash)));
   const Contexts& contexts = *scanner->contexts_;
-  if (!contexts.decoder || !contexts.hash) return fail(ENOMEM, "no memory for zstd");
+  if (!contexts.decoder) return fail(ENOMEM, "no memory for zstd");
   ::ZSTD_DCtx_setParameter(contexts.decoder.get(), ZSTD_d_windowLogMax, kMaxZstdWindowLog);
-  ::XXH3_64bits_reset(contexts.hash.get());
   if (recut != nullptr) {
     LB_ASSIGN(scanner->recut_, RecutWriter::create(*recut));
   }
@@ -83,7 +79,7 @@ Result<void> ZstdScanner::take_output(std::span<const std::byte> bytes) {
     const bool at_frame = stream_offset_ == frame_stream_;
     if (at_frame && (!span_open_ || stream_offset_ - span_stream_ >= kSpanTargetBytes))
       LB_TRY(begin_span(frame_offset_));
-    ::XXH3_64bits_update(contexts_->hash.get(), bytes.data(), bytes.size());
+    span_hash_.update(bytes);
     stream_offset_ += bytes.size();
     if (stream_offset_ - frame_stream_ > kMaxZstdFrameBytes)
       return fail(EFBIG, "it has a zstd frame over ", kMaxZstdFrameBytes, " bytes");
@@ -99,8 +95,8 @@ Result<void> ZstdScanner::begin_span(std::uint64_t offset) {
 }
 
 void ZstdScanner::close_span() {
-  if (span_open_) table_.set_span_hash(::XXH3_64bits_digest(contexts_->hash.get()));
-  ::XXH3_64bits_reset(contexts_->hash.get());
+  if (span_open_) table_.set_span_hash(span_hash_.digest());
+  span_hash_.reset();
 }
 
 Result<void> ZstdScanner::finish() {

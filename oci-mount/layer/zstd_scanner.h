@@ -15,6 +15,7 @@
 #include "oci-mount/layer/checkpoint_table.h"
 #include "oci-mount/layer/gzip_scanner.h"
 #include "oci-mount/layer/recut_writer.h"
+#include "oci-mount/layer/stream_hash.h"
 
 namespace layerboot::layer {
 
@@ -39,7 +40,7 @@ class ZstdScanner {
  private:
   struct Contexts;
 
-  explicit ZstdScanner(StreamSink& sink);
+  ZstdScanner(StreamSink& sink, StreamHash span_hash);
   Result<void> take_output(std::span<const std::byte> bytes);
   void close_span();
   Result<void> begin_span(std::uint64_t offset);
@@ -47,6 +48,7 @@ class ZstdScanner {
   StreamSink& sink_;
   std::unique_ptr<RecutWriter> recut_;  // or null
   std::unique_ptr<Contexts> contexts_;
+  StreamHash span_hash_;
   CheckpointTableBuilder table_;
   std::uint64_t blob_offset_ = 0;   // of the next input byte
   std::uint64_t frame_offset_ = 0;  // in the blob, of the frame begun last

@@ -5,11 +5,11 @@
 #include <cstdint>
 #include <cstdlib>
 #include <span>
-#include <vector>
 
 #include "oci-mount/layer/entry_table.h"
 #include "oci-mount/layer/entry_table_builder.h"
 #include "oci-mount/layer/tar_scanner.h"
+#include "tests/support/built_tables.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace layerboot;
@@ -25,9 +25,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!scanner.finish()) return 0;
   auto table = builder.finish();
   if (!table) std::abort();
-  std::vector<std::byte> whole;
-  for (const auto part : table->parts()) whole.insert(whole.end(), part.begin(), part.end());
-  const auto parsed = EntryTable::parse(std::move(whole), table->shape(), tar.size());
+  const auto parsed = EntryTable::parse(test::bytes_of(*table), table->shape(), tar.size());
   if (!parsed) std::abort();
   for (std::uint32_t i = 0; i < parsed->entry_count(); ++i) {
     if (parsed->entry(i).path.find('\0') != std::string_view::npos) std::abort();

@@ -12,6 +12,7 @@
 #include "oci-mount/layer/checkpoint_table.h"
 #include "oci-mount/layer/gzip_scanner.h"
 #include "oci-mount/layer/span_codec.h"
+#include "tests/support/built_tables.h"
 
 namespace layerboot::fuzz {
 
@@ -67,8 +68,9 @@ bool scan_all(Scanner& scanner, std::string_view blob, std::size_t piece_bytes) 
 /// Aborts where a span gives other bytes than `stream` has.
 inline void check_every_span(const layer::CheckpointTableBuilder& checkpoints, std::string_view blob,
                              std::span<const std::byte> stream) {
+  const auto windows = test::items_of(checkpoints.windows());
   const auto table =
-      layer::CheckpointTable::parse(checkpoints.records(), checkpoints.windows(), blob.size(), stream.size());
+      layer::CheckpointTable::parse(checkpoints.records(), windows, blob.size(), stream.size());
   if (!table) std::abort();
   for (std::uint32_t i = 0; i < table->span_count(); ++i) {
     const layer::SpanInfo span = table->span(i);

@@ -10,6 +10,7 @@
 #include "oci-mount/layer/limits.h"
 #include "oci-mount/layer/tar_scanner.h"
 #include "tests/oci-mount/layer/scan_tar.h"
+#include "tests/support/built_tables.h"
 #include "tests/support/counting_blob.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/tar_builder.h"
@@ -93,9 +94,7 @@ TEST(LayerCve, Cve2021_32803AndCve2021_38511AndCve2025_47290DirectoryThatBecomes
   ASSERT_TRUE(scanner.finish());
   auto table = builder.finish();
   ASSERT_TRUE(table);
-  std::vector<std::byte> bytes;
-  for (const auto part : table->parts()) bytes.insert(bytes.end(), part.begin(), part.end());
-  const auto parsed = EntryTable::parse(std::move(bytes), table->shape(), tar.size());
+  const auto parsed = EntryTable::parse(test::bytes_of(*table), table->shape(), tar.size());
   ASSERT_TRUE(parsed) << parsed.error().text;
   ASSERT_EQ(parsed->entry_count(), 2U);
   EXPECT_EQ(parsed->entry(0).path, "d");

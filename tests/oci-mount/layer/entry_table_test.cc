@@ -8,6 +8,7 @@
 #include "oci-mount/base/path_rules.h"
 #include "oci-mount/layer/entry_table_builder.h"
 #include "oci-mount/layer/limits.h"
+#include "tests/support/built_tables.h"
 
 namespace layerboot::layer {
 namespace {
@@ -21,11 +22,7 @@ TarEntry entry(EntryType type, std::string path, std::uint32_t uid = 0) {
   return made;
 }
 
-std::vector<std::byte> bytes_of(const EntryTableBuilder::Table& table) {
-  std::vector<std::byte> bytes;
-  for (const auto part : table.parts()) bytes.insert(bytes.end(), part.begin(), part.end());
-  return bytes;
-}
+using test::bytes_of;
 
 Result<EntryTable> build(const std::vector<TarEntry>& entries, std::uint64_t stream_bytes = 10'000) {
   EntryTableBuilder builder;
@@ -282,7 +279,9 @@ class EntryTableDamage : public testing::Test {
     EntryTableBuilder builder;
     ASSERT_TRUE(builder.add(file));
     ASSERT_TRUE(builder.add(entry(kFile, "c")));
-    table_ = *builder.finish();
+    auto table = builder.finish();
+    ASSERT_TRUE(table);
+    table_ = std::move(*table);
   }
   template <typename Record, typename Change>
   bool refused(std::size_t offset, Change change) {
@@ -290,7 +289,7 @@ class EntryTableDamage : public testing::Test {
     change(*reinterpret_cast<Record*>(bytes.data() + offset));
     return !EntryTable::parse(std::move(bytes), table_.shape(), 10'000);
   }
-  EntryTableBuilder::Table table_;
+  BuiltEntryTable table_;
 };
 
 TEST_F(EntryTableDamage, EveryBadFieldIsRefused) {

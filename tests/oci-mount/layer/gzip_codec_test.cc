@@ -9,6 +9,7 @@
 #include "oci-mount/layer/fast_inflate.h"
 #include "oci-mount/layer/gzip_scanner.h"
 #include "oci-mount/layer/limits.h"
+#include "tests/support/built_tables.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/temp_dir.h"
 
@@ -50,9 +51,10 @@ Result<Scanned> scan(std::string_view blob, std::size_t piece_bytes = 1 << 20,
   }
   LB_TRY(scanner->finish());
   const auto records = scanner->checkpoints().records();
-  const auto windows = scanner->checkpoints().windows();
   EXPECT_EQ(scanner->stream_size_bytes(), sink.text_.size());
-  return Scanned{std::move(sink.text_), {records.begin(), records.end()}, {windows.begin(), windows.end()}};
+  return Scanned{std::move(sink.text_),
+                 {records.begin(), records.end()},
+                 test::items_of(scanner->checkpoints().windows())};
 }
 
 /// The fast decoder must not live on the slow one's help; and the slow one must do without it.

@@ -138,8 +138,7 @@ store::ImageLayer claimed_layer(const test::TempDir& dir, std::uint64_t size_byt
   header.blob_size_bytes = size_bytes;
   header.stream_size_bytes = size_bytes;
   auto file = AtomicFile::create(dir / identity.index_file_name());
-  EXPECT_TRUE(file &&
-              write_index(*file, header, CheckpointTableBuilder(), *EntryTableBuilder().finish(), "") &&
+  EXPECT_TRUE(file && write_index(*file, header, CheckpointTableBuilder(), BuiltEntryTable(), "") &&
               file->commit());
   return layer;
 }
