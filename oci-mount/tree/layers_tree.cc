@@ -29,7 +29,7 @@ class IndexedLayer final : public LayerEntries {
 Result<std::unique_ptr<const Tree>> open_tree(std::span<const std::shared_ptr<const layer::Layer>> layers,
                                               const std::filesystem::path& index_dir) {
   const std::string key = layer::layers_key(layers);
-  return open_or_build_tree(key, index_dir, [&]() -> Result<std::string> {
+  return open_or_build_tree(key, index_dir, [&]() -> Result<TreeImage> {
     std::vector<std::unique_ptr<const LayerEntries>> loaded;
     std::vector<const LayerEntries*> list;
     for (const auto& layer : layers) {

@@ -46,16 +46,15 @@ Result<std::string> read_tree_key(const std::filesystem::path& path) {
   return std::string(pool.substr(header.key_offset, header.key_length));
 }
 
-Result<std::string> build_tree(std::span<const LayerEntries* const> layers, std::string_view key) {
+Result<TreeImage> build_tree(std::span<const LayerEntries* const> layers, std::string_view key) {
   Merge merge;
   for (const LayerEntries* layer : layers) LB_TRY(merge.add(*layer));
-  LB_ASSIGN(const TreeImage image, TreeImage::lay_out(merge, layers, key));
-  return image.serialize();
+  return TreeImage::lay_out(merge, layers, key);
 }
 
 Result<std::unique_ptr<const Tree>> open_or_build_tree(std::string_view key,
                                                        const std::filesystem::path& index_dir,
-                                                       const std::function<Result<std::string>()>& build) {
+                                                       const std::function<Result<TreeImage>()>& build) {
   const std::filesystem::path path = tree_path(index_dir, key);
   auto opened = open_file(path, key);
   if (opened) return opened;
@@ -64,9 +63,9 @@ Result<std::unique_ptr<const Tree>> open_or_build_tree(std::string_view key,
   } else if (opened.error().code != ENOENT) {
     log_warn(path.string(), ": ", opened.error().describe(), "; it is built anew");
   }
-  LB_ASSIGN(const std::string bytes, build());
+  LB_ASSIGN(const TreeImage image, build());
   LB_ASSIGN(AtomicFile file, AtomicFile::create(path, 0444));
-  LB_TRY(file.append(as_bytes(bytes)));
+  LB_TRY(image.write(file));
   LB_TRY(file.commit());
   return open_file(path, key);
 }

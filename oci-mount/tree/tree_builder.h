@@ -11,6 +11,7 @@
 #include "oci-mount/base/result.h"
 #include "oci-mount/tree/layer_entries.h"
 #include "oci-mount/tree/tree.h"
+#include "oci-mount/tree/tree_image.h"
 
 namespace layerboot::layer {
 class Layer;
@@ -25,15 +26,15 @@ std::filesystem::path tree_path(const std::filesystem::path& index_dir, std::str
 /// up.
 Result<std::string> read_tree_key(const std::filesystem::path& path);
 
-/// The file of a tree index: `layers`, lowest first, merged. `key` says what the tree is made of. Errors name
+/// A tree index: `layers`, lowest first, merged. `key` says what the tree is made of. Errors name
 /// the layer and the path at fault.
-Result<std::string> build_tree(std::span<const LayerEntries* const> layers, std::string_view key);
+Result<TreeImage> build_tree(std::span<const LayerEntries* const> layers, std::string_view key);
 
 /// Opens the tree index of `key` in `index_dir`, which must exist. One that is missing, torn or of an older
 /// version is replaced, whole or not at all, by what `build` gives. Several may do so at once.
 Result<std::unique_ptr<const Tree>> open_or_build_tree(std::string_view key,
                                                        const std::filesystem::path& index_dir,
-                                                       const std::function<Result<std::string>()>& build);
+                                                       const std::function<Result<TreeImage>()>& build);
 
 /// The tree of these layers, lowest first: reads their entries only if the tree has to be built.
 Result<std::unique_ptr<const Tree>> open_tree(std::span<const std::shared_ptr<const layer::Layer>> layers,

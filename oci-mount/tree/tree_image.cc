@@ -2,16 +2,18 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
-#include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
+#include <unordered_map>
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/device_number.h"
 #include "oci-mount/base/mode_bits.h"
 #include "oci-mount/base/path_rules.h"
 #include "oci-mount/layer/limits.h"
+#include "oci-mount/layer/stream_hash.h"
 #include "oci-mount/layer/whiteout_names.h"
 #include "oci-mount/tree/limits.h"
 
@@ -67,63 +69,99 @@ std::span<const std::byte> table_bytes(const std::vector<Record>& table) {
 
 }  // namespace
 
+/// Fills the tables of an image from a merged tree.
+class TreeImage::Layout {
+ public:
+  Layout(TreeImage& image, const Merge& merge, std::span<const LayerEntries* const> layers)
+      : image_(image), merge_(merge), layers_(layers) {}
+
+  Result<void> fill(std::string_view key);
+
+ private:
+  using Index = MergedNode::Index;
+
+  Result<void> number_nodes();
+  Result<void> fill_directory(std::uint32_t id, std::vector<std::uint32_t>& id_of);
+  Result<void> fill_node(std::uint32_t id);
+  Result<void> fill_file(NodeRecord& record, const EntryView& entry, std::uint32_t layer);
+  Result<void> fill_xattrs(NodeRecord& record, const EntryView& entry);
+  void fill_links();
+  Result<std::uint32_t> put(std::string_view text);
+  Result<std::uint32_t> put_once(std::string_view text);
+
+  TreeImage& image_;
+  const Merge& merge_;
+  std::span<const LayerEntries* const> layers_;
+  std::vector<Index> order_;                                    // merged node of each id; order_[0] is id 1
+  std::unordered_map<std::string_view, std::uint32_t> pooled_;  // put_once(): texts live in the layers
+};
+
 Result<TreeImage> TreeImage::lay_out(const Merge& merge, std::span<const LayerEntries* const> layers,
                                      std::string_view key) {
-  TreeImage image(merge, layers);
-  LB_ASSIGN(image.key_offset_, image.put(key));
-  image.key_length_ = static_cast<std::uint32_t>(key.size());
-  LB_TRY(image.number_nodes());
-  for (std::uint32_t id = 1; id <= image.order_.size(); ++id) {
-    auto filled = image.fill_node(id);
-    if (filled) continue;
-    const MergedNode& node = merge.nodes()[image.order_[id - 1]];
-    return while_doing(filled.error(), "layer ", node.layer, " (", layers[node.layer]->identity(),
-                       "): ", layers[node.layer]->entry(node.entry).path.substr(0, 256));
-  }
-  image.fill_links();
+  TreeImage image;
+  LB_TRY(Layout(image, merge, layers).fill(key));
   return image;
 }
 
-Result<void> TreeImage::number_nodes() {
+Result<void> TreeImage::Layout::fill(std::string_view key) {
+  LB_ASSIGN(image_.key_offset_, put(key));
+  image_.key_length_ = static_cast<std::uint32_t>(key.size());
+  LB_TRY(number_nodes());
+  for (std::uint32_t id = 1; id <= order_.size(); ++id) {
+    auto filled = fill_node(id);
+    if (filled) continue;
+    const MergedNode& node = merge_.nodes()[order_[id - 1]];
+    return while_doing(filled.error(), "layer ", node.layer, " (", layers_[node.layer]->identity(),
+                       "): ", layers_[node.layer]->entry(node.entry).path.substr(0, 256));
+  }
+  fill_links();
+  return {};
+}
+
+Result<void> TreeImage::Layout::number_nodes() {
   std::vector<std::uint32_t> id_of(merge_.nodes().size(), 0);
+  order_.reserve(merge_.nodes().size());
+  image_.nodes_.reserve(merge_.nodes().size());
+  image_.dirents_.reserve(merge_.nodes().size());
   order_.push_back(Merge::kRootIndex);
-  nodes_.emplace_back().parent = 1;
+  image_.nodes_.emplace_back().parent = 1;
   id_of[Merge::kRootIndex] = 1;
   for (std::uint32_t id = 1; id <= order_.size(); ++id) LB_TRY(fill_directory(id, id_of));
   return {};
 }
 
-Result<void> TreeImage::fill_directory(std::uint32_t id, std::vector<std::uint32_t>& id_of) {
+Result<void> TreeImage::Layout::fill_directory(std::uint32_t id, std::vector<std::uint32_t>& id_of) {
   const MergedNode& directory = merge_.nodes()[order_[id - 1]];
   if (!directory.children) return {};
-  nodes_[id - 1].first_child = static_cast<std::uint32_t>(dirents_.size());
-  nodes_[id - 1].child_count = static_cast<std::uint32_t>(directory.children->size());
-  nodes_[id - 1].nlink = 2;
+  image_.nodes_[id - 1].first_child = static_cast<std::uint32_t>(image_.dirents_.size());
+  image_.nodes_[id - 1].child_count = static_cast<std::uint32_t>(directory.children->size());
+  image_.nodes_[id - 1].nlink = 2;
   for (const auto& [name, index] : *directory.children) {
     const MergedNode& child = merge_.nodes()[index];
     if (id_of[index] == 0) {
       order_.push_back(index);
-      NodeRecord& named = nodes_.emplace_back();
+      NodeRecord& named = image_.nodes_.emplace_back();
       named.parent = id;
-      named.first_name = static_cast<std::uint32_t>(dirents_.size());
+      named.first_name = static_cast<std::uint32_t>(image_.dirents_.size());
       id_of[index] = static_cast<std::uint32_t>(order_.size());
     }
-    NodeRecord& record = nodes_[id_of[index] - 1];
+    NodeRecord& record = image_.nodes_[id_of[index] - 1];
     DirentRecord dirent{};
     LB_ASSIGN(dirent.name_offset, put(name));
     dirent.name_length = static_cast<std::uint16_t>(name.size());
     dirent.node = id_of[index];
-    ++(child.children ? nodes_[id - 1] : record).nlink;
-    if (dirents_.size() >= kMaxNodes) return fail(E2BIG, "the image has more than ", kMaxNodes, " names");
-    dirents_.push_back(dirent);
+    ++(child.children ? image_.nodes_[id - 1] : record).nlink;
+    if (image_.dirents_.size() >= kMaxNodes)
+      return fail(E2BIG, "the image has more than ", kMaxNodes, " names");
+    image_.dirents_.push_back(dirent);
   }
   return {};
 }
 
-Result<void> TreeImage::fill_node(std::uint32_t id) {
+Result<void> TreeImage::Layout::fill_node(std::uint32_t id) {
   const MergedNode& node = merge_.nodes()[order_[id - 1]];
-  NodeRecord& record = nodes_[id - 1];
-  record.first_xattr = static_cast<std::uint32_t>(xattrs_.size());
+  NodeRecord& record = image_.nodes_[id - 1];
+  record.first_xattr = static_cast<std::uint32_t>(image_.xattrs_.size());
   if (node.entry == MergedNode::kImplicit) {
     record.mode = S_IFDIR | kImplicitDirectoryMode;
     record.size_bytes = kDirectorySizeBytes;
@@ -167,14 +205,14 @@ Result<void> TreeImage::fill_node(std::uint32_t id) {
   }
 }
 
-Result<void> TreeImage::fill_file(NodeRecord& record, const EntryView& entry, std::uint32_t layer) {
+Result<void> TreeImage::Layout::fill_file(NodeRecord& record, const EntryView& entry, std::uint32_t layer) {
   if (entry.extents.size() > layer::kMaxSparseExtents)
     return fail(E2BIG, "more than ", layer::kMaxSparseExtents, " pieces of data");
   if (entry.size_bytes > INT64_MAX) return fail(EFBIG, "larger than any file can be");
-  if (extents_.size() + entry.extents.size() > UINT32_MAX)
+  if (image_.extents_.size() + entry.extents.size() > UINT32_MAX)
     return fail(E2BIG, "the image has too many extents");
   record.size_bytes = entry.size_bytes;
-  record.first_child = static_cast<std::uint32_t>(extents_.size());
+  record.first_child = static_cast<std::uint32_t>(image_.extents_.size());
   std::uint64_t covered = 0;
   for (const layer::Extent& extent : entry.extents) {
     if (extent.length_bytes == 0) continue;
@@ -186,18 +224,18 @@ Result<void> TreeImage::fill_file(NodeRecord& record, const EntryView& entry, st
     covered = extent.file_offset + extent.length_bytes;
     record.blocks += (extent.length_bytes + kAllocationUnitBytes - 1) / kAllocationUnitBytes *
                      (kAllocationUnitBytes / kBlockBytes);
-    extents_.push_back({.file_offset = extent.file_offset,
-                        .stream_offset = extent.stream_offset,
-                        .length_bytes = extent.length_bytes,
-                        .layer = layer,
-                        .reserved = 0});
+    image_.extents_.push_back({.file_offset = extent.file_offset,
+                               .stream_offset = extent.stream_offset,
+                               .length_bytes = extent.length_bytes,
+                               .layer = layer,
+                               .reserved = 0});
     ++record.child_count;
   }
-  total_blocks_ += record.blocks;
+  image_.total_blocks_ += record.blocks;
   return {};
 }
 
-Result<void> TreeImage::fill_xattrs(NodeRecord& record, const EntryView& entry) {
+Result<void> TreeImage::Layout::fill_xattrs(NodeRecord& record, const EntryView& entry) {
   if (entry.xattrs.empty()) return {};
   std::vector<layer::XattrView> sorted;
   for (const layer::XattrView& xattr : entry.xattrs) {
@@ -217,74 +255,81 @@ Result<void> TreeImage::fill_xattrs(NodeRecord& record, const EntryView& entry) 
     LB_ASSIGN(stored.value_offset, put_once(xattr.value));
     stored.name_length = static_cast<std::uint16_t>(xattr.name.size());
     stored.value_length = static_cast<std::uint32_t>(xattr.value.size());
-    xattrs_.push_back(stored);
+    image_.xattrs_.push_back(stored);
     ++record.xattr_count;
   }
   return {};
 }
 
 // Needs nlink of every node, and the final type of every entry.
-void TreeImage::fill_links() {
+void TreeImage::Layout::fill_links() {
   std::uint32_t next = 0;
-  for (NodeRecord& record : nodes_) {
+  for (NodeRecord& record : image_.nodes_) {
     record.first_link = next;
     if (S_ISDIR(record.mode) || record.nlink < 2) continue;
     record.link_count = record.nlink;
     next += record.link_count;
   }
-  links_.resize(next);
-  std::vector<std::uint32_t> used(nodes_.size(), 0);
-  for (std::uint32_t id = 1; id <= nodes_.size(); ++id) {
-    if (!S_ISDIR(nodes_[id - 1].mode)) continue;
-    for (std::uint32_t i = 0; i < nodes_[id - 1].child_count; ++i) {
-      DirentRecord& dirent = dirents_[nodes_[id - 1].first_child + i];
-      const NodeRecord& child = nodes_[dirent.node - 1];
+  image_.links_.resize(next);
+  std::vector<std::uint32_t> used(image_.nodes_.size(), 0);
+  for (std::uint32_t id = 1; id <= image_.nodes_.size(); ++id) {
+    if (!S_ISDIR(image_.nodes_[id - 1].mode)) continue;
+    for (std::uint32_t i = 0; i < image_.nodes_[id - 1].child_count; ++i) {
+      DirentRecord& dirent = image_.dirents_[image_.nodes_[id - 1].first_child + i];
+      const NodeRecord& child = image_.nodes_[dirent.node - 1];
       dirent.type = static_cast<std::uint8_t>(IFTODT(child.mode));
       if (child.link_count == 0) continue;
-      links_[child.first_link + used[dirent.node - 1]++] = {
+      image_.links_[child.first_link + used[dirent.node - 1]++] = {
           .parent = id, .name_offset = dirent.name_offset, .name_length = dirent.name_length, .reserved = 0};
     }
   }
 }
 
-Result<std::uint32_t> TreeImage::put(std::string_view text) {
-  if (text.size() > UINT32_MAX - pool_.size())
+Result<std::uint32_t> TreeImage::Layout::put(std::string_view text) {
+  if (text.size() > UINT32_MAX - image_.pool_.size())
     return fail(E2BIG, "names and xattrs of the image are over 4 GiB");
-  const auto offset = static_cast<std::uint32_t>(pool_.size());
-  pool_ += text;
+  const auto offset = static_cast<std::uint32_t>(image_.pool_.size());
+  image_.pool_ += text;
   return offset;
 }
 
-Result<std::uint32_t> TreeImage::put_once(std::string_view text) {
+Result<std::uint32_t> TreeImage::Layout::put_once(std::string_view text) {
   if (const auto found = pooled_.find(text); found != pooled_.end()) return found->second;
   LB_ASSIGN(const std::uint32_t offset, put(text));
   pooled_.emplace(text, offset);
   return offset;
 }
 
-std::string TreeImage::serialize() const {
+Result<void> TreeImage::write(FileAppender& file) const {
   TreeHeader header{};
   header.magic = kTreeMagic;
   header.version = kTreeFormatVersion;
   header.key_length = key_length_;
   header.key_offset = key_offset_;
   header.total_blocks = total_blocks_;
-  std::string file(sizeof(TreeHeader), '\0');
-  const auto append = [&file](TableRef& table, std::span<const std::byte> bytes, std::size_t count) {
-    file.resize((file.size() + 7) / 8 * 8, '\0');
-    table = {.offset = file.size(), .count = count};
-    file += as_text(bytes);
+  constexpr std::size_t kAlignment = 8;
+  constexpr std::array<std::byte, kAlignment> kPadding{};
+  std::uint64_t size_bytes = sizeof(TreeHeader);
+  std::vector<std::span<const std::byte>> body;
+  const auto lay = [&](TableRef& table, std::span<const std::byte> bytes, std::size_t count) {
+    const std::size_t padding = (kAlignment - size_bytes % kAlignment) % kAlignment;
+    body.push_back(std::span(kPadding).first(padding));
+    body.push_back(bytes);
+    table = {.offset = size_bytes + padding, .count = count};
+    size_bytes = table.offset + bytes.size();
   };
-  append(header.nodes, table_bytes(nodes_), nodes_.size());
-  append(header.dirents, table_bytes(dirents_), dirents_.size());
-  append(header.extents, table_bytes(extents_), extents_.size());
-  append(header.xattrs, table_bytes(xattrs_), xattrs_.size());
-  append(header.links, table_bytes(links_), links_.size());
-  append(header.pool, as_bytes(pool_), pool_.size());
-  header.body_hash = XXH3_64bits(file.data() + sizeof header, file.size() - sizeof header);
-  const auto bytes = object_bytes(header);
-  std::copy(bytes.begin(), bytes.end(), std::as_writable_bytes(std::span(file)).begin());
-  return file;
+  lay(header.nodes, table_bytes(nodes_), nodes_.size());
+  lay(header.dirents, table_bytes(dirents_), dirents_.size());
+  lay(header.extents, table_bytes(extents_), extents_.size());
+  lay(header.xattrs, table_bytes(xattrs_), xattrs_.size());
+  lay(header.links, table_bytes(links_), links_.size());
+  lay(header.pool, as_bytes(pool_), pool_.size());
+  LB_ASSIGN(auto hash, layer::StreamHash::create());
+  for (const auto part : body) hash.update(part);
+  header.body_hash = hash.digest();
+  LB_TRY(file.append(object_bytes(header)));
+  for (const auto part : body) LB_TRY(file.append(part));
+  return {};
 }
 
 }  // namespace layerboot::tree

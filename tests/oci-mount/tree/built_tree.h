@@ -37,9 +37,21 @@ inline std::string tree_key(std::span<const LayerEntries* const> layers) {
   return key;
 }
 
+/// What build_tree() makes of these, as a file's bytes.
+inline Result<std::string> tree_file(std::span<const LayerEntries* const> layers, std::string_view key) {
+  LB_ASSIGN(const TreeImage image, build_tree(layers, key));
+  const UniqueFd fd(::memfd_create("tree", MFD_CLOEXEC));
+  if (!fd) return errno_error("memfd_create");
+  FileAppender file(fd.get(), "the tree");
+  LB_TRY(image.write(file));
+  std::string bytes(static_cast<std::size_t>(file.size_bytes()), '\0');
+  LB_TRY(file.read_back(0, std::as_writable_bytes(std::span(bytes))));
+  return bytes;
+}
+
 inline Result<std::unique_ptr<const Tree>> build_and_open(std::span<const LayerEntries* const> layers) {
   const std::string key = tree_key(layers);
-  LB_ASSIGN(const std::string file, build_tree(layers, key));
+  LB_ASSIGN(const std::string file, tree_file(layers, key));
   return open_bytes(file, key);
 }
 

@@ -24,7 +24,7 @@ class TreeCheckTest : public testing::Test {
     layer.file("e/h", 1, 8192);
     const LayerEntries* const one = &layer;
     key_ = tree_key(std::span(&one, 1));
-    auto built = build_tree(std::span(&one, 1), key_);
+    auto built = tree_file(std::span(&one, 1), key_);
     ASSERT_TRUE(built);
     file_ = *built;
   }
