@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 
 #include "oci-mount/layer/limits.h"
 
@@ -119,8 +120,14 @@ Result<void> CheckpointTableBuilder::add_record(CheckpointRecord record) {
 Result<std::vector<std::byte>> pack_window(const Window& window) {
   std::array<std::byte, ZSTD_COMPRESSBOUND(kWindowBytes)> packed;
   static_assert(ZSTD_COMPRESSBOUND(kWindowBytes) <= std::numeric_limits<std::uint16_t>::max());
-  const std::size_t size =
-      ::ZSTD_compress(packed.data(), packed.size(), window.data(), window.size(), kPackLevel);
+  struct FreeEncoder {
+    void operator()(ZSTD_CCtx* encoder) const { ::ZSTD_freeCCtx(encoder); }
+  };
+  // Made once: to make it takes longer than to pack a window.
+  thread_local const std::unique_ptr<ZSTD_CCtx, FreeEncoder> encoder(::ZSTD_createCCtx());
+  if (!encoder) return fail(ENOMEM, "no memory for zstd");
+  const std::size_t size = ::ZSTD_compressCCtx(encoder.get(), packed.data(), packed.size(), window.data(),
+                                               window.size(), kPackLevel);
   if (::ZSTD_isError(size) != 0) return fail(ENOMEM, "zstd: ", ::ZSTD_getErrorName(size));
   // Not more than it takes: a large layer has many.
   return std::vector<std::byte>(packed.begin(), packed.begin() + static_cast<std::ptrdiff_t>(size));
