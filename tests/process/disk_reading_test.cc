@@ -70,7 +70,7 @@ TEST_F(DiskReadingTest, WhoReadsItHasNothingOfTheHost) {
     if (::geteuid() == 0) {
       EXPECT_EQ(status_of(worker)["Uid"], "65534\t65534\t65534\t65534");
     }
-    expect_nothing_of_the_host(program, worker, disk());
+    expect_nothing_of_the_host(program, worker, disk(), 0);
     ::kill(program, SIGKILL);
     EXPECT_TRUE(comes_true([&] { return ::kill(worker, 0) != 0; })) << "it goes on alone";
   }

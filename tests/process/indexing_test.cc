@@ -82,7 +82,7 @@ TEST_P(IndexingTest, HasNothingOfTheHost) {
     EXPECT_EQ(status["Gid"], "65534\t65534\t65534\t65534");
   }
   // Not the layer: it gets that in pieces.
-  expect_nothing_of_the_host(pid_, worker_, "/memfd:layerboot-blob (deleted)");
+  expect_nothing_of_the_host(pid_, worker_, "/memfd:layerboot-blob (deleted)", 3);
 }
 
 TEST_P(IndexingTest, EndsWithTheProgram) {

@@ -65,7 +65,7 @@ TEST_P(UnpackingTest, HasNothingOfTheHost) {
   if (::geteuid() == 0) {
     EXPECT_EQ(status_of(worker_)["Uid"], "65534\t65534\t65534\t65534");
   }
-  expect_nothing_of_the_host(pid_, worker_, slow());
+  expect_nothing_of_the_host(pid_, worker_, slow(), 1);
 }
 
 TEST_P(UnpackingTest, EndsWithTheProgram) {

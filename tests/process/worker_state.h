@@ -30,7 +30,8 @@ bool comes_true(Condition holds) {
 pid_t find_worker(pid_t program, const std::string& name);
 
 /// That the worker has no rights, no file system, namespaces of its own, and open only what it was given:
-/// /dev/null, sockets, files without a name, and `file`.
-void expect_nothing_of_the_host(pid_t program, pid_t worker, const std::string& file);
+/// /dev/null, a socket, `file`, and so many files without a name.
+void expect_nothing_of_the_host(pid_t program, pid_t worker, const std::string& file,
+                                std::size_t nameless_files);
 
 }  // namespace layerboot::test
