@@ -42,7 +42,8 @@ Result<void> check_starts_again(const StateDirs& dirs, const Options& options, c
   LB_TRY(image_workload(dirs, image, image_platform(record.run)));
   LB_TRY(check_host_has(record.run));
   LB_TRY(find_qemu(options.qemu, architecture_of(record.run)));
-  LB_TRY(find_vfsd(options.vfsd));
+  // A disk is QEMU's own matter; volumes are directories in any case.
+  if (!record.run.disk_root || !record.run.volumes.empty()) LB_TRY(find_vfsd(options.vfsd));
   LB_TRY(find_guest_init(options.guest_init, architecture_of(record.run)));
   return {};
 }

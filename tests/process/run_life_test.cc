@@ -62,6 +62,30 @@ TEST_F(RunningVmTest, RestartStopsNothingThatCanNotStartAgain) {
   EXPECT_EQ(starts(), 2U);
 }
 
+TEST_F(RunningVmTest, RestartAsksForNoDaemonThatTheVmHasNot) {
+  if (const std::string why = why_no_fuse(); !why.empty()) GTEST_SKIP() << why;
+  const std::vector<std::string> as_disk{"--disk-image", "--disk", "256M", "--oci-mount", LAYERBOOT_OCI_MOUNT};
+  const auto run_disk = [&](std::vector<std::string> more) {
+    more.insert(more.end(), as_disk.begin(), as_disk.end());
+    return run(std::move(more));
+  };
+  const auto restart = [&](const std::string& name) {
+    return layerboot({"restart", name, "--qemu", (dir_ / "qemu").string(), "--vfsd", "/no/such/vfsd",
+                      "--guest-init", LAYERBOOT_GUEST_INIT});
+  };
+  const Outcome started = run_disk({"-d", "--name", "d1"});
+  ASSERT_EQ(started.exit_code, 0) << started.err;
+  const Outcome again = restart("d1");
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_EQ(starts(), 2U);
+  fs::create_directories(dir_ / "shared");
+  ASSERT_EQ(run_disk({"-d", "--name", "d2", "-v", (dir_ / "shared").string() + ":/data"}).exit_code, 0);
+  const Outcome refused = restart("d2");
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("/no/such/vfsd"), std::string::npos) << refused.err;
+  EXPECT_EQ(state_of("d2"), "running");
+}
+
 TEST_F(RunningVmTest, AVolumeOfARunThatIsNotKeptIsInUse) {
   ASSERT_EQ(run({"-d", "--name", "web"}).exit_code, 0);
   ASSERT_EQ(layerboot({"stop", "web"}).exit_code, 0);
