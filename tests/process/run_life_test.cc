@@ -64,7 +64,8 @@ TEST_F(RunningVmTest, RestartStopsNothingThatCanNotStartAgain) {
 
 TEST_F(RunningVmTest, RestartAsksForNoDaemonThatTheVmHasNot) {
   if (const std::string why = why_no_fuse(); !why.empty()) GTEST_SKIP() << why;
-  const std::vector<std::string> as_disk{"--disk-image", "--disk", "256M", "--oci-mount", LAYERBOOT_OCI_MOUNT};
+  const std::vector<std::string> as_disk{"--disk-image", "--disk", "256M", "--oci-mount",
+                                         LAYERBOOT_OCI_MOUNT};
   const auto run_disk = [&](std::vector<std::string> more) {
     more.insert(more.end(), as_disk.begin(), as_disk.end());
     return run(std::move(more));

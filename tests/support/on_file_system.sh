@@ -11,7 +11,18 @@ fi
 place=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
 mounted=no
 leave() {
-  [ $mounted = no ] || umount "$place/disk"
+  # A loop device that the program has let go of holds its file until the kernel has come to it.
+  tries=0
+  while [ $mounted = yes ]; do
+    if said=$(umount "$place/disk" 2>&1); then
+      mounted=no
+    elif [ $((tries += 1)) = 100 ]; then
+      echo "$said" >&2
+      exit 1
+    else
+      sleep 0.1
+    fi
+  done
   rm -rf "$place"
 }
 trap leave EXIT
