@@ -14,6 +14,7 @@
 #include <ctime>
 
 #include "guest-init/console.h"
+#include "guest-init/console_hearing.h"
 #include "guest-init/exit_codes.h"
 #include "guest-init/files.h"
 #include "guest-init/init_choice.h"
@@ -153,6 +154,9 @@ void AgentLoop::handle(const Frame& frame) {
     case FrameType::kWindow:
       if (frame.session == 0) return size_console(frame);
       break;
+    case FrameType::kSignal:
+      if (frame.session == 0) return tell_whether_console_is_heard();
+      break;
     default:
       break;
   }
@@ -170,6 +174,14 @@ void AgentLoop::size_console(const Frame& frame) {
   size.ws_row = static_cast<std::uint16_t>(*number);
   size.ws_col = static_cast<std::uint16_t>(*number >> 16);
   if (console && ioctl(console.get(), TIOCSWINSZ, &size) == 0) console_ = std::move(console);
+}
+
+void AgentLoop::tell_whether_console_is_heard() {
+  const std::string line = "dev/" + std::string(kSerialConsole);
+  const Fd console(openat(root_, line.c_str(), O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
+  const Fd proc(openat(root_, "proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const bool heard = !console || !proc || is_heard(console.get(), proc.get());
+  append_number(out_, 0, FrameType::kSignal, heard ? 0 : SIGINT);
 }
 
 void AgentLoop::handle_hello(const Frame& frame) {

@@ -37,6 +37,7 @@ class AgentLoop {
   void handle(const Frame& frame);
   void handle_hello(const Frame& frame);
   void size_console(const Frame& frame);
+  void tell_whether_console_is_heard();
   void handle_session(Session& session, const Frame& frame);
   void take_request(const Frame& frame);
   void start(std::uint32_t id);

@@ -30,8 +30,10 @@ enum class FrameType : std::uint8_t {
   kStart = 3,    // to the guest: the request is whole, run it
   kInput = 4,    // to the guest: standard input
   kInputEnd = 5,
-  kWindow = 6,    // to the guest: the terminal's rows and columns, 16 bits each; session 0: the console's
-  kSignal = 7,    // to the guest: a signal for the session's foreground process group, 32 bits
+  kWindow = 6,  // to the guest: the terminal's rows and columns, 16 bits each; session 0: the console's
+  kSignal =
+      7,  // to the guest: a signal for the session's foreground process group, 32 bits; session 0: Ctrl-C
+          // was typed at the console. To the host, session 0: SIGINT where nobody there hears it, else 0
   kHangUp = 8,    // to the guest: nobody listens any more
   kPowerOff = 9,  // to the guest, session 0: shut down in order
   kCredit = 10,   // both ways: so many more bytes may come, 32 bits

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "guest-init/copy_files.h"
+#include "guest-init/copy_words.h"
 #include "guest-init/fd.h"
 #include "guest-init/files.h"
 #include "guest-init/tar_header.h"
@@ -21,13 +22,7 @@ namespace guest_init {
 
 namespace {
 
-constexpr std::size_t kChunkBytes = 65536;
 constexpr std::uint64_t kMaxLongBytes = 65536;
-
-void complain(const std::string& text) {
-  const std::string line = text + "\n";
-  [[maybe_unused]] const ssize_t told = write(STDERR_FILENO, line.data(), line.size());
-}
 
 /// False at the stream's end.
 bool read_all_of(char* to, std::size_t size) {
@@ -235,7 +230,7 @@ class TarIn {
   bool owners_;
   bool good_ = true;
   std::vector<Directory> directories_;
-  std::array<char, kChunkBytes> chunk_{};
+  std::array<char, kCopyChunkBytes> chunk_{};
 };
 
 /// Where the copy goes, by docker-cp(1)'s rules; empty with a word for what can't be.

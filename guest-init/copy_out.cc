@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "guest-init/copy_files.h"
+#include "guest-init/copy_words.h"
 #include "guest-init/fd.h"
 #include "guest-init/files.h"
 #include "guest-init/tar_header.h"
@@ -22,13 +23,6 @@
 namespace guest_init {
 
 namespace {
-
-constexpr std::size_t kChunkBytes = 65536;
-
-void complain(const std::string& text) {
-  const std::string line = text + "\n";
-  [[maybe_unused]] const ssize_t told = write(STDERR_FILENO, line.data(), line.size());
-}
 
 /// Writes a tree as a tar to standard output. Errors are told, and the rest goes on.
 class TarOut {
@@ -140,7 +134,7 @@ class TarOut {
     }
   }
 
-  std::array<char, kChunkBytes> chunk_{};
+  std::array<char, kCopyChunkBytes> chunk_{};
   bool good_ = true;
 };
 

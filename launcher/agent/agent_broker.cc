@@ -94,7 +94,23 @@ void AgentBroker::set_console_window(WindowSize size) {
   to_guest(0, FrameType::kWindow, {reinterpret_cast<const char*>(&number), sizeof(number)});
 }
 
+bool AgentBroker::ask_who_hears() {
+  if (!decoder_.in_step()) return false;
+  asks_who_hears_ = true;
+  const std::uint32_t number = SIGINT;
+  to_guest(0, FrameType::kSignal, {reinterpret_cast<const char*>(&number), sizeof(number)});
+  return true;
+}
+
+void AgentBroker::handle_hearing(const Frame& frame) {
+  const auto number = guest_init::decode_number(frame.payload);
+  // What nobody has asked is not heard: it would end the VM in the person's name.
+  if (!number || !std::exchange(asks_who_hears_, false) || !handlers_.hearing) return;
+  handlers_.hearing(*number == 0);
+}
+
 void AgentBroker::greet() {
+  asks_who_hears_ = false;
   // Fresh each time: an answer to an earlier hello, or a look-alike in what a program says, is not the
   // answer.
   if (::getrandom(nonce_.data(), nonce_.size(), 0) != static_cast<ssize_t>(nonce_.size())) return;
@@ -127,6 +143,7 @@ void AgentBroker::read_port() {
 
 void AgentBroker::handle(const Frame& frame) {
   if (frame.type == FrameType::kHello) return handle_hello(frame);
+  if (frame.type == FrameType::kSignal && frame.session == 0) return handle_hearing(frame);
   switch (frame.type) {
     case FrameType::kOutput:
     case FrameType::kError:

@@ -37,6 +37,8 @@ class AgentBroker {
   struct Handlers {
     /// The guest has answered: once for each of its boots.
     std::function<void(guest_init::GuestKind)> greeted;
+    /// The answer to ask_who_hears(): whether somebody does. Once for each question.
+    std::function<void(bool heard)> hearing = {};
     /// The port is closed and all it said is handed on: QEMU is gone.
     std::function<void()> closed;
   };
@@ -67,6 +69,8 @@ class AgentBroker {
   bool power_off();
   /// Tells the agent the size of the console's terminal. Nothing before the guest has answered.
   void set_console_window(WindowSize size);
+  /// Asks the agent whether anybody hears what is typed at the console. False before the guest has answered.
+  bool ask_who_hears();
 
  private:
   class Client;
@@ -77,6 +81,7 @@ class AgentBroker {
   void read_port();
   void handle(const guest_init::Frame& frame);
   void handle_hello(const guest_init::Frame& frame);
+  void handle_hearing(const guest_init::Frame& frame);
   void to_guest(std::uint32_t session, guest_init::FrameType type, std::string_view payload);
   void write_port();
   void accept();
@@ -96,6 +101,7 @@ class AgentBroker {
   std::string writing_;  // the part of it on its way
   std::map<std::uint32_t, std::shared_ptr<Client>> clients_;
   std::uint32_t last_id_ = 0;
+  bool asks_who_hears_ = false;
   std::shared_ptr<SessionShares> shares_ = std::make_shared<SessionShares>();
   LogLimit broken_;  // conversations
   LogLimit other_version_;

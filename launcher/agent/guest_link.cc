@@ -35,6 +35,7 @@ Result<std::unique_ptr<GuestLink>> GuestLink::start(boost::asio::io_context& io,
   link->broker_ = std::make_unique<AgentBroker>(
       io, std::move(port),
       AgentBroker::Handlers{.greeted = [self](GuestKind kind) { self->answered(kind); },
+                            .hearing = [self](bool heard) { self->handlers_.hearing(heard); },
                             .closed = [self] { self->port_closed(); }});
   LB_TRY(link->broker_->listen(plan.agent_socket));
   for (const SharedSocket& socket : plan.sockets) {

@@ -28,7 +28,8 @@ struct GuestPlan {
   std::optional<guest_init::GuestKind> expected;  // as expected_guest() has it
   bool shell_once = false;  // the console's input is a shell's, from when it is there to its end
   std::vector<SharedSocket> sockets;
-  bool docker = false;  // what the containers of the guest's Docker publish is published here
+  bool has_agent = true;  // false: nobody ever answers, as the kernel starts the image's init by itself
+  bool docker = false;    // what the containers of the guest's Docker publish is published here
 };
 
 /// Shares the guest's agent with other processes, runs the VM's own workload in a guest that has no init, and
@@ -38,6 +39,8 @@ class GuestLink {
   struct Handlers {
     /// The guest is up as far as its agent: once for each of its boots.
     std::function<void(guest_init::GuestKind)> answered;
+    /// The answer to ask_who_hears(): whether somebody does.
+    std::function<void(bool heard)> hearing;
     /// What the workload says, when it has no stream of ours to say it on.
     std::function<void(std::string_view)> said;
     std::function<void(const SessionEnd&)> main_ended;
@@ -60,6 +63,9 @@ class GuestLink {
   void window_changed();
   /// Of the console's terminal, on which no workload of ours runs. Nothing before the agent has answered.
   void set_console_window(WindowSize size) { broker_->set_console_window(size); }
+  /// Asks whether anybody in the guest hears what is typed at the console: a login, a shell, a question of
+  /// the boot's. False before the agent has answered.
+  bool ask_who_hears() { return broker_->ask_who_hears(); }
   /// Whether the guest is known to run a workload, and no init of its own.
   [[nodiscard]] bool runs_command() const { return kind_ == guest_init::GuestKind::kCommand; }
   [[nodiscard]] bool has_answered() const { return kind_.has_value(); }

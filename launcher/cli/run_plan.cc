@@ -328,6 +328,7 @@ Result<SupervisorPlan> plan_for(const StateDirs& dirs, const Options& options, V
                          .expected = expected_guest(config),
                          .shell_once = config.shell_once,
                          .sockets = config.sockets,
+                         .has_agent = !config.no_initrd,
                          .docker = config.docker};
   if (config.docker)
     plan.guest->sockets.push_back({directory.paths().docker_socket().string(), kDockerSocket});

@@ -90,7 +90,7 @@ void Console::read_input() {
                                      const auto self = weak.lock();
                                      if (!self) return;
                                      Console& console = **self;
-                                     if (!error) return console.write_guest(size_bytes);
+                                     if (!error) return console.take_typed(size_bytes);
                                      // At its end the guest goes on.
                                      console.input_busy_ = false;
                                      if (error == boost::asio::error::operation_aborted)
@@ -99,7 +99,7 @@ void Console::read_input() {
                                    });
 }
 
-void Console::write_guest(std::size_t size_bytes) {
+void Console::take_typed(std::size_t size_bytes) {
   std::string_view typed(from_input_.data(), size_bytes);
   const Escape asked = terminal_ ? escape_.feed(typed, std::chrono::steady_clock::now()) : Escape::kNone;
   if (asked == Escape::kLeave) handlers_.escape();
@@ -108,6 +108,23 @@ void Console::write_guest(std::size_t size_bytes) {
     typed = typed.substr(0, typed.rfind(EscapeDetector::kShellKey));
     handlers_.shell();
   }
+  const bool interrupts = terminal_ && typed.find(EscapeDetector::kInterruptKey) != std::string_view::npos;
+  if (interrupts && handlers_.interrupt && handlers_.interrupt()) {
+    kept_ = typed;
+    return;
+  }
+  write_guest(typed);
+}
+
+void Console::release_typed() {
+  if (!kept_) return;
+  const std::string kept = *std::exchange(kept_, std::nullopt);
+  std::ranges::copy(kept, from_input_.begin());
+  write_guest({from_input_.data(), kept.size()});
+}
+
+/// `typed` lies in from_input_.
+void Console::write_guest(std::string_view typed) {
   boost::asio::async_write(guest_, boost::asio::buffer(typed.data(), typed.size()),
                            [weak = std::weak_ptr(self_)](error_code error, std::size_t) {
                              const auto self = weak.lock();

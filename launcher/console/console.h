@@ -29,6 +29,7 @@ enum class Escape {
 class EscapeDetector {
  public:
   static constexpr char kKey = 0x1d;
+  static constexpr char kInterruptKey = 0x03;
   static constexpr char kShellKey = 's';
   static constexpr std::size_t kPresses = 3;
   static constexpr std::chrono::milliseconds kWithin{1000};
@@ -51,6 +52,9 @@ class Console {
   struct Handlers {
     std::function<void()> escape;  // the person wants out; may come again
     std::function<void()> shell;   // the person wants a shell; may be empty, and then the key is the guest's
+    /// Ctrl-C was typed at the terminal. True: that, and all that is typed after it, is kept from the guest
+    /// until release_typed(). May be empty.
+    std::function<bool()> interrupt = {};
     /// The guest's end is closed and all it said is written; may destroy the console.
     std::function<void()> closed;
     /// Input that is no terminal has ended, or there is none.
@@ -72,6 +76,8 @@ class Console {
   void read_given_input();
   /// To the guest, behind what has come from the input. REQUIRES: that has ended.
   void type(std::string_view text);
+  /// What interrupt() has kept goes to the guest.
+  void release_typed();
   /// True when a terminal is raw: the person has to know the way out.
   [[nodiscard]] bool on_terminal() const { return terminal_.has_value(); }
 
@@ -85,7 +91,8 @@ class Console {
  private:
   Result<void> begin(bool take_given_input);
   void read_input();
-  void write_guest(std::size_t size_bytes);
+  void take_typed(std::size_t size_bytes);
+  void write_guest(std::string_view typed);
   void read_guest();
   void write_output(std::size_t size_bytes);
   void write_missed();
@@ -102,7 +109,8 @@ class Console {
   std::optional<RawTerminal> terminal_;
   bool input_busy_ = false;  // from_input_ is being filled, or on its way to the guest
   bool lent_ = false;
-  std::string typed_;  // by type(), on its way
+  std::optional<std::string> kept_;  // by interrupt()
+  std::string typed_;                // by type(), on its way
   std::string missed_;
   std::shared_ptr<Console*> self_;
 };

@@ -83,6 +83,8 @@ class Supervision {
   void take_own_window();
   void tell_window();
   void guest_answered(guest_init::GuestKind kind);
+  bool ask_for_interrupt();
+  void console_heard(bool heard);
   void main_ended(const SessionEnd& end);
   bool hand_on_signal(int number);
   /// The exit code; makes an error of a command that was not run, and of a boot that stopped.
@@ -156,6 +158,7 @@ class Supervision {
   std::unique_ptr<PauseLease> pause_;  // after qmp_, whose answers it waits for
   std::unique_ptr<GuestLink> link_;
   boost::asio::steady_timer hold_timer_{io_};
+  boost::asio::steady_timer hearing_timer_{io_};
   boost::asio::steady_timer shell_timer_{io_};  // until a shell without further input is told again to end
   std::string held_;
   std::optional<WindowSize> window_;           // of the terminal that was last at the console, or has changed
@@ -171,6 +174,7 @@ class Supervision {
   bool qmp_open_ = false;
   bool link_open_ = false;
   bool console_decided_ = false;
+  bool is_console_heard_ = false;  // by somebody in the guest, since it has booted
   bool hold_ends_ = false;
   bool interrupted_ = false;
   bool shell_told_ = false;  // that its input has ended

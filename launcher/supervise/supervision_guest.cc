@@ -21,6 +21,7 @@ Result<void> Supervision::start_guest_link(UniqueFd port) {
   LB_ASSIGN(link_,
             GuestLink::start(io_, std::move(port), *plan_.guest, plan_.console_input, plan_.console_output,
                              {.answered = [this](GuestKind kind) { guest_answered(kind); },
+                              .hearing = [this](bool heard) { console_heard(heard); },
                               .said = [this](std::string_view text) { hub_->say(text); },
                               .main_ended = [this](const SessionEnd& end) { main_ended(end); },
                               .closed =
@@ -68,6 +69,7 @@ Result<void> Supervision::join_console() {
   console_ = std::make_unique<Console>(io_, std::move(ends.second), plan_.console_input, plan_.console_output,
                                        Console::Handlers{.escape = [this] { stop_requested(SIGINT); },
                                                          .shell = [this] { open_shell(); },
+                                                         .interrupt = [this] { return ask_for_interrupt(); },
                                                          .closed =
                                                              [this] {
                                                                console_open_ = false;
@@ -85,6 +87,30 @@ Result<void> Supervision::join_console() {
              "' in another terminal is one too); Ctrl-] three times within a second stops the VM");
   }
   return {};
+}
+
+/// Ctrl-C was typed at the console. As long as nobody in the guest hears it, it is for the VM, as it would be
+/// for any program; from when somebody does, it is the guest's. Whoever is asked about a login that it would
+/// end is asked first.
+bool Supervision::ask_for_interrupt() {
+  if (!link_ || is_console_heard_) return false;
+  if (!link_->has_answered()) {
+    if (plan_.guest->has_agent) stop_requested(SIGINT);
+    return false;
+  }
+  if (!link_->ask_who_hears()) return false;
+  hearing_timer_.expires_after(plan_.bounds.hearing);
+  hearing_timer_.async_wait([this](error_code error) {
+    if (!error && console_) console_->release_typed();
+  });
+  return true;
+}
+
+void Supervision::console_heard(bool heard) {
+  hearing_timer_.cancel();
+  is_console_heard_ = heard;
+  if (console_) console_->release_typed();
+  if (!heard) stop_requested(SIGINT);
 }
 
 /// Who reads a serial line sees no end of input but this one. Said again: a shell that changes its terminal's
@@ -133,6 +159,7 @@ void Supervision::guest_answered(GuestKind kind) {
   mark("guest answers");
   kind_ = kind;
   answered_at_ = std::chrono::steady_clock::now();
+  is_console_heard_ = false;
   hold_timer_.cancel();
   tell_window();
   // What it was asked before, it has not heard. Not from here: its workload, if it has one, comes first.

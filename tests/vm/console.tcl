@@ -28,6 +28,11 @@ proc guest {command} {
 proc log_in {} {
   global spawn_id
   wait_for {login: $} "the login prompt"
+  log_in_at_prompt
+}
+
+proc log_in_at_prompt {} {
+  global spawn_id
   send "root\r"
   wait_for {# $} "the root prompt (an empty password is enough on this image)"
   send "PS1=; stty -echo; bind 'set enable-bracketed-paste off'\r"

@@ -252,6 +252,40 @@ class HostileGuest : public Broker {
   std::size_t started_ = 0;  // sessions
 };
 
+/// As the host sends and the guest answers; `number` 0: somebody hears.
+std::string hearing_frame(std::uint32_t number) {
+  std::string bytes;
+  guest_init::append_number(bytes, 0, FrameType::kSignal, number);
+  return bytes;
+}
+
+TEST_F(HostileGuest, SaysWhoHearsTheConsoleWhenItIsAskedAndOnce) {
+  EXPECT_FALSE(broker_->ask_who_hears()) << "it has not answered";
+  auto client = socket_pair();
+  ASSERT_TRUE(client && broker_->adopt(std::move(client->first)));
+  std::string start;
+  guest_init::append_frame(start, 1, FrameType::kStart, "");
+  ASSERT_EQ(::send(client->second.get(), start.data(), start.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(start.size()));
+  greet();
+  say(hearing_frame(SIGINT));
+  work();
+  EXPECT_TRUE(hearing_.empty()) << "nobody asked";
+  ASSERT_TRUE(broker_->ask_who_hears());
+  say(hearing_frame(SIGINT) + hearing_frame(SIGINT));
+  work();
+  EXPECT_EQ(hearing_, std::vector<bool>{false});
+  ASSERT_TRUE(broker_->ask_who_hears());
+  say(hearing_frame(0));
+  work();
+  EXPECT_EQ(hearing_, (std::vector<bool>{false, true}));
+  ASSERT_TRUE(broker_->ask_who_hears());
+  broker_->guest_reset();
+  say(hearing_frame(SIGINT));
+  work();
+  EXPECT_EQ(hearing_.size(), 2U) << "an answer of before the reset";
+}
+
 TEST_F(HostileGuest, AnswersOnlyToTheHelloThatWasSaid) {
   std::string forged;
   guest_init::append_hello(forged, {});

@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "guest-init/agent_loop.h"
 #include "launcher/agent/agent_broker.h"
@@ -72,6 +73,7 @@ class Broker : public testing::Test {
     broker_ = std::make_unique<AgentBroker>(
         io_, std::move(port),
         AgentBroker::Handlers{.greeted = [this](guest_init::GuestKind kind) { greeted_ = kind; },
+                              .hearing = [this](bool heard) { hearing_.push_back(heard); },
                               .closed = [this] { closed_ = true; }});
     ASSERT_TRUE(broker_->start());
   }
@@ -113,6 +115,7 @@ class Broker : public testing::Test {
   std::unique_ptr<AgentBroker> broker_;
   pid_t agent_ = -1;
   std::optional<guest_init::GuestKind> greeted_;
+  std::vector<bool> hearing_;
   bool closed_ = false;
 };
 

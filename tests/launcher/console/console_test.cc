@@ -89,6 +89,11 @@ class ConsoleTest : public testing::Test {
     console_.emplace(io_, std::move(ends->first), input, output,
                      Console::Handlers{.escape = [this] { ++escapes_; },
                                        .shell = [this] { ++shells_; },
+                                       .interrupt =
+                                           [this] {
+                                             ++interrupts_;
+                                             return keeps_interrupts_;
+                                           },
                                        .closed = [this] { ++closed_; }});
     ASSERT_TRUE(console_->start());
   }
@@ -108,6 +113,8 @@ class ConsoleTest : public testing::Test {
   std::optional<Console> console_;
   int escapes_ = 0;
   int shells_ = 0;
+  int interrupts_ = 0;
+  bool keeps_interrupts_ = false;
   int closed_ = 0;
 };
 
@@ -179,6 +186,39 @@ TEST_F(ConsoleTest, ATerminalIsRawBlocksForOthersAndEscapes) {
   ASSERT_EQ(::tcgetattr(terminal_.get(), &now), 0);
   EXPECT_NE(now.c_lflag & ICANON, 0U);
   EXPECT_EQ(closed_, 1);
+}
+
+TEST_F(ConsoleTest, CtrlCWaitsForWhoIsAskedAboutIt) {
+  ASSERT_NO_FATAL_FAILURE(start_on_terminal());
+  keeps_interrupts_ = true;
+  ASSERT_EQ(::write(person_.get(), "a\x03", 2), 2);
+  settle();
+  ASSERT_EQ(::write(person_.get(), "b", 1), 1);
+  settle();
+  EXPECT_EQ(interrupts_, 1);
+  char none = 0;
+  EXPECT_EQ(::recv(guest_.get(), &none, 1, MSG_DONTWAIT), -1) << "nothing reaches the guest meanwhile";
+  console_->release_typed();
+  settle();
+  EXPECT_EQ(take(guest_.get()),
+            "a\x03"
+            "b");
+  console_->release_typed();
+  keeps_interrupts_ = false;
+  ASSERT_EQ(::write(person_.get(), "\x03", 1), 1);
+  settle();
+  EXPECT_EQ(interrupts_, 2);
+  EXPECT_EQ(take(guest_.get()), "\x03");
+}
+
+TEST_F(ConsoleTest, CtrlCOfNoTerminalIsAByte) {
+  const Ends input = make_pipe();
+  const Ends output = make_pipe();
+  start(input.read_end.get(), output.write_end.get());
+  ASSERT_EQ(::write(input.write_end.get(), "\x03", 1), 1);
+  settle();
+  EXPECT_EQ(interrupts_, 0);
+  EXPECT_EQ(take(guest_.get()), "\x03");
 }
 
 TEST_F(ConsoleTest, ATerminalThatIsLentKeepsTheGuestGoing) {
