@@ -110,7 +110,10 @@ void Supervision::console_heard(bool heard) {
   hearing_timer_.cancel();
   is_console_heard_ = heard;
   if (console_) console_->release_typed();
-  if (!heard) stop_requested(SIGINT);
+  if (heard) return;
+  stop_requested(SIGINT);
+  // What hears a power button comes late in a boot.
+  if (!going_down_) link_->power_off();
 }
 
 /// Who reads a serial line sees no end of input but this one. Said again: a shell that changes its terminal's
