@@ -174,6 +174,7 @@ class Supervision {
   bool qmp_open_ = false;
   bool link_open_ = false;
   bool console_decided_ = false;
+  std::chrono::steady_clock::time_point console_began_;
   bool is_console_heard_ = false;  // by somebody in the guest, since it has booted
   bool hold_ends_ = false;
   bool interrupted_ = false;

@@ -95,7 +95,10 @@ Result<void> Supervision::join_console() {
 bool Supervision::ask_for_interrupt() {
   if (!link_ || is_console_heard_) return false;
   if (!link_->has_answered()) {
-    if (plan_.guest->has_agent) stop_requested(SIGINT);
+    // One that takes its time may be none, as where the kernel has no port for it, and a shell be at the
+    // console.
+    const bool is_young = std::chrono::steady_clock::now() - console_began_ < plan_.bounds.hold;
+    if (plan_.guest->has_agent && is_young) stop_requested(SIGINT);
     return false;
   }
   if (!link_->ask_who_hears()) return false;

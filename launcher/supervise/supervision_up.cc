@@ -130,6 +130,7 @@ Result<void> Supervision::start_console(UniqueFd socket) {
   });
   hub_->on_text([this](std::string_view text) { hear_lines(text); });
   hub_open_ = true;
+  console_began_ = std::chrono::steady_clock::now();
   // A command's streams are not mixed with what the kernel or an init have to say.
   const bool at_once = !plan_.guest || plan_.guest->expected == guest_init::GuestKind::kInit;
   console_decided_ = at_once;

@@ -20,7 +20,7 @@ namespace layerboot::launcher {
 /// How long each step of a teardown may take before the next, harsher one.
 struct SupervisorBounds {
   std::chrono::milliseconds power_down{90'000};  // the guest's own shutdown, slow under emulation
-  std::chrono::milliseconds hold{15'000};    // until a guest that speaks and whose agent does not is shown
+  std::chrono::milliseconds hold{15'000};  // until a guest whose agent says nothing is taken for one without
   std::chrono::milliseconds hearing{1'000};  // until a typed Ctrl-C goes to a guest that says nothing of it
   std::chrono::milliseconds end_of_input{1'000};  // until a shell is told again that its input has ended
   std::chrono::milliseconds ask_again{15'000};    // of that, until it is asked once more, in every way
