@@ -57,18 +57,17 @@ Burials::~Burials() {
   }
 }
 
-void Burials::add(SharedFd last, Quota::Reservation charge) {
+Burials::Own Burials::add(SharedFd last, Quota::Reservation charge) {
   bool is_full = false;
   {
     const std::lock_guard lock(waiting_->mutex);
     waiting_->files.push_back({std::move(charge), std::move(last)});
     is_full = waiting_->files.size() > kMost;
   }
-  if (is_full) {
-    waiting_->free_one();
-  } else {
-    workers_.submit([waiting = waiting_] { waiting->free_one(); });
-  }
+  // Left in the queue, so that who needs the room before then takes it from there.
+  if (is_full) return {waiting_.get(), [waiting = waiting_](const void*) { waiting->free_one(); }};
+  workers_.submit([waiting = waiting_] { waiting->free_one(); });
+  return nullptr;
 }
 
 bool Burials::finish_one() { return waiting_->free_one() || waiting_->wait_for_one(); }

@@ -17,8 +17,11 @@ namespace layerboot::overlay {
 /// Thread-safe, under whatever lock of the caller.
 class Burials {
  public:
-  /// Files that wait for a worker. At the bound, who brings one more frees one on the spot.
+  /// Files that wait for a worker. At the bound, who brings one more has one to free.
   static constexpr std::size_t kMost = 64;
+  /// A file that no worker is there for. Whoever lets go of it frees one of those that wait, if there is any:
+  /// outside every lock that others wait for, as the host needs a while.
+  using Own = std::shared_ptr<const void>;
 
   /// `workers` outlives it, and so does the Quota of each charge.
   explicit Burials(WorkerPool& workers);
@@ -27,8 +30,8 @@ class Burials {
   Burials(const Burials&) = delete;
   Burials& operator=(const Burials&) = delete;
 
-  /// `last` keeps the file on the host, and `charge` is what it takes there.
-  void add(SharedFd last, Quota::Reservation charge);
+  /// `last` keeps the file on the host, and `charge` is what it takes there. Null where a worker frees it.
+  [[nodiscard]] Own add(SharedFd last, Quota::Reservation charge);
   /// Frees one here, or waits until one is free. False where there is none.
   bool finish_one();
 

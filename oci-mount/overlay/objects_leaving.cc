@@ -104,7 +104,8 @@ SharedFd Objects::hold_large(const Node& node, Place place) {
 
 void Objects::bury(Node& node, SharedFd held) {
   if (held) {
-    burials_.add(std::move(held), ledger_.remove_object_later(node));
+    auto own = burials_.add(std::move(held), ledger_.remove_object_later(node));
+    if (own) mutex_.closing().add(std::move(own));
   } else {
     ledger_.remove_object(node);
   }

@@ -25,10 +25,10 @@ class BurialsTest : public testing::Test {
   void free_worker() {
     if (!std::exchange(is_free, true)) worker_is_free.count_down();
   }
-  void bury(Burials& burials) {
+  Burials::Own bury(Burials& burials) {
     auto file = std::make_shared<const UniqueFd>(::eventfd(0, EFD_CLOEXEC));
     buried.push_back(file);
-    burials.add(std::move(file), quota.hold(kBytes));
+    return burials.add(std::move(file), quota.hold(kBytes));
   }
   [[nodiscard]] std::size_t open() const {
     return static_cast<std::size_t>(
@@ -46,8 +46,8 @@ class BurialsTest : public testing::Test {
 
 TEST_F(BurialsTest, AWorkerFreesThemAndGivesTheirChargesBack) {
   Burials burials(workers);
-  bury(burials);
-  bury(burials);
+  EXPECT_EQ(bury(burials), nullptr);
+  EXPECT_EQ(bury(burials), nullptr);
   EXPECT_EQ(open(), 2U);
   EXPECT_FALSE(has_room(kLimitBytes - 2 * kBytes + 1));
   EXPECT_TRUE(has_room(kLimitBytes - 2 * kBytes));
@@ -58,16 +58,43 @@ TEST_F(BurialsTest, AWorkerFreesThemAndGivesTheirChargesBack) {
   EXPECT_TRUE(has_room(kLimitBytes));
 }
 
-TEST_F(BurialsTest, NoMoreWaitThanTheBound) {
+TEST_F(BurialsTest, BeyondTheBoundWhoBringsOneFreesOneWhenHeHasTheTime) {
+  constexpr std::size_t kMore = 20;
   Burials burials(workers);
-  for (std::size_t i = 0; i < Burials::kMost + 20; ++i) bury(burials);
+  std::vector<Burials::Own> own;
+  for (std::size_t i = 0; i < Burials::kMost + kMore; ++i) {
+    if (auto one = bury(burials); one) own.push_back(std::move(one));
+  }
+  EXPECT_EQ(own.size(), kMore);
+  EXPECT_EQ(open(), Burials::kMost + kMore);
+  own.clear();
   EXPECT_EQ(open(), Burials::kMost);
+}
+
+TEST_F(BurialsTest, WhoBringsOneMayNeedItsRoomBefore) {
+  Burials burials(workers);
+  Burials::Own own;
+  while (!own) own = bury(burials);
+  while (burials.finish_one()) {
+  }
+  EXPECT_EQ(open(), 0U);
+  EXPECT_TRUE(has_room(kLimitBytes));
+  own.reset();  // finds nothing
+}
+
+TEST_F(BurialsTest, WhatNobodyHasFreedYetDoesNotOutliveThem) {
+  Burials::Own own;
+  {
+    Burials burials(workers);
+    while (!own) own = bury(burials);
+  }
+  EXPECT_EQ(open(), 0U);
 }
 
 TEST_F(BurialsTest, WhoNeedsTheRoomFreesThem) {
   Burials burials(workers);
-  bury(burials);
-  bury(burials);
+  EXPECT_EQ(bury(burials), nullptr);
+  EXPECT_EQ(bury(burials), nullptr);
   EXPECT_TRUE(burials.finish_one());
   EXPECT_EQ(open(), 1U);
   EXPECT_TRUE(burials.finish_one());
@@ -78,7 +105,7 @@ TEST_F(BurialsTest, WhoNeedsTheRoomFreesThem) {
 TEST_F(BurialsTest, NoneOutlivesThem) {
   {
     Burials burials(workers);
-    bury(burials);
+    EXPECT_EQ(bury(burials), nullptr);
   }
   EXPECT_EQ(open(), 0U);
   EXPECT_TRUE(has_room(kLimitBytes));
