@@ -1,5 +1,17 @@
 // Which sanitizer this build has in it, if any: its run-time library makes calls and a thread of its own.
+// Where it is ThreadSanitizer, LAYERBOOT_THREAD_SANITIZER is defined, with the library's own functions.
 #pragma once
+
+#if defined(__SANITIZE_THREAD__)
+#define LAYERBOOT_THREAD_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define LAYERBOOT_THREAD_SANITIZER
+#endif
+#endif
+#ifdef LAYERBOOT_THREAD_SANITIZER
+#include <sanitizer/tsan_interface.h>
+#endif
 
 namespace layerboot {
 
