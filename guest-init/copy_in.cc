@@ -2,6 +2,7 @@
 #include <limits.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,6 +24,7 @@ namespace guest_init {
 namespace {
 
 constexpr std::uint64_t kMaxLongBytes = 65536;
+constexpr std::size_t kMaxAttributes = 1024;  // of one entry
 
 /// False at the stream's end.
 bool read_all_of(char* to, std::size_t size) {
@@ -63,7 +65,12 @@ class TarIn {
       }
       if (!long_name.empty()) entry->name = std::exchange(long_name, {});
       if (!long_target.empty()) entry->target = std::exchange(long_target, {});
+      if (entry->kind == TarKind::kAttribute) {
+        if (!read_attribute(*entry)) return cut_off();
+        continue;
+      }
       if (!make(*entry)) return cut_off();
+      attributes_.clear();
     }
     set_directories();
     // Whoever writes is not to be cut off.
@@ -72,9 +79,15 @@ class TarIn {
   }
 
  private:
+  struct Attribute {
+    std::string name;
+    std::string value;
+  };
+  using Attributes = std::vector<Attribute>;
   struct Directory {
     std::string path;
     TarEntry entry;
+    Attributes attributes;
   };
 
   int cut_off() {
@@ -92,6 +105,14 @@ class TarIn {
     if (!read_all_of(text.data(), text.size()) || !skip(tar_padding(entry.size_bytes))) return false;
     text.resize(strnlen(text.data(), text.size()));
     return true;
+  }
+
+  bool read_attribute(const TarEntry& entry) {
+    if (entry.size_bytes > kMaxLongBytes || attributes_.size() == kMaxAttributes) return false;
+    Attribute& attribute = attributes_.emplace_back();
+    attribute.name = entry.name;
+    attribute.value.resize(entry.size_bytes);
+    return read_all_of(attribute.value.data(), attribute.value.size()) && skip(tar_padding(entry.size_bytes));
   }
 
   bool skip(std::uint64_t size_bytes) {
@@ -200,7 +221,7 @@ class TarIn {
     // change until the last file is in.
     const bool is_set =
         entry.kind == TarKind::kSetDirectory && lstat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
-    if (!there || is_set) directories_.push_back({path, entry});
+    if (!there || is_set) directories_.push_back({path, entry, attributes_});
   }
 
   void make_node(const std::string& path, const TarEntry& entry) {
@@ -212,23 +233,32 @@ class TarIn {
     set_attributes(path, entry);
   }
 
-  void set_attributes(const std::string& path, const TarEntry& entry) const {
+  void set_attributes(const std::string& path, const TarEntry& entry) {
     if (owners_) [[maybe_unused]]
       const int owned = lchown(path.c_str(), entry.uid, entry.gid);
     if (entry.kind != TarKind::kSymlink) chmod(path.c_str(), entry.mode);
+    // Another owner would take capabilities away again, another mode change an ACL.
+    for (const auto& [name, value] : attributes_) {
+      if (lsetxattr(path.c_str(), name.c_str(), value.data(), value.size(), 0) != 0)
+        fail(path + ": its attribute " + name);
+    }
     const timespec times[2] = {{0, UTIME_OMIT}, {static_cast<time_t>(entry.mtime), 0}};
     utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW);
   }
 
   void set_directories() {
     // Of two of one name the last counts.
-    for (const Directory& one : directories_) set_attributes(one.path, one.entry);
+    for (const Directory& one : directories_) {
+      attributes_ = one.attributes;
+      set_attributes(one.path, one.entry);
+    }
   }
 
   std::string target_;
   bool rename_;
   bool owners_;
   bool good_ = true;
+  Attributes attributes_;  // of the entry that is made
   std::vector<Directory> directories_;
   std::array<char, kCopyChunkBytes> chunk_{};
 };

@@ -23,6 +23,7 @@ enum class TarKind : char {
   kLongName = 'L',    // the same, its name
   // Of our own, out of the letters that POSIX leaves to vendors and no other tar takes: what COPY means.
   kSetDirectory = 'P',  // a directory that is as the entry says though one is there already
+  kAttribute = 'Y',     // what follows is the value of an extended attribute of the next other entry
   kFileOrInto = 'F',    // a file; where a directory has its name, it goes into that as `target` is called
 };
 

@@ -151,6 +151,7 @@ class StageBuilder {
       key.add(action.owner);
       add_run(key, action.run);
       if (action.kind != BuildAction::Kind::kCopy) continue;
+      if (!action.copy.owner.empty()) key.add(str_cat("of ", action.copy.owner));
       const BuildImage* const image = image_of(action.copy);
       if (image != nullptr && what == KeyOf::kImages) {
         add_copy(key, action.copy, image->digest);

@@ -15,7 +15,6 @@
 #include "guest-init/exit_codes.h"
 #include "guest-init/init_choice.h"
 #include "guest-init/tar_header.h"
-#include "guest-init/users.h"
 #include "guest-init/workload.h"
 #include "launcher/cli/commit_source.h"
 #include "launcher/cli/vm_commands.h"
@@ -217,20 +216,31 @@ Result<std::string> BuildVm::small_file(const std::string& path) const {
   return tar.substr(sizeof(block), entry->size_bytes);
 }
 
+Result<guest_init::Identity> BuildVm::identity_of(const std::string& owner) const {
+  LB_ASSIGN(const std::string passwd, small_file("/etc/passwd"));
+  LB_ASSIGN(const std::string group, small_file("/etc/group"));
+  guest_init::Identity identity;
+  std::string why;
+  if (!guest_init::find_identity(owner, passwd, group, identity, why)) return fail(ENOENT, why);
+  return identity;
+}
+
 Result<void> BuildVm::make_directory(const BuildAction& action) {
   guest_init::Identity owner;
   if (!action.owner.empty()) {
-    LB_ASSIGN(const std::string passwd, small_file("/etc/passwd"));
-    LB_ASSIGN(const std::string group, small_file("/etc/group"));
-    std::string why;
-    if (!guest_init::find_identity(action.owner, passwd, group, owner, why)) return fail(ENOENT, why);
+    LB_ASSIGN(owner, identity_of(action.owner));
   }
   return unpack(
       [&](const auto& put) { return write_directory_tar(action.directory, owner.uid, owner.gid, put); });
 }
 
 Result<void> BuildVm::copy(const CopyAction& action, const BuildContext& context) {
-  const ContextCopy copy{.context = context, .action = action};
+  ContextCopy copy{.context = context, .action = action};
+  if (!action.owner.empty()) {
+    LB_ASSIGN(const auto identity, identity_of(action.owner));
+    copy.action.uid = identity.uid;
+    copy.action.gid = identity.gid;
+  }
   return unpack([&copy](const auto& put) { return write_context_tar(copy, put); });
 }
 

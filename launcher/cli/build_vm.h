@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "guest-init/users.h"
 #include "launcher/images/build_plan.h"
 #include "launcher/images/context_ignore.h"
 #include "launcher/images/image_commit.h"
@@ -57,6 +58,8 @@ class BuildVm {
   Result<void> copy(const CopyAction& action, const BuildContext& context);
   Result<void> run(const RunAction& action);
   Result<void> make_directory(const BuildAction& action);
+  /// As the guest's own files have it. ENOENT where they do not.
+  [[nodiscard]] Result<guest_init::Identity> identity_of(const std::string& owner) const;
   /// Of the guest's; "" where there is none.
   [[nodiscard]] Result<std::string> small_file(const std::string& path) const;
   /// A tar that `write` writes, unpacked in the guest.

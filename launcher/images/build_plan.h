@@ -33,6 +33,7 @@ struct CopyAction {
   bool into_directory = false;            // `target` is one, or is to be
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
+  std::string owner;              // by names that the guest knows, instead of these; "": by these
   std::optional<unsigned> mode;   // of files and directories; none: as they have it
   bool refuses_archives = false;  // of ADD, which would unpack them
 };

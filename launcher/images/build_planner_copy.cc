@@ -24,11 +24,13 @@ Result<void> Planner::take_mode(const std::string& value, CopyAction& action) co
 
 Result<void> Planner::take_owner(const std::string& value, CopyAction& action) const {
   const auto colon = value.find(':');
+  if (colon == 0 || value.empty() || value.ends_with(':'))
+    return fail(EINVAL, "--chown takes a user, or USER:GROUP, not \"", printable(value), "\"");
   const auto uid = parse_whole<std::uint32_t>(value.substr(0, colon));
   const auto gid = colon == std::string::npos ? uid : parse_whole<std::uint32_t>(value.substr(colon + 1));
   if (!uid || !gid) {
-    return fail(ENOTSUP, "--chown takes numbers in build --vm, such as 33:33, not ", printable(value),
-                ": or RUN chown");
+    action.owner = value;
+    return {};
   }
   action.uid = *uid;
   action.gid = *gid;
@@ -40,6 +42,7 @@ Result<void> Planner::take_copy_flag(const Instruction& given, const std::string
     LB_ASSIGN(action.from, source_named(stages_, at_, std::string_view(flag).substr(kFromFlag.size())));
     return {};
   }
+  if (flag == "--link" || flag == "--link=true" || flag == "--link=false") return {};
   const auto equals = flag.find('=');
   const std::string name = flag.substr(0, equals);
   const bool is_known = equals != std::string::npos && (name == "--chown" || name == "--chmod");

@@ -1,21 +1,20 @@
 #include "launcher/images/context_copy.h"
 
 #include <fcntl.h>
-#include <fnmatch.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <ctime>
-#include <optional>
 #include <set>
 #include <system_error>
 #include <utility>
 
 #include "guest-init/tar_header.h"
+#include "launcher/host/file_xattrs.h"
 #include "launcher/host/run_tool.h"
+#include "launcher/images/context_sources.h"
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/files.h"
 #include "oci-mount/base/printable.h"
@@ -36,121 +35,6 @@ constexpr mode_t kModeOfDocuments = 0644;
 
 std::string shown(const fs::path& path) { return printable(path.string()); }
 
-std::vector<std::string> names_in(const fs::path& directory, std::error_code& error) {
-  std::vector<std::string> names;
-  for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error))
-    names.push_back(entry->path().filename().string());
-  std::ranges::sort(names);
-  return names;
-}
-
-bool is_pattern(const std::string& source) { return source.find_first_of("*?[\\") != std::string::npos; }
-
-/// What `path` in an image's root directory leads to, as a program in it would find it.
-Result<fs::path> resolved_in_root(const fs::path& root, const fs::path& path) {
-  LB_ASSIGN(const UniqueFd top, open_path(root, O_PATH | O_DIRECTORY));
-  const fs::path relative = path.lexically_relative(root);
-  const auto found = open_resolving(top.get(), relative.c_str(), O_PATH, RESOLVE_IN_ROOT);
-  if (!found) return fail(found.error().code, shown(path));
-  std::error_code error;
-  fs::path real = fs::read_symlink(descriptor_path(found->get()), error);
-  if (error) return fail(error.value(), shown(path));
-  return real;
-}
-
-/// Where the names of a directory on the way are to be looked for; nothing where it leads nowhere.
-std::optional<fs::path> place_of(const BuildContext& context, const fs::path& directory) {
-  if (!context.is_root) return directory;
-  auto real = resolved_in_root(context.directory, directory);
-  return real ? std::optional(*std::move(real)) : std::nullopt;
-}
-
-/// All of the context that fits a source, by the components of its path.
-std::vector<fs::path> matches_of(const BuildContext& context, const std::string& source) {
-  std::vector<fs::path> found = {context.directory};
-  for (const fs::path& part : fs::path(str_cat('/', source)).lexically_normal().relative_path()) {
-    if (part.empty()) continue;
-    const std::string pattern = part.string();
-    std::vector<fs::path> next;
-    for (const fs::path& written : found) {
-      const auto directory = place_of(context, written);
-      if (!directory) continue;
-      std::error_code error;
-      if (!is_pattern(pattern)) {
-        if (fs::exists(fs::symlink_status(*directory / part, error))) next.push_back(*directory / part);
-        continue;
-      }
-      for (const std::string& name : names_in(*directory, error)) {
-        if (::fnmatch(pattern.c_str(), name.c_str(), 0) == 0) next.push_back(*directory / name);
-      }
-    }
-    found = std::move(next);
-  }
-  return found;
-}
-
-bool leads_out(const std::string& source) {
-  return std::ranges::any_of(fs::path(source), [](const fs::path& part) { return part == ".."; });
-}
-
-struct Source {
-  std::string name;   // as it is in the context
-  fs::path real;      // at the end of its symlinks
-  fs::path relative;  // that, in the context
-};
-
-Result<fs::path> real_path(const BuildContext& context, const fs::path& path) {
-  if (context.is_root) return resolved_in_root(context.directory, path);
-  std::error_code error;
-  fs::path real = fs::canonical(path, error);
-  if (error) return fail(error.value(), shown(path));
-  return real;
-}
-
-/// What a source leads to, at the end of its symlinks, and within the context.
-Result<Source> resolved(const BuildContext& context, const fs::path& path) {
-  std::error_code error;
-  const fs::path root = fs::canonical(context.directory, error);
-  if (error) return fail(error.value(), shown(context.directory));
-  LB_ASSIGN(fs::path real, real_path(context, path));
-  const auto [rest, inside] = std::ranges::mismatch(root, real);
-  if (rest != root.end())
-    return fail(EINVAL, shown(path), " leads out of ", context.called, ", to ", shown(real));
-  fs::path relative;
-  for (auto part = inside; part != real.end(); ++part) relative /= *part;
-  return Source{.name = path.filename().string(), .real = std::move(real), .relative = std::move(relative)};
-}
-
-Result<std::vector<Source>> sources_of(const ContextCopy& copy) {
-  std::vector<Source> sources;
-  std::optional<Error> missing;  // the first that nothing fits
-  const BuildContext& context = copy.context;
-  const ContextIgnore& ignore = context.ignore;
-  for (const std::string& source : copy.action.sources) {
-    if (leads_out(source)) return fail(EINVAL, printable(source), " leads out of ", context.called);
-    const auto found = matches_of(context, source);
-    const std::size_t before = sources.size();
-    for (const fs::path& path : found) {
-      LB_ASSIGN(Source one, resolved(context, path));
-      const bool is_out =
-          ignore.leaves_out(path.lexically_relative(context.directory)) || ignore.leaves_out(one.relative);
-      // Of a directory that is left out, something in it may be taken back in.
-      std::error_code error;
-      if (is_out && !(ignore.takes_back() && fs::is_directory(one.real, error))) continue;
-      sources.push_back(std::move(one));
-    }
-    if (sources.size() > before) continue;
-    Error none{ENOENT,
-               str_cat("no ", printable(source), " in ", context.called,
-                       found.empty() ? "" : str_cat(": ", shown(context.ignore_file), " leaves it out"))};
-    if (!is_pattern(source)) return std::unexpected(std::move(none));
-    if (!missing) missing = std::move(none);
-  }
-  // A pattern may fit nothing where another source is there.
-  if (sources.empty() && missing) return std::unexpected(*std::move(missing));
-  return sources;
-}
-
 /// By what is at its beginning: what Docker's ADD unpacks.
 bool is_archive(std::span<const std::byte> begin) {
   const std::string_view text = as_text(begin);
@@ -159,6 +43,12 @@ bool is_archive(std::span<const std::byte> begin) {
              "\xfd"
              "7zXZ") ||
          (text.size() > 262 && text.substr(257, 5) == "ustar");
+}
+
+/// Those that make the file what it is wherever it lies: capabilities, ACLs, what programs have noted.
+bool is_copied(std::string_view attribute) {
+  return attribute == "security.capability" || attribute.starts_with("user.") ||
+         attribute.starts_with("system.posix_acl_");
 }
 
 class ContextTar {
@@ -171,7 +61,7 @@ class ContextTar {
 
   Result<void> write() {
     const CopyAction& action = copy_.action;
-    LB_ASSIGN(const auto sources, sources_of(copy_));
+    LB_ASSIGN(const auto sources, sources_in(copy_.context, action.sources));
     if (sources.size() + action.documents.size() > 1 && !action.into_directory)
       return fail(EINVAL, "several files need a directory for a target, which ends with a /");
     for (const auto& [name, real, relative] : sources) {
@@ -209,14 +99,18 @@ class ContextTar {
   }
   Result<void> add_text(TarEntry& entry, const std::string& text) {
     set_file(entry, text.size());
-    LB_TRY(header(entry));
-    LB_TRY(put_(as_bytes(text)));
-    return put_(std::vector<std::byte>(guest_init::tar_padding(text.size())));
+    return add_data(entry, text);
   }
   /// Two blocks of zeros.
   Result<void> finish() { return put_(std::vector<std::byte>(2 * guest_init::kTarBlock)); }
 
  private:
+  Result<void> add_data(TarEntry& entry, const std::string& data) {
+    entry.size_bytes = data.size();
+    LB_TRY(header(entry));
+    LB_TRY(put_(as_bytes(data)));
+    return put_(std::vector<std::byte>(guest_init::tar_padding(data.size())));
+  }
   static std::string joined(const std::string& directory, const std::string& name) {
     return (fs::path(directory) / name).string();
   }
@@ -300,6 +194,7 @@ class ContextTar {
     entry.uid = action.uid;
     entry.gid = action.gid;
     entry.mtime = with_times_ ? st.st_mtim.tv_sec : 0;
+    if (copy_.context.is_root && !S_ISLNK(st.st_mode)) LB_TRY(add_attributes(path));
     if (S_ISREG(st.st_mode)) return add_file(path, entry);
     if (S_ISDIR(st.st_mode)) {
       entry.kind = TarKind::kSetDirectory;
@@ -314,6 +209,22 @@ class ContextTar {
     entry.target = fs::read_symlink(path, error).string();
     if (error) return fail(error.value(), shown(path));
     return header(entry);
+  }
+
+  /// Of an image's file. One of a context has this host's: labels, and what a person's programs note there.
+  Result<void> add_attributes(const fs::path& path) {
+    if (left_out_ != nullptr) return {};
+    auto attributes = read_xattrs(path);
+    if (!attributes) return while_doing(attributes.error(), shown(path));
+    std::ranges::sort(*attributes);
+    for (const auto& [name, value] : *attributes) {
+      if (!is_copied(name)) continue;
+      TarEntry attribute;
+      attribute.kind = TarKind::kAttribute;
+      attribute.name = name;
+      LB_TRY(add_data(attribute, value));
+    }
+    return {};
   }
 
   void set_file(TarEntry& entry, std::uint64_t size_bytes) const {

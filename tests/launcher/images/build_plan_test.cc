@@ -197,12 +197,30 @@ TEST(BuildPlan, ListsOfPathsAreExpanded) {
   EXPECT_EQ(plan.stages.back()[0].actions.at(2).run.command, (Strings{"echo", "$V"})) << "no shell's";
 }
 
+TEST(BuildPlan, OwnersAreNumbersOrTheGuestsNames) {
+  const BuildPlan plan = planned(
+      "FROM a\nARG WHO=www-data\nCOPY --chown=3 x /a\nCOPY --chown=3:4 x /b\nCOPY --chown=$WHO x /c\n"
+      "COPY --link --chown=5:adm x /d\n");
+  const auto& actions = plan.stages.back().at(0).actions;
+  ASSERT_EQ(actions.size(), 4U);
+  const auto owner = [&](std::size_t i) {
+    const CopyAction& copy = actions[i].copy;
+    return str_cat(copy.uid, ' ', copy.gid, ' ', copy.owner);
+  };
+  EXPECT_EQ(owner(0), "3 3 ");
+  EXPECT_EQ(owner(1), "3 4 ");
+  EXPECT_EQ(owner(2), "0 0 www-data");
+  EXPECT_EQ(owner(3), "0 0 5:adm");
+}
+
 TEST(BuildPlan, WhatIsNotUnderstoodIsSaidWithItsLine) {
   const std::vector<std::pair<const char*, const char*>> cases = {
       {"FROM a\nCOPY x", "line 2: COPY x: it needs a source and a target"},
       {"FROM a\nCOPY x y /z", "which ends with a /"},
       {"FROM a\nADD --from=b x /z", "build --vm knows no --from=b"},
-      {"FROM a\nCOPY --chown=www-data x /z", "--chown takes numbers"},
+      {"FROM a\nCOPY --chown=:adm x /z", "--chown takes a user, or USER:GROUP"},
+      {"FROM a\nCOPY --chown= x /z", "--chown takes a user, or USER:GROUP"},
+      {"FROM a\nCOPY --parents x /z", "build --vm knows no --parents"},
       {"FROM a\nCOPY --chmod=u+x x /z", "--chmod takes a mode"},
       {"FROM a\nCOPY --chmod=17777 x /z", "--chmod takes a mode"},
       {"FROM a\nADD https://x/y /z", "build --vm adds local files only"},

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include <csignal>
 #include <filesystem>
@@ -265,6 +266,23 @@ TEST_F(ContextCopyTest, LinksOfAnImageLeadToWhatIsInIt) {
   EXPECT_NE(why(copy({"elsewhere"}, "/y", false)), "not refused");
   EXPECT_EQ(why(copy({"none"}, "/y", false)), "no none in the stage x");
   EXPECT_EQ(why(copy({"../x"}, "/y", false)), "../x leads out of the stage x");
+}
+
+TEST_F(ContextCopyTest, AttributesOfAnImagesFilesComeAlong) {
+  const auto set = [&](const char* file, const char* name, const std::string& value) {
+    return ::setxattr((dir_ / file).c_str(), name, value.data(), value.size(), 0) == 0;
+  };
+  if (!set("d/x", "user.b", "2") || !set("d/x", "user.a", "1") || !set("d/sub", "user.dir", "3"))
+    GTEST_SKIP() << "no attributes on the file system of the test's directory";
+  const std::string before = digest(copy({"d"}, "/z", true));
+  EXPECT_EQ(list(copy({"d/x"}, "/y", false)).value_or("?"), "F y 700 0 x\n")
+      << "of a context: this host's own";
+  context_ = {.directory = fs::canonical(dir_.path()), .called = "the stage x", .is_root = true};
+  EXPECT_EQ(list(copy({"d/x"}, "/y", false)).value_or("?"), "Y user.a 0 0 1\nY user.b 0 0 2\nF y 700 0 x\n");
+  const std::string with = digest(copy({"d"}, "/z", true));
+  EXPECT_NE(with, before);
+  ASSERT_TRUE(set("d/sub", "user.dir", "4"));
+  EXPECT_NE(digest(copy({"d"}, "/z", true)), with);
 }
 
 TEST_F(ContextCopyTest, AScriptIsForEverybodyToRun) {
