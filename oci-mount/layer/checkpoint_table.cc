@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "oci-mount/layer/limits.h"
+#include "oci-mount/layer/stream_hash.h"
 
 namespace layerboot::layer {
 
@@ -29,6 +30,11 @@ bool is_span_good(const CheckpointRecord& from, const CheckpointRecord& to, std:
 }
 
 }  // namespace
+
+Result<void> check_span(const SpanInfo& span, std::span<const std::byte> bytes) {
+  if (bytes.size() == span.size_bytes && span_hash(bytes) == span.hash) return {};
+  return fail(EIO, "the data from byte ", span.blob_offset, " on are not those that were indexed");
+}
 
 Result<CheckpointTable> CheckpointTable::parse(std::span<const CheckpointRecord> records,
                                                std::span<const std::byte> windows,
@@ -53,6 +59,18 @@ Result<CheckpointTable> CheckpointTable::parse(std::span<const CheckpointRecord>
     return bad("bad ends");
   }
   return table;
+}
+
+bool CheckpointTable::is_plain() const {
+  for (std::size_t i = 0; i < records_.size(); ++i) {
+    const CheckpointRecord& record = records_[i];
+    const bool is_closing = i + 1 == records_.size();
+    if (record.blob_bit_offset != record.stream_offset * 8 || record.flags != 0 ||
+        record.window_packed_bytes != 0 || (!is_closing && record.stream_offset != i * kPlainSpanBytes)) {
+      return false;
+    }
+  }
+  return true;
 }
 
 SpanInfo CheckpointTable::span(std::uint32_t i) const {
@@ -98,6 +116,13 @@ Result<void> CheckpointTableBuilder::add_zstd(std::uint64_t stream_offset, std::
   record.stream_offset = stream_offset;
   record.blob_bit_offset = blob_offset * 8;
   record.flags = kCheckpointZstdFrame;
+  return add_record(record);
+}
+
+Result<void> CheckpointTableBuilder::add_plain(std::uint64_t stream_offset) {
+  CheckpointRecord record;
+  record.stream_offset = stream_offset;
+  record.blob_bit_offset = stream_offset * 8;
   return add_record(record);
 }
 

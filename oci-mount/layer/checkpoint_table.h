@@ -1,4 +1,4 @@
-// CheckpointTable: where a compressed layer's decoding can start, span by span.
+// CheckpointTable: where a layer's decoding can start, span by span.
 #pragma once
 
 #include <array>
@@ -30,6 +30,9 @@ struct SpanInfo {
   std::span<const std::byte> packed_window;  // zstd; empty: none is needed
 };
 
+/// EIO unless these are the bytes that the index was made of.
+Result<void> check_span(const SpanInfo& span, std::span<const std::byte> bytes);
+
 /// A view of a mapped index; lives as long as that. Immutable and thread-safe.
 class CheckpointTable {
  public:
@@ -38,6 +41,9 @@ class CheckpointTable {
   static Result<CheckpointTable> parse(std::span<const CheckpointRecord> records,
                                        std::span<const std::byte> windows, std::uint64_t blob_size_bytes,
                                        std::uint64_t stream_size_bytes);
+
+  /// Whether it is one of a plain tar: spans on a grid (kPlainSpanBytes), each stored as it is.
+  [[nodiscard]] bool is_plain() const;
 
   [[nodiscard]] std::uint32_t span_count() const {
     return records_.empty() ? 0 : static_cast<std::uint32_t>(records_.size() - 1);
@@ -66,6 +72,8 @@ class CheckpointTableBuilder {
                    std::span<const std::byte> packed_window);
   /// The same for a zstd frame, at a byte.
   Result<void> add_zstd(std::uint64_t stream_offset, std::uint64_t blob_offset);
+  /// The same for a span of a plain tar.
+  Result<void> add_plain(std::uint64_t stream_offset);
   /// The hash of the span that the last checkpoint begins.
   void set_span_hash(std::uint64_t hash) { records_.back().span_hash = hash; }
 

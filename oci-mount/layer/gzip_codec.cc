@@ -1,17 +1,12 @@
 #include "oci-mount/layer/gzip_codec.h"
 
-#include <xxhash.h>
-
 #include <memory>
 
 #include "oci-mount/layer/fast_inflate.h"
 #include "oci-mount/layer/gzip_stream.h"
+#include "oci-mount/layer/stream_hash.h"
 
 namespace layerboot::layer {
-
-std::uint64_t span_hash(std::span<const std::byte> bytes) {
-  return ::XXH3_64bits(bytes.data(), bytes.size());
-}
 
 Result<void> decode_gzip(const GzipStart& start, std::span<const std::byte> compressed,
                          std::span<std::byte> out) {
@@ -43,10 +38,7 @@ Result<void> decode_gzip_span(const SpanInfo& span, std::span<const std::byte> c
   }
   if (fast_decode_gzip(start, compressed, out) && span_hash(out) == span.hash) return {};
   LB_TRY(decode_gzip(start, compressed, out));
-  if (span_hash(out) != span.hash) {
-    return fail(EIO, "the data from byte ", span.blob_offset, " on are not those that were indexed");
-  }
-  return {};
+  return check_span(span, out);
 }
 
 }  // namespace layerboot::layer

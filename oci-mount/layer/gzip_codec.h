@@ -11,9 +11,6 @@
 
 namespace layerboot::layer {
 
-/// The hash that the index keeps of each span's bytes.
-[[nodiscard]] std::uint64_t span_hash(std::span<const std::byte> bytes);
-
 /// Where decoding starts.
 struct GzipStart {
   std::uint64_t blob_offset = 0;  // of the first compressed byte

@@ -13,6 +13,7 @@
 #include "oci-mount/layer/index_file.h"
 #include "oci-mount/layer/layer_index.h"
 #include "oci-mount/layer/limits.h"
+#include "oci-mount/layer/plain_scanner.h"
 #include "oci-mount/layer/stream_scanner.h"
 #include "oci-mount/layer/tar_scanner.h"
 #include "oci-mount/layer/zstd_scanner.h"
@@ -124,6 +125,9 @@ class IndexBuild {
       if (recut_ == nullptr) return {};
       LB_ASSIGN(stream_, StreamScanner::create(compression_, tar_, *recut_));
     }
+    if (compression_ == store::Compression::kNone) {
+      LB_ASSIGN(plain_, PlainScanner::create());
+    }
     LB_TRY(read_through(piece, on_progress));
     if (needs_recut()) return {};
     if (!decoded_) return expected_.digests ? undecodable() : while_doing(decoded_.error(), blob_.name());
@@ -151,11 +155,10 @@ class IndexBuild {
     header.stream_size_bytes = tar_.size_bytes();
     LB_ASSIGN(const auto table, tar_.entries().finish());
     if (recut_ != nullptr) header.recut_size_bytes = recut_->size_bytes();
-    const CheckpointTableBuilder none;
     const CheckpointTableBuilder& checkpoints = gzip_     ? gzip_->checkpoints()
                                                 : zstd_   ? zstd_->checkpoints()
                                                 : stream_ ? stream_->checkpoints()
-                                                          : none;
+                                                          : plain_->checkpoints();
     return write_index(files_.index, header, checkpoints, table, expected_.source, &files_.scratch);
   }
 
@@ -183,6 +186,7 @@ class IndexBuild {
     if (decoded_ && gzip_) decoded_ = gzip_->finish();
     if (decoded_ && zstd_) decoded_ = zstd_->finish();
     if (decoded_ && stream_) decoded_ = stream_->finish();
+    if (decoded_ && plain_) decoded_ = plain_->finish();
     if (decoded_) decoded_ = tar_.finish();
     side_.drain();
     return {};
@@ -191,7 +195,9 @@ class IndexBuild {
   Result<void> decode(std::span<const std::byte> bytes) {
     if (gzip_) return gzip_->push(bytes);
     if (stream_) return stream_->push(bytes);
-    return zstd_ ? zstd_->push(bytes) : tar_.take_plain(bytes, is_tar_hashed());
+    if (zstd_) return zstd_->push(bytes);
+    LB_TRY(plain_->push(bytes));
+    return tar_.take_plain(bytes, is_tar_hashed());
   }
 
   /// A plain tar's DiffID is its blob's digest, unless the two are of different algorithms.
@@ -235,6 +241,7 @@ class IndexBuild {
   std::unique_ptr<GzipScanner> gzip_;
   std::unique_ptr<ZstdScanner> zstd_;
   std::unique_ptr<StreamScanner> stream_;  // of xz and bzip2
+  std::optional<PlainScanner> plain_;
   Result<void> decoded_;
 };
 

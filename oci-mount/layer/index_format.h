@@ -11,7 +11,7 @@ namespace layerboot::layer {
 
 inline constexpr std::array<char, 8> kIndexMagic{'L', 'B', 'L', 'I', 'D', 'X', '\n', '\x1a'};
 /// Raised with every change of the bytes below.
-inline constexpr std::uint32_t kIndexFormatVersion = 3;
+inline constexpr std::uint32_t kIndexFormatVersion = 4;
 /// Raised when the same tar would give other entries than before.
 inline constexpr std::uint32_t kIndexPolicyVersion = 2;
 
@@ -45,7 +45,7 @@ struct IndexHeader {
   IdentityRecord diff_id;  // kNone for a local file
   std::uint64_t blob_size_bytes = 0;
   std::uint64_t stream_size_bytes = 0;
-  std::uint64_t checkpoint_count = 0;  // the closing one counted; 0 for a plain tar
+  std::uint64_t checkpoint_count = 0;  // the closing one counted; 0 for a directory
   std::uint64_t windows_size_bytes = 0;
   std::uint64_t entry_count = 0;
   std::uint64_t extent_count = 0;
@@ -57,7 +57,8 @@ struct IndexHeader {
 };
 static_assert(sizeof(IndexHeader) == 256);
 
-/// A place in the blob where decoding can start, and the hash of the span from here to the next one.
+/// A place in the blob where decoding, or checking, can start, and the hash of the span from here to the next
+/// one.
 struct CheckpointRecord {
   std::uint64_t stream_offset = 0;
   std::uint64_t blob_bit_offset = 0;

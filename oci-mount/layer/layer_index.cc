@@ -4,6 +4,28 @@
 
 namespace layerboot::layer {
 
+namespace {
+
+Result<CheckpointTable> checkpoints_of(const IndexParts& parts) {
+  const IndexHeader& header = parts.header;
+  const bool is_plain = header.compression == static_cast<std::uint32_t>(store::Compression::kNone);
+  if (is_plain && header.blob_size_bytes != header.stream_size_bytes)
+    return fail(EBADMSG, "a plain tar of two sizes");
+  // Its files are read as they are now.
+  if (header.blob.kind == IdentityKind::kDirectory) {
+    if (!is_plain || !parts.checkpoints.empty()) return fail(EBADMSG, "a directory that is stored");
+    return CheckpointTable();
+  }
+  const auto read_size_bytes =
+      header.recut_size_bytes != 0 ? header.recut_size_bytes : header.blob_size_bytes;
+  LB_ASSIGN(const auto table, CheckpointTable::parse(parts.checkpoints, parts.windows, read_size_bytes,
+                                                     header.stream_size_bytes));
+  if (is_plain && !table.is_plain()) return fail(EBADMSG, "a plain tar with spans of another kind");
+  return table;
+}
+
+}  // namespace
+
 std::filesystem::path recut_path(const std::filesystem::path& index_path) {
   return std::filesystem::path(index_path).replace_extension(".zst");
 }
@@ -27,18 +49,9 @@ Result<LayerIndex> LayerIndex::of_file(int fd, const std::string& name, const La
   if (!parts) return while_doing(parts.error(), "index ", name);
   const IndexHeader& header = parts->header;
   if (header.blob != expected.record()) return fail(ESTALE, "index ", name, ": it is of another layer");
-  CheckpointTable checkpoints;
-  if (header.compression != static_cast<std::uint32_t>(store::Compression::kNone)) {
-    const auto read_size_bytes =
-        header.recut_size_bytes != 0 ? header.recut_size_bytes : header.blob_size_bytes;
-    auto parsed =
-        CheckpointTable::parse(parts->checkpoints, parts->windows, read_size_bytes, header.stream_size_bytes);
-    if (!parsed) return while_doing(parsed.error(), "index ", name);
-    checkpoints = *parsed;
-  } else if (header.blob_size_bytes != header.stream_size_bytes) {
-    return fail(EBADMSG, "index ", name, ": a plain tar of two sizes");
-  }
-  return LayerIndex(std::move(mapping), *parts, checkpoints);
+  auto checkpoints = checkpoints_of(*parts);
+  if (!checkpoints) return while_doing(checkpoints.error(), "index ", name);
+  return LayerIndex(std::move(mapping), *parts, *checkpoints);
 }
 
 store::Compression LayerIndex::compression() const {

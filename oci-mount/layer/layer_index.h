@@ -48,7 +48,7 @@ class LayerIndex {
   [[nodiscard]] std::uint64_t stream_size_bytes() const { return header_.stream_size_bytes; }
   [[nodiscard]] std::uint64_t file_size_bytes() const { return mapping_.size_bytes(); }
 
-  /// The spans of a compressed layer; none for a plain tar.
+  /// The spans of a blob; none for a directory.
   [[nodiscard]] const CheckpointTable& checkpoints() const { return checkpoints_; }
 
   /// Unpacks and checks the entries. Only who builds a tree needs them, so opening an index does not.

@@ -28,6 +28,8 @@ inline constexpr std::uint64_t kMaxZstdFrameBytes = 4U << 20U;
 
 /// Checkpoints are set at the first block boundary this far from the last one.
 inline constexpr std::uint64_t kSpanTargetBytes = 256U << 10U;
+/// Those of a plain tar lie on a grid.
+inline constexpr std::uint64_t kPlainSpanBytes = 256U << 10U;
 /// Windows may weigh a fiftieth of the layer, and the free bytes. Of a layer whose windows weigh more,
 /// checkpoints are set further apart, up to the widest target: there no window can be too heavy.
 inline constexpr std::uint64_t kMinStreamBytesPerWindowByte = 50;

@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "oci-mount/base/host_room.h"
-#include "oci-mount/layer/gzip_codec.h"
 #include "oci-mount/layer/limits.h"
+#include "oci-mount/layer/stream_hash.h"
 
 namespace layerboot::layer {
 

@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <optional>
 
 #include "oci-mount/base/io_slices.h"
 #include "oci-mount/base/log.h"
+#include "oci-mount/layer/checked_spans.h"
 #include "oci-mount/layer/layer.h"
 #include "oci-mount/layer/plain_read.h"
 #include "oci-mount/layer/span_codec.h"
+#include "oci-mount/layer/stream_hash.h"
 
 namespace layerboot::layer {
 
@@ -56,7 +57,11 @@ class CountedRead {
 }  // namespace
 
 struct SpanReader::LayerState {
+  explicit LayerState(std::shared_ptr<const Layer> of)
+      : layer(std::move(of)), checked(plain() ? layer->index().checkpoints().span_count() : 0) {}
+
   std::shared_ptr<const Layer> layer;
+  CheckedSpans checked;  // of a plain tar
   SequentialWatch sequential;
   std::atomic<bool> reported{false};
 
@@ -81,8 +86,7 @@ SpanReader::SpanReader(std::vector<std::shared_ptr<const Layer>> layers, SpanCac
                        WorkerPool& workers)
     : cache_(cache), workers_(workers) {
   for (auto& layer : layers) {
-    layers_.push_back(std::make_unique<LayerState>());
-    layers_.back()->layer = std::move(layer);
+    layers_.push_back(std::make_unique<LayerState>(std::move(layer)));
   }
 }
 
@@ -94,6 +98,7 @@ bool SpanReader::try_read(LayerNumber layer, std::uint64_t stream_offset, std::s
   const std::size_t wanted = total_bytes(into);
   if (!state.holds(stream_offset, wanted)) return false;
   if (state.plain()) {
+    if (!state.checked.are_checked(stream_offset, stream_offset + wanted)) return false;
     const store::Blob& blob = state.layer->blob();
     return read_plain_now(blob.fd(), blob.fd_offset() + stream_offset, into, wanted);
   }
@@ -150,6 +155,32 @@ void SpanReader::report(LayerState& state, const Error& error) {
 
 Task<Result<void>> SpanReader::read_plain(Reactor& reactor, LayerState& state, std::uint64_t stream_offset,
                                           std::span<const iovec> into) {
+  const std::uint64_t end = stream_offset + total_bytes(into);
+  while (!state.checked.are_checked(stream_offset, end)) {
+    const std::uint32_t number = state.checked.first_unchecked(stream_offset, end);
+    auto checked = co_await check_plain(reactor, state, number);
+    if (!checked) co_return checked;
+  }
+  auto done = co_await read_blob(reactor, state, stream_offset, into);
+  co_return done;
+}
+
+/// Into memory of our own: the caller's may change meanwhile.
+Task<Result<void>> SpanReader::check_plain(Reactor& reactor, LayerState& state, std::uint32_t number) {
+  const SpanInfo info = state.layer->index().checkpoints().span(number);
+  const auto charge = co_await cache_.budget().spans().acquire(reactor, info.size_bytes);
+  const Buffer bytes(info.size_bytes);
+  const iovec slice{bytes.bytes().data(), info.size_bytes};
+  auto read = co_await read_blob(reactor, state, info.blob_offset, std::span(&slice, 1));
+  if (!read) co_return read;
+  auto checked = check_span(info, bytes.bytes());
+  if (checked) state.checked.set_checked(number);
+  co_return checked;
+}
+
+/// All of `into`, from the blob's byte `blob_offset` on.
+Task<Result<void>> SpanReader::read_blob(Reactor& reactor, LayerState& state, std::uint64_t blob_offset,
+                                         std::span<const iovec> into) {
   const std::size_t wanted = total_bytes(into);
   const store::Blob& blob = state.layer->blob();
   CountedRead counted(blob_reads_);
@@ -158,10 +189,10 @@ Task<Result<void>> SpanReader::read_plain(Reactor& reactor, LayerState& state, s
   while (done < wanted) {
     if (done != 0) rest = sub_slices(into, done, wanted - done);
     const std::span<const iovec> slices = done == 0 ? into : std::span<const iovec>(rest);
-    auto got = co_await blob.read_at(reactor, stream_offset + done, slices);
+    auto got = co_await blob.read_at(reactor, blob_offset + done, slices);
     counted.answered();
     if (!got) co_return fail(EIO, got.error().describe());
-    if (*got == 0) co_return fail(EIO, "it ends early, at byte ", stream_offset + done);
+    if (*got == 0) co_return fail(EIO, "it ends early, at byte ", blob_offset + done);
     done += *got;
   }
   co_return Result<void>();
@@ -206,21 +237,11 @@ Task<Result<SpanPtr>> SpanReader::make_span(Reactor& reactor, LayerState& state,
 Task<Result<std::shared_ptr<DecodedSpan>>> SpanReader::decode(Reactor& reactor, LayerState& state,
                                                               std::uint32_t number,
                                                               BytesInFlight::Charge charge) {
-  const store::Blob& blob = state.layer->blob();
   const SpanInfo info = state.layer->index().checkpoints().span(number);
   const Buffer compressed(info.blob_bytes);
-  std::optional<CountedRead> counted(std::in_place, blob_reads_);
-  std::size_t done = 0;
-  while (done < info.blob_bytes) {
-    const auto room = compressed.bytes().subspan(done);
-    const iovec slice{room.data(), room.size()};
-    auto got = co_await blob.read_at(reactor, info.blob_offset + done, std::span(&slice, 1));
-    counted->answered();
-    if (!got) co_return fail(EIO, got.error().describe());
-    if (*got == 0) co_return fail(EIO, "it ends early, at byte ", info.blob_offset + done);
-    done += *got;
-  }
-  counted.reset();
+  const iovec slice{compressed.bytes().data(), info.blob_bytes};
+  auto read = co_await read_blob(reactor, state, info.blob_offset, std::span(&slice, 1));
+  if (!read) co_return std::unexpected(read.error());
   // `charge` goes on to pay for the stored bytes, and ends after them.
   auto decoded = cache_.make(info.size_bytes, charge.split(info.size_bytes));
   Result<void> outcome;

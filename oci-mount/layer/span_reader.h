@@ -41,7 +41,8 @@ class ReadsUnderWay {
 
 /// Reads any range of any layer of one image. Thread-safe; each call works on the reactor it is given.
 ///
-/// A plain tar is read straight into the caller's memory. Of a compressed layer the span that holds the bytes
+/// A plain tar is read straight into the caller's memory, once the spans that hold the bytes have been
+/// checked against their hashes, each at its first use. Of a compressed layer the span that holds the bytes
 /// is taken from the cache, or read, decoded on a worker, checked against its hash and kept; who reads on
 /// where a read ended has the next spans prefetched, at each span that he enters, so that he waits for none
 /// but the first. What is in flight is bounded by the cache's budget: a
@@ -78,6 +79,9 @@ class SpanReader {
 
   Task<Result<void>> read_plain(Reactor& reactor, LayerState& state, std::uint64_t stream_offset,
                                 std::span<const iovec> into);
+  Task<Result<void>> check_plain(Reactor& reactor, LayerState& state, std::uint32_t number);
+  Task<Result<void>> read_blob(Reactor& reactor, LayerState& state, std::uint64_t blob_offset,
+                               std::span<const iovec> into);
   Task<Result<void>> read_spans(Reactor& reactor, LayerState& state, std::uint64_t stream_offset,
                                 std::span<const iovec> into);
   Task<Result<SpanPtr>> load_span(Reactor& reactor, LayerState& state, std::uint32_t span);

@@ -4,6 +4,10 @@
 
 namespace layerboot::layer {
 
+std::uint64_t span_hash(std::span<const std::byte> bytes) {
+  return ::XXH3_64bits(bytes.data(), bytes.size());
+}
+
 void StreamHash::Free::operator()(XXH3_state_s* state) const { ::XXH3_freeState(state); }
 
 Result<StreamHash> StreamHash::create() {

@@ -12,6 +12,9 @@ struct XXH3_state_s;
 
 namespace layerboot::layer {
 
+/// The hash that the index keeps of each span's bytes: that of 64 bits, at once.
+[[nodiscard]] std::uint64_t span_hash(std::span<const std::byte> bytes);
+
 /// Of 64 and of 128 bits; how the bytes are cut makes no difference. Not thread-safe.
 class StreamHash {
  public:

@@ -3,7 +3,6 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-#include "oci-mount/layer/gzip_codec.h"
 #include "oci-mount/layer/limits.h"
 
 namespace layerboot::layer {
@@ -118,9 +117,7 @@ Result<void> decode_zstd_span(const SpanInfo& span, std::span<const std::byte> c
     return fail(EIO, "the data from byte ", span.blob_offset,
                 " on can't be decoded: ", ::ZSTD_getErrorName(size));
   }
-  if (size != out.size() || span_hash(out) != span.hash)
-    return fail(EIO, "the data from byte ", span.blob_offset, " on are not those that were indexed");
-  return {};
+  return check_span(span, out.first(size));
 }
 
 }  // namespace layerboot::layer

@@ -156,7 +156,7 @@ Result<KeptIndex> compare_kept(const layer::LayerIdentity& identity, const std::
   return KeptIndex{true, true};
 }
 
-/// Which bytes of a compressed layer are wrong; `is_whole`: whether the blob is what it is to be.
+/// Which bytes of a blob are wrong; `is_whole`: whether the blob is what it is to be.
 Result<void> check_spans(const std::shared_ptr<const layer::Layer>& opened, bool is_whole, IoEngine engine,
                          LayerVerdict& verdict) {
   LB_ASSIGN(auto reactor, Reactor::create(engine));
@@ -167,7 +167,7 @@ Result<void> check_spans(const std::shared_ptr<const layer::Layer>& opened, bool
                                     ? "the recut file beside its index is whole, and serves the layer: which "
                                       "bytes of the blob are wrong "
                                       "can't be said, as its frames are not read one by one"
-                                    : "every span decodes to its hash: the bytes at fault hold no files, but "
+                                    : "every span has its hash: the bytes at fault hold no files, but "
                                       "headers, checksums or what "
                                       "follows the compressed stream");
   return {};
@@ -203,11 +203,8 @@ Result<LayerVerdict> verify_layer(const store::ImageLayer& image_layer,
   verdict.stream_bytes = opened->index().stream_size_bytes();
   if (image_layer.is_directory) {
     LB_TRY(read_files(*opened, verdict));
-  } else if (opened->index().compression() != store::Compression::kNone) {
+  } else {
     LB_TRY(check_spans(opened, fresh.has_value(), engine, verdict));
-  } else if (!fresh) {
-    verdict.findings.push_back(
-        str_cat("bytes 0 to ", verdict.stream_bytes - 1, ", a plain tar, are one range"));
   }
   return verdict;
 }

@@ -120,6 +120,8 @@ class MountSourcesTest : public testing::Test {
       EXPECT_EQ(report["layers"][0]["blob_bytes"], whole.size()) << report;
     }
     flip_middle(blob);
+    const Outcome read = tool({"tar", source.reference, "-q"});
+    EXPECT_EQ(read.exit_code == 0, source.recut) << "read as if it were whole: " << read.err;
     const Outcome bad = tool({"verify", source.reference, "-q"});
     EXPECT_EQ(bad.exit_code, 1);
     EXPECT_NE(bad.out.find("is damaged: its bytes hash to"), std::string::npos) << bad.out;

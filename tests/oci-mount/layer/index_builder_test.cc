@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <zstd.h>
 
+#include "oci-mount/base/bytes.h"
 #include "oci-mount/layer/layer_index.h"
+#include "oci-mount/layer/limits.h"
 #include "tests/support/counting_blob.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/tar_builder.h"
@@ -74,7 +76,13 @@ TEST_F(IndexBuilderTest, IndexesAPlainLayer) {
   ASSERT_TRUE(build(CountingBlob(tar_), expect(tar_, tar_, store::Compression::kNone)));
   const auto index = LayerIndex::open(path_, LayerIdentity::of_blob(digest(tar_)));
   ASSERT_TRUE(index);
-  EXPECT_EQ(index->checkpoints().span_count(), 0U);
+  const CheckpointTable& spans = index->checkpoints();
+  EXPECT_TRUE(spans.is_plain());
+  ASSERT_EQ(spans.span_count(), (tar_.size() + kPlainSpanBytes - 1) / kPlainSpanBytes);
+  for (std::uint32_t i = 0; i < spans.span_count(); ++i) {
+    const SpanInfo span = spans.span(i);
+    EXPECT_TRUE(check_span(span, as_bytes(tar_).subspan(span.stream_offset, span.size_bytes))) << i;
+  }
   EXPECT_EQ(index->stream_size_bytes(), tar_.size());
 }
 

@@ -87,7 +87,7 @@ TEST_F(IndexFileTest, SpilledWindowsMakeTheSameIndex) {
 
 TEST_F(IndexFileTest, LiesAsFormatMdSays) {
   EXPECT_EQ(bytes_.substr(0, 8), "LBLIDX\n\x1a");
-  EXPECT_EQ(bytes_.substr(8, 8), std::string_view("\3\0\0\0\2\0\0\0", 8));
+  EXPECT_EQ(bytes_.substr(8, 8), std::string_view("\4\0\0\0\2\0\0\0", 8));
   EXPECT_EQ(bytes_[16], 1) << "gzip";
   EXPECT_EQ(bytes_[24], 1) << "sha256";
   EXPECT_EQ(bytes_.substr(32, 32), std::string(32, '\xaa'));

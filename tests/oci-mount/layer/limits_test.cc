@@ -137,9 +137,11 @@ store::ImageLayer claimed_layer(const test::TempDir& dir, std::uint64_t size_byt
   header.diff_id = identity.record();
   header.blob_size_bytes = size_bytes;
   header.stream_size_bytes = size_bytes;
+  CheckpointTableBuilder spans;
+  for (std::uint64_t at = 0; at < size_bytes; at += kPlainSpanBytes) EXPECT_TRUE(spans.add_plain(at));
+  EXPECT_TRUE(spans.add_plain(size_bytes));
   auto file = AtomicFile::create(dir / identity.index_file_name());
-  EXPECT_TRUE(file && write_index(*file, header, CheckpointTableBuilder(), BuiltEntryTable(), "") &&
-              file->commit());
+  EXPECT_TRUE(file && write_index(*file, header, spans, BuiltEntryTable(), "") && file->commit());
   return layer;
 }
 

@@ -8,6 +8,7 @@
 
 #include "oci-mount/layer/index_builder.h"
 #include "oci-mount/layer/layer.h"
+#include "oci-mount/layer/limits.h"
 #include "tests/support/counting_blob.h"
 #include "tests/support/image_builder.h"
 #include "tests/support/reactor_fixture.h"
@@ -126,6 +127,37 @@ TEST_F(SpanReaderTest, TryReadSaysNoWhereItWouldWait) {
   EXPECT_EQ(packed_->reads() + plain_->reads(), 0U);
 }
 
+TEST_F(SpanReaderTest, APlainBlobIsCheckedAtTheFirstUseOfEachSpan) {
+  constexpr std::uint64_t kAt = 1'000'000;
+  ASSERT_EQ(*read(kPlain, kAt, 100), tar_.substr(kAt, 100));
+  EXPECT_EQ(plain_->reads(), 2U);
+  EXPECT_EQ(plain_->bytes_read(), kPlainSpanBytes + 100);
+  plain_->reset_counts();
+  ASSERT_EQ(*read(kPlain, kAt + 100, 100), tar_.substr(kAt + 100, 100));
+  EXPECT_EQ(plain_->bytes_read(), 100U) << "checked before";
+  ASSERT_EQ(*read(kPlain, 0, tar_.size()), tar_);
+  plain_->reset_counts();
+  ASSERT_EQ(*read(kPlain, 0, tar_.size()), tar_);
+  EXPECT_EQ(plain_->reads(), 1U);
+}
+
+TEST_F(SpanReaderTest, APlainBlobThatHasChangedIsNotServed) {
+  constexpr std::uint64_t kAt = 1'000'000;
+  plain_->bytes()[kAt] ^= 1;
+  const std::uint64_t span = kAt / kPlainSpanBytes * kPlainSpanBytes;
+  for (const auto& [offset, size] :
+       {std::pair{kAt, std::size_t{1}}, std::pair{span, std::size_t{1}}, std::pair{span - 1, std::size_t{2}},
+        std::pair{kAt + 1, std::size_t{1}}}) {
+    const auto wrong = read(kPlain, offset, size);
+    ASSERT_FALSE(wrong) << offset;
+    EXPECT_EQ(wrong.error().code, EIO);
+    EXPECT_NE(wrong.error().text.find("not those that were indexed"), std::string::npos);
+  }
+  EXPECT_EQ(*read(kPlain, 0, span), tar_.substr(0, span)) << "what is whole is";
+  plain_->bytes()[kAt] ^= 1;
+  EXPECT_EQ(*read(kPlain, kAt, 100), tar_.substr(kAt, 100)) << "it was put right";
+}
+
 TEST_F(SpanReaderTest, APlainFileIsReadFromThePageCacheAtOnce) {
   test::write_text(dir_ / "plain.tar", tar_);
   const auto layer = open_layer(dir_ / "plain.tar", {dir_ / "index", false});
@@ -150,6 +182,8 @@ TEST_F(SpanReaderTest, AReadOverManySpansReadsEachOnce) {
 }
 
 TEST_F(SpanReaderTest, APlainReadGoesStraightAndIsNotCut) {
+  ASSERT_TRUE(read(kPlain, 0, 1'000'123));  // checked from here on
+  plain_->reset_counts();
   ASSERT_EQ(*read(kPlain, 123, 1'000'000), tar_.substr(123, 1'000'000));
   EXPECT_EQ(plain_->reads(), 1U);
   EXPECT_EQ(plain_->bytes_read(), 1'000'000U);
