@@ -20,17 +20,14 @@ Result<std::unique_ptr<GzipScanner>> GzipScanner::create(StreamSink& sink, SideT
   LB_ASSIGN(StreamHash span_hash, StreamHash::create());
   std::unique_ptr<GzipScanner> scanner(
       new GzipScanner(sink, side, span_target_bytes, scratch, std::move(span_hash)));
-  LB_ASSIGN(scanner->stream_, GzipStream::create());
-  LB_TRY(scanner->stream_->start_at_member(0));
+  scanner->stream_.start_at_member(0);
   return scanner;
 }
 
 Result<void> GzipScanner::push(std::span<const std::byte> blob_bytes) {
   while (!trailing_) {
     const auto room = sink_.room();
-    LB_ASSIGN(const auto step, stream_->step(blob_bytes, room));
-    if (trace_) follow(blob_bytes.first(step.consumed), room.first(step.produced));
-    if (step.consumed != 0) last_byte_ = blob_bytes[step.consumed - 1];
+    LB_ASSIGN(const auto step, stream_.step(blob_bytes, room));
     blob_bytes = blob_bytes.subspan(step.consumed);
     if (step.produced != 0) LB_TRY(take_output(room.first(step.produced)));
     if (step.stop == GzipStream::Stop::kBoundary) LB_TRY(at_boundary());
@@ -55,7 +52,7 @@ Result<void> GzipScanner::take_output(std::span<const std::byte> bytes) {
 }
 
 Result<void> GzipScanner::at_boundary() {
-  const auto& boundary = stream_->boundary();
+  const auto& boundary = stream_.boundary();
   const bool first = checkpoints_.empty();
   if (!first && stream_offset_ - checkpoints_.back().stream_offset < span_target_bytes_) return {};
   close_span();
@@ -64,12 +61,10 @@ Result<void> GzipScanner::at_boundary() {
   while (checkpoints_.size() > 1 && !checkpoints_.front().is_being_packed.load(std::memory_order_acquire))
     LB_TRY(settle_front());
   if (boundary.member_start) return {};
-  auto trace = std::make_shared<WindowTrace>();
-  if (stream_->copy_window(trace->window) == 0) return {};
-  trace->first_bit = static_cast<unsigned>(boundary.blob_bit_offset % 8);
-  // The block begins within a byte that is consumed already.
-  if (trace->first_bit != 0) trace->compressed.push_back(last_byte_);
-  trace_ = std::move(trace);
+  auto window = std::make_shared<WindowUse>();
+  if (stream_.copy_window(window->bytes) == 0) return {};
+  stream_.note_needed(&window->needed);
+  window_ = std::move(window);
   return {};
 }
 
@@ -85,39 +80,30 @@ Result<void> GzipScanner::settle_front() {
 }
 
 void GzipScanner::close_span() {
-  if (trace_) end_trace();
+  if (window_) pack_window_of_last();
   if (!checkpoints_.empty()) checkpoints_.back().span_hash = span_hash_.digest();
   span_hash_.reset();
 }
 
-void GzipScanner::follow(std::span<const std::byte> consumed, std::span<const std::byte> produced) {
-  const auto append = [](std::vector<std::byte>& to, std::span<const std::byte> from, std::size_t max_bytes) {
-    const auto part = from.first(std::min(from.size(), max_bytes - to.size()));
-    to.insert(to.end(), part.begin(), part.end());
-  };
-  append(trace_->compressed, consumed, kMaxTraceBytes);
-  append(trace_->output, produced, kWindowBytes);
-  if (trace_->output.size() == kWindowBytes) end_trace();
-}
-
-void GzipScanner::end_trace() {
+void GzipScanner::pack_window_of_last() {
   Checkpoint& checkpoint = checkpoints_.back();
   checkpoint.is_being_packed.store(true, std::memory_order_relaxed);
-  side_.submit([&checkpoint, trace = std::exchange(trace_, nullptr)] {
-    checkpoint.packed_window = pack_traced_window(*trace);
+  stream_.note_needed(nullptr);
+  side_.submit([&checkpoint, window = std::exchange(window_, nullptr)] {
+    checkpoint.packed_window = pack_used_window(*window);
     checkpoint.is_being_packed.store(false, std::memory_order_release);
   });
 }
 
 Result<void> GzipScanner::finish() {
-  LB_TRY(stream_->finish());
+  LB_TRY(stream_.finish());
   if (stream_offset_ == 0) return {};
   close_span();
   side_.drain();
   // A checkpoint at the very end has no span: the closing one takes its place.
   if (checkpoints_.back().stream_offset == stream_offset_) checkpoints_.pop_back();
   while (!checkpoints_.empty()) LB_TRY(settle_front());
-  return table_.add(stream_offset_, stream_->end_offset() * 8, false, {});
+  return table_.add(stream_offset_, stream_.end_offset() * 8, false, {});
 }
 
 }  // namespace layerboot::layer

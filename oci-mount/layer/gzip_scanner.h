@@ -17,7 +17,7 @@
 #include "oci-mount/layer/limits.h"
 #include "oci-mount/layer/side_thread.h"
 #include "oci-mount/layer/stream_hash.h"
-#include "oci-mount/layer/window_trace.h"
+#include "oci-mount/layer/window_use.h"
 
 namespace layerboot::layer {
 
@@ -31,7 +31,7 @@ class StreamSink {
   virtual Result<void> take(std::size_t size_bytes) = 0;
 };
 
-/// Used by one thread, with `side` for tracing windows.
+/// Used by one thread, with `side` for packing windows.
 class GzipScanner {
  public:
   /// `sink` and `side` outlive the scanner; before it goes, `side` is drained. Checkpoints are at least
@@ -66,18 +66,16 @@ class GzipScanner {
   Result<void> at_boundary();
   Result<void> settle_front();
   void close_span();
-  void follow(std::span<const std::byte> consumed, std::span<const std::byte> produced);
-  void end_trace();
+  void pack_window_of_last();
 
   StreamSink& sink_;
   SideThread& side_;
   std::uint64_t span_target_bytes_;
-  std::unique_ptr<GzipStream> stream_;
+  GzipStream stream_;
   StreamHash span_hash_;
   std::deque<Checkpoint> checkpoints_;  // not in the table yet; a deque, as jobs hold on to its elements
   CheckpointTableBuilder table_;
-  std::shared_ptr<WindowTrace> trace_;  // of the last checkpoint, while it is gathered
-  std::byte last_byte_{};               // of what was consumed
+  std::shared_ptr<WindowUse> window_;  // of the last checkpoint, while its span is open
   std::uint64_t stream_offset_ = 0;
   bool trailing_ = false;
 };
