@@ -149,6 +149,7 @@ Result<DeflateDecoder::Step> DeflateDecoder::step(std::span<const std::byte> in,
   for (Next next = Next::kRoom; next == Next::kRoom;) {
     if (given_ == end_) next = decode();
     step.produced += give_out(out.subspan(step.produced));
+    taken_bytes_ = in.size() - static_cast<std::size_t>(in_end_ - in_);
     if (given_ != end_) break;
     if (next == Next::kDamaged) return fail(EBADMSG, damage_);
     if (state_ == State::kBlockEnd) {
@@ -157,7 +158,7 @@ Result<DeflateDecoder::Step> DeflateDecoder::step(std::span<const std::byte> in,
       break;
     }
   }
-  step.consumed = in.size() - static_cast<std::size_t>(in_end_ - in_);
+  step.consumed = taken_bytes_;
   return step;
 }
 

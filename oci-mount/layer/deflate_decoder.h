@@ -47,6 +47,8 @@ class DeflateDecoder {
   /// EBADMSG says what is wrong with the data, by zlib's words. After an error or kStreamEnd: start().
   Result<Step> step(std::span<const std::byte> in, std::span<std::byte> out);
 
+  /// Of the last step's input, also where that has failed: how many bytes were taken.
+  [[nodiscard]] std::size_t taken_bytes() const { return taken_bytes_; }
   /// At a stop: bits of the input that are consumed, and belong to what comes next; at most 63.
   [[nodiscard]] unsigned unused_bits() const { return bit_count_; }
   /// At a block's end: the last 32 KiB of output, zeroes before it where there is less; how many bytes of it
@@ -98,6 +100,7 @@ class DeflateDecoder {
 
   const std::uint8_t* in_ = nullptr;  // of the step's input
   const std::uint8_t* in_end_ = nullptr;
+  std::size_t taken_bytes_ = 0;
   std::uint64_t bits_ = 0;  // the next ones, from the lowest on; zeroes above
   unsigned bit_count_ = 0;
 

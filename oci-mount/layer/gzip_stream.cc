@@ -106,7 +106,7 @@ GzipStream::Step GzipStream::step_first_bits(std::span<const std::byte> in) {
 Result<GzipStream::Step> GzipStream::step_body(std::span<const std::byte> in, std::span<std::byte> out) {
   const auto decoded = decoder_.step(in, out);
   if (!decoded) {
-    return fail(EBADMSG, "its gzip data are damaged near byte ", offset_ + in.size(), ": ",
+    return fail(EBADMSG, "its gzip data are damaged near byte ", offset_ + decoder_.taken_bytes(), ": ",
                 decoded.error().text);
   }
   Step step{decoded->consumed, decoded->produced, Stop::kMore};

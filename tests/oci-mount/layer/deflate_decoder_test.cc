@@ -11,14 +11,17 @@
 #include <vector>
 
 #include "oci-mount/base/bytes.h"
+#include "tests/support/decoded_deflate.h"
 #include "tests/support/image_builder.h"
 
 namespace layerboot::layer {
 namespace {
 
-Bytef* bytes_of(std::string_view text) {
-  return const_cast<Bytef*>(reinterpret_cast<const Bytef*>(text.data()));  // zlib reads only
-}
+using test::by_us;
+using test::by_zlib;
+using test::Decoded;
+using test::leave_same_beginning;
+using test::zlib_bytes;
 
 struct Manner {
   int level = 6;
@@ -34,11 +37,11 @@ std::string compressed(const std::vector<std::string>& pieces, const Manner& man
             Z_OK);
   std::string out;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
-    stream.next_in = bytes_of(pieces[i]);
+    stream.next_in = zlib_bytes(pieces[i]);
     stream.avail_in = static_cast<uInt>(pieces[i].size());
     do {
       std::string part(65536, '\0');
-      stream.next_out = bytes_of(part);
+      stream.next_out = zlib_bytes(part);
       stream.avail_out = static_cast<uInt>(part.size());
       ::deflate(&stream, i + 1 == pieces.size() ? Z_FINISH : flush);
       out.append(part, 0, part.size() - stream.avail_out);
@@ -48,88 +51,10 @@ std::string compressed(const std::vector<std::string>& pieces, const Manner& man
   return out;
 }
 
-/// What a decoder makes of raw deflate data.
-struct Decoded {
-  std::string text;
-  std::vector<std::uint64_t> block_ends;  // in bits; of all but the last
-  std::uint64_t end_bits = 0;             // of the last, where there was no damage
-  std::string damage;                     // or "ends early"
-
-  friend bool operator==(const Decoded&, const Decoded&) = default;
-  friend void PrintTo(const Decoded& decoded, std::ostream* to) {
-    *to << decoded.text.size() << " bytes, " << decoded.block_ends.size() << " blocks, ends at "
-        << decoded.end_bits << ' ' << decoded.damage;
-  }
-};
-
-Decoded by_zlib(std::string_view data) {
-  Decoded decoded;
-  z_stream stream{};
-  EXPECT_EQ(::inflateInit2(&stream, -15), Z_OK);
-  stream.next_in = bytes_of(data);
-  stream.avail_in = static_cast<uInt>(data.size());
-  const auto bits = [&] { return stream.total_in * 8 - static_cast<unsigned>(stream.data_type & 7); };
-  for (int status = Z_OK; status == Z_OK;) {
-    std::string part(65536, '\0');
-    stream.next_out = bytes_of(part);
-    stream.avail_out = static_cast<uInt>(part.size());
-    status = ::inflate(&stream, Z_BLOCK);
-    decoded.text.append(part, 0, part.size() - stream.avail_out);
-    const bool is_last = (stream.data_type & 64) != 0;
-    if (status == Z_OK && (stream.data_type & 128) != 0 && !is_last) decoded.block_ends.push_back(bits());
-    if (status == Z_STREAM_END) decoded.end_bits = bits();
-    if (status == Z_BUF_ERROR) decoded.damage = "ends early";
-    if (status == Z_DATA_ERROR) decoded.damage = stream.msg;
-  }
-  ::inflateEnd(&stream);
-  return decoded;
-}
-
-/// Input comes in pieces of up to `in_bytes`, and has room in pieces of `out_bytes`.
-Decoded by_us(DeflateDecoder& decoder, std::string_view data, std::size_t in_bytes, std::size_t out_bytes) {
-  Decoded decoded;
-  decoder.start();
-  std::string room(out_bytes, '\0');
-  for (std::size_t at = 0;;) {
-    const auto in = as_bytes(data).subspan(at, std::min(in_bytes, data.size() - at));
-    const auto step = decoder.step(in, std::as_writable_bytes(std::span(room)));
-    if (!step) {
-      decoded.damage = step.error().text;
-      return decoded;
-    }
-    at += step->consumed;
-    decoded.text.append(room, 0, step->produced);
-    const std::uint64_t bits = at * 8 - decoder.unused_bits();
-    if (step->stop == DeflateDecoder::Stop::kBlockEnd) decoded.block_ends.push_back(bits);
-    if (step->stop == DeflateDecoder::Stop::kStreamEnd) {
-      decoded.end_bits = (bits + 7) / 8 * 8;
-      return decoded;
-    }
-    const bool is_stuck =
-        step->stop == DeflateDecoder::Stop::kMore && step->produced < out_bytes && at == data.size();
-    if (is_stuck) {
-      decoded.damage = "ends early";
-      return decoded;
-    }
-  }
-}
-
 class DeflateDecoderTest : public testing::Test {
  protected:
   Decoded decode(std::string_view data, std::size_t in_bytes = SIZE_MAX, std::size_t out_bytes = 100'000) {
     return by_us(*decoder, data, in_bytes, out_bytes);
-  }
-  /// zlib tells where the stream ends in whole bytes.
-  static Decoded expected(std::string_view data) {
-    Decoded decoded = by_zlib(data);
-    decoded.end_bits = (decoded.end_bits + 7) / 8 * 8;
-    return decoded;
-  }
-  /// How much is given out before an error, nobody relies on.
-  static void leave_same_beginning(Decoded& one, Decoded& other) {
-    const std::size_t size = std::min(one.text.size(), other.text.size());
-    one.text.resize(size);
-    other.text.resize(size);
   }
   std::string some_text() {
     const std::size_t size = random() % (1U << random() % 20U);
@@ -163,7 +88,7 @@ class DeflateDecoderTest : public testing::Test {
 TEST_F(DeflateDecoderTest, GivesWhatZlibGivesHoweverItComes) {
   for (int round = 0; round < 300; ++round) {
     const std::string data = some_data() + test::sample_bytes(random() % 20, 1);
-    const Decoded wanted = expected(data);
+    const Decoded wanted = by_zlib(data);
     ASSERT_EQ(wanted.damage, "");
     ASSERT_EQ(decode(data), wanted);
     if (wanted.text.size() > 100'000) continue;
@@ -186,7 +111,7 @@ TEST_F(DeflateDecoderTest, RefusesWhatZlibRefuses) {
       data[at] = static_cast<char>(static_cast<unsigned char>(data[at]) ^ 1U << random() % 8U);
     }
     if (random() % 4 == 0) data.resize(random() % data.size());
-    Decoded wanted = expected(data);
+    Decoded wanted = by_zlib(data);
     Decoded found = decode(data, 1 + random() % 5000);
     if (!wanted.damage.empty()) {
       ++refused;
@@ -202,7 +127,7 @@ TEST_F(DeflateDecoderTest, BytesThatAreNoDeflateDataAtAll) {
     std::string data = test::sample_bytes(1 + random() % 60, static_cast<unsigned>(random()));
     // A block of a code of its own, more often than by chance.
     if (random() % 2 == 0) data[0] = static_cast<char>((static_cast<unsigned char>(data[0]) & ~7U) | 4U);
-    Decoded wanted = expected(data);
+    Decoded wanted = by_zlib(data);
     Decoded found = decode(data, 1 + random() % 60);
     if (!wanted.damage.empty()) leave_same_beginning(wanted, found);
     ASSERT_EQ(found, wanted) << "round " << round;
@@ -214,7 +139,7 @@ TEST_F(DeflateDecoderTest, WhatIsNotedIsAllThatIsReferredTo) {
     std::vector<std::string> pieces;
     for (int i = 0; i < 4; ++i) pieces.push_back(some_text());
     const std::string data = compressed(pieces, {.level = 1 + static_cast<int>(random() % 9)}, Z_SYNC_FLUSH);
-    const Decoded whole = expected(data);
+    const Decoded whole = by_zlib(data);
     decoder->start();
     std::string text(whole.text.size() + 1, '\0');
     std::size_t at = 0;
@@ -285,7 +210,7 @@ TEST_F(DeflateDecoderTest, CopiesReachNoFurtherBackThanTheStream) {
   // A fixed block that copies three bytes from one before its beginning: 1, 01, length 0000001, distance
   // 00000.
   const std::string data("\x03\x02\x00\x00", 4);
-  EXPECT_EQ(expected(data).damage, "invalid distance too far back");
+  EXPECT_EQ(by_zlib(data).damage, "invalid distance too far back");
   EXPECT_EQ(decode(data).damage, "invalid distance too far back");
 }
 
