@@ -1,12 +1,13 @@
 #include "launcher/disk/ext4_disk.h"
 
-#include <ext2fs/ext2fs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+
+#include "oci-mount/base/ext2fs_library.h"
 
 namespace layerboot::launcher {
 

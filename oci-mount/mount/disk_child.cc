@@ -1,6 +1,5 @@
 #include "oci-mount/mount/disk_child.h"
 
-#include <ext2fs/ext2fs.h>
 #include <malloc.h>
 #include <seccomp.h>
 #include <sys/prctl.h>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "oci-mount/base/bytes.h"
+#include "oci-mount/base/ext2fs_library.h"
 #include "oci-mount/base/walls.h"
 #include "oci-mount/mount/disk_messages.h"
 

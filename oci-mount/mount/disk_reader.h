@@ -1,8 +1,6 @@
 // DiskReader: what lies on a guest's disk, read by a child in walls (disk_child.h).
 #pragma once
 
-#include <ext2fs/ext2fs.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -12,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "oci-mount/base/ext2fs_library.h"
 #include "oci-mount/base/result.h"
 #include "oci-mount/base/walled_child.h"
 #include "oci-mount/mount/disk_messages.h"

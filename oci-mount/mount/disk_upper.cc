@@ -1,6 +1,5 @@
 // The upper of a VM with --upper disk: an ext4 that the guest has written. Follows the
 // kernel's Documentation/filesystems/ext4 and, for what is where on it, guest-init/guest_upper.cc.
-#include <ext2fs/ext2fs.h>
 #include <sys/sysmacros.h>
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 
 #include "oci-mount/base/bytes.h"
 #include "oci-mount/base/device_number.h"
+#include "oci-mount/base/ext2fs_library.h"
 #include "oci-mount/base/printable.h"
 #include "oci-mount/mount/disk_reader.h"
 #include "oci-mount/mount/upper_files.h"

@@ -42,3 +42,7 @@ awk_levels='
 git ls-files -co --exclude-standard -- 'oci-mount/*.h' 'oci-mount/*.cc' 'vfsd/*.h' 'vfsd/*.cc' 'launcher/*.h' 'launcher/*.cc' \
   'guest-init/*.h' 'guest-init/*.cc' |
   xargs grep -HoE '^#include "[^"]+"' | sed -E 's/^([^:]+):#include "([^"]+)"/\1 \2/' | awk "$awk_levels"
+
+# A header that only one of ours may include, which says why.
+! git grep -nE '^#include <ext2fs/' -- '*.h' '*.cc' ':!oci-mount/base/ext2fs_library.h' ||
+  { echo 'include "oci-mount/base/ext2fs_library.h" instead'; exit 1; }
