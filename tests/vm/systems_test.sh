@@ -27,6 +27,7 @@ wait_until_up() {
   case $system in
     sysvinit) in_guest 'until runlevel 2>/dev/null | grep -q 2; do sleep 0.5; done' ;;
     openrc) in_guest 'until rc-status -r 2>/dev/null | grep -qx default && [ ! -e /run/openrc/starting/* ]; do sleep 0.5; done' ;;
+    runit) in_guest 'until sv status getty-ttyS0 | grep -q ^run; do sleep 0.5; done 2>/dev/null' ;;
     busybox) in_guest 'until [ -e /started ]; do sleep 0.5; done' ;;
     *) in_guest 'until systemctl is-system-running --wait | grep -q -e running -e degraded; do sleep 0.5; done 2>/dev/null' ;;
   esac
@@ -53,7 +54,7 @@ modules" ] || fail "exec said: $said"
 # What it ends with, and what is left of an end in order.
 wait_until_up || fail "it did not come up"
 case $system in
-  trixie | odd | udevless)
+  trixie | bullseye | testing | odd | udevless)
     said=$(in_guest 'systemctl is-system-running; systemctl --failed --no-legend --plain')
     [ "$said" = running ] || { failed_units; fail "the system is: $said"; }
     in_guest 'grep -qx "[0-9a-f]\{32\}" /etc/machine-id' || fail "no machine-id"
@@ -104,6 +105,15 @@ if [ "$system" = openrc ]; then
   same "its init" "$(in_guest 'cat /proc/1/comm')" openrc-init
   same "its network" "$(in_guest 'ip -4 -o addr show scope global | grep -o "inet [0-9./]*"')" "inet 10.0.2.15/24"
 fi
+if [ "$system" = runit ]; then
+  for ((i = 0; i < 600; ++i)); do said_on_console "login:" && break || sleep 0.5; done
+  said_on_console "login:" || fail "no login prompt"
+  same "its init" "$(in_guest 'cat /proc/1/comm')" runit
+  same "its network" "$(in_guest 'ip -4 -o addr show scope global | grep -o "inet [0-9./]*"')" "inet 10.0.2.15/24"
+  in_guest 'mkdir /etc/sv/marks; printf "#!/bin/sh\ntouch /marked; exec sleep 10000\n" > /etc/sv/marks/run
+    printf "#!/bin/sh\ntouch /ended-in-order\n" > /etc/sv/marks/finish; chmod +x /etc/sv/marks/run /etc/sv/marks/finish
+    ln -s /etc/sv/marks /etc/service/; until [ -e /marked ]; do sleep 0.5; done'
+fi
 if [ "$system" = sysvinit ]; then
   # Its own ifupdown has the card.
   same "ifupdown's card" "$(in_guest 'ip -4 -o addr show dev eth0 | grep -o "inet [0-9./]*"; ps -e -o comm= | grep -x dhclient')" "inet 10.0.2.15/24
@@ -120,7 +130,7 @@ fi
 in_guest 'echo kept > /kept'
 layerboot stop "$system" --time 600 || fail "stop"
 case $system in
-  busybox) [ -e "$upper/ended-in-order" ] || fail "its init was not asked to end"; rm "$upper/ended-in-order" ;;
+  busybox | runit) [ -e "$upper/ended-in-order" ] || fail "its init was not asked to end"; rm "$upper/ended-in-order" ;;
   sysvinit) layerboot logs "$system" | grep -qi "INIT: Switching to runlevel: 0\|Will now halt\|Power down" || fail "no end in order" ;;
   openrc) layerboot logs "$system" | grep -qi "power down\|remounting\|unmounting" || fail "no end in order" ;;
   *) layerboot logs "$system" | grep -q "Power down" || fail "no end in order" ;;
@@ -138,6 +148,7 @@ if [ "$system" = sysvinit ]; then
 fi
 case $system in
   openrc) in_guest 'openrc-shutdown --poweroff now' || true ;;
+  runit) in_guest 'init 0' || true ;;
   *) in_guest poweroff || true ;;
 esac
 for ((i = 0; i < 600; ++i)); do
@@ -145,6 +156,6 @@ for ((i = 0; i < 600; ++i)); do
   sleep 0.5
 done
 layerboot inspect "$system" | grep -q '"exit_status": 0' || fail "its own poweroff: $(layerboot inspect "$system")"
-[ "$system" != busybox ] || [ -e "$upper/ended-in-order" ] || fail "its init has not ended in order"
+[[ $system != busybox && $system != runit ]] || [ -e "$upper/ended-in-order" ] || fail "its init has not ended in order"
 [ -z "$(find "$state" -type s)" ] || fail "sockets are left"
 echo PASSED

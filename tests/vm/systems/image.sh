@@ -4,8 +4,11 @@
 #   image.sh NAME OUT_DIR
 #
 #   trixie    Debian 13 with systemd and sshd
+#   bullseye  Debian 11 with systemd
+#   testing   what is to be the next Debian, with systemd
 #   sysvinit  Debian 12 with sysvinit and ifupdown, and no systemd
 #   openrc    Debian 12 with OpenRC and its own init, which has no inittab
+#   runit     Debian 12 with runit as its init
 #   udevless  Debian 12 with systemd and no udev, as containers have it
 #   managers  Debian 12 with NetworkManager, and ifupdown beside it
 #   busybox   nothing but a static busybox, which is its init as well
@@ -39,8 +42,9 @@ debian() {
     awk '$1 == "Packages" && $2 == "Debian" && $3 == "bookworm" && $4 ~ /^http/ { print $4; exit }')
   [ -n "$mirror" ] || skip "this machine's apt has no mirror of Debian"
   echo "building $name from $mirror (a few minutes)" >&2
+  # Of testing a mirror may have lists of some weeks ago.
   mmdebstrap --quiet --mode=root --variant=minbase --include="$2" --skip=cleanup/reproducible "$1" "$work/root" \
-    "deb [signed-by=$keyring] $mirror $1 main" > "$work/log" 2>&1 ||
+    "deb [signed-by=$keyring check-valid-until=no] $mirror $1 main" > "$work/log" 2>&1 ||
     { tail -5 "$work/log"; skip "$mirror does not give a Debian $1"; }
   : > "$work/root/etc/machine-id"
   rm -f "$work/root/etc/resolv.conf"
@@ -51,6 +55,7 @@ tar_options=()
 mkdir "$work/root"
 case $name in
   trixie) debian trixie systemd,systemd-sysv,dbus,udev,login,passwd,procps,iproute2,openssh-server ;;
+  bullseye | testing) debian "$name" systemd,systemd-sysv,dbus,udev,login,passwd,procps,iproute2 ;;
   sysvinit)
     debian bookworm sysvinit-core,initscripts,login,procps,iproute2,ifupdown,isc-dhcp-client
     printf 'auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet dhcp\n' > "$work/root/etc/network/interfaces"
@@ -59,6 +64,7 @@ case $name in
     debian bookworm openrc,login,procps,iproute2
     command=/sbin/openrc-init
     ;;
+  runit) debian bookworm runit-init,initscripts,login,passwd,procps,iproute2 ;;
   managers) debian bookworm systemd,systemd-sysv,dbus,udev,login,passwd,procps,iproute2,network-manager,ifupdown,isc-dhcp-client ;;
   udevless) debian bookworm systemd,systemd-sysv,dbus,login,passwd,procps,iproute2 ;;
   busybox)
