@@ -19,7 +19,7 @@ constexpr int kRecutLevel = 3;
 
 struct RecutWriter::Encoder {
   struct Free {
-    void operator()(ZSTD_CCtx* context) const { ::ZSTD_freeCCtx(context); }
+    void operator()(ZSTD_CCtx* encoder) const { ::ZSTD_freeCCtx(encoder); }
   };
   std::unique_ptr<ZSTD_CCtx, Free> context{::ZSTD_createCCtx()};
 };

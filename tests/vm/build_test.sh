@@ -130,6 +130,12 @@ FROM $small
 ARG WHO=world
 COPY --from=tools --chown=7:8 /link/deep /opt/
 COPY --from=$small /bin/busybox /opt/box
+COPY <<passwd <<group /etc/
+someone:x:1234:1235::/:/bin/sh
+passwd
+things:x:77:
+group
+COPY --from=$base --link --chown=someone:things /usr/bin/ping /opt/
 COPY <<a.txt <<'b.txt' /srv/
 hello \$WHO
 a.txt
@@ -150,6 +156,9 @@ no_mounts
 same "of a stage" "$("$oci_mount" -q ls -l staged:1 /opt | awk '$NF == "tool" { print $1, $3, $4 }')" "-rwxr-x--- 7 8"
 same "of a stage, by a link" "$("$oci_mount" -q cat staged:1 /opt/tool)" tool
 same "of an image" "$("$oci_mount" -q cat staged:1 /opt/box | cksum)" "$("$oci_mount" -q cat "$small" /bin/busybox | cksum)"
+same "by names" "$("$oci_mount" -q ls -l staged:1 /opt | awk '$NF == "ping" { print $3, $4 }')" "1234 77"
+capability_of() { "$oci_mount" -q tar "$1" | grep -a -o 'SCHILY.xattr.security.capability=.\{20\}' | sort -u | od -c; }
+same "a capability" "$(capability_of staged:1)" "$(capability_of "$base")"
 same "of a stage that is not the last" "$("$oci_mount" -q ls staged:1 / | grep -cx out || true)" 0
 same "documents" "$("$oci_mount" -q cat staged:1 /srv/a.txt; "$oci_mount" -q cat staged:1 /srv/b.txt)" "$(printf 'hello world\n$WHO')"
 same "a program" "$("$oci_mount" -q cat staged:1 /made)" "/tmp/layerboot-run world"
