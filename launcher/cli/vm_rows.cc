@@ -135,7 +135,7 @@ std::vector<std::string> vm_heading() {
 }
 
 std::vector<std::string> vm_cells(const VmRow& row) {
-  if (!row.vm.record) return {row.vm.name, status(row), problem(row)};
+  if (!row.vm.record) return {row.vm.name, status(row), "-", "-", "-", "-", "-", problem(row)};
   return {name(row), status(row), cpus(row), memory(row), disk(row), used(row), ports(row), image(row)};
 }
 

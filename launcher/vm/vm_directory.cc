@@ -221,8 +221,14 @@ Result<std::string> identity_of_upper(const std::filesystem::path& file) {
 }
 
 Result<VmRecord> load_vm_record(const VmPaths& paths) {
-  LB_ASSIGN(const std::string text, read_file(paths.config(), kMaxRecordBytes));
-  auto record = record_from_json(text);
+  const auto text = read_file(paths.config(), kMaxRecordBytes);
+  if (!text && text.error().code == ENOENT) {
+    const std::string name = paths.state.filename().string();
+    return fail(ENOENT, "no run of VM ", name, " has come up yet: 'layerboot run --name ", name,
+                " IMAGE' begins one, 'layerboot rm ", name, "' removes what is there");
+  }
+  if (!text) return std::unexpected(text.error());
+  auto record = record_from_json(*text);
   if (record) return record;
   return fail(EINVAL, paths.config().string(), ": ", record.error().describe(),
               ": remove the file to have it written again");

@@ -307,9 +307,10 @@ DeflateDecoder::Next DeflateDecoder::read_length_codes() {
   }
   const auto lengths = std::span(lengths_).first(kLengthCodeOrder.size());
   const auto coded = lengths.size() - static_cast<std::size_t>(std::ranges::count(lengths, 0));
-  // Of one code alone, half of what may come would mean nothing. Of none at all, every bit is a length of 0 to
-  // zlib, and the end of a block is missing.
-  if (coded == 1 || !length_table_.build(lengths, kLengthMeanings)) return damaged("invalid code lengths set");
+  // Of one code alone, half of what may come would mean nothing. Of none at all, every bit is a length of 0
+  // to zlib, and the end of a block is missing.
+  if (coded == 1 || !length_table_.build(lengths, kLengthMeanings))
+    return damaged("invalid code lengths set");
   lengths_read_ = 0;
   state_ = State::kCodeLengths;
   return Next::kGoOn;

@@ -144,6 +144,17 @@ TEST_F(VmDirectoryTest, ADamagedRecordIsNamed) {
   EXPECT_NE(record.error().text.find("config.json"), std::string::npos);
 }
 
+TEST_F(VmDirectoryTest, OneThatNeverCameUpSaysWhatToDo) {
+  const auto directory = VmDirectory::open(dirs(), "a");
+  ASSERT_TRUE(directory);
+  const auto record = load_vm_record(directory->paths());
+  ASSERT_FALSE(record);
+  EXPECT_EQ(record.error().code, ENOENT);
+  EXPECT_NE(record.error().describe().find("'layerboot rm a'"), std::string::npos)
+      << record.error().describe();
+  EXPECT_TRUE(directory->load_record()) << "a new one's";
+}
+
 TEST_F(VmDirectoryTest, ALongSocketPathIsRefusedBeforeAnythingIsMade) {
   StateDirs deep = dirs();
   deep.runtime = scratch_.path() / std::string(90, 'r');
