@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <optional>
+#include <set>
 #include <system_error>
 
 #include "launcher/host/run_tool.h"
@@ -174,6 +175,13 @@ Result<void> pull_from_registry(const fs::path& store, const PullSource& source,
                     .source = found.source});
 }
 
+/// `tried` has them all afterwards.
+bool is_any_new(const std::vector<BlobFinding>& findings, std::set<std::string>& tried) {
+  bool any = false;
+  for (const BlobFinding& finding : findings) any = tried.insert(finding.digest).second || any;
+  return any;
+}
+
 /// What is no image, or for another platform than the one that is wanted (none: for any), does not leave the
 /// staging layout.
 Result<void> check_staged(const fs::path& staging, const Json& descriptor,
@@ -310,7 +318,6 @@ Result<void> repair_image(const StateDirs& dirs, const StoredImage& image,
   if (!image.platform.architecture.empty()) choice.platform = image.platform;
   const auto local = prepare_source(dirs, source, choice, staging.path());
   if (!local) return while_doing(local.error(), "cannot fetch ", source, " again");
-  LB_ASSIGN(const SetAside aside, SetAside::move(store, findings, staging.path()));
   const Copy copy{.store = store,
                   .staging = staging.path(),
                   .source = local->text,
@@ -318,15 +325,20 @@ Result<void> repair_image(const StateDirs& dirs, const StoredImage& image,
                   .platform = {},
                   .total_bytes = 0,
                   .label = options.show_progress ? str_cat("fetching again ", image.name) : ""};
-  const auto copied = carry_out(copy, options.tls_verify);
-  if (!copied)
-    return fail(copied.error().code, "cannot fetch ", source, " again: ", copied.error().describe());
-  LB_TRY(sync_store(store));
-  // Of an index other platforms' images may be missing, as they were.
-  const StoredImage again = look_at_image(store, image);
-  LB_ASSIGN(const auto left, check_blobs(store, again.blobs, {}));
-  const auto wrong = std::ranges::find(left, false, &BlobFinding::missing);
-  if (again.state != ImageState::kIncomplete && wrong == left.end()) return {};
+  std::set<std::string> tried;
+  for (std::vector<BlobFinding> wrong = findings; is_any_new(wrong, tried);) {
+    LB_ASSIGN(const SetAside aside, SetAside::move(store, wrong, staging.path()));
+    const auto copied = carry_out(copy, options.tls_verify);
+    if (!copied)
+      return fail(copied.error().code, "cannot fetch ", source, " again: ", copied.error().describe());
+    LB_TRY(sync_store(store));
+    const StoredImage again = look_at_image(store, image);
+    // A damaged manifest has kept the layers from being looked at.
+    LB_ASSIGN(wrong, check_blobs(store, again.blobs, {}));
+    // Of an index other platforms' images may be missing, as they were.
+    std::erase_if(wrong, [](const BlobFinding& finding) { return finding.missing; });
+    if (again.state != ImageState::kIncomplete && wrong.empty()) return {};
+  }
   return fail(ENOENT, source, " is another image now, which has not all of this one: layerboot pull ",
               image.name, " takes the new one");
 }

@@ -109,6 +109,21 @@ TEST_F(StoreRepairTest, VerifyNamesWhatIsWrongAndRepairsIt) {
   EXPECT_EQ(cat(name("one"), "own").out, "1");
 }
 
+TEST_F(StoreRepairTest, OneRepairIsEnoughForAManifestAndALayer) {
+  const fs::path path = layer();
+  const std::string whole = read_text(path);
+  fs::path manifest;
+  for (const auto& blob : fs::directory_iterator(store() / "blobs/sha256")) {
+    if (read_text(blob.path()).find("\"layers\"") != std::string::npos) manifest = blob.path();
+  }
+  change_a_byte(path);
+  write_text(manifest, "{");
+  const Outcome repaired = verify({"--repair"});
+  EXPECT_EQ(repaired.exit_code, 0) << repaired.err;
+  EXPECT_TRUE(read_text(path) == whole);
+  EXPECT_EQ(verify().exit_code, 0);
+}
+
 TEST_F(StoreRepairTest, AnEntryThatCannotBeReadIsNotAsItShouldBe) {
   ImageBuilder odd(dir_ / "odd");
   odd.config_type = "application/vnd.cncf.helm.config.v1+json";
