@@ -53,14 +53,21 @@ bool make_namespaces() {
 /// A root where nothing is, and nothing can be made.
 bool empty_root() {
   constexpr const char* kPlace = "/proc";  // any directory that is always there
-  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+  // In a chroot "/" is no mount; what is mounted on kPlace must not show on the host in any case.
+  const bool is_private = ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 ||
+                          ::mount(nullptr, kPlace, nullptr, MS_PRIVATE, nullptr) == 0;
+  if (!is_private ||
       ::mount("none", kPlace, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
               "mode=0555,size=4k,nr_inodes=1") != 0 ||
       ::chdir(kPlace) != 0) {
     return false;
   }
-  // The old root ends up on top of the new one, at the same place, and is let go (pivot_root(2), NOTES).
-  return ::syscall(SYS_pivot_root, ".", ".") == 0 && ::umount2(".", MNT_DETACH) == 0 && ::chdir("/") == 0;
+  // The old root ends up on top of the new one, at the same place, and is let go (pivot_root(2), NOTES). Who
+  // is in a chroot can't do that; without rights and without a descriptor of a directory nobody leaves
+  // another one.
+  const bool is_gone =
+      ::syscall(SYS_pivot_root, ".", ".") == 0 ? ::umount2(".", MNT_DETACH) == 0 : ::chroot(".") == 0;
+  return is_gone && ::chdir("/") == 0;
 }
 
 /// Root in a container or in vfsd may lack the right to be somebody else: then it is root without rights.

@@ -95,6 +95,27 @@ class IndexWallsTest : public testing::Test {
   }
 };
 
+TEST_F(IndexWallsTest, NorOfAChroot) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root makes a chroot";
+  const test::TempDir dir;
+  std::filesystem::create_directories(dir / "etc");
+  std::filesystem::create_directories(dir / "proc");
+  EXPECT_EQ(in_child([&]() -> std::string {
+              if (::unshare(CLONE_NEWNS) != 0 ||
+                  ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+                  ::mount("proc", (dir / "proc").c_str(), "proc", 0, nullptr) != 0 ||
+                  ::chroot(dir.path().c_str()) != 0 || ::chdir("/") != 0)
+                return "no chroot";
+              const auto left = leave_host(3 + 64);
+              if (!left) return left.error().describe();
+              for (const char* path : {"/etc", "/proc", "/../etc", "../../../etc"}) {
+                if (::access(path, F_OK) == 0) return std::string(path) + " is in view";
+              }
+              return ::chroot("/") == 0 ? "it may change its root" : "";
+            }),
+            "");
+}
+
 TEST_F(IndexWallsTest, NothingOfTheHostIsInView) {
   const test::TempDir dir;
   const std::string file = dir / "file";
