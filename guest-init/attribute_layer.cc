@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "guest-init/attribute_words.h"
@@ -31,16 +32,20 @@ class Filling {
   bool add(const std::string& path) {
     struct stat there{};
     if (!make_parents(path) || lstat((image_ + path).c_str(), &there) != 0) return false;
-    if (S_ISDIR(there.st_mode)) return make_directory(path) && copy_attributes(path);
+    if (S_ISDIR(there.st_mode)) {
+      attributed_.insert(path);
+      return make_directory(path);
+    }
     if (there.st_nlink > 1) {
       const auto [first, is_new] = files_.try_emplace({there.st_dev, there.st_ino}, path);
       if (!is_new) return link((layer_ + first->second).c_str(), (layer_ + path).c_str()) == 0;
     }
     return make(path, there) && give(path, there) && copy_attributes(path) && set_times(path, there);
   }
-  /// What was made in them has changed their times.
+  /// Of directories: what was made in them would have had their default ACL, and has changed their times.
   bool finish() {
     for (const auto& [path, there] : directories_) {
+      if (attributed_.contains(path) && !copy_attributes(path)) return false;
       if (!set_times(path, there)) return false;
     }
     return true;
@@ -105,6 +110,7 @@ class Filling {
   std::string image_;
   std::string layer_;
   std::map<std::string, struct stat> directories_;
+  std::set<std::string> attributed_;                      // of these
   std::map<std::pair<dev_t, ino_t>, std::string> files_;  // those with several names, by the first
   // Room for what the kernel says, once for all objects.
   std::string names_ = std::string(XATTR_LIST_MAX, '\0');

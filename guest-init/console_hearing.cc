@@ -49,9 +49,14 @@ bool is_heard(int terminal, int proc) {
     found_any = true;
     if (process == std::to_string(getpid())) continue;
     if (own_terminal(proc, process) == encoded(there.st_rdev)) return true;
-    struct stat input{};
-    if (fstatat(proc, (process + "/fd/0").c_str(), &input, 0) != 0 || !S_ISCHR(input.st_mode)) continue;
-    if (input.st_rdev == there.st_rdev || input.st_rdev == kConsoleDevice) return true;
+    // By what is known of it: a share's server that does not answer would not, and the agent has one thread.
+    struct statx input{};
+    if (statx(proc, (process + "/fd/0").c_str(), AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, &input) !=
+            0 ||
+        !S_ISCHR(input.stx_mode))
+      continue;
+    const dev_t device = makedev(input.stx_rdev_major, input.stx_rdev_minor);
+    if (device == there.st_rdev || device == kConsoleDevice) return true;
   }
   return !found_any;
 }

@@ -108,6 +108,37 @@ TEST_F(AttributeLayer, WhatOverlayfsWouldObeyStaysBelow) {
   EXPECT_EQ(get("usr/bin", "trusted.mine"), "value");
 }
 
+/// POSIX ACLs as Linux keeps them (include/uapi/linux/posix_acl_xattr.h): everything to user 1000, and to the
+/// owner.
+constexpr std::string_view kAclForAUser(
+    "\2\0\0\0"
+    "\1\0\7\0\xff\xff\xff\xff"
+    "\2\0\7\0\xe8\3\0\0"
+    "\4\0\0\0\xff\xff\xff\xff"
+    "\x10\0\7\0\xff\xff\xff\xff"
+    "\x20\0\0\0\xff\xff\xff\xff",
+    44);
+
+// What is below a directory in the image has the rights that it has there, however the directory would have
+// it.
+TEST_F(AttributeLayer, ADefaultAclIsHandedDownToNothing) {
+  std::filesystem::create_directories(image_ / "srv/private");
+  std::ofstream(image_ / "srv/secret") << "s";
+  std::ofstream(image_ / "srv/private/tool") << "t";
+  ASSERT_EQ(chmod((image_ / "srv/private").c_str(), 0750), 0);
+  ASSERT_EQ(chmod((image_ / "srv/secret").c_str(), 0640), 0);
+  set("srv", "system.posix_acl_default", kAclForAUser);
+  set("srv/secret", "trusted.mine", "value");
+  set("srv/private/tool", "trusted.mine", "value");
+  ASSERT_TRUE(fill(std::string_view("srv\0srv/secret\0srv/private/tool\0", 32))) << errno;
+  EXPECT_EQ(get("srv", "system.posix_acl_default"), kAclForAUser);
+  for (const char* path : {"srv/private", "srv/secret", "srv/private/tool"}) {
+    expect_same(path);
+    for (const char* acl : {"system.posix_acl_access", "system.posix_acl_default"})
+      EXPECT_EQ(get(path, acl), "none: " + std::to_string(ENODATA)) << path << ' ' << acl;
+  }
+}
+
 TEST_F(AttributeLayer, NamesOfOneFileAreOfOneFile) {
   fs::create_hard_link(image_ / "usr/bin/ping", image_ / "usr/pong");
   set("usr/pong", "trusted.mine", "value");
