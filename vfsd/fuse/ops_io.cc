@@ -258,10 +258,19 @@ void reply_sized(Exchange& exchange, std::uint32_t size, const Result<std::strin
 }
 
 /// A client that has been told which attributes there are does not need to ask for any.
-void forgo_xattrs(Call& call) {
-  if (const auto paths = call.fs.attributed_paths(XATTR_SIZE_MAX); !paths)
-    return reply_error(call.exchange, paths.error());
-  never_ask_again(call);
+/// guest-init's questions of an image (attribute_words.h). False where it is none: what has these names is
+/// the guest's own.
+bool answers_for_image(Call& call, std::string_view name, std::uint32_t size_bytes) {
+  const bool is_to_forgo = name == guest_init::kForgoAttributes;
+  if (call.node() != FUSE_ROOT_ID || (!is_to_forgo && name != guest_init::kAttributedPaths)) return false;
+  auto paths = call.fs.attributed_paths(XATTR_SIZE_MAX);
+  if (!paths && paths.error().code == ENODATA) return false;
+  if (is_to_forgo && paths) {
+    never_ask_again(call);
+  } else {
+    reply_sized(call.exchange, size_bytes, std::move(paths));
+  }
+  return true;
 }
 
 void getxattr(Call& call) {
@@ -269,10 +278,8 @@ void getxattr(Call& call) {
   const auto name = call.body.take_string(kMaxBodyBytes);
   if (!call.body.done()) return call.malformed();
   if (const int code = refused_xattr(call, name); code != 0) return reply_errno(call.exchange, code);
-  if (call.node() == FUSE_ROOT_ID && name == guest_init::kForgoAttributes) return forgo_xattrs(call);
-  const bool is_question = call.node() == FUSE_ROOT_ID && name == guest_init::kAttributedPaths;
-  reply_sized(call.exchange, in.size,
-              is_question ? call.fs.attributed_paths(XATTR_SIZE_MAX) : call.fs.getxattr(call.node(), name));
+  if (answers_for_image(call, name, in.size)) return;
+  reply_sized(call.exchange, in.size, call.fs.getxattr(call.node(), name));
 }
 
 void listxattr(Call& call) {

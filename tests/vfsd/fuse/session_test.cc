@@ -189,6 +189,11 @@ TEST_F(SessionTest, AClientThatKnowsAllAttributesIsToldToAskForNone) {
   };
   EXPECT_EQ(ask(1, guest_init::kAttributedPaths).error().code, ENODATA) << "attributes may change";
   EXPECT_EQ(ask(1, guest_init::kForgoAttributes).error().code, ENODATA) << "ENOSYS would hide them";
+  const fuse_setxattr_in set{3, 0, 0, 0};
+  for (const char* const name : {guest_init::kAttributedPaths, guest_init::kForgoAttributes}) {
+    ASSERT_EQ(code(FUSE_SETXATTR, 1, {object_bytes(set), with_nul(name), as_bytes("own")}), 0);
+    EXPECT_EQ(as_text(*ask(1, name)), "own") << "a guest's own";
+  }
   fs.attributed = std::string("usr/bin/ping\0", 13);
   EXPECT_EQ(as_text(*ask(1, guest_init::kAttributedPaths)), *fs.attributed);
   EXPECT_EQ(ask(1, guest_init::kForgoAttributes).error().code, ENOSYS);
