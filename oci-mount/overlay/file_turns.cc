@@ -37,6 +37,7 @@ Task<FileTurns::Alone> FileTurns::take(Reactor& reactor, NodePtr node) {
 void FileTurns::end(Node& node) {
   node.file.is_taken = false;
   node.file.may_keep_bytes = 0;
+  node.file.is_kept_whole = false;
   if (!waiters_.empty()) wake(node);
 }
 

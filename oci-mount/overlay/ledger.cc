@@ -111,6 +111,18 @@ void Ledger::note_replaced(Node& node, const struct stat& st, std::uint64_t repl
   charge.kept_from = kNeverCut;
 }
 
+void Ledger::expect_kept(Node& node, std::uint64_t bytes) {
+  node.file.may_keep_bytes = bytes;
+  node.file.is_kept_whole = outliving_ > 0;
+}
+
+void Ledger::charge_kept_whole(Node& node) {
+  if (!node.file.is_kept_whole) return;
+  node.charge.kept_bytes += node.file.may_keep_bytes;
+  node.charge.kept_from = kNeverCut;
+  node.charge.allocated_bytes = 0;  // so that nothing has fallen
+}
+
 void Ledger::meet(Node& node, const struct stat& st) {
   const auto remembered = late_growth_.take(st.st_ino);
   if (remembered) {

@@ -76,6 +76,13 @@ class Ledger {
   static void note_cut(Node& node, const struct stat& st, bool is_on_disk);
   /// The same of a file of which `replaced_bytes` were given other blocks where they were allocated before.
   static void note_replaced(Node& node, const struct stat& st, std::uint64_t replaced_bytes);
+  /// Of a request that is going to be alone with the file: what the host may come to keep by it.
+  void expect_kept(Node& node, std::uint64_t bytes);
+  /// That one has done it, before its turn ends: where a request of a former session may have written beside
+  /// it, the file's blocks do not tell what is kept, and all that may be is charged.
+  static void charge_kept_whole(Node& node);
+  /// Requests of a former session on so many files more, or less, are at work.
+  void change_outliving(int files) { outliving_ += files; }
   /// An object comes into memory that the budget knows already, from the last count or from when it was last
   /// in memory. What it has grown by since is booked.
   void meet(Node& node, const struct stat& st);
@@ -152,6 +159,7 @@ class Ledger {
   LateGrowth late_growth_;
   Ahead ahead_;  // Charge::gives_back_bytes, of Nodes that have a number
   std::atomic<std::uint64_t> ahead_bytes_ = 0;
+  int outliving_ = 0;  // files
   bool in_doubt_ = false;
   bool late_is_missed_ = false;  // files that nobody knows may grow late
   Burials* burials_ = nullptr;

@@ -54,6 +54,7 @@ enum class Standing : unsigned char {
 struct Holders {
   std::uint64_t references = 0;       // the client's, of objects born in the upper; others are in NodeTable
   std::uint32_t pins = 0;             // requests at work on it
+  bool outlives_session = false;      // by one of these
   std::uint32_t loaded_children = 0;  // Nodes that have this one as parent
 };
 
@@ -134,6 +135,7 @@ struct FileState {
   std::uint32_t changing = 0;        // requests that change its data without the lock
   bool is_taken = false;             // by one that is or will be alone with it (FileTurns)
   std::uint64_t may_keep_bytes = 0;  // what the host may come to keep by that one, once it is at work
+  bool is_kept_whole = false;        // that is charged, as nothing tells how much it is
   bool keeps_ahead = false;          // what is beyond its end is not to be given back
   WayThere own_name;               // made first, and named after: its next fdatasync(2) is to be an fsync(2)
   bool is_written_out = false;     // a worker has the host write it, and is told the errors of that

@@ -101,10 +101,9 @@ void NodeTable::move(const NodePtr& node, const NodePtr& parent, std::string nam
 
 void NodeTable::erase(const NodePtr& node) {
   const auto known = nodes_.find(node->id);
-  if (known != nodes_.end() && known->second == node) {
-    loose_.erase(node->id);
-    nodes_.erase(known);
-  }
+  if (known == nodes_.end() || known->second != node) return;
+  loose_.erase(node->id);
+  nodes_.erase(known);
   const auto by_ino = by_ino_.find(node->host_ino);
   if (by_ino != by_ino_.end() && by_ino->second == node->id) by_ino_.erase(by_ino);
 }

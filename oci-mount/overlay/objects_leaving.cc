@@ -199,6 +199,9 @@ void Objects::end_session() {
   free_unnamed();
   for (const auto& [id, node] : nodes_.all()) {
     if (node->standing == Standing::kNamed) ledger_.part(*node);
+    if (node->holders.pins == 0) continue;
+    node->holders.outlives_session = true;
+    ledger_.change_outliving(1);
   }
   nodes_.clear();
   places_.drop_all_fds();
@@ -212,6 +215,8 @@ Objects::Pin::~Pin() {
 
 void Objects::unpin(NodePtr node) {
   --node->holders.pins;
+  if (node->holders.pins == 0 && std::exchange(node->holders.outlives_session, false))
+    ledger_.change_outliving(-1);
   release_if_unused(std::move(node));
 }
 

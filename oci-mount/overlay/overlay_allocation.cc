@@ -168,8 +168,8 @@ Result<void> Overlay::prepare_allocation(const NodePtr& node, const Allocation& 
     LB_TRY(parts_.objects.attr_of(*node));
     if (wanted.frees() && takes_overwrites(*node, fd)) taken_bytes = wanted.edge_bytes();
     grant.replaced_bytes = wanted.replaces() || wanted.frees() ? taken_bytes : 0;
-    node->file.may_keep_bytes =
-        std::min(wanted.block_bytes(), node->charge.allocated_bytes + 2 * kDataBlockBytes);
+    parts_.ledger.expect_kept(
+        *node, std::min(wanted.block_bytes(), node->charge.allocated_bytes + 2 * kDataBlockBytes));
   }
   grant.reserved = Quota::Reservation();
   if (taken_bytes > 0) {
@@ -224,6 +224,7 @@ Task<Result<void>> Overlay::fallocate(Reactor& reactor, NodeId id, std::uint32_t
   {
     const std::lock_guard lock(parts_.mutex);
     if (relies_on_blocks) parts_.objects.end_relying(*node, fd);
+    if (allocated) Ledger::charge_kept_whole(*node);
     end_allocation(*node, grant);
     if (allocated && (mode & FALLOC_FL_KEEP_SIZE) != 0 && !wanted.frees()) node->file.keeps_ahead = true;
     // What an insertion has moved away from under others may be allocated again, as what was freed.

@@ -64,7 +64,7 @@ Result<Overlay::Cut> Overlay::prepare_cut(const NodePtr& node, std::uint64_t siz
     LB_ASSIGN(const Attr before, parts_.objects.attr_of(*node));
     cut.old_size_bytes = before.size_bytes;
     const bool grows = size_bytes > before.size_bytes;
-    node->file.may_keep_bytes = grows ? kDataBlockBytes : node->charge.allocated_bytes;
+    parts_.ledger.expect_kept(*node, grows ? kDataBlockBytes : node->charge.allocated_bytes);
     if (grows && before.size_bytes % kDataBlockBytes != 0) {
       cut.reserved = parts_.objects.reserve(parts_.ledger.tariff().for_data(kDataBlockBytes), 0);
       if (takes_overwrites(*node, cut.fd->get())) {
@@ -115,6 +115,7 @@ Task<Result<void>> Overlay::truncate(Reactor& reactor, const NodePtr& node, std:
     cut();
   }
   const std::lock_guard lock(parts_.mutex);
+  if (code == 0) Ledger::charge_kept_whole(*node);
   alone.end();
   settle_cut(*node, prepared, size_bytes, code == 0, is_on_disk);
   if (code != 0) co_return fail(code);

@@ -141,7 +141,7 @@ Result<Overlay::WriteGrant> Overlay::prepare_write(const NodePtr& node, std::uin
   ++node->file.changing;
   if (grant.copies) {
     FileTurns::take_now(*node);
-    node->file.may_keep_bytes = grant.growth_bytes;
+    parts_.ledger.expect_kept(*node, grant.growth_bytes);
   }
   return grant;
 }
@@ -201,6 +201,7 @@ void Overlay::settle_write(Node& node, WriteGrant& grant, std::uint64_t put_byte
   --node.file.changing;
   if (grant.is_late) end_late_write(node, fd);
   if (grant.relies_on_blocks) parts_.objects.end_relying(node, fd);
+  if (grant.copies) Ledger::charge_kept_whole(node);
   grant.copies ? parts_.file_turns.end(node) : parts_.file_turns.end_change(node);
   // Also where the file was cut meanwhile, below what was then written.
   if (grant.leaves_hole || grant.holes_made != node.file.holes_made) node.file.forget_density();

@@ -469,6 +469,29 @@ TEST_F(LedgerTest, WhatIsCutOffAgainIsChargedOnce) {
   EXPECT_EQ(made->charge.kept_bytes, 0U);
 }
 
+/// A write of theirs shows as a cut that keeps less.
+TEST_F(LedgerTest, BesideRequestsOfAFormerSessionAllThatMayBeKeptIsCharged) {
+  Ledger ledger = make(HostKind::kBtrfs);
+  const NodePtr made = node(S_IFREG);
+  const auto cut = [&] {
+    ledger.charge(*made, file(100, 100 * kBlock));
+    const std::uint64_t before = made->charge.kept_bytes;
+    ledger.expect_kept(*made, 100 * kBlock);
+    const auto st = file(100, 10 * kBlock);  // ninety blocks were written meanwhile
+    Ledger::charge_kept_whole(*made);
+    made->file.may_keep_bytes = 0;
+    made->file.is_kept_whole = false;
+    Ledger::note_cut(*made, st, true);
+    ledger.charge(*made, st);
+    return made->charge.kept_bytes - before;
+  };
+  EXPECT_EQ(cut(), 0U);
+  ledger.change_outliving(1);
+  EXPECT_EQ(cut(), 100 * kBlock);
+  ledger.change_outliving(-1);
+  EXPECT_EQ(cut(), 0U);
+}
+
 TEST_F(LedgerTest, AttributesAreChargedWhereBlocksDoNotTell) {
   const UniqueFd object = *create_regular_at({fd_.get(), "file"}, 0600);
   const Place place{object.get(), ""};

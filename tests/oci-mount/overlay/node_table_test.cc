@@ -196,6 +196,15 @@ TEST_F(NodeTableTest, WhatMayBeLooseIsNoMoreThanThereIs) {
   EXPECT_TRUE(loose.contains(a->id));
 }
 
+TEST_F(NodeTableTest, OneOfAFormerSessionTakesNoOtherNodesInode) {
+  const NodePtr former = add(row("plain"), S_IFREG);
+  table_->clear();
+  const NodePtr now = add(row("plain"), S_IFREG);
+  former->standing = Standing::kNamed;  // as its request has it in hand
+  table_->erase(former);
+  EXPECT_EQ(table_->known_at(now->host_ino), now);
+}
+
 TEST_F(NodeTableTest, ErasingTakesNoOtherNode) {
   const NodePtr first = add(kBorn, S_IFREG);
   const NodePtr second = add(kBorn, S_IFREG);
