@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <pty.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -97,6 +98,13 @@ class ConsoleTest : public testing::Test {
                                        .closed = [this] { ++closed_; }});
     ASSERT_TRUE(console_->start());
   }
+  /// A pseudo-terminal hands on what is typed by a work queue of the kernel's.
+  void person_types(std::string_view text) {
+    ASSERT_EQ(::write(person_.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    constexpr int kPatienceMs = 30'000;
+    pollfd typed{terminal_.get(), POLLIN, 0};
+    ASSERT_EQ(::poll(&typed, 1, kPatienceMs), 1);
+  }
   void settle() {
     io_.restart();
     while (io_.poll() > 0) io_.restart();
@@ -173,7 +181,7 @@ TEST_F(ConsoleTest, ATerminalIsRawBlocksForOthersAndEscapes) {
   ASSERT_NO_FATAL_FAILURE(start_on_terminal());
   EXPECT_TRUE(console_->on_terminal());
   // Ctrl-C is the guest's.
-  ASSERT_EQ(::write(person_.get(), "\x03\x1d\x1d\x1d", 4), 4);
+  ASSERT_NO_FATAL_FAILURE(person_types("\x03\x1d\x1d\x1d"));
   settle();
   EXPECT_EQ(take(guest_.get()), "\x03\x1d\x1d\x1d");
   EXPECT_EQ(escapes_, 1);
@@ -191,9 +199,9 @@ TEST_F(ConsoleTest, ATerminalIsRawBlocksForOthersAndEscapes) {
 TEST_F(ConsoleTest, CtrlCWaitsForWhoIsAskedAboutIt) {
   ASSERT_NO_FATAL_FAILURE(start_on_terminal());
   keeps_interrupts_ = true;
-  ASSERT_EQ(::write(person_.get(), "a\x03", 2), 2);
+  ASSERT_NO_FATAL_FAILURE(person_types("a\x03"));
   settle();
-  ASSERT_EQ(::write(person_.get(), "b", 1), 1);
+  ASSERT_NO_FATAL_FAILURE(person_types("b"));
   settle();
   EXPECT_EQ(interrupts_, 1);
   char none = 0;
@@ -205,7 +213,7 @@ TEST_F(ConsoleTest, CtrlCWaitsForWhoIsAskedAboutIt) {
             "b");
   console_->release_typed();
   keeps_interrupts_ = false;
-  ASSERT_EQ(::write(person_.get(), "\x03", 1), 1);
+  ASSERT_NO_FATAL_FAILURE(person_types("\x03"));
   settle();
   EXPECT_EQ(interrupts_, 2);
   EXPECT_EQ(take(guest_.get()), "\x03");
@@ -223,7 +231,7 @@ TEST_F(ConsoleTest, CtrlCOfNoTerminalIsAByte) {
 
 TEST_F(ConsoleTest, ATerminalThatIsLentKeepsTheGuestGoing) {
   ASSERT_NO_FATAL_FAILURE(start_on_terminal());
-  ASSERT_EQ(::write(person_.get(), "a\x1d\x1ds", 4), 4);
+  ASSERT_NO_FATAL_FAILURE(person_types("a\x1d\x1ds"));
   settle();
   EXPECT_EQ(shells_, 1);
   EXPECT_EQ(take(guest_.get()), "a\x1d\x1d") << "the key itself is not the guest's";
@@ -239,7 +247,7 @@ TEST_F(ConsoleTest, ATerminalThatIsLentKeepsTheGuestGoing) {
   }
   guest_says("the last");
   settle();
-  ASSERT_EQ(::write(person_.get(), "shell\n", 6), 6);
+  ASSERT_NO_FATAL_FAILURE(person_types("shell\n"));
   settle();
   EXPECT_EQ(::recv(guest_.get(), &now, sizeof(now), MSG_DONTWAIT), -1) << "what is typed is another's";
   EXPECT_EQ(take(terminal_.get()), "shell\n");
@@ -250,7 +258,7 @@ TEST_F(ConsoleTest, ATerminalThatIsLentKeepsTheGuestGoing) {
     shown += take(person_.get());
     ASSERT_LT(shown.size(), 2 * Console::kMaxMissedBytes);
   }
-  ASSERT_EQ(::write(person_.get(), "b", 1), 1);
+  ASSERT_NO_FATAL_FAILURE(person_types("b"));
   settle();
   EXPECT_EQ(take(guest_.get()), "b");
 }
